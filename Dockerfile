@@ -1,0 +1,41 @@
+# The function's image. To try it:
+#
+#   docker build -t keras-to-lambda .
+#   docker run --rm -p 9000:8080 keras-to-lambda
+#   curl -d @events/direct-image.json http://localhost:9000/2015-03-31/functions/function/invocations
+#
+# For Lambda, build with --provenance=false (or BUILDX_NO_DEFAULT_ATTESTATIONS=1 in the environment):
+# BuildKit's attestations turn the image into a list of manifests, which Lambda refuses as "image
+# manifest ... not supported". `sam build` does so by itself.
+#
+# Nothing here needs BuildKit, so that any builder will do.
+
+ARG PYTHON_VERSION=3.13
+
+# A stage of its own, as changing modes in the image would store every file twice.
+FROM public.ecr.aws/lambda/python:${PYTHON_VERSION} AS files
+WORKDIR /files
+COPY lambda_function.py app/
+COPY classifier/ app/classifier/
+# The model: a .tflite below models/ (.dockerignore lets no others in), its card inside.
+ARG MODEL=models/clothing/clothing.tflite
+COPY ${MODEL} model/${MODEL}
+# Lambda runs as a user that no build knows, on a root that is read-only: every file has to be
+# readable by all (a checkout's umask may say otherwise), and bytecode has to be there already. It
+# is never compared with its source, which cannot change.
+RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash app
+
+FROM public.ecr.aws/lambda/python:${PYTHON_VERSION}
+COPY requirements.txt /tmp/
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
+    --root-user-action=ignore -r /tmp/requirements.txt
+COPY --from=files /files/app/ ${LAMBDA_TASK_ROOT}/
+COPY --from=files /files/model/ ${LAMBDA_TASK_ROOT}/
+ARG MODEL=models/clothing/clothing.tflite
+# OPENBLAS_NUM_THREADS: numpy starts threads at import, which the interpreter never uses.
+ENV MODEL_PATH=${LAMBDA_TASK_ROOT}/${MODEL} \
+    OPENBLAS_NUM_THREADS=1 \
+    PYTHONDONTWRITEBYTECODE=1
+# One real inference: an image that cannot answer cannot be built.
+RUN python -m classifier --check
+CMD ["lambda_function.lambda_handler"]

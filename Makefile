@@ -1,0 +1,109 @@
+# Each target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first of these that runs and is a Python that we support; `make PYTHON=...` chooses another.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
+PYTHON311 ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+PORT ?= 9000
+APP := .venv/.ready
+TF := .venv-tf/.ready
+AWS := .venv-aws/.ready
+TFLITE := .venv-tflite/.ready
+# The function's own settings, where the project's samples are served from this machine.
+LOCAL := OPENBLAS_NUM_THREADS=1 FETCH_PRIVATE_HOSTS=127.0.0.1:8000
+
+# $(call venv,DIR,PYTHON,WHAT,INSTALL): a virtual environment, made anew when its inputs changed.
+define venv
+@test -n "$(2)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=..." >&2; exit 1; }
+@echo "setting up $(1): $(3)"
+@rm -rf $(1) && $(2) -m venv $(1)
+@$(1)/bin/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+@PATH="$$PWD/$(1)/bin:$$PATH" && $(4)
+@touch $(1)/.ready
+endef
+
+## What the project does
+
+demo: $(APP) $(TF) $(AWS) ## convert the clothing model, prove it, serve it in Lambda's emulator, classify a photo
+	@.venv/bin/python -m deploy.demo --port $(PORT)
+
+run: $(APP) ## serve the model at http://127.0.0.1:9000, with no Docker
+	@$(LOCAL) .venv/bin/python -m serve --port $(PORT)
+
+emulator: $(APP) $(AWS) ## the function in AWS's Runtime Interface Emulator on port 9000, with no Docker
+	@$(LOCAL) .venv/bin/python -m deploy.emulator --port $(PORT)
+
+image: ## build the container image
+	docker build -t keras-to-lambda .
+
+## What holds it together
+
+test: $(APP) $(TF) $(AWS) ## all tests that need no container
+	@.venv/bin/python -m pytest tests/classifier tests/serve tests/emulator tests/project
+	@.venv-tf/bin/python -m pytest tests/convert tests/train
+	@$(MAKE) test-tflite
+
+test-tflite: ## the handler's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
+ifneq ($(PYTHON311),)
+	@$(MAKE) $(TFLITE)
+	@.venv-tflite/bin/python -m pytest tests/classifier
+else
+	@echo "SKIPPED tests with tflite-runtime: its last release needs Python 3.11, which is not here"
+endif
+
+test-container: $(APP) $(AWS) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
+	@.venv/bin/python -m pytest tests/container
+
+check: $(APP) ## formatting, lint and types; changes nothing
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+
+format: $(APP) ## format the code and mend what the linter can
+	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
+
+train: $(TF) ## train the clothing model anew: make train DATA=.../clothing-dataset-small
+	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
+	@.venv-tf/bin/python -m train "$(DATA)" -o models/clothing
+
+lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked requirements*.txt
+	@.venv-lock/bin/uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade requirements.in -o requirements.txt
+	@.venv-lock/bin/uv pip compile -q --python-version 3.11 --override requirements-tflite.in \
+		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
+
+clean: ## remove what make has set up
+	rm -rf .venv .venv-* .demo .aws-sam .pytest_cache .ruff_cache .mypy_cache
+
+help: ## this list
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+$(APP): requirements.txt pyproject.toml
+	$(call venv,.venv,$(PYTHON),the function's packages and the tests' (about 20 s),\
+	pip install -q --require-hashes -r requirements.txt && pip install -q --group dev)
+
+$(TF): requirements.txt pyproject.toml
+	$(call venv,.venv-tf,$(PYTHON),TensorFlow$(comma) for convert and train alone (about 40 s),\
+	pip install -q --require-hashes -r requirements.txt && pip install -q --group tf)
+
+$(AWS): pyproject.toml
+	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator (about 30 s),\
+	pip install -q --group aws)
+
+$(TFLITE): requirements-tflite.txt pyproject.toml
+	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1 (about 10 s),\
+	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis)
+
+.venv-lock/.ready: pyproject.toml
+	$(call venv,.venv-lock,$(PYTHON),the lock file's writer,pip install -q --group lock)
+
+comma := ,
+
+.PHONY: demo run emulator image test test-tflite test-container check format train lock clean help

@@ -1,0 +1,108 @@
+"""Bytes -> pixels: which formats are decoded, how large they may be, and into which channels.
+
+`keras.utils.load_img` is the reference: `PIL.Image.open(...).convert("RGB" or "L")`, orientation
+flag ignored (keras/src/utils/image_utils.py). The card can ask for orientation and alpha.
+"""
+
+from __future__ import annotations
+
+import importlib
+from io import BytesIO
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from classifier.card import Preprocessing
+from classifier.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
+
+# First bytes -> Pillow's plugin and its class. The content decides, never the name or the declared
+# type; and only the plugin that is needed is imported (Image.open would import five).
+# Signatures: ISO 10918-1 B.1.1.3; PNG 3rd ed. 5.2; GIF89a 17; RFC 9649 2.4; BITMAPFILEHEADER.
+FORMATS: tuple[tuple[bytes, str, str], ...] = (
+    (b"\xff\xd8\xff", "JpegImagePlugin", "JpegImageFile"),
+    (b"\x89PNG\r\n\x1a\n", "PngImagePlugin", "PngImageFile"),
+    (b"GIF87a", "GifImagePlugin", "GifImageFile"),
+    (b"GIF89a", "GifImagePlugin", "GifImageFile"),
+    (b"BM", "BmpImagePlugin", "BmpImageFile"),
+)
+MODES = {1: "L", 3: "RGB"}
+
+
+def decode(data: bytes, steps: Preprocessing, channels: int, max_pixels: int) -> Image.Image:
+    """Decode the first frame.
+
+    Args:
+        data: a JPEG, PNG, WebP, GIF or BMP file.
+        steps: the card's exif and alpha policies.
+        channels: 1 for greyscale, 3 for RGB.
+        max_pixels: checked against the header, before any pixel is decoded.
+
+    Returns:
+        An image of mode "L" or "RGB", 8 bits a channel.
+
+    Raises:
+        UnsupportedFormat: not one of the formats above.
+        TooManyPixels: the header announces more than `max_pixels`.
+        UndecodableImage: truncated or damaged.
+    """
+    opener = _opener(data)
+    try:
+        image: Image.Image = opener(BytesIO(data))
+        width, height = image.size
+        if width * height > max_pixels:
+            raise TooManyPixels(
+                f"the image has {width} x {height} pixels, more than the {max_pixels:,} accepted; "
+                "scale it down first"
+            )
+        image.load()
+        if steps.exif == "apply":
+            image = ImageOps.exif_transpose(image)
+        if steps.alpha != "drop" and image.has_transparency_data:
+            above = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", above.size, steps.alpha), above)
+        return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+    except TooManyPixels:
+        raise
+    except UnidentifiedImageError as error:
+        raise UndecodableImage("the image is damaged: its header makes no sense") from error
+    # Pillow's decoders answer damaged files with any of these.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        raise UndecodableImage(
+            "the image is truncated or damaged; check that it opens in a viewer, and that it was "
+            "sent whole"
+        ) from error
+    except (MemoryError, Image.DecompressionBombError, OverflowError) as error:
+        raise TooManyPixels("the image takes too much memory to decode") from error
+
+
+def _opener(data: bytes) -> type[Image.Image]:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        module, name = "WebPImagePlugin", "WebPImageFile"
+    else:
+        found = next((entry for entry in FORMATS if data.startswith(entry[0])), None)
+        if found is None:
+            raise UnsupportedFormat(
+                "not an image that is accepted: "
+                + _seen(data)
+                + "; send JPEG, PNG, WebP, GIF or BMP"
+            )
+        _, module, name = found
+    opener: type[Image.Image] = getattr(importlib.import_module(f"PIL.{module}"), name)
+    return opener
+
+
+def _seen(data: bytes) -> str:
+    """What the bytes look like, for the error message; never the bytes themselves."""
+    if not data:
+        return "it is empty"
+    start = data[:512].lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "it is an HTML page (link to the picture itself, not to a page that shows it)"
+    if start.startswith((b"<svg", b"<?xml")):
+        return "it is an SVG or XML document"
+    if start.startswith((b"{", b"[")):
+        return "it is JSON"
+    if data.startswith(b"%PDF"):
+        return "it is a PDF"
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"):
+        return "it is a HEIC or AVIF picture"
+    return "its first bytes are of no image format"

@@ -1,0 +1,134 @@
+"""Every error that a caller can cause: one class each, with a stable code and an HTTP status.
+
+    ClassifierError
+    |-- InvalidRequest          400  invalid_request        a field or option that is wrong
+    |   |-- InvalidJson         400  invalid_json           the body or payload is not a JSON object
+    |   |-- MissingImage        400  missing_image          no image was given
+    |   `-- InvalidUrl          400  invalid_url            not an http(s) or data: URL we accept
+    |-- RouteNotFound           404  route_not_found
+    |   `-- ModelNotFound       404  model_not_found
+    |-- MethodNotAllowed        405  method_not_allowed
+    |-- ImageTooLarge           413  image_too_large        more bytes than MAX_IMAGE_BYTES
+    |   |-- TooManyPixels       413  too_many_pixels        more pixels than MAX_IMAGE_PIXELS
+    |   `-- TooManyImages       413  too_many_images        more images than MAX_IMAGES
+    |-- UnsupportedFormat       415  unsupported_format     not an image of a kind that we decode
+    |-- UndecodableImage        422  undecodable_image      an image, but truncated or damaged
+    |-- FetchFailed             424  fetch_failed           the image's host refused or failed
+    |-- DeadlineExceeded        504  deadline_exceeded      the host, or the work, took too long
+    `-- InternalError           500  internal_error         our fault; the log has the request id
+
+A direct invocation sees the class name as `errorType`; HTTP clients see code and status. Codes are
+part of the API: they never change, messages may.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ClassifierError(Exception):
+    """Base class. `facts` are logged and never sent to the caller."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as HTTP clients and lists of results carry it."""
+        return {"error": {"code": self.code, "message": self.message}}
+
+
+class InvalidRequest(ClassifierError):
+    code = "invalid_request"
+    status = 400
+
+
+class InvalidJson(InvalidRequest):
+    code = "invalid_json"
+
+
+class MissingImage(InvalidRequest):
+    code = "missing_image"
+
+
+class InvalidUrl(InvalidRequest):
+    code = "invalid_url"
+
+
+class RouteNotFound(ClassifierError):
+    code = "route_not_found"
+    status = 404
+
+
+class ModelNotFound(RouteNotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ClassifierError):
+    """`allow` is the value of the Allow header (RFC 9110, section 10.2.1)."""
+
+    code = "method_not_allowed"
+    status = 405
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class ImageTooLarge(ClassifierError):
+    code = "image_too_large"
+    status = 413
+
+
+class TooManyPixels(ImageTooLarge):
+    code = "too_many_pixels"
+
+
+class TooManyImages(ImageTooLarge):
+    code = "too_many_images"
+
+
+class UnsupportedFormat(ClassifierError):
+    code = "unsupported_format"
+    status = 415
+
+
+class UndecodableImage(ClassifierError):
+    code = "undecodable_image"
+    status = 422
+
+
+class FetchFailed(ClassifierError):
+    """The caller gets one message for all that the far side did wrong; `reason` goes to the log.
+
+    Telling "no such host" from "connection refused" or "404" would turn the function into a port
+    scanner for whoever can call it.
+    """
+
+    code = "fetch_failed"
+    status = 424
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "the image could not be downloaded: its host must be public, reachable and answer "
+            "with status 200; open the URL in a private browser window to check",
+            reason=reason,
+        )
+
+
+class DeadlineExceeded(ClassifierError):
+    code = "deadline_exceeded"
+    status = 504
+
+
+class InternalError(ClassifierError):
+    code = "internal_error"
+    status = 500
+
+
+class SetupError(Exception):
+    """The deployment is wrong, not the request: model, card or settings. Raised at start."""

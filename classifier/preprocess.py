@@ -1,0 +1,174 @@
+"""Pixels -> the tensor that the card asks for.
+
+Every result equals, to the last float, what the model was trained with: Pillow or TensorFlow for
+the resizing, keras.applications for the scaling. The tests compare them with the originals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras_image_helper
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from classifier.card import PRESETS, Affine, ModelCard
+
+Floats = npt.NDArray[np.float32]
+
+FILTERS = {
+    "pillow:nearest": Image.Resampling.NEAREST,
+    "pillow:bilinear": Image.Resampling.BILINEAR,
+    "pillow:bicubic": Image.Resampling.BICUBIC,
+    "pillow:lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def prepare(image: Image.Image, card: ModelCard) -> Floats:
+    """Resize and scale.
+
+    Args:
+        image: mode "RGB" or "L", any size; not altered.
+        card: the model's.
+
+    Returns:
+        float32, (height, width, channels), C-contiguous, in the range of the card's scaling.
+    """
+    return scale(resize(image, card), card)
+
+
+def resize(image: Image.Image, card: ModelCard) -> Floats:
+    """The picture at the model's size: float32, (height, width, channels), in 0..255."""
+    steps = card.preprocessing
+    size = (card.width, card.height)
+    method = FILTERS.get(steps.interpolation)
+    if method is None:
+        image = _fit(image, size, steps.resize)
+        pixels = tf_bilinear(np.asarray(image), card.height, card.width)
+    else:
+        if steps.resize == "crop":
+            image = ImageOps.fit(image, size, method=method)
+        elif steps.resize == "pad":
+            image = ImageOps.pad(image, size, method=method)
+        elif image.size != size:
+            image = image.resize(size, method)
+        pixels = np.asarray(image, dtype=np.float32)
+    return pixels.reshape(card.height, card.width, card.channels)
+
+
+def _fit(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
+    """Bring an image to the aspect ratio of `size` without resampling: TensorFlow then resizes.
+
+    crop: the largest centred box, as `keras.utils.image_dataset_from_directory(
+    crop_to_aspect_ratio=True)` cuts it; pad: its `pad_to_aspect_ratio=True`, with black
+    (`smart_resize` in keras/src/utils/image_utils.py, whose integer arithmetic this follows).
+    """
+    width, height = size
+    if mode == "crop":
+        crop_h = min(image.height, int(float(image.width * height) / width))
+        crop_w = min(image.width, int(float(image.height * width) / height))
+        top, left = int((image.height - crop_h) / 2), int((image.width - crop_w) / 2)
+        return image.crop((left, top, left + crop_w, top + crop_h))
+    if mode == "pad":
+        pad_h = max(image.height, int(float(image.width * height) / width))
+        pad_w = max(image.width, int(float(image.height * width) / height))
+        padded = Image.new(image.mode, (pad_w, pad_h))
+        padded.paste(image, (int((pad_w - image.width) / 2), int((pad_h - image.height) / 2)))
+        return padded
+    return image
+
+
+def tf_bilinear(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
+    """`tf.image.resize(pixels, (height, width))`: bilinear, half-pixel centres, no antialiasing.
+
+    Follows ResizeBilinear with half_pixel_centers=True (tensorflow/core/kernels/image/
+    resize_bilinear_op.cc) in its order of float32 operations.
+
+    Args:
+        pixels: uint8, (rows, columns) or (rows, columns, channels), in 0..255.
+
+    Returns:
+        float32, the same rank, in 0..255.
+    """
+    image = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+    top, bottom, y = _neighbours(image.shape[0], height)
+    left, right, x = _neighbours(image.shape[1], width)
+    x = x[np.newaxis, :, np.newaxis]
+    y = y[:, np.newaxis, np.newaxis]
+
+    def blend_row(rows: npt.NDArray[np.intp]) -> Floats:
+        line = image[rows]
+        first = line[:, left].astype(np.float32)
+        last = line[:, right].astype(np.float32)
+        return first + (last - first) * x
+
+    above = blend_row(top)
+    result = above + (blend_row(bottom) - above) * y
+    return result if pixels.ndim == 3 else result[..., 0]
+
+
+def _neighbours(size: int, target: int) -> tuple[Any, Any, Floats]:
+    """For each target position: its two source positions, and the weight of the second."""
+    ratio = np.float32(size) / np.float32(target)
+    at = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * ratio - np.float32(0.5)
+    floor = np.floor(at)
+    low = np.maximum(floor.astype(np.intp), 0)
+    high = np.minimum(np.ceil(at).astype(np.intp), size - 1)
+    return low, high, at - floor
+
+
+def scale(pixels: Floats, card: ModelCard) -> Floats:
+    """Apply the card's colour order and scaling.
+
+    Args:
+        pixels: float32, (height, width, channels), in 0..255; not altered.
+    """
+    steps = card.preprocessing
+    if steps.color_order == "bgr":
+        pixels = pixels[..., ::-1]
+    if isinstance(steps.scaling, Affine):
+        scale, offset = (
+            np.asarray(v, np.float32) for v in (steps.scaling.scale, steps.scaling.offset)
+        )
+        return np.ascontiguousarray(pixels * scale + offset)
+    # The convention works in place and may return a view: give it an array of its own.
+    return np.ascontiguousarray(CONVENTIONS[PRESETS[steps.scaling]](np.array(pixels)))
+
+
+def _helper(name: str) -> Callable[[Floats], Floats]:
+    convert: Callable[[Floats], Floats] = keras_image_helper.create_preprocessor(
+        name, target_size=(1, 1)
+    ).preprocess
+    return convert
+
+
+def _torch(pixels: Floats) -> Floats:
+    # keras/src/applications/imagenet_utils.py, _preprocess_numpy_input, mode "torch": channel by
+    # channel in float32 with Python's floats, in this order.
+    pixels /= 255.0
+    for channel, (mean, std) in enumerate(
+        zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+    ):
+        pixels[..., channel] -= mean
+        pixels[..., channel] /= std
+    return pixels
+
+
+def _rescale(pixels: Floats) -> Floats:
+    pixels /= 255.0
+    return pixels
+
+
+def _raw(pixels: Floats) -> Floats:
+    return pixels
+
+
+CONVENTIONS: dict[str, Callable[[Floats], Floats]] = {
+    "tf": _helper("xception"),
+    "caffe": _helper("resnet50"),
+    "torch": _torch,
+    "rescale": _rescale,
+    "raw": _raw,
+}

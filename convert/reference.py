@@ -1,0 +1,79 @@
+"""The tensor as Keras makes it: the other side of the comparison, by other code than `classifier`.
+
+keras.utils.load_img and keras.applications' own preprocess_input, or tf.image.resize, as the card's
+interpolation says. Nothing here is shared with the serving path, or the proof would be a circle.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from classifier.card import Affine, ModelCard
+
+# Where keras.applications keeps the preprocess_input of each preset.
+MODULES = {
+    "resnet50": "resnet",
+    "densenet121": "densenet",
+    "resnet50_v2": "resnet_v2",
+}
+
+
+def tensor(path: Path, card: ModelCard) -> np.ndarray:
+    """What the model was trained on: float32, (height, width, channels)."""
+    pixels = _resized(path, card).astype(np.float32)
+    if card.preprocessing.color_order == "bgr":
+        pixels = pixels[..., ::-1]
+    scaling = card.preprocessing.scaling
+    if isinstance(scaling, Affine):
+        return pixels * np.float32(scaling.scale) + np.float32(scaling.offset)
+    if scaling == "raw":
+        return pixels
+    if scaling == "rescale":
+        return pixels / np.float32(255)
+    module = importlib.import_module(f"keras.applications.{MODULES.get(scaling, scaling)}")
+    return np.asarray(module.preprocess_input(np.array(pixels[np.newaxis])))[0]
+
+
+def _resized(path: Path, card: ModelCard) -> np.ndarray:
+    steps, size = card.preprocessing, (card.height, card.width)
+    color_mode = "rgb" if card.channels == 3 else "grayscale"
+    library, name = steps.interpolation.split(":")
+    plain = steps.exif == "ignore" and steps.alpha == "drop"
+    if library == "pillow" and steps.resize == "stretch" and plain:
+        image = keras.utils.load_img(
+            path, color_mode=color_mode, target_size=size, interpolation=name
+        )
+        return keras.utils.img_to_array(image)
+    image = keras.utils.load_img(path, color_mode=color_mode) if plain else _opened(path, card)
+    if library == "tf":
+        pixels = keras.utils.img_to_array(image)
+        if steps.resize == "crop":
+            return np.asarray(keras.preprocessing.image.smart_resize(pixels, size, "bilinear"))
+        if steps.resize == "pad":
+            return np.asarray(
+                keras.ops.image.resize(pixels, size, "bilinear", pad_to_aspect_ratio=True)
+            )
+        return np.asarray(tf.image.resize(pixels, size, method="bilinear"))
+    resample = Image.Resampling[name.upper()]
+    fit = {"crop": ImageOps.fit, "pad": ImageOps.pad}.get(steps.resize)
+    wide = (card.width, card.height)
+    resized = fit(image, wide, method=resample) if fit else image.resize(wide, resample)
+    return keras.utils.img_to_array(resized)
+
+
+def _opened(path: Path, card: ModelCard) -> Image.Image:
+    """For the cards that want what load_img does not do: orientation, or a ground under alpha."""
+    with Image.open(path) as image:
+        image.load()
+        if card.preprocessing.exif == "apply":
+            image = ImageOps.exif_transpose(image)
+        if card.preprocessing.alpha != "drop" and image.has_transparency_data:
+            ground = Image.new("RGBA", image.size, card.preprocessing.alpha)
+            image = Image.alpha_composite(ground, image.convert("RGBA"))
+        return image.convert("RGB" if card.channels == 3 else "L")

@@ -1,0 +1,16 @@
+"""The function's entry point: AWS Lambda calls `lambda_handler` for each event.
+
+The model is loaded when this module is imported, once for each execution environment.
+"""
+
+from typing import Any
+
+from classifier.handler import Handler
+from classifier.settings import Settings
+
+_handler = Handler(Settings.from_environ())
+
+
+def lambda_handler(event: Any, context: Any = None) -> Any:
+    """Classify the image or images of any event that `classifier.events` knows."""
+    return _handler(event, context)

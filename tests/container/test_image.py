@@ -1,0 +1,148 @@
+"""The image: what is in it, what it answers, and that a broken one cannot be built."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from tests.container.conftest import ADD_HOST, ROOT, TAG, container, post, run
+
+T_SHIRT = ROOT / "samples" / "t-shirt.jpg"
+MODEL = "models/clothing/clothing.tflite"
+
+
+def close_to(scores):
+    return pytest.approx(scores, rel=1e-3, abs=1e-4)
+
+
+def in_image(image: str, code: str) -> str:
+    return run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", code).stdout
+
+
+@pytest.fixture
+def context(tmp_path):
+    """The files that a build needs, in a folder of our own."""
+    for name in ("Dockerfile", ".dockerignore", "requirements.txt", "lambda_function.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    leave = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "classifier", tmp_path / "classifier", ignore=leave)
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    return tmp_path
+
+
+def test_base64_is_answered_with_the_scores_of_this_machine(function, local_scores):
+    image = T_SHIRT.read_bytes()
+    body = json.dumps({"image": base64.b64encode(image).decode()}).encode()
+
+    assert post(function, body) == (200, close_to(local_scores(image)))
+
+
+def test_a_url_is_answered_with_the_flat_dict(function, image_host, local_scores):
+    status, scores = post(
+        function, json.dumps({"url": f"http://{image_host}/t-shirt.jpg"}).encode()
+    )
+
+    assert status == 200
+    assert scores == close_to(local_scores(T_SHIRT.read_bytes()))
+
+
+def test_a_private_host_that_is_not_allowed_is_a_named_error(function):
+    _, answer = post(function, b'{"url": "http://169.254.169.254/latest/meta-data/"}')
+
+    assert answer["errorType"] == "FetchFailed"
+    assert "could not be downloaded" in answer["errorMessage"]
+
+
+def test_what_is_not_an_image_is_a_named_error(function):
+    _, answer = post(function, json.dumps({"image": base64.b64encode(b"hello").decode()}).encode())
+
+    assert answer["errorType"] == "UnsupportedFormat"
+
+
+def test_neither_tensorflow_nor_keras_is_in_it(image):
+    code = (
+        "import importlib.util as u;"
+        "print([n for n in ('tensorflow', 'keras', 'tf_keras', 'torch', 'jax') if u.find_spec(n)])"
+    )
+
+    assert in_image(image, code).strip() == "[]"
+
+
+def test_only_the_function_and_its_model_are_in_it(image):
+    code = "import pathlib as p; print(*(f for f in p.Path('.').rglob('*') if f.is_file()))"
+    files = set(in_image(image, code).split())
+
+    sources = {name for name in files if not name.endswith(".pyc")}
+    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "classifier").rglob("*.py")}
+    assert sources == expected | {"lambda_function.py", MODEL}
+
+
+def test_every_module_has_its_bytecode(image):
+    code = (
+        "import importlib.util as u, pathlib as p;"
+        "print([f for f in p.Path('.').rglob('*.py')"
+        " if not p.Path(u.cache_from_source(f)).exists()])"
+    )
+
+    assert in_image(image, code).strip() == "[]"
+
+
+def test_nothing_is_written_outside_tmp(image):
+    with container(image) as (name, url):
+        post(url, (ROOT / "events" / "direct-image.json").read_bytes())
+        changes = run("docker", "diff", name).stdout.splitlines()
+
+    assert [line for line in changes if not line.split(maxsplit=1)[1].startswith("/tmp")] == []
+
+
+def test_another_model_can_be_built_in_from_files_that_only_their_owner_can_read(context, docker):
+    shutil.copy(ROOT / MODEL, context / "models" / "mine" / "mine.tflite")
+    for path in context.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    tag = f"{TAG}-mine"
+    run("docker", "build", "-t", tag, "--build-arg", "MODEL=models/mine/mine.tflite", context)
+    try:
+        with container(tag, "--user=12345", "--read-only", "--tmpfs=/tmp", ADD_HOST) as (_, url):
+            status, scores = post(url, (ROOT / "events" / "direct-image.json").read_bytes())
+        environment = run("docker", "inspect", "-f", "{{.Config.Env}}", tag).stdout
+    finally:
+        run("docker", "rmi", tag)
+
+    assert status == 200
+    assert "t-shirt" in scores
+    assert "MODEL_PATH=/var/task/models/mine/mine.tflite" in environment
+
+
+def test_a_model_cut_short_cannot_be_built_in(context, docker):
+    cut = (ROOT / MODEL).read_bytes()[:-1000]
+    (context / "models" / "mine" / "mine.tflite").write_bytes(cut)
+
+    build = subprocess.run(
+        [docker, "build", "--force-rm", "--build-arg", "MODEL=models/mine/mine.tflite", context],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert build.returncode != 0
+    assert "cut short" in build.stdout + build.stderr
+
+
+def test_a_model_with_one_byte_changed_cannot_be_built_in(context, docker):
+    data = bytearray((ROOT / MODEL).read_bytes())
+    data[len(data) // 2] ^= 1
+    (context / "models" / "mine" / "mine.tflite").write_bytes(data)
+
+    build = subprocess.run(
+        [docker, "build", "--force-rm", "--build-arg", "MODEL=models/mine/mine.tflite", context],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert build.returncode != 0
+    assert "altered" in build.stdout + build.stderr

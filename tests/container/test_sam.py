@@ -1,0 +1,81 @@
+"""template.yaml: valid, built by sam, and invoked by `sam local` through each of its ways."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from tests.container.conftest import ROOT, post, run
+
+EVENTS = sorted((ROOT / "events").glob("*-*.json"))
+T_SHIRT = ROOT / "samples" / "t-shirt.jpg"
+
+
+def close_to(scores):
+    return pytest.approx(scores, rel=1e-3, abs=1e-4)
+
+
+def test_the_template_is_valid_and_free_of_lint(sam):
+    assert "is a valid SAM Template" in run(sam, "validate", "--lint").stdout
+
+
+def test_sam_builds_the_image(sam_build):
+    assert "ImageUri: classifier:latest" in sam_build.read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
+def test_sam_local_invoke_answers_every_event_file(
+    sam, sam_build, sam_env, path, read_event, local_scores
+):
+    event = read_event(path)
+    answer = json.loads(
+        run(sam, "local", "invoke", "-e", "-", "--env-vars", sam_env, input=event).stdout
+    )
+
+    if not path.stem.startswith("direct"):
+        assert answer["statusCode"] == 200
+        answer = json.loads(answer["body"])
+    if path.stem.endswith("url") and "data" not in path.stem:
+        image = T_SHIRT.read_bytes()
+    else:
+        direct = json.loads((ROOT / "events" / "direct-image.json").read_text("utf-8"))
+        image = base64.b64decode(direct["image"])
+    assert answer == close_to(local_scores(image))
+
+
+def test_sam_local_invoke_reads_an_event_file_with_no_more_options(sam, sam_build):
+    answer = json.loads(run(sam, "local", "invoke", "-e", "events/direct-image.json").stdout)
+
+    assert "t-shirt" in answer
+
+
+def test_sam_local_invoke_shows_a_named_error(sam, sam_build):
+    answer = json.loads(run(sam, "local", "invoke", "-e", "-", input="{}").stdout)
+
+    assert answer["errorType"] == "MissingImage"
+
+
+def test_start_api_answers_a_url_in_json(start_api, image_host, local_scores):
+    body = json.dumps({"url": f"http://{image_host}/t-shirt.jpg"}).encode()
+
+    assert post(start_api, body) == (200, close_to(local_scores(T_SHIRT.read_bytes())))
+
+
+def test_start_api_answers_the_image_as_the_body(start_api, local_scores):
+    image = T_SHIRT.read_bytes()
+    expected = local_scores(image)
+
+    status, scores = post(start_api, image, "image/jpeg")
+
+    assert status == 200
+    assert scores == close_to(expected)
+    assert max(scores, key=scores.get) == max(expected, key=expected.get)
+
+
+def test_start_api_answers_a_bad_request_with_status_and_code(start_api):
+    status, answer = post(start_api, b"{")
+
+    assert status == 400
+    assert answer["error"]["code"] == "invalid_json"

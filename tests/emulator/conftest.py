@@ -1,0 +1,71 @@
+"""The real emulator with the real handler and model, and a server for the images it fetches."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifier.handler import Handler
+from classifier.settings import Settings
+from deploy.emulator import ROOT, Emulator
+
+SAMPLES = ROOT / "samples"
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def linux() -> None:
+    if sys.platform != "linux":
+        pytest.skip("AWS's emulator is a Linux binary")
+
+
+@pytest.fixture(scope="session")
+def image_host() -> Iterator[str]:
+    """host:port of a server that has samples/ at its root."""
+    files = functools.partial(QuietFiles, directory=SAMPLES)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def emulator(image_host: str) -> Iterator[Emulator]:
+    with Emulator(env={"FETCH_PRIVATE_HOSTS": image_host}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def read_event(image_host: str) -> Callable[[Path], Any]:
+    """Read one of events/, with the address of our own image server in it."""
+
+    def read(path: Path) -> Any:
+        return json.loads(path.read_text("utf-8").replace("127.0.0.1:8000", image_host))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def local_scores() -> Callable[[bytes], dict[str, float]]:
+    """The handler in this process: what the emulator has to answer too."""
+    handler = Handler(Settings.from_environ({"LOG_LEVEL": "ERROR"}))
+
+    def scores(image: bytes) -> dict[str, float]:
+        answer = handler({"image": base64.b64encode(image).decode()})
+        assert isinstance(answer, dict)
+        return answer
+
+    return scores

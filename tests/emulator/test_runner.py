@@ -1,0 +1,180 @@
+"""The emulator's runner: it starts, says what is wrong, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from deploy.emulator import MEMORY_MB, ROOT, TIMEOUT_S, Emulator, EmulatorError, FunctionError
+
+MODEL = ROOT / "models" / "clothing" / "clothing.tflite"
+
+
+def descendants(pid: int) -> set[int]:
+    children = {
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    }
+    return children.union(*(descendants(child) for child in children))
+
+
+def alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if pair)
+
+
+@pytest.fixture
+def silent_host():
+    """host:port that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held = []
+
+        def accept() -> None:
+            try:
+                while True:
+                    held.append(server.accept()[0])
+            except OSError:
+                return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        for connection in held:
+            connection.close()
+
+
+def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy.emulator", "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as command:
+        line = next(line for line in command.stdout if "curl" in line)
+        body, url = re.search(r"curl -d @(\S+) (\S+)$", line).groups()
+        scores = requests.post(url, data=(ROOT / body).read_bytes(), timeout=30).json()
+        started = descendants(command.pid)
+
+        command.send_signal(signal.SIGINT)
+
+        assert command.wait(10) == 0
+    assert "t-shirt" in scores
+    assert len(started) >= 2  # the emulator and the function
+    assert not any(alive(pid) for pid in started)
+
+
+def test_sigterm_ends_the_function_too():
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy.emulator", "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as command:
+        next(line for line in command.stdout if "curl" in line)
+        started = descendants(command.pid)
+
+        command.terminate()
+
+        assert command.wait(10) == 0
+    assert started
+    assert not any(alive(pid) for pid in started)
+
+
+def test_a_port_in_use_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(EmulatorError, match=rf"{port}.*--port"), Emulator(port):
+            pass
+
+
+def test_a_model_cut_short_is_an_error_at_the_start(tmp_path):
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(MODEL.read_bytes()[:100_000])
+
+    with (
+        pytest.raises(EmulatorError, match=r"does not start: SetupError: .*cut short"),
+        Emulator(model=cut),
+    ):
+        pass
+
+
+def test_a_wrong_setting_is_an_error_at_the_start():
+    with (
+        pytest.raises(EmulatorError, match="MAX_IMAGES='many'"),
+        Emulator(env={"MAX_IMAGES": "many"}),
+    ):
+        pass
+
+
+def test_a_missing_binary_says_where_it_comes_from(monkeypatch, tmp_path):
+    monkeypatch.setenv("RIE_BINARY", str(tmp_path / "rie"))
+
+    with pytest.raises(EmulatorError, match="RIE_BINARY"), Emulator():
+        pass
+
+
+def test_a_silent_image_host_is_answered_before_the_function_is_killed(silent_host):
+    env = {"FETCH_PRIVATE_HOSTS": silent_host}
+    # A second emulator on this machine, beside the session's.
+    with Emulator(env=env, timeout_s=2) as emulator:
+        with pytest.raises(FunctionError) as raised:
+            emulator.invoke({"url": f"http://{silent_host}/t-shirt.jpg"})
+
+        assert raised.value.type == "DeadlineExceeded"
+
+
+def test_threads_that_invoke_at_once_take_turns(emulator):
+    answers = []
+
+    def invoke() -> None:
+        answers.append(emulator.invoke({"image": image}))
+
+    event = (ROOT / "events" / "direct-image.json").read_text("utf-8")
+    image = re.search(r'"image": "(.*)"', event)[1]
+    threads = [threading.Thread(target=invoke) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(answers) == 8
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_the_environment_of_the_function_is_lambdas(emulator):
+    [function] = [
+        pid for pid in descendants(os.getpid()) if "AWS_LAMBDA_RUNTIME_API" in environ_of(pid)
+    ]
+    environ = environ_of(function)
+
+    assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "1024"
+    assert environ["LAMBDA_TASK_ROOT"] == str(ROOT)
+    assert environ["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_time_and_memory_are_those_of_the_template():
+    template = (ROOT / "template.yaml").read_text("utf-8")
+    memory = re.search(r"MemorySize:\n(?: {4}.*\n)*? {4}Default: (\d+)\n", template)[1]
+
+    assert int(re.search(r"Timeout: (\d+)", template)[1]) == TIMEOUT_S
+    assert int(memory) == MEMORY_MB

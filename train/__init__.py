@@ -1,0 +1,2 @@
+"""A folder of photos -> a Keras classifier, its card and a report. The only part beside convert/
+that imports TensorFlow; nothing in the function depends on it."""
