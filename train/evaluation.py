@@ -1,0 +1,88 @@
+"""Evaluation: what a classifier got right on labelled photos, with what certainty, and what not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Counts of one model on one split.
+
+    labels: the classes.
+    confusion: int64, (labels, labels): rows are the true class, columns the predicted one.
+    """
+
+    labels: tuple[str, ...]
+    confusion: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        labels: tuple[str, ...],
+        scores: npt.NDArray[np.float32],
+        targets: npt.NDArray[np.int32],
+    ) -> Evaluation:
+        """Count the top-1 predictions: scores (photos, labels), targets (photos,)."""
+        confusion = np.zeros((len(labels), len(labels)), np.int64)
+        np.add.at(confusion, (targets, scores.argmax(axis=1)), 1)
+        return cls(labels, confusion)
+
+    @property
+    def photos(self) -> int:
+        """How many were looked at."""
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The share that was right, 0..1."""
+        return float(np.trace(self.confusion) / self.photos)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The accuracy's 95 % interval."""
+        return wilson(int(np.trace(self.confusion)), self.photos)
+
+    def by_class(self) -> list[tuple[str, float, float, float, int]]:
+        """For each label: precision, recall, F1 (each 0..1; 0 where undefined), and its photos."""
+        rows = []
+        for index, label in enumerate(self.labels):
+            right = int(self.confusion[index, index])
+            predicted = int(self.confusion[:, index].sum())
+            actual = int(self.confusion[index].sum())
+            precision = right / predicted if predicted else 0.0
+            recall = right / actual if actual else 0.0
+            f1 = 2 * right / (predicted + actual) if predicted + actual else 0.0
+            rows.append((label, precision, recall, f1, actual))
+        return rows
+
+    def worst(self, most: int = 5) -> list[tuple[str, str, int, int]]:
+        """The commonest confusions: true label, predicted label, photos, photos of the label."""
+        pairs = [
+            (self.labels[i], self.labels[j], int(self.confusion[i, j]), int(self.confusion[i].sum()))
+            for i in range(len(self.labels))
+            for j in range(len(self.labels))
+            if i != j and self.confusion[i, j]
+        ]
+        return sorted(pairs, key=lambda pair: (-pair[2], pair[3], pair[0], pair[1]))[:most]
+
+
+def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval for a share (https://doi.org/10.1080/01621459.1927.10502953).
+
+    Args:
+        right: successes. total: trials, at least 1.
+        z: the normal quantile; 1.959964 gives 95 %.
+
+    Returns:
+        Lower and upper bound, 0..1.
+    """
+    share = right / total
+    middle = share + z * z / (2 * total)
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return (middle - half) / scale, (middle + half) / scale

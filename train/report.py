@@ -1,0 +1,198 @@
+"""The report of a run: the model, its card, training.json and MODEL_CARD.md, all or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from train.evaluation import Evaluation
+from train.trainer import Trainer, logits
+
+def write(trainer: Trainer, output: Path, command: Sequence[str]) -> list[str]:
+    """Evaluate the trained model on the validation and the test photos, and write everything.
+
+    The test photos are looked at here and nowhere else.
+
+    Args:
+        output: the folder, made if need be.
+        command: what started the run.
+
+    Returns:
+        Lines for the terminal.
+    """
+    model = trainer.result()
+    results = {
+        name: Evaluation.of(
+            trainer.data.labels,
+            logits(model, trainer.data.splits[name].tensors(trainer.card)),
+            trainer.data.splits[name].targets,
+        )
+        for name in ("validation", "test")
+    }
+    card = dataclasses.replace(trainer.card, provenance=_provenance(trainer, results["test"]))
+    record = _record(trainer, model, results, command)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
+        draft = Path(folder)
+        model.save(draft / f"{card.name}.keras")
+        _json(draft / f"{card.name}.card.json", card.to_json())
+        _json(draft / "training.json", record)
+        (draft / "MODEL_CARD.md").write_text(
+            markdown(trainer, model, results, record), encoding="utf-8"
+        )
+        for path in sorted(draft.iterdir()):
+            path.replace(output / path.name)
+    test = results["test"]
+    low, high = test.interval
+    return [
+        f"validation accuracy {results['validation'].accuracy:.3f}",
+        f"test accuracy {test.accuracy:.3f} on {test.photos} photos (95 % interval {low:.3f} to "
+        f"{high:.3f})",
+        f"wrote {output / (card.name + '.keras')}, its card, training.json and MODEL_CARD.md",
+        f"next: python -m convert {output / (card.name + '.keras')} --samples DIR "
+        f"-o {output / (card.name + '.tflite')}",
+    ]
+
+
+def _provenance(trainer: Trainer, test: Evaluation) -> dict[str, Any]:
+    return {
+        "trained_by": "python -m train",
+        "seed": trainer.recipe.seed,
+        "data_sha256": trainer.data.sha256,
+        "test_accuracy": round(test.accuracy, 4),
+        "test_interval_95": [round(bound, 4) for bound in test.interval],
+    }
+
+
+def _record(
+    trainer: Trainer,
+    model: keras.Model,
+    results: dict[str, Evaluation],
+    command: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "command": public(command),
+        "recipe": dataclasses.asdict(trainer.recipe),
+        "keras_version": keras.__version__,
+        "tensorflow_version": tf.__version__,
+        "data_sha256": trainer.data.sha256,
+        "photos": {name: len(photos) for name, photos in trainer.data.splits.items()},
+        "skipped": [list(entry) for entry in trainer.data.broken],
+        "parameters": int(model.count_params()),
+        "minutes": round(sum(epoch["seconds"] for epoch in trainer.history) / 60, 1),
+        "results": {
+            name: {
+                "photos": result.photos,
+                "accuracy": round(result.accuracy, 4),
+                "interval_95": [round(bound, 4) for bound in result.interval],
+                "confusion": result.confusion.tolist(),
+            }
+            for name, result in results.items()
+        },
+        "labels": list(trainer.data.labels),
+        "history": trainer.history,
+    }
+
+
+def public(command: Sequence[str]) -> str:
+    """The command as one line, paths reduced to their last part: they are of one machine."""
+    return shlex.join(Path(part).name if "/" in part else part for part in command)
+
+
+def markdown(
+    trainer: Trainer,
+    model: keras.Model,
+    results: dict[str, Evaluation],
+    record: dict[str, Any],
+) -> str:
+    """MODEL_CARD.md: every figure in it is this run's."""
+    card, test = trainer.card, results["test"]
+    low, high = test.interval
+    counts = {name: len(photos) for name, photos in trainer.data.splits.items()}
+    stages = ", ".join(f"{s.epochs} epochs at {s.size} pixels" for s in trainer.recipe.stages())
+    lines = [
+        f"# {card.name}",
+        "",
+        f"An image classifier with {len(card.labels)} classes: {', '.join(card.labels)}.",
+        "",
+        f"**Test accuracy {test.accuracy:.3f}** on {test.photos} photos that were used for nothing "
+        f"else; 95 % interval {low:.3f} to {high:.3f} (Wilson). Validation accuracy "
+        f"{results['validation'].accuracy:.3f} on {results['validation'].photos} photos.",
+        "",
+        "## How it was trained",
+        "",
+        f"From random weights, on {counts['train']:,} photos, in {record['minutes']:.0f} minutes "
+        "on two cores without a GPU:",
+        "",
+        "```",
+        record["command"],
+        "```",
+        "",
+        f"A residual net of {model.count_params():,} parameters (`train/network.py`); {stages}; "
+        f"seed {trainer.recipe.seed}; augmentation as in `train/augment.py`. The hyper-parameters "
+        "are in `train/recipe.py`, the figures of every epoch in `training.json`.",
+        "",
+        f"Input: {card.height} x {card.width} RGB, stretched with Pillow's bilinear filter, scaled "
+        "to -1..1. Output: logits.",
+        "",
+        "## Classes",
+        "",
+        "| class | precision | recall | F1 | test photos |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {label} | {precision:.2f} | {recall:.2f} | {f1:.2f} | {photos} |"
+            for label, precision, recall, f1, photos in test.by_class()
+        ),
+        "",
+        "## What it confuses",
+        "",
+        *(
+            f"- {wrong} of {photos} photos of {true} were taken for {predicted}."
+            for true, predicted, wrong, photos in test.worst()
+        ),
+        "",
+        "Rows are the true class, columns the predicted one:",
+        "",
+        "| | " + " | ".join(card.labels) + " |",
+        "| --- |" + " ---: |" * len(card.labels),
+        *(
+            f"| {label} | " + " | ".join(map(str, row)) + " |"
+            for label, row in zip(card.labels, test.confusion.tolist(), strict=True)
+        ),
+        "",
+        "## Data",
+        "",
+        f"{sum(counts.values()):,} photos; SHA-256 over names and contents "
+        f"`{trainer.data.sha256}`."
+        + (f" {len(trainer.data.broken)} files were skipped as broken." * bool(trainer.data.broken)),
+        *_about(card.name),
+        "",
+        "## Limits",
+        "",
+        "It knows these classes and nothing else: whatever the picture shows, one of them has the "
+        "highest logit. It was trained on one garment to a picture, and not on people wearing "
+        "several. Logits are not calibrated probabilities.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _about(name: str) -> list[str]:
+    if name != "clothing":
+        return []
+    return [
+        "",
+        "The clothing-dataset-small set by Alexey Grigorev and contributors (GitHub, "
+        "alexeygrigorev/clothing-dataset-small), free to use for any purpose.",
+    ]
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
