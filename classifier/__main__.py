@@ -36,9 +36,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("images", nargs="*", metavar="IMAGE", help="a file, a folder, or a URL")
     p.add_argument("--model", type=Path, metavar="FILE", help="a .tflite (default: MODEL_PATH)")
     p.add_argument("--top-k", type=int, default=3, metavar="N", help="labels shown (default: 3)")
-    p.add_argument(
-        "--scores", choices=SCORES, help="default: what the model gives; logits, mostly"
-    )
+    p.add_argument("--scores", choices=SCORES, help="default: what the model gives; logits, mostly")
     p.add_argument("--json", action="store_true", help="one JSON line for each image")
     p.add_argument(
         "--check",

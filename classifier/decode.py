@@ -7,6 +7,7 @@ flag ignored (keras/src/utils/image_utils.py). The card can ask for orientation 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from io import BytesIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -74,7 +75,7 @@ def decode(data: bytes, steps: Preprocessing, channels: int, max_pixels: int) ->
         raise TooManyPixels("the image takes too much memory to decode") from error
 
 
-def _opener(data: bytes) -> type[Image.Image]:
+def _opener(data: bytes) -> Callable[[BytesIO], Image.Image]:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         module, name = "WebPImagePlugin", "WebPImageFile"
     else:
@@ -86,7 +87,9 @@ def _opener(data: bytes) -> type[Image.Image]:
                 + "; send JPEG, PNG, WebP, GIF or BMP"
             )
         _, module, name = found
-    opener: type[Image.Image] = getattr(importlib.import_module(f"PIL.{module}"), name)
+    opener: Callable[[BytesIO], Image.Image] = getattr(
+        importlib.import_module(f"PIL.{module}"), name
+    )
     return opener
 
 

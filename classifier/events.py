@@ -86,7 +86,8 @@ class HttpApi:
         query = {
             key: str(value) for key, value in _dict(self._event, "queryStringParameters").items()
         }
-        return Request.from_body(self._body(), query, settings.max_images)
+        kind = _header(self._event, "content-type")
+        return Request.from_body(self._body(kind), kind, query, settings.max_images)
 
     def success(self, body: Any, server_timing: str, settings: Settings) -> dict[str, Any]:
         return respond.answer(200 if body is not None else 204, body, server_timing, settings)
@@ -105,7 +106,7 @@ class HttpApi:
             path = path[len(stage) + 1 :]
         return str(context["http"].get("method", "")).upper(), "/" + path.strip("/")
 
-    def _body(self) -> bytes:
+    def _body(self, content_type: str) -> bytes:
         body = self._event.get("body") or ""
         if not isinstance(body, str):
             raise InvalidRequest("the event's body is not a string")
@@ -114,7 +115,7 @@ class HttpApi:
                 return base64.b64decode(body, validate=True)
             except (binascii.Error, ValueError) as error:
                 raise InvalidRequest(f"the event's body is not valid base64: {error}") from error
-        if _header(self._event, "content-type").startswith(("image/", "application/octet-stream")):
+        if body and content_type.startswith(("image/", "application/octet-stream")):
             raise InvalidRequest(
                 "the gateway passed the image on as text, which damages it: list its type in the "
                 "API's BinaryMediaTypes, or send JSON with the image as base64"

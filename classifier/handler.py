@@ -157,7 +157,8 @@ class Handler:
 def softmax(logits: Floats) -> Floats:
     """Probabilities of logits: float32, the same shape, summing to 1."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max())
-    return (exponentials / exponentials.sum()).astype(np.float32)
+    shares: Floats = (exponentials / exponentials.sum()).astype(np.float32)
+    return shares
 
 
 def _deadline(context: Any) -> Deadline:

@@ -79,7 +79,7 @@ class Classifier:
             self._interpreter.set_tensor(self._input["index"], _quantize(tensor, self._input))
             self._interpreter.invoke()
             output = self._interpreter.get_tensor(self._output["index"])
-        return _dequantize(output, self._output)[0]
+        return _dequantize(output[0], self._output)
 
 
 def _only(details: list[dict[str, Any]], kind: str, path: Path) -> dict[str, Any]:
@@ -96,12 +96,15 @@ def _quantize(tensor: Floats, details: dict[str, Any]) -> npt.NDArray[Any]:
     scale, zero_point = details["quantization"]
     limits = np.iinfo(details["dtype"])
     steps = np.round(batch / np.float32(scale)) + zero_point
-    return np.clip(steps, limits.min, limits.max).astype(details["dtype"])
+    quantized: npt.NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(details["dtype"])
+    return quantized
 
 
 def _dequantize(output: npt.NDArray[Any], details: dict[str, Any]) -> Floats:
+    floats: Floats
     if details["dtype"] is np.float32:
-        floats: Floats = output
+        floats = output
         return floats
     scale, zero_point = details["quantization"]
-    return (output.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    floats = (output.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return floats

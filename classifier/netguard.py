@@ -77,13 +77,13 @@ def resolve(host: str, port: int, deadline: Deadline) -> Sequence[str]:
         DeadlineExceeded: the resolver did not answer in time.
     """
     found: list[str] = []
-    failed: list[OSError] = []
+    failed: list[Exception] = []
 
     def look_up() -> None:
         try:
             for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
                 found.append(str(address[0]))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             failed.append(error)
 
     # getaddrinfo takes no time-out; a look-up that outlives its request ends by itself.

@@ -62,19 +62,23 @@ class Request:
 
     @classmethod
     def from_body(
-        cls, body: bytes, query: Mapping[str, str] | None = None, max_images: int = 16
+        cls,
+        body: bytes,
+        content_type: str = "",
+        query: Mapping[str, str] | None = None,
+        max_images: int = 16,
     ) -> Request:
         """Read an HTTP body: JSON, or else the image itself.
 
-        The content decides, not the declared type: no image starts with a brace, and clients that
-        send JSON as a form (`curl -d`) or an image as octets are many.
+        What starts with a brace is JSON whatever its declared type, as no image does and clients
+        that send JSON as a form (`curl -d`) are many; what is declared as JSON has to be.
 
         Raises:
             as `from_json`; MissingImage for an empty body.
         """
         if not body:
             raise MissingImage(f"the body is empty; send an image, or JSON: {HOW}")
-        if body.lstrip()[:1] in (b"{", b"[", b'"') or not body.strip():
+        if body.lstrip()[:1] in (b"{", b"[") or content_type.startswith("application/json"):
             try:
                 payload = json.loads(body)
             except (ValueError, RecursionError) as error:

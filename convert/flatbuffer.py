@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from convert.errors import ConvertError
 from convert.terminal import quiet
@@ -39,6 +40,8 @@ def build(graph: Any, quantization: str, calibration: Callable[[], Iterable[np.n
     elif quantization == "int8":
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration())
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    # It advises a path on which calibration fails (READ_VARIABLE, TensorFlow 2.21).
+    logging.set_verbosity(logging.ERROR)
     try:
         with quiet():
             return bytes(converter.convert())

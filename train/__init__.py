@@ -1,2 +1,3 @@
 """A folder of photos -> a Keras classifier, its card and a report. The only part beside convert/
-that imports TensorFlow; nothing in the function depends on it."""
+that imports TensorFlow; nothing in the function depends on it.
+"""

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         output = Path(options.output)
         name = options.name or output.resolve().name
         if output.exists() and not output.is_dir():
-            raise DataError(f"{output} is a file; -o wants a folder")  # noqa: TRY301
+            raise DataError(f"{output} is a file; -o wants a folder")
         data = load(Path(options.data), lambda labels: card(name, labels, recipe.size), recipe.seed)
     except (DataError, SetupError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     _describe(data)
 
     # TensorFlow takes seconds to import, and tells of its build on the way: both only now.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from train.trainer import Trainer
 
     checkpoints = output / f"{name}.checkpoints"

@@ -74,8 +74,8 @@ def geometry(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
     room_x = tf.maximum(1.0 - zoom_x, 0.0) / 2 + SHIFT
     room_y = tf.maximum(1.0 - zoom_y, 0.0) / 2 + SHIFT
     shift_x, shift_y = uniform(-1.0, 1.0) * room_x * side, uniform(-1.0, 1.0) * room_y * side
-    # For each output pixel, where it is in the input: x = a0 x' + a1 y' + a2, y = b0 x' + b1 y' + b2,
-    # around the centres of both.
+    # For each output pixel, where it is in the input, around the centres of both:
+    # x = a0 x' + a1 y' + a2, y = b0 x' + b1 y' + b2.
     scale_x, scale_y = zoom_x * side / size, zoom_y * side / size
     a0 = mirror * scale_x * tf.cos(angle)
     a1 = scale_x * (shear * tf.cos(angle) - tf.sin(angle))

@@ -63,7 +63,12 @@ class Evaluation:
     def worst(self, most: int = 5) -> list[tuple[str, str, int, int]]:
         """The commonest confusions: true label, predicted label, photos, photos of the label."""
         pairs = [
-            (self.labels[i], self.labels[j], int(self.confusion[i, j]), int(self.confusion[i].sum()))
+            (
+                self.labels[i],
+                self.labels[j],
+                int(self.confusion[i, j]),
+                int(self.confusion[i].sum()),
+            )
             for i in range(len(self.labels))
             for j in range(len(self.labels))
             if i != j and self.confusion[i, j]

@@ -33,9 +33,7 @@ def build(labels: int, size: int | None = None) -> keras.Model:
     return keras.Model(picture, layers.Dense(labels, name="logits")(x), name="classifier")
 
 
-def _residual(
-    x: keras.KerasTensor, width: int, strides: int
-) -> keras.KerasTensor:
+def _residual(x: keras.KerasTensor, width: int, strides: int) -> keras.KerasTensor:
     """Two 3x3 convolutions beside a shortcut (https://arxiv.org/abs/1512.03385)."""
     y = _normalized(x, width, kernel=3, strides=strides)
     y = _normalized(y, width, kernel=3, activation=False)

@@ -51,7 +51,7 @@ class Photos:
         """All pictures as the card resizes them, but to `side`: uint8, (photos, side, side, 3)."""
         square = dataclasses.replace(card, height=side, width=side)
         return _stack(
-            [path for path in self.paths],
+            self.paths,
             lambda path: resize(read(path, square), square).astype(np.uint8),
         )
 
@@ -115,7 +115,9 @@ def load(root: Path, card_for: Callable[[tuple[str, ...]], ModelCard], seed: int
     ]
     reasons, digest = _check(root, [path for _, _, path in files], card_for(labels))
     whole = {
-        name: [(path, target) for split, target, path in files if split == name and not reasons[path]]
+        name: [
+            (path, target) for split, target, path in files if split == name and not reasons[path]
+        ]
         for name in tops
     }
     if not given:
@@ -130,15 +132,15 @@ def load(root: Path, card_for: Callable[[tuple[str, ...]], ModelCard], seed: int
         labels=labels,
         splits={name: _photos(whole[name]) for name in SPLITS},
         broken=tuple(
-            (path.relative_to(root).as_posix(), reason) for path, reason in reasons.items() if reason
+            (path.relative_to(root).as_posix(), reason)
+            for path, reason in reasons.items()
+            if reason
         ),
         sha256=digest,
     )
 
 
-def stratified(
-    photos: Sequence[tuple[Path, int]], seed: int
-) -> dict[str, list[tuple[Path, int]]]:
+def stratified(photos: Sequence[tuple[Path, int]], seed: int) -> dict[str, list[tuple[Path, int]]]:
     """Split at random, each class by itself: the same seed gives the same split on any machine.
 
     A tenth of each class (at least one photo) goes to validation and another to test.
@@ -206,7 +208,9 @@ def _photos(members: list[tuple[Path, int]]) -> Photos:
     )
 
 
-def _stack(paths: Sequence[Path], load_one: Callable[[Path], npt.NDArray[np.generic]]) -> np.ndarray:
+def _stack(
+    paths: Sequence[Path], load_one: Callable[[Path], npt.NDArray[np.generic]]
+) -> np.ndarray:
     # Pillow decodes and resizes without the interpreter lock.
     with ThreadPoolExecutor() as pool:
         return np.stack(list(pool.map(load_one, paths)))

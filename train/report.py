@@ -16,6 +16,7 @@ import tensorflow as tf
 from train.evaluation import Evaluation
 from train.trainer import Trainer, logits
 
+
 def write(trainer: Trainer, output: Path, command: Sequence[str]) -> list[str]:
     """Evaluate the trained model on the validation and the test photos, and write everything.
 
@@ -172,7 +173,9 @@ def markdown(
         "",
         f"{sum(counts.values()):,} photos; SHA-256 over names and contents "
         f"`{trainer.data.sha256}`."
-        + (f" {len(trainer.data.broken)} files were skipped as broken." * bool(trainer.data.broken)),
+        + (
+            f" {len(trainer.data.broken)} files were skipped as broken." * bool(trainer.data.broken)
+        ),
         *_about(card.name),
         "",
         "## Limits",

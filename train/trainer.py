@@ -45,7 +45,7 @@ class Trainer:
         self.optimizer = _optimizer(recipe, self.steps)
         self.optimizer.build(self.model.trainable_variables)
         counts = np.bincount(photos.targets, minlength=len(data.labels))
-        weights = counts ** -recipe.balance
+        weights = counts**-recipe.balance
         # Over an epoch the weights' mean is 1: balancing does not change the learning rate.
         self.class_weights = tf.constant(weights * counts.sum() / (weights @ counts), tf.float32)
         self._folder = checkpoints

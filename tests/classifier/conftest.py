@@ -1,0 +1,162 @@
+"""The real handler and model; pictures made here; a loopback host that misbehaves on request."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.handler import Handler
+from classifier.settings import DEFAULT_MODEL, Settings
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    for name in Settings.__dataclass_fields__:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def encoded():
+    """A picture as the bytes of a file."""
+
+    def encode(image, format="JPEG", **options):
+        buffer = io.BytesIO()
+        image.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def picture():
+    noise = np.random.default_rng(7).integers(0, 255, (12, 9, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((180, 240), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def jpeg(picture, encoded):
+    return encoded(picture)
+
+
+class Faults(http.server.BaseHTTPRequestHandler):
+    """Each path is one way of misbehaving."""
+
+    protocol_version = "HTTP/1.1"
+    jpeg = b""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.close_connection = True
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            getattr(self, "do_" + self.path.strip("/").split("?")[0].replace("-", "_"))()
+
+    def reply(self, status, body, length=None, **headers):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_photo(self):
+        assert self.headers["Accept-Encoding"] == "identity"
+        assert "Cookie" not in self.headers
+        self.reply(200, self.jpeg)
+
+    def do_missing(self):
+        self.reply(404, b"secret of the far host")
+
+    def do_page(self):
+        self.reply(200, b"<!DOCTYPE html><title>a page</title>", Content_Type="image/jpeg")
+
+    def do_truncated_photo(self):
+        self.reply(200, self.jpeg[: len(self.jpeg) // 2])
+
+    def do_short_body(self):
+        self.reply(200, self.jpeg[:100], length=len(self.jpeg))
+
+    def do_announced_large(self):
+        self.reply(200, b"", length=10**12)
+
+    def do_endless(self):
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(4000):
+            self.wfile.write(b"\xff" * 65536)
+
+    def do_gzip(self):
+        self.reply(200, self.jpeg, Content_Encoding="gzip")
+
+    def do_loop(self):
+        self.reply(302, b"", Location="/loop")
+
+    def do_moved(self):
+        self.reply(302, b"", Location="/photo")
+
+    def do_to_file(self):
+        self.reply(302, b"", Location="file:///etc/passwd")
+
+    def do_to_private(self):
+        self.reply(302, b"", Location="http://169.254.169.254/latest/meta-data/")
+
+    def do_stall(self):
+        time.sleep(3)
+
+    def do_drip(self):
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(60):
+            self.wfile.write(b"\xff")
+            self.wfile.flush()
+            time.sleep(0.05)
+
+    def do_drip_headers(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(60):
+            self.wfile.write(b"X: y\r\n")
+            self.wfile.flush()
+            time.sleep(0.05)
+
+    def do_nonsense(self):
+        self.wfile.write(b"this is not HTTP\r\n\r\n")
+
+
+@pytest.fixture(scope="session")
+def far_host(jpeg):
+    """host:port of the misbehaving server."""
+    handler = type("WithPhoto", (Faults,), {"jpeg": jpeg})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def settings(far_host):
+    return Settings(
+        num_threads=1,
+        fetch_private_hosts=frozenset({far_host}),
+        fetch_timeout_s=0.6,
+        max_image_bytes=2_000_000,
+        log_level="FATAL",
+    )
+
+
+@pytest.fixture(scope="session")
+def handler(settings):
+    return Handler(settings)
+
+
+@pytest.fixture(scope="session")
+def model_bytes():
+    return DEFAULT_MODEL.read_bytes()

@@ -1,0 +1,87 @@
+"""Pixels to tensor, against literal numbers; tests/convert compares with Keras and TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.card import Affine, ModelCard, Preprocessing
+from classifier.preprocess import prepare, resize, scale, tf_bilinear
+
+CARD = ModelCard("c", ("a", "b"), height=1, width=2, preprocessing=Preprocessing(scaling="raw"))
+
+
+def with_steps(**steps):
+    return dataclasses.replace(CARD, preprocessing=Preprocessing(**steps))
+
+
+def pixels():
+    values = np.array([[[0, 51, 255], [127.5, 102, 204]]], np.float32)
+    values.setflags(write=False)  # so that working in place could not go unseen
+    return values
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        ("raw", [[[0, 51, 255], [127.5, 102, 204]]]),
+        ("rescale", [[[0, 0.2, 1], [0.5, 0.4, 0.8]]]),
+        ("mobilenet_v2", [[[-1, -0.6, 1], [0, -0.2, 0.6]]]),
+        ("resnet50", [[[151.061, -65.779, -123.68], [100.061, -14.779, 3.82]]]),
+        ("densenet121", [[[-2.117904, -1.142857, 2.64], [0.0655022, -0.25, 1.7511111]]]),
+        (Affine((2.0, 1.0, 0.5), (1.0, 0.0, -1.0)), [[[1, 51, 126.5], [256, 102, 101]]]),
+    ],
+)
+def test_each_scaling_gives_its_published_numbers(scaling, expected):
+    result = scale(pixels(), with_steps(scaling=scaling))
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
+    np.testing.assert_allclose(result, expected, rtol=2e-6, atol=1e-6)
+
+
+def test_bgr_order_is_handed_to_the_scaling():
+    result = scale(pixels(), with_steps(scaling="raw", color_order="bgr"))
+    np.testing.assert_array_equal(result[0, 0], [255, 51, 0])
+
+
+def test_tensorflow_bilinear_has_half_pixel_centres_and_no_antialiasing():
+    # tf.image.resize([[0, 100, 200, 300 % 256]], (1, 2)) and (1, 8), computed by hand.
+    row = np.array([[0, 100, 200, 44]], np.uint8)
+    np.testing.assert_array_equal(tf_bilinear(row, 1, 2), [[50, 122]])
+    np.testing.assert_array_equal(tf_bilinear(row, 1, 8), [[0, 25, 75, 125, 175, 161, 83, 44]])
+
+
+def test_pillow_bilinear_is_pillows():
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    expected = np.asarray(image.resize((2, 1), Image.Resampling.BILINEAR), np.float32)
+    np.testing.assert_array_equal(
+        resize(image, with_steps(interpolation="pillow:bilinear")), expected
+    )
+
+
+@pytest.mark.parametrize("interpolation", ["pillow:nearest", "tf:bilinear"])
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+def test_crop_keeps_the_centre_and_pad_adds_black_around_it(interpolation, mode):
+    # A wide picture, white but for a red third in the middle, to a square.
+    card = dataclasses.replace(
+        with_steps(interpolation=interpolation, resize=mode), height=30, width=30
+    )
+    picture = Image.new("RGB", (90, 30), "white")
+    picture.paste((255, 0, 0), (30, 0, 60, 30))
+    result = resize(picture, card)
+    assert result.shape == (30, 30, 3)
+    np.testing.assert_array_equal(result[15, 15], [255, 0, 0])
+    left = {"stretch": [255, 255, 255], "crop": [255, 0, 0], "pad": [255, 255, 255]}[mode]
+    top = {"stretch": [255, 0, 0], "crop": [255, 0, 0], "pad": [0, 0, 0]}[mode]
+    np.testing.assert_array_equal(result[15, 1], left)
+    np.testing.assert_array_equal(result[1, 15], top)
+
+
+def test_a_greyscale_model_gets_one_channel():
+    card = dataclasses.replace(CARD, channels=1, preprocessing=Preprocessing(scaling="rescale"))
+    result = prepare(Image.new("L", (10, 10), 51), card)
+    assert result.shape == (1, 2, 1)
+    np.testing.assert_allclose(result, 0.2, rtol=1e-6)
