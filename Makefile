@@ -35,13 +35,15 @@ demo: $(APP) $(TF) $(AWS) ## convert the clothing model, prove it, serve it in L
 	@.venv/bin/python -m deploy.demo --port $(PORT)
 
 run: $(APP) ## serve the model at http://127.0.0.1:9000, with no Docker
-	@$(LOCAL) .venv/bin/python -m serve --port $(PORT)
+	@$(LOCAL) .venv/bin/python -m serve --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
 
 emulator: $(APP) $(AWS) ## the function in AWS's Runtime Interface Emulator on port 9000, with no Docker
-	@$(LOCAL) .venv/bin/python -m deploy.emulator --port $(PORT)
+	@$(LOCAL) .venv/bin/python -m deploy.emulator --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
 
-image: ## build the container image
-	docker build -t keras-to-lambda .
+image: ## build the container image keras-to-lambda
+	docker build -t keras-to-lambda $(if $(MODEL),--build-arg MODEL="$(MODEL)") .
+
+setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 
 ## What holds it together
 
@@ -69,6 +71,12 @@ check: $(APP) ## formatting, lint and types; changes nothing
 format: $(APP) ## format the code and mend what the linter can
 	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
 
+docs: $(APP) ## renew the tables in the docs that come from the code
+	@.venv/bin/python docs/generate.py
+
+bench: $(APP) ## cold start and warm latency beside the same work by hand
+	@.venv/bin/python -m benchmarks.floor
+
 train: $(TF) ## train the clothing model anew: make train DATA=.../clothing-dataset-small
 	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
 	@.venv-tf/bin/python -m train "$(DATA)" -o models/clothing
@@ -83,7 +91,7 @@ clean: ## remove what make has set up
 	rm -rf .venv .venv-* .demo .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
-	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 $(APP): requirements.txt pyproject.toml
 	$(call venv,.venv,$(PYTHON),the function's packages and the tests' (about 20 s),\
@@ -106,4 +114,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image test test-tflite test-container check format train lock clean help
+.PHONY: demo run emulator image setup docs bench test test-tflite test-container check format train lock clean help

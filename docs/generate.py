@@ -1,0 +1,70 @@
+"""Renew the tables in the docs that come from the code: `make docs`; the tests compare."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from classifier import errors  # noqa: E402
+from classifier.settings import DEFAULT_MODEL, Settings  # noqa: E402
+
+
+def settings_table() -> str:
+    """Every environment variable."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for setting in fields(Settings):
+        value = setting.default
+        if value == DEFAULT_MODEL:
+            value = DEFAULT_MODEL.relative_to(ROOT).as_posix()
+        if isinstance(value, frozenset) or value is None:
+            value = ""
+        if isinstance(value, int):
+            value = f"{value:,}"
+        meaning = setting.metadata["help"]
+        rows.append(f"| `{setting.name.upper()}` | {f'`{value}`' if value else ''} | {meaning} |")
+    return "\n".join(rows)
+
+
+def errors_table() -> str:
+    """Every error that a caller can cause."""
+    rows = ["| status | code | errorType |", "| ---: | --- | --- |"]
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, errors.ClassifierError)
+        and kind is not errors.ClassifierError
+    ]
+    for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
+        rows.append(f"| {kind.status} | `{kind.code}` | `{kind.__name__}` |")  # noqa: PERF401
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings_table, "errors": errors_table}
+
+
+def renewed(text: str) -> str:
+    """A document with each `<!-- table: NAME -->` ... `<!-- end -->` block written anew."""
+    for name, table in TABLES.items():
+        text = re.sub(
+            rf"(<!-- table: {name} -->\n).*?(<!-- end -->)",
+            lambda match, table=table: f"{match[1]}{table()}\n{match[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+def documents() -> list[Path]:
+    """Every Markdown file that may hold a table."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+if __name__ == "__main__":
+    for document in documents():
+        document.write_text(renewed(document.read_text(encoding="utf-8")), encoding="utf-8")

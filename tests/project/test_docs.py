@@ -1,0 +1,139 @@
+"""The docs say what is true: every command, file, option and table in them exists as they say."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "events" / "README.md",
+    ROOT / "samples" / "README.md",
+]
+generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+TEXT = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+EVERYTHING = "\n".join(TEXT.values())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_tables_are_those_of_the_code(path):
+    assert generate["renewed"](TEXT[path]) == TEXT[path], "run: make docs"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_to_one(path):
+    for link in re.findall(r"\]\(([^)#]+)\)", TEXT[path]):
+        if not link.startswith(("https://", "http://")):
+            assert (path.parent / link).exists(), link
+
+
+def test_every_make_target_exists_and_has_a_help_line():
+    targets = set(re.findall(r"(?:`|^)make ([a-z][a-z0-9-]*)", EVERYTHING, re.MULTILINE))
+    assert {"demo", "test", "run", "help", "emulator"} <= targets
+    listed = subprocess.run(
+        ["make", "help"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    for target in targets:
+        assert re.search(rf"^  make {target} ", listed, re.MULTILINE), target
+
+
+def test_every_module_named_as_a_command_is_one():
+    modules = set(re.findall(r"python -m ([a-z_.]+)", EVERYTHING))
+    assert {"convert", "train", "classifier", "serve", "deploy.emulator"} <= modules
+    for module in modules - {"http.server"}:
+        base = ROOT.joinpath(*module.split("."))
+        assert base.with_suffix(".py").exists() or (base / "__main__.py").exists(), module
+
+
+@pytest.mark.parametrize("module", ["classifier", "serve", "deploy.emulator", "deploy.demo"])
+def test_help_runs_and_says_what_each_option_means(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    for line in re.findall(r"^  (--.*)$", done.stdout, re.MULTILINE):
+        assert re.search(r"  \S|[A-Z]$", line), f"{module}: {line}"
+
+
+def test_events_that_are_named_exist():
+    named = set(re.findall(r"events/([a-z0-9-]+\.json)", EVERYTHING))
+    assert named
+    for name in named:
+        assert (ROOT / "events" / name).exists(), name
+
+
+def test_figures_of_the_model_card_are_those_of_the_run():
+    import json
+
+    folder = ROOT / "models" / "clothing"
+    run = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    test = run["results"]["test"]
+    low, high = test["interval_95"]
+    text = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"Test accuracy {test['accuracy']:.3f}" in text
+    assert f"{low:.3f} to {high:.3f}" in text
+    confusion = test["confusion"]
+    right = sum(row[index] for index, row in enumerate(confusion))
+    assert sum(map(sum, confusion)) == test["photos"] == 372
+    assert round(right / test["photos"], 4) == test["accuracy"]
+    assert test["accuracy"] >= 0.75
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        ("classifier", {"classifier"}),
+        ("convert", {"classifier", "convert"}),
+        ("train", {"classifier", "train"}),
+        ("serve", {"classifier", "serve"}),
+        ("deploy", {"classifier", "serve", "deploy"}),
+    ],
+)
+def test_dependencies_point_one_way(package, allowed):
+    own = {"classifier", "convert", "train", "serve", "deploy", "benchmarks", "lambda_function"}
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                top = name.split(".")[0]
+                assert top not in own or top in allowed, f"{path.name} imports {name}"
+                if package == "classifier":
+                    assert top not in {"tensorflow", "keras", "boto3", "waitress", "requests"}
+
+
+def test_what_ships_is_locked_by_hash():
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=[a-z])", text.strip())
+    assert len(entries) >= 4
+    for entry in entries:
+        assert "==" in entry
+        assert "--hash=sha256:" in entry
+    assert "http" not in text
+
+
+def test_the_committed_model_is_small_and_verified():
+    from classifier import card as cards
+
+    folder = ROOT / "models" / "clothing"
+    assert (folder / "clothing.keras").stat().st_size <= 5_000_000
+    path = folder / "clothing.tflite"
+    card = cards.load(path)
+    cards.check_hash(path, card)
+    assert card.verification["passed"] is True
+    assert card.verification["samples"] == 341
+    import hashlib
+
+    source = hashlib.sha256((folder / "clothing.keras").read_bytes()).hexdigest()
+    assert card.provenance["source_sha256"] == source
