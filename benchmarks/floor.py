@@ -98,10 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ratio = statistics.median(b / a for a, b in zip(cold["by hand"], cold["handler"], strict=True))
     more = statistics.median(b - a for a, b in zip(warm["by hand"], warm["handler"], strict=True))
     print(f"{'':<10}{'cold, ms':>12}{'warm, ms':>12}   medians; one thread; {PHOTO.name}")
-    for side in cold:
-        print(
-            f"{side:<10}{statistics.median(cold[side]):12.1f}{statistics.median(warm[side]):12.2f}"
-        )
+    for side, times in cold.items():
+        print(f"{side:<10}{statistics.median(times):12.1f}{statistics.median(warm[side]):12.2f}")
     print(f"handler / by hand: cold x {ratio:.3f}; warm + {more:.2f} ms")
 
 

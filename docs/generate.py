@@ -23,8 +23,6 @@ def settings_table() -> str:
             value = DEFAULT_MODEL.relative_to(ROOT).as_posix()
         if isinstance(value, frozenset) or value is None:
             value = ""
-        if isinstance(value, int):
-            value = f"{value:,}"
         meaning = setting.metadata["help"]
         rows.append(f"| `{setting.name.upper()}` | {f'`{value}`' if value else ''} | {meaning} |")
     return "\n".join(rows)

@@ -1,0 +1,142 @@
+"""A small classifier and generated pictures; TensorFlow is imported once, on two cores or fewer."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# TensorFlow 2.21's EagerTensor.__array__ has no `copy` keyword, which NumPy 2 deprecates: every
+# np.array(variable) inside Keras warns.
+# tf.lite warns of float inputs to an int8 network, which are meant so, although it then calibrates.
+TENSORFLOW_WARNINGS = (
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning",
+    "ignore:Statistics for quantized inputs were expected:UserWarning",
+)
+
+LABELS = ("red", "green", "blue", "grey", "none of them")
+SIZE = 40
+
+
+def pytest_configure(config):
+    for line in TENSORFLOW_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The photos and models that are not in the repository."""
+    folder = Path(os.environ.get("SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("shared/data is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory):
+    """Twelve colourful pictures of different sizes, JPEG and PNG."""
+    folder = tmp_path_factory.mktemp("samples")
+    random = np.random.default_rng(5)
+    for number in range(12):
+        coarse = random.integers(0, 256, (4, 3, 3), dtype=np.uint8)
+        size = (61 + 17 * number, 190 - 9 * number)
+        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        image.save(folder / f"{number:02}.{'png' if number % 3 == 0 else 'jpg'}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def network():
+    """Make a convolutional classifier of fixed random weights, with logits far apart."""
+    import keras
+
+    def make(*, softmax=False, extra=None, size=SIZE, classes=len(LABELS)):
+        keras.utils.set_random_seed(3)
+        image = keras.Input((size, size, 3), name="image")
+        x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
+        x = keras.layers.Conv2D(12, 3, strides=2, activation="relu")(x)
+        if extra is not None:
+            x = extra(x)
+        x = keras.layers.Flatten()(keras.layers.AveragePooling2D(4)(x))
+        x = keras.layers.Dense(classes, kernel_initializer="he_normal", name="logits")(x)
+        model = keras.Model(image, keras.layers.Softmax()(x) if softmax else x)
+        head = model.get_layer("logits")
+        head.set_weights([8 * weights for weights in head.get_weights()])
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def labels(tmp_path_factory):
+    path = tmp_path_factory.mktemp("labels") / "labels.txt"
+    path.write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory, network):
+    """The same network as each kind of file, by kind."""
+    folder = tmp_path_factory.mktemp("models")
+    model = network()
+    model.save(folder / "net.keras")
+    import h5py
+
+    # What keras.Model.save writes for .h5, without its advice to use .keras instead.
+    from keras.src.legacy.saving import legacy_h5_format
+
+    with h5py.File(folder / "net.h5", "w") as file:
+        legacy_h5_format.save_model_to_hdf5(model, file)
+    model.export(folder / "net_saved", verbose=False)
+    return {
+        "keras": folder / "net.keras",
+        "h5": folder / "net.h5",
+        "saved_model": folder / "net_saved",
+    }
+
+
+@pytest.fixture
+def convert(tmp_path, samples, labels):
+    """Run the command: the exit status, and where the model would be."""
+    from convert.__main__ import main
+
+    def run(model, *options, photos=samples, names=labels, preprocess="mobilenet_v2"):
+        output = tmp_path / "out" / "net.tflite"
+        arguments = [str(model), "-o", str(output), "--samples", str(photos)]
+        if names:
+            arguments += ["--labels", str(names), "--preprocess", preprocess]
+        return main([*arguments, *options]), output
+
+    return run
+
+
+@pytest.fixture
+def refused(convert, tmp_path, capfd):
+    """Run the command, which must exit with 2 and one line; that line."""
+
+    def run(model, *options, **changes):
+        status, output = convert(model, *options, **changes)
+        error = capfd.readouterr().err
+        assert status == 2
+        assert "Traceback" not in error
+        assert not list(output.parent.glob("*"))
+        last = error.strip().splitlines()[-1]
+        assert last.startswith("convert: ")
+        return last
+
+    return run
+
+
+@pytest.fixture
+def write_json():
+    def write(path, value):
+        path.write_text(json.dumps(value), encoding="utf-8")
+        return path
+
+    return write
