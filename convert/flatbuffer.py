@@ -32,6 +32,8 @@ def build(graph: Any, quantization: str, calibration: Callable[[], Iterable[np.n
     Raises:
         ConvertError: TensorFlow Lite has no form for the network.
     """
+    # It advises a path on which calibration fails (READ_VARIABLE, TensorFlow 2.21).
+    logging.set_verbosity(logging.ERROR)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph])
     if quantization != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -40,8 +42,6 @@ def build(graph: Any, quantization: str, calibration: Callable[[], Iterable[np.n
     elif quantization == "int8":
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration())
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    # It advises a path on which calibration fails (READ_VARIABLE, TensorFlow 2.21).
-    logging.set_verbosity(logging.ERROR)
     try:
         with quiet():
             return bytes(converter.convert())

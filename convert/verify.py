@@ -20,6 +20,7 @@ from classifier.telemetry import Stopwatch
 from convert import reference
 from convert.errors import ConvertError
 from convert.keras_model import predict
+from convert.terminal import quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ def verify(
         photos: the samples.
         progress: wraps the iteration, to show how far it is.
     """
-    served = ServingPath(model)
+    with quiet():
+        served = ServingPath(model)
     outcomes, keras_ms, skipped = [], [], 0
     for photo in progress(photos):
         try:

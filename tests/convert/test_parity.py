@@ -1,0 +1,209 @@
+"""The serving path's preprocessing against Keras and TensorFlow themselves, to the last float."""
+
+from __future__ import annotations
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from classifier import preprocess
+from classifier.card import PRESETS, Affine, ModelCard, Preprocessing
+from convert import reference
+
+# Preset -> the module of keras.applications whose preprocess_input it stands for.
+MODULES = {
+    "xception": "xception",
+    "inception_v3": "inception_v3",
+    "inception_resnet_v2": "inception_resnet_v2",
+    "mobilenet": "mobilenet",
+    "mobilenet_v2": "mobilenet_v2",
+    "mobilenet_v3": "mobilenet_v3",
+    "resnet50": "resnet50",
+    "resnet": "resnet",
+    "resnet50_v2": "resnet_v2",
+    "resnet_v2": "resnet_v2",
+    "nasnet": "nasnet",
+    "vgg16": "vgg16",
+    "vgg19": "vgg19",
+    "densenet121": "densenet",
+    "densenet": "densenet",
+    "efficientnet": "efficientnet",
+    "efficientnet_v2": "efficientnet_v2",
+    "convnext": "convnext",
+}
+PILLOW = ("nearest", "bilinear", "bicubic", "lanczos")
+# Height, width: source and target. Larger, smaller, odd, wide, tall, unchanged, a single pixel.
+SIZES = [
+    ((480, 640), (224, 224)),
+    ((480, 640), (299, 299)),
+    ((333, 500), (160, 160)),
+    ((101, 37), (64, 96)),
+    ((37, 101), (96, 64)),
+    ((224, 224), (224, 224)),
+    ((224, 224), (112, 112)),
+    ((112, 112), (224, 224)),
+    ((1, 1), (32, 32)),
+    ((1, 97), (32, 33)),
+    ((97, 1), (33, 32)),
+    ((2, 3), (127, 129)),
+    ((7, 5), (31, 29)),
+    ((640, 481), (75, 71)),
+    ((719, 1279), (224, 224)),
+    ((1024, 768), (150, 150)),
+    ((63, 65), (64, 64)),
+    ((65, 63), (64, 64)),
+    ((33, 1000), (96, 96)),
+    ((1000, 33), (96, 96)),
+    ((199, 211), (197, 193)),
+    ((300, 300), (1, 1)),
+    ((300, 200), (3, 2)),
+    ((257, 255), (128, 256)),
+]
+
+
+def card(height, width, **steps):
+    return ModelCard(
+        name="any",
+        labels=("a", "b"),
+        height=height,
+        width=width,
+        preprocessing=Preprocessing(**steps),
+    )
+
+
+def noise(height, width):
+    return np.random.default_rng(height * 10_000 + width).integers(
+        0, 256, (height, width, 3), dtype=np.uint8
+    )
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    values = np.random.default_rng(1).uniform(0, 255, (61, 47, 3)).astype(np.float32)
+    values.setflags(write=False)
+    return values
+
+
+def test_every_preset_has_its_original_here():
+    assert set(MODULES) == set(PRESETS) - {"raw", "rescale"}
+
+
+@pytest.mark.parametrize("preset", MODULES)
+def test_scaling_equals_keras_applications_to_the_last_bit(preset, pixels):
+    module = importlib.import_module(f"keras.applications.{MODULES[preset]}")
+    expected = np.asarray(module.preprocess_input(np.array(pixels[np.newaxis])))[0]
+    before = pixels.copy()
+    served = preprocess.scale(pixels, card(61, 47, scaling=preset))
+    assert served.dtype == np.float32
+    assert served.flags.c_contiguous
+    np.testing.assert_array_equal(served, expected)
+    np.testing.assert_array_equal(pixels, before)
+
+
+def test_rescale_is_a_division_by_255(pixels):
+    served = preprocess.scale(pixels, card(61, 47, scaling="rescale"))
+    np.testing.assert_array_equal(served, pixels / np.float32(255))
+
+
+def test_raw_is_a_copy(pixels):
+    served = preprocess.scale(pixels, card(61, 47, scaling="raw"))
+    np.testing.assert_array_equal(served, pixels)
+    assert not np.shares_memory(served, pixels)
+
+
+def test_scaling_gives_the_literal_values_of_each_convention():
+    pixel = np.float32([[[0, 127.5, 255]]])
+    pixel.setflags(write=False)
+
+    def scaled(name):
+        return preprocess.scale(pixel, card(1, 1, scaling=name))[0, 0].tolist()
+
+    assert scaled("xception") == [-1, 0, 1]
+    assert scaled("vgg16") == pytest.approx([151.061, 10.721, -123.68], abs=1e-4)
+    assert scaled("densenet121") == pytest.approx([-2.117904, 0.196429, 2.64], abs=1e-5)
+    assert scaled("rescale") == [0, 0.5, 1]
+    assert scaled("convnext") == [0, 127.5, 255]
+
+
+def test_a_blue_first_network_gets_its_channels_turned(pixels):
+    served = preprocess.scale(pixels, card(61, 47, scaling="rescale", color_order="bgr"))
+    np.testing.assert_array_equal(served, pixels[..., ::-1] / np.float32(255))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A lossless file, so that both sides start from the same pixels."""
+
+    def save(array):
+        path = tmp_path / "picture.png"
+        Image.fromarray(array).save(path)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize("name", PILLOW)
+@pytest.mark.parametrize(("source", "target"), SIZES[:8])
+def test_pillow_resizing_equals_load_img_exactly(name, source, target, saved):
+    path = saved(noise(*source))
+    expected = keras.utils.img_to_array(
+        keras.utils.load_img(path, target_size=target, interpolation=name)
+    )
+    with Image.open(path) as image:
+        served = preprocess.resize(image, card(*target, interpolation=f"pillow:{name}"))
+    np.testing.assert_array_equal(served, expected)
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_tf_bilinear_equals_tf_image_resize(source, target):
+    array = noise(*source)
+    expected = np.asarray(tf.image.resize(array, target, method="bilinear"))
+    array.setflags(write=False)
+    served = preprocess.tf_bilinear(array, *target)
+    assert served.dtype == np.float32
+    np.testing.assert_array_equal(served, expected)
+
+
+def test_tf_bilinear_keeps_the_rank_of_a_grey_picture():
+    array = noise(50, 70)[..., 0]
+    expected = np.asarray(tf.image.resize(array[..., np.newaxis], (32, 40)))[..., 0]
+    np.testing.assert_array_equal(preprocess.tf_bilinear(array, 32, 40), expected)
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_tf_crop_equals_smart_resize(source, target):
+    array = noise(*source)
+    expected = keras.preprocessing.image.smart_resize(
+        array.astype(np.float32), target, interpolation="bilinear"
+    )
+    served = preprocess.resize(
+        Image.fromarray(array), card(*target, interpolation="tf:bilinear", resize="crop")
+    )
+    np.testing.assert_array_equal(served, np.asarray(expected))
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_tf_pad_equals_keras_resize(source, target):
+    array = noise(*source)
+    expected = keras.ops.image.resize(
+        array.astype(np.float32), target, "bilinear", pad_to_aspect_ratio=True
+    )
+    served = preprocess.resize(
+        Image.fromarray(array), card(*target, interpolation="tf:bilinear", resize="pad")
+    )
+    np.testing.assert_array_equal(served, np.asarray(expected))
+
+
+@pytest.mark.parametrize("preset", ["vgg16", "rescale", Affine((0.5, 1.0, 2.0), (1.0, 0.0, -1.0))])
+@pytest.mark.parametrize("interpolation", ["pillow:bicubic", "tf:bilinear"])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_the_whole_way_equals_the_reference(preset, interpolation, resize, saved):
+    steps = card(96, 64, scaling=preset, interpolation=interpolation, resize=resize)
+    path = saved(noise(101, 137))
+    with Image.open(path) as image:
+        served = preprocess.prepare(image, steps)
+    np.testing.assert_array_equal(served, reference.tensor(path, steps))

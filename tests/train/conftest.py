@@ -1,0 +1,65 @@
+"""Generated pictures of three classes that nobody confuses, and a short run on them."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+# TensorFlow 2.21's EagerTensor.__array__ has no `copy` keyword, which NumPy 2 deprecates: every
+# np.array(variable) inside Keras warns.
+TENSORFLOW_WARNINGS = ("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning",)
+# The augmentation turns hues and mirrors: classes must differ in shape.
+CLASSES = ("disc", "plain", "stripes")
+
+
+def pytest_configure(config):
+    for line in TENSORFLOW_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
+
+
+def draw(label, random):
+    dark, light = random.integers(0, 60, 3), random.integers(190, 256, 3)
+    image = Image.new("RGB", (48, 40), tuple(int(v) for v in light))
+    pen = ImageDraw.Draw(image)
+    ink = tuple(int(v) for v in dark)
+    if label == "disc":
+        x, y, r = random.integers(18, 30), random.integers(16, 24), random.integers(10, 15)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=ink)
+    elif label == "stripes":
+        step, first = int(random.integers(6, 9)), int(random.integers(0, 6))
+        for x in range(first, 48, step):
+            pen.rectangle((x, 0, x + step // 2 - 1, 40), fill=ink)
+    return image
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Fill a folder with class folders of pictures; the same ones on each call."""
+
+    def fill(folder, each=20, classes=CLASSES, seed=11):
+        random = np.random.default_rng(seed)
+        for label in classes:
+            (folder / label).mkdir(parents=True)
+            for number in range(each):
+                draw(label, random).save(folder / label / f"{number:03}.png")
+        return folder
+
+    return fill
+
+
+@pytest.fixture
+def run(capfd):
+    """`python -m train` in this process: exit status, standard output and standard error."""
+    from train.__main__ import main
+
+    def call(*arguments):
+        status = main([str(argument) for argument in arguments])
+        told = capfd.readouterr()
+        return status, told.out, told.err
+
+    return call
