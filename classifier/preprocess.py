@@ -62,8 +62,9 @@ def _fit(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
     """Bring an image to the aspect ratio of `size` without resampling: TensorFlow then resizes.
 
     crop: the largest centred box, as `keras.utils.image_dataset_from_directory(
-    crop_to_aspect_ratio=True)` cuts it; pad: its `pad_to_aspect_ratio=True`, with black
-    (`smart_resize` in keras/src/utils/image_utils.py, whose integer arithmetic this follows).
+    crop_to_aspect_ratio=True)` cuts it (`smart_resize` in keras/src/utils/image_utils.py); pad: its
+    `pad_to_aspect_ratio=True`, with black (`resize` in keras/src/backend/tensorflow/image.py, which
+    drops an odd border's last pixel). Both with their integer arithmetic.
     """
     width, height = size
     if mode == "crop":
@@ -72,10 +73,10 @@ def _fit(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
         top, left = int((image.height - crop_h) / 2), int((image.width - crop_w) / 2)
         return image.crop((left, top, left + crop_w, top + crop_h))
     if mode == "pad":
-        pad_h = max(image.height, int(float(image.width * height) / width))
-        pad_w = max(image.width, int(float(image.height * width) / height))
-        padded = Image.new(image.mode, (pad_w, pad_h))
-        padded.paste(image, (int((pad_w - image.width) / 2), int((pad_h - image.height) / 2)))
+        top = max(0, int(float(image.width * height) / width) - image.height) // 2
+        left = max(0, int(float(image.height * width) / height) - image.width) // 2
+        padded = Image.new(image.mode, (image.width + 2 * left, image.height + 2 * top))
+        padded.paste(image, (left, top))
         return padded
     return image
 

@@ -79,8 +79,8 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        # Keras raises whatever its layers raise; the first line is the part that a person can use.
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        # Keras raises whatever its layers raise.
+        reason = _first_line(error)
         raise ConvertError(f"Keras {keras.__version__} cannot load {path}: {reason}") from error
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ConvertError(
@@ -96,6 +96,13 @@ def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
         size,
         model,
     )
+
+
+def _first_line(error: Exception) -> str:
+    """The part of a library's message that a person can use."""
+    # Keras wraps the cause, config and all, around it.
+    text = str(error).rpartition("Exception encountered: ")[2].strip() or repr(error)
+    return text.splitlines()[0][:300]
 
 
 def _refuse_code(path: Path) -> None:
@@ -130,7 +137,11 @@ def _class_names(config: Any) -> Any:
 def _saved_model(path: Path, size: tuple[int, int] | None) -> KerasModel:
     if not (path / "saved_model.pb").exists():
         raise ConvertError(f"{path} is a folder without a saved_model.pb: not a SavedModel")
-    loaded = tf.saved_model.load(str(path))
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:
+        reason = _first_line(error)
+        raise ConvertError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error
     signature = loaded.signatures.get("serving_default")
     if signature is None:
         raise ConvertError(f"{path} has no signature serving_default; save it with model.export()")

@@ -124,7 +124,10 @@ def load(root: Path, card_for: Callable[[tuple[str, ...]], ModelCard], seed: int
         whole = stratified(whole["all"], seed)
     for target, label in enumerate(labels):
         if not any(seen == target for _, seen in whole["train"]):
-            raise DataError(f"no photo of {label!r} to train on can be read")
+            raise DataError(
+                f"no photo of {label!r} to train on can be read (without train/, validation/ and "
+                "test/, a class needs at least three)"
+            )
     for name in SPLITS:
         if not whole[name]:
             raise DataError(f"no photo for {name}: at least one is needed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ def markdown(
         "## How it was trained",
         "",
         f"From random weights, on {counts['train']:,} photos, in {record['minutes']:.0f} minutes "
-        "on two cores without a GPU:",
+        f"on {os.cpu_count()} processor cores:",
         "",
         "```",
         record["command"],
@@ -173,16 +174,13 @@ def markdown(
         "",
         f"{sum(counts.values()):,} photos; SHA-256 over names and contents "
         f"`{trainer.data.sha256}`."
-        + (
-            f" {len(trainer.data.broken)} files were skipped as broken." * bool(trainer.data.broken)
-        ),
+        + (f" Files skipped as broken: {len(trainer.data.broken)}." * bool(trainer.data.broken)),
         *_about(card.name),
         "",
         "## Limits",
         "",
         "It knows these classes and nothing else: whatever the picture shows, one of them has the "
-        "highest logit. It was trained on one garment to a picture, and not on people wearing "
-        "several. Logits are not calibrated probabilities.",
+        "highest logit. Logits are not calibrated probabilities.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -193,7 +191,8 @@ def _about(name: str) -> list[str]:
     return [
         "",
         "The clothing-dataset-small set by Alexey Grigorev and contributors (GitHub, "
-        "alexeygrigorev/clothing-dataset-small), free to use for any purpose.",
+        "alexeygrigorev/clothing-dataset-small), free to use for any purpose. Most photos show one "
+        "garment, laid flat or hung; people who wear several are not what it was trained on.",
     ]
 
 

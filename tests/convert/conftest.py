@@ -56,11 +56,11 @@ def network():
     """Make a convolutional classifier of fixed random weights, with logits far apart."""
     import keras
 
-    def make(*, softmax=False, extra=None, size=SIZE, classes=len(LABELS)):
+    def make(*, softmax=False, extra=None, size=SIZE, classes=5):
         keras.utils.set_random_seed(3)
         image = keras.Input((size, size, 3), name="image")
         x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
-        x = keras.layers.Conv2D(12, 3, strides=2, activation="relu")(x)
+        x = keras.layers.Conv2D(24, 3, strides=2, activation="relu")(x)
         if extra is not None:
             x = extra(x)
         x = keras.layers.Flatten()(keras.layers.AveragePooling2D(4)(x))

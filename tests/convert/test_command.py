@@ -7,6 +7,7 @@ import hashlib
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from classifier import card as cards
 from convert import verify
@@ -38,14 +39,18 @@ def test_each_kind_of_model_file_becomes_a_verified_tflite(kind, models, convert
     assert "verdict" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("quantization", ["float16", "dynamic", "int8"])
-def test_each_quantization_is_verified_and_smaller(quantization, models, convert):
+@pytest.mark.parametrize(
+    ("quantization", "dtype"), [("float16", "float16"), ("dynamic", "int8"), ("int8", "int8")]
+)
+def test_each_quantization_is_verified_and_in_the_weights(quantization, dtype, models, convert):
     status, output = convert(models["keras"], "--quantize", quantization)
     assert status == 0
     card = cards.load(output)
     assert card.provenance["quantization"] == quantization
     assert card.verification["passed"] is True
     assert card.dtype == "float32"
+    tensors = Interpreter(model_path=str(output)).get_tensor_details()
+    assert dtype in {np.dtype(tensor["dtype"]).name for tensor in tensors}
 
 
 def test_a_softmax_is_noticed(network, convert, tmp_path):

@@ -97,11 +97,6 @@ def test_a_model_file_cut_short_is_refused(kind, share, models, refused, tmp_pat
     assert "cannot load" in line or "was cut short" in line
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="keras_model._saved_model lets TensorFlow's OSError and OpError through; "
-    "remove this mark with the fix",
-)
 @pytest.mark.parametrize("part", ["saved_model.pb", "variables/variables.index"])
 def test_a_savedmodel_cut_short_is_refused(part, network, refused, tmp_path):
     folder = tmp_path / "net_saved"
@@ -152,6 +147,11 @@ def test_a_lambda_layer_in_keras_is_refused_and_not_run(with_a_program, refused,
     trace.unlink(missing_ok=True)
     assert "cannot load" in refused(tmp_path / "net.keras")
     assert not trace.exists()
+
+
+def test_a_python_lambda_in_keras_is_named(network, refused, tmp_path):
+    network(extra=keras.layers.Lambda(lambda x: x)).save(tmp_path / "net.keras")
+    assert "Lambda" in refused(tmp_path / "net.keras")
 
 
 def test_a_network_that_is_no_image_classifier_is_refused(refused, tmp_path):

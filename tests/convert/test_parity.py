@@ -12,6 +12,7 @@ from PIL import Image
 
 from classifier import preprocess
 from classifier.card import PRESETS, Affine, ModelCard, Preprocessing
+from classifier.decode import decode
 from convert import reference
 
 # Preset -> the module of keras.applications whose preprocess_input it stands for.
@@ -186,6 +187,7 @@ def test_tf_crop_equals_smart_resize(source, target):
     np.testing.assert_array_equal(served, np.asarray(expected))
 
 
+# Sources whose border is of an odd number of pixels: Keras leaves the odd one away on both sides.
 @pytest.mark.parametrize(("source", "target"), SIZES)
 def test_tf_pad_equals_keras_resize(source, target):
     array = noise(*source)
@@ -207,3 +209,52 @@ def test_the_whole_way_equals_the_reference(preset, interpolation, resize, saved
     with Image.open(path) as image:
         served = preprocess.prepare(image, steps)
     np.testing.assert_array_equal(served, reference.tensor(path, steps))
+
+
+def turned(image, path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: 90 degrees
+    image.save(path, exif=exif)
+
+
+def see_through(image, path):
+    alpha = Image.linear_gradient("L").resize(image.size)
+    image.putalpha(alpha)
+    image.save(path)
+
+
+FILES = {
+    "plain.jpg": lambda image, path: image.save(path),
+    "progressive.jpg": lambda image, path: image.save(path, progressive=True),
+    "grey.jpg": lambda image, path: image.convert("L").save(path),
+    "cmyk.jpg": lambda image, path: image.convert("CMYK").save(path),
+    "turned.jpg": turned,
+    "see-through.png": see_through,
+    "palette.png": lambda image, path: image.convert("P").save(path),
+    "bits.png": lambda image, path: image.convert("1").save(path),
+    "palette.gif": lambda image, path: image.convert("P").save(path),
+    "lossy.webp": lambda image, path: image.save(path),
+    "plain.bmp": lambda image, path: image.save(path),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "policy", [{}, {"exif": "apply"}, {"alpha": "white"}, {"exif": "apply", "alpha": "black"}]
+)
+def test_every_kind_of_picture_file_equals_the_reference(name, channels, policy, tmp_path):
+    path = tmp_path / name
+    FILES[name](Image.fromarray(noise(61, 83)), path)
+    steps = ModelCard(
+        name="any",
+        labels=("a", "b"),
+        height=40,
+        width=32,
+        channels=channels,
+        preprocessing=Preprocessing(
+            interpolation="pillow:bilinear", scaling="mobilenet_v2", **policy
+        ),
+    )
+    image = decode(path.read_bytes(), steps.preprocessing, channels, 1_000_000)
+    np.testing.assert_array_equal(preprocess.prepare(image, steps), reference.tensor(path, steps))

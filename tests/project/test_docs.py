@@ -70,7 +70,9 @@ def test_what_the_readme_shows_of_the_demo_is_what_the_function_answers():
     from classifier.handler import Handler
     from classifier.settings import Settings
 
-    shown = json.loads(re.search(r"^{\n.*?^}", TEXT[ROOT / "README.md"], re.M | re.S)[0])
+    shown = json.loads(
+        re.search(r"^{\n.*?^}", TEXT[ROOT / "README.md"], re.MULTILINE | re.DOTALL)[0]
+    )
     photo = (ROOT / "samples" / "t-shirt.jpg").read_bytes()
     handler = Handler(Settings(num_threads=1, log_level="FATAL"))
     answer = handler({"image": base64.b64encode(photo).decode()})

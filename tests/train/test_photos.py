@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_a_split_takes_a_tenth_of_each_class():
         "validation": {0: 2, 1: 5, 2: 8},
         "test": {0: 2, 1: 5, 2: 8},
     }
-    assert sorted(sum(splits.values(), [])) == sorted(members)
+    assert sorted(itertools.chain.from_iterable(splits.values())) == sorted(members)
 
 
 def test_the_same_seed_gives_the_same_split_and_another_seed_another():
