@@ -325,8 +325,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--model", type=Path, help="a .tflite file (the clothing model)")
     arguments = parser.parse_args(argv)
-    for name in {"SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
-        # Leaves the `with`, which ends the rest.
+    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
+        # Leaves the `with`, which ends the rest. SIGINT too: a shell's background job inherits it
+        # as ignored, and Python then raises no KeyboardInterrupt.
         signal.signal(signal.Signals[name], lambda *_: sys.exit(0))
     try:
         with Emulator(
@@ -341,8 +342,6 @@ def main(argv: list[str] | None = None) -> int:
     except EmulatorError as error:
         print(f"emulator: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 0
 
 
 if __name__ == "__main__":

@@ -76,7 +76,10 @@ def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path
 
         command.send_signal(signal.SIGINT)
 
-        assert command.wait(10) == 0
+        try:
+            assert command.wait(10) == 0
+        finally:
+            command.kill()  # or leaving the block would wait for ever
     assert "t-shirt" in scores
     assert len(started) >= 2  # the emulator and the function
     assert not any(alive(pid) for pid in started)
@@ -95,7 +98,10 @@ def test_sigterm_ends_the_function_too():
 
         command.terminate()
 
-        assert command.wait(10) == 0
+        try:
+            assert command.wait(10) == 0
+        finally:
+            command.kill()  # or leaving the block would wait for ever
     assert started
     assert not any(alive(pid) for pid in started)
 
