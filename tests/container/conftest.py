@@ -188,6 +188,8 @@ def start_api(sam: str, sam_build: Path, sam_env: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     command = [sam, "local", "start-api", "--port", str(port), "--env-vars", str(sam_env)]
+    # Where these tests are a shell's background job, SIGINT is ignored, and sam would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with (sam_env.parent / "start-api.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -204,7 +206,10 @@ def start_api(sam: str, sam_build: Path, sam_env: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/predict"
         finally:
             process.send_signal(signal.SIGINT)  # on which sam removes its containers
-            process.wait(60)
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="session")
