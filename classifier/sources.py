@@ -169,10 +169,10 @@ def fetch(url: str, settings: Settings, deadline: Deadline) -> bytes:
             raise FetchFailed(type(error).__name__) from error
         if isinstance(answer, bytes):
             return answer
-        url = urljoin(url, answer)
         try:
+            url = urljoin(url, answer)
             target = Target.parse(url)
-        except ClassifierError as error:
+        except (ClassifierError, ValueError) as error:
             raise FetchFailed("redirected to a URL that is not fetched") from error
     raise FetchFailed(f"more than {MAX_REDIRECTS} redirects")
 

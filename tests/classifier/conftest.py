@@ -105,6 +105,9 @@ class Faults(http.server.BaseHTTPRequestHandler):
     def do_to_file(self):
         self.reply(302, b"", Location="file:///etc/passwd")
 
+    def do_to_nonsense(self):
+        self.reply(302, b"", Location="http://[::1")
+
     def do_to_private(self):
         self.reply(302, b"", Location="http://169.254.169.254/latest/meta-data/")
 

@@ -40,6 +40,7 @@ def test_a_redirect_is_followed(far_host, settings, jpeg):
         ("short-body", "body ended early"),
         ("loop", "more than 4 redirects"),
         ("to-file", "redirected to a URL that is not fetched"),
+        ("to-nonsense", "redirected to a URL that is not fetched"),
         ("to-private", "an address of the host is not public"),
         ("nonsense", "BadStatusLine"),
     ],
