@@ -107,7 +107,7 @@ $(AWS): pyproject.toml
 
 $(TFLITE): requirements-tflite.txt pyproject.toml
 	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1 (about 10 s),\
-	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis)
+	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis trustme)
 
 .venv-lock/.ready: pyproject.toml
 	$(call venv,.venv-lock,$(PYTHON),the lock file's writer,pip install -q --group lock)
