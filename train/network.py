@@ -7,7 +7,7 @@ from keras import layers
 
 # Depthwise convolutions have fewer multiplications and take longer: on two cores without a GPU, a
 # training epoch of MobileNetV2 at half width takes twice as long as one of this net, which has
-# three times its arithmetic. Plain convolutions and ReLU also survive int8 best.
+# more arithmetic.
 # Channels and residual blocks of each stage; each stage halves the resolution.
 WIDTHS = (32, 64, 128, 176)
 BLOCKS = (1, 2, 2, 1)
