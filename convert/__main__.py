@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-
-# Before TensorFlow is imported: its start-up notes are not the user's concern.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
-from convert import terminal
+from convert import labels, options, photos, report, terminal
+from convert.choice import PREFERENCES, Candidate, Choice, choose
 from convert.errors import ConvertError
+from convert.measurement import KerasSide, measure, outline
+from convert.quantization import QUANTIZATIONS
 
 OK, DISAGREES, BAD_INPUT = 0, 1, 2
 EPILOG = """\
@@ -25,13 +25,15 @@ examples:
   python -m convert models/clothing/clothing.keras --samples photos -o clothing.tflite
   python -m convert cats.h5 --labels cats.txt --preprocess xception --samples photos -o cats.tflite
   python -m convert net.keras --labels l.txt --preprocess rescale --interpolation tf:bilinear \\
-      --samples photos --quantize int8 -o net.tflite
+      --samples photos --quantize auto --prefer size -o net.tflite
+  python -m convert keras_model.h5 --teachable-machine --samples photos -o tm.tflite
 
 A model trained by `python -m train` has MODEL.card.json beside it, with its labels and its
-preprocessing: nothing but the samples needs to be said then.
+preprocessing: nothing but the samples needs to be said then. If you do not know how the pixels
+were scaled, ask `python -m convert.detect`; what a file holds, `python -m convert.inspect`.
 
 exit status:
-  0  converted and verified; OUT.tflite and OUT.report.md were written
+  0  converted and verified; OUT.tflite, OUT.report.md and OUT.report.html were written
   1  Keras and the converted model disagree beyond the tolerance; nothing was written
   2  the model, the labels, the samples or an option is wrong; nothing was written
 """
@@ -39,39 +41,34 @@ exit status:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="python -m convert",
-        description="Convert a Keras image classifier to a .tflite that knows its labels and its "
+    p = options.command(
+        "python -m convert",
+        "Convert a Keras image classifier to a .tflite that knows its labels and its "
         "preprocessing, and prove on sample photos that it answers as Keras does.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EPILOG,
     )
     p.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5, or a SavedModel folder")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.tflite")
-    p.add_argument(
-        "--samples",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="photos like those the model will see; for verification, and calibration of int8",
+    options.add_samples(
+        p, "photos like those the model will see; class folders give accuracies as well"
     )
     p.add_argument(
         "--labels", type=Path, metavar="FILE", help="a label a line, in the output's order"
     )
+    p.add_argument("--name", help="what clients and logs call the model (default: OUT's name)")
     p.add_argument(
+        "--teachable-machine",
+        action="store_true",
+        help="MODEL is Google Teachable Machine's keras_model.h5: labels.txt beside it with its "
+        "numbers, a centred square by LANCZOS, pixels from -1 to 1",
+    )
+    group = p.add_argument_group("how photos became tensors in training")
+    group.add_argument(
         "--preprocess",
         choices=sorted(PRESETS),
         metavar="NAME",
-        help=f"how pixels were scaled in training: {', '.join(sorted(PRESETS))}",
+        help=f"how pixels were scaled: {', '.join(sorted(PRESETS))}",
     )
-    p.add_argument(
-        "--quantize",
-        choices=("none", "float16", "dynamic", "int8"),
-        default="none",
-        help="none: float32 (default); float16: half the size; dynamic: int8 weights; "
-        "int8: all in int8, calibrated on the samples",
-    )
-    p.add_argument("--name", help="what clients and logs call the model (default: OUT's name)")
     for option, default, meaning in (
         ("interpolation", "pillow:nearest", "the resizing filter and whose it is; load_img's"),
         ("resize", "stretch", "to the input's shape: stretch, crop the centre, or pad"),
@@ -79,14 +76,49 @@ def parser() -> argparse.ArgumentParser:
         ("exif", "ignore", "the orientation flag; Keras ignores it"),
         ("alpha", "drop", "transparency: drop it as Keras does, or blend with a colour"),
     ):
-        p.add_argument(
+        group.add_argument(
             f"--{option}",
             choices=CHOICES[option.replace("-", "_")],
             help=f"{meaning} (default: the card's beside MODEL, or {default})",
         )
-    p.add_argument("--size", metavar="HxW", help="input size, where the model leaves it open")
+    group = p.add_argument_group("quantization")
+    group.add_argument(
+        "--quantize",
+        choices=(*QUANTIZATIONS, "auto"),
+        default="none",
+        help="; ".join(f"{name}: {q.meaning}" for name, q in QUANTIZATIONS.items())
+        + "; auto: measure all of them, show the table, write the best (default: none)",
+    )
+    group.add_argument(
+        "--io",
+        choices=("float32", "int8", "uint8"),
+        default="float32",
+        help="an int8 model's input and output; the function serves each (default: float32)",
+    )
+    group.add_argument(
+        "--prefer",
+        choices=tuple(PREFERENCES),
+        default="speed",
+        help="what auto looks for: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in PREFERENCES.items())
+        + " (default: speed)",
+    )
+    group.add_argument(
+        "--max-accuracy-drop",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="what auto may lose, 0 to 1: of accuracy where the samples lie in folders named after "
+        "labels, of agreement with Keras elsewhere (default: 0.01)",
+    )
+    options.add_model(p)
+    options.add_run(p)
     p.add_argument(
-        "--max-samples", type=int, default=200, metavar="N", help="photos looked at (default: 200)"
+        "--interpreter",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python whose interpreter will serve the model, for example of an environment "
+        "with tflite-runtime (default: this one)",
     )
     return p
 
@@ -102,123 +134,137 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    size = _size(args.size)
     if args.output.suffix != ".tflite":
         raise ConvertError(f"the output {args.output} must end in .tflite")
-    if args.max_samples < 1:
-        raise ConvertError("--max-samples must be 1 or more")
-    # What needs no TensorFlow is checked before its seconds of import.
-    from convert import photos
-
+    if args.io != "float32" and args.quantize != "int8":
+        raise ConvertError("--io int8 and uint8 go with --quantize int8")
     samples = photos.find(args.samples, args.max_samples)
-    terminal.step("loading TensorFlow and the model")
-    with terminal.quiet():
-        from convert import flatbuffer, keras_model, reference, report, verify
-
-    model = keras_model.load(args.model, size)
-    graph = model.concrete()
-    card = _card(args, model)
-
-    def tensors(step: int = 1):  # noqa: ANN202
-        for photo in samples[::step]:
-            try:
-                yield reference.tensor(photo, card)
-            except OSError:
-                continue
-
-    answers = [keras_model.predict(graph, t) for t in tensors(max(1, len(samples) // 8))]
-    if not answers:
-        raise ConvertError(f"none of the photos in {args.samples} can be read")
-    if verify.is_probabilities(iter(answers)):
-        card = replace(card, output="probabilities")
-    terminal.step(f"converting to {args.quantize if args.quantize != 'none' else 'float32'}")
-    data = flatbuffer.build(graph, args.quantize, tensors)
-
+    asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     # Published only if it passes: until then the file has no name that anybody would serve.
-    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".convert-") as folder:
-        draft = Path(folder) / args.output.name
-        draft.write_bytes(join(data, card))
-        terminal.step(f"verifying on {len(samples)} photos")
-        result, outcomes = verify.verify(
-            graph, draft, samples, verify.TOLERANCES[args.quantize], terminal.progress
+    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".convert-") as name:
+        folder = Path(name)
+        keras = KerasSide.ask(
+            options.sandbox(args),
+            folder,
+            samples,
+            model=str(args.model.absolute()),
+            wanted=options.wanted(args),
+            outline=_outline(args),
+            quantizations=asked,
+            io=args.io,
         )
-        print(f"\n{args.model.name} -> {args.output.name}")
-        print(report.table(report.rows(card, result)))
-        if result.faults:
+        candidates, failed = _candidates(args, keras, folder)
+        choice = _choice(args, candidates, failed)
+        chosen = choice.chosen
+        findings = report.Findings.of(keras, candidates, choice, failed)
+        if args.json:
+            print(json.dumps(findings.to_json(), indent=1))
+        else:
+            print(f"\n{args.model.name} -> {args.output.name}")
+            print(report.text(findings))
+        if chosen is None or chosen.comparison.faults:
             print(
                 "\nconvert: not written, because the two disagree. Check --preprocess, "
                 "--interpolation and --labels, or choose a milder --quantize.",
                 file=sys.stderr,
             )
             return DISAGREES
-        card = replace(card, verification=result.to_json())
-        draft.write_bytes(join(data, card))
-        text = Path(folder) / "report.md"
-        text.write_text(report.markdown(card, result, outcomes), encoding="utf-8")
-        report_path = args.output.with_suffix(".report.md")
-        text.replace(report_path)
-        draft.replace(args.output)
-    print(f"\nwrote {args.output} and {report_path.name}")
+        written = _publish(args.output, folder, findings)
+    if not args.json:
+        print(f"\nwrote {args.output}, " + " and ".join(path.name for path in written))
     return OK
 
 
-def _card(args: argparse.Namespace, model) -> ModelCard:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """The card, from the one beside the model, the options, and the model itself."""
-    import keras
-    import tensorflow as tf
+def _candidates(
+    args: argparse.Namespace, keras: KerasSide, folder: Path
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Every flatbuffer that could be made, measured; and why the others could not be."""
+    serving = options.sandbox(args, args.interpreter)
+    threads = (1, 2) if args.quantize == "auto" else (1,)
+    candidates, failed = [], dict(keras.facts["failed"])
+    for quantization in QUANTIZATIONS:
+        flatbuffer = folder / f"{quantization}.tflite"
+        if not flatbuffer.exists():
+            continue
+        terminal.step(f"verifying {quantization} on {len(keras.photos)} photos")
+        card = keras.card_of(quantization, args.io)
+        flatbuffer.write_bytes(join(flatbuffer.read_bytes(), card))
+        try:
+            candidates.append(measure(serving, flatbuffer, keras, quantization, threads))
+        except ConvertError as error:
+            if args.quantize != "auto":
+                raise
+            failed[quantization] = str(error)
+    return candidates, failed
 
-    from convert import labels
 
+def _choice(
+    args: argparse.Namespace, candidates: list[Candidate], failed: dict[str, str]
+) -> Choice | Any:
+    if args.quantize == "auto":
+        found = choose(candidates, prefer=args.prefer, max_drop=args.max_accuracy_drop)
+        return replace(found, objections={**found.objections, **failed})
+    return Choice(candidates[0], "asked for with --quantize", {})
+
+
+def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path]:
+    """Write the model and its reports; they appear whole or not at all."""
+    chosen = findings.choice.chosen
+    assert chosen is not None
+    draft = folder / f"{chosen.quantization}.tflite"
+    data = draft.read_bytes()[: chosen.bytes]
+    drafts = {
+        output.with_suffix(".report.md"): report.markdown(findings).encode(),
+        output.with_suffix(".report.html"): report.html(findings).encode(),
+        output: join(data, findings.card),
+    }
+    for number, content in enumerate(drafts.values()):
+        (folder / f"publish-{number}").write_bytes(content)
+    for number, path in enumerate(drafts):
+        (folder / f"publish-{number}").replace(path)
+    return [path for path in drafts if path != output]
+
+
+def _outline(args: argparse.Namespace) -> dict[str, Any]:
+    """What is known of the card before the model is loaded: the card's beside it, the options."""
     aside = beside(args.model)
     known = load_json(aside) if aside.exists() else None
-    if known is None and not (args.labels and args.preprocess):
+    named, scaling = args.labels, args.preprocess
+    steps = known.preprocessing if known else Preprocessing()
+    if args.teachable_machine:
+        # What the code that Teachable Machine hands out with the file does.
+        steps = Preprocessing(resize="crop", interpolation="pillow:lanczos", scaling="mobilenet")
+        named = named or args.model.with_name("labels.txt")
+    elif known is None and not (named and scaling):
         raise ConvertError(
-            f"--labels and --preprocess are needed: there is no {aside.name} beside the model"
+            f"--labels and --preprocess are needed: there is no {aside.name} beside the model "
+            "(--teachable-machine says both for a Teachable Machine export)"
         )
-    options = {
-        "scaling": args.preprocess,
+    changes = {
+        "scaling": scaling,
         "interpolation": args.interpolation,
         "resize": args.resize,
         "color_order": args.color_order,
         "exif": args.exif,
         "alpha": args.alpha,
     }
-    steps = replace(
-        known.preprocessing if known else Preprocessing(),
-        **{key: value for key, value in options.items() if value is not None},
-    )
-    names = labels.read(args.labels, model.classes) if args.labels else known.labels
-    if len(names) != model.classes:
-        raise ConvertError(
-            f"{aside} has {len(names)} labels, the model has {model.classes} outputs"
-        )
-    return ModelCard(
-        name=args.name or (known.name if known else args.output.stem),
-        labels=names,
-        height=model.height,
-        width=model.width,
-        channels=model.channels,
-        preprocessing=steps,
-        provenance={
-            **(known.provenance if known else {}),
-            "source_file": args.model.name,
-            "source_kind": model.kind,
-            "source_sha256": model.sha256(),
-            "keras_version": keras.__version__,
-            "tensorflow_version": tf.__version__,
-            "quantization": args.quantize,
-        },
-    )
+    steps = replace(steps, **{key: value for key, value in changes.items() if value is not None})
+    names = labels.read(named, numbered=args.teachable_machine) if named else _labels(known)
+    name = args.name or (known.name if known else args.output.stem)
+    return outline(name, names, steps, known.provenance if known else {})
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, x, width = text.lower().partition("x")
-    if not (x and height.isdecimal() and width.isdecimal()):
-        raise ConvertError(f"--size {text!r} is not HEIGHTxWIDTH, like 224x224")
-    return int(height), int(width)
+def _labels(known: ModelCard | None) -> tuple[str, ...]:
+    assert known is not None
+    return known.labels
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
 
 
 if __name__ == "__main__":

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import importlib.util
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from convert.errors import ConvertError
+from convert.saved import SavedFile
 
-# Layers whose saved form is a program: loading one runs what its author wrote.
-CODE_LAYERS = ("Lambda", "TFSMLayer")
+# What a network ends in, where that can be seen: softmax, sigmoid, or anything else.
+SOFTMAX, SIGMOID, OTHER = "softmax", "sigmoid", "other"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,11 @@ class KerasModel:
     """A network with one image input and one vector of scores.
 
     call: float32 tensor (batch, height, width, channels) -> (batch, classes), in inference mode.
-    kind: "keras", "h5" or "saved_model".
+    kind: "keras", "h5" or "saved_model". written_by: the version that wrote the file, if it says.
+    loaded_by: the library that loaded it, with its version.
+    ending: SOFTMAX, SIGMOID or OTHER; None where the file does not say (SavedModels).
+    notes: sentences about what was done to the network so that it can be served.
+    parameters: how many numbers were trained; None for SavedModels.
     anchor: keeps the variables alive that `call` reads.
     """
 
@@ -37,65 +41,170 @@ class KerasModel:
     channels: int
     classes: int
     anchor: Any
+    written_by: str | None = None
+    loaded_by: str = ""
+    ending: str | None = None
+    notes: tuple[str, ...] = ()
+    parameters: int | None = None
+    layers: tuple[str, ...] = ()
 
     def concrete(self) -> Any:
         """The network as a TensorFlow graph for exactly one image: (1, height, width, channels)."""
         spec = tf.TensorSpec((1, self.height, self.width, self.channels), tf.float32, name="image")
-        graph = tf.function(lambda image: tf.cast(self.call(image), tf.float32))
+        graph = tf.function(
+            lambda image: tf.cast(self.call(image), tf.float32),
+            autograph=False,
+        )
         return graph.get_concrete_function(spec)
 
-    def sha256(self) -> str:
-        """The hash of the file, or of a folder's sorted names and contents."""
-        digest = hashlib.sha256()
-        folder = self.path.is_dir()
-        for file in sorted(self.path.rglob("*")) if folder else [self.path]:
-            if file.is_file():
-                if folder:
-                    digest.update(file.relative_to(self.path).as_posix().encode() + b"\0")
-                with file.open("rb") as stream:
-                    for block in iter(lambda: stream.read(1 << 20), b""):
-                        digest.update(block)
-        return digest.hexdigest()
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user said about the model file.
+
+    size: (height, width), where the model leaves it open. head: the name or index of the output,
+    where there are several. trust: run the code that the file carries. custom: a Python file that
+    defines the layers and functions that the model names.
+    """
+
+    size: tuple[int, int] | None = None
+    head: str | None = None
+    trust: bool = False
+    custom: Path | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Wanted:
+        """Of JSON values, as they come into the sandbox."""
+        size, custom = data.get("size"), data.get("custom")
+        return cls(
+            size=(size[0], size[1]) if size else None,
+            head=data.get("head"),
+            trust=bool(data.get("trust")),
+            custom=Path(custom) if custom else None,
+        )
 
 
-def load(path: Path, size: tuple[int, int] | None = None) -> KerasModel:
-    """Load a Keras 3 `.keras`, an `.h5`, or a SavedModel folder.
+def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
+    """Load a `.keras` or `.h5` file of any Keras, or a SavedModel folder.
 
-    Args:
-        size: (height, width), needed where the model leaves its input size open.
+    Keras 3 is asked first, then tf_keras, which is Keras 2 and reads what Keras 3 no longer does.
 
     Raises:
-        ConvertError: it cannot be loaded, or is not an image classifier of one input and output.
+        ConvertError: it cannot be loaded, carries code, or is not an image classifier.
     """
-    if not path.exists():
-        raise ConvertError(f"there is no model at {path}")
-    if path.is_dir():
-        return _saved_model(path, size)
-    suffix = path.suffix.lower()
-    if suffix not in (".keras", ".h5", ".hdf5"):
-        raise ConvertError(f"{path} is neither a .keras or .h5 file nor a SavedModel folder")
-    if suffix != ".keras":
-        _refuse_code(path)
+    wanted = wanted or Wanted()
+    saved = SavedFile.read(path)
+    if saved.faults:
+        raise ConvertError(f"{path} is refused: " + "; ".join(saved.faults))
+    if saved.code and not wanted.trust:
+        raise ConvertError(
+            f"{path} carries code that would be run by loading it: {', '.join(saved.code)}. "
+            "Rebuild the model without it (keras.layers.Rescaling and the like), or say --trust if "
+            "you know who wrote it"
+        )
+    if saved.kind == "saved_model":
+        return _saved_model(path, saved, wanted)
+    model, loaded_by, notes = _loaded(path, saved, wanted)
+    model, more = _plain(model, saved, wanted)
+    output, ending = _head(path, model, wanted)
+    if len(model.inputs) != 1:
+        raise ConvertError(
+            f"{path} has {len(model.inputs)} inputs; an image classifier has one. Wrap it in a "
+            "model that takes the image alone"
+        )
+
+    def call(image: Any) -> Any:
+        scores = model(image, training=False)
+        return scores if output is None else _flat(scores)[output]
+
+    shape = model.outputs[output or 0].shape
+    found = _checked(path, saved.kind, call, model.inputs[0].shape, shape, wanted, model)
+    return replace(
+        found,
+        written_by=saved.written_by,
+        loaded_by=loaded_by,
+        ending=ending,
+        notes=(*notes, *more, *found.notes),
+        parameters=int(model.count_params()),
+        layers=tuple(layer.name for layer in _layers(model)),
+    )
+
+
+def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tuple[str, ...]]:
+    """The model by the first library that loads it, that library, and what to note."""
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return _keras3(path, wanted), f"keras {keras.__version__}", ()
     except Exception as error:
         # Keras raises whatever its layers raise.
-        reason = _first_line(error)
-        raise ConvertError(f"Keras {keras.__version__} cannot load {path}: {reason}") from error
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ConvertError(
-            f"{path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs; an image "
-            "classifier has one of each"
-        )
-    return _checked(
-        path,
-        "keras" if suffix == ".keras" else "h5",
-        lambda image: model(image, training=False),
-        model.inputs[0].shape,
-        model.outputs[0].shape,
-        size,
-        model,
+        reasons = {f"Keras {keras.__version__}": _first_line(error)}
+        cause = error
+    if not str(saved.written_by or "").startswith("3"):
+        try:
+            import tf_keras
+        except ModuleNotFoundError:
+            reasons["tf_keras"] = "is not installed: pip install --no-deps tf_keras"
+        else:
+            try:
+                model = _keras2(path, wanted)
+            except Exception as error:
+                reasons[f"tf_keras {tf_keras.__version__}"] = _first_line(error)
+                cause = error
+            else:
+                note = (
+                    f"Keras 3 cannot load the file ({next(iter(reasons.values()))}); tf_keras did"
+                )
+                return model, f"tf_keras {tf_keras.__version__}", (note,)
+    writer = f"written by Keras {saved.written_by}" if saved.written_by else "of an unknown Keras"
+    unknown = any("custom_objects" in r or "Unknown layer" in r for r in reasons.values())
+    remedy = (
+        "the model has layers or functions of its own: give the Python file that defines them with "
+        "--custom"
+        if unknown
+        else "load it where it was trained and save it anew as .keras, or export() it as a "
+        "SavedModel"
     )
+    raise ConvertError(
+        f"cannot load {path}, {writer}: "
+        + "; ".join(f"{who}: {why}" for who, why in reasons.items())
+        + f". What to do: {remedy}"
+    ) from cause
+
+
+def _keras3(path: Path, wanted: Wanted) -> Any:
+    if wanted.trust:
+        keras.config.enable_unsafe_deserialization()
+    return keras.models.load_model(
+        path, custom_objects=_custom(wanted), compile=False, safe_mode=not wanted.trust
+    )
+
+
+def _keras2(path: Path, wanted: Wanted) -> Any:
+    import tf_keras
+
+    if wanted.trust:
+        tf_keras.__internal__.enable_unsafe_deserialization()
+    return tf_keras.models.load_model(
+        path, custom_objects=_custom(wanted), compile=False, safe_mode=not wanted.trust
+    )
+
+
+def _custom(wanted: Wanted) -> dict[str, Any]:
+    """The classes and functions of the user's file, by name."""
+    if wanted.custom is None:
+        return {}
+    spec = importlib.util.spec_from_file_location("custom_objects", wanted.custom)
+    if spec is None or spec.loader is None or not wanted.custom.exists():
+        raise ConvertError(f"--custom {wanted.custom} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConvertError(f"--custom {wanted.custom} fails: {_first_line(error)}") from error
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value)
+    }
 
 
 def _first_line(error: Exception) -> str:
@@ -105,38 +214,105 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0][:300]
 
 
-def _refuse_code(path: Path) -> None:
-    # `safe_mode` guards .keras files alone: an .h5 file's Lambda layer is unmarshalled and run.
-    try:
-        with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
-    except OSError as error:
-        raise ConvertError(f"{path} is not an HDF5 file, or was cut short: {error}") from error
-    if config is None:
-        raise ConvertError(
-            f"{path} holds weights without the network; save the whole model: model.save(...)"
-        )
-    for name in _class_names(json.loads(config)):
-        if name in CODE_LAYERS:
-            raise ConvertError(
-                f"{path} has a {name} layer, whose code would be run by loading it; rebuild the "
-                "model without it (keras.layers.Rescaling and the like) and save it as .keras"
-            )
+def _plain(model: Any, saved: SavedFile, wanted: Wanted) -> tuple[Any, tuple[str, ...]]:
+    """The same network in float32 and for any number of images at a time."""
+    notes = []
+    config = model.get_config()
+    text = json.dumps(config, default=str)
+    if "mixed_float16" in text or "mixed_bfloat16" in text:
+        notes.append("mixed precision: computed in float32, the type that its weights have")
+    fixed = model.inputs[0].shape[0]
+    if fixed not in (None, 1):
+        notes.append(f"a batch of {fixed} was fixed in the model: one image at a time is served")
+    if not notes:
+        return model, ()
+    with _scope(model)(_custom(wanted)):
+        twin = type(model).from_config(_float32_of_one(config))
+    twin.set_weights(model.get_weights())
+    return twin, tuple(notes)
 
 
-def _class_names(config: Any) -> Any:
+def _scope(model: Any) -> Any:
+    """The library's way of naming custom objects."""
+    if type(model).__module__.startswith("tf_keras"):
+        import tf_keras
+
+        return tf_keras.utils.custom_object_scope
+    return keras.utils.custom_object_scope
+
+
+def _float32_of_one(config: Any) -> Any:
+    """A copy of a configuration: float32 in place of mixed precision, and the batch left open."""
     if isinstance(config, dict):
-        yield config.get("class_name")
-        for value in config.values():
-            yield from _class_names(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _class_names(value)
+        if config.get("class_name") in ("Policy", "DTypePolicy") and str(
+            config.get("config", {}).get("name")
+        ).startswith("mixed_"):
+            return "float32"
+        changed = {key: _float32_of_one(value) for key, value in config.items()}
+        for key in ("batch_input_shape", "batch_shape", "build_input_shape"):
+            shape = changed.get(key)
+            if isinstance(shape, list | tuple) and len(shape) > 1:
+                changed[key] = type(shape)((None, *shape[1:]))
+        return changed
+    if isinstance(config, list | tuple):
+        return type(config)(_float32_of_one(value) for value in config)
+    return "float32" if config in ("mixed_float16", "mixed_bfloat16") else config
 
 
-def _saved_model(path: Path, size: tuple[int, int] | None) -> KerasModel:
-    if not (path / "saved_model.pb").exists():
-        raise ConvertError(f"{path} is a folder without a saved_model.pb: not a SavedModel")
+def _head(path: Path, model: Any, wanted: Wanted) -> tuple[int | None, str]:
+    """Which of a model's outputs is the classifier's (None: there is one), and what it ends in."""
+    names = list(getattr(model, "output_names", None) or [])
+    if len(model.outputs) == 1:
+        if wanted.head is not None and wanted.head not in (*names, "0"):
+            raise ConvertError(f"{path} has one output; leave --head away")
+        return None, _ending(model, names[0] if names else None)
+    if wanted.head is None:
+        listed = ", ".join(
+            f"{name} {tuple(output.shape)}"
+            for name, output in zip(names, model.outputs, strict=False)
+        )
+        raise ConvertError(
+            f"{path} has {len(model.outputs)} outputs ({listed}): choose one with --head NAME"
+        )
+    index = names.index(wanted.head) if wanted.head in names else None
+    if index is None and wanted.head.isdecimal() and int(wanted.head) < len(model.outputs):
+        index = int(wanted.head)
+    if index is None:
+        raise ConvertError(
+            f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
+            f"{len(model.outputs) - 1}"
+        )
+    return index, _ending(model, names[index])
+
+
+def _flat(scores: Any) -> list[Any]:
+    # Models of several outputs answer with a list or a dict, in the order of `outputs`.
+    return list(scores.values()) if isinstance(scores, dict) else list(scores)
+
+
+def _ending(model: Any, output: str | None) -> str:
+    """What the layer behind an output does last, in nested models as well."""
+    layers = [layer for layer in model.layers if layer.name == output] or model.layers[-1:]
+    layer = layers[-1] if layers else None
+    if layer is None:
+        return OTHER
+    if getattr(layer, "layers", None):
+        names = getattr(layer, "output_names", None) or [None]
+        return _ending(layer, names[0])
+    if type(layer).__name__ == "Softmax":
+        return SOFTMAX
+    activation = getattr(getattr(layer, "activation", None), "__name__", "")
+    return activation if activation in (SOFTMAX, SIGMOID) else OTHER
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if getattr(layer, "layers", None):
+            yield from _layers(layer)
+
+
+def _saved_model(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:
@@ -144,23 +320,42 @@ def _saved_model(path: Path, size: tuple[int, int] | None) -> KerasModel:
         raise ConvertError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error
     signature = loaded.signatures.get("serving_default")
     if signature is None:
-        raise ConvertError(f"{path} has no signature serving_default; save it with model.export()")
+        raise ConvertError(
+            f"{path} has no signature serving_default (it has "
+            f"{', '.join(loaded.signatures) or 'none'}); save it with model.export()"
+        )
     inputs = signature.structured_input_signature[1]
     outputs = signature.structured_outputs
-    if len(inputs) != 1 or len(outputs) != 1:
+    if len(inputs) != 1:
         raise ConvertError(
-            f"{path}: its signature has {len(inputs)} inputs, {len(outputs)} outputs"
+            f"{path}: its signature has {len(inputs)} inputs; an image classifier has one"
         )
-    (name, spec), (key, out) = next(iter(inputs.items())), next(iter(outputs.items()))
-    return _checked(
+    key = wanted.head
+    if key is None and len(outputs) == 1:
+        key = next(iter(outputs))
+    if key is None:
+        raise ConvertError(
+            f"{path} has {len(outputs)} outputs ({', '.join(outputs)}): choose one with --head NAME"
+        )
+    if key not in outputs:
+        raise ConvertError(f"{path} has no output {key!r}; it has {', '.join(outputs)}")
+    (name, spec), out = next(iter(inputs.items())), outputs[key]
+    shape = tuple(spec.shape) if spec.shape.rank is not None else ()
+    if shape and shape[0] not in (None, 1):
+        raise ConvertError(
+            f"{path} was exported for batches of {shape[0]}; export it for one image or any number"
+        )
+    found = _checked(
         path,
-        "saved_model",
-        lambda image: signature(**{name: image})[key],
-        tuple(spec.shape) if spec.shape.rank is not None else (),
+        saved.kind,
+        lambda image: signature(**{name: tf.cast(image, spec.dtype)})[key],
+        shape,
         tuple(out.shape) if out.shape.rank is not None else (),
-        size,
+        wanted,
         loaded,
     )
+    version = f"tensorflow {tf.__version__}"
+    return replace(found, written_by=saved.written_by, loaded_by=version)
 
 
 def _checked(
@@ -169,25 +364,59 @@ def _checked(
     call: Callable[[Any], Any],
     shape: Any,
     outputs: Any,
-    size: tuple[int, int] | None,
+    wanted: Wanted,
     anchor: Any,
 ) -> KerasModel:
-    if len(shape) != 4 or len(outputs) != 2 or outputs[1] is None:
+    shape, outputs = tuple(shape), tuple(outputs)
+    if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4):
         raise ConvertError(
-            f"{path} maps {tuple(shape)} to {tuple(outputs)}; an image classifier maps (batch, "
-            "height, width, channels) to (batch, classes)"
+            f"{path} takes its channels first, {shape}: neither TensorFlow on a CPU nor TFLite "
+            "computes that. Build the same network with data_format='channels_last', give it the "
+            "weights with set_weights(old.get_weights()) (they have the same shapes, but for a "
+            "Dense layer behind a Flatten without data_format), and save that"
+        )
+    flat = len(outputs) == 4 and outputs[1:3] == (1, 1)
+    if len(shape) != 4 or not (len(outputs) == 2 or flat) or outputs[-1] is None:
+        raise ConvertError(
+            f"{path} maps {shape} to {outputs}; an image classifier maps (batch, height, width, "
+            "channels) to (batch, classes)"
         )
     height, width, channels = shape[1:]
-    if channels not in (1, 3):
-        raise ConvertError(f"{path} takes {channels} channels (last axis); 1 and 3 can be served")
-    if size and (height, width) not in ((None, None), size):
+    if channels not in (1, 3, 4):
+        raise ConvertError(f"{path} takes {channels} channels (last axis); 1, 3 and 4 are served")
+    size = wanted.size
+    if size and not (height in (None, size[0]) and width in (None, size[1])):
         raise ConvertError(f"{path} takes {height} x {width} pixels, not {size[0]} x {size[1]}")
-    height, width = (height, width) if height and width else size or (None, None)
+    height, width = size or (height, width)
     if not height or not width:
         raise ConvertError(f"{path} leaves its input size open: give --size HEIGHTxWIDTH")
-    if outputs[1] < 2:
-        raise ConvertError(f"{path} has one output; a classifier has one for each label")
-    return KerasModel(path, kind, call, height, width, channels, int(outputs[1]), anchor)
+    classes = int(outputs[-1])
+    if flat:
+        flattened = call
+        call = lambda image: tf.reshape(flattened(image), (-1, classes))  # noqa: E731
+    return KerasModel(path, kind, call, int(height), int(width), int(channels), classes, anchor)
+
+
+def of_two_classes(model: KerasModel) -> KerasModel:
+    """A network with one output as one with two: of the first label, and of the second.
+
+    The output is that of the second label, as Keras's binary losses and `flow_from_directory` have
+    it. A sigmoid's p becomes (1 - p, p); a logit z becomes (0, z), whose softmax is sigmoid(z).
+    """
+    if model.ending == SIGMOID:
+
+        def call(image: Any) -> Any:
+            second = model.call(image)
+            return tf.concat([1 - second, second], axis=-1)
+    else:
+
+        def call(image: Any) -> Any:
+            second = model.call(image)
+            return tf.concat([tf.zeros_like(second), second], axis=-1)
+
+    kind = "probability" if model.ending == SIGMOID else "logit"
+    note = f"one output, the {kind} of the second label: written as two, one for each label"
+    return replace(model, call=call, classes=2, notes=(*model.notes, note))
 
 
 def predict(graph: Any, tensor: np.ndarray) -> np.ndarray:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from convert.errors import ConvertError
 
 
-def read(path: Path, classes: int) -> tuple[str, ...]:
+def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
     """Read a text file with a label a line, or a JSON list.
 
+    Args:
+        numbered: each line is `INDEX label`, as in Teachable Machine's labels.txt.
+
     Raises:
-        ConvertError: no such file, or not `classes` labels.
+        ConvertError: no such file, or something else in it.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -25,22 +29,30 @@ def read(path: Path, classes: int) -> tuple[str, ...]:
             raise ConvertError(f"{path} is not JSON: {error}") from error
         if not isinstance(values, list):
             raise ConvertError(f"{path} must be a JSON list of labels, in the output's order")
-        labels = [str(value) for value in values]
-    else:
-        labels = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(labels) != classes:
-        raise ConvertError(
-            f"{path} has {len(labels)} labels, the model has {classes} outputs: give one label for "
-            "each output, in the output's order"
-        )
-    return distinct(labels)
+        return tuple(str(value) for value in values)
+    labels = [line.strip() for line in text.splitlines() if line.strip()]
+    return _unnumbered(path, labels) if numbered else tuple(labels)
 
 
-def distinct(labels: list[str]) -> tuple[str, ...]:
+def _unnumbered(path: Path, lines: list[str]) -> tuple[str, ...]:
+    labels = []
+    for index, line in enumerate(lines):
+        number, _, label = line.partition(" ")
+        if number != str(index) or not label.strip():
+            raise ConvertError(
+                f"{path}, line {index + 1} is {line!r}, not `{index} LABEL` as Teachable Machine "
+                "writes it"
+            )
+        labels.append(label.strip())
+    return tuple(labels)
+
+
+def distinct(labels: Sequence[str]) -> tuple[str, ...]:
     """Give labels that stand several times (ImageNet has two cranes) their output's index.
 
     The answer is an object by label, in which a second one would replace the first.
     """
+    labels = list(labels)
     return tuple(
         f"{label} [{index}]" if labels.count(label) > 1 else label
         for index, label in enumerate(labels)

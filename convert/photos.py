@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from convert.errors import ConvertError
@@ -23,3 +24,17 @@ def find(folder: Path, most: int) -> list[Path]:
     if len(found) <= most:
         return found
     return [found[index * len(found) // most] for index in range(most)]
+
+
+def truth(photos: Sequence[Path], labels: Sequence[str]) -> list[int | None]:
+    """The output that is right for each photo: that of the label which its folder is named after.
+
+    Folder names may have _ or - for a label's spaces, and other capitals. None where the folder is
+    not named after a label.
+    """
+    places = {_folded(label): index for index, label in enumerate(labels)}
+    return [places.get(_folded(photo.parent.name)) for photo in photos]
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ").strip()

@@ -7,6 +7,7 @@ interpolation says. Nothing here is shared with the serving path, or the proof w
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -22,35 +23,61 @@ MODULES = {
     "densenet121": "densenet",
     "resnet50_v2": "resnet_v2",
 }
+COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def tensor(path: Path, card: ModelCard) -> np.ndarray:
-    """What the model was trained on: float32, (height, width, channels)."""
-    pixels = _resized(path, card).astype(np.float32)
-    if card.preprocessing.color_order == "bgr":
-        pixels = pixels[..., ::-1]
-    scaling = card.preprocessing.scaling
-    if isinstance(scaling, Affine):
-        return pixels * np.float32(scaling.scale) + np.float32(scaling.offset)
-    if scaling == "raw":
-        return pixels
-    if scaling == "rescale":
-        return pixels / np.float32(255)
-    module = importlib.import_module(f"keras.applications.{MODULES.get(scaling, scaling)}")
-    return np.asarray(module.preprocess_input(np.array(pixels[np.newaxis])))[0]
+@dataclass(frozen=True)
+class Seen:
+    """A photo at the stages of its way to the model.
+
+    decoded: uint8, (rows, columns, channels). resized: float32, (height, width, channels), 0..255.
+    tensor: float32, the same shape, in the range that the model was trained on.
+    """
+
+    decoded: np.ndarray
+    resized: np.ndarray
+    tensor: np.ndarray
 
 
-def _resized(path: Path, card: ModelCard) -> np.ndarray:
+def see(path: Path, card: ModelCard) -> Seen:
+    """What the model was trained on.
+
+    Raises:
+        OSError: Pillow cannot read the file.
+    """
+    with _opened(path, card) as image:
+        decoded = np.asarray(image).reshape(image.height, image.width, card.channels)
+        resized = _resized(path, image, card).astype(np.float32)
+    return Seen(decoded, resized, _scaled(resized, card))
+
+
+def _opened(path: Path, card: ModelCard) -> Image.Image:
+    """At its own size: by load_img, or for what it does not do (orientation, a ground) by Pillow."""
+    if card.preprocessing.exif == "ignore" and card.preprocessing.alpha == "drop":
+        return keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
+    with Image.open(path) as image:
+        image.load()
+        if card.preprocessing.exif == "apply":
+            image = ImageOps.exif_transpose(image)
+        if card.preprocessing.alpha != "drop" and image.has_transparency_data:
+            ground = Image.new("RGBA", image.size, card.preprocessing.alpha)
+            image = Image.alpha_composite(ground, image.convert("RGBA"))
+        return image.convert(MODES[card.channels])
+
+
+def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
     steps, size = card.preprocessing, (card.height, card.width)
-    color_mode = "rgb" if card.channels == 3 else "grayscale"
     library, name = steps.interpolation.split(":")
     plain = steps.exif == "ignore" and steps.alpha == "drop"
     if library == "pillow" and steps.resize == "stretch" and plain:
         image = keras.utils.load_img(
-            path, color_mode=color_mode, target_size=size, interpolation=name
+            path,
+            color_mode=COLOR_MODES[card.channels],
+            target_size=size,
+            interpolation=name,
         )
         return keras.utils.img_to_array(image)
-    image = keras.utils.load_img(path, color_mode=color_mode) if plain else _opened(path, card)
     if library == "tf":
         pixels = keras.utils.img_to_array(image)
         if steps.resize == "crop":
@@ -67,13 +94,15 @@ def _resized(path: Path, card: ModelCard) -> np.ndarray:
     return keras.utils.img_to_array(resized)
 
 
-def _opened(path: Path, card: ModelCard) -> Image.Image:
-    """For the cards that want what load_img does not do: orientation, or a ground under alpha."""
-    with Image.open(path) as image:
-        image.load()
-        if card.preprocessing.exif == "apply":
-            image = ImageOps.exif_transpose(image)
-        if card.preprocessing.alpha != "drop" and image.has_transparency_data:
-            ground = Image.new("RGBA", image.size, card.preprocessing.alpha)
-            image = Image.alpha_composite(ground, image.convert("RGBA"))
-        return image.convert("RGB" if card.channels == 3 else "L")
+def _scaled(pixels: np.ndarray, card: ModelCard) -> np.ndarray:
+    if card.preprocessing.color_order == "bgr":
+        pixels = pixels[..., ::-1]
+    scaling = card.preprocessing.scaling
+    if isinstance(scaling, Affine):
+        return pixels * np.float32(scaling.scale) + np.float32(scaling.offset)
+    if scaling == "raw":
+        return pixels
+    if scaling == "rescale":
+        return pixels / np.float32(255)
+    module = importlib.import_module(f"keras.applications.{MODULES.get(scaling, scaling)}")
+    return np.asarray(module.preprocess_input(np.array(pixels[np.newaxis])))[0]

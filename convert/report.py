@@ -1,97 +1,388 @@
-"""The report: what a conversion measured, for the terminal and, as Markdown, for git."""
+"""The report: what a conversion measured, for the terminal, for git, and for a person to look at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from classifier.card import Affine, ModelCard
-from convert.verify import Outcome, Verification
+from convert import stages
+from convert.choice import Candidate, Choice
+from convert.comparison import per_class, same_answers
+from convert.errors import ConvertError
+from convert.measurement import KerasSide
+from convert.quantization import QUANTIZATIONS
 
-WORST = 5
+WORST = 8
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
-def rows(card: ModelCard, result: Verification) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Findings:
+    """All that a conversion found.
+
+    card: that of the subject, verification included. subject: the chosen candidate; or the first,
+    if none was. failed: why a quantization could not be made or run.
+    """
+
+    keras: KerasSide
+    card: ModelCard
+    candidates: Sequence[Candidate]
+    choice: Choice
+    subject: Candidate
+    failed: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        keras: KerasSide,
+        candidates: Sequence[Candidate],
+        choice: Choice,
+        failed: Mapping[str, str],
+    ) -> Findings:
+        """Put the measurements together.
+
+        Raises:
+            ConvertError: nothing could be measured.
+        """
+        if not candidates:
+            reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
+            raise ConvertError(f"no quantization could be made: {reasons}")
+        subject = choice.chosen or candidates[0]
+        found = subject.comparison
+        card = keras.card_of(subject.quantization, _io(keras, subject))
+        card = replace(
+            card,
+            verification={
+                **found.to_json(),
+                "keras_ms": keras.facts["keras_ms"],
+                "tflite_ms": subject.one_thread_ms,
+                "load_ms": subject.load_ms,
+                "interpreter": subject.interpreter,
+            },
+        )
+        return cls(keras, card, candidates, choice, subject, failed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the subject was chosen and answers as Keras does."""
+        return self.choice.chosen is not None and not self.subject.comparison.faults
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that the user should read."""
+        return list(self.keras.facts["notes"])
+
+    def parting(self) -> list[str | None]:
+        """For each photo, the first stage at which the two ways part; None: they do not."""
+        tolerance = QUANTIZATIONS[self.subject.quantization].tolerance
+        same = same_answers(self.keras.logits, self.subject.logits, tolerance)
+        return [
+            stages.first(parts, same_answer=bool(fine))
+            for parts, fine in zip(self.keras.parts, same, strict=True)
+        ]
+
+    def worst(self) -> list[int]:
+        """The photos, by index, that the two answer most differently, worst first."""
+        apart = np.abs(self.keras.logits - self.subject.logits).max(axis=1)
+        disagree = self.keras.logits.argmax(axis=1) != self.subject.logits.argmax(axis=1)
+        order = np.lexsort((-apart, ~disagree))
+        return [int(index) for index in order[:WORST]]
+
+    def classes(self) -> tuple[str, list[tuple[str, int, int]]]:
+        """What the samples are grouped by; and label, agreeing samples, samples of each group."""
+        truth = self.keras.truth
+        by_folder = bool(truth) and all(right is not None for right in truth)
+        groups = list(truth) if by_folder else list(self.keras.logits.argmax(axis=1))
+        counts = per_class(self.keras.logits, self.subject.logits, [int(g or 0) for g in groups])
+        rows = [(self.card.labels[k], agree, total) for k, (agree, total) in counts.items()]
+        return ("folder" if by_folder else "Keras's answer"), rows
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "passed": self.passed,
+            "quantization": self.choice.chosen and self.choice.chosen.quantization,
+            "reason": self.choice.reason,
+            "card": self.card.to_json(),
+            "candidates": [
+                {
+                    "quantization": c.quantization,
+                    **c.comparison.to_json(),
+                    "bytes": c.bytes,
+                    "ms": c.ms,
+                    "load_ms": c.load_ms,
+                    "peak_mb": c.peak_mb,
+                    "objection": self.choice.objections.get(c.quantization),
+                }
+                for c in self.candidates
+            ],
+            "failed": dict(self.failed),
+            "keras": {key: value for key, value in self.keras.facts.items() if key != "card"},
+        }
+
+
+def _io(keras: KerasSide, candidate: Candidate) -> str:
+    return str(keras.facts["io"]) if candidate.quantization == "int8" else "float32"
+
+
+def rows(findings: Findings) -> list[tuple[str, str]]:
     """The verification table: a name and a value in each row."""
-    share = result.tolerance.difference
-    return [
-        ("quantization", str(card.provenance["quantization"])),
-        (
-            "samples",
-            f"{result.samples}" + (f" ({result.skipped} unreadable)" * (result.skipped > 0)),
-        ),
+    subject, facts = findings.subject, findings.keras.facts
+    found = subject.comparison
+    share = found.tolerance.difference
+    table = [
+        ("quantization", subject.quantization),
+        ("loaded by", str(facts["loaded_by"])),
+        ("samples", f"{found.samples}" + (f" ({found.skipped} unreadable)" * (found.skipped > 0))),
         (
             "top-1 agreement",
-            f"{result.agreement:.2%} (at least {result.tolerance.agreement:.0%} wanted)",
+            f"{found.agreement:.2%} (at least {found.tolerance.agreement:.0%} wanted)",
         ),
-        ("largest logit difference", f"{result.max_difference:.3g}"),
+        ("largest logit difference", f"{found.max_difference:.3g}"),
         (
             "mean logit difference",
-            f"{result.mean_difference:.3g} (at most {share * result.spread:.3g} wanted: "
-            f"{share:g} of the spread, {result.spread:.3g})",
+            f"{found.mean_difference:.3g} (at most {share * found.spread:.3g} wanted: "
+            f"{share:g} of the spread, {found.spread:.3g})",
         ),
-        ("size", f"{result.model_bytes / 1e6:.2f} MB"),
-        ("Keras, median", f"{result.keras_ms:.2f} ms"),
-        ("TFLite, one thread, median", f"{result.tflite_ms:.2f} ms"),
-        ("verdict", "verified" if not result.faults else "FAILED: " + "; ".join(result.faults)),
+    ]
+    if found.accuracy is not None:
+        table.append(
+            (
+                "accuracy, Keras's",
+                f"{found.accuracy:.1%}, {found.reference_accuracy:.1%} "
+                f"({found.judged} photos in folders named after labels)",
+            )
+        )
+    parted = Counter(stage for stage in findings.parting() if stage)
+    if found.faults and parted:
+        ways = ", ".join(f"{stage} ({count} photos)" for stage, count in parted.most_common())
+        table.append(("the two part first at", ways))
+    return [
+        *table,
+        ("size", f"{subject.bytes / 1e6:.2f} MB"),
+        ("Keras, median", f"{facts['keras_ms']:.2f} ms"),
+        ("TFLite, one thread, median", f"{subject.one_thread_ms:.2f} ms"),
+        ("verdict", "verified" if not found.faults else "FAILED: " + "; ".join(found.faults)),
     ]
 
 
-def table(pairs: Sequence[tuple[str, str]]) -> str:
-    """Rows aligned for a terminal."""
+def candidate_rows(findings: Findings) -> list[tuple[str, ...]]:
+    """The `auto` table: a head, then a row for each quantization."""
+    judged = findings.candidates[0].comparison.accuracy is not None
+    head = (
+        "quantization",
+        "agreement",
+        "largest diff",
+        "mean diff",
+        *(("accuracy",) if judged else ()),
+        "MB",
+        "ms, 1 thread",
+        "2 threads",
+        "cold load, ms",
+        "verdict",
+    )
+    body: list[tuple[str, ...]] = [head]
+    for c in findings.candidates:
+        found = c.comparison
+        verdict = findings.choice.objections.get(c.quantization, "fine")
+        if c is findings.choice.chosen:
+            verdict = "chosen"
+        body.append(
+            (
+                c.quantization,
+                f"{found.agreement:.1%}",
+                f"{found.max_difference:.3g}",
+                f"{found.mean_difference:.3g}",
+                *((f"{found.accuracy:.1%}",) if found.accuracy is not None else ()),
+                f"{c.bytes / 1e6:.2f}",
+                f"{c.one_thread_ms:.2f}",
+                f"{c.ms['2']:.2f}" if "2" in c.ms else "",
+                f"{c.load_ms:.1f}",
+                verdict,
+            )
+        )
+    for name, why in findings.failed.items():
+        body.append((name, *[""] * (len(head) - 2), f"cannot be served: {why}"))
+    return body
+
+
+def text(findings: Findings) -> str:
+    """The report for a terminal."""
+    parts = []
+    if len(findings.candidates) + len(findings.failed) > 1:
+        table = candidate_rows(findings)
+        parts.append(_columns(table))
+        if findings.choice.chosen:
+            parts.append(f"chosen: {findings.subject.quantization}, {findings.choice.reason}")
+    parts.append(aligned(rows(findings)))
+    parts += [f"note: {note}" for note in findings.notes]
+    return "\n\n".join(parts)
+
+
+def aligned(pairs: Sequence[tuple[str, str]]) -> str:
+    """Rows of a name and a value, aligned for a terminal."""
     width = max(len(name) for name, _ in pairs)
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in pairs)
 
 
-def markdown(card: ModelCard, result: Verification, outcomes: Sequence[Outcome]) -> str:
-    """The report file beside the model."""
-    steps = card.preprocessing
-    scaling = steps.scaling
-    if isinstance(scaling, Affine):
-        scaling = f"pixel x {list(scaling.scale)} + {list(scaling.offset)}"
+def _columns(table: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
+    return "\n".join(
+        f"  {row[0]:<{widths[0]}}  "
+        + "".join(f"{cell:>{w}}  " for cell, w in zip(row[1:-1], widths[1:], strict=True))
+        + row[-1]
+        for row in table
+    )
+
+
+def markdown(findings: Findings) -> str:
+    """The report for git."""
+    card = findings.card
+    grouped, classes = findings.classes()
+    several = len(findings.candidates) + len(findings.failed) > 1
     lines = [
         f"# Conversion of {card.name}",
         "",
         "Written by `python -m convert`; the same figures are in the model's card.",
         "",
-        *_grid(("", ""), rows(card, result)),
+        *_grid(("", ""), rows(findings)),
         "",
-        "## Input",
-        "",
-        *_grid(
-            ("", ""),
-            [
-                ("tensor", f"{card.height} x {card.width} x {card.channels}, {card.dtype}"),
-                ("resize", f"{steps.resize}, {steps.interpolation}"),
-                ("scaling", f"{scaling}, channels in {steps.color_order} order"),
-                ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
-                ("output", f"{len(card.labels)} {card.output}"),
-            ],
-        ),
-        "",
-        "## Source",
-        "",
-        *_grid(("", ""), [(key, str(value)) for key, value in card.provenance.items()]),
-        "",
-        "## Where the two differ most",
-        "",
-        *_grid(
-            ("sample", "Keras", "TFLite", "largest difference"),
-            [
-                (
-                    "/".join(outcome.path.parts[-2:]),
-                    card.labels[outcome.keras.argmax()],
-                    card.labels[outcome.served.argmax()],
-                    f"{abs(outcome.keras - outcome.served).max():.3g}",
-                )
-                for outcome in sorted(outcomes, key=lambda o: -abs(o.keras - o.served).max())[
-                    :WORST
-                ]
-            ],
-        ),
     ]
+    if several:
+        head, *body = candidate_rows(findings)
+        reason = f"Chosen: {findings.subject.quantization}, {findings.choice.reason}."
+        lines += ["## Quantizations", "", *_grid(head, body), "", reason, ""]
+    lines += ["## Input", "", *_grid(("", ""), input_rows(card)), "", "## Source", ""]
+    lines += [*_grid(("", ""), source_rows(findings)), ""]
+    if findings.notes:
+        lines += ["## Notes", "", *(f"- {note}" for note in findings.notes), ""]
+    lines += [f"## Agreement by {grouped}", ""]
+    lines += _grid(
+        ("", "same top-1 label", "photos"),
+        [(label, f"{agree / total:.1%}", str(total)) for label, agree, total in classes],
+    )
+    lines += ["", "## Where the two differ most", ""]
+    lines += _grid(
+        ("sample", "Keras", "TFLite", "largest difference"),
+        [(w.name, w.keras, w.served, w.difference) for w in worst(findings)],
+    )
     return "\n".join(lines) + "\n"
 
 
-def _grid(head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> list[str]:
+def input_rows(card: ModelCard) -> list[tuple[str, str]]:
+    """How a photo becomes the tensor."""
+    steps = card.preprocessing
+    scaling = steps.scaling
+    if isinstance(scaling, Affine):
+        scaling = f"pixel x {list(scaling.scale)} + {list(scaling.offset)}"
+    return [
+        ("tensor", f"{card.height} x {card.width} x {card.channels}, {card.dtype}"),
+        ("resize", f"{steps.resize}, {steps.interpolation}"),
+        ("scaling", f"{scaling}, channels in {steps.color_order} order"),
+        ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
+        ("output", f"{len(card.labels)} {card.output}"),
+    ]
+
+
+def source_rows(findings: Findings) -> list[tuple[str, str]]:
+    """Where the model came from."""
+    facts = findings.keras.facts
+    known = [(key, str(value)) for key, value in findings.card.provenance.items() if value]
+    if facts["parameters"] is not None:
+        known.append(("parameters", f"{facts['parameters']:,}"))
+    return known
+
+
+@dataclass(frozen=True)
+class Worst:
+    """A photo that the two answer differently: its name, both answers, how far apart, pictures.
+
+    Pictures are data: URLs: what Keras saw, what the function saw, and the difference, amplified;
+    the last is empty where there is none.
+    """
+
+    name: str
+    keras: str
+    served: str
+    difference: str
+    stage: str
+    pictures: tuple[str, str, str] = ("", "", "")
+
+
+def worst(findings: Findings, *, pictures: bool = False) -> list[Worst]:
+    """The samples with the largest differences."""
+    keras, subject, labels = findings.keras, findings.subject, findings.card.labels
+    parting = findings.parting()
+    return [
+        Worst(
+            name="/".join(keras.photos[i].parts[-2:]),
+            keras=labels[keras.logits[i].argmax()],
+            served=labels[subject.logits[i].argmax()],
+            difference=f"{np.abs(keras.logits[i] - subject.logits[i]).max():.3g}",
+            stage=parting[i] or "",
+            pictures=_pictures(findings, i) if pictures else ("", "", ""),
+        )
+        for i in findings.worst()
+    ]
+
+
+def side_by_side(keras: np.ndarray, served: np.ndarray) -> tuple[Image.Image, ...]:
+    """What Keras saw, what the function saw, and their difference x 8, if there is one.
+
+    Args:
+        keras: uint8, (height, width, channels). served: float32, the same shape, 0..255.
+    """
+    apart = np.abs(keras.astype(np.float32) - served)
+    shown = [keras, np.rint(served.clip(0, 255)).astype(np.uint8)]
+    if apart.max() > 1:
+        shown.append((apart * 8).clip(0, 255).astype(np.uint8))
+    return tuple(Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in shown)
+
+
+def _pictures(findings: Findings, index: int) -> tuple[str, str, str]:
+    served = stages.served(findings.keras.photos[index], findings.card)[1]
+    images = side_by_side(findings.keras.pictures[index], served)
+    urls = [_data_url(image) for image in images]
+    return urls[0], urls[1], urls[2] if len(urls) > 2 else ""
+
+
+def _data_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def html(findings: Findings) -> str:
+    """The report for a person: one file that needs no network."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    grouped, classes = findings.classes()
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        card=findings.card,
+        findings=findings,
+        found=findings.subject.comparison,
+        table=candidate_rows(findings),
+        rows=rows(findings),
+        inputs=input_rows(findings.card),
+        source=source_rows(findings),
+        grouped=grouped,
+        classes=classes,
+        worst=worst(findings, pictures=True),
+        largest=max(c.bytes for c in findings.candidates),
+        slowest=max(c.one_thread_ms for c in findings.candidates),
+    )
+
+
+def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     cells = [head, ("---",) * len(head), *body]
     return ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in cells]

@@ -1,41 +1,41 @@
-"""The terminal: steps, progress, and TensorFlow's C++ chatter kept off it."""
+"""The terminal: the steps of a command, and how far each is."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+_out: TextIO | None = None
+_quiet = False
+
+
+def use(out: TextIO | None = None, *, quiet: bool = False) -> None:
+    """Choose where steps and progress go (default: stderr), or that nothing is said."""
+    global _out, _quiet  # noqa: PLW0603
+    _out, _quiet = out, quiet
+
+
+def is_quiet() -> bool:
+    """Whether nothing is said."""
+    return _quiet
 
 
 def step(text: str) -> None:
     """Say what is begun."""
-    print(f"convert: {text} ...", file=sys.stderr, flush=True)
+    if not _quiet:
+        print(f"convert: {text} ...", file=_out or sys.stderr, flush=True)
 
 
-def progress(photos: Iterable[Path]) -> Iterable[Path]:
-    """Show how far an iteration over photos is, on a terminal."""
+def note(text: str) -> None:
+    """Say what the user should know, and need not act on."""
+    if not _quiet:
+        print(f"convert: note: {text}", file=_out or sys.stderr, flush=True)
+
+
+def progress(items: Iterable[Any], what: str = "photo") -> Iterable[Any]:
+    """Show how far an iteration is, on a terminal."""
     from tqdm import tqdm
 
-    return tqdm(photos, unit="photo", leave=False, disable=not sys.stderr.isatty())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the converter's C++ chatter off the terminal; shown after all if the block raises."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log:
-        saved = os.dup(2)
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(saved, 2)
-            log.seek(0)
-            os.write(2, log.read()[-4000:])
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    out = _out or sys.stderr
+    return tqdm(items, unit=what, leave=False, file=out, disable=_quiet or not out.isatty())

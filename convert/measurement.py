@@ -1,0 +1,130 @@
+"""Measurement: both sides asked about the same photos, each in a sandbox of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifier.card import ModelCard, Preprocessing
+from classifier.card import load as load_card
+from convert import photos as samples
+from convert.choice import Candidate
+from convert.comparison import Comparison, compare
+from convert.quantization import QUANTIZATIONS, Tolerance
+from convert.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class KerasSide:
+    """What Keras answered.
+
+    facts: as `keras_side.run` returns them. photos: those that it could read. skipped: how many it
+    could not. logits: float32, (photos, classes). parts: float32, (photos, 3), see `stages`.
+    pictures: uint8, (photos, height, width, channels): what the model saw, before the scaling.
+    truth: the right output of each photo, where its folder is named after a label.
+    """
+
+    facts: Mapping[str, Any]
+    card: ModelCard
+    photos: tuple[Path, ...]
+    skipped: int
+    logits: np.ndarray
+    parts: np.ndarray
+    pictures: np.ndarray
+    truth: tuple[int | None, ...]
+
+    @classmethod
+    def ask(
+        cls, sandbox: Sandbox, folder: Path, photos: Sequence[Path], **arguments: Any
+    ) -> KerasSide:
+        """Run `keras_side.run` in a sandbox.
+
+        Raises:
+            ConvertError: the model, the photos or an option is wrong.
+        """
+        facts = sandbox.call(
+            "convert.keras_side:run",
+            photos=[str(path.absolute()) for path in photos],
+            folder=str(folder.absolute()),
+            **arguments,
+        )
+        with np.load(folder / "keras.npz") as arrays:
+            read = arrays["read"]
+            kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
+            card = ModelCard.from_json(facts["card"])
+            return cls(
+                facts=facts,
+                card=card,
+                photos=kept,
+                skipped=int((~read).sum()),
+                logits=arrays["logits"],
+                parts=arrays["parts"],
+                pictures=arrays["pictures"],
+                truth=tuple(samples.truth(kept, card.labels)),
+            )
+
+    def card_of(self, quantization: str, io: str = "float32") -> ModelCard:
+        """The card of a flatbuffer that was made of the model."""
+        return replace(
+            self.card,
+            dtype=io if quantization == "int8" else "float32",
+            provenance={**self.card.provenance, "quantization": quantization},
+        )
+
+    def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
+        """Compare another path's logits, float32 (photos, classes), with Keras's."""
+        return compare(self.logits, answers, tolerance, skipped=self.skipped, truth=self.truth)
+
+
+def measure(
+    sandbox: Sandbox,
+    model: Path,
+    keras: KerasSide,
+    quantization: str,
+    threads: Sequence[int] = (1,),
+) -> Candidate:
+    """Answer the photos with a `.tflite` in a sandbox, and compare with Keras.
+
+    Raises:
+        ConvertError: the interpreter cannot run it, or a photo is refused.
+    """
+    answers = model.with_suffix(".npy")
+    facts = sandbox.call(
+        "convert.serving_side:run",
+        model=str(model.absolute()),
+        photos=[str(path.absolute()) for path in keras.photos],
+        answers=str(answers.absolute()),
+        threads=list(threads),
+    )
+    logits = np.load(answers)
+    return Candidate(
+        quantization=quantization,
+        comparison=keras.compare(logits, QUANTIZATIONS[quantization].tolerance),
+        logits=logits,
+        bytes=load_card(model).model_bytes or model.stat().st_size,
+        ms=facts["ms"],
+        load_ms=facts["load_ms"],
+        peak_mb=facts["peak_mb"],
+        interpreter=facts["interpreter"],
+    )
+
+
+def outline(
+    name: str,
+    labels: Sequence[str],
+    steps: Preprocessing,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is known of a card before the model is loaded, as JSON, for `keras_side.run`."""
+    blank = ModelCard(name="-", labels=("a", "b"), height=1, width=1, preprocessing=steps)
+    return {
+        "name": name,
+        "labels": list(labels),
+        "preprocessing": json.loads(json.dumps(blank.to_json()["preprocessing"])),
+        "provenance": dict(provenance),
+    }

@@ -1,0 +1,98 @@
+"""Options: what the commands of convert/ have in common on their command lines."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from convert import terminal
+from convert.errors import ConvertError
+from convert.sandbox import Sandbox
+
+
+def command(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser whose epilog stands as it is written."""
+    return argparse.ArgumentParser(
+        prog=name,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_model(p: argparse.ArgumentParser) -> None:
+    """What is said about a Keras file."""
+    group = p.add_argument_group("the Keras file")
+    group.add_argument("--size", metavar="HxW", help="input size, where the model leaves it open")
+    group.add_argument("--head", metavar="NAME", help="the output to take, where there are several")
+    group.add_argument(
+        "--custom",
+        type=Path,
+        metavar="FILE.py",
+        help="defines the layers and functions that the model names; it is run",
+    )
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the code that the file carries (Lambda layers and the like), still in the sandbox",
+    )
+
+
+def add_run(p: argparse.ArgumentParser) -> None:
+    """How the command runs."""
+    group = p.add_argument_group("the run")
+    group.add_argument("--quiet", action="store_true", help="say nothing but errors and the result")
+    group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    group.add_argument(
+        "--max-memory", type=float, default=12, metavar="GB", help="of the sandbox (default: 12)"
+    )
+    group.add_argument(
+        "--max-minutes", type=float, default=60, metavar="N", help="of the sandbox (default: 60)"
+    )
+
+
+def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
+    """Which photos are looked at."""
+    p.add_argument("--samples", type=Path, required=True, metavar="DIR", help=meaning)
+    p.add_argument(
+        "--max-samples",
+        type=_positive,
+        default=200,
+        metavar="N",
+        help="photos looked at, evenly spread (default: 200)",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def wanted(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `keras_model.Wanted`, as JSON."""
+    return {
+        "size": _size(args.size),
+        "head": args.head,
+        "trust": args.trust,
+        "custom": args.custom and str(args.custom),
+    }
+
+
+def sandbox(args: argparse.Namespace, python: Path | None = None) -> Sandbox:
+    """The sandbox that `add_run` describes."""
+    if args.max_memory <= 0 or args.max_minutes <= 0:
+        raise ConvertError("--max-memory and --max-minutes must be more than 0")
+    terminal.use(quiet=args.quiet)
+    return Sandbox(args.max_memory, args.max_minutes, python)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, x, width = text.lower().partition("x")
+    if not (x and height.isdecimal() and width.isdecimal()):
+        raise ConvertError(f"--size {text!r} is not HEIGHTxWIDTH, like 224x224")
+    return int(height), int(width)

@@ -1,0 +1,45 @@
+"""Quantization: the forms that a network's numbers can take, and how far each may part from Keras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far the two may part.
+
+    agreement: at least this share of the samples has the same top-1 label (0..1).
+    difference: the mean absolute logit difference is at most this share of the logits' spread
+        (largest minus smallest logit of a sample, averaged over the samples).
+    """
+
+    agreement: float
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """One form: what it does, and what it may cost."""
+
+    meaning: str
+    tolerance: Tolerance
+
+
+# https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/post_training_quantization
+# Tolerances: measured on the clothing and the ImageNet model, see docs/conversion.md.
+QUANTIZATIONS = {
+    "none": Quantization("float32, as trained", Tolerance(1.0, 1e-4)),
+    "float16": Quantization("weights in float16: half the size", Tolerance(0.98, 5e-3)),
+    "weights": Quantization(
+        "weights in int8, computed in float32: a quarter of the size", Tolerance(0.95, 2e-2)
+    ),
+    "dynamic": Quantization(
+        "weights in int8, computed in int8 where possible: a quarter of the size",
+        Tolerance(0.90, 3e-2),
+    ),
+    "int8": Quantization(
+        "weights and activations in int8, calibrated on the samples: a quarter of the size",
+        Tolerance(0.90, 3e-2),
+    ),
+}

@@ -1,0 +1,82 @@
+"""The serving side: what runs in the sandbox with a `.tflite`, by the function's own path."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifier import model as runtime
+from classifier.deadline import Deadline
+from classifier.errors import ClassifierError
+from classifier.handler import Handler
+from classifier.settings import Settings
+from classifier.sources import Raw
+from classifier.telemetry import Stopwatch
+from convert import terminal
+from convert.errors import ConvertError
+
+# Inferences on each thread count after the photos, for the medians.
+TIMED = 50
+
+
+def run(*, model: str, photos: Sequence[str], answers: str, threads: Sequence[int] = (1,)) -> Any:
+    """Answer photos with a `.tflite` as the function does.
+
+    Args:
+        model: the file, card included.
+        photos: what is answered.
+        answers: gets logits, float32 (photos, classes), as .npy.
+        threads: the interpreter's thread counts to time; the answers are of the first.
+
+    Returns:
+        ms: median milliseconds of one inference by thread count. load_ms: from the file's path to
+        the end of the first inference. peak_mb: resident memory at the peak. interpreter: whose.
+
+    Raises:
+        ConvertError: a photo is refused.
+        SetupError: the interpreter cannot run the model.
+    """
+    start = time.perf_counter()
+    classifier = runtime.Classifier(Path(model), threads[0])
+    card = classifier.card
+    blank = np.zeros((card.height, card.width, card.channels), np.float32)
+    classifier.logits(blank)
+    load_ms = (time.perf_counter() - start) * 1000
+
+    settings = Settings(model_path=Path(model), num_threads=threads[0], log_level="FATAL")
+    handler = Handler(settings)
+    rows, times = [], []
+    for photo in terminal.progress(photos):
+        watch = Stopwatch()
+        try:
+            source = Raw(Path(photo).read_bytes())
+            rows.append(handler.logits(source, Deadline(60), watch))
+        except ClassifierError as error:
+            raise ConvertError(
+                f"{photo} is read by Keras, but refused by the serving path: {error}"
+            ) from error
+        times.append(watch.stages["inference"])
+    np.save(answers, np.stack(rows))
+    ms = {str(threads[0]): float(np.median(times))}
+    for count in threads[1:]:
+        ms[str(count)] = _median_ms(runtime.Classifier(Path(model), count), blank)
+    return {
+        "ms": ms,
+        "load_ms": load_ms,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        "interpreter": runtime.Interpreter.__module__.partition(".")[0],
+    }
+
+
+def _median_ms(classifier: runtime.Classifier, tensor: np.ndarray) -> float:
+    times = []
+    for _ in range(TIMED):
+        start = time.perf_counter()
+        classifier.logits(tensor)
+        times.append((time.perf_counter() - start) * 1000)
+    return float(np.median(times[TIMED // 10 :]))
