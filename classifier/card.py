@@ -44,7 +44,7 @@ PRESETS: Mapping[str, str] = {
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
     "dtype": ("float32", "int8", "uint8"),
-    "channels": (1, 3),
+    "channels": (1, 3, 4),
     "resize": ("stretch", "crop", "pad"),
     "interpolation": (
         "pillow:nearest",
@@ -220,7 +220,7 @@ def _faults(card: ModelCard) -> Any:
                 yield "preprocessing.scaling has something that is not a finite number"
     elif scaling not in PRESETS:
         yield f"preprocessing.scaling is {scaling!r}, not one of {', '.join(PRESETS)}"
-    elif card.channels == 1 and PRESETS[scaling] in ("caffe", "torch"):
+    elif card.channels != 3 and PRESETS[scaling] in ("caffe", "torch"):
         yield f"preprocessing.scaling {scaling!r} is for three channels"
 
 

@@ -25,7 +25,7 @@ FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"GIF89a", "GifImagePlugin", "GifImageFile"),
     (b"BM", "BmpImagePlugin", "BmpImageFile"),
 )
-MODES = {1: "L", 3: "RGB"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def decode(data: bytes, steps: Preprocessing, channels: int, max_pixels: int) -> Image.Image:
@@ -34,11 +34,11 @@ def decode(data: bytes, steps: Preprocessing, channels: int, max_pixels: int) ->
     Args:
         data: a JPEG, PNG, WebP, GIF or BMP file.
         steps: the card's exif and alpha policies.
-        channels: 1 for greyscale, 3 for RGB.
+        channels: 1 for greyscale, 3 for RGB, 4 for RGB and alpha.
         max_pixels: checked against the header, before any pixel is decoded.
 
     Returns:
-        An image of mode "L" or "RGB", 8 bits a channel.
+        An image of mode "L", "RGB" or "RGBA", 8 bits a channel.
 
     Raises:
         UnsupportedFormat: not one of the formats above.

@@ -4,9 +4,9 @@ Nothing here knows a model or a file: scores and targets in, a finding out.
 
 The question is which conventions a model fits best, and the answer is a set. For each convention
 the same photos give two things: which of them were right, and each photo's loss. A convention is
-out if it does worse than the best one by more than luck explains; a factor (scaling, colour order
-and so on) is found if all conventions that are not out agree on it. Conventions that the network
-cannot tell apart, or that give it the same tensor, never part, and so are never a random pick.
+out if another does better by more than luck explains; a factor (scaling, colour order and so on)
+is found if all conventions that are not out agree on it. Conventions that give the network the
+same tensor, or what is the same to it, never part, and so are never a random pick.
 """
 
 from __future__ import annotations
@@ -41,9 +41,12 @@ INTERPOLATIONS = ("pillow:nearest", "pillow:bilinear", "pillow:bicubic", "tf:bil
 RESIZES = ("stretch", "crop", "pad")
 
 ALPHA = 0.05
-# Random signs drawn for a permutation test: p is at least 1/20001, which stays below ALPHA after
-# correction for 300 conventions and two tests.
-FLIPS = 20_000
+# How ALPHA is shared between a convention's two tests. Beside those that differ in one factor only,
+# what the others have in common cancels out: that test sees the small differences. Beside all, one
+# that is wrong in several factors at once meets some that are right in all: that needs little.
+NEIGHBOURS_SHARE, ALL_SHARE = 0.8, 0.2
+# Random signs drawn for a permutation test.
+DRAWS = 5_000
 # A photo's loss counts up to here: one hopeless photo must not outweigh a hundred.
 WORST_LOSS = math.log(1e4)
 # Untrained networks to compare with.
@@ -190,30 +193,36 @@ def mcnemar(first: Bools, second: Bools) -> float:
     return min(1.0, 2 * tail / 2**total)
 
 
-def sign_flips(differences: Doubles, weights: Doubles) -> Doubles:
-    """The two-sided p-value of each column's mean under random signs: a paired permutation test.
+def worse_by_luck(differences: Doubles, weights: Doubles, signs: Floats) -> float:
+    """The p-value of a convention beside others: how often luck alone makes it look as bad.
 
-    If two conventions fit a network alike, each photo's difference could as well have had the other
-    sign. No distribution is assumed.
+    If the convention is the true one, none of the others fits better, and a photo's difference
+    could as well have had the other sign: a paired permutation test that assumes no distribution.
+    What counts is the largest of the studentized differences, under each draw of signs the largest
+    one of that draw, so that the others may be many (Westfall and Young's max T).
 
     Args:
-        differences: float64, (photos, columns). weights: (photos,).
+        differences: float64, (photos, others): its loss minus each other's.
+        weights: float64, (photos,). signs: float32, (draws, photos), each -1 or 1.
     """
-    random = np.random.default_rng(0)
-    signs = random.integers(0, 2, (FLIPS, len(weights)), dtype=np.int8).astype(np.float32) * 2 - 1
-    weighted = (differences * weights[:, None]).astype(np.float32)
-    observed = np.abs(weighted.sum(axis=0))
+    weighted = differences * weights[:, None]
+    size = np.sqrt((weighted**2).sum(axis=0))
+    weighted = weighted[:, size > 0] / size[size > 0]
+    if not weighted.size or weighted.sum(axis=0).max() <= 0:
+        return 1.0
     # The hair's breadth keeps float32's rounding from breaking ties.
-    reached = np.abs(signs @ weighted) >= observed * (1 - 1e-5)
-    return np.asarray((reached.sum(axis=0) + 1) / (FLIPS + 1), np.float64)
+    observed = weighted.sum(axis=0).max() * (1 - 1e-5)
+    reached = (signs @ weighted.astype(np.float32)).max(axis=1) >= observed
+    return float((reached.sum() + 1) / (len(signs) + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One convention beside the best one.
+    """What was found out about one convention.
 
     accuracy, low, high: see `accuracy`. loss: the mean, each class counting the same.
-    p: that it is worse than the best by luck alone, corrected for all conventions and both tests.
+    p: of being the true one and still looking as bad, see `worse_by_luck`.
+    mcnemar: the p-value of the photos that it and the best one got right, of this pair alone.
     """
 
     convention: Convention
@@ -222,10 +231,11 @@ class Row:
     high: float
     loss: float
     p: float
+    mcnemar: float
 
     @property
     def fits(self) -> bool:
-        """Whether it cannot be told from the best."""
+        """Whether it may be the true one."""
         return self.p > ALPHA
 
 
@@ -253,7 +263,7 @@ class Finding:
     """All that the photos say.
 
     rows: every convention tried, by accuracy, then by loss.
-    best: the row with the smallest loss, with which the others are compared.
+    best: the row with the smallest loss.
     bound: what the best one's accuracy is at least, corrected for all conventions tried.
     floor: what it has to exceed before anything is named; see `floor`.
     """
@@ -287,6 +297,11 @@ class Finding:
 def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding:
     """Compare conventions on the same photos.
 
+    Each convention gets its chance to be the true one: it is held against all others, and again
+    against those that differ from it in one factor. So the true one, whichever it is, is ruled out
+    wrongly at most ALPHA of the time, however many are tried; and without that no factor is named
+    wrongly.
+
     Args:
         outcomes: one for each convention tried.
         targets: int64, (photos,): the class of each photo, whatever its number.
@@ -296,20 +311,17 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding
     losses = np.stack([o.loss for o in outcomes], axis=1)
     means = weights @ losses
     best = int(means.argmin())
-    by_loss = sign_flips(losses - losses[:, [best]], weights)
-    tests = 2 * max(len(outcomes) - 1, 1)
+    random = np.random.default_rng(0)
+    signs = random.integers(0, 2, (DRAWS, len(weights)), dtype=np.int8).astype(np.float32) * 2 - 1
     rows = []
     for index, one in enumerate(outcomes):
         share, low, high = accuracy(one.right, targets)
-        p_right = mcnemar(outcomes[best].right, one.right)
-        worse = int(one.right.sum()) <= int(outcomes[best].right.sum())
-        # Both tests see the same photos, so that the smaller p is paid for twice. If it is the
-        # best that has fewer right, and not by luck, the two tests contradict each other.
-        p = min(by_loss[index], p_right) if worse else by_loss[index]
-        if not worse and p_right * tests <= ALPHA:
-            p = 1.0
-        p = 1.0 if index == best else min(1.0, float(p) * tests)
-        rows.append(Row(one.convention, share, low, high, float(means[index]), p))
+        behind = losses[:, [index]] - losses
+        p_all = worse_by_luck(behind, weights, signs)
+        p_near = worse_by_luck(behind[:, _neighbours(outcomes, one)], weights, signs)
+        p = min(1.0, p_near / NEIGHBOURS_SHARE, p_all / ALL_SHARE)
+        paired = mcnemar(outcomes[best].right, one.right)
+        rows.append(Row(one.convention, share, low, high, float(means[index]), p, paired))
     _, bound, _ = accuracy(outcomes[best].right, targets, 1 - ALPHA / len(outcomes))
     return Finding(
         rows=tuple(sorted(rows, key=lambda row: (-row.accuracy, row.loss))),
@@ -318,6 +330,15 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding
         floor=floor,
         factors=tuple(_factor(name, rows) for name in FACTORS),
     )
+
+
+def _neighbours(outcomes: Sequence[Outcome], one: Outcome) -> list[int]:
+    """Those that differ in a single factor."""
+    return [
+        index
+        for index, other in enumerate(outcomes)
+        if sum(getattr(other.convention, f) != getattr(one.convention, f) for f in FACTORS) == 1
+    ]
 
 
 def _factor(name: str, rows: Sequence[Row]) -> Factor:

@@ -282,14 +282,19 @@ def orders(
                 "say with --labels which output is which"
             )
         return {"alphabetical": {name: index for index, name in enumerate(sorted(folders))}}
-    names = labels.read(given, classes)
+    names = labels.read(given)
+    if len(names) != classes:
+        raise ConvertError(
+            f"{given} has {len(names)} labels, the model has {classes} outputs: give one label for "
+            "each output, in the output's order"
+        )
     known: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         known.setdefault(_plain(name), []).append(index)
     strangers = [folder for folder in folders if len(known.get(_plain(folder), ())) != 1]
     if strangers:
         raise ConvertError(
-            f"folders of {samples_dir} that are none of the labels in {given}: "
+            f"folders of {samples_dir} that are none, or several, of the labels in {given}: "
             + ", ".join(strangers[:8])
             + (f" and {len(strangers) - 8} more" if len(strangers) > 8 else "")
         )
@@ -669,6 +674,7 @@ class Report:
                     "interval_95": [row.low, row.high],
                     "loss": row.loss,
                     "p": row.p,
+                    "p_mcnemar": row.mcnemar,
                 }
                 for row in finding.rows
             ],
@@ -686,14 +692,16 @@ def _needed(finding: Finding) -> float:
 
 def _table(finding: Finding) -> str:
     several = len(finding.factor("labels").tried) > 1
-    head = ["accuracy", "95 % interval", "loss", "p", "scaling", "order", "interpolation", "resize"]
-    rows = [head + (["labels"] if several else [])]
+    head = ["accuracy", "95 % interval", "McNemar", "loss", "p"]
+    head += ["scaling", "order", "interpolation", "resize", *(["labels"] if several else [])]
+    rows = [head]
     for row in finding.rows[:SHOWN]:
         one = row.convention
         rows.append(
             [
                 f"{row.accuracy:.1%}",
                 f"{row.low:.1%} .. {row.high:.1%}",
+                "" if row is finding.best else _p(row.mcnemar),
                 f"{row.loss:.3f}",
                 "best" if row is finding.best else "fits" if row.fits else _p(row.p),
                 one.scaling,
@@ -706,7 +714,7 @@ def _table(finding: Finding) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
-            cell.rjust(width) if column < 4 else cell.ljust(width)
+            cell.rjust(width) if column < 5 else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

@@ -220,7 +220,7 @@ def text(findings: Findings) -> str:
     parts = []
     if len(findings.candidates) + len(findings.failed) > 1:
         table = candidate_rows(findings)
-        parts.append(_columns(table))
+        parts.append(columns(table))
         if findings.choice.chosen:
             parts.append(f"chosen: {findings.subject.quantization}, {findings.choice.reason}")
     parts.append(aligned(rows(findings)))
@@ -234,7 +234,8 @@ def aligned(pairs: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in pairs)
 
 
-def _columns(table: Sequence[tuple[str, ...]]) -> str:
+def columns(table: Sequence[tuple[str, ...]]) -> str:
+    """A table with a head, aligned for a terminal; the last column is as wide as it is."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
     return "\n".join(
         f"  {row[0]:<{widths[0]}}  "

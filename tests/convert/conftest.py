@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -101,16 +102,41 @@ def models(tmp_path_factory, network):
     }
 
 
+def call_here(sandbox, target, **arguments):
+    """What Sandbox.call does, without the child: TensorFlow is imported already."""
+    module, _, function = target.partition(":")
+    result = getattr(importlib.import_module(module), function)(
+        **json.loads(json.dumps(arguments))
+    )
+    return json.loads(json.dumps(result))
+
+
 @pytest.fixture
-def convert(tmp_path, samples, labels):
+def in_process(monkeypatch):
+    """Without the sandbox, for speed; test_sandbox.py and `in_sandbox` have the real one."""
+    from convert.sandbox import Sandbox
+
+    monkeypatch.setattr(Sandbox, "call", call_here)
+
+
+@pytest.fixture
+def convert(in_process, in_sandbox):
     """Run the command: the exit status, and where the model would be."""
+    return in_sandbox
+
+
+@pytest.fixture
+def in_sandbox(tmp_path, samples, labels):
+    """Run the command, sandbox and all: the exit status, and where the model would be."""
     from convert.__main__ import main
 
     def run(model, *options, photos=samples, names=labels, preprocess="mobilenet_v2"):
         output = tmp_path / "out" / "net.tflite"
         arguments = [str(model), "-o", str(output), "--samples", str(photos)]
         if names:
-            arguments += ["--labels", str(names), "--preprocess", preprocess]
+            arguments += ["--labels", str(names)]
+        if names and preprocess:
+            arguments += ["--preprocess", preprocess]
         return main([*arguments, *options]), output
 
     return run

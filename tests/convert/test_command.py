@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import keras
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from classifier import card as cards
-from convert import verify
+from convert import quantization as forms
+from convert.comparison import compare
+from convert.measurement import KerasSide, measure, outline
+from convert.sandbox import Sandbox
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved_model"])
-def test_each_kind_of_model_file_becomes_a_verified_tflite(kind, models, convert, capsys):
-    status, output = convert(models[kind])
+def test_each_kind_of_model_file_becomes_a_verified_tflite(kind, models, in_sandbox, capsys):
+    status, output = in_sandbox(models[kind])
     assert status == 0
     card = cards.load(output)
     assert card.labels == ("red", "green", "blue", "grey", "none of them")
@@ -35,12 +39,17 @@ def test_each_kind_of_model_file_becomes_a_verified_tflite(kind, models, convert
     report = output.with_suffix(".report.md").read_text(encoding="utf-8")
     assert report.startswith("# Conversion of net\n")
     assert "| verdict | verified |" in report
-    assert sorted(path.name for path in output.parent.iterdir()) == ["net.report.md", "net.tflite"]
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "net.report.html",
+        "net.report.md",
+        "net.tflite",
+    ]
     assert "verdict" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("quantization", "dtype"), [("float16", "float16"), ("dynamic", "int8"), ("int8", "int8")]
+    ("quantization", "dtype"),
+    [("float16", "float16"), ("weights", "int8"), ("dynamic", "int8"), ("int8", "int8")],
 )
 def test_each_quantization_is_verified_and_in_the_weights(quantization, dtype, models, convert):
     status, output = convert(models["keras"], "--quantize", quantization)
@@ -108,10 +117,17 @@ def test_an_open_input_size_is_given_by_the_size_option(convert, refused, labels
     assert (card.height, card.width) == (48, 32)
 
 
+@pytest.fixture
+def strict(monkeypatch):
+    """Make any difference at all too large."""
+    none = forms.Quantization("as trained", forms.Tolerance(1.0, 0.0))
+    return lambda: monkeypatch.setitem(forms.QUANTIZATIONS, "none", none)
+
+
 def test_a_difference_beyond_the_tolerance_exits_with_1_and_writes_nothing(
-    models, convert, monkeypatch, capsys
+    models, convert, strict, capsys
 ):
-    monkeypatch.setitem(verify.TOLERANCES, "none", verify.Tolerance(1.0, 0.0))
+    strict()
     status, output = convert(models["keras"])
     assert status == 1
     assert not list(output.parent.iterdir())
@@ -120,10 +136,10 @@ def test_a_difference_beyond_the_tolerance_exits_with_1_and_writes_nothing(
     assert "not written" in told.err
 
 
-def test_a_model_that_failed_leaves_the_one_before_it_alone(models, convert, monkeypatch):
+def test_a_model_that_failed_leaves_the_one_before_it_alone(models, convert, strict):
     _, output = convert(models["keras"])
     before = output.read_bytes()
-    monkeypatch.setitem(verify.TOLERANCES, "none", verify.Tolerance(1.0, 0.0))
+    strict()
     status, _ = convert(models["keras"], "--name", "another")
     assert status == 1
     assert output.read_bytes() == before
@@ -131,44 +147,49 @@ def test_a_model_that_failed_leaves_the_one_before_it_alone(models, convert, mon
 
 def test_a_wrong_pipeline_is_caught(models, convert, samples, tmp_path):
     """The reference is judged with one card, the file is served with another."""
-    from convert import keras_model, reference
-
     _, output = convert(models["keras"])
-    with output.open("rb") as file:
-        end, card = cards.read(file)
-    wrong = cards.replace(
-        card, preprocessing=cards.replace(card.preprocessing, scaling="rescale"), verification={}
+    card = cards.load(output)
+    keras_side = KerasSide.ask(
+        Sandbox(),
+        tmp_path,
+        sorted(samples.iterdir()),
+        model=str(models["keras"]),
+        wanted={},
+        outline=outline("net", card.labels, card.preprocessing, {}),
     )
-    altered = tmp_path / "wrong.tflite"
-    altered.write_bytes(cards.join(output.read_bytes()[:end], wrong))
-    served = verify.ServingPath(altered)
-    graph = keras_model.load(models["keras"]).concrete()
-    photos = sorted(samples.iterdir())
-    pairs = [
-        (keras_model.predict(graph, reference.tensor(photo, card)), served.logits(photo))
-        for photo in photos
-    ]
-    result = verify.Verification(
-        samples=len(pairs),
-        skipped=0,
-        agreement=float(np.mean([a.argmax() == b.argmax() for a, b in pairs])),
-        max_difference=float(max(abs(a - b).max() for a, b in pairs)),
-        mean_difference=float(np.mean([abs(a - b) for a, b in pairs])),
-        spread=float(np.mean([np.ptp(a) for a, _ in pairs])),
-        keras_ms=1.0,
-        tflite_ms=1.0,
-        model_bytes=1,
-        tolerance=verify.TOLERANCES["int8"],
-    )
-    assert any("logits differ by" in fault for fault in result.faults)
-    # The same file with the card that is right has no fault.
-    right, _ = verify.verify(graph, output, photos, verify.TOLERANCES["none"])
+    right = measure(Sandbox(), output, keras_side, "none").comparison
     assert right.faults == []
+    wrong = cards.replace(card, preprocessing=cards.replace(card.preprocessing, scaling="rescale"))
+    altered = tmp_path / "wrong.tflite"
+    altered.write_bytes(cards.join(output.read_bytes()[: card.model_bytes], wrong))
+    served = measure(Sandbox(), altered, keras_side, "int8").comparison
+    assert any("logits differ by" in fault for fault in served.faults)
 
 
 def test_not_a_number_is_a_fault():
-    result = verify.Verification(
-        *(1, 0, 1.0, float("nan"), float("nan"), 1.0, 1.0, 1.0, 1),
-        tolerance=verify.TOLERANCES["int8"],
-    )
-    assert len(result.faults) == 1
+    expected = np.float32([[2, 1]])
+    tolerance = forms.QUANTIZATIONS["int8"].tolerance
+    assert len(compare(expected, np.float32([[np.nan, 1]]), tolerance).faults) == 1
+
+
+def test_an_integer_model_takes_and_gives_integers_and_is_served(models, convert):
+    for dtype in ("int8", "uint8"):
+        status, output = convert(models["keras"], "--quantize", "int8", "--io", dtype)
+        assert status == 0
+        assert cards.load(output).dtype == dtype
+        interpreter = Interpreter(model_path=str(output))
+        for details in (interpreter.get_input_details(), interpreter.get_output_details()):
+            assert np.dtype(details[0]["dtype"]).name == dtype
+
+
+def test_quiet_says_nothing_on_stderr_and_json_is_json(models, convert, capsys):
+    status, _ = convert(models["keras"], "--quiet", "--json")
+    told = capsys.readouterr()
+    assert status == 0
+    assert told.err == ""
+    findings = json.loads(told.out)
+    assert findings["passed"] is True
+    assert findings["quantization"] == "none"
+    assert findings["candidates"][0]["agreement"] == 1.0
+    assert findings["keras"]["loaded_by"] == f"keras {keras.__version__}"
+    assert findings["keras"]["peak_mb"] > 100

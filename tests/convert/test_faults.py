@@ -58,7 +58,7 @@ def test_samples_that_are_all_broken_are_named(models, refused, tmp_path):
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(b"not a picture")
-    assert "none of the photos" in refused(models["keras"], photos=folder)
+    assert "none of the samples" in refused(models["keras"], photos=folder)
 
 
 def test_a_broken_sample_among_good_ones_is_counted(models, convert, tmp_path):
@@ -159,15 +159,31 @@ def test_a_network_that_is_no_image_classifier_is_refused(refused, tmp_path):
     assert "an image classifier maps" in refused(tmp_path / "net.keras")
 
 
-def test_a_network_with_one_output_is_refused(network, refused, tmp_path):
+def test_a_network_with_one_output_and_five_labels_is_refused(network, refused, tmp_path):
     network(classes=1).save(tmp_path / "net.keras")
-    assert "one output" in refused(tmp_path / "net.keras")
+    assert "give two labels" in refused(tmp_path / "net.keras")
 
 
-def test_a_network_with_two_outputs_is_refused(network, refused, tmp_path):
+def test_a_network_with_two_inputs_is_refused(network, refused, tmp_path):
     one = network()
-    keras.Model(one.input, [one.output, one.output * 2]).save(tmp_path / "net.keras")
-    assert "1 inputs and 2 outputs" in refused(tmp_path / "net.keras")
+    other = keras.Input((3,))
+    both = one.output + keras.layers.Dense(5)(other)
+    keras.Model([one.input, other], both).save(tmp_path / "net.keras")
+    assert "has 2 inputs" in refused(tmp_path / "net.keras")
+
+
+def test_an_operator_that_the_interpreter_lacks_is_named_with_its_layer(network, refused, tmp_path):
+    import tensorflow as tf
+
+    @keras.saving.register_keras_serializable("tests")
+    class Strange(keras.layers.Layer):
+        def call(self, x):
+            return tf.math.erfinv(tf.tanh(x))
+
+    network(extra=Strange(name="strange")).save(tmp_path / "net.keras")
+    line = refused(tmp_path / "net.keras")
+    assert "lacks an operator" in line
+    assert "Erfinv (layer 'strange')" in line
 
 
 @pytest.mark.parametrize(
@@ -176,7 +192,10 @@ def test_a_network_with_two_outputs_is_refused(network, refused, tmp_path):
         (("--size", "224"), "is not HEIGHTxWIDTH"),
         (("--size", "axb"), "is not HEIGHTxWIDTH"),
         (("--size", "32x32"), "takes 40 x 40 pixels, not 32 x 32"),
-        (("--max-samples", "0"), "must be 1 or more"),
+        (("--max-memory", "0"), "must be more than 0"),
+        (("--io", "int8"), "go with --quantize int8"),
+        (("--head", "other"), "has one output"),
+        (("--custom", "none.py"), "is not a Python file"),
     ],
 )
 def test_a_wrong_option_is_named(options, message, models, refused):

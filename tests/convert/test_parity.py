@@ -208,7 +208,7 @@ def test_the_whole_way_equals_the_reference(preset, interpolation, resize, saved
     path = saved(noise(101, 137))
     with Image.open(path) as image:
         served = preprocess.prepare(image, steps)
-    np.testing.assert_array_equal(served, reference.tensor(path, steps))
+    np.testing.assert_array_equal(served, reference.see(path, steps).tensor)
 
 
 def turned(image, path):
@@ -239,7 +239,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(
     "policy", [{}, {"exif": "apply"}, {"alpha": "white"}, {"exif": "apply", "alpha": "black"}]
 )
@@ -257,4 +257,4 @@ def test_every_kind_of_picture_file_equals_the_reference(name, channels, policy,
         ),
     )
     image = decode(path.read_bytes(), steps.preprocessing, channels, 1_000_000)
-    np.testing.assert_array_equal(preprocess.prepare(image, steps), reference.tensor(path, steps))
+    np.testing.assert_array_equal(preprocess.prepare(image, steps), reference.see(path, steps).tensor)

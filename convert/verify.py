@@ -1,0 +1,321 @@
+"""python -m convert.verify: the same photos through Keras and every place that serves the model."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from classifier.card import ModelCard, join
+from classifier.card import load as load_card
+from classifier.errors import SetupError
+from convert import container, options, photos, report, stages, terminal
+from convert.comparison import Comparison, same_answers
+from convert.endpoint import Endpoint
+from convert.errors import ConvertError
+from convert.measurement import KerasSide, measure, outline
+from convert.quantization import QUANTIZATIONS, Tolerance
+
+OK, DISAGREES, BAD_INPUT = 0, 1, 2
+# Of photos whose answers part: as many are looked at closely, and saved as pictures.
+LOOKED_AT = 8
+EPILOG = """\
+examples:
+  python -m convert.verify clothing.tflite --against clothing.keras --samples photos
+  python -m convert.verify clothing.tflite --against clothing.keras --samples photos \\
+      --container keras-to-lambda
+  python -m convert.verify clothing.tflite --against clothing.keras --samples photos \\
+      --url https://ID.execute-api.eu-west-1.amazonaws.com/Prod/predict
+
+Where two ways part, the first stage that differs is named: decode, resize, scale or inference. An
+endpoint's inside cannot be seen, so it is asked again about the same photo without its JPEG coding,
+and then at the model's size: the stage without which the answers agree is the one that differs.
+Where they part here, pictures of what each saw are saved in MODEL.verify/. The results go into the
+card.
+
+exit status:
+  0  every way gives Keras's answers, within the tolerance of the model's quantization
+  1  at least one does not
+  2  a file, an option or the endpoint is wrong
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to the answers, compared with Keras's.
+
+    stages: how many photos part at which stage. local: the largest difference to the `.tflite` in
+    this process's own interpreter.
+    """
+
+    name: str
+    comparison: Comparison
+    stages: dict[str, int]
+    local: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For the card and for machines."""
+        return {
+            **self.comparison.to_json(),
+            "stages": self.stages,
+            "max_difference_to_local": self.local,
+        }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = options.command(
+        "python -m convert.verify",
+        "Prove that a .tflite, here, in its container and deployed, answers as the Keras model "
+        "does; and where it does not, find the stage at which the two part.",
+        EPILOG,
+    )
+    p.add_argument("model", type=Path, metavar="MODEL.tflite", help="from `python -m convert`")
+    p.add_argument("--against", type=Path, required=True, metavar="MODEL.keras")
+    options.add_samples(p, "photos like those the model will see")
+    p.add_argument("--container", metavar="IMAGE", help="an image of the function, run by Docker")
+    p.add_argument("--url", metavar="ENDPOINT", help="the deployed route, or an invocation URL")
+    p.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="sent to the endpoint, for example x-api-key:...; may be given several times",
+    )
+    p.add_argument(
+        "--interpreter", type=Path, metavar="PYTHON", help="whose interpreter runs the .tflite here"
+    )
+    p.add_argument("--no-write", action="store_true", help="leave the card as it is")
+    options.add_model(p)
+    options.add_run(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is explained in its help."""
+    args = parser().parse_args(argv)
+    try:
+        return _verify(args)
+    except (ConvertError, SetupError) as error:
+        print(f"convert.verify: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _verify(args: argparse.Namespace) -> int:
+    card = load_card(args.model)
+    quantization = str(card.provenance.get("quantization", "none"))
+    if quantization not in QUANTIZATIONS:
+        raise ConvertError(f"the card's quantization is {quantization!r}, which nobody here made")
+    samples = photos.find(args.samples, args.max_samples)
+    with tempfile.TemporaryDirectory(prefix="convert-") as name:
+        folder = Path(name)
+        keras = KerasSide.ask(
+            options.sandbox(args),
+            folder,
+            samples,
+            model=str(args.against.absolute()),
+            wanted=options.wanted(args),
+            outline=outline(card.name, card.labels, card.preprocessing, card.provenance),
+        )
+        _same_shape(args, card, keras.card)
+        ways = list(_ways(args, card, quantization, keras, folder))
+    if args.json:
+        print(json.dumps({way.name: way.to_json() for way in ways}, indent=1))
+    else:
+        print(report.columns(_table(ways)))
+    if not args.no_write:
+        _write(args.model, card, ways)
+    return OK if all(not way.comparison.faults for way in ways) else DISAGREES
+
+
+def _ways(
+    args: argparse.Namespace,
+    card: ModelCard,
+    quantization: str,
+    keras: KerasSide,
+    folder: Path,
+) -> Iterator[Way]:
+    tolerance = QUANTIZATIONS[quantization].tolerance
+    copy = folder / "model.tflite"
+    copy.write_bytes(args.model.read_bytes())
+    sandbox = options.sandbox(args, args.interpreter)
+    terminal.step(f"asking the .tflite here about {len(keras.photos)} photos")
+    here = measure(sandbox, copy, keras, quantization)
+    same = same_answers(keras.logits, here.logits, tolerance)
+    found = [
+        stages.first(parts, same_answer=bool(fine))
+        for parts, fine in zip(keras.parts, same, strict=True)
+    ]
+    _save(args.model, card, keras, [i for i, stage in enumerate(found) if stage])
+    yield Way("here", here.comparison, _counted(found), 0.0)
+
+    headers = dict(_header(text) for text in args.header)
+    for name, opened in (
+        ("container", args.container and container.running(args.container, copy)),
+        ("endpoint", args.url and contextlib.nullcontext(args.url)),
+    ):
+        if not opened:
+            continue
+        with opened as url:
+            endpoint = Endpoint(url, card.labels, headers if name == "endpoint" else {})
+            terminal.step(f"asking the {name} about {len(keras.photos)} photos")
+            answers = np.stack(
+                [endpoint.logits(photo.read_bytes()) for photo in terminal.progress(keras.photos)]
+            )
+            same = same_answers(keras.logits, answers, tolerance)
+            parted = [int(index) for index in np.flatnonzero(~same)]
+            yield Way(
+                name,
+                keras.compare(answers, tolerance),
+                _counted(_probe(args, card, keras, endpoint, parted[:LOOKED_AT], tolerance)),
+                float(np.abs(answers - here.logits).max()),
+            )
+
+
+def _probe(
+    args: argparse.Namespace,
+    card: ModelCard,
+    keras: KerasSide,
+    endpoint: Endpoint,
+    parted: Sequence[int],
+    tolerance: Tolerance,
+) -> list[str]:
+    """For photos whose answers part, the stage without which they agree.
+
+    The same picture is sent again as PNG, first in full, then at the model's size; both sides get
+    the same bytes, and whatever is left out cannot be the difference.
+    """
+    if not parted:
+        return []
+    with tempfile.TemporaryDirectory(prefix="convert-") as name:
+        probes: dict[str, list[Path]] = {"decode": [], "resize": []}
+        for index in parted:
+            decoded, resized, _ = stages.served(keras.photos[index], card)
+            for stage, pixels in (("decode", decoded), ("resize", np.rint(resized))):
+                path = Path(name) / f"{index}-{stage}.png"
+                path.write_bytes(_png(pixels.clip(0, 255).astype(np.uint8)))
+                probes[stage].append(path)
+        agree = {}
+        for stage, paths in probes.items():
+            twin = replace(keras, photos=tuple(paths), logits=keras.logits[list(parted)], truth=())
+            copy = Path(name) / f"{stage}.tflite"
+            copy.write_bytes(args.model.read_bytes())
+            sandbox = options.sandbox(args, args.interpreter)
+            quantization = str(card.provenance.get("quantization", "none"))
+            local = measure(sandbox, copy, twin, quantization).logits
+            answers = np.stack([endpoint.logits(path.read_bytes()) for path in paths])
+            agree[stage] = same_answers(local, answers, tolerance)
+    return [
+        "decode" if decode else "resize" if resize else "scale or inference"
+        for decode, resize in zip(agree["decode"], agree["resize"], strict=True)
+    ]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _save(model: Path, card: ModelCard, keras: KerasSide, parted: Sequence[int]) -> None:
+    """Pictures of what each side saw of photos that part: Keras, the function, the difference."""
+    if not parted:
+        return
+    folder = model.with_suffix(".verify")
+    folder.mkdir(exist_ok=True)
+    for index in parted[:LOOKED_AT]:
+        photo = keras.photos[index]
+        served = stages.served(photo, card)[1]
+        images = report.side_by_side(keras.pictures[index], served)
+        wide = Image.new("RGB", (sum(i.width for i in images), images[0].height))
+        for number, image in enumerate(images):
+            wide.paste(image, (number * image.width, 0))
+        wide.save(folder / f"{photo.parent.name}-{photo.stem}.png")
+    terminal.note(f"what each saw of photos that part is in {folder}")
+
+
+def _counted(found: Sequence[str | None]) -> dict[str, int]:
+    return dict(Counter(stage for stage in found if stage))
+
+
+def _table(ways: Sequence[Way]) -> list[tuple[str, ...]]:
+    judged = ways[0].comparison.accuracy is not None
+    head = (
+        "against Keras",
+        "photos",
+        "agreement",
+        "largest diff",
+        "mean diff",
+        *(("accuracy (Keras)",) if judged else ()),
+        "parts at",
+        "to here",
+        "verdict",
+    )
+    return [
+        head,
+        *(
+            (
+                way.name,
+                str(way.comparison.samples),
+                f"{way.comparison.agreement:.1%}",
+                f"{way.comparison.max_difference:.3g}",
+                f"{way.comparison.mean_difference:.3g}",
+                *(
+                    (f"{way.comparison.accuracy:.1%} ({way.comparison.reference_accuracy:.1%})",)
+                    if judged
+                    else ()
+                ),
+                ", ".join(f"{stage} ({n})" for stage, n in way.stages.items()) or "-",
+                f"{way.local:.3g}" if way.local else "-",
+                "the same" if not way.comparison.faults else "; ".join(way.comparison.faults),
+            )
+            for way in ways
+        ),
+    ]
+
+
+def _same_shape(args: argparse.Namespace, card: ModelCard, keras: ModelCard) -> None:
+    for name in ("height", "width", "channels"):
+        if getattr(card, name) != getattr(keras, name):
+            raise ConvertError(
+                f"{args.against} takes a {name} of {getattr(keras, name)}, {args.model} of "
+                f"{getattr(card, name)}: one was not made of the other"
+            )
+
+
+def _write(model: Path, card: ModelCard, ways: Sequence[Way]) -> None:
+    """The results into the card, beside what the conversion found."""
+    data = model.read_bytes()
+    if card.model_bytes is None or card.model_bytes >= len(data):
+        terminal.note(f"{model} has no card in it, so that nothing was written into it")
+        return
+    verification = {
+        **card.verification,
+        "passed": all(not way.comparison.faults for way in ways),
+        "ways": {way.name: way.to_json() for way in ways},
+    }
+    draft = model.with_name(model.name + ".part")
+    draft.write_bytes(join(data[: card.model_bytes], replace(card, verification=verification)))
+    draft.replace(model)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConvertError(f"--header {text!r} is not NAME:VALUE")
+    return name.strip(), value.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
