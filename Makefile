@@ -99,7 +99,8 @@ $(APP): requirements.txt pyproject.toml
 
 $(TF): requirements.txt pyproject.toml
 	$(call venv,.venv-tf,$(PYTHON),TensorFlow$(comma) for convert and train alone (about 40 s),\
-	pip install -q --require-hashes -r requirements.txt && pip install -q --group tf)
+	pip install -q --require-hashes -r requirements.txt && pip install -q --group tf \
+	&& pip install -q --no-deps --group tf-keras)
 
 $(AWS): pyproject.toml
 	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator (about 30 s),\

@@ -14,7 +14,9 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -224,6 +226,17 @@ def _faults(card: ModelCard) -> Any:
         yield f"preprocessing.scaling {scaling!r} is for three channels"
 
 
+def distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    """Give labels that stand several times (ImageNet has two cranes) their output's index.
+
+    The answer is an object by label, in which a second one would replace the first.
+    """
+    times = Counter(labels)
+    return tuple(
+        f"{label} [{index}]" if times[label] > 1 else label for index, label in enumerate(labels)
+    )
+
+
 def _not_among(name: str, value: Any, prefix: str = "") -> Any:
     if value not in CHOICES[name]:
         choices = ", ".join(map(str, CHOICES[name]))
@@ -250,7 +263,7 @@ def read(file: BinaryIO) -> tuple[int, ModelCard | None]:
                 body["labels"] = archive.read(LABELS_FILE).decode().splitlines()
     except zipfile.BadZipFile:
         return size, None
-    except (ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise SetupError(f"the model file's card cannot be read: {error}") from error
     return start, ModelCard.from_json(body)
 
@@ -278,7 +291,7 @@ def beside(path: Path) -> Path:
 
 
 def load(path: Path) -> ModelCard:
-    """The card of a `.tflite` file: the one in it, or else the one beside it.
+    """The card of a `.tflite` file: in it, or else beside it, or else from its standard metadata.
 
     Raises:
         SetupError: no such file, not a `.tflite`, cut short, no card, or a wrong card.
@@ -293,17 +306,28 @@ def load(path: Path) -> ModelCard:
     if head[4:] != b"TFL3":
         raise SetupError(f"{path} is not a .tflite model")
     if card is None:
-        aside = beside(path)
-        if not aside.exists():
-            raise SetupError(
-                f"{path} has no card in it: it was cut short, or is not from `python -m convert`; "
-                f"convert it again, or describe it in {aside.name}"
-            )
-        card = load_json(aside)
+        card = _third_party(path)
     if card.model_bytes is not None and card.model_bytes != model_bytes:
         raise SetupError(
             f"{path} holds {model_bytes} bytes of model, its card says {card.model_bytes}: "
             "the file was cut short or altered; convert the model again"
+        )
+    return card
+
+
+def _third_party(path: Path) -> ModelCard:
+    """The card of a file that was not converted here."""
+    aside = beside(path)
+    if aside.exists():
+        return load_json(aside)
+    # Most files have a card: they do not pay for this.
+    from classifier import metadata
+
+    card = metadata.read(path)
+    if card is None:
+        raise SetupError(
+            f"{path} has no card in it: it was cut short, or is not from `python -m convert`; "
+            f"convert it again, or describe it in {aside.name}"
         )
     return card
 

@@ -18,6 +18,8 @@ from convert.saved import SavedFile
 
 # What a network ends in, where that can be seen: softmax, sigmoid, or anything else.
 SOFTMAX, SIGMOID, OTHER = "softmax", "sigmoid", "other"
+# What Keras 2 and 3 say of a class or function that they do not know.
+_UNKNOWN = ("custom_objects", "custom object", "Unknown layer", "Could not locate", "Unknown activ")
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
                 )
                 return model, f"tf_keras {tf_keras.__version__}", (note,)
     writer = f"written by Keras {saved.written_by}" if saved.written_by else "of an unknown Keras"
-    unknown = any("custom_objects" in r or "Unknown layer" in r for r in reasons.values())
+    unknown = any(sign in reason for reason in reasons.values() for sign in _UNKNOWN)
     remedy = (
         "the model has layers or functions of its own: give the Python file that defines them with "
         "--custom"
@@ -368,13 +370,10 @@ def _checked(
     anchor: Any,
 ) -> KerasModel:
     shape, outputs = tuple(shape), tuple(outputs)
+    notes = []
     if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4):
-        raise ConvertError(
-            f"{path} takes its channels first, {shape}: neither TensorFlow on a CPU nor TFLite "
-            "computes that. Build the same network with data_format='channels_last', give it the "
-            "weights with set_weights(old.get_weights()) (they have the same shapes, but for a "
-            "Dense layer behind a Flatten without data_format), and save that"
-        )
+        shape, call = (shape[0], *shape[2:], shape[1]), _channels_first(path, call, shape)
+        notes.append("channels first in the network: the picture is turned in front of it")
     flat = len(outputs) == 4 and outputs[1:3] == (1, 1)
     if len(shape) != 4 or not (len(outputs) == 2 or flat) or outputs[-1] is None:
         raise ConvertError(
@@ -391,10 +390,35 @@ def _checked(
     if not height or not width:
         raise ConvertError(f"{path} leaves its input size open: give --size HEIGHTxWIDTH")
     classes = int(outputs[-1])
-    if flat:
-        flattened = call
-        call = lambda image: tf.reshape(flattened(image), (-1, classes))  # noqa: E731
-    return KerasModel(path, kind, call, int(height), int(width), int(channels), classes, anchor)
+    inner = call
+    return KerasModel(
+        path,
+        kind,
+        (lambda image: tf.reshape(inner(image), (-1, classes))) if flat else call,
+        int(height),
+        int(width),
+        int(channels),
+        classes,
+        anchor,
+        notes=tuple(notes),
+    )
+
+
+def _channels_first(
+    path: Path, call: Callable[[Any], Any], shape: tuple[Any, ...]
+) -> Callable[[Any], Any]:
+    """A network of (batch, channels, height, width) for pictures with their channels last."""
+    try:
+        call(tf.zeros([1 if n is None else n for n in shape]))
+    except Exception as error:
+        # Keras 3 turns the tensors itself, Keras 2 leaves that to graphics cards.
+        raise ConvertError(
+            f"{path} takes its channels first, {shape}, and TensorFlow cannot compute that on a "
+            f"CPU ({_first_line(error)}). Build the same network with data_format='channels_last', "
+            "give it the weights with set_weights(old.get_weights()), and save that; the weights "
+            "have the same shapes, but those of a Dense layer behind a Flatten come in another order"
+        ) from error
+    return lambda image: call(tf.transpose(image, (0, 3, 1, 2)))
 
 
 def of_two_classes(model: KerasModel) -> KerasModel:

@@ -35,7 +35,11 @@ def note(text: str) -> None:
 
 def progress(items: Iterable[Any], what: str = "photo") -> Iterable[Any]:
     """Show how far an iteration is, on a terminal."""
-    from tqdm import tqdm
-
     out = _out or sys.stderr
-    return tqdm(items, unit=what, leave=False, file=out, disable=_quiet or not out.isatty())
+    if _quiet or not out.isatty():
+        return items
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:  # in another interpreter's environment
+        return items
+    return tqdm(items, unit=what, leave=False, file=out)

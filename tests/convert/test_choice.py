@@ -1,0 +1,105 @@
+"""Which quantization is chosen, and what speaks against the others."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from classifier import card as cards
+from convert.choice import Candidate, choose
+from convert.comparison import Comparison
+from convert.quantization import QUANTIZATIONS
+
+
+def candidate(name, *, agreement=1.0, mean=0.0, drop=None, size=100, ms=10.0):
+    comparison = Comparison(
+        samples=200,
+        skipped=0,
+        agreement=agreement,
+        max_difference=mean,
+        mean_difference=mean,
+        spread=10.0,
+        tolerance=QUANTIZATIONS[name].tolerance,
+        accuracy=None if drop is None else 0.9 - drop,
+        reference_accuracy=None if drop is None else 0.9,
+        judged=0 if drop is None else 200,
+    )
+    return Candidate(name, comparison, np.zeros((1, 2)), size, {"1": ms}, 1.0, 1.0)
+
+
+FIVE = [
+    candidate("none", size=400, ms=10.0),
+    candidate("float16", size=200, ms=10.2, mean=0.01),
+    candidate("weights", size=110, ms=10.4, mean=0.02),
+    candidate("dynamic", size=100, ms=14.0, mean=0.05, agreement=0.98),
+    candidate("int8", size=105, ms=4.0, mean=0.1, agreement=0.95),
+]
+
+
+@pytest.mark.parametrize(
+    ("prefer", "max_drop", "chosen"),
+    [
+        # int8 is fastest but loses too much; the next three are level, and the smallest is taken.
+        ("speed", 0.01, "weights"),
+        ("speed", 0.06, "int8"),
+        ("size", 0.01, "weights"),
+        ("size", 0.03, "dynamic"),
+        ("fidelity", 0.5, "none"),
+        ("fidelity", 0.0, "none"),
+    ],
+)
+def test_the_preference_decides_among_what_keeps_the_answers(prefer, max_drop, chosen):
+    choice = choose(FIVE, prefer=prefer, max_drop=max_drop)
+    assert choice.chosen.quantization == chosen
+
+
+def test_each_refusal_has_its_reason():
+    choice = choose(FIVE, prefer="speed", max_drop=0.01)
+    assert choice.objections == {
+        "dynamic": "keeps 98.0% of the top-1 labels, less than 99.0%",
+        "int8": "keeps 95.0% of the top-1 labels, less than 99.0%",
+    }
+
+
+def test_accuracy_counts_where_it_is_known_and_a_gain_is_no_loss():
+    five = [candidate("none", drop=0.0), candidate("int8", drop=0.015, agreement=0.95, ms=1)]
+    choice = choose(five, prefer="speed", max_drop=0.01)
+    assert choice.chosen.quantization == "none"
+    assert choice.objections["int8"] == (
+        "loses 1.5% of accuracy (3 of 200 photos), more than 1.0%"
+    )
+    assert choose(five, prefer="speed", max_drop=0.015).chosen.quantization == "int8"
+    gained = [candidate("none", drop=0.0), candidate("int8", drop=-0.02, agreement=0.95, ms=1)]
+    assert choose(gained, prefer="speed", max_drop=0.0).chosen.quantization == "int8"
+
+
+def test_what_its_own_tolerance_fails_is_never_chosen():
+    choice = choose([candidate("int8", agreement=0.5)], prefer="speed", max_drop=1.0)
+    assert choice.chosen is None
+    assert "agree on 50.0%" in choice.objections["int8"]
+
+
+def test_auto_measures_all_and_writes_the_chosen_one(models, in_sandbox, capsys):
+    options = ("--quantize", "auto", "--prefer", "size", "--max-accuracy-drop", "0.2")
+    status, output = in_sandbox(models["keras"], *options)
+    told = capsys.readouterr()
+    assert status == 0
+    rows = {line.split()[0]: line for line in told.out.splitlines() if line.startswith("  ")}
+    assert set(QUANTIZATIONS) < set(rows)
+    assert "chosen: " in told.out
+    chosen = cards.load(output).provenance["quantization"]
+    assert rows[chosen].rstrip().endswith("chosen")
+    assert "| quantization | agreement |" in output.with_suffix(".report.md").read_text("utf-8")
+
+
+def test_auto_in_json_has_every_candidate(models, in_sandbox, capsys):
+    status, _ = in_sandbox(models["keras"], "--quantize", "auto", "--json", "--quiet")
+    assert status == 0
+    findings = json.loads(capsys.readouterr().out)
+    assert [c["quantization"] for c in findings["candidates"]] == list(QUANTIZATIONS)
+    for found in findings["candidates"]:
+        assert found["bytes"] > 0
+        assert set(found["ms"]) == {"1", "2"}
+        assert found["load_ms"] > 0

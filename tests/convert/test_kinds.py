@@ -1,0 +1,322 @@
+"""The kinds of networks that people have, as today's Keras writes them."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from classifier import card as cards
+from classifier.deadline import Deadline
+from classifier.handler import Handler
+from classifier.settings import Settings
+from classifier.sources import Raw
+from classifier.telemetry import Stopwatch
+
+layers = keras.layers
+
+
+def served(output, photo):
+    """The scores that the function gives."""
+    handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
+    return handler.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
+
+
+def tensor(photo, channels=3):
+    """40 x 40 pixels, scaled to -1..1, by Keras."""
+    mode = {1: "grayscale", 3: "rgb", 4: "rgba"}[channels]
+    image = keras.utils.load_img(photo, color_mode=mode, target_size=(40, 40))
+    return keras.utils.img_to_array(image)[np.newaxis] / 127.5 - 1
+
+
+@pytest.fixture
+def photo(samples):
+    return sorted(samples.iterdir())[3]
+
+
+@pytest.fixture
+def two_labels(tmp_path):
+    path = tmp_path / "two.txt"
+    path.write_text("cat\ndog\n", encoding="utf-8")
+    return path
+
+
+def body(image, filters=8):
+    x = layers.Conv2D(filters, 3, strides=2, activation="relu")(image)
+    return layers.Flatten()(layers.AveragePooling2D(4)(x))
+
+
+def head(classes=5, activation=None, name=None):
+    return layers.Dense(classes, activation, kernel_initializer="he_normal", name=name)
+
+
+def test_layers_that_scale_and_augment_are_part_of_the_network(convert, tmp_path, photo, samples):
+    keras.utils.set_random_seed(3)
+    normalization = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])
+    image = keras.Input((None, None, 3))
+    x = layers.Resizing(40, 40)(image)
+    x = layers.RandomRotation(0.2)(layers.RandomFlip()(x))
+    x = layers.RandomContrast(0.3)(layers.RandomZoom(0.2)(x))
+    x = normalization(layers.Rescaling(1 / 255)(x))
+    model = keras.Model(image, head()(body(x)))
+    model.save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras", "--size", "64x48", preprocess="raw")
+    assert status == 0
+    pixels = keras.utils.img_to_array(keras.utils.load_img(photo, target_size=(64, 48)))
+    expected = np.asarray(model(pixels[np.newaxis], training=False))[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
+def test_scaling_in_the_network_and_before_it_is_doubted(convert, tmp_path, capsys):
+    model = keras.Sequential(
+        [keras.Input((40, 40, 3)), layers.Rescaling(1 / 255), layers.Flatten(), head()]
+    )
+    model.save(tmp_path / "net.keras")
+    status, _ = convert(tmp_path / "net.keras", preprocess="rescale")
+    assert status == 0
+    assert "scales pixels itself (Rescaling)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_grey_colour_and_transparent_pictures(channels, convert, tmp_path, photo):
+    keras.utils.set_random_seed(3)
+    image = keras.Input((40, 40, channels))
+    model = keras.Model(image, head()(body(image)))
+    model.save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras")
+    assert status == 0
+    assert cards.load(output).channels == channels
+    expected = np.asarray(model(tensor(photo, channels)))[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "separate", "output_kind"),
+    [
+        (None, False, "logits"),
+        ("softmax", False, "probabilities"),
+        ("softmax", True, "probabilities"),
+        ("sigmoid", False, "probabilities"),
+        ("sigmoid", True, "probabilities"),
+    ],
+)
+def test_the_ending_decides_what_scores_are(activation, separate, output_kind, convert, tmp_path):
+    keras.utils.set_random_seed(3)
+    image = keras.Input((40, 40, 3))
+    x = head(5, None if separate else activation)(body(image))
+    if separate:
+        x = layers.Activation(activation)(x)
+    keras.Model(image, x).save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras")
+    assert status == 0
+    assert cards.load(output).output == output_kind
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_one_output_becomes_two(activation, kind, convert, tmp_path, photo, two_labels):
+    keras.utils.set_random_seed(3)
+    image = keras.Input((40, 40, 3))
+    model = keras.Model(image, head(1, activation)(body(image)))
+    path = tmp_path / ("net.keras" if kind == "keras" else "net")
+    if kind == "keras":
+        model.save(path)
+    else:
+        model.export(path, verbose=False)
+    status, output = convert(path, names=two_labels)
+    assert status == 0
+    card = cards.load(output)
+    assert card.labels == ("cat", "dog")
+    second = float(model(tensor(photo))[0, 0])
+    first = 1 - second if activation else 0.0
+    assert card.output == ("probabilities" if activation else "logits")
+    np.testing.assert_allclose(served(output, photo), [first, second], atol=1e-5)
+
+
+def test_one_of_several_outputs_is_chosen(convert, refused, tmp_path, photo):
+    keras.utils.set_random_seed(3)
+    image = keras.Input((40, 40, 3))
+    x = body(image)
+    model = keras.Model(image, [head(2, "sigmoid", "tags")(x), head(5, None, "kind")(x)])
+    model.save(tmp_path / "net.keras")
+    model.export(tmp_path / "net", verbose=False)
+    line = refused(tmp_path / "net.keras")
+    assert "2 outputs (" in line
+    assert "choose one with --head NAME" in line
+    assert "no output 'colour'; it has tags, kind" in refused(
+        tmp_path / "net.keras", "--head", "colour"
+    )
+    expected = np.asarray(model(tensor(photo))[1])[0]
+    for chosen in ("kind", "1"):
+        status, output = convert(tmp_path / "net.keras", "--head", chosen)
+        assert status == 0
+        np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+    assert "choose one with --head" in refused_after(refused, tmp_path / "net", output)
+    status, output = convert(tmp_path / "net", "--head", "output_1")
+    assert status == 0
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
+def refused_after(refused, path, output):
+    """A refusal, once what an earlier conversion wrote is out of the way."""
+    for file in output.parent.iterdir():
+        file.unlink()
+    return refused(path)
+
+
+def test_a_nested_backbone_is_followed_to_its_ending(convert, tmp_path, photo):
+    keras.utils.set_random_seed(3)
+    base = keras.applications.MobileNetV2(
+        (64, 64, 3), alpha=0.35, include_top=False, weights=None, pooling="avg"
+    )
+    model = keras.Sequential(
+        [base, keras.Sequential([layers.Dropout(0.3), head(5, "softmax")], name="top")]
+    )
+    model.save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras")
+    assert status == 0
+    card = cards.load(output)
+    assert (card.height, card.output) == (64, "probabilities")
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_fixed_batch_is_served_one_by_one(batch, convert, tmp_path, photo):
+    keras.utils.set_random_seed(3)
+    image = keras.Input(batch_shape=(batch, 40, 40, 3))
+    x = layers.Reshape((-1,))(body(image))
+    model = keras.Model(image, head()(x))
+    model.save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras")
+    assert status == 0
+    expected = np.asarray(model(np.repeat(tensor(photo), batch, axis=0)))[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
+def test_a_savedmodel_of_a_fixed_batch_is_explained(refused, tmp_path):
+    plain = tf.Module()
+    signature = tf.TensorSpec((8, 40, 40, 3), tf.float32)
+    plain.serve = tf.function(lambda x: tf.reduce_mean(x, (1, 2)), input_signature=[signature])
+    tf.saved_model.save(plain, str(tmp_path / "net"), signatures=plain.serve)
+    assert "exported for batches of 8" in refused(tmp_path / "net")
+
+
+def test_mixed_precision_is_computed_in_float32(convert, tmp_path, photo, capsys):
+    keras.utils.set_random_seed(3)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        image = keras.Input((40, 40, 3))
+        x = layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2)(image))
+        x = layers.Flatten()(layers.AveragePooling2D(4)(x))
+        model = keras.Model(image, layers.Dense(5, dtype="float32")(x))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras")
+    assert status == 0
+    assert "mixed precision" in capsys.readouterr().out
+    expected = np.asarray(model(tensor(photo)))[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=2e-2)
+    scores = served(output, photo)
+    assert scores.argmax() == expected.argmax()
+
+
+def test_channels_first_is_turned(convert, tmp_path, photo, capsys):
+    keras.utils.set_random_seed(3)
+    first = {"data_format": "channels_first"}
+    image = keras.Input((3, 40, 48))
+    x = layers.Conv2D(8, 3, strides=2, activation="relu", **first)(image)
+    x = layers.BatchNormalization(axis=1)(x)
+    x = layers.Concatenate(axis=1)([x, layers.Conv2D(4, 3, padding="same", **first)(x)])
+    x = layers.Flatten()(layers.MaxPooling2D(4, **first)(x))
+    model = keras.Model(image, head()(x))
+    model.save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras")
+    assert status == 0
+    assert "channels first" in capsys.readouterr().out
+    card = cards.load(output)
+    assert (card.height, card.width, card.channels) == (40, 48, 3)
+    pixels = keras.utils.img_to_array(keras.utils.load_img(photo, target_size=(40, 48)))
+    turned = (pixels[np.newaxis] / 127.5 - 1).transpose(0, 3, 1, 2)
+    expected = np.asarray(model(turned))[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
+CUSTOM = '''
+import keras
+
+class Halve(keras.layers.Layer):
+    def call(self, x):
+        return x / 2
+
+def squared(x):
+    return x * x
+'''
+
+
+def test_layers_of_ones_own_come_from_a_file(convert, refused, tmp_path, photo):
+    file = tmp_path / "own.py"
+    file.write_text(CUSTOM, encoding="utf-8")
+    own = {}
+    exec(compile(CUSTOM, str(file), "exec"), own)
+    keras.utils.set_random_seed(3)
+    image = keras.Input((40, 40, 3))
+    model = keras.Model(image, head(5, own["squared"])(own["Halve"]()(body(image))))
+    model.save(tmp_path / "net.keras")
+    line = refused(tmp_path / "net.keras")
+    assert "--custom" in line
+    status, output = convert(tmp_path / "net.keras", "--custom", str(file))
+    assert status == 0
+    expected = np.asarray(model(tensor(photo)))[0]
+    np.testing.assert_allclose(served(output, photo), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_lambda_layer_is_run_for_those_who_trust_it(in_sandbox, network, tmp_path, photo, capfd):
+    model = network(extra=layers.Lambda(lambda x: x * 0.5))
+    model.save(tmp_path / "net.keras")
+    status, _ = in_sandbox(tmp_path / "net.keras")
+    assert status == 2
+    assert "--trust" in capfd.readouterr().err
+    status, output = in_sandbox(tmp_path / "net.keras", "--trust")
+    assert status == 0
+    expected = np.asarray(model(tensor(photo)))[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
+def test_a_plain_tensorflow_savedmodel(convert, tmp_path, photo):
+    class Plain(tf.Module):
+        def __init__(self):
+            random = np.random.default_rng(3)
+            self.weights = tf.Variable(random.normal(size=(4800, 5)).astype(np.float32) / 20)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 40, 40, 3), tf.float32, "photo")])
+        def serve(self, photo):
+            return {"scores": tf.reshape(photo, (-1, 4800)) @ self.weights}
+
+    plain = Plain()
+    tf.saved_model.save(plain, str(tmp_path / "net"), signatures=plain.serve)
+    status, output = convert(tmp_path / "net")
+    assert status == 0
+    expected = np.asarray(plain.serve(tf.constant(tensor(photo)))["scores"])[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-4)
+
+
+def test_a_convolution_as_the_head_is_flattened(convert, tmp_path, photo):
+    keras.utils.set_random_seed(3)
+    image = keras.Input((40, 40, 3))
+    x = layers.GlobalAveragePooling2D(keepdims=True)(layers.Conv2D(8, 3)(image))
+    model = keras.Model(image, layers.Conv2D(5, 1)(x))
+    model.save(tmp_path / "net.keras")
+    status, output = convert(tmp_path / "net.keras")
+    assert status == 0
+    expected = np.asarray(model(tensor(photo)))[0, 0, 0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
+def test_a_network_that_answers_with_nan_is_refused(network, refused, tmp_path):
+    model = network()
+    model.get_layer("logits").set_weights(
+        [np.full_like(w, np.nan) for w in model.get_layer("logits").get_weights()]
+    )
+    model.save(tmp_path / "net.keras")
+    assert "NaN or infinity" in refused(tmp_path / "net.keras")

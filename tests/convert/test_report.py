@@ -1,0 +1,173 @@
+"""The report that a person looks at, and the one for git."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.card import ModelCard, Preprocessing
+from convert import report
+from convert.choice import Candidate, Choice
+from convert.comparison import compare
+from convert.measurement import KerasSide
+from convert.quantization import QUANTIZATIONS
+
+VOID = {"meta", "br", "img"}
+
+
+class Outline(HTMLParser):
+    """What a page holds; raises where its tags do not match."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.links, self.text = [], [], []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.links += [value for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def findings(tmp_path):
+    """What a conversion would have found: any number of classes, and how far the two are apart."""
+
+    def make(*, classes=5, apart=0.0, samples=12, label="class <{}> & co", notes=()):
+        random = np.random.default_rng(2)
+        photos = []
+        for number in range(samples):
+            photos.append(tmp_path / f"photo <{number}>.png")
+            pixels = random.integers(0, 256, (50, 60, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(photos[-1])
+        card = ModelCard(
+            name="<script>alert(1)</script>",
+            labels=tuple(label.format(n) for n in range(classes)),
+            height=32,
+            width=48,
+            preprocessing=Preprocessing(scaling="rescale"),
+            provenance={"source_file": "net.keras"},
+        )
+        logits = random.normal(size=(samples, classes)).astype(np.float32)
+        pictures = random.integers(0, 256, (samples, 32, 48, 3), dtype=np.uint8)
+        facts = {
+            "loaded_by": "keras 3",
+            "keras_ms": 1.0,
+            "parameters": 1234,
+            "notes": list(notes),
+            "io": "float32",
+        }
+        keras = KerasSide(
+            facts=facts,
+            card=card,
+            photos=tuple(photos),
+            skipped=0,
+            logits=logits,
+            parts=np.zeros((samples, 3), np.float32),
+            pictures=pictures,
+            truth=(None,) * samples,
+        )
+        served = logits + apart * random.normal(size=logits.shape).astype(np.float32)
+        candidates = [
+            Candidate(
+                name,
+                compare(logits, served, QUANTIZATIONS[name].tolerance),
+                served,
+                1_000_000 * size,
+                {"1": size, "2": size / 2},
+                1.0,
+                1.0,
+            )
+            for name, size in (("none", 4), ("int8", 1))
+        ]
+        chosen = candidates[0] if not candidates[0].comparison.faults else None
+        choice = Choice(chosen, "asked for", {})
+        return report.Findings.of(keras, candidates, choice, {"dynamic": "no <such> operator"})
+
+    return make
+
+
+def test_the_page_is_whole_escaped_and_needs_no_network(findings):
+    page = report.html(findings())
+    outline = Outline(page)
+    assert outline.links
+    assert all(link.startswith("data:image/jpeg;base64,") for link in outline.links)
+    assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:)?//", page)
+    assert "default-src 'none'" in page
+    assert "<script>" not in page
+    text = " ".join(outline.text)
+    assert "<script>alert(1)</script>" in text
+    assert "class <0> & co" in text
+    assert "no <such> operator" in text
+    assert "verified" in text
+
+
+def test_a_failure_looks_like_one(findings):
+    found = findings(apart=3.0)
+    assert not found.passed
+    text = " ".join(Outline(report.html(found)).text)
+    assert "failed" in text
+    assert "FAILED: top-1 labels agree on" in text
+    assert "parts at: inference" in text
+    assert "| the two part first at | inference" in report.markdown(found)
+
+
+def test_a_thousand_labels_are_told_by_the_few_that_the_samples_have(findings):
+    found = findings(classes=1001, samples=20)
+    _, classes = found.classes()
+    assert len(classes) <= 20
+    assert sum(total for _, _, total in classes) == 20
+    assert len(report.html(found)) < 500_000
+
+
+def test_the_worst_come_first_and_disagreements_before_all(findings):
+    found = findings(apart=0.5, samples=40)
+    keras, served = found.keras.logits, found.subject.logits
+    worst = found.worst()
+    disagree = [keras[i].argmax() != served[i].argmax() for i in worst]
+    assert any(disagree)
+    assert disagree == sorted(disagree, reverse=True)
+
+
+def test_what_each_saw_is_shown_and_the_difference_only_where_there_is_one():
+    keras = np.full((4, 6, 3), 100, np.uint8)
+    assert len(report.side_by_side(keras, keras.astype(np.float32))) == 2
+    shown = report.side_by_side(keras, keras + np.float32(10))
+    assert len(shown) == 3
+    np.testing.assert_array_equal(np.asarray(shown[2]), np.full((4, 6, 3), 80))
+    grey = report.side_by_side(keras[..., :1], keras[..., :1] + np.float32(0.4))
+    assert [image.mode for image in grey] == ["L", "L"]
+
+
+def test_the_markdown_has_a_row_for_each_quantization(findings):
+    text = report.markdown(findings(notes=("a note",)))
+    assert "| none | 100.0% |" in text
+    assert "| dynamic |" in text
+    assert "cannot be served: no <such> operator" in text
+    assert "- a note" in text
+    assert not [line for line in text.splitlines() if line.startswith("|") and line[-1] != "|"]
+
+
+def test_a_folder_named_after_labels_groups_by_truth(findings):
+    found = findings()
+    keras = replace(found.keras, truth=(0, 1) * 6, photos=found.keras.photos)
+    grouped, classes = replace(found, keras=keras).classes()
+    assert grouped == "folder"
+    assert [(label, total) for label, _, total in classes] == [
+        ("class <0> & co", 6),
+        ("class <1> & co", 6),
+    ]
+    assert Path(report.TEMPLATE).is_file()
