@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from convert import repair
 from convert.errors import ConvertError
 from convert.saved import SavedFile
 
@@ -183,11 +185,13 @@ def _keras3(path: Path, wanted: Wanted) -> Any:
 def _keras2(path: Path, wanted: Wanted) -> Any:
     import tf_keras
 
-    if wanted.trust:
-        tf_keras.__internal__.enable_unsafe_deserialization()
-    return tf_keras.models.load_model(
-        path, custom_objects=_custom(wanted), compile=False, safe_mode=not wanted.trust
-    )
+    with tempfile.TemporaryDirectory(prefix="convert-") as folder:
+        return tf_keras.models.load_model(
+            repair.moved(path, Path(folder)) or path,
+            custom_objects=_custom(wanted),
+            compile=False,
+            safe_mode=not wanted.trust,
+        )
 
 
 def _custom(wanted: Wanted) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""Files that older Keras wrote answer as they did there: the numbers are the writing version's own.
+
+The files are small and in the repository, with the script that wrote them (saved_by/write.py). `make
+test-old-keras` writes them anew, with the old versions, and runs these tests on those.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier import card as cards
+from classifier.deadline import Deadline
+from classifier.handler import Handler
+from classifier.settings import Settings
+from classifier.sources import Raw
+from classifier.telemetry import Stopwatch
+from convert.__main__ import main
+
+FOLDER = Path(os.environ.get("SAVED_BY") or Path(__file__).parent / "saved_by" / "files")
+INDEXES = {
+    path.parent: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(FOLDER.glob("*/index.json"))
+}
+
+
+def models(expected):
+    return [
+        pytest.param(folder, name, facts, id=f"{folder.name}-{name}")
+        for folder, index in INDEXES.items()
+        for name, facts in index["models"].items()
+        if facts["expected"] == expected
+    ]
+
+
+@pytest.fixture
+def run(in_process, tmp_path, capfd):
+    """Convert a file: status, the `.tflite`, what was said, and its three pictures."""
+
+    def run(folder, facts, *options):
+        pictures = sorted(folder.glob(f"images/{facts['channels']}-*.png"))
+        samples = tmp_path / "samples"
+        samples.mkdir()
+        for picture in pictures:
+            (samples / picture.name).write_bytes(picture.read_bytes())
+        classes = len(facts.get("answers", [[0] * 4])[0])
+        (tmp_path / "labels.txt").write_text(
+            "".join(f"class {n}\n" for n in range(max(2, classes))), encoding="utf-8"
+        )
+        output = tmp_path / "out" / "net.tflite"
+        arguments = [str(folder / facts["file"]), "-o", str(output), "--samples", str(samples)]
+        arguments += ["--labels", str(tmp_path / "labels.txt"), "--preprocess", "mobilenet_v2"]
+        if "head" in facts:
+            arguments += ["--head", facts["head"]]
+        status = main([*arguments, *options])
+        return status, output, capfd.readouterr(), pictures
+
+    return run
+
+
+def answers(output, pictures):
+    handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
+    return np.stack(
+        [handler.logits(Raw(p.read_bytes()), Deadline(60), Stopwatch()) for p in pictures]
+    )
+
+
+def test_files_of_at_least_two_old_versions_are_here():
+    assert len(INDEXES) >= 2
+    assert len(models("loads")) >= 40
+    assert len(models("refused")) >= 4
+
+
+@pytest.mark.parametrize(("folder", "name", "facts"), models("loads"))
+def test_it_answers_as_the_version_that_wrote_it(folder, name, facts, run):
+    status, output, told, pictures = run(folder, facts)
+    assert status == 0, told.err
+    card = cards.load(output)
+    served, expected = answers(output, pictures), np.array(facts["answers"])
+    if expected.shape[1] == 1:
+        expected = np.concatenate([1 - expected, expected], axis=1)
+        assert card.output == "probabilities"
+    # Mixed precision was computed in float16 there.
+    tolerance = 0.04 if facts.get("nearly") else 2e-5
+    np.testing.assert_allclose(served, expected, atol=tolerance * np.ptp(expected))
+    assert (served.argmax(axis=1) == expected.argmax(axis=1)).all()
+    written = card.provenance["written_by"]
+    assert written is None or any(v in written for v in ("1.2.2", "2.2.4", "2.3.1", "2.13", "2.15"))
+
+
+@pytest.mark.parametrize(("folder", "name", "facts"), models("refused"))
+def test_what_cannot_be_is_explained(folder, name, facts, run):
+    status, output, told, _ = run(folder, facts)
+    assert status == 2
+    assert facts["reason"] in told.err
+    assert "Traceback" not in told.err
+    assert not output.exists()
+
+
+def test_teachable_machine_needs_one_flag(in_process, tmp_path, capfd):
+    folder, index = next(iter(INDEXES.items()))
+    facts = index["models"]["teachable_machine"]
+    model = tmp_path / "keras_model.h5"
+    model.write_bytes((folder / facts["file"]).read_bytes())
+    (tmp_path / "labels.txt").write_text("0 cat\n1 dog\n2 polar bear\n", encoding="utf-8")
+    output = tmp_path / "tm.tflite"
+    options = ["--teachable-machine", "--samples", str(folder / "images"), "-o", str(output)]
+    assert main([str(model), *options]) == 0
+    card = cards.load(output)
+    assert card.labels == ("cat", "dog", "polar bear")
+    steps = card.preprocessing
+    assert (steps.resize, steps.interpolation, steps.scaling) == (
+        "crop",
+        "pillow:lanczos",
+        "mobilenet",
+    )
+    assert "tf_keras" in card.provenance["loaded_by"]
+    pictures = sorted(folder.glob("images/3-*.png"))
+    np.testing.assert_allclose(answers(output, pictures), facts["answers"], atol=2e-5)
