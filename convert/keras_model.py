@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from convert import repair
+from convert import keras1, repair
 from convert.errors import ConvertError
 from convert.saved import SavedFile
 
@@ -68,13 +68,15 @@ class Wanted:
 
     size: (height, width), where the model leaves it open. head: the name or index of the output,
     where there are several. trust: run the code that the file carries. custom: a Python file that
-    defines the layers and functions that the model names.
+    defines the layers and functions that the model names. backend: what trained the model, where
+    the file does not say it: "tensorflow" or "theano".
     """
 
     size: tuple[int, int] | None = None
     head: str | None = None
     trust: bool = False
     custom: Path | None = None
+    backend: str | None = None
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Wanted:
@@ -85,6 +87,7 @@ class Wanted:
             head=data.get("head"),
             trust=bool(data.get("trust")),
             custom=Path(custom) if custom else None,
+            backend=data.get("backend"),
         )
 
 
@@ -109,7 +112,9 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
     if saved.kind == "saved_model":
         return _saved_model(path, saved, wanted)
     model, loaded_by, notes = _loaded(path, saved, wanted)
-    model, more = _plain(model, saved, wanted)
+    model, more = _plain(model, wanted)
+    if (wanted.backend or saved.backend) == "theano":
+        more += _turned(model)
     output, ending = _head(path, model, wanted)
     if len(model.inputs) != 1:
         raise ConvertError(
@@ -149,7 +154,7 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
             reasons["tf_keras"] = "is not installed: pip install --no-deps tf_keras"
         else:
             try:
-                model = _keras2(path, wanted)
+                model = _keras2(path, saved, wanted)
             except Exception as error:
                 reasons[f"tf_keras {tf_keras.__version__}"] = _first_line(error)
                 cause = error
@@ -182,12 +187,17 @@ def _keras3(path: Path, wanted: Wanted) -> Any:
     )
 
 
-def _keras2(path: Path, wanted: Wanted) -> Any:
+def _keras2(path: Path, saved: SavedFile, wanted: Wanted) -> Any:
     import tf_keras
 
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
+        if saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config):
+            assert saved.config is not None
+            file = keras1.translated(path, saved.config, Path(folder))
+        else:
+            file = repair.moved(path, Path(folder)) or path
         return tf_keras.models.load_model(
-            repair.moved(path, Path(folder)) or path,
+            file,
             custom_objects=_custom(wanted),
             compile=False,
             safe_mode=not wanted.trust,
@@ -220,7 +230,7 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0][:300]
 
 
-def _plain(model: Any, saved: SavedFile, wanted: Wanted) -> tuple[Any, tuple[str, ...]]:
+def _plain(model: Any, wanted: Wanted) -> tuple[Any, tuple[str, ...]]:
     """The same network in float32 and for any number of images at a time."""
     notes = []
     config = model.get_config()
@@ -236,6 +246,19 @@ def _plain(model: Any, saved: SavedFile, wanted: Wanted) -> tuple[Any, tuple[str
         twin = type(model).from_config(_float32_of_one(config))
     twin.set_weights(model.get_weights())
     return twin, tuple(notes)
+
+
+def _turned(model: Any) -> tuple[str, ...]:
+    """Turn the kernels of a network that Theano trained, as neither Keras 2.x's heir nor 3 does.
+
+    Theano's convolutions turn their kernels by 180 degrees, TensorFlow's do not: keras.utils'
+    convert_all_kernels_in_model (https://keras.io/api/utils, until Keras 2.3).
+    """
+    for layer in _layers(model):
+        if type(layer).__name__ in ("Conv1D", "Conv2D", "Conv2DTranspose"):
+            kernel, *rest = layer.get_weights()
+            layer.set_weights([np.flip(kernel, axis=tuple(range(kernel.ndim - 2))), *rest])
+    return ("trained on Theano: the kernels of its convolutions were turned by 180 degrees",)
 
 
 def _scope(model: Any) -> Any:

@@ -27,6 +27,12 @@ def add_model(p: argparse.ArgumentParser) -> None:
     group.add_argument("--size", metavar="HxW", help="input size, where the model leaves it open")
     group.add_argument("--head", metavar="NAME", help="the output to take, where there are several")
     group.add_argument(
+        "--backend",
+        choices=("tensorflow", "theano"),
+        help="what trained it, for files of Keras 1, which do not say it: Theano's convolutions "
+        "turn their kernels (default: what the file says, or tensorflow)",
+    )
+    group.add_argument(
         "--custom",
         type=Path,
         metavar="FILE.py",
@@ -77,6 +83,7 @@ def wanted(args: argparse.Namespace) -> dict[str, Any]:
         "size": _size(args.size),
         "head": args.head,
         "trust": args.trust,
+        "backend": args.backend,
         "custom": args.custom and str(args.custom),
     }
 

@@ -54,8 +54,9 @@ def run(in_process, tmp_path, capfd):
         output = tmp_path / "out" / "net.tflite"
         arguments = [str(folder / facts["file"]), "-o", str(output), "--samples", str(samples)]
         arguments += ["--labels", str(tmp_path / "labels.txt"), "--preprocess", "mobilenet_v2"]
-        if "head" in facts:
-            arguments += ["--head", facts["head"]]
+        for option in ("head", "backend"):
+            if option in facts:
+                arguments += [f"--{option}", facts[option]]
         status = main([*arguments, *options])
         return status, output, capfd.readouterr(), pictures
 
