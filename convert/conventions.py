@@ -49,8 +49,9 @@ NEIGHBOURS_SHARE, ALL_SHARE = 0.8, 0.2
 DRAWS = 5_000
 # A photo's loss counts up to here: one hopeless photo must not outweigh a hundred.
 WORST_LOSS = math.log(1e4)
-# Untrained networks to compare with.
+# Untrained networks to compare with, and the side in pixels of what they look at.
 NETWORKS = 60
+THUMBNAIL = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ FACTORS = tuple(field.name for field in fields(Convention))
 
 
 def colours(channels: int) -> list[tuple[str, str]]:
-    """Scalings with colour orders; a greyscale network has fewer."""
-    if channels == 1:
+    """Scalings with colour orders; a network without exactly three channels has fewer."""
+    if channels != 3:
         return [(s, "rgb") for s in SCALINGS if PRESETS[s] not in ("caffe", "torch")]
     return [(scaling, order) for scaling in SCALINGS for order in ORDERS]
 
@@ -193,27 +194,38 @@ def mcnemar(first: Bools, second: Bools) -> float:
     return min(1.0, 2 * tail / 2**total)
 
 
-def worse_by_luck(differences: Doubles, weights: Doubles, signs: Floats) -> float:
-    """The p-value of a convention beside others: how often luck alone makes it look as bad.
+class Luck:
+    """How often luck alone makes a convention look as bad as it does.
 
-    If the convention is the true one, none of the others fits better, and a photo's difference
+    If it is the true one, none of the others fits better, and a photo's difference between the two
     could as well have had the other sign: a paired permutation test that assumes no distribution.
-    What counts is the largest of the studentized differences, under each draw of signs the largest
+    What counts is the largest of the studentized differences, and in each draw of signs the largest
     one of that draw, so that the others may be many (Westfall and Young's max T).
 
     Args:
-        differences: float64, (photos, others): its loss minus each other's.
-        weights: float64, (photos,). signs: float32, (draws, photos), each -1 or 1.
+        losses: float64, (photos, conventions). weights: float64, (photos,).
     """
-    weighted = differences * weights[:, None]
-    size = np.sqrt((weighted**2).sum(axis=0))
-    weighted = weighted[:, size > 0] / size[size > 0]
-    if not weighted.size or weighted.sum(axis=0).max() <= 0:
-        return 1.0
-    # The hair's breadth keeps float32's rounding from breaking ties.
-    observed = weighted.sum(axis=0).max() * (1 - 1e-5)
-    reached = (signs @ weighted.astype(np.float32)).max(axis=1) >= observed
-    return float((reached.sum() + 1) / (len(signs) + 1))
+
+    def __init__(self, losses: Doubles, weights: Doubles) -> None:
+        self._weighted = losses * weights[:, None]
+        random = np.random.default_rng(0)
+        signs = random.integers(0, 2, (DRAWS, len(weights)), dtype=np.int8).astype(np.float64)
+        self._drawn = (signs * 2 - 1) @ self._weighted
+
+    def p(self, index: int, others: Sequence[int]) -> float:
+        """The p-value of one convention beside some others (or itself, which is no rival)."""
+        behind = self._weighted[:, [index]] - self._weighted[:, others]
+        size = np.sqrt((behind**2).sum(axis=0))
+        apart = size > 1e-12
+        if not apart.any():
+            return 1.0
+        rivals, size = np.asarray(others)[apart], size[apart]
+        # The hair's breadth keeps rounding from breaking ties.
+        observed = (behind.sum(axis=0)[apart] / size).max() - 1e-6
+        if observed <= 0:
+            return 1.0
+        drawn = ((self._drawn[:, [index]] - self._drawn[:, rivals]) / size).max(axis=1)
+        return float(((drawn >= observed).sum() + 1) / (DRAWS + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +233,7 @@ class Row:
     """What was found out about one convention.
 
     accuracy, low, high: see `accuracy`. loss: the mean, each class counting the same.
-    p: of being the true one and still looking as bad, see `worse_by_luck`.
+    p: of being the true one and still looking as bad, see `Luck`.
     mcnemar: the p-value of the photos that it and the best one got right, of this pair alone.
     """
 
@@ -244,13 +256,15 @@ class Factor:
     """What was found out about one property of the convention.
 
     fitting: the values that fit, best first; one: found. None tried but one: `tried` says so.
-    rival: the best convention with another value, where one was found.
+    rival: the best convention with another value, where one was found; None otherwise.
+    p: the largest of all conventions with another value: none of them has more.
     """
 
     name: str
     tried: tuple[str, ...]
     fitting: tuple[str, ...]
     rival: Row | None
+    p: float
 
     @property
     def found(self) -> str | None:
@@ -311,14 +325,12 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding
     losses = np.stack([o.loss for o in outcomes], axis=1)
     means = weights @ losses
     best = int(means.argmin())
-    random = np.random.default_rng(0)
-    signs = random.integers(0, 2, (DRAWS, len(weights)), dtype=np.int8).astype(np.float32) * 2 - 1
+    luck, everyone = Luck(losses, weights), range(len(outcomes))
     rows = []
     for index, one in enumerate(outcomes):
         share, low, high = accuracy(one.right, targets)
-        behind = losses[:, [index]] - losses
-        p_all = worse_by_luck(behind, weights, signs)
-        p_near = worse_by_luck(behind[:, _neighbours(outcomes, one)], weights, signs)
+        p_all = luck.p(index, everyone)
+        p_near = luck.p(index, _neighbours(outcomes, one))
         p = min(1.0, p_near / NEIGHBOURS_SHARE, p_all / ALL_SHARE)
         paired = mcnemar(outcomes[best].right, one.right)
         rows.append(Row(one.convention, share, low, high, float(means[index]), p, paired))
@@ -349,9 +361,8 @@ def _factor(name: str, rows: Sequence[Row]) -> Factor:
 
     fitting = values(row for row in ordered if row.fits)
     others = [row for row in ordered if getattr(row.convention, name) not in fitting]
-    # The rival is the hardest to rule out, not the first that comes.
-    rival = max(others, key=lambda row: (row.p, row.accuracy), default=None)
-    return Factor(name, values(rows), fitting, rival)
+    p = max((row.p for row in others), default=1.0)
+    return Factor(name, values(rows), fitting, others[0] if others else None, p)
 
 
 def floor(thumbnails: Floats, targets: Ints) -> float:
@@ -364,7 +375,7 @@ def floor(thumbnails: Floats, targets: Ints) -> float:
     concluded from a good accuracy.
 
     Args:
-        thumbnails: float32, (photos, 32, 32, channels), 0..255.
+        thumbnails: float32, (photos, THUMBNAIL, THUMBNAIL, channels), 0..255.
         targets: int64, (photos,).
     """
     classes = len(np.unique(targets))
@@ -383,7 +394,9 @@ def untrained(thumbnails: Floats, targets: Ints) -> float:
     count, channels = len(thumbnails), thumbnails.shape[-1]
     windows = np.lib.stride_tricks.sliding_window_view(thumbnails, (3, 3), axis=(1, 2))[:, ::2, ::2]
     patches = windows.reshape(-1, channels * 9)
-    affine = [_affine(Convention(*pair, *geometries()[0]), channels) for pair in colours(channels)]
+    # Random weights do not care for the order of the channels.
+    scalings = dict.fromkeys(scaling for scaling, _ in colours(channels))
+    affine = [_affine(Convention(s, "rgb", *geometries()[0]), channels) for s in scalings]
     random, best = np.random.default_rng(0), 0.0
     for network in range(NETWORKS):
         kernel = random.normal(0, math.sqrt(2 / (channels * 9)), (channels, 9, 16))
@@ -392,11 +405,11 @@ def untrained(thumbnails: Floats, targets: Ints) -> float:
             # The scaling is the same in every position: it can be folded into the kernel.
             folded = (kernel * factor[:, None, None]).reshape(-1, 16).astype(np.float32)
             bias = (kernel * offset[:, None, None]).sum(axis=(0, 1)).astype(np.float32)
-            maps = np.maximum(patches @ folded + bias, 0).reshape(count, 15, 15, 16)
+            maps = np.maximum(patches @ folded + bias, 0).reshape(count, 9, 9, 16)
             if network % 2:
                 pooled = maps.mean(axis=(1, 2))
             else:
-                pooled = maps.reshape(count, 3, 5, 3, 5, 16).mean(axis=(2, 4)).reshape(count, -1)
+                pooled = maps.reshape(count, 3, 3, 3, 3, 16).mean(axis=(2, 4)).reshape(count, -1)
             best = max(best, float(weights @ ((pooled @ head).argmax(axis=1) == truth)))
     return best
 

@@ -8,10 +8,12 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -32,8 +34,7 @@ from convert.errors import ConvertError
 NAMED, OPEN, BAD_INPUT = 0, 1, 2
 MAX_PIXELS = 100_000_000  # of one photo: what a large camera takes, not a decompression bomb
 MEMORY_BYTES = 1 << 29  # of decoded photos that are kept; beyond, they are decoded again
-THUMBNAIL = 32  # pixels: what `conventions.floor` looks at
-FLOOR_PHOTOS = 300  # and how many of them, to keep its time short
+FLOOR_PHOTOS = 300  # what `conventions.floor` looks at, to keep its time short
 SHOWN = 10  # rows of the table
 START = ("pillow:bilinear", "stretch")  # the geometry in which the colours are tried first
 CARRIED = 4  # scalings with colour orders that the geometries are tried with, at most
@@ -48,8 +49,8 @@ examples:
   python -m convert.detect someone.tflite --samples photos --labels l.txt --max-samples 1000 --json
       more photos tell more apart; the finding as JSON
 
-What was found is printed as options for `python -m convert`. Use photos that the model was not
-trained on, if you can: 20 or more of each class.
+What was found is printed as options for `python -m convert`. Photos that the model was trained on
+tell the most, others less, so that more of them are needed: --max-samples.
 
 exit status:
   0  found: scaling and colour order at least
@@ -143,13 +144,14 @@ def _keras(path: Path, size: tuple[int, int] | None) -> Network:
 
     from convert import keras_model
 
-    model = keras_model.load(path, size)
+    model = keras_model.load(path, keras_model.Wanted(size=size))
     shape = (model.height, model.width, model.channels)
     spec = tf.TensorSpec((None, *shape), tf.float32)
     try:
         graph = tf.function(lambda images: tf.cast(model.call(images), tf.float32))
         function = graph.get_concrete_function(spec)
-    except (TypeError, ValueError):  # a SavedModel of a fixed batch
+        function(tf.zeros((2, *shape)))
+    except (TypeError, ValueError, tf.errors.OpError):  # a SavedModel of a fixed batch
         single = model.concrete()
 
         def scores(batch: Floats) -> Floats:
@@ -179,18 +181,15 @@ def _tflite(path: Path, size: tuple[int, int] | None) -> Network:
     source = _only(interpreter.get_input_details(), "input", path)
     output = _only(interpreter.get_output_details(), "output", path)
     shape, outputs = ([int(n) for n in detail["shape"]] for detail in (source, output))
-    if len(shape) != 4 or len(outputs) != 2 or shape[0] != 1 or shape[3] not in (1, 3):
+    if len(shape) != 4 or len(outputs) != 2 or shape[0] != 1 or shape[3] not in (1, 3, 4):
         raise ConvertError(
             f"{path} maps {tuple(shape)} to {tuple(outputs)}; an image classifier maps (1, height, "
-            "width, 1 or 3 channels) to (1, classes)"
+            "width, 1, 3 or 4 channels) to (1, classes)"
         )
     if size and tuple(shape[1:3]) != size:
         raise ConvertError(
             f"{path} takes {shape[1]} x {shape[2]} pixels, not {size[0]} x {size[1]}"
         )
-    if source["dtype"] is not np.float32 and not source["quantization"][0]:
-        # Integers that say nothing of a scale are the pixels themselves.
-        source = {**source, "quantization": (1.0, 0)}
 
     def scores(batch: Floats) -> Floats:
         answers = []
@@ -342,10 +341,9 @@ class Trials:
         return image
 
     def thumbnails(self, samples: Sequence[Sample]) -> Floats:
-        """The photos at 32 x 32 pixels: float32, (photos, 32, 32, channels), 0..255."""
-        card = Convention("raw", "rgb", "pillow:bilinear", "stretch").card(
-            THUMBNAIL, THUMBNAIL, self.network.channels
-        )
+        """The photos as `conventions.floor` wants them."""
+        side = conventions.THUMBNAIL
+        card = Convention("raw", "rgb", *START).card(side, side, self.network.channels)
         return np.stack([prepare(self._image(s.path), card) for s in samples])
 
     def _image(self, path: Path) -> Image.Image:
@@ -469,7 +467,8 @@ def _detect(args: argparse.Namespace) -> int:
     samples = find(args.samples, args.max_samples)
     if not args.quiet:
         print(f"detect: loading {args.model.name} ...", file=sys.stderr, flush=True)
-    network = load(args.model, size)
+    with _hushed():
+        network = load(args.model, size)
     folders = sorted(
         p.name for p in args.samples.iterdir() if p.is_dir() and not p.name.startswith(".")
     )
@@ -501,6 +500,26 @@ def _detect(args: argparse.Namespace) -> int:
     else:
         print(report.text())
     return NAMED if finding.named else OPEN
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep the libraries' C++ chatter off the terminal; shown after all if something breaks."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log:
+        saved = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except (ConvertError, SetupError):
+            raise
+        except BaseException:
+            log.seek(0)
+            os.write(saved, log.read()[-4000:])
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def _card(path: Path) -> ModelCard | None:
@@ -582,19 +601,25 @@ class Report:
             ]
             return (
                 f"The photos do not separate the {' and the '.join(names)}: what is listed above "
-                f"fits equally. More photos may: {self.photos} were looked at (--max-samples). If "
-                "the network normalizes its input by itself, they make no difference to it."
+                f"fits equally. {self.photos} were looked at; more may tell (--max-samples), those "
+                "that the model was trained on most of all. If the network normalizes its input "
+                "by itself, no photos can."
             )
-        needed = _needed(finding)
+        # With very few photos, some random network has them all right: not the photos' fault.
+        needed = _needed(finding, math.sqrt(1 / self.classes))
+        if needed <= self.photos and finding.floor > 0.99:
+            return (
+                "These photos cannot show whether the model was trained: weights that nobody "
+                "trained tell the classes apart as well, by brightness or colour alone. Use photos "
+                "of classes that look less different, or of more classes."
+            )
+        if needed <= self.photos:
+            needed = _needed(finding, finding.floor)
         if needed > self.photos:
             return (
                 f"{self.photos} photos are not enough: even a model that is always right could "
                 f"not be told from luck. {needed} or more are needed, evenly from "
                 f"{'both' if self.classes == 2 else f'all {self.classes}'} classes."
-                if math.isfinite(needed)
-                else "These photos cannot show whether the model was trained: weights that nobody "
-                "trained tell the classes apart as well, by brightness or colour alone. Use photos "
-                "of classes that look less different, or of more classes."
             )
         best = finding.best
         text = (
@@ -661,6 +686,7 @@ class Report:
             "factors": {
                 factor.name: {
                     "found": factor.found if finding.convincing else None,
+                    "p": factor.p,
                     "tried": factor.tried,
                     "fitting": factor.fitting if finding.convincing else factor.tried,
                 }
@@ -681,13 +707,11 @@ class Report:
         }
 
 
-def _needed(finding: Finding) -> float:
-    """How many photos a faultless model needs to get beyond the floor."""
-    if finding.floor >= 0.99:
-        return math.inf
+def _needed(finding: Finding, floor: float) -> int:
+    """How many photos a faultless model needs to get beyond a floor."""
     # Wilson's lower bound of n right out of n is n / (n + z * z).
     z = NormalDist().inv_cdf(1 - conventions.ALPHA / len(finding.rows) / 2)
-    return math.floor(z * z * finding.floor / (1 - finding.floor)) + 1
+    return math.floor(z * z * floor / (1 - floor)) + 1
 
 
 def _table(finding: Finding) -> str:
@@ -739,8 +763,8 @@ def _verdict(factor: Factor) -> str:
     evidence = ""
     if rival is not None:
         value = _shown(factor.name, getattr(rival.convention, factor.name))
-        p = f"p {_p(rival.p)}" if rival.p < 0.001 else f"p = {_p(rival.p)}"
-        evidence = f" (its nearest rival, {value}: {rival.accuracy:.1%}, {p})"
+        p = "p < 0.001" if factor.p < 0.001 else f"p at most {_p(factor.p)}"
+        evidence = f" (best rival {value}: {rival.accuracy:.1%}; {p})"
     return f"{title} {shown[0]}{evidence}"
 
 

@@ -1,0 +1,507 @@
+"""The detective names what a model was trained with, or that the photos do not tell."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.preprocess import prepare
+from convert import conventions, detect
+from convert.conventions import Convention
+from convert.errors import ConvertError
+
+CLASSES = ("ant", "bee", "cat", "dog")
+SIDE = 24
+GEOMETRY = ("pillow:bilinear", "stretch")
+
+
+@pytest.fixture(scope="module")
+def patterns():
+    """A coarse pattern of muted colours for each class: uint8, (classes, 6, 6, 3)."""
+    return np.random.default_rng(8).integers(20, 76, (len(CLASSES), 6, 6, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, patterns):
+    """Thirty noisy pictures of each pattern, of different shapes."""
+    folder = tmp_path_factory.mktemp("classes")
+    random = np.random.default_rng(9)
+    for name, pattern in zip(CLASSES, patterns, strict=True):
+        (folder / name).mkdir()
+        for number in range(30):
+            size = (60 + 4 * (number % 5), 90 - 6 * (number % 4))
+            noisy = (pattern + random.normal(0, 50, pattern.shape)).clip(0, 255).astype(np.uint8)
+            image = Image.fromarray(noisy).resize(size, Image.Resampling.BICUBIC)
+            image.save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(patterns):
+    """A network that knows the patterns under a convention: the nearest one wins."""
+
+    def make(truth, order=CLASSES):
+        card = truth.card(SIDE, SIDE, 3)
+        known = [Image.fromarray(patterns[CLASSES.index(name)]).resize((75, 81)) for name in order]
+        templates = np.stack([prepare(image, card) for image in known])
+        # Values that are near the pattern's count, by how near: those out of place count nothing.
+        sharpness = np.float32(0.5 / (3 * templates.std(axis=(0, 1, 2)).mean()) ** 2)
+        templates = templates.reshape(len(order), -1)
+
+        def scores(batch):
+            flat = batch.reshape(len(batch), 1, -1)
+            return 300 * np.exp(-sharpness * (flat - templates) ** 2).mean(axis=2)
+
+        return detect.Network(scores, SIDE, SIDE, 3, len(order))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def random_network():
+    """Networks that nobody trained, from one layer to three."""
+
+    def make(seed, channels=3, classes=4):
+        random = np.random.default_rng(seed)
+        widths = [SIDE * SIDE * channels, *([40] * (seed % 3)), classes]
+        layers = [random.normal(0, math.sqrt(2 / a), (a, b)) for a, b in itertools.pairwise(widths)]
+
+        def scores(batch):
+            x = batch.reshape(len(batch), -1).astype(np.float64)
+            for weights in layers[:-1]:
+                x = np.maximum(x @ weights, 0)
+            return (x @ layers[-1]).astype(np.float32)
+
+        return detect.Network(scores, SIDE, SIDE, channels, classes)
+
+    return make
+
+
+def solve(network, folder, labels=None, most=200, **options):
+    samples = detect.find(folder, most)
+    names = sorted({sample.folder for sample in samples})
+    trials = detect.Trials(network, samples, lambda items, _: items)
+    detective = detect.Detective(trials, detect.orders(names, folder, network.classes, labels))
+    return detective.search(**{"exhaustive": False, **options})
+
+
+@pytest.mark.parametrize("order", conventions.ORDERS)
+@pytest.mark.parametrize("scaling", conventions.SCALINGS)
+def test_scaling_and_colour_order_are_found(folders, trained, scaling, order):
+    finding = solve(trained(Convention(scaling, order, *GEOMETRY)), folders)
+    assert finding.named
+    assert finding.factor("scaling").found == scaling
+    assert finding.factor("color_order").found == order
+
+
+@pytest.mark.parametrize("resize", conventions.RESIZES)
+def test_the_way_to_the_shape_is_found_or_left_open_but_not_mistaken(folders, trained, resize):
+    finding = solve(trained(Convention("rescale", "rgb", "pillow:bilinear", resize)), folders)
+    assert finding.named
+    assert resize in finding.factor("resize").fitting
+    assert "pillow:bilinear" in finding.factor("interpolation").fitting
+
+
+def test_all_combinations_lead_to_the_same_finding(folders, trained):
+    network = trained(Convention("mobilenet_v2", "bgr", *GEOMETRY))
+    quick, full = (
+        solve(network, folders, most=60),
+        solve(network, folders, most=60, exhaustive=True),
+    )
+    assert len(full.rows) == 120 > len(quick.rows)
+    assert quick.named
+    assert full.named
+    assert full.best.convention == quick.best.convention
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_weights_name_no_winner(folders, random_network, seed):
+    finding = solve(random_network(seed), folders, most=60)
+    assert not finding.convincing
+    assert not finding.named
+
+
+@pytest.fixture(scope="module")
+def day_and_night(tmp_path_factory):
+    """Two classes that brightness alone tells apart."""
+    folder = tmp_path_factory.mktemp("brightness")
+    random = np.random.default_rng(1)
+    for name, level in (("day", 200), ("night", 50)):
+        (folder / name).mkdir()
+        for number in range(40):
+            pixels = random.normal(level, 20, (30, 36, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_classes_that_brightness_tells_apart_name_no_winner(day_and_night, random_network):
+    findings = [solve(random_network(seed, classes=2), day_and_night) for seed in range(8)]
+    # The reason for comparing with untrained networks: chance says that these are good models.
+    assert max(finding.best.accuracy for finding in findings) > 0.95
+    assert not any(finding.named for finding in findings)
+
+
+def test_what_the_network_normalizes_away_is_not_separated(folders, trained):
+    inner = trained(Convention("rescale", "rgb", *GEOMETRY))
+    mean, std = 0.2, 0.17  # of the pictures, in 0..1
+
+    def scores(batch):
+        batch = batch - batch.mean(axis=(1, 2, 3), keepdims=True)
+        return inner.scores(batch / batch.std(axis=(1, 2, 3), keepdims=True) * std + mean)
+
+    finding = solve(detect.Network(scores, SIDE, SIDE, 3, len(CLASSES)), folders)
+    assert {"rescale", "mobilenet_v2", "raw"} <= set(finding.factor("scaling").fitting)
+    for one in (row.convention for row in finding.rows if row.fits):
+        # The caffe preset turns the order round by itself.
+        assert one.color_order == ("bgr" if one.scaling == "resnet50" else "rgb")
+    assert finding.convincing
+    assert not finding.named
+
+
+def test_grey_pictures_do_not_tell_the_colour_order(tmp_path, folders, trained):
+    for path in folders.glob("*/*.png"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        Image.open(path).convert("L").save(tmp_path / path.parent.name / path.name)
+    finding = solve(trained(Convention("rescale", "rgb", *GEOMETRY)), tmp_path)
+    assert set(finding.factor("color_order").fitting) == {"rgb", "bgr"}
+    assert not finding.named
+
+
+def test_pictures_of_the_input_size_do_not_tell_the_geometry(tmp_path, folders, trained):
+    for path in folders.glob("*/*.png"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        Image.open(path).resize((SIDE, SIDE)).save(tmp_path / path.parent.name / path.name)
+    finding = solve(trained(Convention("rescale", "bgr", *GEOMETRY)), tmp_path)
+    assert finding.named
+    assert set(finding.factor("interpolation").fitting) == set(conventions.INTERPOLATIONS)
+    assert set(finding.factor("resize").fitting) == set(conventions.RESIZES)
+    # Of those that tie exactly, the best one is what `python -m convert` does by default.
+    best = finding.best.convention
+    assert (best.interpolation, best.resize) == ("pillow:nearest", "stretch")
+
+
+def test_a_given_label_order_is_told_from_the_alphabetical_one(tmp_path, folders, trained):
+    order = ("dog", "ant", "cat", "bee")
+    file = tmp_path / "labels.txt"
+    file.write_text("Dog\nant\ncat\nbee\n", encoding="utf-8")
+    given = solve(trained(Convention("rescale", "rgb", *GEOMETRY), order), folders, file)
+    assert given.factor("labels").found == "given"
+    alphabetical = solve(trained(Convention("rescale", "rgb", *GEOMETRY)), folders, file)
+    assert alphabetical.factor("labels").found == "alphabetical"
+    assert given.named
+    assert alphabetical.named
+
+
+def test_folders_may_be_some_of_the_labels(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_text("zebra\nT-Shirt\nice cream\nant\n", encoding="utf-8")
+    places = detect.orders(["ice_cream", "t-shirt"], tmp_path, 4, file)
+    assert places["given"] == {"ice_cream": 2, "t-shirt": 1}
+    # ant, ice_cream, t-shirt, zebra: as Keras would sort the folders, had they all been there.
+    assert places["alphabetical"] == {"ice_cream": 1, "t-shirt": 2}
+
+
+def test_folders_that_are_no_label_are_named(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_text("ant\nbee\n", encoding="utf-8")
+    with pytest.raises(ConvertError, match="cow, yak"):
+        detect.orders(["ant", "cow", "yak"], tmp_path, 2, file)
+
+
+def test_samples_are_spread_evenly_over_the_classes(tmp_path):
+    for name, count in (("few", 3), ("many", 50), ("some", 20), ("none", 0)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number:02}.jpg").touch()
+    found = [sample.folder for sample in detect.find(tmp_path, 31)]
+    assert [found.count(name) for name in ("few", "many", "some", "none")] == [3, 14, 14, 0]
+    assert len(detect.find(tmp_path, 2)) == 2
+
+
+def test_a_greyscale_network_has_no_colour_order(folders, random_network):
+    finding = solve(random_network(1, channels=1), folders, most=40)
+    assert finding.factor("color_order").tried == ("rgb",)
+    assert set(finding.factor("scaling").tried) == {"rescale", "mobilenet_v2", "raw"}
+
+
+def test_a_sigmoid_is_two_classes():
+    assert conventions.logits(np.float32([[0.8], [0.3]])).argmax(axis=1).tolist() == [1, 0]
+    assert conventions.logits(np.float32([[2.0], [-3.0]])).argmax(axis=1).tolist() == [1, 0]
+
+
+def test_scores_that_are_not_finite_are_wrong_answers():
+    scores = np.float32([[np.nan, 0], [np.inf, 0], [3, 0]])
+    outcome = conventions.outcome(
+        Convention("raw", "rgb", *GEOMETRY), scores, np.zeros(3, np.int64)
+    )
+    assert outcome.right.tolist() == [False, False, True]
+    assert outcome.loss[:2].tolist() == [conventions.WORST_LOSS] * 2
+
+
+def test_being_surer_alone_gains_nothing():
+    random = np.random.default_rng(2)
+    scores, targets = random.normal(size=(50, 4)), random.integers(0, 4, 50)
+    one = Convention("raw", "rgb", *GEOMETRY)
+    plain, sure = (conventions.outcome(one, scores * f, targets) for f in (1.0, 100.0))
+    assert np.allclose(plain.loss, sure.loss)
+
+
+def test_accuracies_have_wilson_intervals_and_small_classes_count_as_much():
+    right = np.arange(100) % 5 != 0
+    balanced = np.arange(100) // 5 % 2
+    assert conventions.accuracy(right, balanced) == pytest.approx((0.8, 0.7112, 0.8666), abs=5e-4)
+    # Nine of ten are of one class, which is always right; the other never is.
+    share, low, high = conventions.accuracy(
+        np.arange(100) >= 10, (np.arange(100) >= 10).astype(int)
+    )
+    assert share == pytest.approx(0.5)
+    assert (low, high) == pytest.approx((0.34, 0.66), abs=0.01)
+
+
+def test_mcnemar_is_exact():
+    first, second = np.zeros(30, bool), np.zeros(30, bool)
+    first[:10], second[10:12], first[20:], second[20:] = True, True, True, True
+    assert conventions.mcnemar(first, second) == pytest.approx(2 * (1 + 12 + 66) / 2**12)
+    assert conventions.mcnemar(first, first) == 1
+
+
+def test_conventions_that_fit_alike_are_rarely_ruled_out():
+    random = np.random.default_rng(3)
+    targets = np.arange(60) % 3
+    tried = [Convention(s, o, *GEOMETRY) for s, o in conventions.colours(3)]
+    wrong = 0
+    for _ in range(100):
+        losses = random.exponential(size=60)[:, None] + random.exponential(size=(60, len(tried)))
+        outcomes = [
+            conventions.Outcome(one, loss < 1.5, loss)
+            for one, loss in zip(tried, losses.T, strict=True)
+        ]
+        finding = conventions.compare(outcomes, targets, 0.5)
+        # Whichever of them is said to be the true one; here the first.
+        wrong += not next(row for row in finding.rows if row.convention == tried[0]).fits
+    assert wrong <= 10
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command: exit status, output, the last line of stderr."""
+
+    def call(*arguments):
+        status = detect.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, (err.strip().splitlines() or [""])[-1]
+
+    return call
+
+
+def test_the_command_refuses_to_guess_about_random_weights(run, models, labels, tmp_path):
+    random = np.random.default_rng(4)
+    for name in labels.read_text(encoding="utf-8").splitlines():
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            pixels = random.integers(0, 256, (30, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    status, out, _ = run(models["keras"], "--samples", tmp_path, "--labels", labels)
+    assert status == 1
+    assert "NOT FOUND" in out
+    assert "--preprocess" not in out
+    status, out, _ = run(models["saved_model"], "--samples", tmp_path, "--labels", labels, "--json")
+    assert status == 1
+    report = json.loads(out)
+    assert report["named"] is False
+    assert report["options"] == []
+    assert all(factor["found"] is None for factor in report["factors"].values())
+
+
+@pytest.fixture(scope="module")
+def pattern_files(tmp_path_factory, trained):
+    """A network that knows the patterns as 0..1 in BGR: SavedModels of any batch and of one photo,
+    a .tflite, one in uint8.
+    """
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("files")
+    scores = inspect.getclosurevars(trained(Convention("rescale", "bgr", *GEOMETRY)).scores)
+    templates = tf.constant(scores.nonlocals["templates"][np.newaxis])
+    sharpness = scores.nonlocals["sharpness"]
+
+    def classify(image):
+        flat = tf.reshape(image, (-1, 1, SIDE * SIDE * 3))
+        near = tf.exp(-sharpness * (flat - templates) ** 2)
+        return tf.nn.softmax(300 * tf.reduce_mean(near, axis=2))
+
+    def noise():
+        random = np.random.default_rng(0)
+        for _ in range(20):
+            yield [random.uniform(0, 1, (1, SIDE, SIDE, 3)).astype(np.float32)]
+
+    shape = (SIDE, SIDE, 3)
+    batches, single = (
+        tf.function(classify).get_concrete_function(tf.TensorSpec((n, *shape), tf.float32))
+        for n in (None, 1)
+    )
+    tf.saved_model.save(tf.Module(), str(folder / "net"), signatures=batches)
+    tf.saved_model.save(tf.Module(), str(folder / "fixed"), signatures=single)
+    for name in ("float", "uint8"):
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([single])
+        if name == "uint8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = noise
+            converter.inference_input_type = converter.inference_output_type = tf.uint8
+        (folder / f"{name}.tflite").write_bytes(converter.convert())
+    return folder
+
+
+def test_files_of_every_kind_are_found_out(run, pattern_files, folders):
+    for name in ("net", "fixed", "float.tflite"):
+        status, out, _ = run(pattern_files / name, "--samples", folders, "--quiet")
+        assert status == 0, out
+        assert "--preprocess rescale --color-order bgr" in out
+
+
+def test_a_quantized_model_takes_and_gives_floats(pattern_files):
+    network = detect.load(pattern_files / "uint8.tflite")
+    batch = np.random.default_rng(1).uniform(0, 1, (3, SIDE, SIDE, 3)).astype(np.float32)
+    batch.flags.writeable = False
+    scores = network.scores(batch)
+    assert (network.height, network.width, network.channels, network.classes) == (SIDE, SIDE, 3, 4)
+    assert scores.shape == (3, 4)
+    assert scores.dtype == np.float32
+    assert scores.sum(axis=1) == pytest.approx(1, abs=0.02)
+
+
+def test_the_options_are_those_of_convert(run, pattern_files, folders):
+    from convert import __main__ as command
+
+    _, out, _ = run(pattern_files / "float.tflite", "--samples", folders, "--quiet")
+    line = re.search(r"^  (--preprocess .*)$", out, re.MULTILINE)[1]
+    needed = ["net.keras", "-o", "n.tflite", "--samples", "photos"]
+    args = command.parser().parse_args([*needed, *line.split()])
+    assert args.preprocess == "rescale"
+    assert args.color_order == "bgr"
+
+
+def test_outputs_in_another_order_than_the_folders_are_noticed(
+    run, pattern_files, folders, tmp_path
+):
+    for old, new in zip(CLASSES, ("d", "a", "b", "c"), strict=True):
+        (tmp_path / new).symlink_to(folders / old)
+    status, out, _ = run(pattern_files / "float.tflite", "--samples", tmp_path, "--quiet")
+    assert status == 1
+    assert "in another order" in out
+
+
+def test_too_few_photos_are_said_to_be_too_few(run, pattern_files, folders):
+    status, out, _ = run(
+        pattern_files / "float.tflite", "--samples", folders, "--max-samples", 4, "--quiet"
+    )
+    assert status == 1
+    assert "4 photos are not enough" in out
+
+
+def test_photos_that_tell_nothing_are_said_to_tell_nothing(
+    run, pattern_files, day_and_night, tmp_path
+):
+    (tmp_path / "labels.txt").write_text("day\nnight\ndusk\ndawn\n", encoding="utf-8")
+    status, out, _ = run(
+        pattern_files / "float.tflite", "--samples", day_and_night, "--quiet",
+        "--labels", tmp_path / "labels.txt",
+    )  # fmt: skip
+    assert status == 1
+    assert "by brightness or colour alone" in out
+
+
+def test_wrong_input_is_one_line_and_status_2(run, pattern_files, folders, tmp_path):
+    net = pattern_files / "float.tflite"
+    (tmp_path / "broken.tflite").write_bytes(b"no model")
+    (tmp_path / "two.txt").write_text("a\nb\n", encoding="utf-8")
+    (tmp_path / "lone").mkdir()
+    for arguments, says in (
+        ((tmp_path / "none.tflite", "--samples", folders), "there is no model"),
+        ((tmp_path / "broken.tflite", "--samples", folders), "cannot load"),
+        ((net, "--samples", tmp_path / "none"), "no folder of samples"),
+        ((net, "--samples", tmp_path), "at least two"),
+        ((net, "--samples", folders, "--labels", tmp_path / "two.txt"), "2 labels"),
+        ((net, "--samples", folders, "--size", "9x9"), "not 9 x 9"),
+        ((net, "--samples", folders, "--size", "9"), "HEIGHTxWIDTH"),
+        ((net, "--samples", folders, "--max-samples", 1), "2 or more"),
+    ):
+        status, out, error = run(*arguments)
+        assert status == 2
+        assert not out
+        assert error.startswith("detect: ")
+        assert says in error
+
+
+def test_photos_that_cannot_be_read_are_counted(run, pattern_files, folders, tmp_path):
+    for name in CLASSES:
+        (tmp_path / name).symlink_to(folders / name)
+    (tmp_path / "ant").unlink()
+    (tmp_path / "ant").mkdir()
+    (tmp_path / "ant" / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
+    for path in sorted((folders / "ant").iterdir())[:20]:
+        (tmp_path / "ant" / path.name).symlink_to(path)
+    _, out, _ = run(pattern_files / "float.tflite", "--samples", tmp_path, "--quiet")
+    assert "1 photos could not be read" in out
+
+
+# On the clothing photos, with the trained model of the repository: it expects -1..1 in RGB.
+
+
+@pytest.fixture(scope="module")
+def clothing(shared_data):
+    folder = shared_data / "clothing-dataset-small" / "train"
+    if not folder.is_dir():
+        pytest.skip("the clothing photos are not in shared/data")
+    return folder
+
+
+MODEL = detect.Path(__file__).parents[2] / "models" / "clothing" / "clothing.tflite"
+
+
+@pytest.fixture(scope="module")
+def colours_found(clothing):
+    """Scaling and colour order of a network on 600 photos, in the geometry it was trained with."""
+    samples = detect.find(clothing, 600)
+    names = sorted({sample.folder for sample in samples})
+    tried = [Convention(*colour, *GEOMETRY) for colour in conventions.colours(3)]
+
+    def find(network):
+        trials = detect.Trials(network, samples, lambda items, what: items)
+        trials.run(tried, "")
+        targets = np.array([names.index(sample.folder) for sample in samples])
+        outcomes = [conventions.outcome(one, trials.scores[one], targets) for one in tried]
+        finding = conventions.compare(outcomes, targets, 0.32)
+        return finding.named, finding.best.convention.scaling, finding.best.convention.color_order
+
+    return find
+
+
+def test_a_trained_models_scaling_and_colour_order_are_found(colours_found):
+    assert colours_found(detect.load(MODEL)) == (True, "mobilenet_v2", "rgb")
+
+
+def test_a_trained_model_of_1_255_in_bgr_is_told_from_minus_1_to_1_in_rgb(colours_found):
+    # The same weights behind a layer that undoes another convention.
+    inner = detect.load(MODEL)
+
+    def scores(batch):
+        return inner.scores(np.ascontiguousarray(batch[..., ::-1] * np.float32(2) - np.float32(1)))
+
+    outer = detect.Network(scores, inner.height, inner.width, inner.channels, inner.classes)
+    assert colours_found(outer) == (True, "rescale", "bgr")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_weights_name_no_winner_on_real_photos(clothing, random_network, seed):
+    finding = solve(random_network(seed, classes=10), clothing, most=100)
+    assert not finding.convincing
+    assert finding.best.accuracy < 0.3
