@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from classifier.preprocess import prepare
 from convert import conventions, detect
 from convert.conventions import Convention
 from convert.errors import ConvertError
+from convert.network import Network, load
+from convert.samples import find, orders
+from convert.trials import Detective, Trials
 
 CLASSES = ("ant", "bee", "cat", "dog")
 SIDE = 24
@@ -59,7 +63,7 @@ def trained(patterns):
             flat = batch.reshape(len(batch), 1, -1)
             return 300 * np.exp(-sharpness * (flat - templates) ** 2).mean(axis=2)
 
-        return detect.Network(scores, SIDE, SIDE, 3, len(order))
+        return Network(scores, SIDE, SIDE, 3, len(order))
 
     return make
 
@@ -79,16 +83,16 @@ def random_network():
                 x = np.maximum(x @ weights, 0)
             return (x @ layers[-1]).astype(np.float32)
 
-        return detect.Network(scores, SIDE, SIDE, channels, classes)
+        return Network(scores, SIDE, SIDE, channels, classes)
 
     return make
 
 
 def solve(network, folder, labels=None, most=200, **options):
-    samples = detect.find(folder, most)
+    samples = find(folder, most)
     names = sorted({sample.folder for sample in samples})
-    trials = detect.Trials(network, samples, lambda items, _: items)
-    detective = detect.Detective(trials, detect.orders(names, folder, network.classes, labels))
+    trials = Trials(network, samples, lambda items, _: items)
+    detective = Detective(trials, orders(names, folder, network.classes, labels))
     return detective.search(**{"exhaustive": False, **options})
 
 
@@ -156,7 +160,7 @@ def test_what_the_network_normalizes_away_is_not_separated(folders, trained):
         batch = batch - batch.mean(axis=(1, 2, 3), keepdims=True)
         return inner.scores(batch / batch.std(axis=(1, 2, 3), keepdims=True) * std + mean)
 
-    finding = solve(detect.Network(scores, SIDE, SIDE, 3, len(CLASSES)), folders)
+    finding = solve(Network(scores, SIDE, SIDE, 3, len(CLASSES)), folders)
     assert {"rescale", "mobilenet_v2", "raw"} <= set(finding.factor("scaling").fitting)
     for one in (row.convention for row in finding.rows if row.fits):
         # The caffe preset turns the order round by itself.
@@ -202,7 +206,7 @@ def test_a_given_label_order_is_told_from_the_alphabetical_one(tmp_path, folders
 def test_folders_may_be_some_of_the_labels(tmp_path):
     file = tmp_path / "labels.txt"
     file.write_text("zebra\nT-Shirt\nice cream\nant\n", encoding="utf-8")
-    places = detect.orders(["ice_cream", "t-shirt"], tmp_path, 4, file)
+    places = orders(["ice_cream", "t-shirt"], tmp_path, 4, file)
     assert places["given"] == {"ice_cream": 2, "t-shirt": 1}
     # ant, ice_cream, t-shirt, zebra: as Keras would sort the folders, had they all been there.
     assert places["alphabetical"] == {"ice_cream": 1, "t-shirt": 2}
@@ -212,7 +216,7 @@ def test_folders_that_are_no_label_are_named(tmp_path):
     file = tmp_path / "labels.txt"
     file.write_text("ant\nbee\n", encoding="utf-8")
     with pytest.raises(ConvertError, match="cow, yak"):
-        detect.orders(["ant", "cow", "yak"], tmp_path, 2, file)
+        orders(["ant", "cow", "yak"], tmp_path, 2, file)
 
 
 def test_samples_are_spread_evenly_over_the_classes(tmp_path):
@@ -220,9 +224,9 @@ def test_samples_are_spread_evenly_over_the_classes(tmp_path):
         (tmp_path / name).mkdir()
         for number in range(count):
             (tmp_path / name / f"{number:02}.jpg").touch()
-    found = [sample.folder for sample in detect.find(tmp_path, 31)]
+    found = [sample.folder for sample in find(tmp_path, 31)]
     assert [found.count(name) for name in ("few", "many", "some", "none")] == [3, 14, 14, 0]
-    assert len(detect.find(tmp_path, 2)) == 2
+    assert len(find(tmp_path, 2)) == 2
 
 
 def test_a_greyscale_network_has_no_colour_order(folders, random_network):
@@ -290,7 +294,7 @@ def test_conventions_that_fit_alike_are_rarely_ruled_out():
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, in_process):
     """Run the command: exit status, output, the last line of stderr."""
 
     def call(*arguments):
@@ -368,7 +372,7 @@ def test_files_of_every_kind_are_found_out(run, pattern_files, folders):
 
 
 def test_a_quantized_model_takes_and_gives_floats(pattern_files):
-    network = detect.load(pattern_files / "uint8.tflite")
+    network = load(pattern_files / "uint8.tflite")
     batch = np.random.default_rng(1).uniform(0, 1, (3, SIDE, SIDE, 3)).astype(np.float32)
     batch.flags.writeable = False
     scores = network.scores(batch)
@@ -432,12 +436,12 @@ def test_wrong_input_is_one_line_and_status_2(run, pattern_files, folders, tmp_p
         ((net, "--samples", folders, "--labels", tmp_path / "two.txt"), "2 labels"),
         ((net, "--samples", folders, "--size", "9x9"), "not 9 x 9"),
         ((net, "--samples", folders, "--size", "9"), "HEIGHTxWIDTH"),
-        ((net, "--samples", folders, "--max-samples", 1), "2 or more"),
+        ((net, "--samples", folders, "--max-samples", 1), "fewer than two folders"),
     ):
         status, out, error = run(*arguments)
         assert status == 2
         assert not out
-        assert error.startswith("detect: ")
+        assert error.startswith("convert.detect: ")
         assert says in error
 
 
@@ -464,39 +468,39 @@ def clothing(shared_data):
     return folder
 
 
-MODEL = detect.Path(__file__).parents[2] / "models" / "clothing" / "clothing.tflite"
+MODEL = Path(__file__).parents[2] / "models" / "clothing" / "clothing.tflite"
 
 
 @pytest.fixture(scope="module")
 def colours_found(clothing):
     """Scaling and colour order of a network on 600 photos, in the geometry it was trained with."""
-    samples = detect.find(clothing, 600)
+    samples = find(clothing, 600)
     names = sorted({sample.folder for sample in samples})
     tried = [Convention(*colour, *GEOMETRY) for colour in conventions.colours(3)]
 
-    def find(network):
-        trials = detect.Trials(network, samples, lambda items, what: items)
+    def look(network):
+        trials = Trials(network, samples, lambda items, what: items)
         trials.run(tried, "")
         targets = np.array([names.index(sample.folder) for sample in samples])
         outcomes = [conventions.outcome(one, trials.scores[one], targets) for one in tried]
         finding = conventions.compare(outcomes, targets, 0.32)
         return finding.named, finding.best.convention.scaling, finding.best.convention.color_order
 
-    return find
+    return look
 
 
 def test_a_trained_models_scaling_and_colour_order_are_found(colours_found):
-    assert colours_found(detect.load(MODEL)) == (True, "mobilenet_v2", "rgb")
+    assert colours_found(load(MODEL)) == (True, "mobilenet_v2", "rgb")
 
 
 def test_a_trained_model_of_1_255_in_bgr_is_told_from_minus_1_to_1_in_rgb(colours_found):
     # The same weights behind a layer that undoes another convention.
-    inner = detect.load(MODEL)
+    inner = load(MODEL)
 
     def scores(batch):
         return inner.scores(np.ascontiguousarray(batch[..., ::-1] * np.float32(2) - np.float32(1)))
 
-    outer = detect.Network(scores, inner.height, inner.width, inner.channels, inner.classes)
+    outer = Network(scores, inner.height, inner.width, inner.channels, inner.classes)
     assert colours_found(outer) == (True, "rescale", "bgr")
 
 

@@ -1,0 +1,123 @@
+"""Samples: photos whose class their folder tells, and the output that each folder belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convert import labels, photos
+from convert.errors import ConvertError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One photo and the folder that it is in."""
+
+    path: Path
+    folder: str
+
+
+def find(folder: Path, most: int) -> list[Sample]:
+    """Photos below class folders: if there are more than `most`, as many of each class as can be.
+
+    Raises:
+        ConvertError: fewer than two classes have photos.
+    """
+    if not folder.is_dir():
+        raise ConvertError(f"there is no folder of samples at {folder}")
+    found = {
+        name: sorted(
+            p
+            for p in (folder / name).rglob("*")
+            if p.suffix.lower() in photos.SUFFIXES and p.is_file()
+        )
+        for name in folders(folder)
+    }
+    found = {name: paths for name, paths in found.items() if paths}
+    if len(found) < 2:
+        raise ConvertError(
+            f"{folder} has {len(found)} folders with photos; at least two are needed, each named "
+            "after its class"
+        )
+    # Too many classes for a photo of each: evenly spread ones.
+    kept = spread(list(found), most)
+    shares = _shares([len(found[name]) for name in kept], most)
+    return [
+        Sample(path, name)
+        for name, share in zip(kept, shares, strict=True)
+        for path in spread(found[name], share)
+    ]
+
+
+def folders(folder: Path) -> list[str]:
+    """The names of the class folders in a folder, sorted."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def spread(items: list[Any], most: int) -> list[Any]:
+    """At most so many of the items, evenly spread."""
+    if len(items) <= most:
+        return items
+    return [items[index * len(items) // most] for index in range(most)]
+
+
+def _shares(counts: Sequence[int], most: int) -> list[int]:
+    """How many to take of each class: the same of all, and what small ones leave to the others."""
+    shares, left = [0] * len(counts), most
+    open_classes = sorted(range(len(counts)), key=lambda index: counts[index])
+    for position, index in enumerate(open_classes):
+        shares[index] = min(counts[index], left // (len(counts) - position))
+        left -= shares[index]
+    return shares
+
+
+def orders(
+    folders: Sequence[str], samples_dir: Path, classes: int, given: Path | None
+) -> dict[str, dict[str, int]]:
+    """For each label order that is possible: the output of each folder.
+
+    Args:
+        folders: the names of all class folders.
+        samples_dir: where they are, for messages.
+        classes: outputs of the model; one output (a sigmoid) is two classes.
+        given: the labels' file.
+
+    Raises:
+        ConvertError: folders and outputs do not match.
+    """
+    classes = max(classes, 2)
+    if given is None:
+        if len(folders) != classes:
+            raise ConvertError(
+                f"the model has {classes} outputs, {samples_dir} has {len(folders)} class folders: "
+                "say with --labels which output is which"
+            )
+        return {"alphabetical": {name: index for index, name in enumerate(sorted(folders))}}
+    names = labels.read(given)
+    if len(names) != classes:
+        raise ConvertError(
+            f"{given} has {len(names)} labels, the model has {classes} outputs: give one label for "
+            "each output, in the output's order"
+        )
+    known: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        known.setdefault(_plain(name), []).append(index)
+    strangers = [folder for folder in folders if len(known.get(_plain(folder), ())) != 1]
+    if strangers:
+        raise ConvertError(
+            f"folders of {samples_dir} that are none, or several, of the labels in {given}: "
+            + ", ".join(strangers[:8])
+            + (f" and {len(strangers) - 8} more" if len(strangers) > 8 else "")
+        )
+    place = {folder: known[_plain(folder)][0] for folder in folders}
+    # Keras sorts the folders' names as they are spelled; those without a folder, the file spells.
+    spelled = {place[folder]: folder for folder in folders}
+    ranked = sorted(range(classes), key=lambda index: spelled.get(index, names[index]))
+    alphabetical = {folder: ranked.index(index) for folder, index in place.items()}
+    return {"given": place} | ({"alphabetical": alphabetical} if alphabetical != place else {})
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
