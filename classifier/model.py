@@ -93,11 +93,17 @@ def _quantize(tensor: Floats, details: dict[str, Any]) -> npt.NDArray[Any]:
     if details["dtype"] is np.float32:
         return batch
     # https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
-    scale, zero_point = details["quantization"]
+    scale, zero_point = _steps(details)
     limits = np.iinfo(details["dtype"])
     steps = np.round(batch / np.float32(scale)) + zero_point
     quantized: npt.NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(details["dtype"])
     return quantized
+
+
+def _steps(details: dict[str, Any]) -> tuple[float, int]:
+    """A tensor's scale and zero point; one that has none, (0.0, 0), holds plain numbers."""
+    scale, zero_point = details["quantization"]
+    return scale or 1.0, zero_point
 
 
 def _dequantize(output: npt.NDArray[Any], details: dict[str, Any]) -> Floats:
@@ -105,6 +111,6 @@ def _dequantize(output: npt.NDArray[Any], details: dict[str, Any]) -> Floats:
     if details["dtype"] is np.float32:
         floats = output
         return floats
-    scale, zero_point = details["quantization"]
+    scale, zero_point = _steps(details)
     floats = (output.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
     return floats

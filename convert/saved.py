@@ -373,16 +373,12 @@ def _nodes(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bool]]:
             if isinstance(value.get("class_name"), str):
                 yield value, is_layer
             # Last in, first out: reversed, the layers come in the file's order.
-            waiting += [
-                (x, key in ("layer", "cell"))
-                for key, x in reversed(value.items())
-                if key != "layers"
-            ]
-            layers = value.get("layers")
-            if isinstance(layers, list):
-                waiting += [(layer, True) for layer in reversed(layers)]
-            elif layers is not None:
-                waiting.append((layers, False))
+            for key, part in reversed(value.items()):
+                # A list of layers is `layers`, and was `config` of Sequential until Keras 2.2.
+                listed = isinstance(part, list) and (
+                    key == "layers" or (key == "config" and "class_name" in value)
+                )
+                waiting.append((part, listed or key in ("layer", "cell")))
         elif isinstance(value, list):
             waiting += [(x, is_layer) for x in reversed(value)]
 

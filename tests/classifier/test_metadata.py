@@ -1,0 +1,252 @@
+"""Files with standard metadata and no card: served as it says, and never believed beyond it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from classifier import card as cards
+from classifier import metadata
+from classifier.card import Affine, ModelCard, Preprocessing
+from classifier.errors import SetupError
+from classifier.model import Classifier
+from classifier.preprocess import prepare
+from convert.metadata import attach
+
+CARD = ModelCard(
+    name="colours",
+    labels=("red", "green", "blue"),
+    height=8,
+    width=8,
+    preprocessing=Preprocessing(scaling="mobilenet"),
+)
+# Scale and zero point of -1..1 in 8 bits.
+STEPS = {"uint8": (1 / 127.5, 127), "int8": (1 / 127.5, 0)}
+TYPES = {
+    "float32": schema.TensorType.FLOAT32,
+    "uint8": schema.TensorType.UINT8,
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
+}
+
+
+def _tensor(name, shape, dtype, buffer=0, steps=None):
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, TYPES[dtype], buffer
+    if steps:
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [steps[0]], [steps[1]]
+    return tensor
+
+
+def _operator(opcode, inputs, outputs, kind, options):
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = opcode, inputs, outputs
+    operator.builtinOptionsType, operator.builtinOptions = kind, options
+    return operator
+
+
+def network(dtype="float32", *, softmax=True):
+    """A network that answers with the mean of each channel, or their softmax."""
+    steps = STEPS.get(dtype)
+    last = {"uint8": (1 / 256, 0), "int8": (1 / 256, -128)}.get(dtype)
+    graph = schema.SubGraphT()
+    graph.tensors = [
+        _tensor("image", [1, 8, 8, 3], dtype, steps=steps),
+        _tensor("axes", [2], "int32", buffer=1),
+        _tensor("means", [1, 3], dtype, steps=steps),
+        _tensor("softmax", [1, 3], dtype, steps=last),
+    ]
+    mean, softmax_options = schema.ReducerOptionsT(), schema.SoftmaxOptionsT()
+    softmax_options.beta = 1.0
+    options = schema.BuiltinOptions
+    graph.operators = [
+        _operator(0, [0, 1], [2], options.ReducerOptions, mean),
+        _operator(1, [2], [3], options.SoftmaxOptions, softmax_options),
+    ][: 1 + softmax]
+    graph.inputs, graph.outputs = [0], [3 if softmax else 2]
+    model = schema.ModelT()
+    model.version, model.subgraphs = 3, [graph]
+    model.operatorCodes = []
+    for number in (schema.BuiltinOperator.MEAN, schema.BuiltinOperator.SOFTMAX):
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = number
+        code.version = 1 if dtype == "float32" else 2
+        model.operatorCodes.append(code)
+    model.buffers = [schema.BufferT(), schema.BufferT()]
+    model.buffers[1].data = np.frombuffer(np.array([1, 2], "<i4").tobytes(), np.uint8)
+    builder = flatbuffers.Builder(0)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def third_party(flatbuffer, labels="red\ngreen\nblue\n"):
+    """The file as others write it: metadata in it, and nothing but labels.txt behind it."""
+    buffer = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("labels.txt"), labels)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to(data):
+        path = tmp_path / "colours.tflite"
+        path.write_bytes(data)
+        return path
+
+    return to
+
+
+def test_the_card_is_what_the_metadata_says(write):
+    card = cards.load(write(third_party(attach(network(), CARD))))
+    assert (card.labels, card.name) == (("red", "green", "blue"), "colours")
+    assert (card.height, card.width, card.channels, card.dtype) == (8, 8, 3, "float32")
+    assert card.output == "probabilities"
+    assert card.preprocessing.interpolation == "tf:bilinear"
+    scaling = card.preprocessing.scaling
+    np.testing.assert_allclose((scaling.scale, scaling.offset), ([1 / 127.5] * 3, [-1.0] * 3))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
+def test_it_classifies(dtype, write):
+    classifier = Classifier(write(third_party(attach(network(dtype), CARD))))
+    for index, colour in enumerate(((250, 5, 5), (5, 250, 5), (5, 5, 250))):
+        scores = classifier.logits(prepare(Image.new("RGB", (9, 7), colour), classifier.card))
+        assert scores.argmax() == index
+        # softmax of 0.96, -0.96, -0.96
+        np.testing.assert_allclose(scores[index], 0.773, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_an_integer_model_is_given_the_pixel_itself(dtype, write):
+    path = write(third_party(attach(network(dtype), CARD)))
+    card = cards.load(path)
+    scale, zero_point = STEPS[dtype]
+    pixels = np.arange(256, dtype=np.float64)
+    scaling = card.preprocessing.scaling
+    floats = pixels * scaling.scale[0] + scaling.offset[0]
+    least = {"uint8": 0, "int8": -128}[dtype]
+    np.testing.assert_array_equal(np.round(floats / scale) + zero_point, pixels + least)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "softmax", "output"),
+    [
+        ("float32", True, "probabilities"),
+        ("float32", False, "logits"),
+        ("uint8", True, "probabilities"),
+        ("uint8", False, "logits"),
+    ],
+)
+def test_what_comes_out_is_seen_from_the_network(dtype, softmax, output, write):
+    path = write(third_party(attach(network(dtype, softmax=softmax), CARD)))
+    assert cards.load(path).output == output
+
+
+def test_labels_that_stand_twice_get_their_index(write):
+    path = write(third_party(attach(network(), CARD), "crane\r\nbird\r\ncrane\r\n\r\n"))
+    assert cards.load(path).labels == ("crane [0]", "bird", "crane [2]")
+
+
+def test_an_output_without_a_name_gets_one(write):
+    path = write(third_party(attach(network(), CARD), "a\n\nb\n"))
+    assert cards.load(path).labels == ("a", "?", "b")
+
+
+def test_a_wrong_number_of_labels_is_told(write):
+    path = write(third_party(attach(network(), CARD), "a\nb\n"))
+    with pytest.raises(SetupError, match="its card has 2 labels"):
+        Classifier(path)
+
+
+def test_the_card_in_the_file_comes_first_and_then_the_one_beside(write):
+    described = attach(network(), CARD)
+    assert cards.load(write(cards.join(described, CARD))).preprocessing.scaling == "mobilenet"
+    path = write(third_party(described))
+    beside = replace(CARD, name="beside")
+    path.with_name("colours.card.json").write_text(json.dumps(beside.to_json()))
+    assert cards.load(path) == beside
+
+
+def test_without_metadata_there_is_no_card(write):
+    path = write(third_party(network()))
+    assert metadata.read(path) is None
+    with pytest.raises(SetupError, match=r"no card in it.*colours\.card\.json"):
+        cards.load(path)
+
+
+def test_labels_that_are_not_there_are_told(write):
+    with pytest.raises(SetupError, match=r"cut short or damaged: labels\.txt"):
+        cards.load(write(attach(network(), CARD)))
+
+
+def test_scaling_for_another_number_of_channels_is_not_guessed(write):
+    card = replace(CARD, preprocessing=Preprocessing(scaling=Affine((1, 2, 3), (0, 0, 0))))
+    data = bytearray(attach(network(), card))
+    # The lengths of both vectors of three floats: two would be left over.
+    for number in (1.0, 0.5, 1 / 3):
+        assert np.float32(number).tobytes() in data
+    at = data.index(np.array([1, 0.5, 1 / 3], "<f4").tobytes()) - 4
+    data[at : at + 4] = (2).to_bytes(4, "little")
+    with pytest.raises(SetupError, match="does not say how pixels are scaled for 3 channels"):
+        cards.load(write(third_party(bytes(data))))
+
+
+def test_a_label_file_that_is_a_bomb_is_refused(write):
+    buffer = io.BytesIO(attach(network(), CARD))
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", bytes(metadata.MAX_LABEL_BYTES + 1))
+    with pytest.raises(SetupError, match="larger than"):
+        cards.load(write(buffer.getvalue()))
+
+
+WHOLE = third_party(attach(network("uint8"), CARD))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(flips=st.lists(st.integers(8 * 8, 8 * len(WHOLE) - 1), min_size=1, max_size=12))
+def test_flipped_bits_give_a_card_or_our_error(flips, write):
+    data = bytearray(WHOLE)
+    for bit in flips:
+        data[bit // 8] ^= 1 << bit % 8
+    path = write(bytes(data))
+    for read in (metadata.read, cards.load):
+        try:
+            assert isinstance(read(path), ModelCard | None)
+        except SetupError as error:
+            assert str(error)  # noqa: PT017
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(length=st.integers(8, len(WHOLE) - 1))
+def test_a_file_cut_short_is_our_error(length, write):
+    with pytest.raises(SetupError):
+        cards.load(write(WHOLE[:length]))
+
+
+def test_a_file_with_a_card_does_not_pay_for_it(write):
+    program = (
+        "import sys; from pathlib import Path; from classifier import card; "
+        "card.load(Path(sys.argv[1])); "
+        "print([m for m in ('classifier.metadata', 'flatbuffers') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(write(cards.join(network(), CARD)))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

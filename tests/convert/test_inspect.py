@@ -1,0 +1,509 @@
+"""What a model file holds: told of every kind, of damaged and of hostile ones, and never run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import zipfile
+
+import flatbuffers
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from keras.src.legacy.saving import legacy_h5_format
+
+from classifier import card as cards
+from convert import metadata
+from convert.errors import ConvertError
+from convert.inspect import facts, inspect, main
+from convert.saved import SavedFile
+
+CARD = cards.ModelCard(name="net", labels=("a", "b", "c", "d", "e"), height=40, width=40)
+
+
+def as_tflite(model, **options):
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    for name, value in options.items():
+        setattr(converter, name, value)
+    return converter.convert()
+
+
+@pytest.fixture(scope="module")
+def flatbuffer(network):
+    return as_tflite(network())
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to(data, name="net.tflite"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return to
+
+
+def archive(members):
+    """A .keras file of these members, deflated."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def members_of(path):
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def write_h5(model, path):
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_model_to_hdf5(model, file)
+    return path
+
+
+# .tflite
+
+
+def test_a_served_model_is_told_and_exits_with_0(flatbuffer, write, capsys):
+    path = write(cards.join(metadata.attach(flatbuffer, CARD), CARD))
+    assert main([str(path)]) == 0
+    out = capsys.readouterr().out
+    for words in ("1 x 40 x 40 x 3, float32", "CONV_2D", "5: a, b, c, d, e", "It can be served."):
+        assert words in out
+    assert "standard metadata" in out
+
+
+def test_json_has_everything(flatbuffer, write, capsys, network):
+    path = write(cards.join(metadata.attach(flatbuffer, CARD), CARD))
+    assert main([str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["inputs"][0]["shape"] == [1, 40, 40, 3]
+    # The converter leaves out a bias that is zero: that of the five logits.
+    assert found["parameters"] == network().count_params() - 5
+    assert found["parameter_bytes"] == 4 * found["parameters"]
+    assert found["card_from"] == "the file"
+    assert found["files"] == ["labels.txt", "card.json"]
+    assert "TFLITE_METADATA" in found["entries"]
+    assert found["quantization"] == "float32 (none)"
+
+
+def test_each_quantization_is_said_in_words(network, write):
+    model = network()
+    one = tf.lite.Optimize.DEFAULT
+    calibration = lambda: ([np.full((1, 40, 40, 3), n / 8, np.float32)] for n in range(8))  # noqa: E731
+    for words, options in {
+        r"float16 weights.*\(float16\)": {
+            "optimizations": [one],
+            "target_spec.supported_types": [tf.float16],
+        },
+        r"int8 weights.*\(dynamic\)": {"optimizations": [one]},
+        r"int8 weights, a scale for each channel; int8 activations": {
+            "optimizations": [one],
+            "representative_dataset": calibration,
+        },
+    }.items():
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        for name, value in options.items():
+            owner = converter.target_spec if "." in name else converter
+            setattr(owner, name.rpartition(".")[2], value)
+        assert re.search(words, facts(str(write(converter.convert())))["quantization"])
+
+
+def test_without_a_card_the_remedy_is_said_and_the_status_is_1(flatbuffer, write, capsys):
+    assert main([str(write(flatbuffer))]) == 1
+    assert "net.card.json" in capsys.readouterr().out
+
+
+def test_a_wrong_number_of_labels_is_told_with_both(flatbuffer, write):
+    card = cards.ModelCard(name="net", labels=("a", "b"), height=40, width=40)
+    found = facts(str(write(cards.join(flatbuffer, card))))
+    assert any("5 outputs, its card has 2 labels" in reason for reason in found["stopped_by"])
+
+
+def test_several_inputs_and_outputs_are_told_by_name(write):
+    one, two = keras.Input((4,), name="one"), keras.Input((4,), name="two")
+    x = keras.layers.Concatenate()([one, two])
+    model = keras.Model([one, two], [keras.layers.Dense(2)(x), keras.layers.Dense(3)(x)])
+    stopped = " ".join(facts(str(write(as_tflite(model))))["stopped_by"])
+    assert "2 inputs" in stopped
+    assert "2 outputs" in stopped
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("Digamma", "is a custom operator"), ("FlexDigamma", "is TensorFlow's own operator")],
+)
+def test_an_operator_that_the_interpreter_lacks_is_told_by_name(name, told, write):
+    class Strange(keras.layers.Layer):
+        def call(self, x):
+            return tf.reduce_mean(tf.raw_ops.Digamma(x=x), axis=(1, 2))
+
+    image = keras.Input((8, 8, 3), batch_size=1)
+    data = as_tflite(keras.Model(image, Strange(name="strange")(image)), allow_custom_ops=True)
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    (code,) = (code for code in model.operatorCodes if code.customCode)
+    code.customCode = name
+    builder = flatbuffers.Builder(0)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    stopped = facts(str(write(bytes(builder.Output()))))["stopped_by"]
+    assert re.match(f"{name} \\(which makes '.*strange.*'\\) {told}", stopped[0])
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_a_tflite_cut_short_stops_it(share, flatbuffer, write, capsys):
+    whole = cards.join(metadata.attach(flatbuffer, CARD), CARD)
+    status = main([str(write(whole[: int(share * len(whole))]))])
+    captured = capsys.readouterr()
+    assert status in (1, 2)
+    assert "cut short" in captured.out + captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_bit_flips_in_a_tflite_are_told_or_harmless(flatbuffer, write):
+    random = np.random.default_rng(1)
+    for _ in range(60):
+        data = bytearray(cards.join(metadata.attach(flatbuffer, CARD), CARD))
+        for _ in range(4):
+            data[random.integers(8, 3000)] ^= 1 << int(random.integers(8))
+        try:
+            facts(str(write(data)))
+        except ConvertError as error:
+            assert "damaged" in str(error)  # noqa: PT017
+
+
+# .keras, .h5, SavedModel
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5", "saved_model"])
+def test_a_model_that_can_be_converted_exits_with_0(kind, models, network, capsys):
+    assert main([str(models[kind]), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kind"] == kind
+    assert found["inputs"][0]["shape"][1:] == [40, 40, 3]
+    assert found["parameters"] == network().count_params()
+    assert main([str(models[kind])]) == 0
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_the_writing_version_and_the_classes_are_read_without_keras(kind, models):
+    saved = SavedFile.read(models[kind])
+    assert saved.kind == kind
+    assert saved.written_by == keras.__version__
+    assert saved.classes == (
+        *("InputLayer", "Conv2D", "Conv2D", "AveragePooling2D", "Flatten", "Dense"),
+    )
+    assert (saved.code, saved.faults) == ((), ())
+
+
+def test_a_network_in_a_network_has_the_outer_ones_input_and_output(network, tmp_path):
+    inner = network(classes=7)
+    layers = [keras.Input((40, 40, 3)), inner, keras.layers.Dense(2, name="last")]
+    keras.Sequential(layers).save(tmp_path / "nested.keras")
+    found = inspect(tmp_path / "nested.keras")
+    assert found["stopped_by"] == []
+    assert [x["shape"] for x in found["inputs"]] == [[None, 40, 40, 3]]
+    assert [(x["name"], x["shape"]) for x in found["outputs"]] == [("last", [None, 2])]
+    classes = SavedFile.read(tmp_path / "nested.keras").classes
+    assert classes[:4] == ("InputLayer", "Functional", "InputLayer", "Conv2D")
+    assert classes[-1] == "Dense"
+
+
+def test_the_first_keras_is_read_as_well(tmp_path):
+    # What Keras 1.2 wrote: a Sequential's config is the list of its layers.
+    first = {"name": "one", "batch_input_shape": [None, 8, 8, 3], "dim_ordering": "tf"}
+    config = {
+        "class_name": "Sequential",
+        "config": [
+            {"class_name": "Convolution2D", "config": first},
+            {"class_name": "Flatten", "config": {"name": "two"}},
+            {"class_name": "Dense", "config": {"name": "three", "output_dim": 4}},
+        ],
+    }
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file.attrs["keras_version"] = b"1.2.2"
+        file.attrs["model_config"] = json.dumps(config).encode()
+    saved = SavedFile.read(tmp_path / "old.h5")
+    assert saved.classes == ("Convolution2D", "Flatten", "Dense")
+    assert (saved.written_by, saved.backend, saved.code, saved.faults) == ("1.2.2", None, (), ())
+    found = inspect(tmp_path / "old.h5")
+    assert found["inputs"][0]["shape"] == [None, 8, 8, 3]
+    assert found["outputs"] == [{"name": "three", "shape": [None, 4], "dtype": None}]
+    assert "tf_keras" in found["loader"]
+
+
+def test_the_content_tells_the_kind_and_not_the_name(models, tmp_path):
+    (tmp_path / "net.h5").write_bytes(models["keras"].read_bytes())
+    assert SavedFile.read(tmp_path / "net.h5").kind == "keras"
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_a_lambda_layer_is_told_and_not_run(kind, network, tmp_path, capsys):
+    trace = tmp_path / "ran"
+
+    def program(x, path=str(trace)):
+        import pathlib
+
+        pathlib.Path(path).touch()
+        return x
+
+    model = network(extra=keras.layers.Lambda(program, name="evil"))
+    path = tmp_path / f"net.{kind}"
+    if kind == "h5":
+        write_h5(model, path)
+    else:
+        model.save(path)
+    trace.unlink()
+    assert main([str(path)]) == 1
+    assert "Lambda layer 'evil'" in capsys.readouterr().out
+    assert not trace.exists()
+    assert SavedFile.read(path).code
+
+
+@pytest.mark.parametrize(
+    ("node", "told"),
+    [
+        ({"class_name": "TFSMLayer", "config": {"name": "x"}}, "TFSMLayer layer 'x'"),
+        ({"class_name": "TorchModuleWrapper", "config": {}}, "TorchModuleWrapper"),
+        ({"class_name": "keras.layers.Lambda", "config": {"name": "x"}}, "Lambda layer 'x'"),
+        ({"class_name": "__lambda__", "config": {"value": "4wEA"}}, "a Python function"),
+        ({"class_name": "system", "module": "os", "config": None}, "the module 'os'"),
+        (
+            {"class_name": "function", "module": "keras.utils", "config": "get_file"},
+            "the function 'get_file' of keras.utils",
+        ),
+        (
+            {"class_name": "TFOpLambda", "config": {"name": "x", "function": "io.write_file"}},
+            "calls tf.io.write_file",
+        ),
+    ],
+)
+def test_what_carries_code_is_found_wherever_it_hides(node, told, models, write):
+    members = members_of(models["keras"])
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["activation"] = {"deep": [{"down": node}]}
+    members["config.json"] = json.dumps(config)
+    (code,) = SavedFile.read(write(archive(members), "net.keras")).code
+    assert told in code
+
+
+def test_a_loss_of_the_users_own_is_not_in_the_way(models, write):
+    members = members_of(models["keras"])
+    config = json.loads(members["config.json"])
+    config["compile_config"] = {"loss": {"class_name": "L", "module": "mine", "config": {}}}
+    members["config.json"] = json.dumps(config)
+    assert SavedFile.read(write(archive(members), "net.keras")).code == ()
+
+
+def test_weights_alone_are_told(network, tmp_path):
+    network().save_weights(tmp_path / "net.weights.h5")
+    saved = SavedFile.read(tmp_path / "net.weights.h5")
+    assert "weights without the network" in saved.faults[0]
+    assert inspect(tmp_path / "net.weights.h5")["stopped_by"] == list(saved.faults)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(models, write):
+    members = members_of(models["keras"])
+    members["assets/zeros.bin"] = bytes(50_000_000)
+    path = write(archive(members), "net.keras")
+    assert path.stat().st_size < 500_000
+    assert "zip bomb" in SavedFile.read(path).faults[0]
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "C:\\out.txt"])
+def test_a_member_that_would_leave_its_folder_is_refused(name, models, write):
+    path = write(archive({**members_of(models["keras"]), name: "x"}), "net.keras")
+    assert "outside of its folder" in SavedFile.read(path).faults[0]
+
+
+def test_pickled_weights_are_refused(models, write):
+    members = members_of(models["keras"])
+    members["model.weights.npz"] = members.pop("model.weights.h5")
+    assert "pickled" in SavedFile.read(write(archive(members), "net.keras")).faults[0]
+
+
+def hostile(kind, models, tmp_path, change):
+    """The model with its HDF5 part changed."""
+    if kind == "h5":
+        path = tmp_path / "net.h5"
+        path.write_bytes(models["h5"].read_bytes())
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return path
+    members = members_of(models["keras"])
+    weights = tmp_path / "weights.h5"
+    weights.write_bytes(members["model.weights.h5"])
+    with h5py.File(weights, "r+") as file:
+        change(file)
+    path = tmp_path / "net.keras"
+    path.write_bytes(archive({**members, "model.weights.h5": weights.read_bytes()}))
+    return path
+
+
+def external_link(file):
+    file["stolen"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def soft_link(file):
+    file["round"] = h5py.SoftLink("/")
+
+
+def external_values(file):
+    file.create_dataset("stolen", (100,), "u1", external=[("/etc/passwd", 0, 100)])
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((10,), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "x", shape=(10,))
+    file.create_virtual_dataset("stolen", layout)
+
+
+def huge(file):
+    file.create_dataset("huge", (1 << 20, 1 << 20), "f4", chunks=(1 << 10, 1 << 10))
+
+
+def huge_zeros(file):
+    file.create_dataset(
+        "zeros", data=np.zeros(1 << 24, "u1"), compression="gzip", chunks=(1 << 22,)
+    )
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (external_link, "link to another file, '/etc/passwd'"),
+        (soft_link, "symbolic link"),
+        (external_values, "values in another file, '/etc/passwd'"),
+        (virtual, "put together from other files"),
+        (huge, r"shape \(1048576, 1048576\), 4398046511104 bytes; the file holds 0"),
+        (huge_zeros, "16777216 bytes; the file holds"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_weights_that_reach_out_or_blow_up_are_refused(kind, change, told, models, tmp_path):
+    path = hostile(kind, models, tmp_path, change)
+    assert any(re.search(told, fault) for fault in SavedFile.read(path).faults)
+    assert inspect(path)["stopped_by"]
+
+
+def test_groups_that_hold_themselves_end(models, tmp_path):
+    def circle(file):
+        file["again"] = file["/"]
+
+    assert SavedFile.read(hostile("h5", models, tmp_path, circle)).faults == ()
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
+def test_a_model_cut_short_exits_with_2(kind, share, models, write, capsys):
+    whole = models[kind].read_bytes()
+    path = write(whole[: int(share * len(whole))], models[kind].name)
+    assert main([str(path)]) == 2
+    assert "was cut short" in capsys.readouterr().err
+
+
+def test_bit_flips_give_our_error_or_an_answer(models, write):
+    # Not of .h5 here: HDF5 can loop in those, which only the child process's limit ends.
+    random = np.random.default_rng(2)
+    for _ in range(40):
+        data = bytearray(models["keras"].read_bytes())
+        for place in random.integers(0, min(len(data), 6000), 5):
+            data[place] ^= 1 << int(random.integers(8))
+        with contextlib.suppress(ConvertError):
+            SavedFile.read(write(data, models["keras"].name))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("net.onnx", b"\0" * 100, "neither a .keras or .h5 file"),
+        ("net.h5", b"<!DOCTYPE html><html>", "web page"),
+        ("net.keras", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("net.keras", b"", "cut short"),
+        ("net.keras", archive({"readme.txt": "x"}), "not a model of Keras"),
+        ("net.keras", archive({"config.json": "["}), "damaged"),
+        ("net.keras", archive({"config.json": "[" * 100_000}), "damaged"),
+    ],
+)
+def test_what_is_no_model_is_told_with_a_remedy(name, data, told, write, capsys):
+    assert main([str(write(data, name))]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_an_open_size_and_channels_first_are_told(tmp_path):
+    image = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(image)
+    keras.Model(image, keras.layers.Dense(2)(x)).save(tmp_path / "open.keras")
+    assert "--size" in inspect(tmp_path / "open.keras")["stopped_by"][0]
+    image = keras.Input((3, 8, 8))
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(image)
+    keras.Model(image, keras.layers.Dense(2)(x)).save(tmp_path / "first.keras")
+    found = inspect(tmp_path / "first.keras")
+    assert found["stopped_by"] == []
+    assert "channels first" in found["notes"][0]
+
+
+def test_a_layer_of_the_users_own_asks_for_custom(network, tmp_path):
+    @keras.saving.register_keras_serializable("mine")
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    network(extra=Own()).save(tmp_path / "own.keras")
+    assert any("--custom" in reason for reason in inspect(tmp_path / "own.keras")["stopped_by"])
+
+
+def test_a_savedmodel_that_writes_files_is_told(tmp_path):
+    class Evil(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3))])
+        def serve(self, image):
+            tf.io.write_file(str(tmp_path / "ran"), "x")
+            return {"scores": tf.reduce_mean(image, axis=(1, 2))}
+
+    module = Evil()
+    tf.saved_model.save(module, tmp_path / "evil", signatures=module.serve)
+    saved = SavedFile.read(tmp_path / "evil")
+    assert "WriteFile" in saved.code[0]
+    assert saved.written_by == tf.__version__
+    assert inspect(tmp_path / "evil")["stopped_by"]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_savedmodel_cut_short_exits_with_2(network, tmp_path, capsys):
+    network().export(tmp_path / "net", verbose=False)
+    file = tmp_path / "net" / "saved_model.pb"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert main([str(tmp_path / "net")]) == 2
+    assert "cut short" in capsys.readouterr().err
+
+
+def test_the_real_imagenet_model_is_told(shared_data):
+    found = inspect(shared_data / "models" / "mobilenet_v2_imagenet.keras")
+    assert found["parameters"] > 3_000_000
+    assert found["stopped_by"] == []
+
+
+def test_reading_a_file_imports_neither_tensorflow_nor_keras(models):
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from convert.inspect import facts; facts(sys.argv[1]); "
+        "print([m for m in ('tensorflow', 'keras', 'tf_keras') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(models["keras"])],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,285 @@
+"""Standard metadata: written so that others read it, and the network behind it is untouched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from classifier import card as cards
+from classifier import metadata as reading
+from classifier.card import Affine, Preprocessing
+from convert import metadata
+from convert.errors import ConvertError
+
+ROOT = Path(__file__).parents[2]
+CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
+
+
+@pytest.fixture(scope="module")
+def clothing():
+    """The project's own model: flatbuffer and card."""
+    with CLOTHING.open("rb") as file:
+        size, card = cards.read(file)
+    return CLOTHING.read_bytes()[:size], card
+
+
+@pytest.fixture(scope="module")
+def python():
+    """An interpreter with MediaPipe, which is too large for ours (OpenCV, matplotlib)."""
+    path = Path(os.environ.get("MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe" / "bin" / "python"))
+    if not path.exists():
+        pytest.skip("no MediaPipe here: MEDIAPIPE_PYTHON or .venv-mediapipe")
+
+    def run(program, *arguments):
+        done = subprocess.run(
+            [path, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def alignments(flatbuffer):
+    """Where each weight buffer begins, modulo 64."""
+    model = schema.Model.GetRootAs(flatbuffer, 0)
+    buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
+    tables = [b._tab for b in buffers if b.DataLength()]
+    return [tab.Vector(tab.Offset(4)) % 64 for tab in tables]
+
+
+def answer(flatbuffer):
+    interpreter = Interpreter(model_content=flatbuffer)
+    interpreter.allocate_tensors()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    image = np.random.default_rng(4).uniform(-1, 1, source["shape"]).astype(np.float32)
+    interpreter.set_tensor(source["index"], image)
+    interpreter.invoke()
+    return interpreter.get_tensor(target["index"]).tobytes()
+
+
+def test_the_network_answers_bit_for_bit_as_before(clothing):
+    flatbuffer, card = clothing
+    assert answer(metadata.attach(flatbuffer, card)) == answer(flatbuffer)
+
+
+def test_weights_stay_aligned_as_they_were(clothing):
+    flatbuffer, card = clothing
+    described = metadata.attach(flatbuffer, card)
+    assert described.endswith(flatbuffer)
+    before, after = alignments(flatbuffer), alignments(described)
+    assert after[:-1] == before
+    assert after[-1] % 16 == 0
+    assert 0 < len(described) - len(flatbuffer) < 4096
+
+
+def test_what_was_in_the_model_is_still_in_it(clothing):
+    flatbuffer, card = clothing
+    one = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+    two = schema.ModelT.InitFromPackedBuf(metadata.attach(flatbuffer, card), 0)
+    assert (two.version, two.description) == (one.version, one.description)
+    assert [entry.name for entry in two.metadata] == [
+        *(entry.name for entry in one.metadata),
+        b"TFLITE_METADATA",
+    ]
+    assert len(two.buffers) == len(one.buffers) + 1
+    assert [s.signatureKey for s in two.signatureDefs] == [
+        s.signatureKey for s in one.signatureDefs
+    ]
+    assert [t.name for t in two.subgraphs[0].tensors] == [t.name for t in one.subgraphs[0].tensors]
+
+
+def test_attaching_again_replaces(clothing):
+    flatbuffer, card = clothing
+    twice = metadata.attach(metadata.attach(flatbuffer, card), replace(card, name="other"))
+    entries = [entry.name for entry in schema.ModelT.InitFromPackedBuf(twice, 0).metadata]
+    assert entries.count(b"TFLITE_METADATA") == 1
+    assert answer(twice) == answer(flatbuffer)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "scale", "offset"),
+    [
+        ("mobilenet", (1 / 127.5,) * 3, (-1.0,) * 3),
+        ("rescale", (1 / 255,) * 3, (0.0,) * 3),
+        ("raw", (1.0,) * 3, (0.0,) * 3),
+        (
+            "densenet",
+            (0.0171247538, 0.0175070028, 0.0174291939),
+            (-2.11790393, -2.03571429, -1.80444444),
+        ),
+        (Affine((2, 0.5, 1), (-1, 0, 3)), (2, 0.5, 1), (-1, 0, 3)),
+    ],
+    ids=str,
+)
+def test_every_scaling_in_rgb_order_comes_back(scaling, scale, offset, clothing, tmp_path):
+    flatbuffer, card = clothing
+    card = replace(card, preprocessing=Preprocessing(scaling=scaling))
+    path = tmp_path / "net.tflite"
+    path.write_bytes(cards.join(metadata.attach(flatbuffer, card), card))
+    found = reading.read(path)
+    np.testing.assert_allclose(found.preprocessing.scaling.scale, scale, rtol=1e-6)
+    np.testing.assert_allclose(found.preprocessing.scaling.offset, offset, rtol=1e-6, atol=1e-7)
+    assert found.labels == card.labels
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preprocessing": Preprocessing(scaling="vgg16")},
+        {"preprocessing": Preprocessing(color_order="bgr")},
+        {"preprocessing": Preprocessing(scaling=Affine((1, 0, 1), (0, 0, 0)))},
+    ],
+    ids=["caffe", "bgr", "by 0"],
+)
+def test_what_the_standard_cannot_say_is_left_unsaid(change, clothing):
+    flatbuffer, card = clothing
+    card = replace(card, **change)
+    assert metadata.objection(card).startswith("standard metadata has no word for ")
+    assert metadata.attach(flatbuffer, card) == flatbuffer
+
+
+@pytest.mark.parametrize("size", [0, 7, 100])
+def test_a_damaged_flatbuffer_is_our_error(size, clothing):
+    with pytest.raises(ConvertError):
+        metadata.attach(clothing[0][:size], clothing[1])
+
+
+# Reads as convert.metadata says it: with the schema of those who defined it.
+READ_BACK = """
+import json, sys
+from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
+from mediapipe.tasks.metadata import schema_py_generated as tflite
+model = tflite.ModelT.InitFromPackedBuf(open(sys.argv[1], "rb").read(), 0)
+(index,) = [e.buffer for e in model.metadata if e.name == b"TFLITE_METADATA"]
+data = bytes(model.buffers[index].data)
+assert schema.ModelMetadata.ModelMetadataBufferHasIdentifier(data, 0)
+about = schema.ModelMetadataT.InitFromPackedBuf(data, 0)
+(graph,) = about.subgraphMetadata
+(source,), (target,) = graph.inputTensorMetadata, graph.outputTensorMetadata
+(unit,), (labels,) = source.processUnits, target.associatedFiles
+print(json.dumps({
+    "name": about.name.decode(),
+    "parser": about.minParserVersion.decode(),
+    "content": source.content.contentPropertiesType == schema.ContentProperties.ImageProperties,
+    "rgb": source.content.contentProperties.colorSpace == schema.ColorSpaceType.RGB,
+    "unit": unit.optionsType == schema.ProcessUnitOptions.NormalizationOptions,
+    "mean": list(map(float, unit.options.mean)),
+    "std": list(map(float, unit.options.std)),
+    "max": list(map(float, source.stats.max)),
+    "min": list(map(float, source.stats.min)),
+    "file": labels.name.decode(),
+    "axis": labels.type == schema.AssociatedFileType.TENSOR_AXIS_LABELS,
+}))
+"""
+
+
+def test_the_schemas_own_reader_finds_every_word(clothing, python, tmp_path):
+    flatbuffer, card = clothing
+    path = tmp_path / "net.tflite"
+    path.write_bytes(cards.join(metadata.attach(flatbuffer, card), card))
+    assert python(READ_BACK, path) == {
+        "name": "clothing",
+        "parser": "1.0.0",
+        "content": True,
+        "rgb": True,
+        "unit": True,
+        "mean": [127.5],
+        "std": [127.5],
+        "max": [1.0],
+        "min": [-1.0],
+        "file": "labels.txt",
+        "axis": True,
+    }
+
+
+CLASSIFY = """
+import json, sys
+import mediapipe as mp
+from mediapipe.tasks.python import BaseOptions, vision
+options = vision.ImageClassifierOptions(
+    base_options=BaseOptions(model_asset_path=sys.argv[1]), max_results=1
+)
+with vision.ImageClassifier.create_from_options(options) as classifier:
+    results = [classifier.classify(mp.Image.create_from_file(name)) for name in sys.argv[2:]]
+print(json.dumps([r.classifications[0].categories[0].category_name for r in results]))
+"""
+
+
+def test_mediapipe_classifies_with_the_file_unchanged(clothing, python, tmp_path):
+    from classifier.decode import decode
+    from classifier.model import Classifier
+    from classifier.preprocess import prepare
+
+    flatbuffer, card = clothing
+    path = tmp_path / "clothing.tflite"
+    path.write_bytes(cards.join(metadata.attach(flatbuffer, card), card))
+    ours = Classifier(path)
+    photos = sorted((ROOT / "samples").glob("*.jpg"))
+    tops = []
+    for photo in photos:
+        image = decode(photo.read_bytes(), card.preprocessing, card.channels, 10**8)
+        tops.append(card.labels[ours.logits(prepare(image, card)).argmax()])
+    assert len(tops) == 6
+    assert python(CLASSIFY, path, *photos) == tops
+
+
+# What everybody else writes: the generated classes of both schemas, the whole model packed anew,
+# and no card of ours.
+WRITE = """
+import sys, zipfile
+import flatbuffers
+from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
+from mediapipe.tasks.metadata import schema_py_generated as tflite
+bare, path, *labels = sys.argv[1:]
+options = schema.NormalizationOptionsT()
+options.mean, options.std = [127.5], [127.5]
+unit = schema.ProcessUnitT()
+unit.optionsType, unit.options = schema.ProcessUnitOptions.NormalizationOptions, options
+source, target = schema.TensorMetadataT(), schema.TensorMetadataT()
+source.processUnits = [unit]
+file = schema.AssociatedFileT()
+file.name, file.type = "names.txt", schema.AssociatedFileType.TENSOR_AXIS_LABELS
+target.associatedFiles = [file]
+graph, about = schema.SubGraphMetadataT(), schema.ModelMetadataT()
+graph.inputTensorMetadata, graph.outputTensorMetadata = [source], [target]
+about.name, about.subgraphMetadata = "theirs", [graph]
+builder = flatbuffers.Builder(0)
+builder.Finish(about.Pack(builder), b"M001")
+model = tflite.ModelT.InitFromPackedBuf(open(bare, "rb").read(), 0)
+buffer, entry = tflite.BufferT(), tflite.MetadataT()
+buffer.data = builder.Output()
+entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers)
+model.buffers.append(buffer)
+model.metadata.append(entry)
+builder = flatbuffers.Builder(0)
+builder.Finish(model.Pack(builder), b"TFL3")
+open(path, "wb").write(builder.Output())
+with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr("names.txt", "\\n".join(labels))
+print("null")
+"""
+
+
+def test_a_file_that_the_schemas_own_classes_wrote_is_served_without_a_card(
+    clothing, python, tmp_path
+):
+    from classifier.model import Classifier
+
+    flatbuffer, card = clothing
+    (tmp_path / "bare.tflite").write_bytes(flatbuffer)
+    path = tmp_path / "theirs.tflite"
+    python(WRITE, tmp_path / "bare.tflite", path, *card.labels)
+    found = Classifier(path).card
+    assert (found.labels, found.output, found.dtype) == (card.labels, "logits", "float32")
+    assert (found.height, found.width, found.channels) == (160, 160, 3)
+    np.testing.assert_allclose(found.preprocessing.scaling.scale, (1 / 127.5,) * 3, rtol=1e-6)
+    np.testing.assert_allclose(found.preprocessing.scaling.offset, (-1.0,) * 3, rtol=1e-6)
