@@ -60,6 +60,21 @@ else
 	@echo "SKIPPED tests with tflite-runtime: its last release needs Python 3.11, which is not here"
 endif
 
+test-old-keras: $(TF) ## model files written anew by TensorFlow 2.13 and 2.15, converted (Python 3.11)
+ifneq ($(PYTHON311),)
+	@$(MAKE) .venv-tf213/.ready .venv-tf215/.ready
+	@rm -rf .old-keras && mkdir .old-keras && cp -r tests/convert/saved_by/files/keras-* .old-keras/
+	@for v in 13 15; do echo "writing models with TensorFlow 2.$$v"; \
+		.venv-tf2$$v/bin/python tests/convert/saved_by/write.py .old-keras/tensorflow-2.$$v >/dev/null 2>.old-keras/log \
+		|| { cat .old-keras/log; exit 1; }; done
+	@SAVED_BY=.old-keras .venv-tf/bin/python -m pytest tests/convert/test_saved_by.py
+else
+	@echo "SKIPPED files written anew by old Keras: TensorFlow 2.13 needs Python 3.11, which is not here"
+endif
+
+test-mediapipe: $(TF) .venv-mediapipe/.ready ## our files in MediaPipe's own image classifier
+	@MEDIAPIPE_PYTHON=.venv-mediapipe/bin/python .venv-tf/bin/python -m pytest tests/convert/test_metadata.py
+
 test-container: $(APP) $(AWS) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
 
@@ -77,6 +92,9 @@ docs: $(APP) ## renew the tables in the docs that come from the code
 bench: $(APP) ## cold start and warm latency beside the same work by hand
 	@.venv/bin/python -m benchmarks.floor
 
+bench-convert: $(TF) ## how long converting well-known networks takes, and how much memory
+	@.venv-tf/bin/python -m benchmarks.conversion
+
 train: $(TF) ## train the clothing model anew: make train DATA=.../clothing-dataset-small
 	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
 	@.venv-tf/bin/python -m train "$(DATA)" -o models/clothing
@@ -88,7 +106,7 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
 
 clean: ## remove what make has set up
-	rm -rf .venv .venv-* .demo .aws-sam .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* .demo .old-keras .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -110,9 +128,16 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1 (about 10 s),\
 	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis trustme)
 
+.venv-tf213/.ready .venv-tf215/.ready: .venv-%/.ready: pyproject.toml
+	$(call venv,.venv-$*,$(PYTHON311),the TensorFlow that wrote people's files (about 30 s),\
+	pip install -q --group $*)
+
+.venv-mediapipe/.ready: pyproject.toml
+	$(call venv,.venv-mediapipe,$(PYTHON),MediaPipe (about 15 s),pip install -q --group mediapipe)
+
 .venv-lock/.ready: pyproject.toml
 	$(call venv,.venv-lock,$(PYTHON),the lock file's writer,pip install -q --group lock)
 
 comma := ,
 
-.PHONY: demo run emulator image setup docs bench test test-tflite test-container check format train lock clean help
+.PHONY: demo run emulator image setup docs bench bench-convert test test-tflite test-old-keras test-mediapipe test-container check format train lock clean help

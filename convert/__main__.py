@@ -13,7 +13,7 @@ from typing import Any
 
 from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
-from convert import labels, options, photos, report, terminal
+from convert import labels, metadata, options, photos, report, terminal
 from convert.choice import PREFERENCES, Candidate, Choice, choose
 from convert.errors import ConvertError
 from convert.measurement import KerasSide, measure, outline
@@ -189,7 +189,7 @@ def _candidates(
             continue
         terminal.step(f"verifying {quantization} on {len(keras.photos)} photos")
         card = keras.card_of(quantization, args.io)
-        flatbuffer.write_bytes(join(flatbuffer.read_bytes(), card))
+        flatbuffer.write_bytes(join(metadata.attach(flatbuffer.read_bytes(), card), card))
         try:
             candidates.append(measure(serving, flatbuffer, keras, quantization, threads))
         except ConvertError as error:

@@ -54,8 +54,8 @@ class Choice:
 def choose(candidates: Sequence[Candidate], *, prefer: str, max_drop: float) -> Choice:
     """Choose among candidates.
 
-    Admissible is what its tolerance verifies and what loses at most `max_drop` of the accuracy; where
-    that is not known, what keeps at least 1 - `max_drop` of Keras's top-1 labels.
+    Admissible is what its tolerance verifies and what loses at most `max_drop` of the accuracy;
+    where that is not known, what keeps at least 1 - `max_drop` of Keras's top-1 labels.
 
     Args:
         prefer: a name of PREFERENCES.

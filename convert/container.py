@@ -38,12 +38,12 @@ def running(image: str, model: Path) -> Iterator[str]:
         _wait(url, name)
         yield url
     finally:
-        subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)  # noqa: S603, S607
+        subprocess.run(["docker", "rm", "-f", name], capture_output=True, check=False)
 
 
 def _docker(*arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603
-        ["docker", *arguments],  # noqa: S607
+    done = subprocess.run(
+        ["docker", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -67,8 +67,8 @@ def _wait(url: str, name: str) -> None:
             time.sleep(0.1)
         else:
             return
-    words = subprocess.run(  # noqa: S603
-        ["docker", "logs", "--tail", "5", name],  # noqa: S607
+    words = subprocess.run(
+        ["docker", "logs", "--tail", "5", name],
         capture_output=True,
         text=True,
         check=False,

@@ -26,7 +26,9 @@ class Endpoint:
         headers: sent along, for endpoints that ask for a key.
     """
 
-    def __init__(self, url: str, labels: Sequence[str], headers: dict[str, str] | None = None):
+    def __init__(
+        self, url: str, labels: Sequence[str], headers: dict[str, str] | None = None
+    ) -> None:
         if not url.startswith(("http://", "https://")):
             raise ConvertError(f"{url} is not an http or https URL")
         self.url = url

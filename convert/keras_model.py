@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -111,6 +112,7 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
         )
     if saved.kind == "saved_model":
         return _saved_model(path, saved, wanted)
+    _meet(path, saved, wanted)
     model, loaded_by, notes = _loaded(path, saved, wanted)
     model, more = _plain(model, wanted)
     if (wanted.backend or saved.backend) == "theano":
@@ -143,7 +145,7 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
     """The model by the first library that loads it, that library, and what to note."""
     try:
         return _keras3(path, wanted), f"keras {keras.__version__}", ()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # Keras raises whatever its layers raise.
         reasons = {f"Keras {keras.__version__}": _first_line(error)}
         cause = error
@@ -155,7 +157,7 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
         else:
             try:
                 model = _keras2(path, saved, wanted)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 reasons[f"tf_keras {tf_keras.__version__}"] = _first_line(error)
                 cause = error
             else:
@@ -204,10 +206,38 @@ def _keras2(path: Path, saved: SavedFile, wanted: Wanted) -> Any:
         )
 
 
+def _meet(path: Path, saved: SavedFile, wanted: Wanted) -> None:
+    """See that what is not Keras's comes from the user's file, and from nowhere else.
+
+    Both Keras import the module that a configuration names. It is the user's, by whatever name.
+    """
+    known = _module(wanted)
+    for module, name in saved.own:
+        if known is not None and hasattr(known, name):
+            sys.modules[module] = known
+        elif not wanted.trust:
+            raise ConvertError(
+                f"{path} has a layer or function of its author's own, {name} of the module "
+                f"{module!r}: give the Python file that defines it with --custom"
+            )
+
+
 def _custom(wanted: Wanted) -> dict[str, Any]:
     """The classes and functions of the user's file, by name."""
-    if wanted.custom is None:
+    module = _module(wanted)
+    if module is None:
         return {}
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value)
+    }
+
+
+def _module(wanted: Wanted) -> Any:
+    """The user's file as a module, run anew each time; None: there is none."""
+    if wanted.custom is None:
+        return None
     spec = importlib.util.spec_from_file_location("custom_objects", wanted.custom)
     if spec is None or spec.loader is None or not wanted.custom.exists():
         raise ConvertError(f"--custom {wanted.custom} is not a Python file")
@@ -216,11 +246,7 @@ def _custom(wanted: Wanted) -> dict[str, Any]:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ConvertError(f"--custom {wanted.custom} fails: {_first_line(error)}") from error
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_") and callable(value)
-    }
+    return module
 
 
 def _first_line(error: Exception) -> str:
@@ -443,7 +469,7 @@ def _channels_first(
             f"{path} takes its channels first, {shape}, and TensorFlow cannot compute that on a "
             f"CPU ({_first_line(error)}). Build the same network with data_format='channels_last', "
             "give it the weights with set_weights(old.get_weights()), and save that; the weights "
-            "have the same shapes, but those of a Dense layer behind a Flatten come in another order"
+            "have the same shapes, but a Dense layer's behind a Flatten come in another order"
         ) from error
     return lambda image: call(tf.transpose(image, (0, 3, 1, 2)))
 

@@ -1,4 +1,4 @@
-"""The Keras side: what runs in the sandbox with the user's model. JSON and arrays come out of it."""
+"""The Keras side: what runs in the sandbox with the user's model. JSON and arrays come out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from classifier.card import ModelCard
-from convert import digest, flatbuffer, keras_model, labels, reference, stages, terminal
+from classifier.card import ModelCard, distinct
+from convert import digest, flatbuffer, keras_model, reference, stages, terminal
 from convert.errors import ConvertError
 from convert.keras_model import OTHER, SIGMOID, SOFTMAX, KerasModel, Wanted
 from convert.quantization import QUANTIZATIONS
@@ -40,9 +40,9 @@ def run(
         wanted: the fields of `keras_model.Wanted`.
         outline: the card's name, labels, preprocessing and provenance, as JSON.
         photos: what is answered; also calibrates int8.
-        folder: gets keras.npz (logits: float32 (read, classes); read: bool (photos,); parts: float32
-            (read, 3), see `stages`; pictures: uint8 (read, height, width, channels), resized) and
-            NAME.tflite for each quantization.
+        folder: gets NAME.tflite for each quantization, and keras.npz: logits, float32 (read,
+            classes); read, bool (photos,); parts, float32 (read, 3), see `stages`; pictures, uint8
+            (read, height, width, channels), resized.
         quantizations: names of QUANTIZATIONS. With several, one that fails leaves the others.
         io: the dtype of an int8 model's input and output.
 
@@ -136,7 +136,7 @@ def _two_sided(model: KerasModel, outline: dict[str, Any], photos: Sequence[str]
                 values.append(keras_model.predict(graph, reference.see(Path(photo), card).tensor))
             except OSError:
                 continue
-        within = values and all((0 <= value).all() and (value <= 1).all() for value in values)
+        within = values and all(value.min() >= 0 and value.max() <= 1 for value in values)
         model = replace(model, ending=SIGMOID if within else OTHER)
     return keras_model.of_two_classes(model)
 
@@ -153,7 +153,7 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
         **blank.to_json(),
         "name": outline["name"],
         "preprocessing": outline["preprocessing"],
-        "labels": list(labels.distinct(outline["labels"])),
+        "labels": list(distinct(outline["labels"])),
         "height": model.height,
         "width": model.width,
         "channels": model.channels,

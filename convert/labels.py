@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from convert.errors import ConvertError
@@ -45,15 +44,3 @@ def _unnumbered(path: Path, lines: list[str]) -> tuple[str, ...]:
             )
         labels.append(label.strip())
     return tuple(labels)
-
-
-def distinct(labels: Sequence[str]) -> tuple[str, ...]:
-    """Give labels that stand several times (ImageNet has two cranes) their output's index.
-
-    The answer is an object by label, in which a second one would replace the first.
-    """
-    labels = list(labels)
-    return tuple(
-        f"{label} [{index}]" if labels.count(label) > 1 else label
-        for index, label in enumerate(labels)
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +14,15 @@ import numpy as np
 from classifier.card import ModelCard, Preprocessing
 from classifier.card import load as load_card
 from convert import photos as samples
+from convert import tflite_file
 from convert.choice import Candidate
 from convert.comparison import Comparison, compare
+from convert.errors import ConvertError
 from convert.quantization import QUANTIZATIONS, Tolerance
 from convert.sandbox import Sandbox
+
+# The interpreter's words for an operator that is newer than itself.
+_MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
 
 
 @dataclass(frozen=True)
@@ -94,13 +100,19 @@ def measure(
         ConvertError: the interpreter cannot run it, or a photo is refused.
     """
     answers = model.with_suffix(".npy")
-    facts = sandbox.call(
-        "convert.serving_side:run",
-        model=str(model.absolute()),
-        photos=[str(path.absolute()) for path in keras.photos],
-        answers=str(answers.absolute()),
-        threads=list(threads),
-    )
+    try:
+        facts = sandbox.call(
+            "convert.serving_side:run",
+            model=str(model.absolute()),
+            photos=[str(path.absolute()) for path in keras.photos],
+            answers=str(answers.absolute()),
+            threads=list(threads),
+        )
+    except ConvertError as error:
+        missing = _MISSING.search(str(error))
+        if missing is None:
+            raise
+        raise ConvertError(_lacking(model, missing[1], int(missing[2]))) from error
     logits = np.load(answers)
     return Candidate(
         quantization=quantization,
@@ -111,6 +123,18 @@ def measure(
         load_ms=facts["load_ms"],
         peak_mb=facts["peak_mb"],
         interpreter=facts["interpreter"],
+    )
+
+
+def _lacking(model: Path, operator: str, version: int) -> str:
+    """The interpreter's complaint about an operator, with the layers that need it."""
+    # TensorFlow calls a tensor after all that was fused into it: "layer/MatMul;layer/Bias".
+    made = tflite_file.makers(model, operator, version)
+    names = [name.partition(";")[0] for name in made]
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"the interpreter lacks {operator} in version {version}, which makes {listed}: it is older "
+        "than the converter. Choose another --quantize, or serve with a newer interpreter"
     )
 
 

@@ -41,7 +41,7 @@ def add_model(p: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--trust",
         action="store_true",
-        help="run the code that the file carries (Lambda layers and the like), still in the sandbox",
+        help="run the code that the file carries (Lambda layers and such), still in the sandbox",
     )
 
 

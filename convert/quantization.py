@@ -1,4 +1,4 @@
-"""Quantization: the forms that a network's numbers can take, and how far each may part from Keras."""
+"""Quantization: the forms that a network's numbers can take, and what each may cost."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def see(path: Path, card: ModelCard) -> Seen:
 
 
 def _opened(path: Path, card: ModelCard) -> Image.Image:
-    """At its own size: by load_img, or for what it does not do (orientation, a ground) by Pillow."""
+    """At its own size: by load_img, or by Pillow for what that does not do."""
     if card.preprocessing.exif == "ignore" and card.preprocessing.alpha == "drop":
         return keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
     with Image.open(path) as image:

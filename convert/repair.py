@@ -1,8 +1,8 @@
 """Repair: a `.keras` file of Keras 2.12 to 2.14 with its weights where tf_keras looks for them.
 
-Those versions filed a layer's weights below `_layer_checkpoint_dependencies`, numbered by a count that
-met layers with weights twice: conv2d, conv2d_2, conv2d_4. Later ones look below `layers`, at conv2d,
-conv2d_1, conv2d_2 (both: keras/src/saving/saving_lib.py, `_save_container_state`).
+Those versions filed a layer's weights below `_layer_checkpoint_dependencies`, numbered by a count
+that met layers with weights twice: conv2d, conv2d_2, conv2d_4. Later ones look below `layers`, at
+conv2d, conv2d_1, conv2d_2 (both: `_save_container_state` in keras/src/saving/saving_lib.py).
 """
 
 from __future__ import annotations

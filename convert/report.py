@@ -1,4 +1,4 @@
-"""The report: what a conversion measured, for the terminal, for git, and for a person to look at."""
+"""The report: what a conversion measured, for the terminal, for git, and for a person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from classifier.card import Affine, ModelCard
-from convert import stages
+from convert import metadata, stages
 from convert.choice import Candidate, Choice
 from convert.comparison import per_class, same_answers
 from convert.errors import ConvertError
@@ -79,7 +79,9 @@ class Findings:
     @property
     def notes(self) -> list[str]:
         """Sentences that the user should read."""
-        return list(self.keras.facts["notes"])
+        left_out = metadata.objection(self.card)
+        without = [f"no standard model metadata: {left_out}"] if left_out else []
+        return [*self.keras.facts["notes"], *without]
 
     def parting(self) -> list[str | None]:
         """For each photo, the first stage at which the two ways part; None: they do not."""

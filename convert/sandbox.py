@@ -1,8 +1,8 @@
 """Sandbox: work on a model file in a child process that can do little harm.
 
-A model file is a program: loading one can run what its author wrote, take all memory, never end or
-crash the interpreter. The child has no network and bounded memory and time (convert/confinement.py);
-it gets JSON and gives JSON, and whatever becomes of it, the parent answers with a sentence.
+A model file is a program: loading one can run what its author wrote, take all memory, never end
+or crash the interpreter. The child has no network and bounded memory and time (confinement.py); it
+gets JSON and gives JSON, and whatever becomes of it, the parent answers with a sentence.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Sandbox:
         raise ConvertError(self._obituary(status, log))
 
     def _run(self, folder: str) -> int:
-        child = subprocess.Popen(  # noqa: S603
+        child = subprocess.Popen(
             [str(self.python or sys.executable), "-m", "convert.sandbox", folder],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,6 +67,7 @@ class SavedFile:
     backend: "tensorflow", "jax", "torch" or "theano"; only HDF5 files say it.
     classes: each layer's class, in the file's order, those of nested models as well.
     code: what would run a program if the file were loaded; it needs the user's trust.
+    own: modules and names of classes and functions that are not Keras's: the author's own.
     config: the network as Keras's JSON; None for SavedModels and files of weights.
     faults: why the file is refused whoever trusts it.
     """
@@ -76,6 +77,7 @@ class SavedFile:
     backend: str | None = None
     classes: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()
     config: dict[str, Any] | None = None
     faults: tuple[str, ...] = ()
 
@@ -344,7 +346,7 @@ def _json(data: bytes) -> dict[str, Any]:
 def _of_config(
     kind: str, config: dict[str, Any], version: Any, backend: str | None = None
 ) -> SavedFile:
-    classes, code = [], []
+    classes, code, own = [], [], []
     # Nothing is compiled: a loss of the user's own is neither needed nor touched.
     network = {key: value for key, value in config.items() if key != "compile_config"}
     for node, is_layer in _nodes(network):
@@ -354,12 +356,16 @@ def _of_config(
         program = _program(node)
         if program and program not in code:
             code.append(program)
+        stranger = _stranger_in(node)
+        if stranger and stranger not in own:
+            own.append(stranger)
     return SavedFile(
         kind,
         version if isinstance(version, str) else None,
         backend,
         tuple(classes),
         tuple(code),
+        tuple(own),
         config,
     )
 
@@ -401,17 +407,23 @@ def _program(node: dict[str, Any]) -> str | None:
             return f"{named}, which calls tf.{function}"
     if isinstance(module, str) and module:
         package, *parts = module.split(".")
-        if package not in PACKAGES:
-            return f"{kind} of the module {module!r}"
         if kind == "function" and package != "builtins" and set(parts) & set(NOT_FOR_NETWORKS):
             return f"the function {inside!r} of {module}"
     return None
 
 
+def _stranger_in(node: dict[str, Any]) -> tuple[str, str] | None:
+    """The module and the name of what is not Keras's; None: it is."""
+    kind, module = node["class_name"], node.get("module")
+    if not isinstance(module, str) or not module or module.split(".")[0] in PACKAGES:
+        return None
+    # A function is {"class_name": "function", "config": its name}.
+    inside = node.get("config")
+    return module, inside if kind == "function" and isinstance(inside, str) else kind
+
+
 def _with_faults(found: SavedFile, faults: tuple[str, ...]) -> SavedFile:
-    return SavedFile(
-        found.kind, found.written_by, found.backend, found.classes, found.code, found.config, faults
-    )
+    return replace(found, faults=faults)
 
 
 # SavedModel: a folder with a graph as protobuf and variables

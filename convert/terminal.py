@@ -12,7 +12,7 @@ _quiet = False
 
 def use(out: TextIO | None = None, *, quiet: bool = False) -> None:
     """Choose where steps and progress go (default: stderr), or that nothing is said."""
-    global _out, _quiet  # noqa: PLW0603
+    global _out, _quiet
     _out, _quiet = out, quiet
 
 

@@ -105,9 +105,7 @@ def models(tmp_path_factory, network):
 def call_here(sandbox, target, **arguments):
     """What Sandbox.call does, without the child: TensorFlow is imported already."""
     module, _, function = target.partition(":")
-    result = getattr(importlib.import_module(module), function)(
-        **json.loads(json.dumps(arguments))
-    )
+    result = getattr(importlib.import_module(module), function)(**json.loads(json.dumps(arguments)))
     return json.loads(json.dumps(result))
 
 

@@ -37,7 +37,9 @@ def connect(*, port):
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     found["child"] = "connected" if child.returncode == 0 else "refused"
     libc = ctypes.CDLL(None, use_errno=True)
-    found["c"] = "connected" if libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0) >= 0 else "refused"
+    found["c"] = (
+        "connected" if libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0) >= 0 else "refused"
+    )
     return found
 
 
@@ -59,4 +61,3 @@ def chatter():
     os.write(2, b"a library's chatter\n")
     os.write(1, b"more of it\n")
     terminal.step("working")
-    return None

@@ -67,9 +67,7 @@ def test_accuracy_counts_where_it_is_known_and_a_gain_is_no_loss():
     five = [candidate("none", drop=0.0), candidate("int8", drop=0.015, agreement=0.95, ms=1)]
     choice = choose(five, prefer="speed", max_drop=0.01)
     assert choice.chosen.quantization == "none"
-    assert choice.objections["int8"] == (
-        "loses 1.5% of accuracy (3 of 200 photos), more than 1.0%"
-    )
+    assert choice.objections["int8"] == ("loses 1.5% of accuracy (3 of 200 photos), more than 1.0%")
     assert choose(five, prefer="speed", max_drop=0.015).chosen.quantization == "int8"
     gained = [candidate("none", drop=0.0), candidate("int8", drop=-0.02, agreement=0.95, ms=1)]
     assert choose(gained, prefer="speed", max_drop=0.0).chosen.quantization == "int8"

@@ -216,3 +216,19 @@ def test_an_output_of_another_kind_is_refused(models, samples, tmp_path, capsys)
     assert main([str(models["keras"]), "-o", str(output), "--samples", str(samples)]) == 2
     assert "must end in .tflite" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_module_named_in_the_file_is_not_imported(network, refused, tmp_path, monkeypatch):
+    """What Keras would take from the module `evil` comes from the user's file, or not at all."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = tmp_path / "own.py"
+    code = (
+        "import keras\nclass Halve(keras.layers.Layer):\n    def call(self, x):\n        return x\n"
+    )
+    own.write_text(code, encoding="utf-8")
+    exec(compile(code, "own.py", "exec"), names := {"__name__": "evil"})
+    network(extra=names["Halve"]()).save(tmp_path / "net.keras")
+    line = refused(tmp_path / "net.keras")
+    assert "Halve of the module 'evil'" in line
+    assert "--custom" in line

@@ -274,7 +274,6 @@ def test_a_lambda_layer_is_told_and_not_run(kind, network, tmp_path, capsys):
         ({"class_name": "TorchModuleWrapper", "config": {}}, "TorchModuleWrapper"),
         ({"class_name": "keras.layers.Lambda", "config": {"name": "x"}}, "Lambda layer 'x'"),
         ({"class_name": "__lambda__", "config": {"value": "4wEA"}}, "a Python function"),
-        ({"class_name": "system", "module": "os", "config": None}, "the module 'os'"),
         (
             {"class_name": "function", "module": "keras.utils", "config": "get_file"},
             "the function 'get_file' of keras.utils",
@@ -292,6 +291,24 @@ def test_what_carries_code_is_found_wherever_it_hides(node, told, models, write)
     members["config.json"] = json.dumps(config)
     (code,) = SavedFile.read(write(archive(members), "net.keras")).code
     assert told in code
+
+
+@pytest.mark.parametrize(
+    ("node", "own"),
+    [
+        ({"class_name": "system", "module": "os", "config": None}, ("os", "system")),
+        ({"class_name": "function", "module": "os", "config": "system"}, ("os", "system")),
+        ({"class_name": "Halve", "module": "my.layers", "config": {}}, ("my.layers", "Halve")),
+    ],
+)
+def test_what_is_not_of_keras_is_told_by_module_and_name(node, own, models, write):
+    members = members_of(models["keras"])
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["activation"] = node
+    members["config.json"] = json.dumps(config)
+    saved = SavedFile.read(write(archive(members), "net.keras"))
+    assert saved.own == (own,)
+    assert saved.code == ()
 
 
 def test_a_loss_of_the_users_own_is_not_in_the_way(models, write):

@@ -242,7 +242,7 @@ def test_channels_first_is_turned(convert, tmp_path, photo, capsys):
     np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
 
 
-CUSTOM = '''
+CUSTOM = """
 import keras
 
 class Halve(keras.layers.Layer):
@@ -251,7 +251,7 @@ class Halve(keras.layers.Layer):
 
 def squared(x):
     return x * x
-'''
+"""
 
 
 def test_layers_of_ones_own_come_from_a_file(convert, refused, tmp_path, photo):

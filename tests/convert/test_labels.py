@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from classifier.card import distinct
 from convert import labels
 from convert.errors import ConvertError
 
@@ -11,13 +12,13 @@ from convert.errors import ConvertError
 def test_labels_that_stand_twice_get_their_index(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("crane\nheron\ncrane\n", encoding="utf-8")
-    assert labels.distinct(labels.read(path)) == ("crane [0]", "heron", "crane [2]")
+    assert distinct(labels.read(path)) == ("crane [0]", "heron", "crane [2]")
 
 
 def test_imagenets_two_cranes_are_told_apart(shared_data):
     # 1001 outputs: the first is "background".
     path = shared_data / "models" / "mobilenet_v2_imagenet.labels.txt"
-    names = labels.distinct(labels.read(path))
+    names = distinct(labels.read(path))
     assert len(set(names)) == 1001
     twice = {index: name for index, name in enumerate(names) if "crane" in name}
     assert twice == {135: "crane [135]", 518: "crane [518]"}

@@ -257,4 +257,6 @@ def test_every_kind_of_picture_file_equals_the_reference(name, channels, policy,
         ),
     )
     image = decode(path.read_bytes(), steps.preprocessing, channels, 1_000_000)
-    np.testing.assert_array_equal(preprocess.prepare(image, steps), reference.see(path, steps).tensor)
+    np.testing.assert_array_equal(
+        preprocess.prepare(image, steps), reference.see(path, steps).tensor
+    )

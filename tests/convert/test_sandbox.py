@@ -72,7 +72,7 @@ def test_what_never_ends_is_ended_with_all_that_it_started(tmp_path):
 
 
 def test_a_crash_is_a_sentence():
-    with pytest.raises(ConvertError, match="died .*the file is damaged, or crashes whoever loads"):
+    with pytest.raises(ConvertError, match=r"died .*the file is damaged, or crashes whoever loads"):
         Sandbox().call(f"{JOBS}:crash")
 
 

@@ -1,4 +1,4 @@
-"""`python -m convert.verify`: against a function served over HTTP on loopback, by stdlib's server."""
+"""`python -m convert.verify`: against a function served over HTTP on loopback."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
     python write.py FOLDER
 
-index.json says of each what it is, and what model.predict answers in inference mode for three pictures,
-images/*.png, whose pixels are scaled to -1..1. Weights are drawn by numpy and set one by one: two runs write
-equal numbers.
+index.json says of each what it is, and what model.predict answers in inference mode for three
+pictures, images/*.png, whose pixels are scaled to -1..1. Weights are drawn by numpy and set one by
+one: two runs write equal numbers.
 """
 
 from __future__ import annotations

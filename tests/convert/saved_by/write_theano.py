@@ -2,8 +2,9 @@
 
     python write_theano.py FOLDER
 
-As write.py, for the years before TensorFlow had Keras in it. These versions are of Pythons that are no
-longer to be had; on Python 3.11 they need the few names below that Python and Theano have dropped since.
+As write.py, for the years before TensorFlow had Keras in it. These versions are of Pythons that are
+no longer to be had; on Python 3.11 they need the names below, which Python, NumPy, SciPy and Theano
+have dropped since.
 """
 
 from __future__ import annotations

@@ -1,0 +1,227 @@
+"""A `.keras` or `.h5` file, read as JSON and tables: what it holds, and what is in the way."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from classifier import card as cards
+from convert import keras1
+from convert.saved import SavedFile
+
+# A config is JSON of any shape: Python answers a strange one with whatever comes first.
+DAMAGED = (ValueError, TypeError, IndexError, AttributeError, KeyError, OSError, RecursionError)
+# Layers that give as many numbers as they take.
+_NO_WIDTH = ("Activation", "Softmax", "Dropout", "BatchNormalization")
+
+
+def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
+    network = saved.config or {}
+    inside = network.get("config")
+    inside = inside if isinstance(inside, dict) else {}
+    layers = [layer for layer in _layers(network) if isinstance(layer.get("config"), dict)]
+    inputs = _inputs(inside, layers)
+    outputs = _outputs(inside, _own_layers(network))
+    numbers, size = (None, None) if saved.faults else _stored(path, saved)
+    aside = cards.beside(path)
+    return {
+        "kind": saved.kind,
+        "bytes": path.stat().st_size,
+        "written_by": saved.written_by and f"Keras {saved.written_by}",
+        "backend": saved.backend,
+        "loader": _loader(saved) if saved.config else None,
+        "inputs": inputs,
+        "outputs": outputs,
+        "operators": [
+            {"name": name, "count": count} for name, count in sorted(Counter(saved.classes).items())
+        ],
+        "parameters": numbers,
+        "parameter_bytes": size,
+        "card": None,
+        "card_from": aside.name if aside.exists() else None,
+        "labels": [],
+        "notes": notes(inputs),
+        "stopped_by": [*refusals(saved), *_keras_faults(saved, layers, inputs, outputs)],
+    }
+
+
+def refusals(saved: SavedFile) -> Iterator[str]:
+    """Yield why a file is not loaded, or not without more being said."""
+    yield from saved.faults
+    if saved.code:
+        yield (
+            f"it carries code: {', '.join(saved.code)}. Rebuild the model without it, or convert "
+            "it with --trust if you know who wrote it"
+        )
+    if saved.own:
+        names = ", ".join(f"{name} of the module {module!r}" for module, name in saved.own)
+        yield f"it has {names}, which Keras does not know: convert it with --custom FILE.py"
+
+
+def _loader(saved: SavedFile) -> str:
+    version = saved.written_by or ""
+    if saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config):
+        return "tf_keras (Keras 2), once its configuration is put into Keras 2's words"
+    if {"TFOpLambda", "SlicingOpLambda"} & set(saved.classes):
+        return "tf_keras (Keras 2): it has layers that Keras 3 no longer knows"
+    if version.startswith("3"):
+        return "Keras 3"
+    return "Keras 3, or tf_keras (Keras 2) where that fails"
+
+
+def _layers(network: Any) -> Iterator[dict[str, Any]]:
+    """Yield the layers of a network's config, each followed by those of a network in it."""
+    waiting = _own_layers(network)
+    while waiting:
+        layer = waiting.pop(0)
+        yield layer
+        waiting = _own_layers(layer) + waiting
+
+
+def _own_layers(network: Any) -> list[dict[str, Any]]:
+    inside = network.get("config") if isinstance(network, dict) else None
+    # Until Keras 2.2 a Sequential's config was the list itself.
+    layers = inside.get("layers") if isinstance(inside, dict) else inside
+    return [x for x in layers if isinstance(x, dict)] if isinstance(layers, list) else []
+
+
+def _inputs(inside: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    wanted = _names(inside.get("input_layers"))
+    found = []
+    for layer in layers:
+        config = layer["config"]
+        shape = config.get("batch_shape", config.get("batch_input_shape"))
+        if not isinstance(shape, list):
+            continue
+        name = str(config.get("name", layer.get("name")))
+        if name in wanted or not (wanted or found):
+            found.append({"name": name, "shape": shape, "dtype": str(config.get("dtype"))})
+    return found
+
+
+def _outputs(inside: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last layers; how wide they are is known only of those that say it."""
+    wanted = _names(inside.get("output_layers"))
+    named = {str(x["config"].get("name")): x for x in layers if isinstance(x.get("config"), dict)}
+    return [
+        {"name": name, "shape": [None, _width(named.get(name), layers)], "dtype": None}
+        for name in wanted or list(named)[-1:]
+    ]
+
+
+def _width(layer: dict[str, Any] | None, layers: list[dict[str, Any]]) -> Any:
+    """How many numbers a layer gives: its own word, or that of the ones before it."""
+    if layer is None:
+        return None
+    within = [x for x in _layers(layer) if isinstance(x.get("config"), dict)]
+    for part in reversed([*layers[: layers.index(layer) + 1], *within]):
+        config = part["config"] if isinstance(part.get("config"), dict) else {}
+        # `output_dim` was Keras 1's word.
+        width = config.get("units", config.get("output_dim"))
+        if width or part.get("class_name") not in (*_NO_WIDTH, "Sequential"):
+            return width
+    return None
+
+
+def _names(value: Any) -> list[str]:
+    """The layers of [["a", 0, 0], ["b", 0, 0]], of ["a", 0, 0], or of a dict of those."""
+    if isinstance(value, dict):
+        return [name for part in value.values() for name in _names(part)]
+    if not isinstance(value, list) or not value:
+        return []
+    if isinstance(value[0], str):
+        return [value[0]]
+    return [name for part in value for name in _names(part)]
+
+
+def _stored(path: Path, saved: SavedFile) -> tuple[int | None, int | None]:
+    """How many numbers the weights are, and their bytes, without the optimizer's."""
+    import h5py
+
+    try:
+        if saved.kind == "h5":
+            with h5py.File(path, "r") as file:
+                return _sizes(file)
+        with (
+            zipfile.ZipFile(path) as archive,
+            archive.open("model.weights.h5") as member,
+            h5py.File(member, "r") as file,
+        ):
+            return _sizes(file)
+    except DAMAGED:
+        return None, None
+
+
+def _sizes(file: Any) -> tuple[int, int]:
+    import h5py
+
+    found = []
+
+    def visit(name: str, entry: Any) -> None:
+        if isinstance(entry, h5py.Dataset) and not name.startswith("optimizer"):
+            found.append((math.prod(entry.shape or ()), entry.dtype.itemsize))
+
+    file.visititems(visit)
+    return sum(n for n, _ in found), sum(n * size for n, size in found)
+
+
+def _keras_faults(
+    saved: SavedFile,
+    layers: list[dict[str, Any]],
+    inputs: list[dict[str, Any]],
+    outputs: list[dict[str, Any]],
+) -> Iterator[str]:
+    if saved.config is None:
+        return
+    own = sorted(
+        {
+            str(layer["class_name"])
+            for layer in layers
+            if ">" in str(layer.get("registered_name") or layer.get("class_name"))
+            or layer.get("module") == "__main__"
+        }
+    )
+    if own:
+        yield (
+            f"it has layers that are not of Keras: {', '.join(own)}. Give the Python file that "
+            "defines them with --custom"
+        )
+    if len(inputs) > 1:
+        listed = ", ".join(f"{x['name']} {tuple(x['shape'])}" for x in inputs)
+        yield f"it has {len(inputs)} inputs ({listed}); wrap it in a model with the image alone"
+    if len(outputs) > 1:
+        names = ", ".join(x["name"] for x in outputs)
+        yield f"it has {len(outputs)} outputs ({names}): choose one with --head NAME"
+    yield from open_shape(inputs)
+
+
+def _channels_first(shape: list[Any]) -> bool:
+    return len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
+
+
+def notes(inputs: list[dict[str, Any]]) -> list[str]:
+    """What is done to a network of such inputs."""
+    """What is no obstacle, and still good to know."""
+    if len(inputs) == 1 and _channels_first(inputs[0]["shape"]):
+        return ["channels first: not every network of that kind can be computed on a CPU"]
+    return []
+
+
+def open_shape(inputs: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield what has to be said because the inputs leave it open."""
+    if len(inputs) != 1:
+        return
+    shape = inputs[0]["shape"]
+    if _channels_first(shape):
+        shape = [shape[0], *shape[2:], shape[1]]
+    if len(shape) != 4 or shape[3] not in (1, 3, 4):
+        yield (
+            f"it takes {tuple(shape)}; an image classifier takes (batch, height, width, channels), "
+            "with 1, 3 or 4 channels"
+        )
+    elif not (shape[1] and shape[2]):
+        yield "it leaves its input size open: give --size HEIGHTxWIDTH"

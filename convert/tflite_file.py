@@ -1,0 +1,255 @@
+"""A `.tflite` file, anyone's, read as a flatbuffer: what it holds, and what is in the way."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from classifier import card as cards
+from classifier import metadata
+from classifier.errors import SetupError
+from convert.errors import ConvertError
+
+# flatbuffers' Python answers damaged bytes with whatever comes first.
+DAMAGED = (
+    *(ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError),
+    *(RecursionError, ArithmeticError, OSError),
+)
+# Scales of one tensor that are told.
+SCALES_SHOWN = 12
+WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT4", "INT2", "INT16")
+
+
+def facts(path: Path) -> dict[str, Any]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = path.read_bytes()
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        found = _of_model(model, schema)
+    except DAMAGED as error:
+        raise ConvertError(f"{path} was cut short or damaged: get it again") from error
+    except Exception as error:
+        # struct.error has no base of its own that could be named above.
+        if type(error).__module__ != "struct":
+            raise
+        raise ConvertError(f"{path} was cut short or damaged: get it again") from error
+    stopped = found.pop("stopped_by")
+    described = _described(path)
+    stopped += described.pop("stopped_by")
+    if not stopped:
+        stopped += _disagreements(found, described)
+    return {"kind": "tflite", "bytes": len(data), **found, **described, "stopped_by": stopped}
+
+
+def makers(path: Path, name: str, version: int) -> list[str]:
+    """The tensors that operators of a name and version make: they are called after their layers."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    number = getattr(schema.BuiltinOperator, name, None)
+    return [
+        _string(part.tensors[operator.outputs[0]].name)
+        for part in model.subgraphs
+        for operator in part.operators or ()
+        for code in [model.operatorCodes[operator.opcodeIndex]]
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version == version
+    ]
+
+
+def _of_model(model: Any, schema: Any) -> dict[str, Any]:
+    types = {value: name for name, value in vars(schema.TensorType).items() if name.isupper()}
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
+    graph = model.subgraphs[0]
+    counts: Counter[tuple[str, int]] = Counter()
+    strangers: dict[str, list[str]] = {}
+    for part in model.subgraphs:
+        for operator in part.operators or ():
+            code = model.operatorCodes[operator.opcodeIndex]
+            number = max(code.builtinCode, code.deprecatedBuiltinCode)
+            name = names.get(number, f"operator {number}")
+            if code.customCode:
+                name = _string(code.customCode)
+                made = [_string(part.tensors[i].name) for i in operator.outputs if i >= 0]
+                strangers.setdefault(name, []).extend(made)
+            counts[name, code.version] += 1
+    inputs = [_tensor(graph.tensors[i], types) for i in graph.inputs]
+    outputs = [_tensor(graph.tensors[i], types) for i in graph.outputs]
+    numbers, size = _weights(model, types)
+    return {
+        "inputs": inputs,
+        "outputs": outputs,
+        "operators": [
+            {"name": name, "version": version, "count": count}
+            for (name, version), count in sorted(counts.items())
+        ],
+        "parameters": numbers,
+        "parameter_bytes": size,
+        "quantization": _in_words(model, types, schema),
+        "entries": sorted(_string(entry.name) for entry in model.metadata or ()),
+        "stopped_by": [*_strange(strangers), *_shape_faults(inputs, outputs)],
+    }
+
+
+def _tensor(tensor: Any, types: dict[int, str]) -> dict[str, Any]:
+    found = {
+        "name": _string(tensor.name),
+        "shape": [int(n) for n in (tensor.shape if tensor.shape is not None else ())],
+        "dtype": types.get(tensor.type, f"type {tensor.type}").lower(),
+    }
+    details = tensor.quantization
+    if details is not None and details.scale is not None and len(details.scale):
+        found["scale"] = [float(x) for x in details.scale][:SCALES_SHOWN]
+        found["zero_point"] = [int(x) for x in details.zeroPoint][:SCALES_SHOWN]
+    return found
+
+
+def _string(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _constants(model: Any) -> Iterator[tuple[Any, int]]:
+    """Yield each tensor that holds numbers of the file, once for each buffer, and its bytes."""
+    seen = set()
+    for part in model.subgraphs:
+        for tensor in part.tensors:
+            buffer = model.buffers[tensor.buffer]
+            size = len(buffer.data) if buffer.data is not None else buffer.size
+            if size and tensor.buffer not in seen:
+                seen.add(tensor.buffer)
+                yield tensor, int(size)
+
+
+def _weights(model: Any, types: dict[int, str]) -> tuple[int, int]:
+    """How many trained numbers there are, and their bytes."""
+    numbers = total = 0
+    for tensor, size in _constants(model):
+        details = tensor.quantization
+        scaled = details is not None and details.scale is not None and len(details.scale)
+        # Other integers are shapes, axes and paddings; a quantized bias has a scale.
+        if types.get(tensor.type) in WEIGHTS or scaled:
+            numbers += math.prod(int(n) for n in tensor.shape) if tensor.shape is not None else 1
+            total += size
+    return numbers, total
+
+
+def _in_words(model: Any, types: dict[int, str], schema: Any) -> str:
+    """The quantization, as people call it."""
+    kinds = set()
+    channels = False
+    constant = set()
+    for tensor, _ in _constants(model):
+        kind = types.get(tensor.type, "?")
+        constant.add(tensor.buffer)
+        details = tensor.quantization
+        scales = details.scale if details is not None else None
+        if kind in WEIGHTS and (kind.startswith(("FLOAT", "BFLOAT")) or scales is not None):
+            kinds.add(kind)
+            channels |= scales is not None and len(scales) > 1
+    graph = model.subgraphs[0]
+    flowing = {types.get(t.type, "?") for t in graph.tensors if t.buffer not in constant}
+    turned = {
+        types.get(graph.tensors[operator.inputs[0]].type)
+        for operator in graph.operators or ()
+        if max(
+            model.operatorCodes[operator.opcodeIndex].builtinCode,
+            model.operatorCodes[operator.opcodeIndex].deprecatedBuiltinCode,
+        )
+        == schema.BuiltinOperator.DEQUANTIZE
+        and graph.tensors[operator.inputs[0]].buffer in constant
+    }
+    scale = "a scale for each channel" if channels else "one scale for each tensor"
+    small = sorted(kinds & {"INT8", "UINT8", "INT4", "INT2", "INT16"})
+    if small:
+        weights = f"{' and '.join(small).lower()} weights, {scale}"
+        moving = sorted(flowing & {"INT8", "UINT8", "INT16"})
+        if moving:
+            return f"{weights}; {' and '.join(moving).lower()} activations (int8)"
+        if turned & set(small):
+            return f"{weights}; turned into float32 when the model loads (weights)"
+        return f"{weights}; activations float32, quantized as they come (dynamic)"
+    if "FLOAT16" in kinds:
+        return "float16 weights, turned into float32 when the model loads (float16)"
+    return "float32 (none)"
+
+
+def _strange(strangers: dict[str, list[str]]) -> Iterator[str]:
+    for name, made in sorted(strangers.items()):
+        where = ", ".join(repr(tensor) for tensor in made[:3]) + (len(made) > 3) * " and others"
+        if name.startswith("Flex"):
+            yield (
+                f"{name} (which makes {where}) is TensorFlow's own operator: the interpreter has "
+                "only TFLite's; build that layer of others and convert without SELECT_TF_OPS"
+            )
+        else:
+            yield (
+                f"{name} (which makes {where}) is a custom operator: the interpreter does not have "
+                "it; use a model without it"
+            )
+
+
+def _shape_faults(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Iterator[str]:
+    for tensors, kind in ((inputs, "input"), (outputs, "output")):
+        if len(tensors) != 1:
+            listed = ", ".join(f"{x['name']} {tuple(x['shape'])}" for x in tensors)
+            yield f"it has {len(tensors)} {kind}s ({listed}); an image classifier has one"
+    if len(inputs) == 1:
+        shape, dtype = tuple(inputs[0]["shape"]), inputs[0]["dtype"]
+        if len(shape) != 4 or shape[0] != 1 or shape[3] not in cards.CHOICES["channels"]:
+            yield f"it takes {shape}; an image classifier takes (1, height, width, channels)"
+        if dtype not in cards.CHOICES["dtype"]:
+            yield f"it takes {dtype}; float32, int8 and uint8 are served"
+    if len(outputs) == 1:
+        shape = tuple(outputs[0]["shape"])
+        if len(shape) != 2 or shape[0] != 1:
+            yield f"it gives {shape}; an image classifier gives (1, labels)"
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """The card, wherever it is, the standard metadata, and what is wrong with them."""
+    stopped: list[str] = []
+    found: dict[str, Any] = {"card": None, "card_from": None, "labels": []}
+    try:
+        card = cards.load(path)
+        cards.check_hash(path, card)
+    except SetupError as error:
+        stopped.append(str(error))
+    else:
+        with path.open("rb") as file:
+            inside = cards.read(file)[1] is not None
+        aside = cards.beside(path)
+        found["card_from"] = (
+            "the file" if inside else aside.name if aside.exists() else "standard metadata"
+        )
+        found["card"] = {k: v for k, v in card.to_json().items() if k != "labels"}
+        found["labels"] = list(card.labels)
+    try:
+        standard = metadata.read(path)
+        found["standard_metadata"] = standard and standard.to_json()
+    except SetupError as error:
+        found["standard_metadata"] = {"fault": str(error)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found["files"] = archive.namelist()[:SCALES_SHOWN]
+    except (zipfile.BadZipFile, NotImplementedError, *DAMAGED):
+        found["files"] = []
+    return {**found, "stopped_by": stopped}
+
+
+def _disagreements(found: dict[str, Any], described: dict[str, Any]) -> Iterator[str]:
+    card = described["card"]
+    outputs, labels = found["outputs"][0]["shape"][1], len(described["labels"])
+    if outputs != labels:
+        yield (
+            f"it has {outputs} outputs, its card has {labels} labels: give one label for each "
+            "output, in the output's order"
+        )
+    shape = [1, card["height"], card["width"], card["channels"]]
+    if found["inputs"][0]["shape"] != shape:
+        yield f"it takes {tuple(found['inputs'][0]['shape'])}, its card says {tuple(shape)}"
+    if found["inputs"][0]["dtype"] != card["dtype"]:
+        yield f"it takes {found['inputs'][0]['dtype']}, its card says {card['dtype']}"
