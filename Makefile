@@ -49,8 +49,8 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 
 test: $(APP) $(TF) $(AWS) ## all tests that need no container
 	@.venv/bin/python -m pytest tests/classifier tests/serve tests/emulator tests/project
-	@.venv-tf/bin/python -m pytest tests/convert tests/train
 	@$(MAKE) test-tflite
+	@.venv-tf/bin/python -m pytest tests/convert tests/train
 
 test-tflite: ## the handler's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
 ifneq ($(PYTHON311),)

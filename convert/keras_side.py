@@ -14,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from classifier.card import ModelCard, distinct
-from convert import digest, flatbuffer, keras_model, reference, stages, terminal
+from convert import digest, flatbuffer, keras_model, reference, sandbox, stages, terminal
 from convert.errors import ConvertError
 from convert.keras_model import OTHER, SIGMOID, SOFTMAX, KerasModel, Wanted
 from convert.quantization import QUANTIZATIONS
 
+LOAD_WITHIN_S = 600
 # Layers that scale pixels inside the network: whoever names a scaling as well has it done twice.
 SCALING_LAYERS = ("Rescaling", "Normalization")
 
@@ -51,7 +52,8 @@ def run(
     """
     begin = time.perf_counter()
     terminal.step("loading the model")
-    loaded = keras_model.load(Path(model), Wanted.from_json(wanted))
+    with sandbox.within(LOAD_WITHIN_S):
+        loaded = keras_model.load(Path(model), Wanted.from_json(wanted))
     seconds = {"load": time.perf_counter() - begin}
     loaded = _two_sided(loaded, outline, photos)
     card = _card(loaded, outline)

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.container.conftest import ADD_HOST, ROOT, TAG, container, post, run
+from tests.container.conftest import ADD_HOST, ROOT, SAMPLES, TAG, container, post, run, unavailable
 
 T_SHIRT = ROOT / "samples" / "t-shirt.jpg"
 MODEL = "models/clothing/clothing.tflite"
@@ -146,3 +146,20 @@ def test_a_model_with_one_byte_changed_cannot_be_built_in(context, docker):
 
     assert build.returncode != 0
     assert "altered" in build.stdout + build.stderr
+
+
+def test_the_container_answers_as_keras_did(image, tmp_path):
+    python = ROOT / ".venv-tf" / "bin" / "python"
+    if not python.exists():
+        unavailable("there is no environment with TensorFlow: make setup")
+    model = tmp_path / "clothing.tflite"
+    shutil.copyfile(ROOT / "models" / "clothing" / "clothing.tflite", model)
+    done = run(
+        *(python, "-m", "convert.verify", model, "--samples", SAMPLES, "--container", image),
+        *("--against", ROOT / "models" / "clothing" / "clothing.keras", "--json"),
+    )
+    found = json.loads(done.stdout)
+    assert set(found) == {"here", "container"}
+    assert found["container"]["passed"] is True
+    assert found["container"]["samples"] == 6
+    assert found["container"]["max_difference_to_local"] < 1e-3

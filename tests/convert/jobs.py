@@ -15,6 +15,7 @@ import numpy as np
 from classifier.errors import SetupError
 from convert import terminal
 from convert.errors import ConvertError
+from convert.sandbox import within
 
 
 def double(*, number):
@@ -51,6 +52,12 @@ def never_end(*, trace):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(trace).write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
     time.sleep(600)
+
+
+def hang(*, seconds):
+    with within(seconds):
+        libc = ctypes.PyDLL(None)  # holds the interpreter: no Python signal handler gets a turn
+        libc.sleep(600)
 
 
 def crash():

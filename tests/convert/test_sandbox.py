@@ -76,6 +76,11 @@ def test_a_crash_is_a_sentence():
         Sandbox().call(f"{JOBS}:crash")
 
 
+def test_c_code_that_hangs_is_ended():
+    with pytest.raises(ConvertError, match="could not be read in time"):
+        Sandbox().call(f"{JOBS}:hang", seconds=1)
+
+
 def test_libraries_are_silent_and_steps_are_heard(capfd):
     Sandbox().call(f"{JOBS}:chatter")
     told = capfd.readouterr()
