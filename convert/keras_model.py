@@ -59,8 +59,16 @@ class KerasModel:
         graph = tf.function(
             lambda image: tf.cast(self.call(image), tf.float32),
             autograph=False,
-        )
-        return graph.get_concrete_function(spec)
+        ).get_concrete_function(spec)
+        try:
+            graph(tf.zeros(spec.shape))
+        except tf.errors.OpError as error:
+            # CuDNN's recurrent layers, for one, run on graphics cards alone.
+            raise ConvertError(
+                f"{self.path} cannot be computed on a CPU: {_first_line(error)}. Build that layer "
+                "of others (LSTM for CuDNNLSTM), give it the same weights, and save the model anew"
+            ) from error
+        return graph
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,12 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
     model, loaded_by, notes = _loaded(path, saved, wanted)
     model, more = _plain(model, wanted)
     if (wanted.backend or saved.backend) == "theano":
-        more += _turned(model)
+        more += _turned(path, model)
+    elif saved.kind == "h5" and not saved.backend and not wanted.backend:
+        more += (
+            "the file does not say which backend trained it; TensorFlow is assumed. If it was "
+            "Theano, its answers are wrong without --backend theano",
+        )
     output, ending = _head(path, model, wanted)
     if len(model.inputs) != 1:
         raise ConvertError(
@@ -274,13 +287,21 @@ def _plain(model: Any, wanted: Wanted) -> tuple[Any, tuple[str, ...]]:
     return twin, tuple(notes)
 
 
-def _turned(model: Any) -> tuple[str, ...]:
+def _turned(path: Path, model: Any) -> tuple[str, ...]:
     """Turn the kernels of a network that Theano trained, as neither Keras 2.x's heir nor 3 does.
 
     Theano's convolutions turn their kernels by 180 degrees, TensorFlow's do not: keras.utils'
     convert_all_kernels_in_model (https://keras.io/api/utils, until Keras 2.3).
     """
     for layer in _layers(model):
+        strides = getattr(layer, "strides", None) or (1,)
+        if getattr(layer, "padding", None) == "same" and set(np.ravel(strides)) != {1}:
+            # Theano puts half of the border on either side, TensorFlow the odd rest at the end.
+            raise ConvertError(
+                f"{path} was trained on Theano, which pads the strided layer {layer.name!r} in "
+                "another way than TensorFlow: put a ZeroPadding2D in front of it, make it "
+                "padding='valid', and save the model anew"
+            )
         if type(layer).__name__ in ("Conv1D", "Conv2D", "Conv2DTranspose"):
             kernel, *rest = layer.get_weights()
             layer.set_weights([np.flip(kernel, axis=tuple(range(kernel.ndim - 2))), *rest])

@@ -133,8 +133,8 @@ def _lacking(model: Path, operator: str, version: int) -> str:
     names = [name.partition(";")[0] for name in made]
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
-        f"the interpreter lacks {operator} in version {version}, which makes {listed}: it is older "
-        "than the converter. Choose another --quantize, or serve with a newer interpreter"
+        f"the interpreter lacks {operator} in version {version} (at {listed}): it is older than "
+        "the converter. Choose another --quantize, or serve with a newer interpreter"
     )
 
 

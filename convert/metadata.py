@@ -58,11 +58,13 @@ def objection(card: ModelCard) -> str | None:
 def attach(flatbuffer: bytes, card: ModelCard) -> bytes:
     """The flatbuffer with standard metadata; unchanged where there is an `objection`.
 
+    Unchanged also where the schema is newer than this.
+
     The old bytes stay as they are, behind a new root that refers to the old tables: packing the
     model anew with the flatbuffers library would move every weight to another alignment.
 
     Raises:
-        ConvertError: the flatbuffer is of a kind that this does not know.
+        ConvertError: the flatbuffer is damaged.
     """
     if objection(card):
         return flatbuffer
@@ -202,18 +204,21 @@ def _with_buffer(old: bytes, content: bytes) -> bytes:
         fields = _fields(old, root)
         buffers = _targets(old, fields.get(Field.MODEL_BUFFERS))
         entries = _targets(old, fields.get(Field.MODEL_METADATA))
-        outside = any(_fields(old, at).keys() & {Field.BUFFER_OFFSET} for at in buffers)
+        outside = {at: _outside(old, at) for at in buffers}
         names = [_name(old, at) for at in entries]
     except struct.error as error:
         raise ConvertError("the converted model is damaged: convert it again") from error
-    if old[4:8] != b"TFL3" or max(fields, default=0) >= MODEL_FIELDS or outside:
-        # Buffers of models beyond 2 GB lie behind the flatbuffer, counted from its first byte.
-        raise ConvertError("the converted model is too large or too new for standard metadata")
+    if old[4:8] != b"TFL3" or max(fields, default=0) >= MODEL_FIELDS:
+        return old
     kept = [at for at, name in zip(entries, names, strict=True) if name != BUFFER_NAME]
     # Twice: how far the old bytes move is known when the new ones have been counted.
     draft = _front(old, fields, buffers, kept, content, 0)
     moved = -(-len(draft) // ALIGNMENT) * ALIGNMENT
-    return _front(old, fields, buffers, kept, content, moved).ljust(moved, b"\0") + old
+    rest = bytearray(old)
+    for at in filter(None, outside.values()):
+        start = struct.unpack_from("<Q", old, at)[0]
+        struct.pack_into("<Q", rest, at, start + moved)
+    return _front(old, fields, buffers, kept, content, moved).ljust(moved, b"\0") + bytes(rest)
 
 
 def _front(
@@ -292,6 +297,16 @@ def _targets(data: bytes, field: int | None) -> list[int]:
     start = _follow(data, field)
     count = struct.unpack_from("<I", data, start)[0]
     return [_follow(data, start + 4 + 4 * index) for index in range(count)]
+
+
+def _outside(data: bytes, buffer: int) -> int | None:
+    """Where a buffer says that its numbers lie behind the flatbuffer, and where; None: inside.
+
+    Models beyond 2 GB have them there, counted from the first byte, and so does what
+    ai-edge-quantizer writes. 0 and 1 are for "inside" (schema.fbs, Buffer.offset).
+    """
+    at = _fields(data, buffer).get(Field.BUFFER_OFFSET)
+    return at if at is not None and struct.unpack_from("<Q", data, at)[0] > 1 else None
 
 
 def _name(data: bytes, entry: int) -> bytes:

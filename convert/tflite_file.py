@@ -47,18 +47,26 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def makers(path: Path, name: str, version: int) -> list[str]:
-    """The tensors that operators of a name and version make: they are called after their layers."""
+    """For each operator of a name and version, the name of a tensor that tells its layer.
+
+    TensorFlow calls tensors after the layers that made them, but for the network's own output:
+    there the name of what goes in, weights before pictures, says more.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     number = getattr(schema.BuiltinOperator, name, None)
-    return [
-        _string(part.tensors[operator.outputs[0]].name)
-        for part in model.subgraphs
-        for operator in part.operators or ()
-        for code in [model.operatorCodes[operator.opcodeIndex]]
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version == version
-    ]
+    found = []
+    for part in model.subgraphs:
+        for operator in part.operators or ():
+            code = model.operatorCodes[operator.opcodeIndex]
+            if max(code.builtinCode, code.deprecatedBuiltinCode) != number:
+                continue
+            if code.version == version:
+                around = [*operator.outputs, *reversed(operator.inputs)]
+                names = [_string(part.tensors[i].name) for i in around if i >= 0]
+                found.append(next((text for text in names if "/" in text), names[0]))
+    return found
 
 
 def _of_model(model: Any, schema: Any) -> dict[str, Any]:

@@ -25,10 +25,11 @@ CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
 
 @pytest.fixture(scope="module")
 def clothing():
-    """The project's own model: flatbuffer and card."""
+    """The project's own model: the flatbuffer as it was before attach(), and the card."""
     with CLOTHING.open("rb") as file:
         size, card = cards.read(file)
-    return CLOTHING.read_bytes()[:size], card
+    described = CLOTHING.read_bytes()[:size]
+    return described[described.rindex(b"TFL3") - 4 :], card
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,24 @@ def answer(flatbuffer):
 def test_the_network_answers_bit_for_bit_as_before(clothing):
     flatbuffer, card = clothing
     assert answer(metadata.attach(flatbuffer, card)) == answer(flatbuffer)
+
+
+def test_weights_behind_the_flatbuffer_are_still_found(clothing):
+    """As ai-edge-quantizer writes them."""
+    flatbuffer, card = clothing
+    outside = flatbuffers_with_weights_outside(flatbuffer)
+    buffers = schema.ModelT.InitFromPackedBuf(outside, 0).buffers
+    assert max(buffer.offset for buffer in buffers) > 1
+    described = metadata.attach(outside, card)
+    assert len(described) > len(outside)
+    assert answer(described) == answer(outside)
+    assert answer(cards.join(described, card)) == answer(outside)
+
+
+def flatbuffers_with_weights_outside(flatbuffer):
+    from convert.flatbuffer import _integer_weights
+
+    return _integer_weights(flatbuffer)
 
 
 def test_weights_stay_aligned_as_they_were(clothing):

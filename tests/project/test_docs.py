@@ -129,6 +129,24 @@ def test_dependencies_point_one_way(package, allowed):
                     assert top not in {"tensorflow", "keras", "boto3", "waitress", "requests"}
 
 
+def test_the_table_of_old_files_has_each_of_them():
+    import json
+
+    rows = re.findall(
+        r"^\| (?:keras|tensorflow) .*$", TEXT[ROOT / "docs" / "files.md"], re.MULTILINE
+    )
+    found = 0
+    for index in (ROOT / "tests" / "convert" / "saved_by" / "files").glob("*/index.json"):
+        for facts in json.loads(index.read_text(encoding="utf-8"))["models"].values():
+            version = index.parent.name.replace("-", " ")
+            (row,) = [
+                r for r in rows if r.startswith(f"| {version} |") and facts["about"] + " |" in r
+            ]
+            assert ("refused: " in row) == (facts["expected"] == "refused")
+            found += 1
+    assert found == len(rows) > 60
+
+
 def test_what_ships_is_locked_by_hash():
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     entries = re.split(r"\n(?=[a-z])", text.strip())

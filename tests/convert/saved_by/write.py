@@ -188,6 +188,12 @@ def _():
     return keras.Sequential([rows, lstm, layers.Dense(4)])
 
 
+@model("cudnn", "h5", "CuDNNLSTM", channels=1, expected="refused", reason="on a CPU")
+def _():
+    rows = layers.Reshape((32, 32), input_shape=(32, 32, 1))
+    return keras.Sequential([rows, tf.compat.v1.keras.layers.CuDNNLSTM(6), layers.Dense(4)])
+
+
 @model("mixed_precision", "h5", "the mixed_float16 policy", nearly=True)
 def _():
     keras.mixed_precision.set_global_policy("mixed_float16")
