@@ -14,8 +14,9 @@ PREFERENCES = {
     "size": "the fewest bytes",
     "fidelity": "the answers nearest to Keras's",
 }
-# Two medians nearer than this share are the same speed on a machine that does other things too.
-SAME_SPEED = 0.05
+# Two medians nearer than this share are the same speed on a machine that does other things too; and
+# sizes so near are not worth a slower model.
+SAME = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,12 @@ def choose(candidates: Sequence[Candidate], *, prefer: str, max_drop: float) -> 
     if not admissible:
         return Choice(None, "none of them keeps Keras's answers", objections)
     if prefer == "size":
-        best = min(admissible, key=lambda c: (c.bytes, c.one_thread_ms))
+        smallest = min(c.bytes for c in admissible)
+        level = [c for c in admissible if c.bytes <= smallest * (1 + SAME)]
+        best = min(level, key=lambda c: c.one_thread_ms)
         reason = "smallest of those that keep Keras's answers"
+        if len(level) > 1:
+            reason += f", and the fastest of {len(level)} that are as small"
     elif prefer == "fidelity":
         best = min(
             admissible, key=lambda c: (-c.comparison.agreement, c.comparison.mean_difference)
@@ -75,7 +80,7 @@ def choose(candidates: Sequence[Candidate], *, prefer: str, max_drop: float) -> 
         reason = "nearest to Keras's answers"
     else:
         fastest = min(c.one_thread_ms for c in admissible)
-        level = [c for c in admissible if c.one_thread_ms <= fastest * (1 + SAME_SPEED)]
+        level = [c for c in admissible if c.one_thread_ms <= fastest * (1 + SAME)]
         best = min(level, key=lambda c: c.bytes)
         reason = "fastest of those that keep Keras's answers"
         if len(level) > 1:

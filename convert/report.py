@@ -22,6 +22,7 @@ from convert.measurement import KerasSide
 from convert.quantization import QUANTIZATIONS
 
 WORST = 8
+CLASSES_SHOWN = 30  # at once; the others on a click
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -100,12 +101,13 @@ class Findings:
         return [int(index) for index in order[:WORST]]
 
     def classes(self) -> tuple[str, list[tuple[str, int, int]]]:
-        """What the samples are grouped by; and label, agreeing samples, samples of each group."""
+        """What the samples are grouped by; and label, agreeing samples, samples, worst first."""
         truth = self.keras.truth
         by_folder = bool(truth) and all(right is not None for right in truth)
         groups = list(truth) if by_folder else list(self.keras.logits.argmax(axis=1))
         counts = per_class(self.keras.logits, self.subject.logits, [int(g or 0) for g in groups])
         rows = [(self.card.labels[k], agree, total) for k, (agree, total) in counts.items()]
+        rows.sort(key=lambda row: row[1] / row[2])  # stable: the labels' order where all agree
         return ("folder" if by_folder else "Keras's answer"), rows
 
     def to_json(self) -> dict[str, Any]:
@@ -380,6 +382,7 @@ def html(findings: Findings) -> str:
         source=source_rows(findings),
         grouped=grouped,
         classes=classes,
+        shown=CLASSES_SHOWN,
         worst=worst(findings, pictures=True),
         largest=max(c.bytes for c in findings.candidates),
         slowest=max(c.one_thread_ms for c in findings.candidates),

@@ -55,6 +55,12 @@ def test_the_preference_decides_among_what_keeps_the_answers(prefer, max_drop, c
     assert choice.chosen.quantization == chosen
 
 
+def test_a_few_bytes_are_not_worth_a_slower_model():
+    two = [candidate("weights", size=101, ms=3.0), candidate("dynamic", size=100, ms=9.0)]
+    assert choose(two, prefer="size", max_drop=0.01).chosen.quantization == "weights"
+    assert choose(two, prefer="speed", max_drop=0.01).chosen.quantization == "weights"
+
+
 def test_each_refusal_has_its_reason():
     choice = choose(FIVE, prefer="speed", max_drop=0.01)
     assert choice.objections == {
