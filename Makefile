@@ -126,7 +126,7 @@ $(AWS): pyproject.toml
 
 $(TFLITE): requirements-tflite.txt pyproject.toml
 	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1 (about 10 s),\
-	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis trustme flatbuffers)
+	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis trustme)
 
 .venv-tf213/.ready .venv-tf215/.ready: .venv-%/.ready: pyproject.toml
 	$(call venv,.venv-$*,$(PYTHON311),the TensorFlow that wrote people's files (about 30 s),\
