@@ -48,7 +48,14 @@ def parser() -> argparse.ArgumentParser:
         EPILOG,
     )
     p.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5, or a SavedModel folder")
-    p.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.tflite")
+    p.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT.tflite",
+        help="what is written, with OUT.report.md and OUT.report.html beside it",
+    )
     options.add_samples(
         p, "photos like those the model will see; class folders give accuracies as well"
     )

@@ -82,7 +82,13 @@ def parser() -> argparse.ArgumentParser:
         EPILOG,
     )
     p.add_argument("model", type=Path, metavar="MODEL.tflite", help="from `python -m convert`")
-    p.add_argument("--against", type=Path, required=True, metavar="MODEL.keras")
+    p.add_argument(
+        "--against",
+        type=Path,
+        required=True,
+        metavar="MODEL.keras",
+        help="the Keras file or folder that it was made of",
+    )
     options.add_samples(p, "photos like those the model will see")
     p.add_argument("--container", metavar="IMAGE", help="an image of the function, run by Docker")
     p.add_argument("--url", metavar="ENDPOINT", help="the deployed route, or an invocation URL")
