@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ def command(name: str, description: str, epilog: str) -> argparse.ArgumentParser
     """A parser whose epilog stands as it is written."""
     return argparse.ArgumentParser(
         prog=name,
-        description=description,
+        description=textwrap.fill(description, 79),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
