@@ -54,6 +54,8 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
         "pillow:bicubic",
         "pillow:lanczos",
         "tf:bilinear",
+        "tf:nearest",
+        "tf:bicubic",
     ),
     "color_order": ("rgb", "bgr"),
     "exif": ("ignore", "apply"),

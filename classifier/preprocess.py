@@ -46,7 +46,7 @@ def resize(image: Image.Image, card: ModelCard) -> Floats:
     method = FILTERS.get(steps.interpolation)
     if method is None:
         image = _fit(image, size, steps.resize)
-        pixels = tf_bilinear(np.asarray(image), card.height, card.width)
+        pixels = TENSORFLOW[steps.interpolation](np.asarray(image), card.height, card.width)
     else:
         if steps.resize == "crop":
             image = ImageOps.fit(image, size, method=method)
@@ -112,12 +112,84 @@ def tf_bilinear(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Float
 
 def _neighbours(size: int, target: int) -> tuple[Any, Any, Floats]:
     """For each target position: its two source positions, and the weight of the second."""
-    ratio = np.float32(size) / np.float32(target)
-    at = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * ratio - np.float32(0.5)
+    at = _sources(size, target) - np.float32(0.5)
     floor = np.floor(at)
     low = np.maximum(floor.astype(np.intp), 0)
     high = np.minimum(np.ceil(at).astype(np.intp), size - 1)
     return low, high, at - floor
+
+
+def _sources(size: int, target: int) -> Floats:
+    """Where the middle of each target position lies in the source: float32, half-pixel centres."""
+    ratio = np.float32(size) / np.float32(target)
+    middles: Floats = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * ratio
+    return middles
+
+
+def tf_nearest(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
+    """`tf.image.resize(pixels, (height, width), "nearest")`.
+
+    Follows ResizeNearestNeighbor with half_pixel_centers=True (tensorflow/core/kernels/image/
+    resize_nearest_neighbor_op.cc). Pillow's nearest rounds in another way.
+
+    Args:
+        pixels: uint8, (rows, columns) or (rows, columns, channels), in 0..255.
+
+    Returns:
+        float32, the same rank, in 0..255.
+    """
+    rows, columns = (
+        np.minimum(np.floor(_sources(size, target)).astype(np.intp), size - 1)
+        for size, target in ((pixels.shape[0], height), (pixels.shape[1], width))
+    )
+    result: Floats = pixels[rows][:, columns].astype(np.float32)
+    return result
+
+
+def tf_bicubic(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
+    """`tf.image.resize(pixels, (height, width), "bicubic")`: Keys' kernel, no antialiasing.
+
+    Follows ResizeBicubic with half_pixel_centers=True (tensorflow/core/kernels/image/
+    resize_bicubic_op.cc), its table of weights included. It may leave 0..255, as TensorFlow's does.
+
+    Args:
+        pixels: uint8, (rows, columns) or (rows, columns, channels), in 0..255.
+
+    Returns:
+        float32, the same rank.
+    """
+    image = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+    rows, y = _four(image.shape[0], height)
+    columns, x = _four(image.shape[1], width)
+    lines = sum(
+        image[rows[k]].astype(np.float32) * y[k][:, np.newaxis, np.newaxis] for k in range(4)
+    )
+    result: Floats = sum(lines[:, columns[k]] * x[k][np.newaxis, :, np.newaxis] for k in range(4))
+    return result if pixels.ndim == 3 else result[..., 0]
+
+
+def _four(size: int, target: int) -> tuple[Any, Any]:
+    """For each target position: its four source positions, and their weights; each (4, target)."""
+    at = _sources(size, target) - np.float32(0.5)
+    floor = np.floor(at)
+    # TensorFlow looks weights up at a 1024th of a pixel.
+    steps = np.rint((at - floor) * 1024) / 1024
+    weights = np.stack([_keys(1 + steps), _keys(steps), _keys(1 - steps), _keys(2 - steps)])
+    places = floor.astype(np.intp) + np.arange(-1, 3)[:, np.newaxis]
+    inside = np.clip(places, 0, size - 1)
+    # What lies outside counts nothing, and the others so much more.
+    weights = np.where(inside == places, weights, 0)
+    return inside, (weights / weights.sum(axis=0)).astype(np.float32)
+
+
+def _keys(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Keys' cubic kernel with a = -0.5 (https://doi.org/10.1109/TASSP.1981.1163711)."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance <= 1, near, far)
+
+
+TENSORFLOW = {"tf:bilinear": tf_bilinear, "tf:nearest": tf_nearest, "tf:bicubic": tf_bicubic}
 
 
 def scale(pixels: Floats, card: ModelCard) -> Floats:

@@ -81,12 +81,10 @@ def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
     if library == "tf":
         pixels = keras.utils.img_to_array(image)
         if steps.resize == "crop":
-            return np.asarray(keras.preprocessing.image.smart_resize(pixels, size, "bilinear"))
+            return np.asarray(keras.preprocessing.image.smart_resize(pixels, size, name))
         if steps.resize == "pad":
-            return np.asarray(
-                keras.ops.image.resize(pixels, size, "bilinear", pad_to_aspect_ratio=True)
-            )
-        return np.asarray(tf.image.resize(pixels, size, method="bilinear"))
+            return np.asarray(keras.ops.image.resize(pixels, size, name, pad_to_aspect_ratio=True))
+        return np.asarray(tf.image.resize(pixels, size, method=name))
     resample = Image.Resampling[name.upper()]
     fit = {"crop": ImageOps.fit, "pad": ImageOps.pad}.get(steps.resize)
     wide = (card.width, card.height)

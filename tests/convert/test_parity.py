@@ -169,6 +169,29 @@ def test_tf_bilinear_equals_tf_image_resize(source, target):
     np.testing.assert_array_equal(served, expected)
 
 
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_tf_nearest_equals_tf_image_resize(source, target):
+    array = noise(*source)
+    expected = np.asarray(tf.image.resize(array, target, method="nearest"))
+    array.setflags(write=False)
+    served = preprocess.tf_nearest(array, *target)
+    assert served.dtype == np.float32
+    np.testing.assert_array_equal(served, expected)
+    np.testing.assert_array_equal(preprocess.tf_nearest(array[..., 0], *target), expected[..., 0])
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_tf_bicubic_equals_tf_image_resize_to_a_thousandth_of_white(source, target):
+    array = noise(*source)
+    expected = np.asarray(tf.image.resize(array, target, method="bicubic"))
+    array.setflags(write=False)
+    served = preprocess.tf_bicubic(array, *target)
+    assert served.dtype == np.float32
+    assert np.abs(served - expected).max() <= 0.255
+    grey = preprocess.tf_bicubic(array[..., 0], *target)
+    np.testing.assert_array_equal(grey, served[..., 0])
+
+
 def test_tf_bilinear_keeps_the_rank_of_a_grey_picture():
     array = noise(50, 70)[..., 0]
     expected = np.asarray(tf.image.resize(array[..., np.newaxis], (32, 40)))[..., 0]
@@ -201,7 +224,7 @@ def test_tf_pad_equals_keras_resize(source, target):
 
 
 @pytest.mark.parametrize("preset", ["vgg16", "rescale", Affine((0.5, 1.0, 2.0), (1.0, 0.0, -1.0))])
-@pytest.mark.parametrize("interpolation", ["pillow:bicubic", "tf:bilinear"])
+@pytest.mark.parametrize("interpolation", ["pillow:bicubic", "tf:bilinear", "tf:nearest"])
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
 def test_the_whole_way_equals_the_reference(preset, interpolation, resize, saved):
     steps = card(96, 64, scaling=preset, interpolation=interpolation, resize=resize)
