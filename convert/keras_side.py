@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from classifier.card import ModelCard, distinct
+from classifier.card import PRESETS, Affine, ModelCard, distinct
 from convert import digest, flatbuffer, keras_model, reference, sandbox, stages, terminal
 from convert.errors import ConvertError
 from convert.keras_model import OTHER, SIGMOID, SOFTMAX, KerasModel, Wanted
@@ -180,7 +180,8 @@ def _doubts(model: KerasModel, card: ModelCard) -> list[str]:
         for layer in getattr(model.anchor, "layers", ())
         if type(layer).__name__ in SCALING_LAYERS
     ]
-    if inside and card.preprocessing.scaling != "raw":
+    scaling = card.preprocessing.scaling
+    if inside and (isinstance(scaling, Affine) or PRESETS[scaling] != "raw"):
         return [
             f"the model scales pixels itself ({inside[0]}), and --preprocess does so before it: "
             "if that was not so in training, say --preprocess raw"
