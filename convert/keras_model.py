@@ -174,9 +174,9 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
                 reasons[f"tf_keras {tf_keras.__version__}"] = _first_line(error)
                 cause = error
             else:
-                note = (
-                    f"Keras 3 cannot load the file ({next(iter(reasons.values()))}); tf_keras did"
-                )
+                why = next(iter(reasons.values()))
+                why = why if len(why) <= 100 else why[:100].rstrip() + "..."
+                note = f"Keras 3 cannot load the file ({why}); tf_keras did"
                 return model, f"tf_keras {tf_keras.__version__}", (note,)
     writer = f"written by Keras {saved.written_by}" if saved.written_by else "of an unknown Keras"
     unknown = any(sign in reason for reason in reasons.values() for sign in _UNKNOWN)
