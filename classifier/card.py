@@ -325,13 +325,14 @@ def _third_party(path: Path) -> ModelCard:
     # Most files have a card: they do not pay for this.
     from classifier import metadata
 
-    card = metadata.read(path)
-    if card is None:
+    body = metadata.read(path)
+    if body is None:
         raise SetupError(
             f"{path} has no card in it: it was cut short, or is not from `python -m convert`; "
             f"convert it again, or describe it in {aside.name}"
         )
-    return card
+    labels = distinct(body["labels"])
+    return ModelCard.from_json({**body, "schema_version": SCHEMA_VERSION, "labels": labels})
 
 
 def load_json(path: Path) -> ModelCard:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from classifier.card import Affine, ModelCard, Preprocessing, distinct
 from classifier.errors import SetupError
 
 BUFFER_NAME = b"TFLITE_METADATA"
@@ -70,8 +69,8 @@ _UNREADABLE = (
 )
 
 
-def read(path: Path) -> ModelCard | None:
-    """The card that a file's standard metadata amounts to; None if it has no metadata.
+def read(path: Path) -> dict[str, Any] | None:
+    """What a file's standard metadata says, in a card's words, as JSON; None if it has none.
 
     Metadata is silent about resizing. Pixels are resized as the TensorFlow Lite Task Library does,
     for which such files are made: stretched to the input, bilinear without antialiasing, which is
@@ -92,7 +91,7 @@ def read(path: Path) -> ModelCard | None:
         raise SetupError(f"cannot read the model {path}: {error.strerror or error}") from error
 
 
-def _card(path: Path, file: BinaryIO) -> ModelCard | None:
+def _card(path: Path, file: BinaryIO) -> dict[str, Any] | None:
     data = _Bytes.of(file)
     model = data.root()
     about = _about(data, model)
@@ -113,20 +112,21 @@ def _card(path: Path, file: BinaryIO) -> ModelCard | None:
     described = _first(about.tables(Field.ABOUT_SUBGRAPHS), "graph in its metadata")
     inputs = described.tables(Field.SUBGRAPH_INPUTS)
     outputs = described.tables(Field.SUBGRAPH_OUTPUTS)
-    return ModelCard(
-        name=path.stem,
-        labels=_labels(path, file, outputs),
-        height=shape[1],
-        width=shape[2],
-        channels=shape[3],
-        dtype=dtype,
-        preprocessing=Preprocessing(
-            interpolation="tf:bilinear",
-            scaling=_scaling(path, source, dtype, shape[3], inputs),
-        ),
-        output="probabilities" if _probabilities(model, graph, target) else "logits",
-        provenance={"card": "from the file's standard metadata"},
-    )
+    return {
+        "name": path.stem,
+        "labels": _labels(path, file, outputs),
+        "height": shape[1],
+        "width": shape[2],
+        "channels": shape[3],
+        "dtype": dtype,
+        "preprocessing": {
+            "resize": "stretch",
+            "interpolation": "tf:bilinear",
+            "scaling": _scaling(path, source, dtype, shape[3], inputs),
+        },
+        "output": "probabilities" if _probabilities(model, graph, target) else "logits",
+        "provenance": {"card": "from the file's standard metadata"},
+    }
 
 
 def _about(data: _Bytes, model: _Table) -> _Table | None:
@@ -145,7 +145,7 @@ def _about(data: _Bytes, model: _Table) -> _Table | None:
     return None
 
 
-def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> tuple[str, ...]:
+def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> list[str]:
     names = [
         entry.text(Field.FILE_NAME)
         for entry in (outputs[0].tables(Field.META_FILES) if outputs else ())
@@ -164,14 +164,16 @@ def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> tuple[str, ...
     except _UNREADABLE as error:
         raise _Damaged(f"{name}, which its metadata names, cannot be read ({error})") from error
     # An output may go without a name; a client's answer has one for each.
-    return distinct([line or "?" for line in lines])
+    return [line or "?" for line in lines]
 
 
 def _describe(path: Path) -> str:
     return f"describe the model in {path.stem}.card.json"
 
 
-def _scaling(path: Path, source: _Table, dtype: str, channels: int, inputs: list[_Table]) -> Affine:
+def _scaling(
+    path: Path, source: _Table, dtype: str, channels: int, inputs: list[_Table]
+) -> dict[str, list[float]]:
     if not 1 <= channels <= 4:
         raise SetupError(f"{path} takes {channels} channels (last axis); 1 and 3 are served")
     if dtype != "float32":
@@ -180,7 +182,8 @@ def _scaling(path: Path, source: _Table, dtype: str, channels: int, inputs: list
         # float that the model's own scale and zero point turn into it.
         scale, zero_point = source.quantization()
         least = 0 if dtype == "uint8" else -128
-        return Affine((scale,) * channels, ((least - zero_point) * scale,) * channels)
+        offset = (least - zero_point) * scale
+        return {"scale": [scale] * channels, "offset": [offset] * channels}
     for unit in inputs[0].tables(Field.META_UNITS) if inputs else ():
         if unit.byte(Field.UNIT_TYPE) == NORMALIZATION:
             options = unit.table(Field.UNIT)
@@ -189,10 +192,10 @@ def _scaling(path: Path, source: _Table, dtype: str, channels: int, inputs: list
             if {len(means), len(stds)} <= {1, channels} and all(stds):
                 # One number is for every channel.
                 means, stds = (x * (channels // len(x)) for x in (means, stds))
-                return Affine(
-                    tuple(1 / std for std in stds),
-                    tuple(-mean / std for mean, std in zip(means, stds, strict=True)),
-                )
+                return {
+                    "scale": [1 / std for std in stds],
+                    "offset": [-mean / std for mean, std in zip(means, stds, strict=True)],
+                }
     raise SetupError(
         f"{path}: its metadata does not say how pixels are scaled for {channels} channels; "
         f"{_describe(path)}"

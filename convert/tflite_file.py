@@ -236,8 +236,7 @@ def _described(path: Path) -> dict[str, Any]:
         found["card"] = {k: v for k, v in card.to_json().items() if k != "labels"}
         found["labels"] = list(card.labels)
     try:
-        standard = metadata.read(path)
-        found["standard_metadata"] = standard and standard.to_json()
+        found["standard_metadata"] = metadata.read(path)
     except SetupError as error:
         found["standard_metadata"] = {"fault": str(error)}
     try:

@@ -145,9 +145,10 @@ def test_every_scaling_in_rgb_order_comes_back(scaling, scale, offset, clothing,
     path = tmp_path / "net.tflite"
     path.write_bytes(cards.join(metadata.attach(flatbuffer, card), card))
     found = reading.read(path)
-    np.testing.assert_allclose(found.preprocessing.scaling.scale, scale, rtol=1e-6)
-    np.testing.assert_allclose(found.preprocessing.scaling.offset, offset, rtol=1e-6, atol=1e-7)
-    assert found.labels == card.labels
+    read = found["preprocessing"]["scaling"]
+    np.testing.assert_allclose(read["scale"], scale, rtol=1e-6)
+    np.testing.assert_allclose(read["offset"], offset, rtol=1e-6, atol=1e-7)
+    assert tuple(found["labels"]) == card.labels
 
 
 @pytest.mark.parametrize(
