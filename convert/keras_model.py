@@ -139,7 +139,8 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
 
     def call(image: Any) -> Any:
         scores = model(image, training=False)
-        return scores if output is None else _flat(scores)[output]
+        # Lists and dicts in the order of `outputs`: a dict's by its sorted keys.
+        return tf.nest.flatten(scores)[output or 0]
 
     shape = model.outputs[output or 0].shape
     found = _checked(path, saved.kind, call, model.inputs[0].shape, shape, wanted, model)
@@ -359,11 +360,6 @@ def _head(path: Path, model: Any, wanted: Wanted) -> tuple[int | None, str]:
             f"{len(model.outputs) - 1}"
         )
     return index, _ending(model, names[index])
-
-
-def _flat(scores: Any) -> list[Any]:
-    # Models of several outputs answer with a list or a dict, in the order of `outputs`.
-    return list(scores.values()) if isinstance(scores, dict) else list(scores)
 
 
 def _ending(model: Any, output: str | None) -> str:

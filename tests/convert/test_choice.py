@@ -10,6 +10,7 @@ import pytest
 from classifier import card as cards
 from convert.choice import Candidate, choose
 from convert.comparison import Comparison
+from convert.measurement import _truth
 from convert.quantization import QUANTIZATIONS
 
 
@@ -83,6 +84,14 @@ def test_what_its_own_tolerance_fails_is_never_chosen():
     choice = choose([candidate("int8", agreement=0.5)], prefer="speed", max_drop=1.0)
     assert choice.chosen is None
     assert "agree on 50.0%" in choice.objections["int8"]
+
+
+def test_a_few_folders_named_after_labels_do_not_judge_all_photos(tmp_path):
+    photos = [tmp_path / "cat" / f"{n}.jpg" for n in range(3)]
+    photos += [tmp_path / "holiday" / f"{n}.jpg" for n in range(17)]
+    assert set(_truth(photos, ("cat", "dog"))) == {None}
+    assert _truth(photos[:3], ("cat", "dog")) == (0, 0, 0)
+    assert _truth([*photos[:3] * 3, photos[5]], ("Cat", "dog")) == (*(0,) * 9, None)
 
 
 def test_auto_measures_all_and_writes_the_chosen_one(models, in_sandbox, capsys):

@@ -168,6 +168,21 @@ def test_one_of_several_outputs_is_chosen(convert, refused, tmp_path, photo):
     np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
 
 
+def test_outputs_in_a_dict_are_told_apart(convert, refused, tmp_path, photo):
+    """Keras sorts them by key; here the sizes tell which is which."""
+    keras.utils.set_random_seed(3)
+    image = keras.Input((40, 40, 3))
+    x = body(image)
+    model = keras.Model(image, {"zoo": head(2, None, "z")(x), "art": head(5, None, "a")(x)})
+    model.save(tmp_path / "net.keras")
+    line = refused(tmp_path / "net.keras")
+    name = "art" if "art (" in line else "a"
+    status, output = convert(tmp_path / "net.keras", "--head", name)
+    assert status == 0
+    expected = np.asarray(model(tensor(photo))["art"])[0]
+    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+
+
 def refused_after(refused, path, output):
     """A refusal, once what an earlier conversion wrote is out of the way."""
     for file in output.parent.iterdir():
