@@ -135,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return _convert(args)
-    except (ConvertError, SetupError) as error:
+    except (ConvertError, SetupError, OSError) as error:
+        # OSError: a folder that cannot be written, a full disk; it names the path itself.
         print(f"convert: {error}", file=sys.stderr)
         return BAD_INPUT
 
@@ -145,6 +146,8 @@ def _convert(args: argparse.Namespace) -> int:
         raise ConvertError(f"the output {args.output} must end in .tflite")
     if args.io != "float32" and args.quantize != "int8":
         raise ConvertError("--io int8 and uint8 go with --quantize int8")
+    if not args.model.absolute().name:
+        raise ConvertError(f"{args.model} is not a model")
     samples = photos.find(args.samples, args.max_samples)
     asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
     args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -235,14 +238,14 @@ def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path
 
 def _outline(args: argparse.Namespace) -> dict[str, Any]:
     """What is known of the card before the model is loaded: the card's beside it, the options."""
-    aside = beside(args.model)
+    aside = beside(args.model.absolute())
     known = load_json(aside) if aside.exists() else None
     named, scaling = args.labels, args.preprocess
     steps = known.preprocessing if known else Preprocessing()
     if args.teachable_machine:
         # What the code that Teachable Machine hands out with the file does.
         steps = Preprocessing(resize="crop", interpolation="pillow:lanczos", scaling="mobilenet")
-        named = named or args.model.with_name("labels.txt")
+        named = named or args.model.absolute().with_name("labels.txt")
     elif known is None and not (named and scaling):
         raise ConvertError(
             f"--labels and --preprocess are needed: there is no {aside.name} beside the model "

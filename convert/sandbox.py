@@ -66,17 +66,23 @@ class Sandbox:
                 if "error" in answer:
                     raise ConvertError(answer["error"])
                 return answer["result"]
-            log = (Path(folder) / "log").read_bytes()[-4000:].decode(errors="replace")
+            log = ""
+            with contextlib.suppress(FileNotFoundError):
+                log = (Path(folder) / "log").read_bytes()[-4000:].decode(errors="replace")
         raise ConvertError(self._obituary(status, log))
 
     def _run(self, folder: str) -> int:
-        child = subprocess.Popen(
-            [str(self.python or sys.executable), "-m", "convert.sandbox", folder],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            start_new_session=True,
-        )
+        python = str(self.python or sys.executable)
+        try:
+            child = subprocess.Popen(
+                [python, "-m", "convert.sandbox", folder],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ConvertError(f"{python} cannot be run: {error.strerror}") from error
         try:
             return child.wait(timeout=self.minutes * 60)
         except subprocess.TimeoutExpired:
@@ -133,6 +139,11 @@ def main(folder: str) -> None:
         answer = {"error": str(error)}
     except MemoryError:
         answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
+    except ImportError as error:
+        if "failed to map" in str(error):  # the loader's words for too little address space
+            answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
+        else:
+            answer = {"error": f"{sys.executable} cannot run this: {error}"}
     except Exception:  # noqa: BLE001
         answer = {"crash": traceback.format_exc()}
     draft = Path(folder) / "answer.part"

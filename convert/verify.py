@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return _verify(args)
-    except (ConvertError, SetupError) as error:
+    except (ConvertError, SetupError, OSError) as error:
         print(f"convert.verify: {error}", file=sys.stderr)
         return BAD_INPUT
 

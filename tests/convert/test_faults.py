@@ -73,6 +73,31 @@ def test_a_broken_sample_among_good_ones_is_counted(models, convert, tmp_path):
     assert (verification["samples"], verification["skipped"]) == (3, 1)
 
 
+def test_an_output_that_cannot_be_written_is_named(models, samples, labels, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file" / "net.tflite", "/proc/none/net.tflite"):
+        arguments = [str(models["keras"]), "-o", str(output), "--samples", str(samples)]
+        assert main([*arguments, "--labels", str(labels), "--preprocess", "raw"]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("convert: [Errno ")
+        assert str(output).rpartition("/")[0] in line
+
+
+@pytest.mark.parametrize("python", ["/none/python", "/bin/false"])
+def test_an_interpreter_that_cannot_be_run_is_named(python, models, in_sandbox, capfd):
+    status, output = in_sandbox(models["keras"], "--interpreter", python)
+    assert status == 2
+    assert not list(output.parent.iterdir())
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert "cannot be run: No such file" in line or "died (exit status 1)" in line
+
+
+def test_too_little_memory_for_tensorflow_itself_is_told(models, in_sandbox, capfd):
+    status, _ = in_sandbox(models["keras"], "--max-memory", "0.5")
+    assert status == 2
+    assert "takes more than 0.5 GB of memory" in capfd.readouterr().err
+
+
 def test_a_missing_model_is_named(refused, tmp_path):
     assert "there is no model at" in refused(tmp_path / "none.keras")
 
