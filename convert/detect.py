@@ -138,4 +138,4 @@ def _card(path: Path) -> ModelCard | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.run(main)

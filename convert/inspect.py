@@ -187,4 +187,4 @@ def _standard_text(standard: dict[str, Any] | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.run(main)

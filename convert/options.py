@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from convert import terminal
 from convert.errors import ConvertError
@@ -20,6 +22,16 @@ def command(name: str, description: str, epilog: str) -> argparse.ArgumentParser
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Be the process of a command: its exit status, and 130 after Ctrl-C, as shells have it."""
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        print("\nconvert: stopped", file=sys.stderr)
+        status = 130
+    sys.exit(status)
 
 
 def add_model(p: argparse.ArgumentParser) -> None:

@@ -324,4 +324,4 @@ def _header(text: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.run(main)

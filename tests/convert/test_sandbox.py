@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +21,7 @@ linux = pytest.mark.skipif(
 )
 # Importable in the child, whose path is the project's root.
 JOBS = "tests.convert.jobs"
+ROOT = Path(__file__).parents[2]
 
 
 def test_json_goes_in_and_comes_out():
@@ -86,6 +89,32 @@ def test_libraries_are_silent_and_steps_are_heard(capfd):
     told = capfd.readouterr()
     assert told.out == ""
     assert told.err == "convert: working ...\n"
+
+
+@linux
+def test_ctrl_c_ends_the_command_and_its_child_and_leaves_nothing(tmp_path):
+    model = ROOT / "models" / "clothing" / "clothing.keras"
+    output = tmp_path / "out" / "net.tflite"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "convert", str(model), "-o", str(output)),
+            *("--samples", str(ROOT / "samples")),
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job, as a test run may be, has SIGINT ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    assert "loading the model" in process.stderr.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=20)[1]
+    assert process.returncode == 130
+    assert told.strip() == "convert: stopped"
+    assert not list(output.parent.iterdir())
+    assert len(children) == 1
+    assert not any(alive(int(pid)) for pid in children)
 
 
 def test_quiet_is_quiet_in_there_too(capfd):
