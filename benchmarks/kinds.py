@@ -50,6 +50,8 @@ def row(folder: Path, facts: dict[str, Any]) -> list[str]:
         labels = "".join(f"{n}\n" for n in range(max(2, expected.shape[1])))
         (place / "labels.txt").write_text(labels, encoding="utf-8")
         options = [f"--{key}={facts[key]}" for key in ("head", "backend") if key in facts]
+        if "custom" in facts:
+            options.append(f"--custom={FILES.parent / facts['custom']}")
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "convert", str(folder / facts["file"]), "--quiet"),

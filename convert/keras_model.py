@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -120,9 +121,8 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
         )
     if saved.kind == "saved_model":
         return _saved_model(path, saved, wanted)
-    _meet(path, saved, wanted)
-    model, loaded_by, notes = _loaded(path, saved, wanted)
-    model, more = _plain(model, wanted)
+    model, custom, loaded_by, notes = _loaded(path, saved, wanted)
+    model, more = _plain(model, custom)
     if (wanted.backend or saved.backend) == "theano":
         more += _turned(path, model)
     elif saved.kind == "h5" and not saved.backend and not wanted.backend:
@@ -155,10 +155,13 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
     )
 
 
-def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tuple[str, ...]]:
-    """The model by the first library that loads it, that library, and what to note."""
+def _loaded(
+    path: Path, saved: SavedFile, wanted: Wanted
+) -> tuple[Any, dict[str, Any], str, tuple[str, ...]]:
+    """The model by the first library that loads it, custom objects, the library, and notes."""
+    custom = _custom(path, saved, wanted)
     try:
-        return _keras3(path, wanted), f"keras {keras.__version__}", ()
+        return _keras3(path, custom, wanted), custom, f"keras {keras.__version__}", ()
     except Exception as error:  # noqa: BLE001
         # Keras raises whatever its layers raise.
         reasons = {f"Keras {keras.__version__}": _first_line(error)}
@@ -170,7 +173,9 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
             reasons["tf_keras"] = "is not installed: pip install --no-deps tf_keras"
         else:
             try:
-                model = _keras2(path, saved, wanted)
+                with _as_it_was():
+                    custom = _custom(path, saved, wanted)
+                model = _keras2(path, saved, custom, wanted)
             except Exception as error:  # noqa: BLE001
                 reasons[f"tf_keras {tf_keras.__version__}"] = _first_line(error)
                 cause = error
@@ -178,7 +183,7 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
                 why = next(iter(reasons.values()))
                 why = why if len(why) <= 100 else why[:100].rstrip() + "..."
                 note = f"Keras 3 cannot load the file ({why}); tf_keras did"
-                return model, f"tf_keras {tf_keras.__version__}", (note,)
+                return model, custom, f"tf_keras {tf_keras.__version__}", (note,)
     writer = f"written by Keras {saved.written_by}" if saved.written_by else "of an unknown Keras"
     unknown = any(sign in reason for reason in reasons.values() for sign in _UNKNOWN)
     remedy = (
@@ -195,15 +200,15 @@ def _loaded(path: Path, saved: SavedFile, wanted: Wanted) -> tuple[Any, str, tup
     ) from cause
 
 
-def _keras3(path: Path, wanted: Wanted) -> Any:
+def _keras3(path: Path, custom: dict[str, Any], wanted: Wanted) -> Any:
     if wanted.trust:
         keras.config.enable_unsafe_deserialization()
     return keras.models.load_model(
-        path, custom_objects=_custom(wanted), compile=False, safe_mode=not wanted.trust
+        path, custom_objects=custom, compile=False, safe_mode=not wanted.trust
     )
 
 
-def _keras2(path: Path, saved: SavedFile, wanted: Wanted) -> Any:
+def _keras2(path: Path, saved: SavedFile, custom: dict[str, Any], wanted: Wanted) -> Any:
     import tf_keras
 
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
@@ -214,38 +219,60 @@ def _keras2(path: Path, saved: SavedFile, wanted: Wanted) -> Any:
             file = repair.moved(path, Path(folder)) or path
         return tf_keras.models.load_model(
             file,
-            custom_objects=_custom(wanted),
+            custom_objects=custom,
             compile=False,
             safe_mode=not wanted.trust,
         )
 
 
-def _meet(path: Path, saved: SavedFile, wanted: Wanted) -> None:
-    """See that what is not Keras's comes from the user's file, and from nowhere else.
+def _custom(path: Path, saved: SavedFile, wanted: Wanted) -> dict[str, Any]:
+    """The classes and functions of the user's file, by name.
 
-    Both Keras import the module that a configuration names. It is the user's, by whatever name.
+    Both Keras import the module that a configuration names, for what is not Keras's: it is made to
+    be the user's file, by whatever name, and nothing else.
+
+    Raises:
+        ConvertError: the model names something that the file does not define.
     """
-    known = _module(wanted)
-    for module, name in saved.own:
-        if known is not None and hasattr(known, name):
-            sys.modules[module] = known
+    module = _module(wanted)
+    for name, thing in saved.own:
+        if module is not None and hasattr(module, thing):
+            sys.modules[name] = module
         elif not wanted.trust:
             raise ConvertError(
-                f"{path} has a layer or function of its author's own, {name} of the module "
-                f"{module!r}: give the Python file that defines it with --custom"
+                f"{path} has a layer or function of its author's own, {thing} of the module "
+                f"{name!r}: give the Python file that defines it with --custom"
             )
-
-
-def _custom(wanted: Wanted) -> dict[str, Any]:
-    """The classes and functions of the user's file, by name."""
-    module = _module(wanted)
-    if module is None:
-        return {}
     return {
         name: value
-        for name, value in vars(module).items()
+        for name, value in (vars(module) if module else {}).items()
         if not name.startswith("_") and callable(value)
     }
+
+
+@contextlib.contextmanager
+def _as_it_was() -> Iterator[None]:
+    """While a user's file is run for Keras 2: `keras` and `tf.keras` are tf_keras, as they were."""
+    import tf_keras
+
+    def of_keras() -> dict[str, Any]:
+        return {
+            name: module
+            for name, module in sys.modules.items()
+            if name.partition(".")[0] == "keras" or name.startswith("tensorflow.keras")
+        }
+
+    three, modules = tf.keras, of_keras()
+    for name in modules:
+        del sys.modules[name]
+    sys.modules["keras"] = sys.modules["tensorflow.keras"] = tf.keras = tf_keras
+    try:
+        yield
+    finally:
+        for name in of_keras():
+            del sys.modules[name]
+        sys.modules.update(modules)
+        tf.keras = three
 
 
 def _module(wanted: Wanted) -> Any:
@@ -270,7 +297,7 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0][:300]
 
 
-def _plain(model: Any, wanted: Wanted) -> tuple[Any, tuple[str, ...]]:
+def _plain(model: Any, custom: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     """The same network in float32 and for any number of images at a time."""
     notes = []
     config = model.get_config()
@@ -282,7 +309,7 @@ def _plain(model: Any, wanted: Wanted) -> tuple[Any, tuple[str, ...]]:
         notes.append(f"a batch of {fixed} was fixed in the model: one image at a time is served")
     if not notes:
         return model, ()
-    with _scope(model)(_custom(wanted)):
+    with _scope(model)(custom):
         twin = type(model).from_config(_float32_of_one(config))
     twin.set_weights(model.get_weights())
     return twin, tuple(notes)
@@ -377,11 +404,16 @@ def _ending(model: Any, output: str | None) -> str:
     return activation if activation in (SOFTMAX, SIGMOID) else OTHER
 
 
-def _layers(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        yield layer
-        if getattr(layer, "layers", None):
-            yield from _layers(layer)
+def _layers(model: Any) -> list[Any]:
+    """Every layer once, those of nested models too: one that is used twice is one layer."""
+    found: dict[int, Any] = {}
+    waiting = list(model.layers)
+    while waiting:
+        layer = waiting.pop(0)
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            waiting += getattr(layer, "layers", None) or []
+    return list(found.values())
 
 
 def _saved_model(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:

@@ -57,6 +57,8 @@ def run(in_process, tmp_path, capfd):
         for option in ("head", "backend"):
             if option in facts:
                 arguments += [f"--{option}", facts[option]]
+        if "custom" in facts:
+            arguments += ["--custom", str(Path(__file__).parent / "saved_by" / facts["custom"])]
         status = main([*arguments, *options])
         return status, output, capfd.readouterr(), pictures
 

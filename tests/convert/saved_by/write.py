@@ -234,6 +234,26 @@ def _():
     return keras.Model(image, layers.Dense(4)(x))
 
 
+@model("own_layer", "h5", "a layer of its author's own, of tf.keras", custom="own.py")
+def _():
+    return with_own(None)
+
+
+@model("zipped_own", "keras", "a .keras file: a layer and a function of one's own", custom="own.py")
+def _():
+    import own
+
+    return with_own(own.squared)
+
+
+def with_own(activation):
+    import own
+
+    image = keras.Input((32, 32, 3))
+    x = own.Halve(name="halve")(block(image, "block", 6))
+    return keras.Model(image, layers.Dense(4, activation=activation)(layers.Flatten()(x)))
+
+
 @model("lambda", "h5", "a Lambda layer", expected="refused", reason="Lambda")
 def _():
     image = keras.Input((32, 32, 3))
