@@ -34,7 +34,7 @@ were scaled, ask `python -m convert.detect`; what a file holds, `python -m conve
 
 exit status:
   0  converted and verified; OUT.tflite, OUT.report.md and OUT.report.html were written
-  1  Keras and the converted model disagree beyond the tolerance; nothing was written
+  1  Keras and the converted model disagree beyond the tolerance; nothing but --report was written
   2  the model, the labels, the samples or an option is wrong; nothing was written
 """
 
@@ -121,6 +121,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_model(p)
     options.add_run(p)
     p.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write the HTML report here, also when the two disagree",
+    )
+    p.add_argument(
         "--interpreter",
         type=Path,
         metavar="PYTHON",
@@ -173,10 +179,13 @@ def _convert(args: argparse.Namespace) -> int:
         else:
             print(f"\n{args.model.name} -> {args.output.name}")
             print(report.text(findings))
+        if args.report:
+            args.report.write_text(report.html(findings), encoding="utf-8")
         if chosen is None or chosen.comparison.faults:
             print(
                 "\nconvert: not written, because the two disagree. Check --preprocess, "
-                "--interpolation and --labels, or choose a milder --quantize.",
+                "--interpolation and --labels, or choose a milder --quantize; --report FILE.html "
+                "shows where they differ.",
                 file=sys.stderr,
             )
             return DISAGREES

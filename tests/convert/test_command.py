@@ -137,6 +137,17 @@ def test_a_difference_beyond_the_tolerance_exits_with_1_and_writes_nothing(
     assert "not written" in told.err
 
 
+def test_a_failure_can_be_looked_at(models, convert, strict, tmp_path):
+    strict()
+    page = tmp_path / "why.html"
+    status, output = convert(models["keras"], "--report", str(page))
+    assert status == 1
+    assert not list(output.parent.iterdir())
+    text = page.read_text(encoding="utf-8")
+    assert '<span class="verdict bad">failed</span>' in text
+    assert text.count("<figure>") == 8
+
+
 def test_a_model_that_failed_leaves_the_one_before_it_alone(models, convert, strict):
     _, output = convert(models["keras"])
     before = output.read_bytes()
