@@ -220,7 +220,7 @@ def _candidates(
 
 def _choice(
     args: argparse.Namespace, candidates: list[Candidate], failed: dict[str, str]
-) -> Choice | Any:
+) -> Choice:
     if args.quantize == "auto":
         found = choose(candidates, prefer=args.prefer, max_drop=args.max_accuracy_drop)
         return replace(found, objections={**found.objections, **failed})

@@ -11,8 +11,6 @@ import requests
 
 from convert.errors import ConvertError
 
-# The path of Lambda's Invoke API, which the emulator and the container answer.
-INVOCATIONS = "/invocations"
 # Over API Gateway's 29 s: its own answer is better than our silence.
 TIMEOUT_S = 35
 
@@ -33,7 +31,6 @@ class Endpoint:
             raise ConvertError(f"{url} is not an http or https URL")
         self.url = url
         self._labels = tuple(labels)
-        self._direct = url.rstrip("/").endswith(INVOCATIONS)
         self._session = requests.Session()
         self._session.headers.update(headers or {})
 

@@ -529,18 +529,14 @@ def of_two_classes(model: KerasModel) -> KerasModel:
     The output is that of the second label, as Keras's binary losses and `flow_from_directory` have
     it. A sigmoid's p becomes (1 - p, p); a logit z becomes (0, z), whose softmax is sigmoid(z).
     """
-    if model.ending == SIGMOID:
+    sigmoid = model.ending == SIGMOID
 
-        def call(image: Any) -> Any:
-            second = model.call(image)
-            return tf.concat([1 - second, second], axis=-1)
-    else:
+    def call(image: Any) -> Any:
+        second = model.call(image)
+        first = 1 - second if sigmoid else tf.zeros_like(second)
+        return tf.concat([first, second], axis=-1)
 
-        def call(image: Any) -> Any:
-            second = model.call(image)
-            return tf.concat([tf.zeros_like(second), second], axis=-1)
-
-    kind = "probability" if model.ending == SIGMOID else "logit"
+    kind = "probability" if sigmoid else "logit"
     note = f"one output, the {kind} of the second label: written as two, one for each label"
     return replace(model, call=call, classes=2, notes=(*model.notes, note))
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from classifier.card import PRESETS, Affine, ModelCard, distinct
+from classifier.card import PRESETS, SCHEMA_VERSION, Affine, ModelCard, distinct
 from convert import digest, flatbuffer, keras_model, reference, sandbox, stages, terminal
 from convert.errors import ConvertError
 from convert.keras_model import OTHER, SIGMOID, SOFTMAX, KerasModel, Wanted
@@ -75,7 +75,7 @@ def run(
         keras_ms.append((time.perf_counter() - start) * 1000)
         parts.append(stages.differences(Path(photo), seen, card))
         pictures.append(np.rint(seen.resized.clip(0, 255)).astype(np.uint8))
-        if quantizations:
+        if "int8" in quantizations:  # the others are not calibrated
             tensors.append(seen.tensor)
     if not logits:
         raise ConvertError("none of the samples could be read")
@@ -150,9 +150,9 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
             f"there are {len(outline['labels'])} labels, the model has {model.classes} outputs: "
             "give one label for each output, in the output's order"
         )
-    blank = ModelCard(name="-", labels=("a", "b"), height=1, width=1, channels=model.channels)
     body = {
-        **blank.to_json(),
+        "schema_version": SCHEMA_VERSION,
+        "output": "logits",  # until answers have been seen
         "name": outline["name"],
         "preprocessing": outline["preprocessing"],
         "labels": list(distinct(outline["labels"])),

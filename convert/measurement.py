@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import numpy as np
 from classifier.card import ModelCard, Preprocessing
 from classifier.card import load as load_card
 from convert import photos as samples
-from convert import tflite_file
+from convert import stages, tflite_file
 from convert.choice import Candidate
-from convert.comparison import Comparison, compare
+from convert.comparison import Comparison, compare, same_answers
 from convert.errors import ConvertError
 from convert.quantization import QUANTIZATIONS, Tolerance
 from convert.sandbox import Sandbox
@@ -81,6 +80,18 @@ class KerasSide:
             dtype=io if quantization == "int8" else "float32",
             provenance={**self.card.provenance, "quantization": quantization},
         )
+
+    def parting(self, answers: np.ndarray, tolerance: Tolerance) -> list[str | None]:
+        """For each photo, the first stage at which a path through `classifier` parts; None: none.
+
+        Args:
+            answers: that path's logits, float32 (photos, classes).
+        """
+        same = same_answers(self.logits, answers, tolerance)
+        return [
+            stages.first(parts, same_answer=bool(fine))
+            for parts, fine in zip(self.parts, same, strict=True)
+        ]
 
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""
@@ -152,10 +163,9 @@ def outline(
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What is known of a card before the model is loaded, as JSON, for `keras_side.run`."""
-    blank = ModelCard(name="-", labels=("a", "b"), height=1, width=1, preprocessing=steps)
     return {
         "name": name,
         "labels": list(labels),
-        "preprocessing": json.loads(json.dumps(blank.to_json()["preprocessing"])),
+        "preprocessing": asdict(steps),
         "provenance": dict(provenance),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from convert.errors import ConvertError
 
@@ -18,12 +19,22 @@ def find(folder: Path, most: int) -> list[Path]:
     """
     if not folder.is_dir():
         raise ConvertError(f"there is no folder of samples at {folder}")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = below(folder)
     if not found:
         raise ConvertError(f"no photos ({', '.join(sorted(SUFFIXES))}) below {folder}")
-    if len(found) <= most:
-        return found
-    return [found[index * len(found) // most] for index in range(most)]
+    return spread(found, most)
+
+
+def below(folder: Path) -> list[Path]:
+    """All photos below a folder, sorted by path."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def spread(items: list[Any], most: int) -> list[Any]:
+    """At most so many of the items, evenly spread."""
+    if len(items) <= most:
+        return items
+    return [items[index * len(items) // most] for index in range(most)]
 
 
 def truth(photos: Sequence[Path], labels: Sequence[str]) -> list[int | None]:

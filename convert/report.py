@@ -16,10 +16,9 @@ from PIL import Image
 from classifier.card import Affine, ModelCard
 from convert import metadata, stages
 from convert.choice import Candidate, Choice
-from convert.comparison import per_class, same_answers
+from convert.comparison import per_class
 from convert.errors import ConvertError
 from convert.measurement import KerasSide
-from convert.quantization import QUANTIZATIONS
 
 WORST = 8
 CLASSES_SHOWN = 30  # at once; the others on a click
@@ -86,12 +85,7 @@ class Findings:
 
     def parting(self) -> list[str | None]:
         """For each photo, the first stage at which the two ways part; None: they do not."""
-        tolerance = QUANTIZATIONS[self.subject.quantization].tolerance
-        same = same_answers(self.keras.logits, self.subject.logits, tolerance)
-        return [
-            stages.first(parts, same_answer=bool(fine))
-            for parts, fine in zip(self.keras.parts, same, strict=True)
-        ]
+        return self.keras.parting(self.subject.logits, self.subject.comparison.tolerance)
 
     def worst(self) -> list[int]:
         """The photos, by index, that the two answer most differently, worst first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from convert import labels, photos
 from convert.errors import ConvertError
@@ -27,14 +26,7 @@ def find(folder: Path, most: int) -> list[Sample]:
     """
     if not folder.is_dir():
         raise ConvertError(f"there is no folder of samples at {folder}")
-    found = {
-        name: sorted(
-            p
-            for p in (folder / name).rglob("*")
-            if p.suffix.lower() in photos.SUFFIXES and p.is_file()
-        )
-        for name in folders(folder)
-    }
+    found = {name: photos.below(folder / name) for name in folders(folder)}
     found = {name: paths for name, paths in found.items() if paths}
     if len(found) < 2:
         raise ConvertError(
@@ -42,25 +34,18 @@ def find(folder: Path, most: int) -> list[Sample]:
             "after its class"
         )
     # Too many classes for a photo of each: evenly spread ones.
-    kept = spread(list(found), most)
+    kept = photos.spread(list(found), most)
     shares = _shares([len(found[name]) for name in kept], most)
     return [
         Sample(path, name)
         for name, share in zip(kept, shares, strict=True)
-        for path in spread(found[name], share)
+        for path in photos.spread(found[name], share)
     ]
 
 
 def folders(folder: Path) -> list[str]:
     """The names of the class folders in a folder, sorted."""
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def spread(items: list[Any], most: int) -> list[Any]:
-    """At most so many of the items, evenly spread."""
-    if len(items) <= most:
-        return items
-    return [items[index * len(items) // most] for index in range(most)]
 
 
 def _shares(counts: Sequence[int], most: int) -> list[int]:

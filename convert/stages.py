@@ -66,8 +66,9 @@ def first(parts: np.ndarray, *, same_answer: bool) -> str | None:
         parts: what `differences` gave.
         same_answer: whether the logits agree.
     """
+    if same_answer:  # a difference that the next stages swallow is none
+        return None
     for stage, apart, same in zip(STAGES, parts, SAME, strict=True):
-        # A difference that the next stages swallow is none.
-        if not apart <= same and not same_answer:
+        if not apart <= same:
             return stage
-    return None if same_answer else INFERENCE
+    return INFERENCE

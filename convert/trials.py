@@ -17,7 +17,8 @@ from convert import conventions
 from convert.conventions import Convention, Finding, Floats, Ints
 from convert.errors import ConvertError
 from convert.network import Network
-from convert.samples import Sample, spread
+from convert.photos import spread
+from convert.samples import Sample
 
 MAX_PIXELS = 100_000_000  # of one photo: what a large camera takes, not a decompression bomb
 MEMORY_BYTES = 1 << 29  # of decoded photos that are kept; beyond, they are decoded again

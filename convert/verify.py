@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -158,13 +158,12 @@ def _ways(
     sandbox = options.sandbox(args, args.interpreter)
     terminal.step(f"asking the .tflite here about {len(keras.photos)} photos")
     here = measure(sandbox, copy, keras, quantization)
-    same = same_answers(keras.logits, here.logits, tolerance)
-    found = [
-        stages.first(parts, same_answer=bool(fine))
-        for parts, fine in zip(keras.parts, same, strict=True)
-    ]
+    found = keras.parting(here.logits, tolerance)
     _save(args.model, card, keras, [i for i, stage in enumerate(found) if stage])
     yield Way("here", here.comparison, _counted(found), 0.0)
+
+    def local(probe: KerasSide) -> np.ndarray:
+        return measure(sandbox, copy, probe, quantization).logits
 
     headers = dict(_header(text) for text in args.header)
     for name, opened in (
@@ -184,15 +183,15 @@ def _ways(
             yield Way(
                 name,
                 keras.compare(answers, tolerance),
-                _counted(_probe(args, card, keras, endpoint, parted[:LOOKED_AT], tolerance)),
+                _counted(_probe(card, keras, local, endpoint, parted[:LOOKED_AT], tolerance)),
                 float(np.abs(answers - here.logits).max()),
             )
 
 
 def _probe(
-    args: argparse.Namespace,
     card: ModelCard,
     keras: KerasSide,
+    local: Callable[[KerasSide], np.ndarray],
     endpoint: Endpoint,
     parted: Sequence[int],
     tolerance: Tolerance,
@@ -205,26 +204,22 @@ def _probe(
     if not parted:
         return []
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
-        probes: dict[str, list[Path]] = {"decode": [], "resize": []}
+        full, small = [], []
         for index in parted:
             decoded, resized, _ = stages.served(keras.photos[index], card)
-            for stage, pixels in (("decode", decoded), ("resize", np.rint(resized))):
-                path = Path(name) / f"{index}-{stage}.png"
-                path.write_bytes(_png(pixels.clip(0, 255).astype(np.uint8)))
-                probes[stage].append(path)
-        agree = {}
-        for stage, paths in probes.items():
-            twin = replace(keras, photos=tuple(paths), logits=keras.logits[list(parted)], truth=())
-            copy = Path(name) / f"{stage}.tflite"
-            copy.write_bytes(args.model.read_bytes())
-            sandbox = options.sandbox(args, args.interpreter)
-            quantization = str(card.provenance.get("quantization", "none"))
-            local = measure(sandbox, copy, twin, quantization).logits
-            answers = np.stack([endpoint.logits(path.read_bytes()) for path in paths])
-            agree[stage] = same_answers(local, answers, tolerance)
+            for paths, pixels in ((full, decoded), (small, np.rint(resized))):
+                paths.append(Path(name) / f"{index}-{'small' if paths is small else 'full'}.png")
+                paths[-1].write_bytes(_png(pixels.clip(0, 255).astype(np.uint8)))
+        logits = keras.logits[[*parted, *parted]]
+        here = local(replace(keras, photos=(*full, *small), logits=logits, truth=()))
+        there = np.stack([endpoint.logits(path.read_bytes()) for path in (*full, *small)])
+    # Each kind by itself: the tolerance goes by the spread of the logits that are compared.
+    count = len(parted)
+    decode = same_answers(here[:count], there[:count], tolerance)
+    resize = same_answers(here[count:], there[count:], tolerance)
     return [
-        "decode" if decode else "resize" if resize else "scale or inference"
-        for decode, resize in zip(agree["decode"], agree["resize"], strict=True)
+        "decode" if first else "resize" if second else "scale or inference"
+        for first, second in zip(decode, resize, strict=True)
     ]
 
 
