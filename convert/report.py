@@ -77,6 +77,11 @@ class Findings:
         return self.choice.chosen is not None and not self.subject.comparison.faults
 
     @property
+    def several(self) -> bool:
+        """Whether there was anything to choose from."""
+        return len(self.candidates) + len(self.failed) > 1
+
+    @property
     def notes(self) -> list[str]:
         """Sentences that the user should read."""
         left_out = metadata.objection(self.card)
@@ -216,7 +221,7 @@ def candidate_rows(findings: Findings) -> list[tuple[str, ...]]:
 def text(findings: Findings) -> str:
     """The report for a terminal."""
     parts = []
-    if len(findings.candidates) + len(findings.failed) > 1:
+    if findings.several:
         table = candidate_rows(findings)
         parts.append(columns(table))
         if findings.choice.chosen:
@@ -247,7 +252,6 @@ def markdown(findings: Findings) -> str:
     """The report for git."""
     card = findings.card
     grouped, classes = findings.classes()
-    several = len(findings.candidates) + len(findings.failed) > 1
     lines = [
         f"# Conversion of {card.name}",
         "",
@@ -256,7 +260,7 @@ def markdown(findings: Findings) -> str:
         *_grid(("", ""), rows(findings)),
         "",
     ]
-    if several:
+    if findings.several:
         head, *body = candidate_rows(findings)
         reason = f"Chosen: {findings.subject.quantization}, {findings.choice.reason}."
         lines += ["## Quantizations", "", *_grid(head, body), "", reason, ""]

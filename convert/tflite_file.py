@@ -60,13 +60,18 @@ def makers(path: Path, name: str, version: int) -> list[str]:
     for part in model.subgraphs:
         for operator in part.operators or ():
             code = model.operatorCodes[operator.opcodeIndex]
-            if max(code.builtinCode, code.deprecatedBuiltinCode) != number:
+            if _number(code) != number:
                 continue
             if code.version == version:
                 around = [*operator.outputs, *reversed(operator.inputs)]
                 names = [_string(part.tensors[i].name) for i in around if i >= 0]
                 found.append(next((text for text in names if "/" in text), names[0]))
     return found
+
+
+def _number(code: Any) -> int:
+    """An operator's number, of which old files have a byte and new ones an int (schema.fbs)."""
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _of_model(model: Any, schema: Any) -> dict[str, Any]:
@@ -78,7 +83,7 @@ def _of_model(model: Any, schema: Any) -> dict[str, Any]:
     for part in model.subgraphs:
         for operator in part.operators or ():
             code = model.operatorCodes[operator.opcodeIndex]
-            number = max(code.builtinCode, code.deprecatedBuiltinCode)
+            number = _number(code)
             name = names.get(number, f"operator {number}")
             if code.customCode:
                 name = _string(code.customCode)
@@ -163,11 +168,7 @@ def _in_words(model: Any, types: dict[int, str], schema: Any) -> str:
     turned = {
         types.get(graph.tensors[operator.inputs[0]].type)
         for operator in graph.operators or ()
-        if max(
-            model.operatorCodes[operator.opcodeIndex].builtinCode,
-            model.operatorCodes[operator.opcodeIndex].deprecatedBuiltinCode,
-        )
-        == schema.BuiltinOperator.DEQUANTIZE
+        if _number(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.DEQUANTIZE
         and graph.tensors[operator.inputs[0]].buffer in constant
     }
     scale = "a scale for each channel" if channels else "one scale for each tensor"
