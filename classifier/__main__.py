@@ -8,18 +8,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from classifier import card as cards
-from classifier.deadline import Deadline
 from classifier.errors import ClassifierError, SetupError
-from classifier.handler import DEFAULT_DEADLINE_S, Handler
-from classifier.request import SCORES, Request
+from classifier.handler import Handler
+from classifier.preprocess import matches_helper
+from classifier.request import SCORES, Options
 from classifier.settings import Settings
 from classifier.sources import Raw, Source, Url
-from classifier.telemetry import Stopwatch
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
@@ -34,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "settings. Every setting of the function (MODEL_PATH, ...) is read from the environment.",
     )
     p.add_argument("images", nargs="*", metavar="IMAGE", help="a file, a folder, or a URL")
-    p.add_argument("--model", type=Path, metavar="FILE", help="a .tflite (default: MODEL_PATH)")
+    p.add_argument("--model", metavar="FILE", help="a .tflite, or a folder of them")
     p.add_argument("--top-k", type=int, default=3, metavar="N", help="labels shown (default: 3)")
     p.add_argument("--scores", choices=SCORES, help="default: what the model gives; logits, mostly")
     p.add_argument("--json", action="store_true", help="one JSON line for each image")
@@ -67,31 +65,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     failed = False
     for name, source in sources:
-        request = Request((source,), top_k=args.top_k, scores=args.scores)
         try:
-            answer = handler.answer(request, Deadline(DEFAULT_DEADLINE_S), Stopwatch())
+            [answer] = handler.classify([source], Options(args.top_k, args.scores))
         except ClassifierError as error:
+            answer = error
+        if isinstance(answer, ClassifierError):
             failed = True
-            answer = error.to_json()
-            if not args.json:
-                print(f"{name}: {error.code}: {error.message}", file=sys.stderr)
-                continue
-        print(json.dumps({"image": name, **_wrapped(answer)}) if args.json else _line(name, answer))
+            if args.json:
+                print(json.dumps({"image": name, **answer.to_json()}))
+            else:
+                print(f"{name}: {answer.code}: {answer.message}", file=sys.stderr)
+        elif args.json:
+            print(json.dumps({"image": name, "scores": answer}))
+        else:
+            print(_line(name, answer))
     return FAILED if failed else OK
 
 
 def check(handler: Handler) -> str:
-    """Check the model's hash and run one inference on a grey image; a sentence about it.
+    """Check each model's hash and scaling and run one inference; a line about each.
 
     Raises:
-        SetupError: the file was altered, or the model does not answer with finite numbers.
+        SetupError: a file was altered, does not answer with finite numbers, or its pixels are not
+            scaled as keras-image-helper scales them.
     """
-    model = handler.classifier
-    cards.check_hash(handler.settings.model_path, model.card)
-    grey = np.zeros((model.card.height, model.card.width, model.card.channels), np.float32)
-    if not np.isfinite(model.logits(grey)).all():
-        raise SetupError(f"{handler.settings.model_path} answers with what is no finite number")
-    return f"{model.card.name}: {len(model.card.labels)} labels, hash and inference checked"
+    lines = []
+    for name, (path, card) in handler.models.installed.items():
+        cards.check_hash(path, card)
+        grey = np.zeros((card.height, card.width, card.channels), np.float32)
+        if not np.isfinite(handler.models.get(name).logits(grey)).all():
+            raise SetupError(f"{path} answers with what is no finite number")
+        same = matches_helper(card)
+        if same is False:
+            raise SetupError(f"{path}: its scaling is not keras-image-helper's; report this")
+        scaling = ", scaling as keras-image-helper's" if same else ""
+        lines.append(f"{name}: {len(card.labels)} labels, hash and inference checked{scaling}")
+    return "\n".join(lines)
 
 
 def _sources(images: Sequence[str]) -> Iterator[tuple[str, Source]]:
@@ -107,10 +116,6 @@ def _sources(images: Sequence[str]) -> Iterator[tuple[str, Source]]:
                 raise FileNotFoundError(f"no images in {path}")
         for file in files:
             yield str(file), Raw(file.read_bytes())
-
-
-def _wrapped(answer: dict[str, Any]) -> dict[str, Any]:
-    return answer if "error" in answer else {"scores": answer}
 
 
 def _line(name: str, answer: dict[str, float]) -> str:

@@ -9,23 +9,24 @@ beside it: `model.tflite` and `model.card.json`.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from classifier.archive import Archive
 from classifier.errors import SetupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA_VERSION = 1
 CARD_FILE = "card.json"
 LABELS_FILE = "labels.txt"
+MAX_MEMBER_BYTES = 16 << 20
 
 # Scaling presets: the names of keras.applications, and the four conventions that stand behind them
 # (keras/src/applications/imagenet_utils.py, `preprocess_input`, and each network's own module).
@@ -60,12 +61,12 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "color_order": ("rgb", "bgr"),
     "exif": ("ignore", "apply"),
     "alpha": ("drop", "white", "black"),
-    "decode": ("exact",),
+    "decode": ("exact", "scaled"),
     "output": ("logits", "probabilities"),
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Affine:
     """Scaling by hand, per channel: tensor = pixel * scale + offset, pixel in 0..255."""
 
@@ -73,7 +74,7 @@ class Affine:
     offset: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Preprocessing:
     """How pixels become the tensor. The defaults are what `keras.utils.load_img` does.
 
@@ -86,7 +87,9 @@ class Preprocessing:
     scaling: a name from PRESETS, or an Affine.
     exif: ignore the orientation flag, as Keras does, or apply it.
     alpha: drop the alpha channel, as `Image.convert("RGB")` does, or blend with white or black.
-    decode: exact (every pixel is decoded before resizing).
+    decode: exact (every pixel is decoded before resizing), or scaled: a large JPEG is decoded at a
+        half, a quarter or an eighth, at least twice the input's size. `convert` writes it where it
+        has seen that answers stay the same.
     """
 
     resize: str = "stretch"
@@ -98,7 +101,7 @@ class Preprocessing:
     decode: str = "exact"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelCard:
     """Everything about a model but its weights.
 
@@ -255,23 +258,23 @@ def read(file: BinaryIO) -> tuple[int, ModelCard | None]:
     """
     size = file.seek(0, io.SEEK_END)
     try:
-        with zipfile.ZipFile(file) as archive:
-            names = archive.namelist()
-            if CARD_FILE not in names:
-                return size, None
-            start = min(entry.header_offset for entry in archive.infolist())
-            body = json.loads(archive.read(CARD_FILE))
-            if LABELS_FILE in names and isinstance(body, dict):
-                body["labels"] = archive.read(LABELS_FILE).decode().splitlines()
-    except zipfile.BadZipFile:
-        return size, None
-    except (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+        archive = Archive.find(file)
+        if archive is None or CARD_FILE not in archive.names:
+            return size, None
+        body = json.loads(archive.read(CARD_FILE, MAX_MEMBER_BYTES))
+        if LABELS_FILE in archive.names and isinstance(body, dict):
+            labels = archive.read(LABELS_FILE, MAX_MEMBER_BYTES).decode()
+            body["labels"] = labels.splitlines()
+    except (ValueError, RecursionError) as error:  # archive.Damaged is a ValueError
         raise SetupError(f"the model file's card cannot be read: {error}") from error
-    return start, ModelCard.from_json(body)
+    return archive.start, ModelCard.from_json(body)
 
 
 def join(flatbuffer: bytes, card: ModelCard) -> bytes:
     """The file's bytes: flatbuffer, then the archive with the card. Same input, same bytes."""
+    import hashlib
+    import zipfile
+
     card = replace(
         card,
         model_bytes=len(flatbuffer),
@@ -287,19 +290,22 @@ def join(flatbuffer: bytes, card: ModelCard) -> bytes:
     return buffer.getvalue()
 
 
-def beside(path: Path) -> Path:
+def beside(path: str | Path) -> Path:
     """Where a model file's card is looked for when the file has none in it."""
+    from pathlib import Path
+
+    path = Path(path)
     return path.with_name(path.stem + ".card.json")
 
 
-def load(path: Path) -> ModelCard:
+def load(path: str | Path) -> ModelCard:
     """The card of a `.tflite` file: in it, or else beside it, or else from its standard metadata.
 
     Raises:
         SetupError: no such file, not a `.tflite`, cut short, no card, or a wrong card.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123  # a path may be text here
             head = file.read(8)
             model_bytes, card = read(file)
     except OSError as error:
@@ -317,15 +323,17 @@ def load(path: Path) -> ModelCard:
     return card
 
 
-def _third_party(path: Path) -> ModelCard:
+def _third_party(path: str | Path) -> ModelCard:
     """The card of a file that was not converted here."""
     aside = beside(path)
     if aside.exists():
         return load_json(aside)
     # Most files have a card: they do not pay for this.
+    from pathlib import Path
+
     from classifier import metadata
 
-    body = metadata.read(path)
+    body = metadata.read(Path(path))
     if body is None:
         raise SetupError(
             f"{path} has no card in it: it was cut short, or is not from `python -m convert`; "
@@ -349,13 +357,15 @@ def load_json(path: Path) -> ModelCard:
         raise SetupError(f"{path} is not JSON: {error}") from error
 
 
-def check_hash(path: Path, card: ModelCard) -> None:
+def check_hash(path: str | Path, card: ModelCard) -> None:
     """Compare the flatbuffer's hash with the card's: when an image is built, not at each start.
 
     Raises:
         SetupError: they differ.
     """
-    with path.open("rb") as file:
+    import hashlib
+
+    with open(path, "rb") as file:  # noqa: PTH123
         model_bytes, _ = read(file)
         file.seek(0)
         digest = hashlib.sha256(file.read(model_bytes)).hexdigest()

@@ -4,7 +4,8 @@
     |-- InvalidRequest          400  invalid_request        a field or option that is wrong
     |   |-- InvalidJson         400  invalid_json           the body or payload is not a JSON object
     |   |-- MissingImage        400  missing_image          no image was given
-    |   `-- InvalidUrl          400  invalid_url            not an http(s) or data: URL we accept
+    |   |-- InvalidUrl          400  invalid_url            a URL that is not fetched
+    |   `-- UnsupportedEvent    400  unsupported_event      an AWS event that holds no images
     |-- RouteNotFound           404  route_not_found
     |   `-- ModelNotFound       404  model_not_found
     |-- MethodNotAllowed        405  method_not_allowed
@@ -14,8 +15,10 @@
     |-- UnsupportedFormat       415  unsupported_format     not an image of a kind that we decode
     |-- UndecodableImage        422  undecodable_image      an image, but truncated or damaged
     |-- FetchFailed             424  fetch_failed           the image's host refused or failed
+    |   `-- ObjectNotRead       424  fetch_failed           S3 did
     |-- DeadlineExceeded        504  deadline_exceeded      the host, or the work, took too long
     `-- InternalError           500  internal_error         our fault; the log has the request id
+        `-- ResultsNotKept      500  results_not_kept       answers of a queue have nowhere to go
 
 A direct invocation sees the class name as `errorType`; HTTP clients see code and status. Codes are
 part of the API: they never change, messages may.
@@ -31,6 +34,8 @@ class ClassifierError(Exception):
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
+    # Whether the same request may succeed later: a queue should then try again.
+    transient: ClassVar[bool] = False
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -59,6 +64,10 @@ class InvalidUrl(InvalidRequest):
     code = "invalid_url"
 
 
+class UnsupportedEvent(InvalidRequest):
+    code = "unsupported_event"
+
+
 class RouteNotFound(ClassifierError):
     code = "route_not_found"
     status = 404
@@ -82,6 +91,11 @@ class MethodNotAllowed(ClassifierError):
 class ImageTooLarge(ClassifierError):
     code = "image_too_large"
     status = 413
+
+    @classmethod
+    def of(cls, limit: int) -> ImageTooLarge:
+        """More than `limit` bytes."""
+        return cls(f"the image has more than {limit:,} bytes; scale it down first")
 
 
 class TooManyPixels(ImageTooLarge):
@@ -111,23 +125,50 @@ class FetchFailed(ClassifierError):
 
     code = "fetch_failed"
     status = 424
+    transient = True
+    advice: ClassVar[str] = (
+        "the image could not be downloaded: its host must be public, reachable and answer with "
+        "status 200; open the URL in a private browser window to check"
+    )
 
     def __init__(self, reason: str) -> None:
-        super().__init__(
-            "the image could not be downloaded: its host must be public, reachable and answer "
-            "with status 200; open the URL in a private browser window to check",
-            reason=reason,
-        )
+        super().__init__(self.advice, reason=reason)
+
+
+class ObjectNotRead(FetchFailed):
+    """The same of S3, where the remedy is another. One code: what to do about it is in the text."""
+
+    advice = (
+        "the image could not be read from S3: its bucket must be among S3_ALLOWED_BUCKETS, the "
+        "object must exist, and the function's role must allow s3:GetObject on it"
+    )
 
 
 class DeadlineExceeded(ClassifierError):
     code = "deadline_exceeded"
     status = 504
+    transient = True
 
 
 class InternalError(ClassifierError):
     code = "internal_error"
     status = 500
+    transient = True
+
+
+class ResultsNotKept(InternalError):
+    code = "results_not_kept"
+
+
+def every() -> list[type[ClassifierError]]:
+    """Every class of error, but for the base."""
+    return [
+        kind
+        for kind in globals().values()
+        if isinstance(kind, type)
+        and issubclass(kind, ClassifierError)
+        and kind is not ClassifierError
+    ]
 
 
 class SetupError(Exception):

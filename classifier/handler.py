@@ -1,148 +1,242 @@
 """Handler: the one place that knows the order of the steps.
 
-event -> Request -> bytes -> pixels -> tensor -> logits -> response
+event -> jobs -> bytes -> pixels -> tensor -> logits -> scores -> answer
 """
 
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier import decode, events, preprocess, sources, telemetry
+from classifier import decode, events, preprocess, respond, results, sources, telemetry
+from classifier.card import ModelCard
 from classifier.deadline import Deadline
 from classifier.errors import (
     ClassifierError,
+    DeadlineExceeded,
     InternalError,
     InvalidRequest,
-    ModelNotFound,
+    ResultsNotKept,
+    SetupError,
 )
-from classifier.model import Classifier, Floats
-from classifier.request import Request
+from classifier.events.job import Done, Family, Job, Outcome, Resource
+from classifier.model import Classifier
+from classifier.models import Models
+from classifier.request import Options, Request
 from classifier.settings import Settings
 from classifier.telemetry import Stopwatch
+
+if TYPE_CHECKING:
+    from classifier.model import Floats
 
 # Kept back from the invocation's remaining time for writing the answer.
 ANSWER_MARGIN_S = 0.5
 # The deadline where no invocation context says one; under API Gateway's 29 s.
 DEFAULT_DEADLINE_S = 28.0
 
+Image = sources.Source | ClassifierError
+Answer = dict[str, Any] | ClassifierError
+
 
 class Handler:
-    """A loaded model, and what turns events into answers with it.
+    """Loaded models, and what turns events into answers with them.
 
     Raises:
-        SetupError: the model or its card is wrong.
+        SetupError: a model or its card is wrong.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.classifier = Classifier(settings.model_path, settings.num_threads)
+        self.models = Models(settings)
         self._cold = True
 
     def __call__(self, event: Any, context: Any = None) -> Any:
         """Answer a Lambda event. See `events` for its shapes and `errors` for what can go wrong."""
         cold, self._cold = self._cold, False
-        watch = Stopwatch()
-        settings = self.settings
-        request_id = getattr(context, "aws_request_id", None)
-        invocation = events.detect(event)
-        error: ClassifierError | None = None
-        body: Any = None
+        watch = Stopwatch(getattr(context, "aws_request_id", None) or "")
+        family = events.detect(event)
+        done: list[Done] = []
+        failed: ClassifierError | None = None
         try:
-            request = invocation.request(settings)
-            if request is not None:
-                body = self.answer(request, _deadline(context), watch)
-        except ClassifierError as known:
-            error = known
-        except Exception as unknown:  # noqa: BLE001  # the border: nothing passes it
-            error = self._internal(unknown, request_id)
-        telemetry.log(
-            settings,
-            "INFO" if error is None or error.status < 500 else "ERROR",
-            request_id=request_id,
-            source=invocation.source,
-            outcome="ok" if error is None else error.code,
-            cold=cold,
-            model=self.classifier.card.name,
-            bytes=watch.bytes,
-            pixels=watch.pixels,
-            total_ms=round(watch.total_ms(), 2),
-            **{f"{name}_ms": round(ms, 2) for name, ms in watch.stages.items()},
-            **({} if error is None else error.facts),
-        )
-        timing = watch.server_timing(cold)
-        if error is not None:
-            return invocation.failure(error, timing, settings)
-        return invocation.success(body, timing, settings)
+            done = self._work(family, _deadline(context), watch)
+        except Exception as error:  # noqa: BLE001  # the border: nothing passes it
+            failed = self._named(error, watch)
+        errors = [failed] if failed else [x for _, x in done if isinstance(x, ClassifierError)]
+        telemetry.request(self.settings, watch, family.source, errors, cold=cold)
+        headers = respond.headers(self.settings, watch, cold=cold)
+        return family.failure(failed, headers) if failed else family.answer(done, headers)
 
-    def answer(self, request: Request, deadline: Deadline, watch: Stopwatch) -> Any:
-        """Classify a request's images.
-
-        Returns:
-            For one image {label: score}; for a list of images a list in its order, in which an
-            image that failed has {"error": {...}}.
+    def _work(self, family: Family, deadline: Deadline, watch: Stopwatch) -> list[Done]:
+        """Do every job of an event; each succeeds or fails alone.
 
         Raises:
-            ClassifierError: the one image failed, or the request cannot be answered at all.
+            ClassifierError: the event as a whole is wrong.
         """
-        card = self.classifier.card
-        if request.model not in (None, card.name):
-            raise ModelNotFound(f"no such model here; there is {card.name}")
-        if request.scores == "logits" and card.output == "probabilities":
-            raise InvalidRequest("this model ends in a softmax: it has probabilities, not logits")
-        if not request.many:
-            return self._scores(request, self.logits(request.images[0], deadline, watch))
-        answers: list[Any] = []
-        for image in request.images:
+        settings = self.settings
+        if family.unread and settings.results_prefix is None:
+            raise ResultsNotKept("set RESULTS_PREFIX: the answers to a queue have nowhere to go")
+        done: list[Done] = []
+        stopped: ClassifierError | None = None
+        for group in _groups(family.jobs(settings), 1 if family.in_order else settings.max_images):
+            answers = [stopped] * len(group) if stopped else self._answers(group, deadline, watch)
+            for job, answer in zip(group, answers, strict=True):
+                if family.lines:
+                    outcome = self._lines(family, job, answer, deadline)
+                else:
+                    outcome = _plain(job, answer)
+                done.append(Done(job, outcome))
+                if family.in_order and isinstance(outcome, ClassifierError):
+                    stopped = outcome
+        return done
+
+    def _answers(self, group: Sequence[Job], deadline: Deadline, watch: Stopwatch) -> list[Any]:
+        """For each job of a group its images' answers, or the one error that it failed with."""
+        asked = group[0].asked
+        if isinstance(asked, ClassifierError):
+            return [asked]
+        if isinstance(asked, Resource):
+            return [self._resource(asked)]
+        requests = [job.asked for job in group if isinstance(job.asked, Request)]
+        images = [image for request in requests for image in request.images]
+        try:
+            answers = iter(self.classify(images, asked.options, deadline, watch))
+        except ClassifierError as error:
+            return [error] * len(group)
+        return [[next(answers) for _ in request.images] for request in requests]
+
+    def _lines(self, family: Family, job: Job, answer: Any, deadline: Deadline) -> Outcome:
+        """A job's results, kept where the settings say; or what makes it worth another try."""
+        settings = self.settings
+        request = job.asked if isinstance(job.asked, Request) else Request((answer,))
+        answers = [answer] * len(request.images) if isinstance(answer, ClassifierError) else answer
+        if family.kept:
+            for each in answers:
+                if isinstance(each, ClassifierError) and each.transient:
+                    return each
+        model = request.options.model or self.models.default
+        lines = [
+            results.line(image, each, model)
+            for image, each in zip(request.images, answers, strict=True)
+        ]
+        if family.kept and settings.results_prefix is not None:
             try:
-                answers.append(self._scores(request, self.logits(image, deadline, watch)))
+                results.keep(job, lines, settings, deadline)
             except ClassifierError as error:
-                answers.append(error.to_json())
-            except Exception as unknown:  # noqa: BLE001  # one image fails alone
-                answers.append(self._internal(unknown, None).to_json())
-        return answers
+                return error
+        return lines
+
+    def _resource(self, resource: Resource) -> Any:
+        """What an HTTP client may get besides answers; None for a preflight, which is headers."""
+        if resource.name == "preflight":
+            return None
+        from classifier import resources
+
+        return resources.get(resource.name, self.models, self.settings)
+
+    def classify(
+        self,
+        images: Sequence[Image],
+        options: Options = Options(),  # noqa: B008  # a tuple
+        deadline: Deadline | None = None,
+        watch: Stopwatch | None = None,
+    ) -> list[Answer]:
+        """Classify images: downloaded side by side, inferred together.
+
+        Returns:
+            For each image {label: score}, or its error.
+
+        Raises:
+            ClassifierError: no image can be answered, as no such model or scores are there.
+        """
+        deadline, watch = deadline or Deadline(DEFAULT_DEADLINE_S), watch or Stopwatch()
+        model = self.models.get(options.model)
+        watch.model = model.card
+        if options.scores == "logits" and model.card.output == "probabilities":
+            raise InvalidRequest("this model ends in a softmax: it has probabilities, not logits")
+        return [
+            row if isinstance(row, ClassifierError) else _scores(row, model.card, options)
+            for row in self._rows(images, model, deadline, watch)
+        ]
 
     def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> Floats:
-        """One image, through every step: float32, (labels,)."""
-        card, settings = self.classifier.card, self.settings
-        with watch.stage("fetch"):
-            data = sources.read(source, settings, deadline)
-        watch.bytes += len(data)
+        """One image, through every step of the default model: float32, (labels,)."""
+        [row] = self._rows([source], self.models.get(), deadline, watch)
+        if isinstance(row, ClassifierError):
+            raise row
+        return row
+
+    def _rows(
+        self, images: Sequence[Image], model: Classifier, deadline: Deadline, watch: Stopwatch
+    ) -> list[Floats | ClassifierError]:
+        """Each image's logits, or its error."""
+        watch.images += len(images)
+        rows: list[Any] = []
+        contents = sources.read_all(images, self.settings, deadline)
+        for _ in images:
+            with watch.stage("fetch"):
+                content = next(contents)
+            try:
+                if isinstance(content, Exception):
+                    raise content
+                rows.append(self._tensor(content, model.card, watch))
+            except Exception as error:  # noqa: BLE001  # one image fails alone
+                rows.append(self._named(error, watch))
+        good = [index for index, row in enumerate(rows) if not isinstance(row, ClassifierError)]
+        # As many as can be inferred in time; the others are told so, which a gateway would not.
+        try:
+            left = deadline.remaining_s("inference", needs_s=model.seconds) if good else 0.0
+        except DeadlineExceeded as error:
+            return [error if index in good else row for index, row in enumerate(rows)]
+        fits = int(left / model.seconds) if model.seconds else len(good)
+        for index in good[fits:]:
+            rows[index] = DeadlineExceeded("the request took too long; send fewer images at once")
+        good = good[:fits]
+        if good:
+            with watch.stage("inference"):
+                logits = model.batch(np.stack([rows[index] for index in good]))
+            for index, row in zip(good, logits, strict=True):
+                rows[index] = row
+        return rows
+
+    def _tensor(self, content: bytes, card: ModelCard, watch: Stopwatch) -> Floats:
+        """One image's bytes, as the tensor that the card asks for."""
+        watch.bytes += len(content)
         with watch.stage("decode"):
             image = decode.decode(
-                data, card.preprocessing, card.channels, settings.max_image_pixels
+                content,
+                card.preprocessing,
+                card.channels,
+                self.settings.max_image_pixels,
+                (card.width, card.height),
             )
         watch.pixels += image.width * image.height
         with watch.stage("preprocess"):
             tensor = preprocess.prepare(image, card)
-        deadline.remaining_s("the request")
-        with watch.stage("inference"):
-            return self.classifier.logits(tensor)
+        if self.settings.debug_dir:
+            from classifier import debug
 
-    def _scores(self, request: Request, logits: Floats) -> dict[str, float]:
-        card = self.classifier.card
-        if not np.isfinite(logits).all():
-            raise InternalError("the model answered with something that is not a finite number")
-        scores = logits
-        if request.scores == "probabilities" and card.output == "logits":
-            scores = softmax(logits)
-        # tolist gives Python floats, which JSON can carry; each is the float32 exactly.
-        if request.top_k is None:
-            return dict(zip(card.labels, scores.tolist(), strict=True))
-        best = np.argsort(-scores, kind="stable")[: request.top_k].tolist()
-        return {card.labels[index]: float(scores[index]) for index in best}
+            debug.save(self.settings.debug_dir, image, tensor, card)
+        return tensor
 
-    def _internal(self, error: Exception, request_id: str | None) -> InternalError:
-        """Log an error that is ours, with its traceback; the caller gets only the request's id."""
+    def _named(self, error: Exception, watch: Stopwatch) -> ClassifierError:
+        """An error as one of ours.
+
+        What is no caller's is logged, with where it arose; the caller gets only the request's id.
+        """
+        if isinstance(error, ClassifierError):
+            return error
         telemetry.log(
             self.settings,
             "ERROR",
-            request_id=request_id,
+            request_id=watch.request_id,
             outcome=InternalError.code,
-            # Where, not what: an exception's text may repeat the caller's data.
+            # Where, not what: an exception's text may repeat the caller's data. A SetupError's is
+            # about files and settings.
             type=type(error).__name__,
+            setup=str(error) if isinstance(error, SetupError) else None,
             traceback=[
                 f"{frame.filename}:{frame.lineno} {frame.name}"
                 for frame in traceback.extract_tb(error.__traceback__)
@@ -150,8 +244,50 @@ class Handler:
         )
         return InternalError(
             "the function failed; its log has the details"
-            + (f" under request id {request_id}" if request_id else "")
+            + (f" under request id {watch.request_id}" if watch.request_id else "")
         )
+
+
+def _groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """Neighbouring requests of the same options, `most` images together; all else is alone."""
+    group: list[Job] = []
+    images = 0
+    for job in jobs:
+        first = group[0].asked if group else None
+        if group and not (
+            isinstance(first, Request)
+            and isinstance(job.asked, Request)
+            and first.options == job.asked.options
+            and images + len(job.asked.images) <= most
+        ):
+            yield group
+            group, images = [], 0
+        group.append(job)
+        images += len(job.asked.images) if isinstance(job.asked, Request) else 0
+    if group:
+        yield group
+
+
+def _plain(job: Job, answer: Any) -> Outcome:
+    """What a caller who waits gets: the object, the list of a list, a resource, or an error."""
+    if not isinstance(job.asked, Request) or isinstance(answer, ClassifierError):
+        return answer
+    if not job.asked.many:
+        return answer[0]
+    return [each.to_json() if isinstance(each, ClassifierError) else each for each in answer]
+
+
+def _scores(logits: Floats, card: ModelCard, options: Options) -> Answer:
+    if not np.isfinite(logits).all():
+        return InternalError("the model answered with something that is not a finite number")
+    scores = logits
+    if options.scores == "probabilities" and card.output == "logits":
+        scores = softmax(logits)
+    # tolist gives Python floats, which JSON can carry; each is the float32 exactly.
+    if options.top_k is None:
+        return dict(zip(card.labels, scores.tolist(), strict=True))
+    best = np.argsort(-scores, kind="stable")[: options.top_k].tolist()
+    return {card.labels[index]: float(scores[index]) for index in best}
 
 
 def softmax(logits: Floats) -> Floats:

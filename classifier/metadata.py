@@ -10,13 +10,12 @@ start, and answer damaged bytes with whatever exception comes first.
 from __future__ import annotations
 
 import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from classifier.archive import Archive, Damaged
 from classifier.errors import SetupError
 
 BUFFER_NAME = b"TFLITE_METADATA"
@@ -63,10 +62,6 @@ _PASSING_ON = (6, 22, 114)  # DEQUANTIZE, RESHAPE, QUANTIZE
 _OLD_OPCODES = 127  # above, and for new files in any case, the other field counts
 
 MAX_LABEL_BYTES = 16 << 20
-_UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError),
-    *(KeyError, EOFError, OSError, struct.error, IndexError, OverflowError),
-)
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -156,12 +151,14 @@ def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> list[str]:
     # There may be one for each language: the first is the one that has no locale.
     name = names[0].decode(errors="replace")
     try:
-        with zipfile.ZipFile(file) as archive, archive.open(name) as member:
-            content = member.read(MAX_LABEL_BYTES + 1)
-            if len(content) > MAX_LABEL_BYTES:
-                raise _Damaged(f"{name} in it is larger than {MAX_LABEL_BYTES} bytes")
-            lines = [line.strip() for line in content.decode().rstrip().split("\n")]
-    except _UNREADABLE as error:
+        archive = Archive.find(file)
+        if archive is None:
+            raise Damaged("there is no archive in it")
+        lines = [
+            line.strip()
+            for line in archive.read(name, MAX_LABEL_BYTES).decode().rstrip().split("\n")
+        ]
+    except ValueError as error:  # Damaged is one
         raise _Damaged(f"{name}, which its metadata names, cannot be read ({error})") from error
     # An output may go without a name; a client's answer has one for each.
     return [line or "?" for line in lines]

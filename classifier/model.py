@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from classifier import card as cards
 from classifier.errors import SetupError
@@ -20,49 +19,68 @@ except ModuleNotFoundError as error:
     # The predecessor, for whoever must stay on it: same interface, Python <= 3.11 and numpy < 2.
     from tflite_runtime.interpreter import Interpreter
 
-Floats = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+
+# A batch's answers may part from single ones by this share of their spread, as another order of
+# float32 additions does; more means that the graph mixes the images of a batch.
+BATCH_TOLERANCE = 1e-4
 
 
 class Classifier:
     """One model.
 
     Args:
-        path: a `.tflite` file with its card in it or beside it.
+        path: a `.tflite` file.
         num_threads: for the interpreter.
+        card: the file's, if it has been read already.
 
     Raises:
         SetupError: the file, its card or their agreement is wrong.
     """
 
-    def __init__(self, path: Path, num_threads: int = 1) -> None:
-        self.card = cards.load(path)
+    def __init__(
+        self, path: str | Path, num_threads: int = 1, card: cards.ModelCard | None = None
+    ) -> None:
+        self.card = card or cards.load(path)
+        self.path = str(path)
+        # How long one image's inference took last, in seconds; 0 before the first.
+        self.seconds = 0.0
+        self._num_threads = num_threads
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
+            self._interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise SetupError(f"the interpreter cannot load {path}: {error}") from error
-        self._input = _only(self._interpreter.get_input_details(), "input", path)
-        self._output = _only(self._interpreter.get_output_details(), "output", path)
+        self._input = _only(self._interpreter.get_input_details(), "input", self.path)
+        self._output = _only(self._interpreter.get_output_details(), "output", self.path)
+        self._check()
         # The interpreter is one set of buffers: two threads in it would mix their images.
         self._lock = threading.Lock()
-        self._check(path)
+        self._batch: _Batch | None = None
+        # On one thread a batch takes as long as its images one by one (docs/benchmarks.md).
+        self._may_batch = num_threads > 1
 
-    def _check(self, path: Path) -> None:
+    def _check(self) -> None:
         card = self.card
         shape = tuple(int(n) for n in self._input["shape"])
         if shape != (1, card.height, card.width, card.channels):
             raise SetupError(
-                f"{path} takes a tensor of shape {shape}, its card says "
+                f"{self.path} takes a tensor of shape {shape}, its card says "
                 f"(1, {card.height}, {card.width}, {card.channels})"
             )
         dtype = np.dtype(self._input["dtype"]).name
         if dtype != card.dtype:
-            raise SetupError(f"{path} takes {dtype}, its card says {card.dtype}")
+            raise SetupError(f"{self.path} takes {dtype}, its card says {card.dtype}")
         outputs = tuple(int(n) for n in self._output["shape"])
         if outputs != (1, len(card.labels)):
             raise SetupError(
-                f"{path} has an output of shape {outputs}, its card has {len(card.labels)} labels: "
-                "give one label for each output, in the output's order"
+                f"{self.path} has an output of shape {outputs}, its card has {len(card.labels)} "
+                "labels: give one label for each output, in the output's order"
             )
 
     def logits(self, tensor: Floats) -> Floats:
@@ -76,20 +94,87 @@ class Classifier:
             float32, (labels,). Logits, or probabilities where the card says so.
         """
         with self._lock:
-            self._interpreter.set_tensor(self._input["index"], _quantize(tensor, self._input))
-            self._interpreter.invoke()
-            output = self._interpreter.get_tensor(self._output["index"])
+            return self._one(tensor)
+
+    def batch(self, tensors: Floats) -> Floats:
+        """Run the network on several images: at once where threads gain by it, else one by one.
+
+        Args:
+            tensors: float32, (images, height, width, channels).
+
+        Returns:
+            float32, (images, labels).
+        """
+        with self._lock:
+            if len(tensors) > 1 and self._may_batch:
+                together = self._together(tensors)
+                if together is not None:
+                    return together
+            return np.stack([self._one(tensor) for tensor in tensors])
+
+    def _one(self, tensor: Floats) -> Floats:
+        start = time.perf_counter()
+        self._interpreter.set_tensor(self._input["index"], _quantize(tensor[None], self._input))
+        self._interpreter.invoke()
+        output = self._interpreter.get_tensor(self._output["index"])
+        self.seconds = time.perf_counter() - start
         return _dequantize(output[0], self._output)
 
+    def _together(self, tensors: Floats) -> Floats | None:
+        """The batch's answers; None if this graph is not one for batches."""
+        try:
+            # An interpreter of its own: to resize the other one for each kind of request would
+            # cost more than a batch gains.
+            fresh = self._batch is None
+            self._batch = self._batch or _Batch(self.path, self._num_threads)
+            start = time.perf_counter()
+            answers = _dequantize(self._batch(_quantize(tensors, self._input)), self._output)
+            self.seconds = (time.perf_counter() - start) / len(tensors)
+            if answers.shape != (len(tensors), len(self.card.labels)):
+                raise ValueError("a batch of another shape")
+            # Its last image alone, once: a graph with a size written into it may mix them.
+            if fresh and not _close(answers[-1], self._one(tensors[-1])):
+                raise ValueError("a batch of other answers")
+        except (ValueError, RuntimeError):
+            self._may_batch, self._batch = False, None
+            return None
+        return answers
 
-def _only(details: list[dict[str, Any]], kind: str, path: Path) -> dict[str, Any]:
+
+class _Batch:
+    """A second interpreter of the model, for as many images at a time as came last."""
+
+    def __init__(self, path: str, num_threads: int) -> None:
+        self._interpreter = Interpreter(model_path=path, num_threads=num_threads)
+        self._size = 0
+
+    def __call__(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        index = self._interpreter.get_input_details()[0]["index"]
+        if len(inputs) != self._size:
+            self._size = 0
+            self._interpreter.resize_tensor_input(index, inputs.shape)
+            self._interpreter.allocate_tensors()
+            self._size = len(inputs)
+        self._interpreter.set_tensor(index, inputs)
+        self._interpreter.invoke()
+        output: npt.NDArray[Any] = self._interpreter.get_tensor(
+            self._interpreter.get_output_details()[0]["index"]
+        )
+        return output
+
+
+def _close(ours: Floats, theirs: Floats) -> bool:
+    spread = float(np.ptp(theirs))
+    return bool(np.abs(ours - theirs).max() <= BATCH_TOLERANCE * max(spread, 1e-6))
+
+
+def _only(details: list[dict[str, Any]], kind: str, path: str) -> dict[str, Any]:
     if len(details) != 1:
         raise SetupError(f"{path} has {len(details)} {kind}s; an image classifier has one")
     return details[0]
 
 
-def _quantize(tensor: Floats, details: dict[str, Any]) -> npt.NDArray[Any]:
-    batch = tensor[np.newaxis]
+def _quantize(batch: Floats, details: dict[str, Any]) -> npt.NDArray[Any]:
     if details["dtype"] is np.float32:
         return batch
     # https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec

@@ -8,9 +8,9 @@ goes to an address that was judged: a second look-up could be answered different
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from classifier.deadline import Deadline
 from classifier.errors import DeadlineExceeded, FetchFailed
@@ -56,6 +56,15 @@ REFUSED_V6 = tuple(
         "3fff::/20",  # documentation (RFC 9637)
     )
 )
+# What gives out credentials: link-local (instance metadata 169.254.169.254, containers' credentials
+# 169.254.170.2, Lambda's own services), and the same in IPv6
+# (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html).
+CREDENTIALS = (
+    ipaddress.IPv4Network("169.254.0.0/16"),
+    ipaddress.IPv6Network("fe80::/10"),
+    ipaddress.IPv6Network("fd00:ec2::/32"),
+)
+MAX_TRIED = 4  # addresses of one host
 # Interface identifiers of ISATAP: 0000:5efe or 0200:5efe, then an IPv4 address (RFC 5214, 6.1).
 ISATAP = (0x00005EFE, 0x02005EFE)
 
@@ -69,6 +78,23 @@ def is_public(address: Address) -> bool:
     return (int(address) >> 32) & 0xFFFFFFFF not in ISATAP
 
 
+def is_own(text: str, port: int, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether an address is the function's own runtime's, or gives out its credentials.
+
+    Nobody may have these fetched, an operator who trusts a private host neither: the runtime API
+    hands over other callers' events, the metadata addresses the role's credentials.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if any(mapped in block for block in CREDENTIALS if block.version == mapped.version):
+        return True
+    api_host, _, api_port = environ.get("AWS_LAMBDA_RUNTIME_API", "").rpartition(":")
+    if not api_port.isdecimal() or int(api_port) != port:
+        return False
+    # On this machine's own addresses, whichever of them it was asked by.
+    return mapped.is_loopback or mapped.is_unspecified or str(mapped) == api_host
+
+
 def resolve(host: str, port: int, deadline: Deadline) -> Sequence[str]:
     """The addresses of a host, as text, by the system's resolver.
 
@@ -76,24 +102,17 @@ def resolve(host: str, port: int, deadline: Deadline) -> Sequence[str]:
         FetchFailed: there are none.
         DeadlineExceeded: the resolver did not answer in time.
     """
-    found: list[str] = []
-    failed: list[Exception] = []
-
-    def look_up() -> None:
-        try:
-            for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                found.append(str(address[0]))
-        except (OSError, UnicodeError) as error:
-            failed.append(error)
-
-    # getaddrinfo takes no time-out; a look-up that outlives its request ends by itself.
-    thread = threading.Thread(target=look_up, daemon=True)
-    thread.start()
-    thread.join(deadline.remaining_s("looking up the image's host"))
-    deadline.remaining_s("looking up the image's host")
-    if failed or not found:
+    try:
+        # getaddrinfo takes no time-out.
+        found = deadline.call(
+            "looking up the image's host",
+            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
+        )
+    except (OSError, UnicodeError) as error:
+        raise FetchFailed("name look-up failed") from error
+    if not found:
         raise FetchFailed("name look-up failed")
-    return found
+    return [str(address[0]) for *_, address in found]
 
 
 def connect(
@@ -116,18 +135,22 @@ def connect(
         DeadlineExceeded: it took too long.
     """
     addresses = resolve(host, port, deadline)
-    if not trusted:
-        for text in addresses:
-            # A zone id ("fe80::1%eth0") is only ever on an address that is not public.
-            if "%" in text or not is_public(ipaddress.ip_address(text)):
-                raise FetchFailed("an address of the host is not public")
     for text in addresses:
+        # A zone id ("fe80::1%eth0") is only ever on an address that is not public.
+        if not trusted and ("%" in text or not is_public(ipaddress.ip_address(text))):
+            raise FetchFailed("an address of the host is not public")
+        if is_own(text, port):
+            raise FetchFailed("an address of the host is the function's own")
+    slow = False
+    for index, text in enumerate(addresses := addresses[:MAX_TRIED]):
+        left = deadline.remaining_s("connecting to the image's host")
         try:
-            return socket.create_connection(
-                (text, port), timeout=deadline.remaining_s("connecting to the image's host")
-            )
-        except TimeoutError as error:
-            raise DeadlineExceeded("the image's host does not answer") from error
+            # A share for each: one address that swallows packets leaves time for the others.
+            return socket.create_connection((text, port), timeout=left / (len(addresses) - index))
+        except TimeoutError:
+            slow = True
         except OSError:
             continue
+    if slow:
+        raise DeadlineExceeded("the image's host does not answer")
     raise FetchFailed("connection refused")

@@ -4,34 +4,68 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from classifier.errors import InvalidJson, InvalidRequest, MissingImage, TooManyImages
+from classifier.errors import (
+    ClassifierError,
+    InvalidJson,
+    InvalidRequest,
+    MissingImage,
+    TooManyImages,
+)
 from classifier.sources import Base64, Raw, Source, Url
 
 HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 SCORES = ("logits", "probabilities")
 IMAGE_FIELDS = ("url", "image", "images")
-OPTIONS = ("top_k", "scores", "model")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Images to classify.
+class Options(NamedTuple):
+    """How a caller wants to be answered.
 
-    images: at least one.
-    many: the caller gave a list, and gets one.
     top_k: only the best so many, best first; None: every label, in the model's order.
     scores: "logits", "probabilities", or None: what the model gives.
-    model: a model's name, or None: the only one.
+    model: a model's name, or None: the default one.
     """
 
-    images: tuple[Source, ...]
-    many: bool = False
     top_k: int | None = None
     scores: str | None = None
     model: str | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Options:
+        """Read the options of a payload or query.
+
+        Raises:
+            InvalidRequest: one is unknown or wrong.
+        """
+        unknown = sorted(set(given) - set(cls._fields))
+        if unknown:
+            raise InvalidRequest(
+                f"unknown option {', '.join(unknown)[:100]}; there are {', '.join(cls._fields)}"
+            )
+        top_k, scores, model = (given.get(name) for name in cls._fields)
+        if isinstance(top_k, str) and top_k.isdecimal() and len(top_k) < 10:
+            top_k = int(top_k)  # from a query
+        if top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise InvalidRequest("top_k must be a whole number, 1 or more")
+        if scores not in (None, *SCORES):
+            raise InvalidRequest(f"scores must be one of {', '.join(SCORES)}")
+        if model is not None and not isinstance(model, str):
+            raise InvalidRequest("model must be a model's name")
+        return cls(top_k, scores, model)
+
+
+class Request(NamedTuple):
+    """Images to classify.
+
+    images: at least one; of a list, one that cannot be an image is its error.
+    many: the caller gave a list, and gets one.
+    """
+
+    images: tuple[Source | ClassifierError, ...]
+    many: bool = False
+    options: Options = Options()
 
     @classmethod
     def from_json(
@@ -43,22 +77,22 @@ class Request:
             InvalidJson: not an object. MissingImage, TooManyImages. InvalidRequest: a bad option.
         """
         if not isinstance(payload, dict):
-            raise InvalidJson(f"the payload is {_kind(payload)}, not a JSON object; {HOW}")
+            raise InvalidJson(f"the payload is {kind(payload)}, not a JSON object; {HOW}")
         given = [name for name in IMAGE_FIELDS if payload.get(name) is not None]
         if not given:
             raise MissingImage(f"no image; {HOW}")
         if len(given) > 1:
             raise InvalidRequest(f"{' and '.join(given)} were given; give one of them")
-        if given == ["images"]:
-            items = payload["images"]
-            if not isinstance(items, list) or not items:
-                raise MissingImage('"images" must be a list with at least one image')
-            if len(items) > max_images:
-                raise TooManyImages(f"{len(items)} images, more than the {max_images} accepted")
-            images = tuple(_item(item) for item in items)
-        else:
-            images = (_item(payload),)
-        return cls(images, many=given == ["images"], **_options({**(query or {}), **payload}))
+        rest = {name: value for name, value in payload.items() if name not in IMAGE_FIELDS}
+        options = Options.read({**(query or {}), **rest})
+        if given != ["images"]:
+            return cls((image(payload),), False, options)
+        items = payload["images"]
+        if not isinstance(items, list) or not items:
+            raise MissingImage('"images" must be a list with at least one image')
+        if len(items) > max_images:
+            raise TooManyImages(f"{len(items)} images, more than the {max_images} accepted")
+        return cls(tuple(image_or_error(item) for item in items), True, options)
 
     @classmethod
     def from_body(
@@ -68,7 +102,7 @@ class Request:
         query: Mapping[str, str] | None = None,
         max_images: int = 16,
     ) -> Request:
-        """Read an HTTP body: JSON, or else the image itself.
+        """Read an HTTP body: JSON, a multipart form, or else the image itself.
 
         What starts with a brace is JSON whatever its declared type, as no image does and clients
         that send JSON as a form (`curl -d`) are many; what is declared as JSON has to be.
@@ -78,21 +112,32 @@ class Request:
         """
         if not body:
             raise MissingImage(f"the body is empty; send an image, or JSON: {HOW}")
-        if body.lstrip()[:1] in (b"{", b"[") or content_type.startswith("application/json"):
+        declared = content_type.partition(";")[0].strip().lower()
+        if body.lstrip()[:1] in (b"{", b"[") or declared == "application/json":
             try:
                 payload = json.loads(body)
             except (ValueError, RecursionError) as error:
                 raise InvalidJson(f"the body is not valid JSON ({error}); {HOW}") from error
             return cls.from_json(payload, query, max_images)
-        return cls((Raw(body),), **_options(query or {}))
+        if declared == "multipart/form-data":
+            from classifier import form
+
+            return form.read(body, content_type, query, max_images)
+        return cls((Raw(body),), False, Options.read(query or {}))
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """What a JSON value is, for messages; never the value."""
     kinds = {str: "a string", list: "a list", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")
+    return kinds.get(type(value), "an object" if isinstance(value, dict) else "a number")
 
 
-def _item(item: Any) -> Source:
+def image(item: Any) -> Source:
+    """The image in a JSON value: {"url": ...}, {"image": ...}, or a URL.
+
+    Raises:
+        MissingImage: there is none.
+    """
     if isinstance(item, str):
         return Url(item)
     if isinstance(item, dict):
@@ -106,19 +151,9 @@ def _item(item: Any) -> Source:
     )
 
 
-def _options(given: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(given) - {*IMAGE_FIELDS, *OPTIONS})
-    if unknown:
-        raise InvalidRequest(
-            f"unknown option {', '.join(unknown)[:100]}; there are {', '.join(OPTIONS)}"
-        )
-    top_k, scores, model = (given.get(name) for name in OPTIONS)
-    if isinstance(top_k, str) and top_k.isdecimal() and len(top_k) < 10:
-        top_k = int(top_k)  # from a query
-    if top_k is not None and (type(top_k) is not int or top_k < 1):
-        raise InvalidRequest("top_k must be a whole number, 1 or more")
-    if scores not in (None, *SCORES):
-        raise InvalidRequest(f"scores must be one of {', '.join(SCORES)}")
-    if model is not None and not isinstance(model, str):
-        raise InvalidRequest("model must be a model's name")
-    return {"top_k": top_k, "scores": scores, "model": model}
+def image_or_error(item: Any) -> Source | ClassifierError:
+    """One of several images; the others can be answered without it."""
+    try:
+        return image(item)
+    except ClassifierError as error:
+        return error

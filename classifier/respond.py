@@ -1,45 +1,72 @@
-"""Result or error -> the answer that an HTTP gateway expects of a function.
-
-Payload formats 1.0 and 2.0 take the same object: status, headers, body.
-"""
+"""Result or error -> an HTTP answer: status, headers, body."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
+from classifier import telemetry
 from classifier.errors import ClassifierError, MethodNotAllowed
 from classifier.settings import Settings
+from classifier.telemetry import Stopwatch
+
+JSON = "application/json; charset=utf-8"
 
 
-def answer(
-    status: int, body: Any, server_timing: str, settings: Settings, **headers: str
-) -> dict[str, Any]:
-    """An HTTP answer with a JSON body, or with none where `body` is None.
+class Page(NamedTuple):
+    """A body that is not JSON made from an object."""
 
-    `server_timing` is the header's value (https://www.w3.org/TR/server-timing/).
-    """
-    return {
-        "statusCode": status,
-        "headers": {
-            "Content-Type": "application/json; charset=utf-8",
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "Access-Control-Allow-Origin": settings.cors_origin,
-            "Access-Control-Allow-Methods": "POST, OPTIONS",
-            "Access-Control-Allow-Headers": "Content-Type, Authorization, X-Api-Key",
-            # Without these two a browser hides the timings from scripts of another origin.
-            "Access-Control-Expose-Headers": "Server-Timing",
-            "Timing-Allow-Origin": settings.cors_origin,
-            "Server-Timing": server_timing,
-            **headers,
-        },
-        "body": "" if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False),
-        "isBase64Encoded": False,
+    content: str
+    type: str
+
+
+class Answer(NamedTuple):
+    """status, the headers that are this answer's own, and body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def success(outcome: Any) -> Answer:
+    """The answer to a request that succeeded; None has no body."""
+    if outcome is None:
+        return Answer(204, {}, "")
+    if isinstance(outcome, Page):
+        # Nothing here comes from elsewhere, and nothing of it may be put into another page.
+        policy = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
+        headers = {"Content-Type": outcome.type, "Content-Security-Policy": policy}
+        return Answer(200, headers, outcome.content)
+    return Answer(200, {"Content-Type": JSON}, _json(outcome))
+
+
+def failure(error: ClassifierError) -> Answer:
+    """An error as an answer."""
+    headers = {"Content-Type": JSON}
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allow
+    return Answer(error.status, headers, _json(error.to_json()))
+
+
+def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, str]:
+    """What every answer has."""
+    own = {
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Access-Control-Allow-Origin": settings.cors_origin,
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+        "Access-Control-Allow-Headers": "Content-Type, Authorization, X-Api-Key",
+        # Without these a browser hides the timings and ids from scripts of another origin.
+        "Access-Control-Expose-Headers": "Server-Timing, X-Request-Id",
+        "Timing-Allow-Origin": settings.cors_origin,
+        "Server-Timing": watch.server_timing(cold),
     }
+    if watch.request_id:
+        own["X-Request-Id"] = watch.request_id
+    if telemetry.trace_id():
+        own["X-Amzn-Trace-Id"] = telemetry.trace_id()
+    return own
 
 
-def failure(error: ClassifierError, server_timing: str, settings: Settings) -> dict[str, Any]:
-    """An error as an HTTP answer."""
-    headers = {"Allow": error.allow} if isinstance(error, MethodNotAllowed) else {}
-    return answer(error.status, error.to_json(), server_timing, settings, **headers)
+def _json(body: Any) -> str:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False)

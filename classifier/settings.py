@@ -6,11 +6,9 @@ is in the model's card, so that no environment can alter what a model answers.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from classifier.errors import SetupError
@@ -19,7 +17,11 @@ from classifier.errors import SetupError
 # (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).
 MB_PER_VCPU = 1769
 
-DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "clothing" / "clothing.tflite"
+# Text, not a Path: importing pathlib costs 3 ms of a cold start.
+DEFAULT_MODEL = os.path.join(  # noqa: PTH118
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),  # noqa: PTH100, PTH120
+    *("models", "clothing", "clothing.tflite"),
+)
 
 
 def vcpus(environ: Mapping[str, str]) -> int:
@@ -32,7 +34,7 @@ def vcpus(environ: Mapping[str, str]) -> int:
     seen = len(sched(0)) if sched else (os.cpu_count() or 1)
     memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if memory_mb.isdecimal():
-        return max(1, min(seen, math.floor(int(memory_mb) / MB_PER_VCPU)))
+        return max(1, min(seen, int(memory_mb) // MB_PER_VCPU))
     return seen
 
 
@@ -63,6 +65,39 @@ def _host_ports(text: str) -> frozenset[str]:
     return names
 
 
+def _ports(text: str) -> frozenset[int]:
+    names = _names(text)
+    if not names or not all(name.isdecimal() and 0 < int(name) < 65536 for name in names):
+        raise ValueError("must be port numbers, separated by commas")
+    return frozenset(int(name) for name in names)
+
+
+def _buckets(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _prefix(text: str) -> tuple[str, str]:
+    scheme, _, rest = text.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket or not prefix.strip("/"):
+        # A whole bucket would hold the images that trigger the function, too.
+        raise ValueError("must be s3://bucket/prefix")
+    return bucket, prefix.strip("/") + "/"
+
+
+def _path_prefix(text: str) -> str:
+    return "/" + text.strip("/") if text.strip("/") else ""
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}")
+        return text
+
+    return read
+
+
 def _level(text: str) -> str:
     if text.upper() not in {"INFO", "ERROR", "FATAL"}:
         raise ValueError("must be INFO, ERROR or FATAL")
@@ -73,13 +108,27 @@ def _setting(read: Callable[[str], Any], default: Any, help: str) -> Any:
     return field(default=default, metadata={"read": read, "help": help})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """One attribute for each environment variable, its name in lower case."""
 
-    model_path: Path = _setting(Path, DEFAULT_MODEL, "the `.tflite` file to serve")
+    model_path: str = _setting(
+        str, DEFAULT_MODEL, "the `.tflite` file to serve, or a folder with several"
+    )
+    default_model: str = _setting(
+        str, "", "of several models, the name of the one that answers when a request names none; "
+        "default: the first by name"
+    )  # fmt: skip
+    load_models: str = _setting(
+        _one_of("default", "all"),
+        "default",
+        "which models are loaded at start: `default`, the others at their first use; or `all`",
+    )
     num_threads: int = _setting(
         _count, None, "interpreter threads; default: the vCPUs the function really has"
+    )
+    weight_cache: str = _setting(
+        str, "", "for large models: a folder for XNNPACK's packed weights (docs/serving.md)"
     )
     max_image_bytes: int = _setting(
         _count, 20_000_000, "largest image, in bytes as downloaded or decoded from base64"
@@ -94,14 +143,34 @@ class Settings:
     fetch_allowed_hosts: frozenset[str] = _setting(
         _names, frozenset(), "when set, comma-separated host names; only these are fetched"
     )
+    fetch_allowed_ports: frozenset[int] = _setting(
+        _ports, frozenset({80, 443}), "comma-separated ports that are fetched from"
+    )
     fetch_private_hosts: frozenset[str] = _setting(
         _host_ports,
         frozenset(),
         "comma-separated host:port pairs that may be fetched although they are not public",
     )
+    s3_allowed_buckets: frozenset[str] = _setting(
+        _buckets, frozenset(), "comma-separated buckets that images are read from; none: no `s3://`"
+    )
+    results_prefix: tuple[str, str] | None = _setting(
+        _prefix,
+        None,
+        "`s3://bucket/prefix` for the answers to events that nobody waits for (SQS, SNS, S3)",
+    )
+    base_path: str = _setting(
+        _path_prefix, "", "the path that a custom domain puts in front of `/predict`"
+    )
     cors_origin: str = _setting(str, "*", "the `Access-Control-Allow-Origin` of every HTTP answer")
     log_level: str = _setting(
         _level, "INFO", "`INFO`: a line for each request; `ERROR`; `FATAL`: nothing"
+    )
+    metrics_namespace: str = _setting(
+        str, "", "when set, log lines carry CloudWatch metrics (EMF) in this namespace"
+    )
+    debug_dir: str = _setting(
+        str, "", "for debugging: a folder (`/tmp/...`) that keeps what the model saw"
     )
 
     @classmethod

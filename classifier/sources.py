@@ -1,62 +1,71 @@
-"""Where image bytes come from: an http(s) URL, a data: URL, base64 text, or the bytes."""
+"""Where image bytes come from: a URL, an object in S3, base64 text, or the bytes themselves."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import http.client
-import io
-import re
-import socket
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from classifier import netguard
 from classifier.deadline import Deadline
 from classifier.errors import (
     ClassifierError,
-    DeadlineExceeded,
-    FetchFailed,
     ImageTooLarge,
     InvalidRequest,
     InvalidUrl,
+    ObjectNotRead,
 )
 from classifier.settings import Settings
 
-if TYPE_CHECKING:
-    import ssl
-
-MAX_REDIRECTS = 4
-MAX_URL_CHARS = 8192
-REDIRECTS = {301, 302, 303, 307, 308}
-PORTS = {"http": 80, "https": 443}
-USER_AGENT = "keras-to-lambda (image fetch)"
+# Downloads at a time for one request. Of each, the whole body may wait in memory for its turn.
+SIDE_BY_SIDE = 8
+# Of a request's time, the share that downloads of several images may take: one silent host must
+# leave time to answer for the others.
+SHARE_FOR_DOWNLOADS = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Url:
-    """An image to be downloaded: `http:`, `https:` or `data:`."""
+class Url(NamedTuple):
+    """An image to be downloaded: `http:`, `https:`, `s3:` or `data:`."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Base64:
+class Object(NamedTuple):
+    """An object in S3. version: its version id, or None for the latest."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+
+class Base64(NamedTuple):
     """An image as base64 text, standard or URL-safe alphabet (RFC 4648, 4 and 5)."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(NamedTuple):
     """The image itself."""
 
     data: bytes
 
 
-Source = Url | Base64 | Raw
+Source = Url | Object | Base64 | Raw
+
+
+def name(source: Source) -> str:
+    """What results and logs may call an image: no query, user info or data, which may be secret."""
+    match source:
+        case Object(bucket, key):
+            return f"s3://{bucket}/{key}"
+        case Url(url) if url[:5].lower() == "s3://":
+            return url
+        case Url(url) if "://" in url[:10]:
+            scheme, _, rest = url.partition("://")
+            host, slash, path = rest.partition("/")
+            path = path.partition("?")[0].partition("#")[0]
+            return f"{scheme}://{host.rpartition('@')[2].partition('?')[0]}{slash}{path}"
+    return "inline"
 
 
 def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
@@ -73,20 +82,76 @@ def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
             data = _from_base64(text, limit)
         case Url(url) if url[:5].lower() == "data:":
             data = _from_data_url(url, limit)
+        case Url(url) if url[:5].lower() == "s3://":
+            return read(_object(url), settings, deadline)
         case Url(url):
-            return fetch(url, settings, deadline)
+            from classifier import fetch
+
+            return fetch.fetch(url, settings, deadline)
+        case Object(bucket):
+            # Asked first: boto3 takes a quarter of a second, and not for anybody's asking.
+            if bucket not in settings.s3_allowed_buckets:
+                raise ObjectNotRead("bucket is not in S3_ALLOWED_BUCKETS")
+            from classifier import storage
+
+            return storage.read(source, settings, deadline)
     if len(data) > limit:
-        raise _too_large(limit)
+        raise ImageTooLarge.of(limit)
     return data
 
 
-def _too_large(limit: int) -> ImageTooLarge:
-    return ImageTooLarge(f"the image has more than {limit:,} bytes; scale it down first")
+def read_all(
+    sources: Sequence[Source | ClassifierError], settings: Settings, deadline: Deadline
+) -> Iterator[bytes | Exception]:
+    """The bytes of several images, in their order; downloads run side by side.
+
+    An image that failed, here or before, is its error. At most SIDE_BY_SIDE bodies are in memory.
+    """
+    if len(sources) == 1 or not any(isinstance(source, Url | Object) for source in sources):
+        for source in sources:
+            yield _read_or_error(source, settings, deadline)
+        return
+    # 3 ms, for lists of URLs alone.
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    deadline = deadline.sooner(deadline.left_s() * SHARE_FOR_DOWNLOADS)
+    pool = ThreadPoolExecutor(SIDE_BY_SIDE, "fetch")
+    try:
+        ahead: list[Future[bytes | Exception]] = []
+        waiting = iter(sources)
+        for _ in sources:
+            for source in waiting:
+                ahead.append(pool.submit(_read_or_error, source, settings, deadline))
+                if len(ahead) == SIDE_BY_SIDE:
+                    break
+            yield ahead.pop(0).result()
+    finally:
+        # Each ends by its own deadline; nobody waits for what nobody reads.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_or_error(
+    source: Source | ClassifierError, settings: Settings, deadline: Deadline
+) -> bytes | Exception:
+    if isinstance(source, ClassifierError):
+        return source
+    try:
+        deadline.remaining_s("the request")
+        return read(source, settings, deadline)
+    except Exception as error:  # noqa: BLE001  # one image fails alone; the handler sorts them
+        return error
+
+
+def _object(url: str) -> Object:
+    bucket, slash, key = url[5:].partition("/")
+    if not (bucket and slash and key):
+        raise InvalidUrl("an S3 URL is s3://bucket/key")
+    return Object(bucket, key)
 
 
 def _from_base64(text: str, limit: int) -> bytes:
     if len(text) > limit // 3 * 4 + 1024:
-        raise _too_large(limit)
+        raise ImageTooLarge.of(limit)
     if text[:5].lower() == "data:":  # what a browser's FileReader gives
         return _from_data_url(text, limit)
     try:
@@ -103,152 +168,6 @@ def _from_data_url(url: str, limit: int) -> bytes:
         raise InvalidUrl("the data: URL has no comma, and so no data")
     if header.lower().endswith(";base64"):
         return _from_base64(body, limit)
+    from urllib.parse import unquote_to_bytes
+
     return unquote_to_bytes(body)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A checked http(s) URL, in the parts that a request is made of."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-
-    @classmethod
-    def parse(cls, url: str) -> Target:
-        """Raises InvalidUrl; the message never repeats the URL, which may hold a secret."""
-        if len(url) > MAX_URL_CHARS:
-            raise InvalidUrl(f"the URL is longer than {MAX_URL_CHARS} characters")
-        # Parsers disagree about these, and disagreement is how a guard is passed by.
-        if re.search(r"[\x00-\x20\x7f\\]", url):
-            raise InvalidUrl("the URL contains a space, a control character or a backslash")
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port
-            ascii_host = host if ":" in host else host.encode("idna").decode("ascii")
-        except ValueError as error:  # UnicodeError is one
-            raise InvalidUrl("the URL's host or port makes no sense") from error
-        if parts.scheme not in PORTS:
-            scheme = parts.scheme[:20] or "none"
-            raise InvalidUrl(f"the URL's scheme is {scheme}; use https:, http: or data:")
-        if parts.username is not None or parts.password is not None:
-            raise InvalidUrl("the URL holds a user name or password; remove it")
-        if not ascii_host or "%" in ascii_host:
-            raise InvalidUrl("the URL has no host, or one with a zone")
-        path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-        if parts.query:
-            path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
-        return cls(parts.scheme, ascii_host.lower(), port or PORTS[parts.scheme], path)
-
-    @property
-    def netloc(self) -> str:
-        """The Host header's value (RFC 9110, 7.2)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-def fetch(url: str, settings: Settings, deadline: Deadline) -> bytes:
-    """Download an image: GET, at most four redirects, each judged like the first URL.
-
-    Raises:
-        InvalidUrl: the caller's URL is not one that is fetched.
-        FetchFailed: whatever the far side did wrong.
-        ImageTooLarge: more bytes than the limit, announced or sent.
-        DeadlineExceeded: `fetch_timeout_s` or the request's own deadline passed.
-    """
-    deadline = deadline.sooner(settings.fetch_timeout_s)
-    target = Target.parse(url)
-    for _ in range(MAX_REDIRECTS + 1):
-        try:
-            answer = _get(target, settings, deadline)
-        except TimeoutError as error:
-            raise DeadlineExceeded("the image's host is too slow") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            # The type says enough (SSLCertVerificationError, IncompleteRead, ...) and is no secret.
-            raise FetchFailed(type(error).__name__) from error
-        if isinstance(answer, bytes):
-            return answer
-        try:
-            url = urljoin(url, answer)
-            target = Target.parse(url)
-        except (ClassifierError, ValueError) as error:
-            raise FetchFailed("redirected to a URL that is not fetched") from error
-    raise FetchFailed(f"more than {MAX_REDIRECTS} redirects")
-
-
-def _get(target: Target, settings: Settings, deadline: Deadline) -> bytes | str:
-    """One GET: the body, or the Location of a redirect."""
-    trusted = f"{target.host}:{target.port}" in settings.fetch_private_hosts
-    allowed = settings.fetch_allowed_hosts
-    if allowed and not trusted and target.host not in allowed:
-        raise FetchFailed("host is not in FETCH_ALLOWED_HOSTS")
-    if not trusted and target.port not in PORTS.values():
-        raise FetchFailed("port is neither 80 nor 443")
-    sock = netguard.connect(target.host, target.port, deadline, trusted=trusted)
-    try:
-        if target.scheme == "https":
-            sock.settimeout(deadline.remaining_s("the TLS handshake"))
-            sock = _tls().wrap_socket(sock, server_hostname=target.host)
-        sock.settimeout(deadline.remaining_s("the download"))
-        # No cookies, no credentials, no proxies; and one request for a connection.
-        sock.sendall(
-            f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nUser-Agent: {USER_AGENT}\r\n"
-            "Accept: image/*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
-        )
-        # HTTPResponse asks its socket for a file, and for nothing else.
-        response = http.client.HTTPResponse(_Timed(sock, deadline), method="GET")  # type: ignore[arg-type]
-        response.begin()
-        return _body(response, settings.max_image_bytes)
-    finally:
-        sock.close()
-
-
-def _body(response: http.client.HTTPResponse, limit: int) -> bytes | str:
-    location = response.getheader("Location")
-    if response.status in REDIRECTS and location:
-        return location
-    if response.status != 200:
-        raise FetchFailed(f"status {response.status}")
-    if response.getheader("Content-Encoding", "identity").lower() != "identity":
-        raise FetchFailed("encoded body")  # a few bytes could unpack into gigabytes
-    if response.length is not None and response.length > limit:
-        raise _too_large(limit)
-    data = response.read(limit + 1)
-    if len(data) > limit:
-        raise _too_large(limit)
-    if response.length:
-        raise FetchFailed("body ended early")
-    return data
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    import ssl  # 15 ms with the certificates, only for those who fetch by https
-
-    return ssl.create_default_context()
-
-
-class _Timed:
-    """What HTTPResponse needs of a socket; each single receive gets what is left of the deadline.
-
-    A socket's own time-out starts anew with every byte: a host that drips them would never end.
-    """
-
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        self._sock, self._deadline = sock, deadline
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._sock, self._deadline))
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        self._sock, self._deadline = sock, deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:  # collections.abc.Buffer is Python 3.12's
-        self._sock.settimeout(self._deadline.remaining_s("the download"))
-        return self._sock.recv_into(buffer)

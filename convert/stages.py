@@ -30,7 +30,8 @@ def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.nda
     Raises:
         ClassifierError: the serving path refuses it.
     """
-    image = decode(photo.read_bytes(), card.preprocessing, card.channels, MAX_PIXELS)
+    size = (card.width, card.height)
+    image = decode(photo.read_bytes(), card.preprocessing, card.channels, MAX_PIXELS, size)
     decoded = np.asarray(image).reshape(image.height, image.width, card.channels)
     resized = preprocess.resize(image, card)
     return decoded, resized, preprocess.scale(resized, card)

@@ -20,9 +20,9 @@ def settings_table() -> str:
     for setting in fields(Settings):
         value = setting.default
         if value == DEFAULT_MODEL:
-            value = DEFAULT_MODEL.relative_to(ROOT).as_posix()
-        if isinstance(value, frozenset) or value is None:
-            value = ""
+            value = Path(DEFAULT_MODEL).relative_to(ROOT).as_posix()
+        if isinstance(value, frozenset):
+            value = ",".join(sorted(str(item) for item in value))
         meaning = setting.metadata["help"]
         rows.append(f"| `{setting.name.upper()}` | {f'`{value}`' if value else ''} | {meaning} |")
     return "\n".join(rows)
@@ -31,13 +31,7 @@ def settings_table() -> str:
 def errors_table() -> str:
     """Every error that a caller can cause."""
     rows = ["| status | code | errorType |", "| ---: | --- | --- |"]
-    kinds = [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type)
-        and issubclass(kind, errors.ClassifierError)
-        and kind is not errors.ClassifierError
-    ]
+    kinds = errors.every()
     for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
         rows.append(f"| {kind.status} | `{kind.code}` | `{kind.__name__}` |")  # noqa: PERF401
     return "\n".join(rows)

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import waitress
 
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     p.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     p.add_argument("--port", type=int, default=9000, help="default: %(default)s; 0: any free one")
-    p.add_argument("--model", type=Path, metavar="FILE", help="a .tflite (default: MODEL_PATH)")
+    p.add_argument("--model", metavar="FILE", help="a .tflite, or a folder of them")
     args = p.parse_args(argv)
     try:
         settings = Settings.from_environ()
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     url = f"http://{args.host}:{server.effective_port}"
     print(
-        f"serving {handler.classifier.card.name} at {url}; Ctrl-C ends it. Try:\n"
+        f"serving {', '.join(handler.models.installed)} at {url}; Ctrl-C ends it. Try:\n"
         f"  curl --data-binary @samples/t-shirt.jpg -H 'Content-Type: image/jpeg' {url}/predict",
         flush=True,
     )

@@ -7,6 +7,7 @@ import http.server
 import io
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,4 +163,4 @@ def handler(settings):
 
 @pytest.fixture(scope="session")
 def model_bytes():
-    return DEFAULT_MODEL.read_bytes()
+    return Path(DEFAULT_MODEL).read_bytes()

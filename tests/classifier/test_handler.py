@@ -35,7 +35,7 @@ def v2(body=b"", method="POST", path="/predict", stage="$default", kind="", quer
 
 def v1(body=b"", method="POST", path="/predict", kind="", query=None, text=False):
     return {
-        "resource": "/predict",
+        "resource": path,
         "path": path,
         "httpMethod": method,
         "headers": {"Content-Type": kind} if kind else None,
@@ -170,7 +170,7 @@ def test_bad_input_is_a_named_error_and_a_code(name, handler, far_host):
         ({"body": b"[" * 100_000, "text": True}, 400, "invalid_json"),
         ({"body": b"\xef", "kind": "image/jpeg"}, 415, "unsupported_format"),
         ({"body": b"mojibake", "kind": "image/jpeg", "text": True}, 400, "invalid_request"),
-        ({"path": "/"}, 404, "route_not_found"),
+        ({"path": "/nowhere"}, 404, "route_not_found"),
         ({"path": "/predict/x"}, 404, "route_not_found"),
         ({"method": "GET"}, 405, "method_not_allowed"),
     ],
@@ -199,7 +199,7 @@ def test_a_preflight_is_answered_with_the_cors_headers(event_of, handler):
     answer = handler(event_of(method="OPTIONS"))
     assert answer["statusCode"] == 204
     assert answer["body"] == ""
-    assert answer["headers"]["Access-Control-Allow-Methods"] == "POST, OPTIONS"
+    assert answer["headers"]["Access-Control-Allow-Methods"] == "GET, HEAD, POST, OPTIONS"
 
 
 def test_an_invocation_without_time_left_is_ended(handler, b64):
@@ -218,7 +218,7 @@ def test_a_fault_of_ours_is_a_500_with_the_request_id_and_no_internals(settings,
         aws_request_id = "r-2"
 
     broken = Handler(settings)
-    broken.classifier.logits = lambda _: 1 / 0
+    broken.models.get().batch = lambda _: 1 / 0
     answer = broken(v2(jpeg, kind="image/jpeg"), Context())
     assert answer["statusCode"] == 500
     error = json.loads(answer["body"])["error"]
@@ -230,7 +230,7 @@ def test_a_fault_of_ours_is_a_500_with_the_request_id_and_no_internals(settings,
 
 def test_nan_logits_are_a_fault_and_not_an_answer(settings, b64):
     broken = Handler(settings)
-    broken.classifier.logits = lambda _: np.full(10, np.nan, np.float32)
+    broken.models.get().batch = lambda _: np.full((1, 10), np.nan, np.float32)
     with pytest.raises(errors.InternalError):
         broken({"image": b64})
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 import trustme
 
-from classifier import sources
+from classifier import fetch, sources
 from classifier.deadline import Deadline
 from classifier.errors import FetchFailed
 from classifier.sources import Url
@@ -37,7 +37,7 @@ def secure_host(jpeg, tmp_path, monkeypatch):
     bundle = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    sources._tls.cache_clear()
+    fetch._tls.cache_clear()
     with http.server.HTTPServer(("127.0.0.1", 0), Photo) as server:
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
@@ -46,7 +46,7 @@ def secure_host(jpeg, tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
-    sources._tls.cache_clear()
+    fetch._tls.cache_clear()
 
 
 def allowing(settings, host, port):
@@ -74,7 +74,7 @@ def test_an_authority_that_nobody_trusts_is_refused(secure_host, settings, monke
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
     monkeypatch.setenv("SSL_CERT_FILE", str(other))
-    sources._tls.cache_clear()
+    fetch._tls.cache_clear()
     with pytest.raises(FetchFailed) as caught:
         read(f"https://localhost:{secure_host}/", allowing(settings, "localhost", secure_host))
     assert caught.value.facts["reason"] == "SSLCertVerificationError"

@@ -17,7 +17,8 @@ from classifier.errors import (
     InvalidRequest,
     InvalidUrl,
 )
-from classifier.sources import Base64, Raw, Target, Url
+from classifier.fetch import Target
+from classifier.sources import Base64, Raw, Url
 
 
 def read(source, settings):
@@ -99,7 +100,7 @@ def test_only_allowed_hosts_are_fetched_where_they_are_listed(settings):
     "url",
     [
         "ftp://example.com/x.jpg", "file:///etc/passwd", "gopher://example.com/", "example.com/x",
-        "s3://bucket/key", "http://", "http:///x", "http://user@example.com/",
+        "s3://bucket", "s3:///key", "http://", "http:///x", "http://user@example.com/",
         "http://user:pw@example.com/", "http://example.com\\@evil.example/", "http://exa mple.com/",
         "http://example.com/\r\nX: y", "http://example.com:0x50/", "http://example.com:99999/",
         "http://[fe80::1%25eth0]/", "http://[::1/", "http://\u2100.example.com/", "",

@@ -1,0 +1,32 @@
+"""A Lambda event of any shape: the jobs in it, and the answer that its sender expects.
+
+One class for each family of events, with both directions side by side. `detect` tries them in
+order and always finds one: what is nobody's event is a direct invocation's payload.
+
+    web      HttpApi, FunctionUrl, RestApi, LoadBalancer, Lattice
+    records  Queue (SQS), Topic (SNS), Bucket (S3), EventBridge, Unsupported
+    batch    S3Batch, MapBatch (Step Functions)
+    direct   Ping, Mapped (non-proxy integration), Direct
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from classifier.events.batch import MapBatch, S3Batch
+from classifier.events.direct import Direct, Mapped, Ping
+from classifier.events.job import Family
+from classifier.events.records import Bucket, EventBridge, Queue, Topic, Unsupported
+from classifier.events.web import FunctionUrl, HttpApi, Lattice, LoadBalancer, RestApi
+
+# In this order: what is more special comes first.
+FAMILIES: tuple[type[Family], ...] = (
+    *(FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice),
+    *(Queue, Topic, Bucket, EventBridge, S3Batch, MapBatch),
+    *(Mapped, Ping, Unsupported, Direct),
+)
+
+
+def detect(event: Any) -> Family:
+    """The family of an event. Never raises."""
+    return next(family for family in FAMILIES if family.infer(event))(event)

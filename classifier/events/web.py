@@ -1,0 +1,237 @@
+"""HTTP requests, in the shapes that AWS's gateways and load balancers give them.
+
+What differs is where path, method, query and body stand, and how headers go back; one class each.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from classifier import respond
+from classifier.errors import ClassifierError, InvalidRequest, MethodNotAllowed, RouteNotFound
+from classifier.events.job import Done, Family, Job, Resource
+from classifier.request import Request
+from classifier.settings import Settings
+
+READ = ("GET", "HEAD", "OPTIONS")
+ROUTES: Mapping[str, tuple[str, ...]] = {
+    "/predict": ("POST", "OPTIONS"),
+    "/": READ,
+    "/models": READ,
+    "/openapi.json": READ,
+}
+RESOURCES = {"/": "index", "/models": "models", "/openapi.json": "openapi"}
+
+
+class HttpApi(Family):
+    """API Gateway HTTP APIs, payload format 2.0.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+
+    source = "http-api"
+    _head = False
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return _context(event, "http") is not None
+
+    def jobs(self, settings: Settings) -> Sequence[Job]:
+        method = self._method().upper()
+        self._head = method == "HEAD"
+        path = self._path()
+        if (path + "/").startswith(settings.base_path + "/"):
+            path = path[len(settings.base_path) :]
+        path = "/" + path.strip("/")
+        methods = ROUTES.get(path)
+        if methods is None:
+            raise RouteNotFound("no such path; there are POST /predict, GET /, /models and more "
+                                "in /openapi.json")  # fmt: skip
+        if method not in methods:
+            raise MethodNotAllowed(f"{path} takes {', '.join(methods)}", allow=", ".join(methods))
+        if method == "OPTIONS":
+            return [Job(Resource("preflight"))]
+        if path in RESOURCES:
+            return [Job(Resource(RESOURCES[path]))]
+        kind = _header(self._event, "content-type")
+        body = self._body(kind.lower())
+        return [Job(Request.from_body(body, kind, self._query(), settings.max_images))]
+
+    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> dict[str, Any]:
+        outcome = done[0].outcome
+        answer = (
+            respond.failure(outcome)
+            if isinstance(outcome, ClassifierError)
+            else respond.success(outcome)
+        )
+        # A HEAD's answer is its GET's without the body (RFC 9110, 9.3.2).
+        return self._envelope(
+            answer.status, {**headers, **answer.headers}, "" if self._head else answer.body
+        )
+
+    def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
+        return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
+
+    def _method(self) -> str:
+        return str(self._event["requestContext"]["http"].get("method", ""))
+
+    def _path(self) -> str:
+        context = self._event["requestContext"]
+        path = str(self._event.get("rawPath") or context["http"].get("path") or "/")
+        stage = str(context.get("stage") or "")
+        # A named stage is the path's first part here, unlike in payload format 1.0.
+        if stage and (path + "/").startswith(f"/{stage}/"):
+            path = path[len(stage) + 1 :]
+        return path
+
+    def _query(self) -> dict[str, str]:
+        query = _dict(self._event, "queryStringParameters")
+        return {key: str(value) for key, value in query.items()}
+
+    def _body(self, content_type: str) -> bytes:
+        body = self._event.get("body") or ""
+        if not isinstance(body, str):
+            raise InvalidRequest("the event's body is not a string")
+        if self._event.get("isBase64Encoded"):
+            try:
+                return base64.b64decode(body, validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise InvalidRequest(f"the event's body is not valid base64: {error}") from error
+        if body and content_type.startswith(("image/", "application/octet-stream", "multipart/")):
+            raise InvalidRequest(
+                "the gateway passed the image on as text, which damages it: list its type in the "
+                "API's BinaryMediaTypes, or send JSON with the image as base64"
+            )
+        return body.encode("utf-8", "surrogatepass")
+
+
+class FunctionUrl(HttpApi):
+    """Lambda function URLs: payload format 2.0 with a domain of their own.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+    """
+
+    source = "function-url"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        if _context(event, "http") is None:
+            return False
+        return ".lambda-url." in str(event["requestContext"].get("domainName"))
+
+
+class RestApi(HttpApi):
+    """API Gateway REST APIs with proxy integration, payload format 1.0.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+    """
+
+    source = "rest-api"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return (
+            isinstance(event, dict)
+            and isinstance(event.get("httpMethod"), str)
+            and isinstance(event.get("requestContext"), dict)
+        )
+
+    def _method(self) -> str:
+        return str(self._event["httpMethod"])
+
+    def _path(self) -> str:
+        # A custom domain's base path is in `path` and not in the resource that it was mapped to.
+        resource = str(self._event.get("resource") or "")
+        if resource in ROUTES and resource != "/":
+            return resource
+        return str(self._event.get("path") or "/")
+
+
+class LoadBalancer(RestApi):
+    """Application Load Balancers. Query values come as they were sent, percent-encoded.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
+    A target group with multi-value headers sends lists, and takes nothing else back.
+    """
+
+    source = "alb"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return RestApi.infer(event) and isinstance(event["requestContext"].get("elb"), dict)
+
+    def _path(self) -> str:
+        return str(self._event.get("path") or "/")
+
+    def _query(self) -> dict[str, str]:
+        from urllib.parse import unquote_plus
+
+        query = _dict(self._event, "queryStringParameters")
+        several = _dict(self._event, "multiValueQueryStringParameters")
+        query = {**query, **{key: value[-1] for key, value in several.items() if _full(value)}}
+        return {unquote_plus(key): unquote_plus(str(value)) for key, value in query.items()}
+
+    def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
+        from http import HTTPStatus
+
+        answer = super()._envelope(status, headers, body)
+        answer["statusDescription"] = f"{status} {HTTPStatus(status).phrase}"
+        if "multiValueHeaders" in self._event:
+            headers = answer.pop("headers")
+            answer["multiValueHeaders"] = {key: [value] for key, value in headers.items()}
+        return answer
+
+
+class Lattice(HttpApi):
+    """VPC Lattice, event structure version 2.0.
+
+    https://docs.aws.amazon.com/vpc-lattice/latest/ug/lambda-functions.html
+    """
+
+    source = "lattice"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return (
+            isinstance(event, dict)
+            and isinstance(event.get("method"), str)
+            and isinstance(event.get("requestContext"), dict)
+            and any("serviceArn" in key for key in event["requestContext"])
+        )
+
+    def _method(self) -> str:
+        return str(self._event["method"])
+
+    def _path(self) -> str:
+        return str(self._event.get("path") or "/").partition("?")[0]
+
+    def _query(self) -> dict[str, str]:
+        query = _dict(self._event, "queryStringParameters")
+        # Lists in version 2.0 of the event; text in what early services sent.
+        return {key: str(value[-1] if _full(value) else value) for key, value in query.items()}
+
+
+def _context(event: Any, key: str) -> dict[str, Any] | None:
+    if not isinstance(event, dict):
+        return None
+    value = _dict(event, "requestContext").get(key)
+    return value if isinstance(value, dict) else None
+
+
+def _dict(event: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = event.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _full(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0
+
+
+def _header(event: Mapping[str, Any], name: str) -> str:
+    for key, value in {**_dict(event, "multiValueHeaders"), **_dict(event, "headers")}.items():
+        if str(key).lower() == name:
+            return str(value[-1] if _full(value) else value)
+    return ""

@@ -1,0 +1,83 @@
+"""Models: the one or several that are served, by the name in their cards."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import NamedTuple
+
+from classifier import card as cards
+from classifier.card import ModelCard
+from classifier.errors import ModelNotFound, SetupError
+from classifier.model import Classifier
+from classifier.settings import Settings
+
+
+class Installed(NamedTuple):
+    """A model file and its card."""
+
+    path: str
+    card: ModelCard
+
+
+class Models:
+    """What `settings.model_path` holds: a `.tflite` file, or those anywhere below a folder.
+
+    Every card is read at start, so that a wrong one is told then. Interpreters are made at a
+    model's first use, but for the default model's, or all of them by LOAD_MODELS.
+
+    Raises:
+        SetupError: no model, a wrong one, two of one name, or no such default.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._num_threads = settings.num_threads
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Classifier] = {}
+        self.installed: dict[str, Installed] = {}
+        for path in _files(settings.model_path):
+            card = cards.load(path)
+            twin = self.installed.get(card.name)
+            if twin is not None:
+                raise SetupError(f"{twin.path} and {path} are both named {card.name!r}")
+            self.installed[card.name] = Installed(path, card)
+        self.default = settings.default_model or min(self.installed)
+        if self.default not in self.installed:
+            there = ", ".join(sorted(self.installed))
+            raise SetupError(f"DEFAULT_MODEL is {self.default!r}, and there is {there}")
+        for name in self.installed if settings.load_models == "all" else (self.default,):
+            self.get(name)
+
+    def get(self, name: str | None = None) -> Classifier:
+        """A model, loaded now if it was not yet; the default one for None.
+
+        Raises:
+            ModelNotFound; SetupError: its file is wrong.
+        """
+        name = name or self.default
+        model = self._loaded.get(name)
+        if model is None:
+            if name not in self.installed:
+                there = ", ".join(sorted(self.installed))
+                raise ModelNotFound(f"no such model here; there is {there}")
+            with self._lock:
+                model = self._loaded.get(name)
+                if model is None:
+                    path, card = self.installed[name]
+                    model = self._loaded[name] = Classifier(path, self._num_threads, card)
+        return model
+
+
+def _files(path: str) -> list[str]:
+    path = os.fspath(path)
+    if not os.path.isdir(path):  # noqa: PTH112  # pathlib is 3 ms of a cold start
+        return [path]
+    found = sorted(
+        os.path.join(folder, name)  # noqa: PTH118
+        for folder, _, names in os.walk(path)
+        for name in names
+        if name.endswith(".tflite")
+    )
+    if not found:
+        raise SetupError(f"no .tflite file in {path}")
+    return found

@@ -1,0 +1,40 @@
+"""Results: what became of images, as JSON Lines, for events that nobody waits for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from classifier import sources
+from classifier.deadline import Deadline
+from classifier.errors import ClassifierError
+from classifier.events.job import Job
+from classifier.settings import Settings
+
+
+def line(
+    image: sources.Source | ClassifierError, answer: dict[str, Any] | ClassifierError, model: str
+) -> dict[str, Any]:
+    """One image's result: which image, which model, and its scores or its error."""
+    named = "none" if isinstance(image, ClassifierError) else sources.name(image)
+    if isinstance(answer, ClassifierError):
+        return {"image": named, "model": model, **answer.to_json()}
+    return {"image": named, "model": model, "scores": answer}
+
+
+def keep(job: Job, lines: Sequence[dict[str, Any]], settings: Settings, deadline: Deadline) -> None:
+    """Write a job's lines below RESULTS_PREFIX, under a name that its identity alone decides.
+
+    Work that is delivered twice writes the same bytes to the same place: neither lost nor twice.
+
+    Raises:
+        ResultsNotKept, DeadlineExceeded
+    """
+    import hashlib
+
+    from classifier import storage
+
+    content = "".join(json.dumps(x, ensure_ascii=False, allow_nan=False) + "\n" for x in lines)
+    name = hashlib.sha256(job.identity.encode("utf-8", "replace")).hexdigest()[:40]
+    storage.write(f"{name}.jsonl", content.encode(), settings, deadline)

@@ -1,0 +1,97 @@
+"""S3: images read from it, and answers written where the settings say.
+
+Imported at the first object alone: boto3 with a client costs a quarter of a second.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from classifier.deadline import Deadline
+from classifier.errors import ImageTooLarge, ObjectNotRead, ResultsNotKept
+from classifier.settings import Settings
+from classifier.sources import Object
+
+CHUNK_BYTES = 1 << 20
+
+
+@cache
+def _client(timeout_s: float) -> Any:
+    # One client for the life of the process. Connections that died while the process was frozen are
+    # found dead by botocore at their next use, and made anew.
+    return boto3.client(
+        "s3",
+        config=Config(
+            connect_timeout=min(timeout_s, 3.0),
+            read_timeout=timeout_s,
+            retries={"mode": "standard", "total_max_attempts": 3},
+        ),
+    )
+
+
+def read(source: Object, settings: Settings, deadline: Deadline) -> bytes:
+    """An object's bytes.
+
+    Raises:
+        ObjectNotRead: S3 did not give it.
+        ImageTooLarge: more than `settings.max_image_bytes`; told before a byte is read.
+        DeadlineExceeded
+    """
+    deadline = deadline.sooner(settings.fetch_timeout_s)
+    # botocore's time-outs start anew with every try and every byte; the request's does not.
+    return deadline.call("reading the image from S3", _get, source, settings, deadline)
+
+
+def _get(source: Object, settings: Settings, deadline: Deadline) -> bytes:
+    limit = settings.max_image_bytes
+    version = {} if source.version is None else {"VersionId": source.version}
+    try:
+        answer = _client(settings.fetch_timeout_s).get_object(
+            Bucket=source.bucket, Key=source.key, **version
+        )
+        with answer["Body"] as body:
+            if answer["ContentLength"] > limit:
+                raise ImageTooLarge.of(limit)
+            data = bytearray()
+            while chunk := body.read(CHUNK_BYTES):
+                data += chunk
+                if len(data) > limit:
+                    raise ImageTooLarge.of(limit)
+                deadline.remaining_s("reading the image from S3")
+            return bytes(data)
+    except ClientError as error:
+        raise ObjectNotRead(str(error.response.get("Error", {}).get("Code"))) from error
+    except (BotoCoreError, OSError, ValueError) as error:
+        raise ObjectNotRead(type(error).__name__) from error
+
+
+def write(key: str, content: bytes, settings: Settings, deadline: Deadline) -> str:
+    """Put an object under `settings.results_prefix`; the same key again replaces it.
+
+    Returns:
+        its s3:// URL.
+
+    Raises:
+        ResultsNotKept: S3 did not take it. DeadlineExceeded.
+    """
+    bucket, prefix = settings.results_prefix or ("", "")
+    key = prefix + key
+    try:
+        deadline.call(
+            "writing the answers to S3",
+            lambda: _client(settings.fetch_timeout_s).put_object(
+                Bucket=bucket, Key=key, Body=content, ContentType="application/x-ndjson"
+            ),
+        )
+    except (BotoCoreError, ClientError, OSError) as error:
+        raise ResultsNotKept(
+            "the answers could not be written to S3: the bucket of RESULTS_PREFIX must exist, and "
+            "the function's role must allow s3:PutObject there",
+            reason=type(error).__name__,
+        ) from error
+    return f"s3://{bucket}/{key}"
