@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import json
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from classifier.handler import Handler
@@ -164,3 +169,63 @@ def handler(settings):
 @pytest.fixture(scope="session")
 def model_bytes():
     return Path(DEFAULT_MODEL).read_bytes()
+
+
+class Buckets:
+    """A client of the S3 server, and what the function wrote there."""
+
+    def __init__(self, client, url):
+        self.client, self.url = client, url
+
+    def kept(self):
+        """The lines of every object in the bucket for answers, by object key."""
+        lines = []
+        for entry in self.client.list_objects_v2(Bucket="answers").get("Contents", []):
+            body = self.client.get_object(Bucket="answers", Key=entry["Key"])["Body"].read()
+            assert entry["Key"].startswith("out/")
+            lines += [json.loads(line) for line in body.decode().splitlines()]
+        return sorted(lines, key=json.dumps)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """URL of a real S3 server over HTTP on loopback: moto's, in a process of its own."""
+    pytest.importorskip("moto", reason="moto is not in this environment (tflite-runtime's)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """S3 with a photo and a text in the bucket `photos`, and an empty bucket `answers`."""
+    import boto3
+
+    from classifier import storage
+
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    storage._client.cache_clear()
+    client = boto3.client("s3")
+    requests.post(f"{s3_server}/moto-api/reset", timeout=10)
+    for bucket in ("photos", "answers"):
+        client.create_bucket(Bucket=bucket)
+    shirt = Path(__file__).parent.parent.parent / "samples" / "t-shirt.jpg"
+    client.put_object(Bucket="photos", Key="in/t shirt+1.jpg", Body=shirt.read_bytes())
+    client.put_object(Bucket="photos", Key="in/no image.txt", Body=b"hello")
+    yield Buckets(client, s3_server)
+    client.close()
+    storage._client.cache_clear()

@@ -1,0 +1,76 @@
+"""Golden events: each file of tests/events is an event as AWS documents it, and its answer.
+
+Two kinds of values are not compared literally: scores to 0.001, and headers that tell times.
+The images are in a real S3 server on this machine (moto's, over HTTP).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from classifier.errors import ClassifierError
+from classifier.handler import Handler
+from classifier.settings import Settings
+
+GOLDEN = sorted((Path(__file__).parent.parent / "events").glob("*.json"))
+
+
+def answered(handler, event):
+    try:
+        return handler(event)
+    except ClassifierError as error:
+        assert error.__cause__ is None
+        return {"raised": type(error).__name__, "code": error.code}
+
+
+def readable(value):
+    """An answer without what differs from run to run, and with JSON in text as JSON."""
+    if isinstance(value, dict):
+        shown = {
+            key: readable(item)
+            for key, item in value.items()
+            if key not in ("headers", "multiValueHeaders", "message")
+        }
+        for key in ("headers", "multiValueHeaders"):
+            if key in value:
+                shown[key] = {
+                    name: text
+                    for name, text in value[key].items()
+                    if name in ("Content-Type", "Allow", "Access-Control-Allow-Origin")
+                }
+        for key in ("body", "resultString"):
+            text = value.get(key)
+            if isinstance(text, str) and text[:1] in ("{", "["):
+                shown[key] = readable(json.loads(text))
+            elif isinstance(text, str) and text.startswith("<!doctype"):
+                shown[key] = "a page"
+        return shown
+    if isinstance(value, list):
+        return [readable(item) for item in value]
+    return pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_an_event_has_its_documented_answer(path, s3, monkeypatch):
+    golden = json.loads(path.read_text(encoding="utf-8"))
+    environ = {name.upper(): value for name, value in golden.get("settings", {}).items()}
+    environ |= {"S3_ALLOWED_BUCKETS": "photos", "NUM_THREADS": "1", "LOG_LEVEL": "FATAL"}
+    handler = Handler(Settings.from_environ(environ))
+    for _ in range(2):  # delivered twice, it is the same work
+        answer = answered(handler, golden["event"])
+        json.dumps(answer)  # as the runtime does
+        assert readable(answer) == golden["answer"]
+        assert readable(s3.kept()) == golden.get("kept", [])
+
+
+def test_every_family_has_a_golden_event():
+    from classifier import events
+
+    found = {
+        type(events.detect(json.loads(path.read_text(encoding="utf-8"))["event"]))
+        for path in GOLDEN
+    }
+    assert found == set(events.FAMILIES)
