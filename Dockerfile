@@ -17,6 +17,7 @@ FROM public.ecr.aws/lambda/python:${PYTHON_VERSION} AS files
 WORKDIR /files
 COPY lambda_function.py app/
 COPY classifier/ app/classifier/
+COPY web/ app/web/
 # The model: a .tflite below models/ (.dockerignore lets no others in), its card inside.
 ARG MODEL=models/clothing/clothing.tflite
 COPY ${MODEL} model/${MODEL}
@@ -26,9 +27,11 @@ COPY ${MODEL} model/${MODEL}
 RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash app
 
 FROM public.ecr.aws/lambda/python:${PYTHON_VERSION}
-COPY requirements.txt /tmp/
+COPY requirements.txt deploy/slim.py /tmp/
+# In one layer: what slim.py removes is then never in the image.
 RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
-    --root-user-action=ignore -r /tmp/requirements.txt
+    --root-user-action=ignore -r /tmp/requirements.txt && \
+    python /tmp/slim.py "$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 COPY --from=files /files/app/ ${LAMBDA_TASK_ROOT}/
 COPY --from=files /files/model/ ${LAMBDA_TASK_ROOT}/
 ARG MODEL=models/clothing/clothing.tflite

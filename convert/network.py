@@ -100,7 +100,7 @@ def _tflite(path: Path, size: tuple[int, int] | None) -> Network:
     def scores(batch: Floats) -> Floats:
         answers = []
         for tensor in batch:
-            interpreter.set_tensor(source["index"], _quantize(tensor, source))
+            interpreter.set_tensor(source["index"], _quantize(tensor[np.newaxis], source))
             interpreter.invoke()
             answers.append(_dequantize(interpreter.get_tensor(output["index"])[0], output))
         return np.stack(answers).astype(np.float32)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -56,6 +57,8 @@ class Faults(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     jpeg = b""
+    counts: ClassVar[dict[str, int]] = {}
+    lock = threading.Lock()
 
     def log_message(self, *_):
         pass
@@ -76,6 +79,15 @@ class Faults(http.server.BaseHTTPRequestHandler):
     def do_photo(self):
         assert self.headers["Accept-Encoding"] == "identity"
         assert "Cookie" not in self.headers
+        self.reply(200, self.jpeg)
+
+    def do_slow_photo(self):
+        with self.lock:
+            self.counts["now"] = self.counts.get("now", 0) + 1
+            self.counts["most"] = max(self.counts.get("most", 0), self.counts["now"])
+        time.sleep(0.2)
+        with self.lock:
+            self.counts["now"] -= 1
         self.reply(200, self.jpeg)
 
     def do_missing(self):
@@ -148,6 +160,12 @@ def far_host(jpeg):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def far_host_counts():
+    """How many requests the misbehaving server has in hand, and had at most."""
+    return Faults.counts
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,207 @@
+"""Several images in one request, and several models in one function."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier import card as cards
+from classifier.deadline import Deadline
+from classifier.errors import DeadlineExceeded, ModelNotFound, SetupError
+from classifier.handler import Handler
+from classifier.model import Classifier
+from classifier.settings import DEFAULT_MODEL, Settings
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    model = Classifier(DEFAULT_MODEL)
+    shape = (5, model.card.height, model.card.width, 3)
+    return np.random.default_rng(3).uniform(-1, 1, shape).astype(np.float32)
+
+
+def test_a_batch_on_two_threads_answers_as_one_by_one(tensors):
+    one, two = Classifier(DEFAULT_MODEL, 1), Classifier(DEFAULT_MODEL, 2)
+    expected = np.stack([one.logits(tensor) for tensor in tensors])
+    np.testing.assert_array_equal(one.batch(tensors), expected)
+    for count in (5, 2, 1, 3):
+        np.testing.assert_allclose(two.batch(tensors[:count]), expected[:count], atol=1e-4)
+    assert two._may_batch
+    assert two._batch is not None
+    assert one._batch is None
+
+
+def test_a_graph_that_cannot_take_a_batch_is_asked_one_by_one(tensors):
+    model = Classifier(DEFAULT_MODEL, 2)
+    expected = np.stack([model.logits(tensor) for tensor in tensors])
+
+    class Refusing:
+        def __call__(self, inputs):
+            raise RuntimeError("tensor 7: reshape of a fixed size")
+
+    class Mixing:
+        def __call__(self, inputs):
+            return np.zeros((len(inputs), 10), np.float32)
+
+    model._batch = Refusing()
+    np.testing.assert_array_equal(model.batch(tensors), expected)
+    assert not model._may_batch
+
+
+def test_a_graph_that_mixes_its_batch_is_found_out(tensors, monkeypatch):
+    from classifier import model as module
+
+    model = Classifier(DEFAULT_MODEL, 2)
+    expected = np.stack([model.logits(tensor) for tensor in tensors])
+    monkeypatch.setattr(
+        module, "_Batch", lambda *_: lambda inputs: np.zeros((len(inputs), 10), np.float32)
+    )
+    np.testing.assert_array_equal(model.batch(tensors), expected)
+    assert not model._may_batch
+
+
+def test_threads_do_not_mix_their_images(tensors):
+    model = Classifier(DEFAULT_MODEL, 1)
+    expected = [model.logits(tensor) for tensor in tensors]
+    wrong = []
+
+    def ask(index):
+        same = [np.array_equal(model.logits(tensors[index]), expected[index]) for _ in range(20)]
+        wrong.extend([] if all(same) else [index])
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_images_of_a_request_are_fetched_side_by_side(handler, far_host, far_host_counts):
+    slow = [f"http://{far_host}/slow-photo"] * 8
+    answers = handler({"images": slow, "top_k": 1})
+    assert all("error" not in answer for answer in answers)
+    assert far_host_counts["most"] > 1
+
+
+def test_more_images_than_are_fetched_at_a_time_keep_their_order(settings, far_host, jpeg):
+    text = base64.b64encode(jpeg).decode()
+    many = [f"http://{far_host}/photo", f"http://{far_host}/missing", {"image": text}] * 7
+    answers = Handler(dataclasses.replace(settings, max_images=21))({"images": many})
+    assert ["error" in answer for answer in answers] == [False, True, False] * 7
+    assert answers[0] == answers[2] == answers[18]
+
+
+def test_one_silent_host_does_not_take_the_others_down(settings, far_host):
+    class Context:
+        aws_request_id = "r"
+
+        def get_remaining_time_in_millis(self):
+            return 1500
+
+    patient = Handler(dataclasses.replace(settings, fetch_timeout_s=20.0))
+    images = [f"http://{far_host}/stall", f"http://{far_host}/photo"]
+    answers = patient({"images": images, "top_k": 1}, Context())
+    assert answers[0]["error"]["code"] == "deadline_exceeded"
+    assert list(answers[1]) != ["error"]
+
+
+def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
+    from classifier import preprocess
+
+    text = base64.b64encode(jpeg).decode()
+    real, calls = preprocess.prepare, []
+
+    def prepare(image, card):
+        calls.append(image)
+        if len(calls) == 2:
+            raise ZeroDivisionError("CANARY")
+        return real(image, card)
+
+    monkeypatch.setattr(preprocess, "prepare", prepare)
+    answers = Handler(settings)({"images": [{"image": text}] * 3})
+    assert ["error" in answer for answer in answers] == [False, True, False]
+    assert answers[1]["error"]["code"] == "internal_error"
+    assert "CANARY" not in json.dumps(answers)
+
+
+def test_inference_that_cannot_finish_is_refused(settings, jpeg):
+    handler = Handler(settings)
+    model = handler.models.get()
+    model.seconds = 3.0
+    text = base64.b64encode(jpeg).decode()
+    from classifier.sources import Base64
+
+    [answer] = handler.classify([Base64(text)], deadline=Deadline(1.0))
+    assert isinstance(answer, DeadlineExceeded)
+    assert "3.0 s" in answer.message
+    # Of several, as many as there is time for.
+    model.seconds = 0.4
+    answers = handler.classify([Base64(text)] * 4, deadline=Deadline(1.1))
+    assert [isinstance(answer, DeadlineExceeded) for answer in answers] == [
+        False, False, True, True,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """A folder with the clothing model twice: as it is, and with its labels turned around."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "a").mkdir()
+    shutil.copy(DEFAULT_MODEL, folder / "a" / "clothing.tflite")
+    card = cards.load(DEFAULT_MODEL)
+    flatbuffer = Path(DEFAULT_MODEL).read_bytes()[: card.model_bytes]
+    turned = dataclasses.replace(card, name="turned", labels=card.labels[::-1])
+    (folder / "turned.tflite").write_bytes(cards.join(flatbuffer, turned))
+    return folder
+
+
+def test_a_folder_of_models_is_served_by_name(two_models, jpeg):
+    handler = Handler(Settings(model_path=str(two_models), num_threads=1, log_level="FATAL"))
+    assert list(handler.models._loaded) == ["clothing"]
+    text = base64.b64encode(jpeg).decode()
+    plain = handler({"image": text})
+    turned = handler({"image": text, "model": "turned"})
+    assert list(turned) == list(plain)[::-1]
+    assert list(turned.values()) == list(plain.values())
+    assert set(handler.models._loaded) == {"clothing", "turned"}
+    with pytest.raises(ModelNotFound, match="clothing, turned"):
+        handler({"image": text, "model": "pets"})
+    listed = handler(
+        {
+            "requestContext": {"http": {"method": "GET", "path": "/models"}},
+            "rawPath": "/models",
+        }
+    )
+    listed = json.loads(listed["body"])
+    assert listed["default"] == "clothing"
+    assert [model["name"] for model in listed["models"]] == ["clothing", "turned"]
+
+
+def test_default_and_loading_at_start_are_settings(two_models):
+    folder = str(two_models)
+    environ = {"MODEL_PATH": folder, "DEFAULT_MODEL": "turned", "LOAD_MODELS": "all"}
+    handler = Handler(Settings.from_environ(environ))
+    assert handler.models.default == "turned"
+    assert set(handler.models._loaded) == {"clothing", "turned"}
+    with pytest.raises(SetupError, match="there is clothing, turned"):
+        Handler(Settings.from_environ({**environ, "DEFAULT_MODEL": "pets"}))
+
+
+def test_a_wrong_folder_is_told_at_start(tmp_path, two_models):
+    with pytest.raises(SetupError, match=r"no \.tflite file"):
+        Handler(Settings(model_path=str(tmp_path), num_threads=1))
+    for name in ("one.tflite", "two.tflite"):
+        shutil.copy(DEFAULT_MODEL, tmp_path / name)
+    with pytest.raises(SetupError, match="both named 'clothing'"):
+        Handler(Settings(model_path=str(tmp_path), num_threads=1))
+    (tmp_path / "one.tflite").write_bytes(b"nonsense")
+    with pytest.raises(SetupError):
+        Handler(Settings(model_path=str(tmp_path), num_threads=1))
