@@ -13,8 +13,9 @@ from typing import Any
 
 from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
-from convert import labels, metadata, options, photos, report, terminal
+from convert import decoding, labels, metadata, options, photos, report, terminal
 from convert.choice import PREFERENCES, Candidate, Choice, choose
+from convert.decoding import MIN_PHOTOS
 from convert.errors import ConvertError
 from convert.measurement import KerasSide, measure, outline
 from convert.quantization import QUANTIZATIONS
@@ -88,6 +89,14 @@ def parser() -> argparse.ArgumentParser:
             choices=CHOICES[option.replace("-", "_")],
             help=f"{meaning} (default: the card's beside MODEL, or {default})",
         )
+    group.add_argument(
+        "--decode",
+        choices=("auto", "exact"),
+        default="auto",
+        help=f"auto: where at least {MIN_PHOTOS} samples are JPEGs of 10 megapixels or more, and "
+        "decoding such at a fraction of their size alters no answer, let the function do so; "
+        "exact: never (default: auto)",
+    )
     group = p.add_argument_group("quantization")
     group.add_argument(
         "--quantize",
@@ -174,6 +183,8 @@ def _convert(args: argparse.Namespace) -> int:
         choice = _choice(args, candidates, failed)
         chosen = choice.chosen
         findings = report.Findings.of(keras, candidates, choice, failed)
+        if findings.passed and args.decode == "auto":
+            findings = _decoding(args, findings, folder)
         if args.json:
             print(json.dumps(findings.to_json(), indent=1))
         else:
@@ -227,6 +238,24 @@ def _choice(
     return Choice(candidates[0], "asked for with --quantize", {})
 
 
+def _decoding(args: argparse.Namespace, findings: report.Findings, folder: Path) -> report.Findings:
+    """The findings, with what was found about decoding large photos, if there are any."""
+    photos = findings.keras.photos
+    large = [photos[index] for index in decoding.large(photos)]
+    if len(large) < MIN_PHOTOS:
+        return findings
+    terminal.step(f"decoding {len(large)} large photos at a fraction of their size")
+    subject = findings.subject
+    flatbuffer = folder / "flatbuffer"
+    flatbuffer.write_bytes(
+        (folder / f"{subject.quantization}.tflite").read_bytes()[: subject.bytes]
+    )
+    sandbox = options.sandbox(args, args.interpreter)
+    return findings.with_decoding(
+        decoding.examine(sandbox, flatbuffer, findings.card, large, folder)
+    )
+
+
 def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path]:
     """Write the model and its reports; they appear whole or not at all."""
     chosen = findings.choice.chosen
@@ -261,6 +290,7 @@ def _outline(args: argparse.Namespace) -> dict[str, Any]:
             "(--teachable-machine says both for a Teachable Machine export)"
         )
     changes = {
+        "decode": "exact",  # what large photos allow is found out anew
         "scaling": scaling,
         "interpolation": args.interpolation,
         "resize": args.resize,

@@ -17,7 +17,7 @@ from convert import stages, tflite_file
 from convert.choice import Candidate
 from convert.comparison import Comparison, compare, same_answers
 from convert.errors import ConvertError
-from convert.quantization import QUANTIZATIONS, Tolerance
+from convert.quantization import Tolerance, tolerance_of
 from convert.sandbox import Sandbox
 
 # The interpreter's words for an operator that is newer than itself.
@@ -134,7 +134,9 @@ def measure(
     logits = np.load(answers)
     return Candidate(
         quantization=quantization,
-        comparison=keras.compare(logits, QUANTIZATIONS[quantization].tolerance),
+        comparison=keras.compare(
+            logits, tolerance_of(quantization, load_card(model).preprocessing.decode)
+        ),
         logits=logits,
         bytes=load_card(model).model_bytes or model.stat().st_size,
         ms=facts["ms"],

@@ -43,3 +43,15 @@ QUANTIZATIONS = {
         Tolerance(0.90, 3e-2),
     ),
 }
+
+# Decoding large photos at a fraction of their size: the same label on every one, and no logit
+# further off than this share of the spread (here of the largest difference, not of the mean).
+SCALED = Tolerance(1.0, 2e-2)
+
+
+def tolerance_of(quantization: str, decode: str) -> Tolerance:
+    """What a model of this form may differ from Keras, decoding photos this way."""
+    own = QUANTIZATIONS[quantization].tolerance
+    if decode == "exact":
+        return own
+    return Tolerance(min(own.agreement, SCALED.agreement), max(own.difference, SCALED.difference))

@@ -17,6 +17,7 @@ from classifier.card import Affine, ModelCard
 from convert import metadata, stages
 from convert.choice import Candidate, Choice
 from convert.comparison import per_class
+from convert.decoding import Decoding
 from convert.errors import ConvertError
 from convert.measurement import KerasSide
 
@@ -39,6 +40,14 @@ class Findings:
     choice: Choice
     subject: Candidate
     failed: Mapping[str, str]
+    decoding: Decoding | None = None
+
+    def with_decoding(self, found: Decoding) -> Findings:
+        """These findings, and a card that lets large photos be decoded as was found."""
+        steps = replace(self.card.preprocessing, decode="scaled" if found.scaled else "exact")
+        verification = {**self.card.verification, "large_photos": found.to_json()}
+        card = replace(self.card, preprocessing=steps, verification=verification)
+        return replace(self, card=card, decoding=found)
 
     @classmethod
     def of(
@@ -169,6 +178,8 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     if found.faults and parted:
         ways = ", ".join(f"{stage} ({count} photos)" for stage, count in parted.most_common())
         table.append(("the two part first at", ways))
+    if findings.decoding is not None:
+        table.append(("decoding of large photos", findings.decoding.sentence()))
     return [
         *table,
         ("size", f"{subject.bytes / 1e6:.2f} MB"),
@@ -289,6 +300,7 @@ def input_rows(card: ModelCard) -> list[tuple[str, str]]:
         scaling = f"pixel x {list(scaling.scale)} + {list(scaling.offset)}"
     return [
         ("tensor", f"{card.height} x {card.width} x {card.channels}, {card.dtype}"),
+        ("decoding", steps.decode),
         ("resize", f"{steps.resize}, {steps.interpolation}"),
         ("scaling", f"{scaling}, channels in {steps.color_order} order"),
         ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),

@@ -34,8 +34,9 @@ def run(*, model: str, photos: Sequence[str], answers: str, threads: Sequence[in
         threads: the interpreter's thread counts to time; the answers are of the first.
 
     Returns:
-        ms: median milliseconds of one inference by thread count. load_ms: from the file's path to
-        the end of the first inference. peak_mb: resident memory at the peak. interpreter: whose.
+        ms: median milliseconds of one inference by thread count. decode_ms: median milliseconds of
+        decoding a photo. load_ms: from the file's path to the end of the first inference.
+        peak_mb: resident memory at the peak. interpreter: whose.
 
     Raises:
         ConvertError: a photo is refused.
@@ -50,7 +51,7 @@ def run(*, model: str, photos: Sequence[str], answers: str, threads: Sequence[in
 
     settings = Settings(model_path=Path(model), num_threads=threads[0], log_level="FATAL")
     handler = Handler(settings)
-    rows, times = [], []
+    rows, times, decodes = [], [], []
     for photo in terminal.progress(photos):
         watch = Stopwatch()
         try:
@@ -61,12 +62,14 @@ def run(*, model: str, photos: Sequence[str], answers: str, threads: Sequence[in
                 f"{photo} is read by Keras, but refused by the serving path: {error}"
             ) from error
         times.append(watch.stages["inference"])
+        decodes.append(watch.stages["decode"])
     np.save(answers, np.stack(rows))
     ms = {str(threads[0]): float(np.median(times))}
     for count in threads[1:]:
         ms[str(count)] = _median_ms(runtime.Classifier(Path(model), count), blank)
     return {
         "ms": ms,
+        "decode_ms": float(np.median(decodes)),
         "load_ms": load_ms,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         "interpreter": runtime.Interpreter.__module__.partition(".")[0],

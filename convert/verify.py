@@ -25,7 +25,7 @@ from convert.comparison import Comparison, same_answers
 from convert.endpoint import Endpoint
 from convert.errors import ConvertError
 from convert.measurement import KerasSide, measure, outline
-from convert.quantization import QUANTIZATIONS, Tolerance
+from convert.quantization import QUANTIZATIONS, Tolerance, tolerance_of
 
 OK, DISAGREES, BAD_INPUT = 0, 1, 2
 # Of photos whose answers part: as many are looked at closely, and saved as pictures.
@@ -152,7 +152,7 @@ def _ways(
     keras: KerasSide,
     folder: Path,
 ) -> Iterator[Way]:
-    tolerance = QUANTIZATIONS[quantization].tolerance
+    tolerance = tolerance_of(quantization, card.preprocessing.decode)
     copy = folder / "model.tflite"
     copy.write_bytes(args.model.read_bytes())
     sandbox = options.sandbox(args, args.interpreter)

@@ -32,6 +32,136 @@ def test_each_mode_becomes_rgb_or_greyscale(mode, picture, encoded):
     assert decode(data, STEPS, 1, LIMIT).mode == "L"
 
 
+def levels(*values, dtype=np.uint16):
+    return Image.fromarray(np.array([values], dtype))
+
+
+def test_16_bits_keep_their_high_byte(encoded):
+    # What tf.io.decode_png gives for such a file; Image.convert would clip it all to white.
+    data = encoded(levels(0, 255, 256, 32768, 65535), "PNG")
+    assert Image.open(io.BytesIO(data)).mode == "I;16"
+    for channels, mode in ((1, "L"), (3, "RGB")):
+        image = decode(data, STEPS, channels, LIMIT)
+        assert image.mode == mode
+        assert np.asarray(image).reshape(5, channels)[:, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_16_bits_of_colour_keep_their_high_byte_too():
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        crc = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+    row = b"\0" + struct.pack(">6H", 0x1234, 0xABCD, 0, 0xFFFF, 0x00FF, 0x8000)
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
+    data += chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    assert np.asarray(decode(data, STEPS, 3, LIMIT)).tolist() == [[[18, 171, 0], [255, 0, 128]]]
+
+
+def test_one_bit_is_black_and_white(encoded):
+    data = encoded(Image.fromarray(np.array([[True, False]])), "PNG")
+    assert np.asarray(decode(data, STEPS, 3, LIMIT)).tolist() == [[[255] * 3, [0] * 3]]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("drop", [200, 200]), ("white", [255, 200]), ("black", [0, 200])]
+)
+def test_grey_with_alpha_is_treated_as_the_card_says(policy, expected, encoded):
+    data = encoded(Image.fromarray(np.array([[[200, 0], [200, 255]]], np.uint8), "LA"), "PNG")
+    image = decode(data, Preprocessing(alpha=policy), 1, LIMIT)
+    assert np.asarray(image)[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("drop", (10, 20, 30)), ("white", (255,) * 3), ("black", (0,) * 3)]
+)
+def test_a_palettes_transparent_colour_is_treated_as_the_card_says(policy, expected, encoded):
+    image = Image.new("P", (2, 1), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    for kind in ("PNG", "GIF"):
+        data = encoded(image, kind, transparency=1)
+        decoded = decode(data, Preprocessing(alpha=policy), 3, LIMIT)
+        assert decoded.getpixel((0, 0)) == expected
+
+
+@pytest.mark.parametrize("profile", [False, True], ids=["without a profile", "with a profile"])
+def test_cmyk_becomes_rgb_as_load_img_has_it(profile, picture, encoded):
+    """keras.utils.load_img converts without looking at the profile, so training saw that."""
+    options = {}
+    if profile:
+        from PIL import ImageCms
+
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        options["icc_profile"] = srgb.tobytes()
+    data = encoded(picture.convert("CMYK"), "JPEG", **options)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(decode(data, STEPS, 3, LIMIT)), expected)
+
+
+def test_a_phones_two_pictures_in_one_file_are_its_first(picture, encoded):
+    data = encoded(picture, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    assert decode(data, STEPS, 3, LIMIT).size == picture.size
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_no_more_than_the_first_frame_is_looked_at(format, encoded):
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue", "green")]
+    whole = encoded(frames[0], format, save_all=True, append_images=frames[1:], lossless=True)
+    assert decode(whole, STEPS, 3, LIMIT).getpixel((4, 4)) == (255, 0, 0)
+
+
+def test_a_second_frame_that_is_a_bomb_is_never_opened(encoded):
+    """A GIF's second frame may claim any size: here 65,535 x 65,535, and no data."""
+    first = encoded(Image.new("P", (8, 8), 3), "GIF")
+    assert first.endswith(b";")
+    frame = b"," + b"\0\0\0\0" + b"\xff\xff\xff\xff" + b"\0" + b"\x02" + b"\x02\x4c\x01\0;"
+    assert decode(first[:-1] + frame, STEPS, 3, LIMIT).size == (8, 8)
+
+
+def test_a_text_that_unpacks_into_a_gigabyte_is_refused(picture, encoded):
+    import struct
+    import zlib
+
+    whole = encoded(picture, "PNG")
+    text = b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9)
+    crc = struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    bomb = whole[:33] + struct.pack(">I", len(text)) + b"zTXt" + text + crc + whole[33:]
+    with pytest.raises(UndecodableImage):
+        decode(bomb, STEPS, 3, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("size", "target", "decoded"),
+    [
+        ((1600, 1200), (100, 100), (400, 300)),  # the height stays 300, at least 2 x 100
+        ((1600, 1200), (160, 160), (800, 600)),
+        ((1600, 1200), (700, 500), (1600, 1200)),
+        ((1600, 300), (100, 100), (1600, 300)),  # the shorter side decides
+    ],
+)
+def test_scaled_decoding_keeps_twice_the_target(size, target, decoded, encoded):
+    data = encoded(Image.new("RGB", size, "teal"))
+    scaled = Preprocessing(decode="scaled")
+    assert decode(data, scaled, 3, LIMIT, target).size == decoded
+    assert decode(data, STEPS, 3, LIMIT, target).size == size
+    png = encoded(Image.new("RGB", size, "teal"), "PNG")
+    assert decode(png, scaled, 3, LIMIT, target).size == size
+
+
+def test_scaled_decoding_of_a_photo_on_its_side_knows_its_sides(encoded):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (2400, 1200), "teal"), exif=exif)
+    steps = Preprocessing(decode="scaled", exif="apply")
+    # Upright it is 1200 x 2400; a target of 100 x 400 needs 800 of the longer side.
+    assert decode(data, steps, 3, LIMIT, (100, 400)).size == (1200, 2400)
+    assert decode(data, steps, 3, LIMIT, (100, 100)).size == (300, 600)
+
+
 def test_the_first_frame_of_an_animation_is_taken(encoded):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -65,7 +195,7 @@ def test_alpha_is_treated_as_the_card_says(policy, expected, encoded):
     assert image.getpixel((0, 0)) == expected
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_a_truncated_image_is_refused(format, picture, encoded):
     data = encoded(picture, format)
     for share in (0.3, 0.6, 0.9):

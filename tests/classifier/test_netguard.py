@@ -76,3 +76,87 @@ def test_a_look_up_that_hangs_ends_at_the_deadline(monkeypatch):
     monkeypatch.setattr(netguard.socket, "getaddrinfo", lambda *_, **__: time.sleep(0.5) or [])
     with pytest.raises(DeadlineExceeded):
         netguard.resolve("example.com", 80, Deadline(0.05))
+
+
+OWN = [
+    ("169.254.169.254", 80), ("169.254.170.2", 80), ("169.254.100.1", 2000), ("169.254.0.0", 1),
+    ("169.254.255.255", 1), ("::ffff:169.254.169.254", 80), ("fd00:ec2::254", 80),
+    ("fd00:ec2::23", 80), ("fe80::a9fe:a9fe", 80), ("fe80::1%eth0", 80),
+    ("127.0.0.1", 9001), ("127.1.2.3", 9001), ("::1", 9001), ("::ffff:127.0.0.1", 9001),
+    ("0.0.0.0", 9001),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "port"), OWN)
+def test_the_functions_own_addresses_are_fetched_for_nobody(text, port, monkeypatch):
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    with pytest.raises(FetchFailed) as caught:
+        netguard.connect("own.example", port, Deadline(1), trusted=True, resolve=lambda *_: [text])
+    assert caught.value.facts == {"reason": "an address of the host is the function's own"}
+
+
+@pytest.mark.parametrize(("text", "port"), [("127.0.0.1", 9000), ("10.0.0.1", 9001)])
+def test_another_private_address_may_be_trusted(text, port, monkeypatch):
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    assert not netguard.is_own(text, port)
+    monkeypatch.delenv("AWS_LAMBDA_RUNTIME_API")
+    assert not netguard.is_own("127.0.0.1", 9001)
+
+
+def test_an_address_that_refuses_leaves_the_next_one(far_host):
+    port = int(far_host.rpartition(":")[2])
+    addresses = ["127.0.0.2", "127.0.0.1"]  # the server listens on the second alone
+    sock = netguard.connect("x", port, Deadline(2), trusted=True, resolve=lambda *_: addresses)
+    with sock:
+        assert sock.getpeername()[0] == "127.0.0.1"
+
+
+def test_an_address_that_swallows_packets_leaves_time_for_the_next_one(far_host, monkeypatch):
+    import socket
+
+    port = int(far_host.rpartition(":")[2])
+    real = socket.create_connection
+    given = []
+
+    def swallowing(address, timeout):
+        given.append(timeout)
+        if address[0] == "127.0.0.2":
+            raise TimeoutError
+        return real(address, timeout)
+
+    monkeypatch.setattr(netguard.socket, "create_connection", swallowing)
+    addresses = ["127.0.0.2", "127.0.0.1"]
+    netguard.connect("x", port, Deadline(2), trusted=True, resolve=lambda *_: addresses).close()
+    assert given[0] <= 1
+    with pytest.raises(DeadlineExceeded):
+        netguard.connect("x", port, Deadline(2), trusted=True, resolve=lambda *_: ["127.0.0.2"])
+
+
+def test_no_more_than_four_addresses_of_a_host_are_tried(monkeypatch):
+    tried = []
+
+    def refusing(address, timeout):
+        tried.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(netguard.socket, "create_connection", refusing)
+    addresses = [f"1.1.1.{number}" for number in range(1, 30)]
+    with pytest.raises(FetchFailed):
+        netguard.connect("x", 80, Deadline(2), trusted=False, resolve=lambda *_: addresses)
+    assert len(tried) == netguard.MAX_TRIED
+
+
+def test_look_ups_that_hang_cannot_fill_the_process_with_threads(monkeypatch):
+    import threading
+
+    from classifier import deadline as module
+
+    held = threading.Event()
+    monkeypatch.setattr(module, "_abandoned", threading.BoundedSemaphore(3))
+    monkeypatch.setattr(netguard.socket, "getaddrinfo", lambda *_, **__: held.wait(5) or [])
+    before = threading.active_count()
+    for _ in range(10):
+        with pytest.raises(DeadlineExceeded):
+            netguard.resolve("example.com", 80, Deadline(0.01))
+    assert threading.active_count() - before <= 3
+    held.set()
