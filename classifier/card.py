@@ -225,7 +225,7 @@ def _faults(card: ModelCard) -> Any:
                 yield f"preprocessing.scaling needs {card.channels} numbers each, for each channel"
             elif not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
                 yield "preprocessing.scaling has something that is not a finite number"
-    elif scaling not in PRESETS:
+    elif not isinstance(scaling, str) or scaling not in PRESETS:
         yield f"preprocessing.scaling is {scaling!r}, not one of {', '.join(PRESETS)}"
     elif card.channels != 3 and PRESETS[scaling] in ("caffe", "torch"):
         yield f"preprocessing.scaling {scaling!r} is for three channels"
@@ -243,7 +243,8 @@ def distinct(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _not_among(name: str, value: Any, prefix: str = "") -> Any:
-    if value not in CHOICES[name]:
+    # True is 1 and 3.0 is 3 to `in`, and neither is a number of channels.
+    if type(value) is not type(CHOICES[name][0]) or value not in CHOICES[name]:
         choices = ", ".join(map(str, CHOICES[name]))
         yield f"{prefix}{name} is {value!r}, not one of {choices}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"  curl --data-binary @samples/t-shirt.jpg -H 'Content-Type: image/jpeg' {url}/predict",
         flush=True,
     )
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.close()
+    # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: sys.exit())
+    server.run()
+    # The workers have ended with their answers; they still have to go out.
+    server.asyncore.loop(timeout=0.1, count=20, map=server._map)  # noqa: SLF001
+    server.close()
     return 0
 
 

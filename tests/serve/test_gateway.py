@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import io
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -111,3 +116,51 @@ def test_a_port_in_use_is_told_without_a_traceback():
     assert done.returncode == 2
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_under_way_is_answered_before_the_server_ends(stop):
+    """A host that takes its time; the server is told to end in the meantime."""
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        asked = threading.Event()
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            self.asked.set()
+            time.sleep(0.5)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(picture(2))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as host:
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{host.server_port}"
+        with subprocess.Popen(
+            [sys.executable, "-m", "serve", "--port", "0"],
+            cwd=ROOT,
+            env={**os.environ, "FETCH_PRIVATE_HOSTS": address, "LOG_LEVEL": "INFO"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+            answers = []
+
+            def ask():
+                body = {"url": f"http://{address}/x.png"}
+                answers.append(requests.post(f"{url}/predict", json=body, timeout=30))
+
+            client = threading.Thread(target=ask)
+            client.start()
+            assert Slow.asked.wait(10)
+            process.send_signal(stop)
+            out, err = process.communicate(timeout=20)
+            client.join(10)
+        host.shutdown()
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert [answer.status_code for answer in answers] == [200]
+    assert '"outcome": "ok"' in out

@@ -1,0 +1,208 @@
+"""Garbage in: an answer, or an error that is the caller's; nothing else, and nothing hangs.
+
+    make fuzz
+    python -m tests.endurance.fuzz --seconds 600 --seed 7
+
+Images of every format, AWS's events and multipart forms are damaged in every way that comes to mind
+and given to the real handler. An InternalError, any other exception or a call of ten seconds is a
+finding: it is written to .fuzz/ with the seed that makes it again, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import faulthandler
+import io
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from classifier.errors import ClassifierError, InternalError
+from classifier.handler import Handler
+from classifier.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FINDINGS = ROOT / ".fuzz"
+HANG_S = 10
+TOKENS: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1e308, "", "x", [], {}, [None], {"": None}, "s3://a/b", "data:,"),
+    *("http://[::1", "https://x:99999/", "http://a@b/", "aws:sqs", "aws:s3", "%", "\ud800", "\0"),
+)
+
+
+def pictures() -> list[bytes]:
+    """Small images of every format and mode that is decoded."""
+    noise = np.random.default_rng(1).integers(0, 255, (37, 41, 4), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    found = []
+    for kind, modes in {
+        "JPEG": ("RGB", "L", "CMYK"),
+        "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"),
+        "WEBP": ("RGB", "RGBA"),
+        "GIF": ("P", "L"),
+        "BMP": ("RGB", "L", "1"),
+    }.items():
+        for mode in modes:
+            data = io.BytesIO()
+            if mode == "I;16":
+                picture = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+            else:
+                picture = image.convert("RGBA" if mode == "RGBA" else "RGB").convert(mode)
+            animated = kind in ("GIF", "WEBP") and mode == "P"
+            picture.save(data, kind, save_all=animated, append_images=[picture] * animated)
+            found.append(data.getvalue())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = io.BytesIO()
+    image.convert("RGB").save(data, "JPEG", exif=exif, progressive=True)
+    return [*found, data.getvalue()]
+
+
+def damaged(data: bytes, choose: random.Random) -> bytes:
+    """Bytes changed, cut, doubled or swapped."""
+    broken = bytearray(data)
+    for _ in range(choose.choice((1, 1, 2, 5, 30))):
+        if not broken:
+            break
+        at = choose.randrange(len(broken))
+        match choose.randrange(6):
+            case 0:
+                broken[at] = choose.randrange(256)
+            case 1:
+                broken[at] ^= 1 << choose.randrange(8)
+            case 2:
+                del broken[at : at + choose.choice((1, 4, 100))]
+            case 3:
+                broken[at:at] = broken[at : at + choose.choice((1, 16, 300))]
+            case 4:
+                # Sizes and counts: the largest and the smallest are where mistakes are.
+                width = choose.choice((1, 2, 4))
+                broken[at : at + width] = choose.choice((b"\xff", b"\0", b"\x7f")) * width
+            case 5:
+                del broken[choose.randrange(len(broken)) :]
+    return bytes(broken)
+
+
+def changed(value: Any, choose: random.Random) -> Any:
+    """A JSON value with something in it replaced, removed or renamed."""
+    if choose.random() < 0.12:
+        return choose.choice(TOKENS)
+    if isinstance(value, dict):
+        new = {}
+        for key, item in value.items():
+            chance = choose.random()
+            if chance < 0.05:
+                continue
+            new["x" if chance < 0.08 else key] = changed(item, choose) if chance < 0.5 else item
+        return new
+    if isinstance(value, list):
+        return [changed(item, choose) for item in value for _ in range(choose.choice((1, 1, 1, 2)))]
+    if isinstance(value, str) and choose.random() < 0.3:
+        return damaged(value.encode("utf-8", "replace"), choose).decode("utf-8", "replace")
+    return value
+
+
+def events() -> list[Any]:
+    """The golden events; their objects in S3 are asked for, and no bucket is allowed."""
+    folder = ROOT / "tests" / "events"
+    return [json.loads(path.read_text("utf-8"))["event"] for path in sorted(folder.glob("*.json"))]
+
+
+def cases(choose: random.Random) -> Callable[[], tuple[str, Any]]:
+    """What makes one event after the other: its kind, and itself."""
+    images, shapes = pictures(), events()
+
+    def http(body: bytes, kind: str) -> dict[str, Any]:
+        return {
+            "rawPath": "/predict",
+            "headers": {"content-type": kind},
+            "requestContext": {"http": {"method": "POST", "path": "/predict"}},
+            "body": base64.b64encode(body).decode(),
+            "isBase64Encoded": True,
+        }
+
+    def case() -> tuple[str, Any]:
+        match choose.randrange(4):
+            case 0 | 1:
+                data = damaged(choose.choice(images), choose)
+                return "image", {"image": base64.b64encode(data).decode(), "top_k": 1}
+            case 2:
+                return "event", changed(choose.choice(shapes), choose)
+            case _:
+                image = choose.choice(images)
+                form = (
+                    b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
+                    + image[:400]
+                    + b'\r\n--b\r\nContent-Disposition: form-data; name="top_k"\r\n\r\n1\r\n--b--'
+                )
+                return "form", http(damaged(form, choose), "multipart/form-data; boundary=b")
+
+    return case
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until the time is over."""
+    p = argparse.ArgumentParser(prog="python -m tests.endurance.fuzz", description=__doc__)
+    p.add_argument("--seconds", type=float, default=60, help="how long (default: 60)")
+    p.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
+    args = p.parse_args(argv)
+    # Small limits reach the same code in less time.
+    handler = Handler(
+        Settings(
+            num_threads=1,
+            log_level="FATAL",
+            max_image_pixels=4_000_000,
+            fetch_allowed_hosts=frozenset({"fuzz.invalid"}),
+            results_prefix=("answers", "out/"),
+        )
+    )
+    choose = random.Random(args.seed)
+    case = cases(choose)
+    outcomes: Counter[str] = Counter()
+    findings = 0
+    end = time.monotonic() + args.seconds
+    print(f"fuzzing for {args.seconds:g} s, seed {args.seed}", flush=True)
+    told = time.monotonic()
+    while time.monotonic() < end:
+        kind, event = case()
+        # A hang in C has no exception: its traceback is printed, and the process ends.
+        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        try:
+            answer = handler(event)
+            json.dumps(answer)
+            status = answer.get("statusCode", 200) if isinstance(answer, dict) else 200
+            outcome = str(status)
+            bad = status == 500
+        except ClassifierError as error:
+            outcome, bad = error.code, isinstance(error, InternalError)
+            bad = bad and outcome != "results_not_kept"  # there is no S3 here
+        except Exception as error:  # noqa: BLE001
+            outcome, bad = type(error).__name__, True
+        faulthandler.cancel_dump_traceback_later()
+        outcomes[f"{kind}: {outcome}"] += 1
+        if bad:
+            findings += 1
+            FINDINGS.mkdir(exist_ok=True)
+            place = FINDINGS / f"{args.seed}-{findings}.json"
+            place.write_text(json.dumps(event, default=str), "utf-8")
+            print(f"FOUND {kind}: {outcome}; the event is in {place.relative_to(ROOT)}")
+        if time.monotonic() - told > 10:
+            told = time.monotonic()
+            print(f"  {outcomes.total():,} events, {findings} findings", flush=True)
+    for name, count in sorted(outcomes.items()):
+        print(f"  {count:8,}  {name}")
+    print(f"{outcomes.total():,} events, {findings} findings")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Ten thousand requests in one process: memory, file descriptors and threads stay where they were.
+
+    make soak
+
+Good and bad ones, by body, by URL from a host that misbehaves, lists and forms, by the real handler.
+Memory is looked at after each tenth. It may grow while caches fill; from the third tenth on it must
+not, by more than ALLOWED_MB in all. The exit status is 1 if it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import gc
+import http.server
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from classifier.errors import ClassifierError
+from classifier.handler import Handler
+from classifier.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+ALLOWED_MB = 4.0
+
+
+class Host(http.server.BaseHTTPRequestHandler):
+    """A host that gives a photo, half of it, nothing, or a redirect to itself."""
+
+    photo = (ROOT / "samples" / "t-shirt.jpg").read_bytes()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:  # http.server's name
+        """Answer by path."""
+        if self.path == "/loop":
+            self.send_response(302)
+            self.send_header("Location", "/loop")
+            self.end_headers()
+            return
+        self.send_response(404 if self.path == "/missing" else 200)
+        self.send_header("Content-Length", str(len(self.photo)))
+        self.end_headers()
+        half = len(self.photo) // 2 if self.path == "/half" else len(self.photo)
+        self.wfile.write(self.photo[:half])
+
+
+def requests_(host: str) -> list[Any]:
+    """One of each kind."""
+    photo = base64.b64encode(Host.photo).decode()
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
+        + Host.photo
+        + b"\r\n--b--\r\n"
+    )
+    post = {
+        "rawPath": "/predict",
+        "headers": {"content-type": "multipart/form-data; boundary=b"},
+        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
+        "body": base64.b64encode(form).decode(),
+        "isBase64Encoded": True,
+    }
+    return [
+        {"image": photo},
+        {"url": f"http://{host}/photo"},
+        {"images": [f"http://{host}/photo", {"image": photo}, f"http://{host}/missing"]},
+        post,
+        {"url": f"http://{host}/missing"},
+        {"url": f"http://{host}/half"},
+        {"url": f"http://{host}/loop"},
+        {"url": "http://169.254.169.254/latest/"},
+        {"image": photo[: len(photo) // 2 // 4 * 4]},
+        {"image": "!"},
+        {**post, "requestContext": {"http": {"method": "GET", "path": "/models"}},
+         "rawPath": "/models"},
+        None,
+    ]  # fmt: skip
+
+
+def resident_mb() -> float:
+    """Resident memory of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def descriptors() -> int:
+    """Open files and sockets."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Soak, and tell."""
+    p = argparse.ArgumentParser(prog="python -m tests.endurance.soak", description=__doc__)
+    p.add_argument("--requests", type=int, default=10_000, help="default: %(default)s")
+    args = p.parse_args(argv)
+    if not Path("/proc/self/statm").exists():
+        print("soak: skipped: /proc is needed, which only Linux has")
+        return 0
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_port}"
+    handler = Handler(
+        Settings(num_threads=2, log_level="FATAL", fetch_private_hosts=frozenset({host}))
+    )
+    kinds = requests_(host)
+    rows = []
+    print("requests   MB resident   descriptors   threads")
+    for number in range(args.requests):
+        with contextlib.suppress(ClassifierError):
+            json.dumps(handler(kinds[number % len(kinds)]))
+        if (number + 1) % max(1, args.requests // 10) == 0:
+            gc.collect()
+            rows.append((resident_mb(), descriptors(), threading.active_count()))
+            print(f"{number + 1:8,}   {rows[-1][0]:11.1f}   {rows[-1][1]:11}   {rows[-1][2]:7}",
+                  flush=True)  # fmt: skip
+    server.shutdown()
+    grown = rows[-1][0] - rows[2][0]
+    # The server's own threads come and go: a few descriptors are theirs.
+    more = rows[-1][1] - rows[2][1]
+    print(f"from the third tenth to the last: {grown:+.1f} MB, {more:+} descriptors")
+    if grown > ALLOWED_MB or more > 5 or rows[-1][2] > rows[2][2] + 5:
+        print(f"soak: FAILED: at most {ALLOWED_MB} MB, 5 descriptors and 5 threads are allowed")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
