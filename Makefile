@@ -78,6 +78,12 @@ test-mediapipe: $(TF) .venv-mediapipe/.ready ## our files in MediaPipe's own ima
 test-container: $(APP) $(AWS) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
 
+fuzz: $(APP) ## a minute of damaged images, events and forms: make fuzz SECONDS=600
+	@.venv/bin/python -m tests.endurance.fuzz --seconds $(or $(SECONDS),60)
+
+soak: $(APP) ## ten thousand requests: memory and file descriptors must stay flat
+	@.venv/bin/python -m tests.endurance.soak
+
 check: $(APP) ## formatting, lint and types; changes nothing
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
@@ -106,7 +112,7 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
 
 clean: ## remove what make has set up
-	rm -rf .venv .venv-* .demo .old-keras .aws-sam .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* .demo .old-keras .fuzz .bench .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -140,4 +146,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup docs bench bench-convert test test-tflite test-old-keras test-mediapipe test-container check format train lock clean help
+.PHONY: demo run emulator image setup docs bench bench-convert test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help

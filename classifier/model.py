@@ -24,11 +24,47 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from classifier.cached import CachedEngine
+
     Floats = npt.NDArray[np.float32]
 
 # A batch's answers may part from single ones by this share of their spread, as another order of
 # float32 additions does; more means that the graph mixes the images of a batch.
 BATCH_TOLERANCE = 1e-4
+
+
+class Engine:
+    """An interpreter with what it takes and gives; it takes as many images at a time as came last.
+
+    inputs, outputs: details of its tensors: shape, dtype, quantization.
+    """
+
+    def __init__(self, path: str, num_threads: int) -> None:
+        try:
+            self._interpreter = Interpreter(model_path=path, num_threads=num_threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise SetupError(f"the interpreter cannot load {path}: {error}") from error
+        self.inputs = self._interpreter.get_input_details()
+        self.outputs = self._interpreter.get_output_details()
+        self._size = 1
+
+    def __call__(self, tensors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(images, height, width, channels) to (images, labels).
+
+        Raises:
+            ValueError, RuntimeError: this graph does not take so many at a time.
+        """
+        index = self.inputs[0]["index"]
+        if len(tensors) != self._size:
+            self._size = 0
+            self._interpreter.resize_tensor_input(index, tensors.shape)
+            self._interpreter.allocate_tensors()
+            self._size = len(tensors)
+        self._interpreter.set_tensor(index, tensors)
+        self._interpreter.invoke()
+        output: npt.NDArray[Any] = self._interpreter.get_tensor(self.outputs[0]["index"])
+        return output
 
 
 class Classifier:
@@ -38,32 +74,39 @@ class Classifier:
         path: a `.tflite` file.
         num_threads: for the interpreter.
         card: the file's, if it has been read already.
+        weight_cache: a folder for packed weights, see `cached`; "": none.
 
     Raises:
         SetupError: the file, its card or their agreement is wrong.
     """
 
     def __init__(
-        self, path: str | Path, num_threads: int = 1, card: cards.ModelCard | None = None
+        self,
+        path: str | Path,
+        num_threads: int = 1,
+        card: cards.ModelCard | None = None,
+        weight_cache: str = "",
     ) -> None:
         self.card = card or cards.load(path)
         self.path = str(path)
         # How long one image's inference took last, in seconds; 0 before the first.
         self.seconds = 0.0
         self._num_threads = num_threads
-        try:
-            self._interpreter = Interpreter(model_path=self.path, num_threads=num_threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise SetupError(f"the interpreter cannot load {path}: {error}") from error
-        self._input = _only(self._interpreter.get_input_details(), "input", self.path)
-        self._output = _only(self._interpreter.get_output_details(), "output", self.path)
+        self._engine: Engine | CachedEngine
+        if weight_cache:
+            from classifier.cached import CachedEngine
+
+            self._engine = CachedEngine(self.path, num_threads, self.card, weight_cache)
+        else:
+            self._engine = Engine(self.path, num_threads)
+        self._input = _only(self._engine.inputs, "input", self.path)
+        self._output = _only(self._engine.outputs, "output", self.path)
         self._check()
         # The interpreter is one set of buffers: two threads in it would mix their images.
         self._lock = threading.Lock()
-        self._batch: _Batch | None = None
+        self._batch: Engine | None = None
         # On one thread a batch takes as long as its images one by one (docs/benchmarks.md).
-        self._may_batch = num_threads > 1
+        self._may_batch = num_threads > 1 and not weight_cache
 
     def _check(self) -> None:
         card = self.card
@@ -114,19 +157,17 @@ class Classifier:
 
     def _one(self, tensor: Floats) -> Floats:
         start = time.perf_counter()
-        self._interpreter.set_tensor(self._input["index"], _quantize(tensor[None], self._input))
-        self._interpreter.invoke()
-        output = self._interpreter.get_tensor(self._output["index"])
+        output = self._engine(_quantize(tensor[np.newaxis], self._input))
         self.seconds = time.perf_counter() - start
         return _dequantize(output[0], self._output)
 
     def _together(self, tensors: Floats) -> Floats | None:
         """The batch's answers; None if this graph is not one for batches."""
         try:
-            # An interpreter of its own: to resize the other one for each kind of request would
-            # cost more than a batch gains.
+            # An engine of its own: to resize the other one for each kind of request would cost more
+            # than a batch gains.
             fresh = self._batch is None
-            self._batch = self._batch or _Batch(self.path, self._num_threads)
+            self._batch = self._batch or Engine(self.path, self._num_threads)
             start = time.perf_counter()
             answers = _dequantize(self._batch(_quantize(tensors, self._input)), self._output)
             self.seconds = (time.perf_counter() - start) / len(tensors)
@@ -139,28 +180,6 @@ class Classifier:
             self._may_batch, self._batch = False, None
             return None
         return answers
-
-
-class _Batch:
-    """A second interpreter of the model, for as many images at a time as came last."""
-
-    def __init__(self, path: str, num_threads: int) -> None:
-        self._interpreter = Interpreter(model_path=path, num_threads=num_threads)
-        self._size = 0
-
-    def __call__(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        index = self._interpreter.get_input_details()[0]["index"]
-        if len(inputs) != self._size:
-            self._size = 0
-            self._interpreter.resize_tensor_input(index, inputs.shape)
-            self._interpreter.allocate_tensors()
-            self._size = len(inputs)
-        self._interpreter.set_tensor(index, inputs)
-        self._interpreter.invoke()
-        output: npt.NDArray[Any] = self._interpreter.get_tensor(
-            self._interpreter.get_output_details()[0]["index"]
-        )
-        return output
 
 
 def _close(ours: Floats, theirs: Floats) -> bool:

@@ -31,7 +31,7 @@ class Models:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._num_threads = settings.num_threads
+        self._threads, self._cache = settings.num_threads, settings.weight_cache
         self._lock = threading.Lock()
         self._loaded: dict[str, Classifier] = {}
         self.installed: dict[str, Installed] = {}
@@ -64,7 +64,9 @@ class Models:
                 model = self._loaded.get(name)
                 if model is None:
                     path, card = self.installed[name]
-                    model = self._loaded[name] = Classifier(path, self._num_threads, card)
+                    model = self._loaded[name] = Classifier(
+                        path, self._num_threads, card, self._cache
+                    )
         return model
 
 

@@ -61,7 +61,7 @@ def test_a_graph_that_mixes_its_batch_is_found_out(tensors, monkeypatch):
     model = Classifier(DEFAULT_MODEL, 2)
     expected = np.stack([model.logits(tensor) for tensor in tensors])
     monkeypatch.setattr(
-        module, "_Batch", lambda *_: lambda inputs: np.zeros((len(inputs), 10), np.float32)
+        module, "Engine", lambda *_: lambda inputs: np.zeros((len(inputs), 10), np.float32)
     )
     np.testing.assert_array_equal(model.batch(tensors), expected)
     assert not model._may_batch

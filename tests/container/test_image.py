@@ -148,6 +148,24 @@ def test_another_model_can_be_built_in_from_files_that_only_their_owner_can_read
     assert "MODEL_PATH=/var/task/models/mine/mine.tflite" in environment
 
 
+def test_packed_weights_can_be_built_in(context, docker):
+    (context / "models" / "clothing").mkdir()
+    shutil.copy(ROOT / MODEL, context / MODEL)
+    tag = f"{TAG}-cache"
+    run("docker", "build", "-t", tag, "--build-arg", "WEIGHT_CACHE=/var/task/cache", context)
+    try:
+        code = "import os; print(*os.listdir('/var/task/cache'))"
+        files = in_image(tag, code).split()
+        with container(tag, "--user=12345", "--read-only", "--tmpfs=/tmp", ADD_HOST) as (_, url):
+            status, scores = post(url, (ROOT / "events" / "direct-image.json").read_bytes())
+    finally:
+        run("docker", "rmi", tag)
+
+    assert [name.rpartition(".")[2] for name in files] == ["xnnpack"]
+    assert status == 200
+    assert "t-shirt" in scores
+
+
 def test_a_model_cut_short_cannot_be_built_in(context, docker):
     cut = (ROOT / MODEL).read_bytes()[:-1000]
     (context / "models" / "mine" / "mine.tflite").write_bytes(cut)

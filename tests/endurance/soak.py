@@ -2,9 +2,9 @@
 
     make soak
 
-Good and bad ones, by body, by URL from a host that misbehaves, lists and forms, by the real handler.
-Memory is looked at after each tenth. It may grow while caches fill; from the third tenth on it must
-not, by more than ALLOWED_MB in all. The exit status is 1 if it does.
+Good and bad ones, by body, by URL from a host that misbehaves, lists and forms, by the real
+handler. Memory is looked at after each tenth. It may grow while caches fill; from the third tenth
+on it must not, by more than ALLOWED_MB in all. The exit status is 1 if it does.
 """
 
 from __future__ import annotations
