@@ -35,10 +35,10 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
 COPY --from=files /files/app/ ${LAMBDA_TASK_ROOT}/
 COPY --from=files /files/model/ ${LAMBDA_TASK_ROOT}/
 ARG MODEL=models/clothing/clothing.tflite
-# OPENBLAS_NUM_THREADS: numpy starts threads at import, which the interpreter never uses.
 # For large float32 models, a folder for packed weights: --build-arg WEIGHT_CACHE=/var/task/cache
 # (docs/serving.md); the check below fills it.
 ARG WEIGHT_CACHE=
+# OPENBLAS_NUM_THREADS: numpy starts threads at import, which the interpreter never uses.
 ENV MODEL_PATH=${LAMBDA_TASK_ROOT}/${MODEL} \
     WEIGHT_CACHE=${WEIGHT_CACHE} \
     OPENBLAS_NUM_THREADS=1 \

@@ -64,9 +64,8 @@ class Models:
                 model = self._loaded.get(name)
                 if model is None:
                     path, card = self.installed[name]
-                    model = self._loaded[name] = Classifier(
-                        path, self._num_threads, card, self._cache
-                    )
+                    model = Classifier(path, self._threads, card, self._cache)
+                    self._loaded[name] = model
         return model
 
 
