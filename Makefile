@@ -95,8 +95,9 @@ format: $(APP) ## format the code and mend what the linter can
 docs: $(APP) ## renew the tables in the docs that come from the code
 	@.venv/bin/python docs/generate.py
 
-bench: $(APP) ## cold start and warm latency beside the same work by hand
-	@.venv/bin/python -m benchmarks.floor
+bench: $(APP) $(TF) .venv-bench/.ready ## cold start, warm calls, memory, size beside what people would use otherwise
+	@$(if $(PYTHON311),$(MAKE) $(TFLITE),echo "no Python 3.11: tflite-runtime is left out")
+	@.venv/bin/python -m benchmarks $(if $(DOCS),--docs) $(if $(QUICK),--quick)
 
 bench-convert: $(TF) ## how long converting well-known networks takes, and how much memory
 	@.venv-tf/bin/python -m benchmarks.conversion
@@ -140,6 +141,9 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 .venv-mediapipe/.ready: pyproject.toml
 	$(call venv,.venv-mediapipe,$(PYTHON),MediaPipe (about 15 s),pip install -q --group mediapipe)
+
+.venv-bench/.ready: pyproject.toml
+	$(call venv,.venv-bench,$(PYTHON),ONNX Runtime$(comma) to compare with (about 15 s),pip install -q --group bench)
 
 .venv-lock/.ready: pyproject.toml
 	$(call venv,.venv-lock,$(PYTHON),the lock file's writer,pip install -q --group lock)

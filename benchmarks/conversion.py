@@ -2,8 +2,8 @@
 
     .venv-tf/bin/python -m benchmarks.conversion [NETWORK ...]
 
-The networks have random weights, which take as long to convert as trained ones; whether their answers
-agree is another matter, and not looked at here. Prints a Markdown table.
+The networks have random weights, which take as long to convert as trained ones; whether their
+answers agree is another matter, and not looked at here. Prints a Markdown table.
 """
 
 from __future__ import annotations

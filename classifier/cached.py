@@ -48,7 +48,9 @@ class CachedEngine:
             from ai_edge_litert.compiled_model import CompiledModel
             from ai_edge_litert.options import CpuOptions, Options
         except ModuleNotFoundError as error:
-            raise SetupError("WEIGHT_CACHE needs ai-edge-litert 2 or newer; unset it") from error
+            raise SetupError(
+                f"WEIGHT_CACHE needs ai-edge-litert 2 or newer, whole ({error}); unset it"
+            ) from error
         with contextlib.suppress(OSError):  # a root that is read-only: weights are packed as always
             Path(folder).mkdir(parents=True, exist_ok=True)
         place = os.path.join(folder, name(path, card) + ".xnnpack")  # noqa: PTH118

@@ -24,7 +24,6 @@ UNUSED = (
     "ai_edge_litert/*_pb2.py",
     # What those need.
     "google/protobuf",
-    "ml_dtypes",
     "tqdm",
     # Fonts, colour management, AVIF (not decoded: 5 MB, and one decoder more for hostile bytes),
     # Tk, and TIFF's and fonts' libraries that only those use.

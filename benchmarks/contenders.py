@@ -1,0 +1,211 @@
+"""Who is measured: the handler, the same work by hand, and what people otherwise write.
+
+Each is a program of its own process: code that defines `call(source)`, where source is an image's
+base64 text or its URL. All have one thread and the same model, and preprocess alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.material import ROOT
+
+# By hand, with nothing that is not needed: the floor.
+_BY_HAND = """
+import base64, io
+import numpy as np
+from PIL import Image
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(model_path=MODEL, num_threads=1)
+interpreter.allocate_tensors()
+source_, target_ = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+def infer(data):
+    image = Image.open(io.BytesIO(data))
+    if image.mode != "RGB":  # a needless copy of the photo would cost a millisecond
+        image = image.convert("RGB")
+    image = image.resize((SIZE, SIZE), Image.Resampling[FILTER])
+    interpreter.set_tensor(source_["index"], np.asarray(image, np.float32)[None] / 127.5 - 1)
+    interpreter.invoke()
+    return interpreter.get_tensor(target_["index"])[0].tolist()
+"""
+_BODY = "\ndef call(text):\n    return infer(base64.b64decode(text))\n"
+_URL = (
+    "\nimport urllib.request\ndef call(url):\n"
+    "    with urllib.request.urlopen(url) as answer:\n        return infer(answer.read())\n"
+)
+_HANDLER = """
+import os
+os.environ["MODEL_PATH"] = MODEL
+import lambda_function
+def call(source):
+    return list(lambda_function.lambda_handler({KEY: source}).values())
+"""
+# What courses and notebooks of this field teach.
+_CLASSIC = """
+import tflite_runtime.interpreter as tflite
+from keras_image_helper import create_preprocessor
+preprocessor = create_preprocessor("xception", target_size=(SIZE, SIZE))
+
+def load():
+    interpreter = tflite.Interpreter(model_path=MODEL, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+def infer(interpreter, url):
+    X = preprocessor.from_url(url)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], X)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].tolist()
+"""
+_AT_IMPORT = "interpreter = load()\ndef call(url):\n    return infer(interpreter, url)\n"
+_EACH_CALL = "def call(url):\n    return infer(load(), url)\n"
+_ONNX = """
+import onnxruntime
+from keras_image_helper import create_preprocessor
+preprocessor = create_preprocessor("xception", target_size=(SIZE, SIZE))
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(ONNX, options, providers=["CPUExecutionProvider"])
+name = session.get_inputs()[0].name
+
+def call(url):
+    return session.run(None, {name: preprocessor.from_url(url)})[0][0].tolist()
+"""
+_KERAS = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import io, urllib.request
+import numpy as np
+import keras, tensorflow as tf
+from PIL import Image
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+model = keras.models.load_model(KERAS, compile=False)
+
+def call(url):
+    with urllib.request.urlopen(url) as answer:
+        image = Image.open(io.BytesIO(answer.read())).convert("RGB")
+    image = image.resize((SIZE, SIZE), Image.Resampling.NEAREST)
+    tensor = np.asarray(image, np.float32)[None] / 127.5 - 1
+    return model(tensor, training=False)[0].numpy().tolist()
+"""
+# A contender's process: reads what to do, answers once, tells when, then measures warm calls.
+_HEAD = "import sys, json\n_do = json.loads(sys.argv[1])\nglobals().update(_do)\n"
+_TAIL = """
+import time
+_sources = sys.stdin.read().split()
+_first = call(_sources[0])
+_answered = time.clock_gettime(time.CLOCK_MONOTONIC)
+_warm = []
+for _source in _sources:
+    call(_source)
+    _times = []
+    for _ in range(CALLS):
+        _start = time.perf_counter(); call(_source)
+        _times.append((time.perf_counter() - _start) * 1000)
+    _warm.append(sorted(_times)[len(_times) // 2] if _times else None)
+try:
+    with open("/proc/self/status") as _file:
+        _peak = [int(l.split()[1]) * 1024 / 1e6 for l in _file if l.startswith("VmHWM")][0]
+except OSError:
+    _peak = None
+print(json.dumps({"answered": _answered, "first": _first, "warm": _warm, "peak_mb": _peak}))
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to answer. takes: "body" (base64 text) or "url"."""
+
+    name: str
+    environment: str
+    code: str
+    takes: str
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be run here; or nothing."""
+        return "" if self.python.exists() else f"there is no {self.environment}"
+
+    @property
+    def python(self) -> Path:
+        """Its environment's."""
+        return ROOT / self.environment / "bin" / "python"
+
+    def run(self, sources: list[str], model: Path, size: int, calls: int = 0, **more: Any) -> Run:
+        """A fresh process: the first answer to the first source, then `calls` warm ones to each.
+
+        Raises:
+            ContenderError: it failed.
+        """
+        do = {
+            "MODEL": str(model),
+            "ONNX": str(model.with_suffix(".onnx")),
+            "KERAS": str(model.with_suffix(".keras")),
+            "SIZE": size,
+            "CALLS": calls,
+            "KEY": "image" if self.takes == "body" else "url",
+            "FILTER": "NEAREST",
+            **more,
+        }
+        hosts = {source.split("/")[2] for source in sources if source.startswith("http://")}
+        settings = {
+            "LOG_LEVEL": "FATAL",
+            "NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "FETCH_PRIVATE_HOSTS": ",".join(hosts),
+            # In the image bytecode is there; elsewhere somebody may have forbidden to write it.
+            "PYTHONPYCACHEPREFIX": str(ROOT / ".bench" / "bytecode"),
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPATH": str(ROOT),
+        }
+        start = time.clock_gettime(time.CLOCK_MONOTONIC)
+        done = subprocess.run(
+            [self.python, "-c", _HEAD + self.code + _TAIL, json.dumps(do)],
+            input="\n".join(sources), capture_output=True, text=True, check=False, cwd=ROOT,
+            env={**os.environ, **settings},
+        )  # fmt: skip
+        if done.returncode:
+            raise ContenderError(f"{self.name}: {done.stderr.strip()[-400:]}")
+        result = json.loads(done.stdout.splitlines()[-1])
+        return Run(
+            (result["answered"] - start) * 1000,
+            result["warm"],
+            result["first"],
+            result["peak_mb"],
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """cold_ms: from the process's start to its first answer. warm_ms: a median for each source."""
+
+    cold_ms: float
+    warm_ms: list[float]
+    first: list[float]
+    peak_mb: float | None
+
+
+class ContenderError(Exception):
+    """A contender's process failed."""
+
+
+FLOOR = Contender("by hand", ".venv", _BY_HAND + _BODY, "body")
+FLOOR_URL = Contender("by hand, urllib", ".venv", _BY_HAND + _URL, "url")
+HANDLER = Contender("handler", ".venv", _HANDLER, "body")
+HANDLER_URL = Contender("handler, URL", ".venv", _HANDLER, "url")
+CLASSIC = Contender(
+    "tflite-runtime + keras-image-helper", ".venv-tflite", _CLASSIC + _AT_IMPORT, "url"
+)
+CLASSIC_EACH = Contender(
+    "the same, model loaded in each call", ".venv-tflite", _CLASSIC + _EACH_CALL, "url"
+)
+ONNX = Contender("onnxruntime + keras-image-helper", ".venv-bench", _ONNX, "url")
+KERAS = Contender("TensorFlow and Keras", ".venv-tf", _KERAS, "url")

@@ -1,0 +1,77 @@
+"""(d) What the image adds above its base, and which files an invocation really reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+from benchmarks.contenders import FLOOR
+from benchmarks.material import CLOTHING, ROOT
+from benchmarks.table import markdown, number
+
+TAG = "keras-to-lambda:bench"
+# Every file that Python opens, and every library that is mapped, by package.
+_READ = """
+import sys, os, json, base64
+opened = set()
+sys.addaudithook(lambda event, args: opened.add(str(args[0])) if event == "open" else None)
+import lambda_function
+text = base64.b64encode(open("samples/t-shirt.jpg", "rb").read()).decode()
+lambda_function.lambda_handler({"image": text})
+with open("/proc/self/maps") as file:
+    opened |= {line.split(maxsplit=5)[5].strip() for line in file if line.count("/")}
+sizes = {}
+for path in opened:
+    if "site-packages/" in path and os.path.isfile(path):
+        package = path.partition("site-packages/")[2].split("/")[0]
+        sizes[package] = sizes.get(package, 0) + os.path.getsize(path)
+    elif path.endswith(".tflite") or "/classifier/" in path and os.path.isfile(path):
+        name = "model" if path.endswith(".tflite") else "classifier"
+        sizes[name] = sizes.get(name, 0) + os.path.getsize(path)
+print(json.dumps(sizes))
+"""
+
+
+def size(_: bool, results: dict[str, Any]) -> str:
+    """Layers and packages of the image, if Docker is here; files read, where /proc is."""
+    parts = []
+    docker = shutil.which("docker")
+    if docker and not subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        build = [docker, "build", "-q", "-t", TAG, "."]
+        subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
+        layers = subprocess.run(
+            [docker, "history", "--format", "{{.Size}}\t{{.CreatedBy}}", "--no-trunc", TAG],
+            capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        rows = []
+        for layer in layers:
+            amount, _, made = layer.partition("\t")
+            if "ENTRYPOINT" in made:  # the base image ends with it
+                break
+            if amount != "0B":
+                what = "packages" if "pip install" in made else "function and page"
+                what = "model" if "COPY" in made and amount.startswith("4.7") else what
+                what = "lists" if amount.endswith("kB") and "multi" in made else what
+                rows.append([what, amount])
+        parts += ["The image, above its base:\n", markdown(("layer", "size"), rows), ""]
+        results["layers"] = rows
+    else:
+        parts.append("Skipped: the image's layers, as no Docker engine is here.\n")
+    environ = {**os.environ, "LOG_LEVEL": "FATAL", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [FLOOR.python, "-c", _READ], cwd=ROOT, env={**environ, "MODEL_PATH": str(CLOTHING)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    read = json.loads(done.stdout.splitlines()[-1])
+    results["read"] = read
+    rows = [
+        [package, number(amount / 1e6, 1)]
+        for package, amount in sorted(read.items(), key=lambda item: -item[1])
+        if amount > 20_000
+    ]
+    rows.append(["in all", number(sum(read.values()) / 1e6, 1)])
+    parts += ["Files that one invocation opens or maps, each with its whole size:\n"]
+    return "\n".join([*parts, markdown(("package", "MB"), rows)])

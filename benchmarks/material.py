@@ -1,0 +1,109 @@
+"""What is measured: well-known networks and photos, made once into .bench/, the same every time.
+
+    .venv-tf/bin/python -m benchmarks.material      the networks, by TensorFlow
+    .venv-bench/bin/python -m tf2onnx.convert ...   the same for ONNX Runtime
+
+Weights are random (of a fixed seed): the time of an inference does not depend on what was learnt.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / ".bench"
+CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
+# Name -> input size. All are fed as keras-image-helper's "xception" does, so that every contender
+# can be given the same: nearest neighbour, then -1..1.
+NETWORKS = {"MobileNetV2": 224, "DenseNet121": 224, "Xception": 299}
+FORMS = {"float32": "none", "int8": "int8"}
+# Megapixels -> width and height.
+PHOTOS = {0.2: (512, 384), 1.0: (1152, 864), 12.0: (4000, 3000)}
+
+
+def model(network: str, form: str = "float32") -> Path:
+    """A network's `.tflite`."""
+    return FOLDER / "models" / f"{network}-{form}.tflite"
+
+
+def photo(megapixels: float) -> Path:
+    """A picture of so many megapixels, like a camera's in bytes for each of them."""
+    path = FOLDER / "photos" / f"{megapixels:g}.jpg"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        width, height = PHOTOS[megapixels]
+        random = np.random.default_rng(5)
+        coarse = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        fine = random.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+        texture = Image.fromarray(fine).resize((width, height), Image.Resampling.BILINEAR)
+        picture = Image.blend(picture, texture.filter(ImageFilter.GaussianBlur(1)), 0.2)
+        grain = random.normal(0, 3, (height, width, 1))
+        pixels = np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path, quality=88)
+    return path
+
+
+def prepare() -> None:
+    """Make what is missing; a few minutes the first time.
+
+    Raises:
+        subprocess.CalledProcessError: an environment lacks something; its words are on stderr.
+    """
+    for megapixels in PHOTOS:
+        photo(megapixels)
+    if not all(model(network, form).exists() for network in NETWORKS for form in FORMS):
+        print("making the networks (about two minutes, once)", file=sys.stderr, flush=True)
+        _run(".venv-tf", "benchmarks.material")
+    for network in NETWORKS:
+        onnx = model(network).with_suffix(".onnx")
+        if not onnx.exists():
+            print(f"{network} for ONNX Runtime", file=sys.stderr, flush=True)
+            source = ("--tflite", str(model(network)), "--output", str(onnx), "--opset", "17")
+            _run(".venv-bench", "tf2onnx.convert", *source)
+
+
+def _run(environment: str, module: str, *arguments: str) -> None:
+    python = ROOT / environment / "bin" / "python"
+    done = subprocess.run(
+        [python, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        print(done.stderr[-3000:], file=sys.stderr)
+        done.check_returncode()
+
+
+def _networks() -> None:
+    """With TensorFlow: every network in every form, with its card, and as Keras saves it."""
+    import keras
+    import tensorflow as tf
+
+    from classifier.card import ModelCard, Preprocessing, join
+    from convert.flatbuffer import build
+
+    (FOLDER / "models").mkdir(parents=True, exist_ok=True)
+    steps = Preprocessing(interpolation="pillow:nearest", scaling="xception")
+    labels = tuple(f"class {number}" for number in range(1000))
+    random = np.random.default_rng(0)
+    for network, size in NETWORKS.items():
+        keras.utils.set_random_seed(1)
+        made = getattr(keras.applications, network)(
+            weights=None, classifier_activation=None, input_shape=(size, size, 3)
+        )
+        made.save(model(network).with_suffix(".keras"))
+        graph = tf.function(lambda x, made=made: made(x, training=False)).get_concrete_function(
+            tf.TensorSpec((1, size, size, 3), tf.float32)
+        )
+        images = random.uniform(-1, 1, (4, size, size, 3)).astype(np.float32)
+        card = ModelCard(network, labels, size, size, preprocessing=steps)
+        for form, quantization in FORMS.items():
+            model(network, form).write_bytes(join(build(graph, quantization, images), card))
+
+
+if __name__ == "__main__":
+    _networks()

@@ -1,0 +1,318 @@
+"""Cold starts, warm calls, memory and throughput: contenders in turn, in one run."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import contenders as c
+from benchmarks.material import CLOTHING, FOLDER, FORMS, NETWORKS, PHOTOS, ROOT, model, photo
+from benchmarks.table import markdown, number
+from classifier import card as cards
+
+CLOTHING_SIZE = 160
+Results = dict[str, Any]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def image_host() -> Iterator[str]:
+    """URL of a server on loopback that has the project's files."""
+    files = functools.partial(_Quiet, directory=ROOT)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _sources(who: c.Contender, photos: Sequence[Path], host: str) -> list[str]:
+    if who.takes == "url":
+        return [f"{host}/{path.relative_to(ROOT)}" for path in photos]
+    return [base64.b64encode(path.read_bytes()).decode() for path in photos]
+
+
+def _told(text: str = "") -> None:
+    """Show what is under way, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{text:<78}", end="" if text else "\r", file=sys.stderr, flush=True)
+
+
+def _in_turn(
+    whose: Sequence[c.Contender],
+    photos: Sequence[Path],
+    host: str,
+    path: Path,
+    size: int,
+    *,
+    rounds: int,
+    calls: int = 0,
+    **more: Any,
+) -> dict[str, list[c.Run]]:
+    """Runs of each contender; what cannot run here is told, and left out."""
+    runs: dict[str, list[c.Run]] = {}
+    for number_ in range(-1, rounds):  # one that is not counted: files into memory, bytecode
+        for who in whose:
+            if who.missing or runs.get(who.name) == []:
+                runs.setdefault(who.name, [])
+                continue
+            _told(f"{path.stem}: {who.name}, {max(0, number_ + 1)}/{rounds}")
+            try:
+                run = who.run(
+                    _sources(who, photos, host), path, size, calls * (number_ >= 0), **more
+                )
+            except c.ContenderError as error:
+                print(f"\nskipped: {error}", file=sys.stderr)
+                runs[who.name] = []
+                continue
+            if number_ >= 0:
+                runs.setdefault(who.name, []).append(run)
+    _told()
+    return runs
+
+
+def _median(runs: list[c.Run]) -> float | None:
+    return statistics.median(run.cold_ms for run in runs) if runs else None
+
+
+def _ratio(ours: list[c.Run], theirs: list[c.Run]) -> str:
+    """The median of the ratios within the rounds; what drifts meets both."""
+    if not (ours and theirs):
+        return "-"
+    pairs = zip(ours, theirs, strict=False)
+    return f"{statistics.median(a.cold_ms / b.cold_ms for a, b in pairs):.3f}"
+
+
+def _agree(runs: dict[str, list[c.Run]]) -> None:
+    """The contenders must answer alike, or their times mean nothing."""
+    firsts = [run[0].first for run in runs.values() if run]
+    for other in firsts[1:]:
+        spread = max(firsts[0]) - min(firsts[0])
+        apart = max(abs(a - b) for a, b in zip(firsts[0], other, strict=True))
+        if apart > 0.02 * spread:
+            raise SystemExit(f"two contenders answer differently, by {apart / spread:.1%}")
+
+
+def cold(quick: bool, results: Results) -> str:
+    """(a) From the process's start to its first answer."""
+    parts = []
+    shirt = [ROOT / "samples" / "t-shirt.jpg"]
+    with image_host() as host:
+        small = _in_turn(
+            [c.FLOOR, c.HANDLER], shirt, host, CLOTHING, CLOTHING_SIZE,
+            rounds=5 if quick else 21, FILTER="BILINEAR",
+        )  # fmt: skip
+        _agree(small)
+        ratio = _ratio(small["handler"], small["by hand"])
+        rows = [[name, number(_median(runs), 1)] for name, runs in small.items()]
+        parts.append("The default model, the photo as base64:\n")
+        parts.append(markdown(("", "first answer, ms"), rows))
+        parts.append(f"\nHandler / by hand: x {ratio} (wanted: at most 1.10).\n")
+        results["cold_ratio"] = ratio
+
+        everybody = [c.FLOOR_URL, c.HANDLER_URL, c.CLASSIC, c.CLASSIC_EACH, c.ONNX, c.KERAS]
+        path, size = model("MobileNetV2"), NETWORKS["MobileNetV2"]
+        runs = _in_turn(everybody, [photo(0.2)], host, path, size, rounds=2 if quick else 7)
+        _agree(runs)
+        theirs = runs[c.HANDLER_URL.name]
+        rows = [[name, number(_median(run), 0), _ratio(run, theirs)] for name, run in runs.items()]
+        results["cold"] = {name: _median(run) for name, run in runs.items()}
+        parts.append("MobileNetV2, a photo of 0.2 megapixels by URL from loopback:\n")
+        parts.append(markdown(("", "first answer, ms", "x the handler"), rows))
+
+        parts.append("\nThe handler with and without packed weights (`WEIGHT_CACHE`):\n")
+        rows = []
+        cached = replace(
+            c.HANDLER,
+            name="handler, packed weights",
+            code='\nimport os\nos.environ["WEIGHT_CACHE"] = CACHE\n' + c.HANDLER.code,
+        )
+        for network, size in NETWORKS.items():
+            both = _in_turn(
+                [c.HANDLER, cached], [photo(0.2)], host, model(network), size,
+                rounds=2 if quick else 7, CACHE=str(FOLDER / "packed"),
+            )  # fmt: skip
+            plain, packed = both[c.HANDLER.name], both[cached.name]
+            rows.append(
+                [network, number(_median(plain)), number(_median(packed)), _ratio(packed, plain),
+                 number(_peak(plain)), number(_peak(packed))]
+            )  # fmt: skip
+        head = ("", "first answer, ms", "packed", "ratio", "peak, MB", "packed")
+        parts.append(markdown(head, rows))
+    return "\n".join(parts)
+
+
+def _peak(runs: list[c.Run]) -> float | None:
+    found = [run.peak_mb for run in runs if run.peak_mb is not None]
+    return statistics.median(found) if found else None
+
+
+def _scaled(network: str) -> Path:
+    """A network whose card lets large photos be decoded at a fraction."""
+    source, path = model(network), model(network, "scaled")
+    if not path.exists():
+        card = cards.load(source)
+        steps = replace(card.preprocessing, decode="scaled")
+        flatbuffer = source.read_bytes()[: card.model_bytes]
+        path.write_bytes(cards.join(flatbuffer, replace(card, preprocessing=steps)))
+    return path
+
+
+def _by_photo(runs: list[c.Run], photos: int) -> list[float]:
+    """Medians over the rounds, for each photo; none without runs."""
+    if not runs:
+        return []
+    return [statistics.median(run.warm_ms[photo_] for run in runs) for photo_ in range(photos)]
+
+
+def warm(quick: bool, results: Results) -> str:
+    """(b) Warm calls: medians, by network, form, photo and contender."""
+    photos = [photo(megapixels) for megapixels in PHOTOS]
+    names = [f"{megapixels:g} MP" for megapixels in PHOTOS]
+    whose = [c.FLOOR, c.HANDLER, c.HANDLER_URL, c.CLASSIC, c.ONNX]
+    rows, verdicts = [], []
+    found: dict[tuple[str, str, str], list[float]] = {}
+    with image_host() as host:
+        for network, size in NETWORKS.items():
+            for form in FORMS:
+                asked = [w for w in whose if not (w is c.ONNX and form == "int8")]
+                runs = _in_turn(
+                    asked, photos, host, model(network, form), size,
+                    rounds=1 if quick else 3, calls=5 if quick else 11,
+                )  # fmt: skip
+                for name, each in runs.items():
+                    times = _by_photo(each, len(photos))
+                    if times:
+                        found[network, form, name] = times
+                    rows.append(
+                        [f"{network} {form}: {name}",
+                         *([number(ms, 1) for ms in times] or ["-"] * len(photos))]
+                    )  # fmt: skip
+        scaled = _in_turn(
+            [replace(c.HANDLER_URL, name="handler, URL, decode: scaled")], photos, host,
+            _scaled("MobileNetV2"), NETWORKS["MobileNetV2"], rounds=1 if quick else 3, calls=11,
+        )  # fmt: skip
+    for name, each in scaled.items():
+        times = _by_photo(each, len(photos))
+        found["MobileNetV2", "float32", name] = times
+        rows.append([f"MobileNetV2 float32: {name}", *(number(ms, 1) for ms in times)])
+        classic = found.get(("MobileNetV2", "float32", c.CLASSIC.name))
+        if classic:
+            share = times[-1] / classic[-1]
+            verdicts.append(
+                f"- 12 megapixels, MobileNetV2, `decode: scaled`: x {share:.2f} the classic "
+                "handler (wanted: at most 0.40)"
+            )
+    more = [
+        a - b
+        for network in NETWORKS
+        for form in FORMS
+        for a, b in zip(
+            found.get((network, form, c.HANDLER.name), []),
+            found.get((network, form, c.FLOOR.name), []),
+            strict=True,
+        )
+    ]
+    if more:
+        verdicts.append(
+            f"- handler less by hand, by body: median {statistics.median(more):+.2f} ms, largest "
+            f"{max(more):+.2f} ms (wanted: at most +1)"
+        )
+    for network in ("DenseNet121", "Xception"):
+        ours = found.get((network, "int8", c.HANDLER_URL.name))
+        theirs = found.get((network, "float32", c.CLASSIC.name))
+        if ours and theirs:
+            verdicts.append(
+                f"- {network}, int8 by URL, 0.2 megapixels: x {ours[0] / theirs[0]:.2f} the "
+                "classic handler's float32 (wanted: at most 0.35)"
+            )
+    results["warm"] = {" ".join(key): times for key, times in found.items()}
+    return markdown(("milliseconds", *names), rows) + "\n\n" + "\n".join(verdicts)
+
+
+def memory(quick: bool, results: Results) -> str:
+    """(c) Resident memory at the peak, the default model and a photo of 12 megapixels."""
+    whose = [c.FLOOR, c.HANDLER, c.FLOOR_URL, c.HANDLER_URL, c.CLASSIC]
+    with image_host() as host:
+        runs = _in_turn(
+            whose, [photo(12.0)], host, CLOTHING, CLOTHING_SIZE,
+            rounds=1 if quick else 3, FILTER="BILINEAR",
+        )  # fmt: skip
+    results["memory"] = {name: _peak(each) for name, each in runs.items()}
+    rows = [[name, number(peak)] for name, peak in results["memory"].items()]
+    size = photo(12.0).stat().st_size / 1e6
+    return (
+        markdown(("", "MB at the peak"), rows)
+        + f"\n\nA JPEG of {size:.1f} MB; the handler's limit is 128 MB."
+    )
+
+
+def throughput(quick: bool, results: Results) -> str:
+    """(e) Requests a second: several processes, and one server with several clients."""
+    calls = 40 if quick else 200
+    rows = []
+    path, size = model("MobileNetV2"), NETWORKS["MobileNetV2"]
+    text = base64.b64encode(photo(0.2).read_bytes()).decode()
+    for workers in (1, 2, 4):
+        _told(f"{workers} processes")
+        with ThreadPoolExecutor(workers) as pool:
+            runs = list(
+                pool.map(lambda _: c.HANDLER.run([text], path, size, calls), range(workers))
+            )
+        per_s = sum(1000 / run.warm_ms[0] for run in runs)
+        rows.append([f"{workers} processes, one thread each", number(per_s), ""])
+    for clients in (1, 2, 4):
+        _told(f"serve, {clients} clients")
+        per_s, median = _served(path, photo(0.2).read_bytes(), clients, calls)
+        rows.append([f"`python -m serve`, {clients} clients", number(per_s), number(median, 1)])
+    _told()
+    results["throughput"] = rows
+    return markdown(("MobileNetV2, 0.2 megapixels by body", "a second", "median, ms"), rows)
+
+
+def _served(path: Path, body: bytes, clients: int, calls: int) -> tuple[float, float]:
+    import os
+    import re
+    import time
+
+    import requests
+
+    environ = {**os.environ, "LOG_LEVEL": "FATAL", "NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "serve", "--port", "0", "--model", str(path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        found = re.search(r"http://\S+:\d+", server.stdout.readline())
+        assert found is not None
+        url = f"{found[0]}/predict"
+
+        def ask(_: int) -> list[float]:
+            times = []
+            with requests.Session() as session:
+                for _ in range(calls // clients + 5):
+                    start = time.perf_counter()
+                    session.post(url, data=body, headers={"Content-Type": "image/jpeg"}, timeout=60)
+                    times.append((time.perf_counter() - start) * 1000)
+            return times[5:]
+
+        start = time.perf_counter()
+        with ThreadPoolExecutor(clients) as pool:
+            times = [ms for each in pool.map(ask, range(clients)) for ms in each]
+        seconds = time.perf_counter() - start
+        server.terminate()
+    return (len(times) + 5 * clients) / seconds, statistics.median(times)
