@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -155,9 +154,13 @@ def _from_base64(text: str, limit: int) -> bytes:
     if text[:5].lower() == "data:":  # what a browser's FileReader gives
         return _from_data_url(text, limit)
     try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:  # binascii.Error is one
+        pass  # line breaks, no padding, the URL-safe alphabet; looked for in vain, they cost 3 ms
+    try:
         compact = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
-        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
+    except ValueError as error:
         raise InvalidRequest(f"the image is not valid base64: {error}") from error
 
 

@@ -5,7 +5,6 @@ What differs is where path, method, query and body stand, and how headers go bac
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -97,8 +96,8 @@ class HttpApi(Family):
             raise InvalidRequest("the event's body is not a string")
         if self._event.get("isBase64Encoded"):
             try:
-                return base64.b64decode(body, validate=True)
-            except (binascii.Error, ValueError) as error:
+                return binascii.a2b_base64(body, strict_mode=True)
+            except ValueError as error:  # binascii.Error is one
                 raise InvalidRequest(f"the event's body is not valid base64: {error}") from error
         if body and content_type.startswith(("image/", "application/octet-stream", "multipart/")):
             raise InvalidRequest(
