@@ -11,9 +11,9 @@ from classifier.errors import DeadlineExceeded
 
 T = TypeVar("T")
 
-# Calls that `Deadline.call` gave up on and that have not ended yet, in the whole process.
-MAX_ABANDONED = 32
-_abandoned = threading.BoundedSemaphore(MAX_ABANDONED)
+# Calls of `Deadline.call` that have not ended, in the whole process; those given up on included.
+MAX_CALLS = 64
+_calls = threading.BoundedSemaphore(MAX_CALLS)
 
 
 class Deadline:
@@ -56,7 +56,8 @@ class Deadline:
             DeadlineExceeded; whatever `function` raises.
         """
         outcome: list[tuple[T | None, BaseException | None]] = []
-        if not _abandoned.acquire(blocking=False):
+        calls = _calls
+        if not calls.acquire(blocking=False):
             raise DeadlineExceeded(f"{doing} is too slow for this function now; try again")
 
         def run() -> None:
@@ -65,7 +66,7 @@ class Deadline:
             except BaseException as error:  # noqa: BLE001  # the waiting thread raises it
                 outcome.append((None, error))
             finally:
-                _abandoned.release()
+                calls.release()
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()

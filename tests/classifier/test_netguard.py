@@ -152,7 +152,7 @@ def test_look_ups_that_hang_cannot_fill_the_process_with_threads(monkeypatch):
     from classifier import deadline as module
 
     held = threading.Event()
-    monkeypatch.setattr(module, "_abandoned", threading.BoundedSemaphore(3))
+    monkeypatch.setattr(module, "_calls", threading.BoundedSemaphore(3))
     monkeypatch.setattr(netguard.socket, "getaddrinfo", lambda *_, **__: held.wait(5) or [])
     before = threading.active_count()
     for _ in range(10):
@@ -160,3 +160,6 @@ def test_look_ups_that_hang_cannot_fill_the_process_with_threads(monkeypatch):
             netguard.resolve("example.com", 80, Deadline(0.01))
     assert threading.active_count() - before <= 3
     held.set()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(0.2)
