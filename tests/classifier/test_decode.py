@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,3 +239,33 @@ def test_a_100_megapixel_png_is_refused_before_a_pixel_is_decoded(encoded):
 def test_what_is_no_accepted_image_is_told_what_it_looks_like(data, seen):
     with pytest.raises(UnsupportedFormat, match=seen):
         decode(data, STEPS, 3, LIMIT)
+
+
+PEAK = """
+import sys, lambda_function
+with open(sys.argv[1], encoding="ascii") as file:
+    event = {"image": file.read(), "top_k": 1}
+for _ in range(3):
+    answer = lambda_function.lambda_handler(event)
+with open("/proc/self/status", encoding="ascii") as file:
+    [peak] = [line.split()[1] for line in file if line.startswith("VmHWM")]
+print(len(answer), int(peak) * 1024)
+"""
+
+
+def test_a_photo_of_12_megapixels_needs_less_than_128_mb(tmp_path, encoded):
+    """The default model, the event as base64 in memory included."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("/proc is needed, which only Linux has")
+    noise = np.random.default_rng(2).integers(0, 255, (750, 1000, 3), dtype=np.uint8)
+    photo = encoded(Image.fromarray(noise).resize((4000, 3000), Image.Resampling.BICUBIC))
+    assert len(photo) > 2_000_000
+    (tmp_path / "photo").write_bytes(base64.b64encode(photo))
+    environ = {"PATH": "", "NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LOG_LEVEL": "FATAL"}
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path / "photo")],
+        capture_output=True, text=True, check=True, env=environ,
+    )  # fmt: skip
+    answers, peak = map(int, done.stdout.split())
+    assert answers == 1
+    assert peak < 128e6
