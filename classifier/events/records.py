@@ -73,6 +73,8 @@ class Queue(Records):
         failed = dict.fromkeys(
             job.message for job, outcome in done if isinstance(outcome, ClassifierError)
         )
+        if "" in failed:
+            raise UnsupportedEvent("an SQS record without messageId")  # the whole batch, again
         return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:

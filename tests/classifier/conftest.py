@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -146,6 +147,29 @@ class Faults(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"X: y\r\n")
             self.wfile.flush()
             time.sleep(0.05)
+
+    def do_hops(self):
+        """Redirect as many times as the query says, then give the photo."""
+        left = int(self.path.partition("=")[2])
+        if left:
+            self.reply(302, b"", Location=f"/hops?left={left - 1}")
+        else:
+            self.reply(200, self.jpeg)
+
+    def do_reset(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.jpeg)))
+        self.end_headers()
+        self.wfile.write(self.jpeg[:100])
+        self.wfile.flush()
+        # Closed with nothing lingering, a connection ends in RST.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def do_bomb(self):
+        """A hundred megapixels in a few kilobytes."""
+        data = io.BytesIO()
+        Image.new("1", (10_000, 10_000)).save(data, "PNG")
+        self.reply(200, data.getvalue())
 
     def do_nonsense(self):
         self.wfile.write(b"this is not HTTP\r\n\r\n")

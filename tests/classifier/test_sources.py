@@ -16,8 +16,10 @@ from classifier.errors import (
     ImageTooLarge,
     InvalidRequest,
     InvalidUrl,
+    TooManyPixels,
 )
 from classifier.fetch import Target
+from classifier.handler import Handler
 from classifier.sources import Base64, Raw, Url
 
 
@@ -147,3 +149,32 @@ def test_an_image_over_the_byte_limit_is_refused(kind, settings):
     with pytest.raises(ImageTooLarge):
         read(kind(b"x" * 2_000_001), settings)
     assert read(kind(b"x" * 2_000_000), settings)
+
+
+def test_four_redirects_are_followed_and_a_fifth_is_not(far_host, settings, jpeg):
+    assert read(Url(f"http://{far_host}/hops?left=4"), settings) == jpeg
+    with pytest.raises(FetchFailed) as caught:
+        read(Url(f"http://{far_host}/hops?left=5"), settings)
+    assert caught.value.facts["reason"] == "more than 4 redirects"
+
+
+def test_a_connection_that_is_reset_fails(far_host, settings):
+    with pytest.raises(FetchFailed):
+        read(Url(f"http://{far_host}/reset"), settings)
+
+
+def test_a_bomb_from_a_url_is_refused_by_its_header(far_host, settings):
+    with pytest.raises(TooManyPixels):
+        Handler(settings)({"url": f"http://{far_host}/bomb"})
+
+
+def test_other_ports_are_a_setting(settings):
+    public = dataclasses.replace(settings, fetch_private_hosts=frozenset())
+    with pytest.raises(FetchFailed) as caught:
+        read(Url("http://example.com:8443/x.jpg"), public)
+    assert caught.value.facts["reason"] == "port is not in FETCH_ALLOWED_PORTS"
+    more = dataclasses.replace(public, fetch_allowed_ports=frozenset({8443}))
+    # There is no such host: past the port, the name is looked up.
+    with pytest.raises(FetchFailed) as caught:
+        read(Url("http://no-such-host.invalid:8443/x.jpg"), more)
+    assert caught.value.facts["reason"] == "name look-up failed"
