@@ -67,7 +67,12 @@ class Handler:
         errors = [failed] if failed else [x for _, x in done if isinstance(x, ClassifierError)]
         telemetry.request(self.settings, watch, family.source, errors, cold=cold)
         headers = respond.headers(self.settings, watch, cold=cold)
-        return family.failure(failed, headers) if failed else family.answer(done, headers)
+        try:
+            return family.failure(failed, headers) if failed else family.answer(done, headers)
+        except ClassifierError:
+            raise  # so it is told where there is no envelope for it
+        except Exception as error:  # noqa: BLE001  # an answer that JSON cannot carry, say
+            return family.failure(self._named(error, watch), headers)
 
     def _work(self, family: Family, deadline: Deadline, watch: Stopwatch) -> list[Done]:
         """Do every job of an event; each succeeds or fails alone.
@@ -156,10 +161,12 @@ class Handler:
         watch.model = model.card
         if options.scores == "logits" and model.card.output == "probabilities":
             raise InvalidRequest("this model ends in a softmax: it has probabilities, not logits")
-        return [
+        answers = [
             row if isinstance(row, ClassifierError) else _scores(row, model.card, options)
             for row in self._rows(images, model, deadline, watch)
         ]
+        watch.failures += sum(isinstance(answer, ClassifierError) for answer in answers)
+        return answers
 
     def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> Floats:
         """One image, through every step of the default model: float32, (labels,)."""

@@ -61,9 +61,9 @@ def name(source: Source) -> str:
             return url
         case Url(url) if "://" in url[:10]:
             scheme, _, rest = url.partition("://")
+            rest = rest.partition("?")[0].partition("#")[0]
             host, slash, path = rest.partition("/")
-            path = path.partition("?")[0].partition("#")[0]
-            return f"{scheme}://{host.rpartition('@')[2].partition('?')[0]}{slash}{path}"
+            return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
     return "inline"
 
 

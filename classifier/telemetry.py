@@ -40,6 +40,7 @@ class Stopwatch:
         self.bytes = 0
         self.pixels = 0
         self.images = 0
+        self.failures = 0
         self.model: ModelCard | None = None
 
     def stage(self, name: str) -> _Stage:
@@ -97,7 +98,7 @@ def request(
         "total_ms": round(watch.total_ms(), 2),
         "bytes": watch.bytes,
         "images": watch.images,
-        "failures": len(errors),
+        "failures": max(watch.failures, len(errors)),
         "cold_starts": int(cold),
     }
     line: dict[str, Any] = {

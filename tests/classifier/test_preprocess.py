@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from classifier.card import Affine, ModelCard, Preprocessing
-from classifier.preprocess import prepare, resize, scale, tf_bilinear
+from classifier.preprocess import matches_helper, prepare, resize, scale, tf_bilinear
 
 CARD = ModelCard("c", ("a", "b"), height=1, width=2, preprocessing=Preprocessing(scaling="raw"))
 
@@ -85,3 +85,21 @@ def test_a_greyscale_model_gets_one_channel():
     result = prepare(Image.new("L", (10, 10), 51), card)
     assert result.shape == (1, 2, 1)
     np.testing.assert_allclose(result, 0.2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "same"),
+    [
+        *[(preset, True) for preset in ("xception", "mobilenet_v2", "resnet50", "vgg16")],
+        *[(other, None) for other in ("densenet121", "raw", Affine((1.0,) * 3, (0.0,) * 3))],
+    ],
+)
+def test_the_scaling_is_keras_image_helpers_to_the_last_bit(scaling, same):
+    assert matches_helper(with_steps(scaling=scaling)) is same
+
+
+def test_a_scaling_that_is_not_keras_image_helpers_is_noticed(monkeypatch):
+    from classifier import preprocess
+
+    monkeypatch.setitem(preprocess.CONVENTIONS, "tf", lambda pixels: pixels / 128 - 1)
+    assert matches_helper(with_steps(scaling="xception")) is False

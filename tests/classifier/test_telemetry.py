@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from classifier import sources
 from classifier.errors import ClassifierError
 from classifier.handler import Handler
 from classifier.settings import Settings
+from classifier.sources import Base64, Object, Raw, Url
 from classifier.telemetry import METRICS
 
 CANARY = "CANARY-5150"
@@ -189,3 +191,40 @@ def test_settings_that_cannot_be_are_told_together():
         Settings.from_environ(environ)
     for name in environ:
         assert name in str(caught.value)
+
+
+def test_an_image_that_failed_in_a_list_is_counted(loud, jpeg, far_host, capsys):
+    image = base64.b64encode(jpeg).decode()
+    loud({"images": [{"image": image}, {"image": "!"}, f"http://{far_host}/missing"]})
+    [line] = lines(capsys)
+    assert (line["outcome"], line["images"], line["failures"]) == ("ok", 3, 2)
+
+
+def test_an_answer_that_json_cannot_carry_is_a_fault_and_no_stack_trace(settings, monkeypatch):
+    from classifier import resources
+
+    monkeypatch.setattr(resources, "get", lambda *_: {"nan": float("nan")})
+    event = http("")
+    event["requestContext"]["http"]["method"] = "GET"
+    answer = Handler(settings)({**event, "rawPath": "/models"})
+    assert answer["statusCode"] == 500
+    assert json.loads(answer["body"])["error"]["code"] == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (Url(f"https://{CANARY}:{CANARY}@example.com/a/b.jpg?{CANARY}#{CANARY}"),
+         "https://example.com/a/b.jpg"),
+        (Url(f"http://example.com?{CANARY}"), "http://example.com"),
+        (Url(f"http://example.com#{CANARY}"), "http://example.com"),
+        (Url("s3://bucket/a b+c?d.jpg"), "s3://bucket/a b+c?d.jpg"),
+        (Object("bucket", "key", "version"), "s3://bucket/key"),
+        (Url(f"data:,{CANARY}"), "inline"),
+        (Url(CANARY), "inline"),
+        (Base64(CANARY), "inline"),
+        (Raw(CANARY.encode()), "inline"),
+    ],
+)  # fmt: skip
+def test_results_name_an_image_without_its_secrets(source, expected):
+    assert sources.name(source) == expected
