@@ -17,7 +17,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-import requests
 from PIL import Image
 
 from classifier.handler import Handler
@@ -250,6 +249,7 @@ def s3_server():
 def s3(s3_server, monkeypatch):
     """S3 with a photo and a text in the bucket `photos`, and an empty bucket `answers`."""
     import boto3
+    import requests
 
     from classifier import storage
 
