@@ -89,7 +89,8 @@ class Classifier:
     ) -> None:
         self.card = card or cards.load(path)
         self.path = str(path)
-        # How long one image's inference took last, in seconds; 0 before the first.
+        # The least that one image's inference has taken, in seconds; 0 before the first. Not what
+        # the last took: one that was slow by accident would have every later one refused.
         self.seconds = 0.0
         self._num_threads = num_threads
         self._engine: Engine | CachedEngine
@@ -158,8 +159,11 @@ class Classifier:
     def _one(self, tensor: Floats) -> Floats:
         start = time.perf_counter()
         output = self._engine(_quantize(tensor[np.newaxis], self._input))
-        self.seconds = time.perf_counter() - start
+        self._took(time.perf_counter() - start)
         return _dequantize(output[0], self._output)
+
+    def _took(self, seconds: float) -> None:
+        self.seconds = min(self.seconds or seconds, seconds)
 
     def _together(self, tensors: Floats) -> Floats | None:
         """The batch's answers; None if this graph is not one for batches."""
@@ -170,7 +174,7 @@ class Classifier:
             self._batch = self._batch or Engine(self.path, self._num_threads)
             start = time.perf_counter()
             answers = _dequantize(self._batch(_quantize(tensors, self._input)), self._output)
-            self.seconds = (time.perf_counter() - start) / len(tensors)
+            self._took((time.perf_counter() - start) / len(tensors))
             if answers.shape != (len(tensors), len(self.card.labels)):
                 raise ValueError("a batch of another shape")
             # Its last image alone, once: a graph with a size written into it may mix them.

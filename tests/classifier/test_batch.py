@@ -205,3 +205,13 @@ def test_a_wrong_folder_is_told_at_start(tmp_path, two_models):
     (tmp_path / "one.tflite").write_bytes(b"nonsense")
     with pytest.raises(SetupError):
         Handler(Settings(model_path=str(tmp_path), num_threads=1))
+
+
+def test_one_slow_inference_does_not_refuse_all_that_follow(tensors):
+    model = Classifier(DEFAULT_MODEL)
+    model.seconds = 3600.0
+    model.logits(tensors[0])
+    fastest = model.seconds
+    assert 0 < fastest < 3600
+    model._took(60.0)
+    assert model.seconds == fastest
