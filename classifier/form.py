@@ -1,4 +1,4 @@
-"""A multipart form (RFC 7578) -> Request: its files, or URLs, are images; other fields options.
+"""A multipart form (RFC 7578): its files, and URLs, are images; its other fields options.
 
     curl -F file=@dress.jpg -F file=@hat.jpg -F top_k=3 http://.../predict
 
@@ -7,12 +7,9 @@ Imported at the first form alone, and `multipart` with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from classifier.errors import InvalidRequest, MissingImage, TooManyImages
-from classifier.request import Options, Request
 from classifier.sources import Raw, Source, Url
 
 # Fields that are not files: the options, each a word, and URLs.
@@ -20,17 +17,18 @@ MAX_FIELDS = 16
 MAX_FIELD_BYTES = 8192
 
 
-def read(
-    body: bytes, content_type: str, query: Mapping[str, str] | None, max_images: int
-) -> Request:
+def read(body: bytes, content_type: str, max_images: int) -> tuple[list[Source], dict[str, str]]:
     """Read a form that is in memory. An empty field, as browsers send them, counts for nothing.
 
+    Returns:
+        Its images, at least one, in their order; and its other fields.
+
     Raises:
-        InvalidRequest: not a form, or a field that is no option. MissingImage, TooManyImages.
+        InvalidRequest: not a form, or a field that is too long. MissingImage, TooManyImages.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     images: list[Source] = []
-    options: dict[str, str] = dict(query or {})
+    fields: dict[str, str] = {}
     part: MultipartSegment | None = None
     content = bytearray()
     try:
@@ -55,7 +53,7 @@ def read(
                     elif part.name == "url":
                         images += [Url(content.decode())] if content else []
                     else:
-                        options[part.name or ""] = content.decode()
+                        fields[part.name or ""] = content.decode()
                     part = None
             parser.close()
     except (MultipartError, ValueError, TypeError) as error:
@@ -67,7 +65,7 @@ def read(
         raise MissingImage("the form has no file; add one: curl -F file=@photo.jpg")
     if len(images) > max_images:
         raise TooManyImages(f"{len(images)} images, more than the {max_images} accepted")
-    return Request(tuple(images), len(images) > 1, Options.read(options))
+    return images, fields
 
 
 def _is_file(part: MultipartSegment) -> bool:

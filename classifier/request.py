@@ -122,7 +122,9 @@ class Request(NamedTuple):
         if declared == "multipart/form-data":
             from classifier import form
 
-            return form.read(body, content_type, query, max_images)
+            images, fields = form.read(body, content_type, max_images)
+            options = Options.read({**(query or {}), **fields})
+            return cls(tuple(images), len(images) > 1, options)
         return cls((Raw(body),), False, Options.read(query or {}))
 
 

@@ -87,13 +87,13 @@ def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
             from classifier import fetch
 
             return fetch.fetch(url, settings, deadline)
-        case Object(bucket):
+        case Object(bucket, key, version):
             # Asked first: boto3 takes a quarter of a second, and not for anybody's asking.
             if bucket not in settings.s3_allowed_buckets:
                 raise ObjectNotRead("bucket is not in S3_ALLOWED_BUCKETS")
             from classifier import storage
 
-            return storage.read(source, settings, deadline)
+            return storage.read(bucket, key, version, settings, deadline)
     if len(data) > limit:
         raise ImageTooLarge.of(limit)
     return data

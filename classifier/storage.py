@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from classifier.deadline import Deadline
 from classifier.errors import ImageTooLarge, ObjectNotRead, ResultsNotKept
 from classifier.settings import Settings
-from classifier.sources import Object
 
 CHUNK_BYTES = 1 << 20
 
@@ -34,8 +33,10 @@ def _client(timeout_s: float) -> Any:
     )
 
 
-def read(source: Object, settings: Settings, deadline: Deadline) -> bytes:
-    """An object's bytes.
+def read(
+    bucket: str, key: str, version: str | None, settings: Settings, deadline: Deadline
+) -> bytes:
+    """An object's bytes; version: its version id, or None for the latest.
 
     Raises:
         ObjectNotRead: S3 did not give it.
@@ -44,16 +45,18 @@ def read(source: Object, settings: Settings, deadline: Deadline) -> bytes:
     """
     deadline = deadline.sooner(settings.fetch_timeout_s)
     # botocore's time-outs start anew with every try and every byte; the request's does not.
-    return deadline.call("reading the image from S3", _get, source, settings, deadline)
+    return deadline.call(
+        "reading the image from S3", _get, bucket, key, version, settings, deadline
+    )
 
 
-def _get(source: Object, settings: Settings, deadline: Deadline) -> bytes:
+def _get(
+    bucket: str, key: str, version: str | None, settings: Settings, deadline: Deadline
+) -> bytes:
     limit = settings.max_image_bytes
-    version = {} if source.version is None else {"VersionId": source.version}
+    which = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
     try:
-        answer = _client(settings.fetch_timeout_s).get_object(
-            Bucket=source.bucket, Key=source.key, **version
-        )
+        answer = _client(settings.fetch_timeout_s).get_object(**which)
         with answer["Body"] as body:
             if answer["ContentLength"] > limit:
                 raise ImageTooLarge.of(limit)
