@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from train.recipe import Augmentation
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,44 +20,51 @@ if TYPE_CHECKING:
 # then about the picture's, not enlarged ones.
 MARGIN = 1.25
 
-ZOOM = (0.6, 1.1)  # share of the picture's side that is seen; above 1, its border is mirrored
-STRETCH = 0.15  # of the aspect ratio, either way: clothes are photographed tall and wide
-ROTATION = math.radians(18)
-SHEAR = 0.12
-SHIFT = 0.05  # beyond what the zoom leaves, of the picture's side
 BRIGHTNESS = 0.35  # in -1..1
 CONTRAST = (0.6, 1.4)
 SATURATION = (0.0, 1.6)  # 0: greyscale
 HUE = 0.5  # standard deviation, radians: a shirt is a shirt in any colour
-ERASED = 0.5  # share of crops with a grey box
 ERASED_SIDE = (0.1, 0.45)
 MIXUP = 0.4  # both parameters of the beta distribution, https://arxiv.org/abs/1710.09412
 
 
 def augment(
-    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, size: int, mix: float
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    seed: tf.Tensor,
+    size: int,
+    mix: float,
+    ranges: Augmentation = Augmentation(),  # noqa: B008  # frozen
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Crop, turn, recolour, erase and blend.
 
     Args:
-        images: uint8, (batch, side, side, 3), RGB; side is about MARGIN * size.
+        images: uint8, (batch, side, side, channels); side is about MARGIN * size.
         labels: float32, (batch, labels), rows that add up to 1.
         seed: int32, (2,).
         size: height and width of the crops, pixels.
         mix: the share of crops that are blended with another one of the batch.
+        ranges: how far crops may be from the pictures.
 
     Returns:
-        Crops, float32, (batch, size, size, 3) in -1..1, and their labels, float32,
+        Crops, float32, (batch, size, size, channels) in -1..1, and their labels, float32,
         (batch, labels), rows that add up to 1.
     """
     seeds = _seeds(seed)
-    crops = geometry(images, next(seeds), size)
-    crops = colour(crops, next(seeds))
-    crops = erase(crops, next(seeds))
+    crops = geometry(images, next(seeds), size, ranges)
+    coloured = next(seeds)
+    if ranges.colour:
+        crops = colour(crops, coloured)
+    crops = erase(crops, next(seeds), ranges.erased)
     return blend(crops, labels, next(seeds), mix)
 
 
-def geometry(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
+def geometry(
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    size: int,
+    ranges: Augmentation = Augmentation(),  # noqa: B008  # frozen
+) -> tf.Tensor:
     """Zoom, stretch, rotate, shear, shift and mirror, in one resampling.
 
     Args and result as `augment`'s; the result is in -1..1, as the preset "mobilenet_v2" scales.
@@ -67,12 +76,12 @@ def geometry(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
     def uniform(low: float, high: float) -> tf.Tensor:
         return tf.random.stateless_uniform([batch], next(seeds), low, high)
 
-    zoom, stretch = uniform(*ZOOM), tf.exp(uniform(-STRETCH, STRETCH))
-    angle, shear = uniform(-ROTATION, ROTATION), uniform(-SHEAR, SHEAR)
-    mirror = tf.sign(uniform(-1.0, 1.0))
+    zoom, stretch = uniform(*ranges.zoom), tf.exp(uniform(-ranges.stretch, ranges.stretch))
+    angle, shear = uniform(-ranges.rotation, ranges.rotation), uniform(-ranges.shear, ranges.shear)
+    mirror = tf.sign(uniform(-1.0 if ranges.mirror else 0.0, 1.0))
     zoom_x, zoom_y = zoom * stretch, zoom / stretch
-    room_x = tf.maximum(1.0 - zoom_x, 0.0) / 2 + SHIFT
-    room_y = tf.maximum(1.0 - zoom_y, 0.0) / 2 + SHIFT
+    room_x = tf.maximum(1.0 - zoom_x, 0.0) / 2 + ranges.shift
+    room_y = tf.maximum(1.0 - zoom_y, 0.0) / 2 + ranges.shift
     shift_x, shift_y = uniform(-1.0, 1.0) * room_x * side, uniform(-1.0, 1.0) * room_y * side
     # For each output pixel, where it is in the input, around the centres of both:
     # x = a0 x' + a1 y' + a2, y = b0 x' + b1 y' + b2.
@@ -93,7 +102,7 @@ def geometry(images: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
         fill_mode="REFLECT",
         fill_value=0.0,
     )
-    return tf.ensure_shape(crops, [None, size, size, 3]) / 127.5 - 1.0
+    return tf.ensure_shape(crops, [None, size, size, images.shape[3]]) / 127.5 - 1.0
 
 
 def colour(crops: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -123,11 +132,11 @@ def colour(crops: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.reshape(pixels, [-1, height, width, 3]), -1.0, 1.0)
 
 
-def erase(crops: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Put a grey box on some (random erasing, https://arxiv.org/abs/1708.04896).
+def erase(crops: tf.Tensor, seed: tf.Tensor, share: float = 0.5) -> tf.Tensor:
+    """Put a grey box on a share of them (random erasing, https://arxiv.org/abs/1708.04896).
 
     Args:
-        crops: float32, (batch, height, width, 3) in -1..1.
+        crops: float32, (batch, height, width, channels) in -1..1.
 
     Returns:
         The same shape and range.
@@ -135,7 +144,7 @@ def erase(crops: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     seeds = _seeds(seed)
     batch, size = tf.shape(crops)[0], crops.shape[1]
     sides = tf.random.stateless_uniform([batch, 2], next(seeds), *ERASED_SIDE)
-    chosen = tf.random.stateless_uniform([batch, 1], next(seeds)) < ERASED
+    chosen = tf.random.stateless_uniform([batch, 1], next(seeds)) < share
     box = _boxes(tf.where(chosen, sides, 0.0), next(seeds), size)
     return crops * (1.0 - box)
 

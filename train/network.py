@@ -5,28 +5,27 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from train.recipe import Network
+
 # Depthwise convolutions have fewer multiplications and take longer: on two cores without a GPU, a
 # training epoch of MobileNetV2 at half width takes twice as long as one of this net, which has
 # more arithmetic.
-# Channels and residual blocks of each stage; each stage halves the resolution.
-WIDTHS = (32, 64, 128, 176)
-BLOCKS = (1, 2, 2, 1)
-STEM = 32
 
 
-def build(labels: int, size: int | None = None) -> keras.Model:
+def build(labels: int, shape: Network, size: int | None = None) -> keras.Model:
     """A network with random weights.
 
     Args:
         labels: the number of outputs.
+        shape: its channels and layers.
         size: height and width of the input, pixels; None: any. The weights are the same.
 
     Returns:
-        A model from float32 (None, size, size, 3) in -1..1 to float32 logits (None, labels).
+        A model from float32 (None, size, size, channels) in -1..1 to float32 logits (None, labels).
     """
-    picture = keras.Input((size, size, 3), name="image")
-    x = _normalized(picture, STEM, kernel=3, strides=2)
-    for width, blocks in zip(WIDTHS, BLOCKS, strict=True):
+    picture = keras.Input((size, size, shape.channels), name="image")
+    x = _normalized(picture, shape.stem, kernel=3, strides=shape.strides)
+    for width, blocks in zip(shape.widths, shape.blocks, strict=True):
         for block in range(blocks):
             x = _residual(x, width, strides=2 if block == 0 else 1)
     x = layers.GlobalAveragePooling2D()(x)

@@ -8,7 +8,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,28 @@ HELD_OUT = 0.1  # share of each class for validation, and for test, where the da
 MAX_PIXELS = 100_000_000  # of one photo: what a large camera takes, not a decompression bomb
 
 
+T = TypeVar("T", Path, int)
+
+
 class DataError(Exception):
     """The photos cannot be trained on; the message says what to do about it."""
+
+
+class Split(Protocol):
+    """Pictures of one split; see Photos, and `idx.Pictures`.
+
+    targets: int32, (pictures,): the position of each one's label among the data's labels.
+    """
+
+    targets: npt.NDArray[np.int32]
+
+    def __len__(self) -> int: ...
+
+    def pixels(self, card: ModelCard, side: int) -> npt.NDArray[np.uint8]:
+        """As the card resizes them, but to `side`: uint8, (pictures, side, side, channels)."""
+
+    def tensors(self, card: ModelCard) -> npt.NDArray[np.float32]:
+        """As the function serves them: float32, (pictures, height, width, channels)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +84,14 @@ class Photos:
 class Dataset:
     """All splits.
 
-    labels: the class folders' names, sorted.
+    labels: the class folders' names, sorted; or what `idx` has.
     splits: by name, as in SPLITS.
     broken: files that were left out, each with the reason.
     sha256: of the sorted relative paths and contents of all files, broken ones included.
     """
 
     labels: tuple[str, ...]
-    splits: dict[str, Photos]
+    splits: dict[str, Split]
     broken: tuple[tuple[str, str], ...]
     sha256: str
 
@@ -143,22 +163,28 @@ def load(root: Path, card_for: Callable[[tuple[str, ...]], ModelCard], seed: int
     )
 
 
-def stratified(photos: Sequence[tuple[Path, int]], seed: int) -> dict[str, list[tuple[Path, int]]]:
+def stratified(
+    photos: Sequence[tuple[T, int]],
+    seed: int,
+    validation: float = HELD_OUT,
+    test: float = HELD_OUT,
+) -> dict[str, list[tuple[T, int]]]:
     """Split at random, each class by itself: the same seed gives the same split on any machine.
 
-    A tenth of each class (at least one photo) goes to validation and another to test.
-
     Args:
-        photos: paths and targets.
+        photos: paths, or whatever else can be sorted, and targets.
+        validation, test: their shares of each class; at least one photo of it, if not 0.
     """
-    splits: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}
+    splits: dict[str, list[tuple[T, int]]] = {name: [] for name in SPLITS}
     for target in sorted({target for _, target in photos}):
         members = sorted(path for path, seen in photos if seen == target)
         random.Random(f"{seed}/{target}").shuffle(members)  # noqa: S311  no secret depends on it
-        held = max(1, round(HELD_OUT * len(members)))
-        splits["validation"] += [(path, target) for path in members[:held]]
-        splits["test"] += [(path, target) for path in members[held : 2 * held]]
-        splits["train"] += [(path, target) for path in members[2 * held :]]
+        first, second = (
+            max(1, round(share * len(members))) if share else 0 for share in (validation, test)
+        )
+        splits["validation"] += [(path, target) for path in members[:first]]
+        splits["test"] += [(path, target) for path in members[first : first + second]]
+        splits["train"] += [(path, target) for path in members[first + second :]]
     return splits
 
 

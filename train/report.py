@@ -17,6 +17,20 @@ import tensorflow as tf
 from train.evaluation import Evaluation
 from train.trainer import Trainer, logits
 
+# Where the data of our own models is from.
+ABOUT = {
+    "clothing": "The clothing-dataset-small set by Alexey Grigorev and contributors (GitHub, "
+    "alexeygrigorev/clothing-dataset-small), free to use for any purpose. Most photos show one "
+    "garment, laid flat or hung; people who wear several are not what it was trained on.",
+    **dict.fromkeys(
+        ("digits", "digits-tree"),
+        "The 10,000 test digits of MNIST by Yann LeCun, Corinna Cortes and Christopher Burges: "
+        "white on black, 28 x 28, each scaled to fit 20 x 20 and centred by its centre of mass. "
+        "A digit that is drawn larger, off the centre or dark on light is not what it was trained "
+        "on; the playground's canvas prepares drawings as MNIST's were.",
+    ),
+}
+
 
 def write(trainer: Trainer, output: Path, command: Sequence[str]) -> list[str]:
     """Evaluate the trained model on the validation and the test photos, and write everything.
@@ -45,8 +59,8 @@ def write(trainer: Trainer, output: Path, command: Sequence[str]) -> list[str]:
     with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
         draft = Path(folder)
         model.save(draft / f"{card.name}.keras")
-        _json(draft / f"{card.name}.card.json", card.to_json())
-        _json(draft / "training.json", record)
+        write_json(draft / f"{card.name}.card.json", card.to_json())
+        write_json(draft / "training.json", record)
         (draft / "MODEL_CARD.md").write_text(
             markdown(trainer, model, results, record), encoding="utf-8"
         )
@@ -142,9 +156,28 @@ def markdown(
         f"seed {trainer.recipe.seed}; augmentation as in `train/augment.py`. The hyper-parameters "
         "are in `train/recipe.py`, the figures of every epoch in `training.json`.",
         "",
-        f"Input: {card.height} x {card.width} RGB, stretched with Pillow's bilinear filter, scaled "
-        "to -1..1. Output: logits.",
+        f"Input: {card.height} x {card.width} {'RGB' if card.channels == 3 else 'grey'}, stretched "
+        "with Pillow's bilinear filter, scaled to -1..1. Output: logits.",
         "",
+        *tables(test),
+        "## Data",
+        "",
+        f"{sum(counts.values()):,} photos; SHA-256 over names and contents "
+        f"`{trainer.data.sha256}`."
+        + (f" Files skipped as broken: {len(trainer.data.broken)}." * bool(trainer.data.broken)),
+        *about(card.name),
+        "",
+        "## Limits",
+        "",
+        "It knows these classes and nothing else: whatever the picture shows, one of them has the "
+        "highest logit. Logits are not calibrated probabilities.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def tables(test: Evaluation) -> list[str]:
+    """Markdown: each class, what was confused most, and the whole matrix."""
+    return [
         "## Classes",
         "",
         "| class | precision | recall | F1 | test photos |",
@@ -163,38 +196,19 @@ def markdown(
         "",
         "Rows are the true class, columns the predicted one:",
         "",
-        "| | " + " | ".join(card.labels) + " |",
-        "| --- |" + " ---: |" * len(card.labels),
+        "| | " + " | ".join(test.labels) + " |",
+        "| --- |" + " ---: |" * len(test.labels),
         *(
             f"| {label} | " + " | ".join(map(str, row)) + " |"
-            for label, row in zip(card.labels, test.confusion.tolist(), strict=True)
+            for label, row in zip(test.labels, test.confusion.tolist(), strict=True)
         ),
         "",
-        "## Data",
-        "",
-        f"{sum(counts.values()):,} photos; SHA-256 over names and contents "
-        f"`{trainer.data.sha256}`."
-        + (f" Files skipped as broken: {len(trainer.data.broken)}." * bool(trainer.data.broken)),
-        *_about(card.name),
-        "",
-        "## Limits",
-        "",
-        "It knows these classes and nothing else: whatever the picture shows, one of them has the "
-        "highest logit. Logits are not calibrated probabilities.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _about(name: str) -> list[str]:
-    if name != "clothing":
-        return []
-    return [
-        "",
-        "The clothing-dataset-small set by Alexey Grigorev and contributors (GitHub, "
-        "alexeygrigorev/clothing-dataset-small), free to use for any purpose. Most photos show one "
-        "garment, laid flat or hung; people who wear several are not what it was trained on.",
     ]
 
 
-def _json(path: Path, value: Any) -> None:
+def about(name: str) -> list[str]:
+    return ["", ABOUT[name]] if name in ABOUT else []
+
+
+def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -39,8 +39,8 @@ class Trainer:
         photos = data.splits["train"]
         self.batch_size = min(recipe.batch_size, len(photos))
         self.steps = len(photos) // self.batch_size  # an epoch; what is left over waits for another
-        self.model = network.build(len(data.labels))
-        self.average = network.build(len(data.labels))
+        self.model = network.build(len(data.labels), recipe.network)
+        self.average = network.build(len(data.labels), recipe.network)
         self.average.set_weights(self.model.get_weights())
         self.optimizer = _optimizer(recipe, self.steps)
         self.optimizer.build(self.model.trainable_variables)
@@ -81,7 +81,7 @@ class Trainer:
 
     def result(self) -> keras.Model:
         """The averaged network with its input size fixed: what is saved."""
-        model = network.build(len(self.data.labels), self.recipe.size)
+        model = network.build(len(self.data.labels), self.recipe.network, self.recipe.size)
         model.set_weights(self.average.get_weights())
         return model
 
@@ -127,6 +127,7 @@ class Trainer:
                 seed,
                 stage.size,
                 stage.mix,
+                self.recipe.augmentation,
             )
             weights = tf.linalg.matvec(truth, self.class_weights)
             truth = truth * (1.0 - smooth) + smooth / labels

@@ -113,8 +113,8 @@ def trainer(pictures, tmp_path):
     root = pictures(tmp_path / "data", each=12)
 
     def make(recipe, checkpoints="checkpoints"):
-        data = photos.load(root, lambda labels: card("any", labels, 32), recipe.seed)
-        return Trainer(recipe, card("any", data.labels, 32), data, tmp_path / checkpoints)
+        data = photos.load(root, lambda labels: card("any", labels, recipe), recipe.seed)
+        return Trainer(recipe, card("any", data.labels, recipe), data, tmp_path / checkpoints)
 
     return make
 
