@@ -1,10 +1,13 @@
-"""What the model saw, saved for people: by DEBUG_DIR alone, as the pictures are the callers'."""
+"""What the model saw, for people: asked for by POST /tensor, or saved where DEBUG_DIR says.
+
+Saved by DEBUG_DIR alone, as the pictures are the callers'.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -19,11 +22,34 @@ if TYPE_CHECKING:
 KEEP = 50
 
 
-def save(folder: str, image: Image.Image, tensor: Floats, card: ModelCard) -> None:
+def picture(tensor: Floats, card: ModelCard) -> Image.Image:
+    """A tensor as the picture that it is of, mode "RGB" or "L", at the model's size."""
+    pixels = preprocess.unscale(tensor, card)
+    return Image.fromarray(pixels[..., 0] if card.channels == 1 else pixels)
+
+
+def describe(tensor: Floats, card: ModelCard) -> dict[str, Any]:
+    """A tensor as JSON can carry it: its figures, and its picture as a data: URL of a PNG file."""
+    import base64
+    import io
+
+    file = io.BytesIO()
+    picture(tensor, card).save(file, "PNG")
+    return {
+        "model": card.name,
+        "shape": list(tensor.shape),
+        "dtype": str(tensor.dtype),
+        "min": float(tensor.min()),
+        "max": float(tensor.max()),
+        "mean": float(tensor.mean(dtype=np.float64)),
+        "image": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+    }
+
+
+def save(folder: str, tensor: Floats, card: ModelCard) -> None:
     """Save the picture at the model's size as PNG, and the very tensor as .npy, under its hash.
 
     Args:
-        image: as decoded.
         tensor: float32, (height, width, channels), as the model gets it.
     """
     place = Path(folder)
@@ -31,8 +57,7 @@ def save(folder: str, image: Image.Image, tensor: Floats, card: ModelCard) -> No
         place.mkdir(parents=True, exist_ok=True)
         name = f"{card.name}-{hashlib.sha256(tensor.tobytes()).hexdigest()[:12]}"
         np.save(place / f"{name}.npy", tensor)
-        seen = np.clip(np.rint(preprocess.resize(image, card)), 0, 255).astype(np.uint8)
-        Image.fromarray(seen[..., 0] if card.channels == 1 else seen).save(place / f"{name}.png")
+        picture(tensor, card).save(place / f"{name}.png")
         for extension in ("png", "npy"):
             files = sorted(place.glob(f"*.{extension}"), key=lambda file: file.stat().st_mtime)
             for old in files[:-KEEP]:

@@ -106,8 +106,9 @@ class Handler:
             return [self._resource(asked)]
         requests = [job.asked for job in group if isinstance(job.asked, Request)]
         images = [image for request in requests for image in request.images]
+        work = self.tensors if asked.tensor else self.classify
         try:
-            answers = iter(self.classify(images, asked.options, deadline, watch))
+            answers = iter(work(images, asked.options, deadline, watch))
         except ClassifierError as error:
             return [error] * len(group)
         return [[next(answers) for _ in request.images] for request in requests]
@@ -139,7 +140,7 @@ class Handler:
             return None
         from classifier import resources
 
-        return resources.get(resource.name, self.models, self.settings)
+        return resources.get(resource, self.models, self.settings)
 
     def classify(
         self,
@@ -168,6 +169,24 @@ class Handler:
         watch.failures += sum(isinstance(answer, ClassifierError) for answer in answers)
         return answers
 
+    def tensors(
+        self, images: Sequence[Image], options: Options, deadline: Deadline, watch: Stopwatch
+    ) -> list[Answer]:
+        """What a model would see of images: for each `debug.describe`'s account, or its error.
+
+        Raises:
+            ModelNotFound
+        """
+        from classifier import debug
+
+        card = watch.model = self.models.card(options.model)
+        answers: list[Answer] = [
+            tensor if isinstance(tensor, ClassifierError) else debug.describe(tensor, card)
+            for tensor in self._tensors(images, card, deadline, watch)
+        ]
+        watch.failures += sum(isinstance(answer, ClassifierError) for answer in answers)
+        return answers
+
     def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> Floats:
         """One image, through every step of the default model: float32, (labels,)."""
         [row] = self._rows([source], self.models.get(), deadline, watch)
@@ -179,18 +198,7 @@ class Handler:
         self, images: Sequence[Image], model: Classifier, deadline: Deadline, watch: Stopwatch
     ) -> list[Floats | ClassifierError]:
         """Each image's logits, or its error."""
-        watch.images += len(images)
-        rows: list[Any] = []
-        contents = sources.read_all(images, self.settings, deadline)
-        for _ in images:
-            with watch.stage("fetch"):
-                content = next(contents)
-            try:
-                if isinstance(content, Exception):
-                    raise content
-                rows.append(self._tensor(content, model.card, watch))
-            except Exception as error:  # noqa: BLE001  # one image fails alone
-                rows.append(self._named(error, watch))
+        rows: list[Any] = [*self._tensors(images, model.card, deadline, watch)]
         good = [index for index, row in enumerate(rows) if not isinstance(row, ClassifierError)]
         # As many as can be inferred in time; the others are told so, which a gateway would not.
         try:
@@ -207,6 +215,24 @@ class Handler:
             for index, row in zip(good, logits, strict=True):
                 rows[index] = row
         return rows
+
+    def _tensors(
+        self, images: Sequence[Image], card: ModelCard, deadline: Deadline, watch: Stopwatch
+    ) -> list[Floats | ClassifierError]:
+        """Each image as the tensor that the card asks for, or its error."""
+        watch.images += len(images)
+        tensors: list[Floats | ClassifierError] = []
+        contents = sources.read_all(images, self.settings, deadline)
+        for _ in images:
+            with watch.stage("fetch"):
+                content = next(contents)
+            try:
+                if isinstance(content, Exception):
+                    raise content
+                tensors.append(self._tensor(content, card, watch))
+            except Exception as error:  # noqa: BLE001  # one image fails alone
+                tensors.append(self._named(error, watch))
+        return tensors
 
     def _tensor(self, content: bytes, card: ModelCard, watch: Stopwatch) -> Floats:
         """One image's bytes, as the tensor that the card asks for."""
@@ -225,7 +251,7 @@ class Handler:
         if self.settings.debug_dir:
             from classifier import debug
 
-            debug.save(self.settings.debug_dir, image, tensor, card)
+            debug.save(self.settings.debug_dir, tensor, card)
         return tensor
 
     def _named(self, error: Exception, watch: Stopwatch) -> ClassifierError:
@@ -265,6 +291,7 @@ def _groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
             isinstance(first, Request)
             and isinstance(job.asked, Request)
             and first.options == job.asked.options
+            and first.tensor == job.asked.tensor
             and images + len(job.asked.images) <= most
         ):
             yield group

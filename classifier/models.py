@@ -34,19 +34,32 @@ class Models:
         self._threads, self._cache = settings.num_threads, settings.weight_cache
         self._lock = threading.Lock()
         self._loaded: dict[str, Classifier] = {}
-        self.installed: dict[str, Installed] = {}
+        found: dict[str, Installed] = {}
         for path in _files(settings.model_path):
             card = cards.load(path)
-            twin = self.installed.get(card.name)
+            twin = found.get(card.name)
             if twin is not None:
                 raise SetupError(f"{twin.path} and {path} are both named {card.name!r}")
-            self.installed[card.name] = Installed(path, card)
+            found[card.name] = Installed(path, card)
+        self.installed = dict(sorted(found.items()))
         self.default = settings.default_model or min(self.installed)
         if self.default not in self.installed:
             there = ", ".join(sorted(self.installed))
             raise SetupError(f"DEFAULT_MODEL is {self.default!r}, and there is {there}")
         for name in self.installed if settings.load_models == "all" else (self.default,):
             self.get(name)
+
+    def card(self, name: str | None = None) -> ModelCard:
+        """A model's card, without loading it; the default one's for None.
+
+        Raises:
+            ModelNotFound
+        """
+        installed = self.installed.get(name or self.default)
+        if installed is None:
+            there = ", ".join(sorted(self.installed))
+            raise ModelNotFound(f"no such model here; there is {there}")
+        return installed.card
 
     def get(self, name: str | None = None) -> Classifier:
         """A model, loaded now if it was not yet; the default one for None.
@@ -57,13 +70,11 @@ class Models:
         name = name or self.default
         model = self._loaded.get(name)
         if model is None:
-            if name not in self.installed:
-                there = ", ".join(sorted(self.installed))
-                raise ModelNotFound(f"no such model here; there is {there}")
+            card = self.card(name)
             with self._lock:
                 model = self._loaded.get(name)
                 if model is None:
-                    path, card = self.installed[name]
+                    path = self.installed[name].path
                     model = Classifier(path, self._threads, card, self._cache)
                     self._loaded[name] = model
         return model

@@ -212,6 +212,30 @@ def scale(pixels: Floats, card: ModelCard) -> Floats:
     return np.ascontiguousarray(CONVENTIONS[PRESETS[steps.scaling]](np.array(pixels)))
 
 
+def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
+    """The picture that a tensor is of: `scale` undone, and rounded.
+
+    Args:
+        tensor: float32, (height, width, channels), as `prepare` returns it.
+
+    Returns:
+        uint8, (height, width, channels), RGB or grey, 0..255: of whole numbers the very ones.
+    """
+    steps = card.preprocessing
+    # Every scaling is a factor and an offset for each channel, which a black and a white pixel
+    # tell; "caffe" and "bgr" turn the channels round as well.
+    ends = np.zeros((2, 1, card.channels), np.float32)
+    ends[1] = 255.0
+    black, white = scale(ends, card)[:, 0]
+    flat = white == black  # a factor of 0: what was there is lost
+    pixels = (tensor - black) / np.where(flat, 1.0, white - black) * 255.0
+    convention = PRESETS[steps.scaling] if isinstance(steps.scaling, str) else ""
+    if (steps.color_order == "bgr") != (convention == "caffe"):
+        pixels = pixels[..., ::-1]
+    picture: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return picture
+
+
 # keras/src/applications/imagenet_utils.py, _preprocess_numpy_input: these operations in this order,
 # in float32. keras-image-helper has the first two. Importing it takes 21 ms of a cold start, so it
 # is asked whether it agrees when an image is built: `matches_helper`.

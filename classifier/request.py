@@ -61,11 +61,23 @@ class Request(NamedTuple):
 
     images: at least one; of a list, one that cannot be an image is its error.
     many: the caller gave a list, and gets one.
+    tensor: asked is what the model would see, not what it answers.
     """
 
     images: tuple[Source | ClassifierError, ...]
     many: bool = False
     options: Options = Options()
+    tensor: bool = False
+
+    def for_tensor(self) -> Request:
+        """The same images; of the options, only the model matters.
+
+        Raises:
+            InvalidRequest: another one was given.
+        """
+        if self.options.top_k is not None or self.options.scores is not None:
+            raise InvalidRequest("a tensor has no scores: of the options, give model alone")
+        return self._replace(tensor=True)
 
     @classmethod
     def from_json(

@@ -1,181 +1,103 @@
-"""What GET answers: the page, the models' cards, and the API's description.
+"""What GET answers: the pages, the models' cards, the sample images, and the API's description.
 
 Imported at the first GET alone.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 from typing import Any
 
-from classifier import errors
-from classifier.card import ModelCard
+from classifier.errors import RouteNotFound
+from classifier.events.job import Resource
 from classifier.models import Models
-from classifier.request import SCORES
-from classifier.respond import Page
-from classifier.settings import Settings
+from classifier.respond import JSON, Page, Redirect
+from classifier.settings import ROOT, Settings
 
-INDEX = Path(__file__).resolve().parent.parent / "web" / "index.html"
+WEB = Path(ROOT) / "web"
+PAGES = {"index": "index.html", "docs": "docs.html"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
+# Samples travel together in one answer, which may have 6 MB.
+SAMPLE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+NOBODY = "'none'"
+MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
+# What a synchronous invocation takes: the whole event, in which an image's body is base64
+# (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+MAX_EVENT_BYTES = 6 * 1024 * 1024
 
 
-def get(name: str, models: Models, settings: Settings) -> Any:
-    """One of "index", "models", "openapi"."""
-    if name == "index":
-        return Page(INDEX.read_text(encoding="utf-8"), "text/html; charset=utf-8")
-    if name == "models":
-        return {
-            "default": models.default,
-            "models": [installed.card.to_json() for installed in models.installed.values()],
-        }
+def get(resource: Resource, models: Models, settings: Settings) -> Any:
+    """A resource, by its name.
+
+    Raises:
+        RouteNotFound: no such file.
+    """
+    if resource.name in PAGES:
+        return _file(WEB / PAGES[resource.name], settings)
+    if resource.name == "static":
+        # Looked up among the files that are there, so that no path leads elsewhere.
+        files = {file.name: file for file in (WEB / "static").iterdir() if file.suffix in TYPES}
+        if resource.item not in files:
+            raise RouteNotFound("no such file")
+        return _file(files[resource.item], settings)
+    if resource.name == "slash":
+        return Redirect(f"{resource.item}/")
+    if resource.name == "samples":
+        return Page(json.dumps(samples(models)), JSON)
+    if resource.name == "models":
+        return described(models, settings)
+    from classifier.openapi import openapi
+
     return openapi(models, settings)
 
 
-def openapi(models: Models, settings: Settings) -> dict[str, Any]:
-    """The API as OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1)."""
-    cards = [installed.card for installed in models.installed.values()]
+def described(models: Models, settings: Settings) -> dict[str, Any]:
+    """The models' cards, and how much one request may hold."""
     return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Image classifier",
-            "version": "1",
-            "description": "An image, or its URL, in; a score for each label out.",
+        "default": models.default,
+        "models": [installed.card.to_json() for installed in models.installed.values()],
+        "limits": {
+            "event_bytes": MAX_EVENT_BYTES,
+            "image_bytes": settings.max_image_bytes,
+            "image_pixels": settings.max_image_pixels,
+            "images": settings.max_images,
         },
-        "paths": {
-            "/predict": {
-                "post": {
-                    "operationId": "predict",
-                    "summary": "Classify an image, or several",
-                    "parameters": _options(models),
-                    "requestBody": {"required": True, "content": _bodies(settings)},
-                    "responses": {
-                        "200": _answer("The scores, or a list of them", "Answer"),
-                        **_failures(),
-                    },
-                }
-            },
-            "/models": {
-                "get": {
-                    "operationId": "models",
-                    "summary": "The models that are served, with their cards",
-                    "responses": {"200": _answer("The cards", "Models")},
-                }
-            },
-        },
-        "components": {"schemas": _schemas(cards, models, settings)},
     }
 
 
-def _options(models: Models) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        for name, schema in _option_schemas(models).items()
-    ]
-
-
-def _option_schemas(models: Models) -> dict[str, Any]:
+def samples(models: Models) -> dict[str, list[dict[str, str]]]:
+    """For each model the pictures in the folder `samples` beside its file, as data: URLs."""
     return {
-        "top_k": {"type": "integer", "minimum": 1, "description": "only the best so many"},
-        "scores": {"enum": list(SCORES), "description": "default: what the model gives"},
-        "model": {"enum": sorted(models.installed), "default": models.default},
+        name: [
+            {"name": file.stem, "image": _data_url(file)}
+            for file in sorted(Path(installed.path).parent.glob("samples/*"))
+            if file.suffix.lower() in SAMPLE_TYPES and file.stat().st_size <= MAX_SAMPLE_BYTES
+        ][:MAX_SAMPLES]
+        for name, installed in models.installed.items()
     }
 
 
-def _bodies(settings: Settings) -> dict[str, Any]:
-    binary: dict[str, Any] = {"schema": {}}
-    return {
-        "application/json": {"schema": {"$ref": "#/components/schemas/Request"}},
-        **{f"image/{kind}": binary for kind in ("jpeg", "png", "webp", "gif", "bmp")},
-        "application/octet-stream": binary,
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "file": {
-                        "type": "array",
-                        "items": {"type": "string", "contentMediaType": "image/*"},
-                        "maxItems": settings.max_images,
-                    }
-                },
-            }
-        },
+def _data_url(file: Path) -> str:
+    content = base64.b64encode(file.read_bytes()).decode()
+    return f"data:{SAMPLE_TYPES[file.suffix.lower()]};base64,{content}"
+
+
+def _file(file: Path, settings: Settings) -> Page:
+    # Nothing in the pages comes from elsewhere, and only pages that are named may hold them.
+    policy = (
+        "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        "object-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"frame-ancestors {settings.embed_origins or NOBODY}"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+        "Referrer-Policy": "no-referrer",
     }
-
-
-def _schemas(cards: list[ModelCard], models: Models, settings: Settings) -> dict[str, Any]:
-    url = {"type": "string", "description": "https:, http:, s3: or data:"}
-    image = {"type": "string", "contentEncoding": "base64"}
-    one = [
-        {"type": "object", "required": ["url"], "properties": {"url": url}},
-        {"type": "object", "required": ["image"], "properties": {"image": image}},
-    ]
-    scores = {
-        "type": "object",
-        "additionalProperties": {"type": "number"},
-        "examples": [dict.fromkeys(card.labels[:3], 0.5) for card in cards],
-    }
-    failed = {"$ref": "#/components/schemas/Error"}
-    return {
-        "Request": {
-            "type": "object",
-            "properties": {
-                "url": url,
-                "image": image,
-                "images": {
-                    "type": "array",
-                    "items": {"anyOf": [url, *one]},
-                    "minItems": 1,
-                    "maxItems": settings.max_images,
-                },
-                **_option_schemas(models),
-            },
-            "additionalProperties": False,
-            "oneOf": [{"required": [name]} for name in ("url", "image", "images")],
-        },
-        "Scores": scores,
-        "Answer": {
-            "anyOf": [
-                {"$ref": "#/components/schemas/Scores"},
-                {
-                    "type": "array",
-                    "items": {"anyOf": [{"$ref": "#/components/schemas/Scores"}, failed]},
-                },
-            ]
-        },
-        "Error": {
-            "type": "object",
-            "required": ["error"],
-            "properties": {
-                "error": {
-                    "type": "object",
-                    "required": ["code", "message"],
-                    "properties": {
-                        "code": {"enum": sorted({kind.code for kind in errors.every()})},
-                        "message": {"type": "string"},
-                    },
-                }
-            },
-        },
-        "Models": {
-            "type": "object",
-            "required": ["default", "models"],
-            "properties": {
-                "default": {"type": "string"},
-                "models": {"type": "array", "items": {"type": "object"}},
-            },
-        },
-    }
-
-
-def _failures() -> dict[str, Any]:
-    codes: dict[int, list[str]] = {}
-    for kind in errors.every():
-        codes.setdefault(kind.status, []).append(kind.code)
-    return {
-        str(status): _answer(", ".join(sorted(set(names))), "Error")
-        for status, names in sorted(codes.items())
-    }
-
-
-def _answer(description: str, schema: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"description": description, "content": content}
+    return Page(file.read_text(encoding="utf-8"), TYPES[file.suffix], headers)

@@ -18,10 +18,8 @@ from classifier.errors import SetupError
 MB_PER_VCPU = 1769
 
 # Text, not a Path: importing pathlib costs 3 ms of a cold start.
-DEFAULT_MODEL = os.path.join(  # noqa: PTH118
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),  # noqa: PTH100, PTH120
-    *("models", "clothing", "clothing.tflite"),
-)
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+MODELS = os.path.join(ROOT, "models")  # noqa: PTH118
 
 
 def vcpus(environ: Mapping[str, str]) -> int:
@@ -89,6 +87,16 @@ def _path_prefix(text: str) -> str:
     return "/" + text.strip("/") if text.strip("/") else ""
 
 
+def _origins(text: str) -> str:
+    names = text.split()
+    for name in names:
+        scheme, _, host = name.partition("://")
+        # What could end the policy's directive, or stand for every page.
+        if scheme not in ("http", "https") or not host or set(host) & set("/;,'\"*"):
+            raise ValueError(f"{name!r} is not an origin such as https://example.com")
+    return " ".join(names)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -112,9 +120,7 @@ def _setting(read: Callable[[str], Any], default: Any, help: str) -> Any:
 class Settings:
     """One attribute for each environment variable, its name in lower case."""
 
-    model_path: str = _setting(
-        str, DEFAULT_MODEL, "the `.tflite` file to serve, or a folder with several"
-    )
+    model_path: str = _setting(str, MODELS, "the `.tflite` file to serve, or a folder with several")
     default_model: str = _setting(
         str, "", "of several models, the name of the one that answers when a request names none; "
         "default: the first by name"
@@ -161,6 +167,9 @@ class Settings:
     )
     base_path: str = _setting(
         _path_prefix, "", "the path that a custom domain puts in front of `/predict`"
+    )
+    embed_origins: str = _setting(
+        _origins, "", "origins whose pages may show the playground in a frame, separated by spaces"
     )
     cors_origin: str = _setting(str, "*", "the `Access-Control-Allow-Origin` of every HTTP answer")
     log_level: str = _setting(

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from classifier import errors  # noqa: E402
-from classifier.settings import DEFAULT_MODEL, Settings  # noqa: E402
+from classifier.settings import MODELS, Settings  # noqa: E402
 
 
 def settings_table() -> str:
@@ -19,8 +19,8 @@ def settings_table() -> str:
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for setting in fields(Settings):
         value = setting.default
-        if value == DEFAULT_MODEL:
-            value = Path(DEFAULT_MODEL).relative_to(ROOT).as_posix()
+        if value == MODELS:
+            value = Path(MODELS).relative_to(ROOT).as_posix()
         if isinstance(value, frozenset):
             value = ",".join(sorted(str(item) for item in value))
         meaning = setting.metadata["help"]

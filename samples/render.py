@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFilter
 WIDTH, HEIGHT = 600, 800
 OVERSAMPLED = 2
 HERE = Path(__file__).resolve().parent
+# What the playground offers to try; small, as all of it travels in one answer.
+SMALL = HERE.parent / "models" / "clothing" / "samples"
 
 Floats = npt.NDArray[np.float64]
 Points = list[tuple[float, float]]
@@ -228,6 +230,10 @@ def render(garment: Garment) -> Image.Image:
 
 
 if __name__ == "__main__":
+    SMALL.mkdir(exist_ok=True)
     for name, garment in GARMENTS.items():
-        render(garment).save(HERE / f"{name}.jpg", quality=85)
+        picture = render(garment)
+        picture.save(HERE / f"{name}.jpg", quality=85)
+        half = picture.resize((WIDTH // 2, HEIGHT // 2), Image.Resampling.LANCZOS)
+        half.save(SMALL / f"{name}.jpg", quality=80)
         print(f"{name}.jpg")

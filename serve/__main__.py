@@ -1,4 +1,4 @@
-"""python -m serve: the function at http://127.0.0.1:9000, with no Docker."""
+"""python -m serve: the function and its playground at http://127.0.0.1:9000, with no Docker."""
 
 from __future__ import annotations
 
@@ -8,49 +8,74 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import hupper
 import waitress
 
 from classifier.errors import SetupError
 from classifier.handler import Handler
-from classifier.settings import Settings
-from serve.gateway import INVOCATION_PATH, MAX_PAYLOAD_BYTES, Gateway
+from classifier.settings import ROOT, Settings
+from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m serve",
+        description="Serve the function and its playground on this machine: every path as through "
+        f"API Gateway, and the emulator's {INVOCATION_PATH}.",
+        epilog="Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from "
+        "the environment.",
+    )
+    p.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="default: %(default)s, this machine alone; 0.0.0.0: whoever can reach it",
+    )
+    p.add_argument("--port", type=int, default=9000, help="default: %(default)s; 0: any free one")
+    p.add_argument("--model", metavar="PATH", help="a .tflite, or a folder of them")
+    p.add_argument(
+        "--reload",
+        action="store_true",
+        help="start anew whenever the code or a model changes (pages are always read anew)",
+    )
+    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C. Exit status 2: the model, a setting or the port is wrong."""
-    p = argparse.ArgumentParser(
-        prog="python -m serve",
-        description="Serve the function on this machine: POST /predict as through API Gateway, "
-        f"and the emulator's {INVOCATION_PATH}.",
-        epilog="Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from "
-        "the environment.",
-    )
-    p.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    p.add_argument("--port", type=int, default=9000, help="default: %(default)s; 0: any free one")
-    p.add_argument("--model", metavar="FILE", help="a .tflite, or a folder of them")
-    args = p.parse_args(argv)
+    args = parser().parse_args(argv)
+    if args.reload and not hupper.is_active():
+        # Watches from a process of its own, and runs this one again in another.
+        hupper.start_reloader("serve.__main__.main", worker_args=[argv])
     try:
         settings = Settings.from_environ()
         if args.model:
             settings = replace(settings, model_path=args.model)
+        if hupper.is_active():
+            hupper.get_reloader().watch_files(_models(settings.model_path))
         handler = Handler(settings)
         server = waitress.create_server(
             Gateway(handler),
             host=args.host,
             port=args.port,
-            threads=max(2, os.cpu_count() or 1),
+            threads=max(4, os.cpu_count() or 1),
             # More than the gateway takes, so that a body over its limit gets its own answer.
-            max_request_body_size=2 * MAX_PAYLOAD_BYTES,
+            max_request_body_size=2 * MAX_BODY_BYTES,
             ident=None,
         )
     except (SetupError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 2
-    url = f"http://{args.host}:{server.effective_port}"
+    host = "localhost" if args.host in EVERYWHERE else args.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
+    sample = os.path.relpath(Path(ROOT) / "samples" / "t-shirt.jpg")
     print(
-        f"serving {', '.join(handler.models.installed)} at {url}; Ctrl-C ends it. Try:\n"
-        f"  curl --data-binary @samples/t-shirt.jpg -H 'Content-Type: image/jpeg' {url}/predict",
+        f"serving {', '.join(handler.models.installed)}; Ctrl-C ends it. Open {url}/ or try:\n"
+        f"  curl --data-binary @{sample} -H 'Content-Type: image/jpeg' {url}/predict",
         flush=True,
     )
     # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.
@@ -61,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     server.asyncore.loop(timeout=0.1, count=20, map=server._map)  # noqa: SLF001
     server.close()
     return 0
+
+
+def _models(path: str) -> list[str]:
+    place = Path(path)
+    return [str(file) for file in (place.rglob("*.tflite") if place.is_dir() else [place])]
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ class Trainer:
             model=self.model, average=self.average, optimizer=self.optimizer
         )
         self._identity = {
-            "recipe": dataclasses.asdict(recipe),
+            # As JSON gives it back: a checkpoint's is compared with this one.
+            "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
             "data_sha256": data.sha256,
             "steps": self.steps,
         }

@@ -11,9 +11,14 @@ from classifier.settings import Settings
 
 
 class Resource(NamedTuple):
-    """What an HTTP client may get besides answers: "index", "models", "openapi", "preflight"."""
+    """What an HTTP client may get besides answers.
+
+    name: "index", "docs", "static", "models", "samples", "openapi", "slash", or "preflight".
+    item: which one; of "slash", the path's last part.
+    """
 
     name: str
+    item: str = ""
 
 
 class Job(NamedTuple):

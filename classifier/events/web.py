@@ -18,11 +18,21 @@ from classifier.settings import Settings
 READ = ("GET", "HEAD", "OPTIONS")
 ROUTES: Mapping[str, tuple[str, ...]] = {
     "/predict": ("POST", "OPTIONS"),
+    "/tensor": ("POST", "OPTIONS"),
     "/": READ,
+    "/docs": READ,
     "/models": READ,
+    "/samples": READ,
     "/openapi.json": READ,
 }
-RESOURCES = {"/": "index", "/models": "models", "/openapi.json": "openapi"}
+RESOURCES = {
+    "/": "index",
+    "/docs": "docs",
+    "/models": "models",
+    "/samples": "samples",
+    "/openapi.json": "openapi",
+}
+STATIC = "/static/"  # the page's scripts and styles
 
 
 class HttpApi(Family):
@@ -45,7 +55,7 @@ class HttpApi(Family):
         if (path + "/").startswith(settings.base_path + "/"):
             path = path[len(settings.base_path) :]
         path = "/" + path.strip("/")
-        methods = ROUTES.get(path)
+        methods = READ if path.startswith(STATIC) else ROUTES.get(path)
         if methods is None:
             raise RouteNotFound("no such path; there are POST /predict, GET /, /models and more "
                                 "in /openapi.json")  # fmt: skip
@@ -53,11 +63,19 @@ class HttpApi(Family):
             raise MethodNotAllowed(f"{path} takes {', '.join(methods)}", allow=", ".join(methods))
         if method == "OPTIONS":
             return [Job(Resource("preflight"))]
+        if path.startswith(STATIC):
+            return [Job(Resource("static", path[len(STATIC) :]))]
+        asked = self._asked()
+        if path == "/" and not asked.endswith("/"):
+            # The page's links are relative, so that it works below any stage and base path: at
+            # .../Prod they would point beside the API.
+            return [Job(Resource("slash", asked.rpartition("/")[2]))]
         if path in RESOURCES:
             return [Job(Resource(RESOURCES[path]))]
         kind = _header(self._event, "content-type")
         body = self._body(kind.lower())
-        return [Job(Request.from_body(body, kind, self._query(), settings.max_images))]
+        request = Request.from_body(body, kind, self._query(), settings.max_images)
+        return [Job(request.for_tensor() if path == "/tensor" else request)]
 
     def answer(self, done: Sequence[Done], headers: dict[str, str]) -> dict[str, Any]:
         outcome = done[0].outcome
@@ -66,10 +84,12 @@ class HttpApi(Family):
             if isinstance(outcome, ClassifierError)
             else respond.success(outcome)
         )
+        status, body = answer.status, answer.body
+        tag, kept = answer.headers.get("ETag"), _header(self._event, "if-none-match")
+        if tag and self._method().upper() in READ and tag in kept.replace("W/", "").split(", "):
+            status, body = 304, ""
         # A HEAD's answer is its GET's without the body (RFC 9110, 9.3.2).
-        return self._envelope(
-            answer.status, {**headers, **answer.headers}, "" if self._head else answer.body
-        )
+        return self._envelope(status, {**headers, **answer.headers}, "" if self._head else body)
 
     def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
         return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
@@ -85,6 +105,11 @@ class HttpApi(Family):
         if stage and (path + "/").startswith(f"/{stage}/"):
             path = path[len(stage) + 1 :]
         return path
+
+    def _asked(self) -> str:
+        """The path as the client knows it, with stage and base path; "/" where that is not told."""
+        context = self._event["requestContext"]
+        return str(self._event.get("rawPath") or context["http"].get("path") or "/")
 
     def _query(self) -> dict[str, str]:
         query = _dict(self._event, "queryStringParameters")
@@ -148,6 +173,9 @@ class RestApi(HttpApi):
             return resource
         return str(self._event.get("path") or "/")
 
+    def _asked(self) -> str:
+        return str(self._event["requestContext"].get("path") or "/")
+
 
 class LoadBalancer(RestApi):
     """Application Load Balancers. Query values come as they were sent, percent-encoded.
@@ -206,6 +234,9 @@ class Lattice(HttpApi):
 
     def _path(self) -> str:
         return str(self._event.get("path") or "/").partition("?")[0]
+
+    def _asked(self) -> str:
+        return self._path()
 
     def _query(self) -> dict[str, str]:
         query = _dict(self._event, "queryStringParameters")

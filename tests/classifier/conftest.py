@@ -20,7 +20,9 @@ import pytest
 from PIL import Image
 
 from classifier.handler import Handler
-from classifier.settings import DEFAULT_MODEL, Settings
+from classifier.settings import MODELS, Settings
+
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +211,7 @@ def handler(settings):
 
 @pytest.fixture(scope="session")
 def model_bytes():
-    return Path(DEFAULT_MODEL).read_bytes()
+    return Path(CLOTHING).read_bytes()
 
 
 class Buckets:

@@ -17,18 +17,20 @@ from classifier.deadline import Deadline
 from classifier.errors import DeadlineExceeded, ModelNotFound, SetupError
 from classifier.handler import Handler
 from classifier.model import Classifier
-from classifier.settings import DEFAULT_MODEL, Settings
+from classifier.settings import MODELS, Settings
+
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
 
 @pytest.fixture(scope="module")
 def tensors():
-    model = Classifier(DEFAULT_MODEL)
+    model = Classifier(CLOTHING)
     shape = (5, model.card.height, model.card.width, 3)
     return np.random.default_rng(3).uniform(-1, 1, shape).astype(np.float32)
 
 
 def test_a_batch_on_two_threads_answers_as_one_by_one(tensors):
-    one, two = Classifier(DEFAULT_MODEL, 1), Classifier(DEFAULT_MODEL, 2)
+    one, two = Classifier(CLOTHING, 1), Classifier(CLOTHING, 2)
     expected = np.stack([one.logits(tensor) for tensor in tensors])
     np.testing.assert_array_equal(one.batch(tensors), expected)
     for count in (5, 2, 1, 3):
@@ -39,7 +41,7 @@ def test_a_batch_on_two_threads_answers_as_one_by_one(tensors):
 
 
 def test_a_graph_that_cannot_take_a_batch_is_asked_one_by_one(tensors):
-    model = Classifier(DEFAULT_MODEL, 2)
+    model = Classifier(CLOTHING, 2)
     expected = np.stack([model.logits(tensor) for tensor in tensors])
 
     class Refusing:
@@ -58,7 +60,7 @@ def test_a_graph_that_cannot_take_a_batch_is_asked_one_by_one(tensors):
 def test_a_graph_that_mixes_its_batch_is_found_out(tensors, monkeypatch):
     from classifier import model as module
 
-    model = Classifier(DEFAULT_MODEL, 2)
+    model = Classifier(CLOTHING, 2)
     expected = np.stack([model.logits(tensor) for tensor in tensors])
     monkeypatch.setattr(
         module, "Engine", lambda *_: lambda inputs: np.zeros((len(inputs), 10), np.float32)
@@ -68,7 +70,7 @@ def test_a_graph_that_mixes_its_batch_is_found_out(tensors, monkeypatch):
 
 
 def test_threads_do_not_mix_their_images(tensors):
-    model = Classifier(DEFAULT_MODEL, 1)
+    model = Classifier(CLOTHING, 1)
     expected = [model.logits(tensor) for tensor in tensors]
     wrong = []
 
@@ -155,9 +157,9 @@ def two_models(tmp_path_factory):
     """A folder with the clothing model twice: as it is, and with its labels turned around."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "a").mkdir()
-    shutil.copy(DEFAULT_MODEL, folder / "a" / "clothing.tflite")
-    card = cards.load(DEFAULT_MODEL)
-    flatbuffer = Path(DEFAULT_MODEL).read_bytes()[: card.model_bytes]
+    shutil.copy(CLOTHING, folder / "a" / "clothing.tflite")
+    card = cards.load(CLOTHING)
+    flatbuffer = Path(CLOTHING).read_bytes()[: card.model_bytes]
     turned = dataclasses.replace(card, name="turned", labels=card.labels[::-1])
     (folder / "turned.tflite").write_bytes(cards.join(flatbuffer, turned))
     return folder
@@ -199,7 +201,7 @@ def test_a_wrong_folder_is_told_at_start(tmp_path, two_models):
     with pytest.raises(SetupError, match=r"no \.tflite file"):
         Handler(Settings(model_path=str(tmp_path), num_threads=1))
     for name in ("one.tflite", "two.tflite"):
-        shutil.copy(DEFAULT_MODEL, tmp_path / name)
+        shutil.copy(CLOTHING, tmp_path / name)
     with pytest.raises(SetupError, match="both named 'clothing'"):
         Handler(Settings(model_path=str(tmp_path), num_threads=1))
     (tmp_path / "one.tflite").write_bytes(b"nonsense")
@@ -208,7 +210,7 @@ def test_a_wrong_folder_is_told_at_start(tmp_path, two_models):
 
 
 def test_one_slow_inference_does_not_refuse_all_that_follow(tensors):
-    model = Classifier(DEFAULT_MODEL)
+    model = Classifier(CLOTHING)
     model.seconds = 3600.0
     model.logits(tensors[0])
     fastest = model.seconds

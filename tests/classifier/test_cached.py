@@ -15,7 +15,9 @@ import pytest
 from classifier import card as cards
 from classifier.errors import SetupError
 from classifier.model import Classifier
-from classifier.settings import DEFAULT_MODEL
+from classifier.settings import MODELS
+
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
 pytest.importorskip(
     "ai_edge_litert.compiled_model", reason="tflite-runtime has no weight cache; nothing to test"
@@ -24,7 +26,7 @@ pytest.importorskip(
 
 @pytest.fixture(scope="module")
 def tensor():
-    card = cards.load(DEFAULT_MODEL)
+    card = cards.load(CLOTHING)
     shape = (card.height, card.width, card.channels)
     return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
@@ -34,8 +36,8 @@ def twin(tmp_path):
     """A model of the same shapes with other weights; `sha`: the hash that its card gives."""
 
     def make(sha=None):
-        card = cards.load(DEFAULT_MODEL)
-        flatbuffer = bytearray(Path(DEFAULT_MODEL).read_bytes()[: card.model_bytes])
+        card = cards.load(CLOTHING)
+        flatbuffer = bytearray(Path(CLOTHING).read_bytes()[: card.model_bytes])
         # Halve every weight of the largest buffers: floats' exponents, one less.
         floats = np.frombuffer(flatbuffer, "<f4", len(flatbuffer) // 4)
         weights = slice(len(floats) // 10, len(floats) * 9 // 10)
@@ -61,24 +63,24 @@ def lying(flatbuffer, card, sha):
 
 
 def test_answers_are_the_same_with_a_fresh_cache_and_with_a_written_one(tmp_path, tensor):
-    expected = Classifier(DEFAULT_MODEL).logits(tensor)
+    expected = Classifier(CLOTHING).logits(tensor)
     folder = tmp_path / "cache"
     for _ in range(2):
-        cached = Classifier(DEFAULT_MODEL, 1, weight_cache=str(folder))
+        cached = Classifier(CLOTHING, 1, weight_cache=str(folder))
         np.testing.assert_allclose(cached.logits(tensor), expected, atol=1e-5)
         [file] = folder.iterdir()
         assert file.stat().st_size > 4_000_000
 
 
 def test_a_cache_cut_short_or_of_nonsense_is_not_used(tmp_path, tensor):
-    expected = Classifier(DEFAULT_MODEL).logits(tensor)
+    expected = Classifier(CLOTHING).logits(tensor)
     folder = tmp_path / "cache"
-    Classifier(DEFAULT_MODEL, 1, weight_cache=str(folder))
+    Classifier(CLOTHING, 1, weight_cache=str(folder))
     [file] = folder.iterdir()
     whole = file.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"nonsense", b""):
         file.write_bytes(damaged)
-        cached = Classifier(DEFAULT_MODEL, 1, weight_cache=str(folder))
+        cached = Classifier(CLOTHING, 1, weight_cache=str(folder))
         np.testing.assert_allclose(cached.logits(tensor), expected, atol=1e-5)
 
 
@@ -89,7 +91,7 @@ def test_the_cache_of_another_model_gives_that_models_answers_without_a_word(
     from classifier import cached as module
 
     folder = tmp_path / "cache"
-    ours = Classifier(DEFAULT_MODEL, 1, weight_cache=str(folder)).logits(tensor)
+    ours = Classifier(CLOTHING, 1, weight_cache=str(folder)).logits(tensor)
     path = twin()
     theirs = Classifier(path).logits(tensor)
     assert np.abs(ours - theirs).max() > 0.1
@@ -102,18 +104,18 @@ def test_the_cache_of_another_model_gives_that_models_answers_without_a_word(
 def test_two_models_of_the_same_shape_share_a_folder_and_no_cache(tmp_path, tensor, twin):
     folder = tmp_path / "cache"
     path = twin()
-    expected = [Classifier(each).logits(tensor) for each in (DEFAULT_MODEL, path)]
+    expected = [Classifier(each).logits(tensor) for each in (CLOTHING, path)]
     for _ in range(2):
-        for each, logits in zip((DEFAULT_MODEL, path), expected, strict=True):
+        for each, logits in zip((CLOTHING, path), expected, strict=True):
             cached = Classifier(each, 1, weight_cache=str(folder))
             np.testing.assert_allclose(cached.logits(tensor), logits, atol=1e-5)
     assert len(list(folder.iterdir())) == 2
 
 
 def test_a_card_that_lies_about_its_models_hash_gets_no_foreign_cache(tmp_path, tensor, twin):
-    path = twin(sha=cards.load(DEFAULT_MODEL).model_sha256)
+    path = twin(sha=cards.load(CLOTHING).model_sha256)
     folder = tmp_path / "cache"
-    Classifier(DEFAULT_MODEL, 1, weight_cache=str(folder))
+    Classifier(CLOTHING, 1, weight_cache=str(folder))
     cached = Classifier(path, 1, weight_cache=str(folder))
     np.testing.assert_allclose(cached.logits(tensor), Classifier(path).logits(tensor), atol=1e-5)
     assert len(list(folder.iterdir())) == 2
@@ -124,10 +126,10 @@ def test_another_interpreter_gets_a_cache_of_its_own(monkeypatch):
 
     from classifier import cached as module
 
-    card = cards.load(DEFAULT_MODEL)
-    before = module.name(DEFAULT_MODEL, card)
+    card = cards.load(CLOTHING)
+    before = module.name(CLOTHING, card)
     monkeypatch.setattr(ai_edge_litert, "__version__", "99.0.0")
-    assert module.name(DEFAULT_MODEL, card) != before
+    assert module.name(CLOTHING, card) != before
 
 
 def test_a_model_that_is_not_float32_is_refused(tmp_path, monkeypatch):
@@ -135,4 +137,4 @@ def test_a_model_that_is_not_float32_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_details", lambda _: [{"dtype": np.int8, "shape": (1,)}])
     with pytest.raises(SetupError, match="unset WEIGHT_CACHE"):
-        Classifier(DEFAULT_MODEL, 1, weight_cache=str(tmp_path))
+        Classifier(CLOTHING, 1, weight_cache=str(tmp_path))

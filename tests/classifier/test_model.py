@@ -14,7 +14,9 @@ import pytest
 from classifier import card as cards
 from classifier.errors import SetupError
 from classifier.model import Classifier
-from classifier.settings import DEFAULT_MODEL
+from classifier.settings import MODELS
+
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
@@ -35,8 +37,8 @@ def test_each_sample_is_recognised(photo, handler):
 def rewritten(tmp_path, model_bytes, **changes):
     """The default model with another card."""
     path = tmp_path / "model.tflite"
-    size = cards.load(DEFAULT_MODEL).model_bytes
-    card = dataclasses.replace(cards.load(DEFAULT_MODEL), **changes)
+    size = cards.load(CLOTHING).model_bytes
+    card = dataclasses.replace(cards.load(CLOTHING), **changes)
     path.write_bytes(cards.join(model_bytes[:size], card))
     return path
 
@@ -56,7 +58,7 @@ def test_a_card_that_is_not_the_models_is_refused(tmp_path, model_bytes, changes
 
 def test_a_model_that_is_no_model_is_refused(tmp_path):
     path = tmp_path / "model.tflite"
-    card = cards.load(DEFAULT_MODEL)
+    card = cards.load(CLOTHING)
     path.write_bytes(cards.join(b"\x1c\0\0\0TFL3" + bytes(64), card))
     with pytest.raises(SetupError, match="interpreter cannot load"):
         Classifier(path)
@@ -65,7 +67,7 @@ def test_a_model_that_is_no_model_is_refused(tmp_path):
 
 
 def test_logits_do_not_depend_on_what_was_asked_before():
-    model = Classifier(DEFAULT_MODEL)
+    model = Classifier(CLOTHING)
     images = np.random.default_rng(0).uniform(-1, 1, (2, 160, 160, 3)).astype(np.float32)
     images.setflags(write=False)
     first = model.logits(images[0])

@@ -24,7 +24,7 @@ from PIL import Image
 
 from classifier.handler import Handler
 from classifier.settings import Settings
-from serve.gateway import INVOCATION_PATH, MAX_PAYLOAD_BYTES, Gateway
+from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, MAX_EVENT_BYTES, Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def handler():
 @pytest.fixture(scope="module")
 def url(handler):
     server = waitress.create_server(
-        Gateway(handler), host="127.0.0.1", port=0, max_request_body_size=2 * MAX_PAYLOAD_BYTES
+        Gateway(handler), host="127.0.0.1", port=0, max_request_body_size=2 * MAX_BODY_BYTES
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -89,9 +89,18 @@ def test_errors_have_their_status_at_one_door_and_their_name_at_the_other(url):
     assert requests.options(f"{url}/predict", timeout=30).status_code == 204
 
 
-def test_a_body_over_the_gateways_limit_is_refused(url):
-    answer = requests.post(f"{url}/predict", data=b"\xff" * (MAX_PAYLOAD_BYTES + 1), timeout=30)
+@pytest.mark.parametrize("size", [MAX_EVENT_BYTES * 3 // 4, MAX_BODY_BYTES + 1])
+def test_a_body_over_the_gateways_limit_is_refused(url, size):
+    """As an event it is a third larger, in base64: over 4.5 MB Lambda refuses it."""
+    answer = requests.post(f"{url}/predict", data=b"\xff" * size, timeout=30)
     assert answer.status_code == 413
+    assert answer.json() == {"message": "Request Entity Too Large"}
+
+
+def test_a_body_just_under_it_reaches_the_function(url):
+    data = b"\xff" * (MAX_EVENT_BYTES * 3 // 4 - 3000)
+    answer = requests.post(f"{url}/predict", data=data, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_format")
 
 
 def test_overlapping_requests_get_their_own_answers(url, handler):

@@ -11,10 +11,11 @@ import pytest
 
 from train import photos
 from train.__main__ import card
+from train.recipe import Recipe
 
 
 def load(root, seed=1):
-    return photos.load(root, lambda labels: card("any", labels, 32), seed)
+    return photos.load(root, lambda labels: card("any", labels, Recipe(size=32)), seed)
 
 
 def test_a_split_takes_a_tenth_of_each_class():
@@ -80,7 +81,7 @@ def test_a_broken_photo_is_left_out_with_its_reason(pictures, tmp_path):
 
 def test_pixels_and_tensors_are_of_the_card(pictures, tmp_path):
     split = load(pictures(tmp_path / "data", each=10)).splits["test"]
-    steps = card("any", ("disc", "plain", "stripes"), 32)
+    steps = card("any", ("disc", "plain", "stripes"), Recipe(size=32))
     pixels, tensors = split.pixels(steps, 40), split.tensors(steps)
     assert (pixels.shape, pixels.dtype) == ((3, 40, 40, 3), np.uint8)
     assert (tensors.shape, tensors.dtype) == ((3, 32, 32, 3), np.float32)

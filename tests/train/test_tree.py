@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from train import idx, tree
 from train.photos import Dataset
@@ -27,7 +28,7 @@ def test_the_tflite_graph_answers_as_scikit_learn_on_every_picture(data, tmp_pat
     assert tables.depth > 4
     tree.save(tables, 28, 28, tmp_path / "saved")
     model = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert()
-    runner = tf.lite.Interpreter(model_content=model).get_signature_runner()
+    runner = Interpreter(model_content=model).get_signature_runner()
     unseen = np.random.default_rng(9).integers(0, 256, (300, 28, 28)).astype(np.uint8)
     images = np.concatenate([data.splits["train"].images, unseen])
     got = runner(image=images[..., np.newaxis].astype(np.float32))["logits"]

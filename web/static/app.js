@@ -1,0 +1,253 @@
+// The playground: images come in, each becomes an entry of this session, and is asked about.
+
+import { $, el, percent } from "./dom.js";
+import { get, predict, tensor } from "./api.js";
+import { about, detail } from "./detail.js";
+import { Failure } from "./errors.js";
+import { centred } from "./digits.js";
+import { fromBlob, fromFile, fromUrl, greyPng } from "./picture.js";
+import { Sheet } from "./sheet.js";
+
+const AT_ONCE = 3; // requests; a function answers one at a time, and each more is another cold start
+
+const query = new URLSearchParams(location.search);
+const view = { bars: "probabilities", top: 5 };
+const entries = []; // newest first
+let limits, models = new Map(), selected = null, drawing = null, waiting = [], running = 0;
+
+const card = () => models.get($("#model").value);
+const rival = () => models.get($("#compare").value);
+const shown = () => [card(), rival()].filter((each, at, all) => each && all.indexOf(each) === at);
+
+// Requests, in turn.
+const inTurn = (work) => new Promise((resolve) => {
+  waiting.push(async () => resolve(await work()));
+  next();
+});
+
+async function next() {
+  if (running >= AT_ONCE || !waiting.length) return;
+  running++;
+  await waiting.shift()();
+  running--;
+  next();
+}
+
+// What an entry lacks for what is shown is asked for; what was asked before is kept.
+function ensure(entry, cards = shown()) {
+  for (const each of cards) {
+    fill(entry, entry.results, each, predict);
+    if (entry === selected) fill(entry, entry.tensors, each, tensor);
+  }
+}
+
+async function fill(entry, map, model, ask) {
+  if (map.has(model.name)) return;
+  const work = entry.picture.failed ? Promise.resolve(entry.picture.failed)
+    : inTurn(() => map === entry.results || map === entry.tensors ? ask(entry.picture, model).catch((error) => error) : null);
+  map.set(model.name, work);
+  const answer = await work;
+  if (map !== entry.results && map !== entry.tensors) return; // drawn on in the meantime
+  if (answer instanceof Error && ask === tensor) map.delete(model.name); // the answer tells of it
+  else map.set(model.name, answer);
+  if (ask === predict) tell(entry, model);
+  render(entry);
+}
+
+function tell(entry, model) {
+  const left = entries.filter((each) => [...each.results.values()].some((result) => result instanceof Promise)).length;
+  const result = entry.results.get(model.name);
+  const text = result instanceof Error ? result.title : `${result.labels[result.order[0]]}, ${percent(result.probabilities[result.order[0]])}`;
+  if (left) $("#status").textContent = `${entries.length - left} of ${entries.length} classified`;
+  else $("#status").textContent = `${entry.picture.name}: ${text}`;
+}
+
+function render(entry = selected) {
+  if (entry) renderChip(entry);
+  if (entry !== selected) return;
+  $("#empty").hidden = Boolean(selected);
+  $("#view").hidden = $("#history").hidden = !selected;
+  $("#detail").replaceChildren(...(selected ? [detail(selected, shown(), view)] : []));
+}
+
+function renderChip(entry) {
+  const result = entry.results.get(card().name);
+  const { preview, name } = entry.picture;
+  const said = result instanceof Error ? el("em", { class: "bad" }, result.title)
+    : result?.order ? el("em", {}, result.labels[result.order[0]]) : el("em", {}, "…");
+  const share = result?.order ? percent(result.probabilities[result.order[0]]) : result instanceof Error ? name : "";
+  const button = el("button", { type: "button", "aria-current": String(entry === selected), title: name, onclick: () => select(entry) },
+    preview ? el("img", { src: preview, alt: "" }) : el("span", { class: "none", "aria-hidden": "true" }, "URL"),
+    el("span", {}, el("span", { class: "sr" }, `${name}: `), said, share));
+  const focused = entry.chip.contains(document.activeElement);
+  entry.chip.replaceChildren(button);
+  if (focused) button.focus();
+}
+
+function select(entry) {
+  const before = selected;
+  selected = entry;
+  if (before && before !== entry) renderChip(before);
+  ensure(entry);
+  render();
+}
+
+function add(picture) {
+  const entry = { picture, results: new Map(), tensors: new Map(), chip: el("li") };
+  entries.unshift(entry);
+  $(".strip").prepend(entry.chip);
+  return entry;
+}
+
+// Several at once: the first is looked at, all are asked about.
+function addAll(pictures) {
+  const added = pictures.map(add);
+  if (!added.length) return;
+  select(added[0]);
+  for (const entry of added) {
+    ensure(entry);
+    renderChip(entry);
+  }
+}
+
+async function addFiles(files) {
+  const how = { limits, exif: card().preprocessing.exif, exact: $("#exact").checked, prepare: $("#prepare").checked && card().channels === 1 && card() };
+  const pictures = [];
+  for (const file of files) {
+    try {
+      pictures.push(await fromFile(file, how));
+    } catch (failed) {
+      pictures.push({ name: file.name, blob: file, preview: null, note: "", failed });
+    }
+  }
+  addAll(pictures);
+}
+
+const addText = (text) => text.trim() && addAll([fromUrl(text.trim())]);
+
+// A drawing is one entry until the sheet is cleared; each stroke asks anew.
+async function drawn() {
+  const { channels, height } = card();
+  if (sheet.blank) return void (drawing = null);
+  const values = sheet.values();
+  const digit = $("#centre").checked && channels === 1 ? centred(values, sheet.ink.width, height) : null;
+  const blob = await (digit ? greyPng(digit, height) : greyPng(values, sheet.ink.width));
+  const preview = sheet.ink.toDataURL();
+  const picture = fromBlob(blob, "drawing.png", digit ? "centred" : "as drawn", preview);
+  if (!drawing) drawing = add(picture);
+  Object.assign(drawing, { picture, results: new Map(), tensors: new Map() });
+  select(drawing);
+}
+
+function choose() {
+  const grey = shown().some((each) => each.channels === 1);
+  $("#draw").hidden = $("#prepare-line").hidden = !grey;
+  for (const [name, value] of [["model", $("#model").value], ["compare", $("#compare").value]])
+    value ? query.set(name, value) : query.delete(name);
+  history.replaceState(null, "", `?${query}`);
+  about(card());
+  samples();
+  entries.forEach(renderChip);
+  if (selected) select(selected);
+}
+
+let gallery = null;
+async function samples() {
+  gallery ??= get("samples").then(({ answer }) => answer, () => ({}));
+  const all = await gallery, model = card();
+  // Another model of the same labels may have some.
+  const own = [model, ...models.values()].map(({ name, labels }) => String(labels) === String(model.labels) && all[name]).find((found) => found?.length) || [];
+  $("#samples").hidden = !own.length;
+  $("#samples .thumbs").replaceChildren(...own.map(({ name, image }) =>
+    el("button", { type: "button", title: name, onclick: async () => {
+      const type = image.slice(5, image.indexOf(";"));
+      const blob = new Blob([Uint8Array.from(atob(image.split(",")[1]), (letter) => letter.charCodeAt())], { type });
+      addAll([fromBlob(blob, `${name}.${type === "image/png" ? "png" : "jpg"}`, "sample")]);
+    } }, el("img", { src: image, alt: name }))));
+}
+
+function listen() {
+  for (const name of ["#model", "#compare"]) $(name).addEventListener("change", choose);
+  $("#file").addEventListener("change", async ({ target }) => {
+    await addFiles([...target.files]);
+    target.value = "";
+  });
+  $("#camera").addEventListener("click", async () => {
+    const { takePhoto } = await import("./camera.js");
+    const photo = await takePhoto();
+    if (photo) addFiles([new File([photo], "camera.jpg", { type: "image/jpeg" })]);
+  });
+  $("#address").addEventListener("submit", (event) => {
+    event.preventDefault();
+    addText($("#url").value);
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...event.clipboardData.files];
+    if (files.length) addFiles(files);
+    else if (!/INPUT|TEXTAREA/.test(event.target.tagName)) addText(event.clipboardData.getData("text"));
+  });
+  listenToDrops();
+  sheet = new Sheet($("#sheet"), drawn);
+  const tool = (erasing) => {
+    sheet.erasing = erasing;
+    $("#brush").setAttribute("aria-pressed", !erasing);
+    $("#eraser").setAttribute("aria-pressed", erasing);
+  };
+  $("#brush").addEventListener("click", () => tool(false));
+  $("#eraser").addEventListener("click", () => tool(true));
+  $("#width").addEventListener("input", ({ target }) => (sheet.width = Number(target.value)));
+  $("#centre").addEventListener("change", drawn);
+  $("#clear").addEventListener("click", () => sheet.clear());
+  $("#forget").addEventListener("click", () => {
+    entries.splice(0).forEach(({ picture }) => [picture.preview, picture.sent].forEach((url) => url?.startsWith("blob:") && URL.revokeObjectURL(url)));
+    [waiting, selected, drawing] = [[], null, null];
+    $(".strip").replaceChildren();
+    render();
+    $("#results").focus();
+  });
+  $("#top").addEventListener("change", ({ target }) => {
+    view.top = Number(target.value);
+    render();
+  });
+  for (const button of document.querySelectorAll("#bars button")) button.addEventListener("click", () => {
+    view.bars = button.value;
+    for (const each of document.querySelectorAll("#bars button")) each.setAttribute("aria-pressed", each === button);
+    render();
+  });
+}
+let sheet;
+
+function listenToDrops() {
+  let depth = 0; // dragenter and dragleave come for every element that is crossed
+  const over = (by) => $("#drop").classList.toggle("over", (depth = Math.max(0, depth + by)) > 0);
+  addEventListener("dragenter", () => over(1));
+  addEventListener("dragleave", () => over(-1));
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(-depth);
+    const { files } = event.dataTransfer;
+    if (files.length) addFiles([...files]);
+    else addText(event.dataTransfer.getData("text/uri-list").split("\n").find((line) => line && !line.startsWith("#")) ?? "");
+  });
+}
+
+async function start() {
+  const { answer } = await get("models");
+  limits = answer.limits;
+  models = new Map(answer.models.map((each) => [each.name, each]));
+  const option = (name, text = name) => el("option", { value: name }, text);
+  $("#model").append(...[...models.keys()].map((name) => option(name)));
+  $("#compare").append(option("", "nothing"), ...[...models.keys()].map((name) => option(name)));
+  $("#model").value = models.has(query.get("model")) ? query.get("model") : answer.default;
+  $("#compare").value = models.has(query.get("compare")) ? query.get("compare") : "";
+  $("#compare").closest("label").hidden = models.size < 2;
+  listen();
+  choose();
+  document.body.dataset.ready = "true";
+}
+
+start().catch((error) => {
+  const told = error instanceof Failure ? error : Object.assign(error, { title: "The page does not work", advice: "Reload it." });
+  $("#empty").replaceChildren(el("div", { class: "error", role: "alert" }, el("strong", {}, told.title), el("p", {}, told.advice), el("p", { class: "hint" }, `${told.code ?? ""} ${told.message}`)));
+});

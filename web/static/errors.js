@@ -1,0 +1,58 @@
+// What to tell people for each code of classifier/errors.py, and for what a gateway or a browser
+// answers by itself. The function's own message says what was wrong with this very image.
+
+const WORDS = {
+  invalid_request: ["The request is not right", "An option or a field is wrong; this page should not send such a thing."],
+  invalid_json: ["The request is not right", "Its body is not JSON; this page should not send such a thing."],
+  missing_image: ["There is no image in that", "The file may be empty. Choose another one."],
+  invalid_url: ["That address is not fetched", "Give the https:// address of a picture that anybody can open."],
+  unsupported_event: ["The request is not right", "It came as an event that holds no images."],
+  route_not_found: ["There is nothing at that address", "The deployment may be older than this page: reload it."],
+  model_not_found: ["That model is not here any more", "The deployment has changed: reload this page."],
+  method_not_allowed: ["The request is not right", "A proxy may have changed it."],
+  image_too_large: ["The file is too large", "Turn off “Send every byte as it is”, or give a smaller picture."],
+  too_many_pixels: ["The picture has too many pixels", "Turn off “Send every byte as it is”, or give a smaller picture."],
+  too_many_images: ["Too many images in one request", "Give them a few at a time."],
+  unsupported_format: ["Not a kind of image that is read here", "JPEG, PNG, WebP, GIF and BMP are. An iPhone's HEIC photo has to be saved as JPEG first."],
+  undecodable_image: ["The image is damaged", "It may have been cut short on its way. Download or save it again."],
+  fetch_failed: ["That picture could not be downloaded", "Its address must open in a private browser window, with no login. Or save it and drop the file here."],
+  deadline_exceeded: ["It took too long", "The picture's host may be slow. Try again, or save the picture and drop the file here."],
+  internal_error: ["The function failed", "Not your fault. The function's log has the details."],
+  results_not_kept: ["The function is not set up for that", "RESULTS_PREFIX is missing."],
+};
+
+const STATUSES = {
+  403: ["You may not use this", "The API wants a key or a signature that this page does not have."],
+  404: ["There is nothing at that address", "The deployment may have moved: reload this page."],
+  413: ["The file is too large for the gateway", "Turn off “Send every byte as it is”, or give a smaller picture."],
+  429: ["Too many requests at once", "Wait a moment, then try again."],
+  502: ["The function did not answer", "It may have run out of memory or time. Try again, or a smaller picture."],
+  503: ["The function did not answer in time", "Try again; the first call after a pause takes longest."],
+  504: ["The gateway gave up waiting", "Try again; the first call after a pause takes longest."],
+};
+
+export class Failure extends Error {
+  // code: stable, for people who look it up; advice: what to do; message: the function's own words.
+  constructor(code, title, advice, message = "", request = "") {
+    super(message);
+    Object.assign(this, { code, title, advice, request });
+  }
+
+  static of(status, body, request) {
+    const { code, message } = body?.error ?? {};
+    if (code in WORDS) return new Failure(code, ...WORDS[code], message, request);
+    const words = STATUSES[status] ?? ["The server did not answer as expected", "Try again; if it stays, look at its log."];
+    return new Failure(`HTTP ${status}`, ...words, message ?? body?.message ?? "", request);
+  }
+
+  static offline() {
+    const what = navigator.onLine ? ["The server cannot be reached", "It may have been stopped, or its address changed."]
+      : ["You are offline", "The image is still here: try again when the connection is back."];
+    return new Failure("offline", ...what);
+  }
+
+  static silent = () => new Failure("no_answer", "No answer within 35 seconds", "Try again; the first call after a pause takes longest.");
+
+  static unreadable = () =>
+    new Failure("unreadable", "The browser cannot read that picture", "It cannot be scaled down here. Save it as JPEG or PNG first.");
+}

@@ -1,0 +1,90 @@
+// Picture: an image on its way to the function, as a file's bytes or an address.
+
+import { Failure } from "./errors.js";
+import { bytes } from "./dom.js";
+import { centred, ink } from "./digits.js";
+
+const SCALED_TO = 2048; // pixels of the longer side: many times what any model here looks at
+const HEADERS = 20_000; // of an event, beside the image
+
+const canvas = (width, height) => Object.assign(document.createElement("canvas"), { width, height });
+
+const toBlob = (sheet, type, quality) => new Promise((resolve) => sheet.toBlob(resolve, type, quality));
+
+// {name, blob or url, preview, note}; a blob's preview is to be revoked when it is forgotten.
+export const fromUrl = (url) => ({ name: url.startsWith("data:") ? "data: URL" : shortName(url), url, preview: url.startsWith("data:") ? url : null, note: "" });
+
+export const fromBlob = (blob, name, note = "", preview = null) =>
+  ({ name, blob, preview: preview ?? URL.createObjectURL(blob), note });
+
+// A file, scaled down if the function could not take it; or as a digit, if `prepare` is the card.
+export async function fromFile(file, { limits, exif, exact, prepare }) {
+  const name = file.name || "pasted.png";
+  if (prepare) return fromBlob(await asDigit(file, prepare), renamed(name, "png"), "Made light on dark and centred", URL.createObjectURL(file));
+  const most = Math.min(Math.floor((limits.event_bytes * 3) / 4) - HEADERS, limits.image_bytes);
+  if (exact || file.size <= most) return fromBlob(file, name, bytes(file.size));
+  const { sheet, width, height } = await drawn(exif === "apply" ? file : await stripped(file));
+  const blob = await toBlob(sheet, "image/jpeg", 0.92);
+  const note = `${bytes(file.size)}, ${width} × ${height}; scaled here to ${sheet.width} × ${sheet.height}, ${bytes(blob.size)}`;
+  return fromBlob(blob, renamed(name, "jpg"), note);
+}
+
+// size x size bytes of grey as a PNG file.
+export function greyPng(values, size) {
+  const sheet = canvas(size, size);
+  const pixels = new ImageData(size, size);
+  values.forEach((value, at) => pixels.data.set([value, value, value, 255], 4 * at));
+  sheet.getContext("2d").putImageData(pixels, 0, 0);
+  return toBlob(sheet, "image/png");
+}
+
+async function asDigit(file, card) {
+  const { sheet } = await drawn(file, 1000);
+  const { data } = sheet.getContext("2d").getImageData(0, 0, sheet.width, sheet.height);
+  const grey = new Uint8ClampedArray(data.length / 4).map((_, at) => 0.299 * data[4 * at] + 0.587 * data[4 * at + 1] + 0.114 * data[4 * at + 2]);
+  const digit = centred(ink(grey, sheet.width), sheet.width, card.height);
+  return greyPng(digit ?? new Uint8ClampedArray(card.height ** 2), card.height);
+}
+
+async function drawn(file, longest = SCALED_TO) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    throw Failure.unreadable();
+  }
+  const { width, height } = bitmap;
+  const scale = Math.min(1, longest / Math.max(width, height));
+  const sheet = canvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const pen = sheet.getContext("2d");
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(bitmap, 0, 0, sheet.width, sheet.height);
+  bitmap.close();
+  return { sheet, width, height };
+}
+
+// A JPEG file without its EXIF part. Browsers turn a photo as that says, and most models were
+// trained on photos that were not turned (the card's `exif`).
+async function stripped(file) {
+  const head = new DataView(await file.slice(0, 200_000).arrayBuffer());
+  if (head.byteLength < 4 || head.getUint16(0) !== 0xffd8) return file;
+  for (let at = 2; at + 10 < head.byteLength; ) {
+    const [marker, length] = [head.getUint16(at), head.getUint16(at + 2)];
+    if (marker === 0xffe1 && head.getUint32(at + 4) === 0x45786966) // "Exif"
+      return new Blob([file.slice(0, at), file.slice(at + 2 + length)], { type: "image/jpeg" });
+    if (marker < 0xffe0 || marker > 0xffef) return file;
+    at += 2 + length;
+  }
+  return file;
+}
+
+const renamed = (name, extension) => name.replace(/\.\w+$/, "") + "." + extension;
+
+function shortName(url) {
+  try {
+    const { host, pathname } = new URL(url);
+    return decodeURIComponent(pathname.split("/").pop()) || host;
+  } catch {
+    return url;
+  }
+}
