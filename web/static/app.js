@@ -5,9 +5,10 @@ import { get, predict, tensor } from "./api.js";
 import { about, detail } from "./detail.js";
 import { Failure } from "./errors.js";
 import { centred } from "./digits.js";
-import { fromBlob, fromFile, fromUrl, greyPng } from "./picture.js";
+import { fromBlob, fromDataUrl, fromFile, fromUrl, greyPng } from "./picture.js";
 import { Sheet } from "./sheet.js";
 
+const ASKED_ANEW = 40; // entries, when another model is chosen
 const AT_ONCE = 3; // requests; a function answers one at a time, and each more is another cold start
 
 const query = new URLSearchParams(location.search);
@@ -33,11 +34,12 @@ async function next() {
   next();
 }
 
-// What an entry lacks for what is shown is asked for; what was asked before is kept.
-function ensure(entry, cards = shown()) {
-  for (const each of cards) {
+// What an entry lacks for what is shown is asked for; what was asked before is kept. What the model
+// saw comes second, and of an image that it could see.
+function ensure(entry) {
+  for (const each of shown()) {
     fill(entry, entry.results, each, predict);
-    if (entry === selected) fill(entry, entry.tensors, each, tensor);
+    if (entry === selected && entry.results.get(each.name).order) fill(entry, entry.tensors, each, tensor);
   }
 }
 
@@ -50,7 +52,10 @@ async function fill(entry, map, model, ask) {
   if (map !== entry.results && map !== entry.tensors) return; // drawn on in the meantime
   if (answer instanceof Error && ask === tensor) map.delete(model.name); // the answer tells of it
   else map.set(model.name, answer);
-  if (ask === predict) tell(entry, model);
+  if (ask === predict) {
+    tell(entry, model);
+    ensure(entry);
+  }
   render(entry);
 }
 
@@ -58,6 +63,7 @@ function tell(entry, model) {
   const left = entries.filter((each) => [...each.results.values()].some((result) => result instanceof Promise)).length;
   const result = entry.results.get(model.name);
   const text = result instanceof Error ? result.title : `${result.labels[result.order[0]]}, ${percent(result.probabilities[result.order[0]])}`;
+  if (entry === drawing) $("#live").textContent = text;
   if (left) $("#status").textContent = `${entries.length - left} of ${entries.length} classified`;
   else $("#status").textContent = `${entry.picture.name}: ${text}`;
 }
@@ -71,11 +77,12 @@ function render(entry = selected) {
 }
 
 function renderChip(entry) {
-  const result = entry.results.get(card().name);
+  const [result, other] = shown().map((each) => entry.results.get(each.name));
   const { preview, name } = entry.picture;
-  const said = result instanceof Error ? el("em", { class: "bad" }, result.title)
-    : result?.order ? el("em", {}, result.labels[result.order[0]]) : el("em", {}, "…");
-  const share = result?.order ? percent(result.probabilities[result.order[0]]) : result instanceof Error ? name : "";
+  const best = (each) => each?.order && each.labels[each.order[0]];
+  const apart = best(other) && best(other) !== best(result) ? ` / ${best(other)}` : "";
+  const said = result instanceof Error ? el("em", { class: "bad" }, result.title) : el("em", {}, best(result) ? best(result) + apart : "…");
+  const share = best(result) ? percent(result.probabilities[result.order[0]]) : name;
   const button = el("button", { type: "button", "aria-current": String(entry === selected), title: name, onclick: () => select(entry) },
     preview ? el("img", { src: preview, alt: "" }) : el("span", { class: "none", "aria-hidden": "true" }, "URL"),
     el("span", {}, el("span", { class: "sr" }, `${name}: `), said, share));
@@ -121,9 +128,14 @@ async function addFiles(files) {
     }
   }
   addAll(pictures);
+  reveal();
 }
 
-const addText = (text) => text.trim() && addAll([fromUrl(text.trim())]);
+function addText(text) {
+  if (!text.trim()) return;
+  addAll([fromUrl(text.trim())]);
+  reveal();
+}
 
 // A drawing is one entry until the sheet is cleared; each stroke asks anew.
 async function drawn() {
@@ -147,6 +159,7 @@ function choose() {
   history.replaceState(null, "", `?${query}`);
   about(card());
   samples();
+  entries.slice(0, ASKED_ANEW).forEach(ensure);
   entries.forEach(renderChip);
   if (selected) select(selected);
 }
@@ -158,12 +171,19 @@ async function samples() {
   // Another model of the same labels may have some.
   const own = [model, ...models.values()].map(({ name, labels }) => String(labels) === String(model.labels) && all[name]).find((found) => found?.length) || [];
   $("#samples").hidden = !own.length;
-  $("#samples .thumbs").replaceChildren(...own.map(({ name, image }) =>
-    el("button", { type: "button", title: name, onclick: async () => {
-      const type = image.slice(5, image.indexOf(";"));
-      const blob = new Blob([Uint8Array.from(atob(image.split(",")[1]), (letter) => letter.charCodeAt())], { type });
-      addAll([fromBlob(blob, `${name}.${type === "image/png" ? "png" : "jpg"}`, "sample")]);
-    } }, el("img", { src: image, alt: name }))));
+  const pick = (...chosen) => {
+    addAll(chosen.map(({ name, image }) => fromDataUrl(image, name)));
+    reveal();
+  };
+  $("#try-all").onclick = () => pick(...own);
+  $("#samples .thumbs").replaceChildren(...own.map((one) =>
+    el("button", { type: "button", title: one.name, onclick: () => pick(one) }, el("img", { src: one.image, alt: one.name }))));
+}
+
+// On a phone the answer is below what was tapped.
+function reveal() {
+  const { top } = $("#results").getBoundingClientRect();
+  if (top > innerHeight / 2) $("#results").scrollIntoView();
 }
 
 function listen() {
@@ -201,6 +221,7 @@ function listen() {
   $("#forget").addEventListener("click", () => {
     entries.splice(0).forEach(({ picture }) => [picture.preview, picture.sent].forEach((url) => url?.startsWith("blob:") && URL.revokeObjectURL(url)));
     [waiting, selected, drawing] = [[], null, null];
+    $("#live").textContent = "";
     $(".strip").replaceChildren();
     render();
     $("#results").focus();

@@ -9,10 +9,14 @@ const kept = { language: "curl", open: false }; // what people chose, for the ne
 // entry: {picture, results, tensors}, maps by model; cards: one, or two to compare.
 export function detail(entry, cards, view) {
   const { picture } = entry;
+  const several = cards.length > 1;
+  const results = cards.map((card) => entry.results.get(card.name));
+  // What is wrong with the image is wrong for both.
+  const alike = results.every((result) => result instanceof Error && result.code === results[0].code);
   return el("article", { class: "card", "aria-label": picture.name },
-    el("div", { class: "seen" }, original(picture), ...cards.map((card) => seen(entry.tensors.get(card.name), card, cards.length > 1))),
-    verdict(entry, cards),
-    el("div", { class: "answers" }, ...cards.map((card) => answer(entry.results.get(card.name), card, view, cards.length > 1))),
+    el("div", { class: "seen" }, original(picture), ...cards.map((card, at) => !(results[at] instanceof Error) && seen(entry.tensors.get(card.name), card, several))),
+    verdict(cards, results),
+    alike ? failure(results[0]) : el("div", { class: "answers" }, ...cards.map((card, at) => answer(results[at], several && card.name, view))),
     requestAsCode(picture, cards[0], view));
 }
 
@@ -37,15 +41,14 @@ const picturePhrase = (channels) => (channels === 1 ? "your image in grey at its
 
 const round = (value) => String(Math.round(value * 100) / 100);
 
-function verdict(entry, cards) {
-  const results = cards.map((card) => entry.results.get(card.name));
+function verdict(cards, results) {
   if (cards.length < 2 || results.some((result) => !result?.order)) return null;
   const best = results.map(({ labels, order }) => labels[order[0]]);
   return el("p", {}, best[0] === best[1] ? `Both say ${best[0]}.` : `They disagree: ${cards.map((card, at) => `${card.name} says ${best[at]}`).join(", ")}.`);
 }
 
-function answer(result, card, view, named) {
-  const heading = named && el("h3", {}, card.name);
+function answer(result, name, view) {
+  const heading = name && el("h3", {}, name);
   if (!result?.order && !(result instanceof Error)) return el("div", { class: "answer", "aria-busy": "true" }, heading, el("div", { class: "wait" }));
   if (result instanceof Error) return el("div", { class: "answer" }, heading, failure(result));
   const best = result.order[0];
@@ -73,7 +76,7 @@ function bars({ labels, logits, probabilities, order }, view) {
 }
 
 function timings({ parts, total, trip, cold }) {
-  const done = STAGES.filter((stage) => stage in parts).map((stage) => [stage, parts[stage]]);
+  const done = STAGES.filter((stage) => parts[stage] >= 0.05).map((stage) => [stage, parts[stage]]);
   done.push(["rest", Math.max(0, trip - done.reduce((sum, [, time]) => sum + time, 0))]);
   const line = el("div", { class: "times", "aria-hidden": "true" }, ...done.map(([stage, time]) => {
     const part = el("i", { class: stage });
@@ -81,8 +84,8 @@ function timings({ parts, total, trip, cold }) {
     return part;
   }));
   return el("div", {}, line, el("ul", { class: "legend" }, ...done.map(([stage, time]) =>
-    el("li", {}, el("i", { class: stage, "aria-hidden": "true" }), stage === "rest" ? `network and the rest ${ms(time)}` : `${stage} ${ms(time)}`)),
-    el("li", { title: "In the function; and as seen from here" }, `${ms(total)} of ${ms(trip)}`), cold && el("li", {}, "cold start")));
+    el("li", {}, el("i", { class: stage, "aria-hidden": "true" }), stage === "rest" ? `the way there and back ${ms(time)}` : `${stage} ${ms(time)}`)),
+    el("li", {}, `in the function ${ms(total)}, from here ${ms(trip)}`), cold && el("li", {}, "cold start")));
 }
 
 function failure(error) {

@@ -1,15 +1,14 @@
 // What to tell people for each code of classifier/errors.py, and for what a gateway or a browser
 // answers by itself. The function's own message says what was wrong with this very image.
 
+const OURS = ["The request is not right", "This page should not send such a thing, and does not know what to do about it."];
+
 const WORDS = {
-  invalid_request: ["The request is not right", "An option or a field is wrong; this page should not send such a thing."],
-  invalid_json: ["The request is not right", "Its body is not JSON; this page should not send such a thing."],
+  ...Object.fromEntries(["invalid_request", "invalid_json", "unsupported_event", "method_not_allowed"].map((code) => [code, OURS])),
   missing_image: ["There is no image in that", "The file may be empty. Choose another one."],
   invalid_url: ["That address is not fetched", "Give the https:// address of a picture that anybody can open."],
-  unsupported_event: ["The request is not right", "It came as an event that holds no images."],
   route_not_found: ["There is nothing at that address", "The deployment may be older than this page: reload it."],
   model_not_found: ["That model is not here any more", "The deployment has changed: reload this page."],
-  method_not_allowed: ["The request is not right", "A proxy may have changed it."],
   image_too_large: ["The file is too large", "Turn off “Send every byte as it is”, or give a smaller picture."],
   too_many_pixels: ["The picture has too many pixels", "Turn off “Send every byte as it is”, or give a smaller picture."],
   too_many_images: ["Too many images in one request", "Give them a few at a time."],

@@ -17,6 +17,12 @@ export const fromUrl = (url) => ({ name: url.startsWith("data:") ? "data: URL" :
 export const fromBlob = (blob, name, note = "", preview = null) =>
   ({ name, blob, preview: preview ?? URL.createObjectURL(blob), note });
 
+export function fromDataUrl(url, name) {
+  const type = url.slice(5, url.indexOf(";"));
+  const blob = new Blob([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt())], { type });
+  return fromBlob(blob, `${name}.${type === "image/png" ? "png" : "jpg"}`, "sample");
+}
+
 // A file, scaled down if the function could not take it; or as a digit, if `prepare` is the card.
 export async function fromFile(file, { limits, exif, exact, prepare }) {
   const name = file.name || "pasted.png";

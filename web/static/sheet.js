@@ -14,15 +14,19 @@ export class Sheet {
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.#end());
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => { this.cursor = null; this.#show(); });
-    this.clear();
+    this.#wipe();
   }
 
   clear() {
+    this.#wipe();
+    this.changed();
+  }
+
+  #wipe() {
     this.pen.fillStyle = "#000";
     this.pen.fillRect(0, 0, this.ink.width, this.ink.height);
     this.blank = true;
     this.#show();
-    this.changed();
   }
 
   // Grey values, 0..255, one for each pixel.
