@@ -2,7 +2,7 @@
 
 import { $, el, percent } from "./dom.js";
 import { get, predict, tensor } from "./api.js";
-import { about, detail } from "./detail.js";
+import { about, detail, failure } from "./detail.js";
 import { Failure } from "./errors.js";
 import { centred } from "./digits.js";
 import { fromBlob, fromDataUrl, fromFile, fromUrl, greyPng } from "./picture.js";
@@ -76,6 +76,8 @@ function render(entry = selected) {
   $("#detail").replaceChildren(...(selected ? [detail(selected, shown(), view)] : []));
 }
 
+const blank = (text) => el("span", { class: "none", "aria-hidden": "true" }, text);
+
 function renderChip(entry) {
   const [result, other] = shown().map((each) => entry.results.get(each.name));
   const { preview, name } = entry.picture;
@@ -84,7 +86,7 @@ function renderChip(entry) {
   const said = result instanceof Error ? el("em", { class: "bad" }, result.title) : el("em", {}, best(result) ? best(result) + apart : "…");
   const share = best(result) ? percent(result.probabilities[result.order[0]]) : name;
   const button = el("button", { type: "button", "aria-current": String(entry === selected), title: name, onclick: () => select(entry) },
-    preview ? el("img", { src: preview, alt: "" }) : el("span", { class: "none", "aria-hidden": "true" }, "URL"),
+    preview ? el("img", { src: preview, alt: "", onerror: ({ target }) => target.replaceWith(blank("?")) }) : blank("URL"),
     el("span", {}, el("span", { class: "sr" }, `${name}: `), said, share));
   const focused = entry.chip.contains(document.activeElement);
   entry.chip.replaceChildren(button);
@@ -108,7 +110,7 @@ function add(picture) {
 
 // Several at once: the first is looked at, all are asked about.
 function addAll(pictures) {
-  const added = pictures.map(add);
+  const added = pictures.reverse().map(add).reverse();
   if (!added.length) return;
   select(added[0]);
   for (const entry of added) {
@@ -258,8 +260,9 @@ async function start() {
   limits = answer.limits;
   models = new Map(answer.models.map((each) => [each.name, each]));
   const option = (name, text = name) => el("option", { value: name }, text);
-  $("#model").append(...[...models.keys()].map((name) => option(name)));
-  $("#compare").append(option("", "nothing"), ...[...models.keys()].map((name) => option(name)));
+  const names = [...models.keys()];
+  $("#model").append(...names.map((name) => option(name)));
+  $("#compare").append(option("", "nothing"), ...names.map((name) => option(name)));
   $("#model").value = models.has(query.get("model")) ? query.get("model") : answer.default;
   $("#compare").value = models.has(query.get("compare")) ? query.get("compare") : "";
   $("#compare").closest("label").hidden = models.size < 2;
@@ -269,6 +272,5 @@ async function start() {
 }
 
 start().catch((error) => {
-  const told = error instanceof Failure ? error : Object.assign(error, { title: "The page does not work", advice: "Reload it." });
-  $("#empty").replaceChildren(el("div", { class: "error", role: "alert" }, el("strong", {}, told.title), el("p", {}, told.advice), el("p", { class: "hint" }, `${told.code ?? ""} ${told.message}`)));
+  $("#empty").replaceChildren(failure(error instanceof Failure ? error : new Failure("page", "The page does not work", "Reload it.", error.message)));
 });

@@ -31,13 +31,11 @@ function original(picture) {
 
 function seen(tensor, card, named) {
   const what = named ? `What ${card.name} saw` : "What the model saw";
-  if (!tensor || tensor instanceof Promise) return el("figure", {}, el("div", { class: tensor ? "frame wait" : "frame" }), el("figcaption", {}, el("b", {}, what)));
+  if (!tensor?.shape) return el("figure", {}, el("div", { class: "frame wait" }), el("figcaption", {}, el("b", {}, what)));
   const [height, width, channels] = tensor.shape;
-  return el("figure", {}, el("div", { class: "frame" }, el("img", { class: "tensor", src: tensor.image, width, height, alt: `${what}: ${picturePhrase(channels)}` })),
+  return el("figure", {}, el("div", { class: "frame" }, el("img", { class: "tensor", src: tensor.image, width, height, alt: `${what}: your image at its size` })),
     el("figcaption", {}, el("b", {}, what), ` · ${width} × ${height} ${channels === 1 ? "grey" : "colour"}, ${round(tensor.min)} to ${round(tensor.max)}`));
 }
-
-const picturePhrase = (channels) => (channels === 1 ? "your image in grey at its size" : "your image at its size");
 
 const round = (value) => String(Math.round(value * 100) / 100);
 
@@ -88,8 +86,8 @@ function timings({ parts, total, trip, cold }) {
     el("li", {}, `in the function ${ms(total)}, from here ${ms(trip)}`), cold && el("li", {}, "cold start")));
 }
 
-function failure(error) {
-  return el("div", { class: "error", role: "group", "aria-label": "Error" }, el("strong", {}, error.title), el("p", {}, error.advice),
+export function failure(error) {
+  return el("div", { class: "error" }, el("strong", {}, error.title), el("p", {}, error.advice),
     el("p", { class: "hint" }, el("code", {}, error.code), error.message ? `: ${error.message}` : "", error.request ? ` Request ${error.request}.` : ""));
 }
 

@@ -3,14 +3,17 @@
 
 const OURS = ["The request is not right", "This page should not send such a thing, and does not know what to do about it."];
 
+const MOVED = ["That is not here any more", "The deployment has changed: reload this page."];
+const LARGE = ["The file is too large", "Turn off “Send every byte as it is”, or give a smaller picture."];
+
 const WORDS = {
   ...Object.fromEntries(["invalid_request", "invalid_json", "unsupported_event", "method_not_allowed"].map((code) => [code, OURS])),
   missing_image: ["There is no image in that", "The file may be empty. Choose another one."],
   invalid_url: ["That address is not fetched", "Give the https:// address of a picture that anybody can open."],
-  route_not_found: ["There is nothing at that address", "The deployment may be older than this page: reload it."],
-  model_not_found: ["That model is not here any more", "The deployment has changed: reload this page."],
-  image_too_large: ["The file is too large", "Turn off “Send every byte as it is”, or give a smaller picture."],
-  too_many_pixels: ["The picture has too many pixels", "Turn off “Send every byte as it is”, or give a smaller picture."],
+  route_not_found: MOVED,
+  model_not_found: MOVED,
+  image_too_large: LARGE,
+  too_many_pixels: ["The picture has too many pixels", "Give a smaller one."],
   too_many_images: ["Too many images in one request", "Give them a few at a time."],
   unsupported_format: ["Not a kind of image that is read here", "JPEG, PNG, WebP, GIF and BMP are. An iPhone's HEIC photo has to be saved as JPEG first."],
   undecodable_image: ["The image is damaged", "It may have been cut short on its way. Download or save it again."],
@@ -20,14 +23,16 @@ const WORDS = {
   results_not_kept: ["The function is not set up for that", "RESULTS_PREFIX is missing."],
 };
 
+const LATE = ["The function did not answer in time", "Try again; the first call after a pause takes longest."];
+
 const STATUSES = {
   403: ["You may not use this", "The API wants a key or a signature that this page does not have."],
-  404: ["There is nothing at that address", "The deployment may have moved: reload this page."],
-  413: ["The file is too large for the gateway", "Turn off “Send every byte as it is”, or give a smaller picture."],
+  404: MOVED,
+  413: LARGE,
   429: ["Too many requests at once", "Wait a moment, then try again."],
-  502: ["The function did not answer", "It may have run out of memory or time. Try again, or a smaller picture."],
-  503: ["The function did not answer in time", "Try again; the first call after a pause takes longest."],
-  504: ["The gateway gave up waiting", "Try again; the first call after a pause takes longest."],
+  502: ["The function did not answer", "It may have run out of memory. Try again, or a smaller picture."],
+  503: LATE,
+  504: LATE,
 };
 
 export class Failure extends Error {
@@ -50,7 +55,7 @@ export class Failure extends Error {
     return new Failure("offline", ...what);
   }
 
-  static silent = () => new Failure("no_answer", "No answer within 35 seconds", "Try again; the first call after a pause takes longest.");
+  static silent = () => new Failure("no_answer", ...LATE);
 
   static unreadable = () =>
     new Failure("unreadable", "The browser cannot read that picture", "It cannot be scaled down here. Save it as JPEG or PNG first.");
