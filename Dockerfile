@@ -18,8 +18,9 @@ WORKDIR /files
 COPY lambda_function.py app/
 COPY classifier/ app/classifier/
 COPY web/ app/web/
-# The model: a .tflite below models/ (.dockerignore lets no others in), its card inside.
-ARG MODEL=models/clothing/clothing.tflite
+# What is served: a .tflite below models/, its card inside, or a folder with several. Of a folder,
+# .dockerignore lets the .tflite files in, and the samples that the playground offers.
+ARG MODEL=models
 COPY ${MODEL} model/${MODEL}
 # Lambda runs as a user that no build knows, on a root that is read-only: every file has to be
 # readable by all (a checkout's umask may say otherwise), and bytecode has to be there already. It
@@ -34,7 +35,7 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
     python /tmp/slim.py "$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 COPY --from=files /files/app/ ${LAMBDA_TASK_ROOT}/
 COPY --from=files /files/model/ ${LAMBDA_TASK_ROOT}/
-ARG MODEL=models/clothing/clothing.tflite
+ARG MODEL=models
 # For large float32 models, a folder for packed weights: --build-arg WEIGHT_CACHE=/var/task/cache
 # (docs/serving.md); the check below fills it.
 ARG WEIGHT_CACHE=

@@ -223,7 +223,9 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
             "description": "API Gateway's own",
         },
         "Failure": {
-            "anyOf": [{"$ref": f"#/components/schemas/{kind}"} for kind in ("Error", "GatewayError")]
+            "anyOf": [
+                {"$ref": f"#/components/schemas/{kind}"} for kind in ("Error", "GatewayError")
+            ]
         },
         "Models": _models(models),
         "Samples": {

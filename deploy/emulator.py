@@ -323,7 +323,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, default=9000, help="0 picks a free one (%(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--model", type=Path, help="a .tflite file (the clothing model)")
+    parser.add_argument(
+        "--model", type=Path, help="a .tflite file, or a folder of them (default: all in models/)"
+    )
     arguments = parser.parse_args(argv)
     for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
         # Leaves the `with`, which ends the rest. SIGINT too: a shell's background job inherits it

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.card import Affine, ModelCard, Preprocessing
-from classifier.preprocess import matches_helper, prepare, resize, scale, tf_bilinear
+from classifier.card import PRESETS, Affine, ModelCard, Preprocessing
+from classifier.preprocess import (
+    matches_helper,
+    prepare,
+    resize,
+    scale,
+    tf_bilinear,
+    unscale,
+)
 
 CARD = ModelCard("c", ("a", "b"), height=1, width=2, preprocessing=Preprocessing(scaling="raw"))
 
@@ -103,3 +110,24 @@ def test_a_scaling_that_is_not_keras_image_helpers_is_noticed(monkeypatch):
 
     monkeypatch.setitem(preprocess.CONVENTIONS, "tf", lambda pixels: pixels / 128 - 1)
     assert matches_helper(with_steps(scaling="xception")) is False
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        *PRESETS,
+        Affine((2.0, -0.5, 1 / 255), (-1.0, 3.0, 0.0)),
+    ],
+)
+def test_a_tensor_tells_the_picture_that_it_is_of(scaling, order):
+    pixels = np.random.default_rng(5).integers(0, 256, (16, 16, 3)).astype(np.float32)
+    pixels[0, 0], pixels[0, 1] = 0, 255
+    card = with_steps(scaling=scaling, color_order=order)
+    assert np.array_equal(unscale(scale(pixels, card), card), pixels)
+
+
+def test_a_channel_that_the_scaling_loses_is_black():
+    card = with_steps(scaling=Affine((0.0, 1.0, 1.0), (7.0, 0.0, 0.0)))
+    seen = unscale(np.full((2, 2, 3), 7.0, np.float32), card)
+    assert seen.tolist() == [[[0, 7, 7]] * 2] * 2

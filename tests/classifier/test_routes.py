@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import io
 import json
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from classifier import errors, form
-from classifier.errors import ClassifierError
+from classifier.errors import ClassifierError, SetupError
 from classifier.handler import Handler
 from classifier.request import Request
 from classifier.settings import Settings
 from classifier.sources import Raw, Url
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def get(handler, path, method="GET", **changes):
@@ -59,16 +66,127 @@ def test_a_wrong_path_is_404_and_a_wrong_method_405(path, method, status, allow,
 def test_a_base_path_is_a_setting(settings):
     behind = Handler(dataclasses.replace(settings, base_path="/v1/clothes"))
     assert get(behind, "/v1/clothes/models")["statusCode"] == 200
-    assert get(behind, "/v1/clothes")["headers"]["Content-Type"].startswith("text/html")
+    assert get(behind, "/v1/clothes/")["headers"]["Content-Type"].startswith("text/html")
     assert get(behind, "/models")["statusCode"] == 200
     assert get(behind, "/v1/clothesline")["statusCode"] == 404
 
 
-def test_the_page_lets_nothing_of_elsewhere_in(handler):
-    page = get(handler, "/")
-    assert "frame-ancestors 'none'" in page["headers"]["Content-Security-Policy"]
-    assert "http://" not in page["body"]
-    assert "https://" not in page["body"]
+@pytest.mark.parametrize(
+    ("event", "location"),
+    [
+        ({"rawPath": "/prod", "requestContext": {"stage": "prod"}}, "prod/"),
+        ({"rawPath": "/v1/clothes", "requestContext": {"stage": "$default"}}, "clothes/"),
+        (
+            {"httpMethod": "GET", "resource": "/", "path": "/",
+             "requestContext": {"path": "/Prod", "stage": "Prod"}},
+            "Prod/",
+        ),
+    ],
+)  # fmt: skip
+def test_the_page_below_a_stage_is_a_folder_as_its_links_are_relative(event, location, settings):
+    handler = Handler(dataclasses.replace(settings, base_path="/v1/clothes"))
+    if "rawPath" in event:
+        event["requestContext"]["http"] = {"method": "GET", "path": event["rawPath"]}
+    answer = handler(event)
+    assert (answer["statusCode"], answer["headers"]["Location"]) == (308, location)
+    event["requestContext"]["path"] = "/Prod/"
+    if "rawPath" in event:
+        event["rawPath"] += "/"
+    assert handler(event)["statusCode"] == 200
+
+
+PAGES = ["/", "/docs", *(f"/static/{file.name}" for file in (ROOT / "web" / "static").iterdir())]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_let_nothing_of_elsewhere_in(path, handler):
+    page = get(handler, path)
+    assert page["statusCode"] == 200
+    policy = page["headers"]["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    # Addresses in comments, words and namespaces are never loaded; the policy would refuse them.
+    loads = r"""(?:src|href)=["']?https?:|@import|url\(|from "http|import\("http"""
+    assert not re.search(loads, page["body"])
+
+
+def test_all_of_the_page_is_under_60_kb():
+    sizes = [file.stat().st_size for file in (ROOT / "web").rglob("*") if file.is_file()]
+    assert sum(sizes) < 60_000
+
+
+def test_a_page_is_kept_until_it_changes(handler):
+    first = get(handler, "/static/app.js")
+    tag = first["headers"]["ETag"]
+    again = get(handler, "/static/app.js", headers={"if-none-match": f'W/{tag}, "other"'})
+    assert (again["statusCode"], again["body"], again["headers"]["ETag"]) == (304, "", tag)
+    assert get(handler, "/static/app.js", headers={"if-none-match": '"x"'})["statusCode"] == 200
+
+
+@pytest.mark.parametrize("name", ["", "nothing.js", "../index.html", "..%2Findex.html", "static"])
+def test_no_other_file_is_served(name, handler):
+    answer = get(handler, f"/static/{name}")
+    assert json.loads(answer["body"])["error"]["code"] == "route_not_found"
+
+
+def test_named_pages_may_hold_the_page_in_a_frame():
+    origins = "https://example.com https://*.example.org"
+    with pytest.raises(SetupError, match="EMBED_ORIGINS"):
+        Settings.from_environ({"EMBED_ORIGINS": "https://a.example; script-src *"})
+    with pytest.raises(SetupError, match="EMBED_ORIGINS"):
+        Settings.from_environ({"EMBED_ORIGINS": "*"})
+    settings = Settings.from_environ({"EMBED_ORIGINS": origins, "LOG_LEVEL": "FATAL"})
+    page = get(Handler(settings), "/")
+    assert f"frame-ancestors {origins}" in page["headers"]["Content-Security-Policy"]
+
+
+def test_samples_are_the_pictures_beside_each_model(handler):
+    answer = json.loads(get(handler, "/samples")["body"])
+    assert [sample["name"] for sample in answer["digits"]] == list("0123456789")
+    assert answer["digits-tree"] == []
+    for sample in answer["clothing"]:
+        got = handler({"url": sample["image"]})
+        assert max(got, key=got.get) == sample["name"]
+
+
+def test_the_network_reads_every_sample_digit_and_the_tree_does_not(handler):
+    samples = json.loads(get(handler, "/samples")["body"])["digits"]
+    said = {"digits": "", "digits-tree": ""}
+    for sample in samples:
+        for model in said:
+            got = handler({"url": sample["image"], "model": model})
+            said[model] += max(got, key=got.get)
+    assert said["digits"] == "0123456789"
+    assert 2 <= sum(a != b for a, b in zip(said["digits-tree"], "0123456789", strict=True)) <= 6
+
+
+def test_a_tensor_is_shown_as_the_picture_that_the_model_sees(handler):
+    """White on black, 28 x 28 already: what comes back is what was sent, pixel for pixel."""
+    sent = (ROOT / "models" / "digits" / "samples" / "3.png").read_bytes()
+    event = {"body": base64.b64encode(sent).decode(), "isBase64Encoded": True}
+    answer = get(handler, "/tensor", "POST", **event, queryStringParameters={"model": "digits"})
+    seen = json.loads(answer["body"])
+    assert (seen["model"], seen["shape"], seen["dtype"]) == ("digits", [28, 28, 1], "float32")
+    assert (seen["min"], seen["max"]) == (-1.0, 1.0)
+    picture = Image.open(io.BytesIO(base64.b64decode(seen["image"].partition(",")[2])))
+    assert picture.mode == "L"
+    assert np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(sent))))
+    assert "decode;dur=" in answer["headers"]["Server-Timing"]
+    assert "inference" not in answer["headers"]["Server-Timing"]
+
+
+def test_a_tensor_takes_what_predict_takes_and_fails_as_it_does(handler):
+    body = json.dumps({"images": ["data:,x", "data:image/png;base64,AAAA"]})
+    several = json.loads(get(handler, "/tensor", "POST", body=body)["body"])
+    assert [each["error"]["code"] for each in several] == ["unsupported_format"] * 2
+    query = {"top_k": "3"}
+    refused = get(handler, "/tensor", "POST", body=body, queryStringParameters=query)
+    assert json.loads(refused["body"])["error"]["code"] == "invalid_request"
+    query = {"model": "none"}
+    missing = get(handler, "/tensor", "POST", body=body, queryStringParameters=query)
+    assert json.loads(missing["body"])["error"]["code"] == "model_not_found"
+    assert get(handler, "/tensor")["statusCode"] == 405
 
 
 def test_the_description_has_every_error_and_option(handler):

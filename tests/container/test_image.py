@@ -75,14 +75,15 @@ def test_neither_tensorflow_nor_keras_is_in_it(image):
     assert in_image(image, code).strip() == "[]"
 
 
-def test_only_the_function_and_its_model_are_in_it(image):
+def test_only_the_function_its_pages_and_its_models_are_in_it(image):
     code = "import pathlib as p; print(*(f for f in p.Path('.').rglob('*') if f.is_file()))"
     files = set(in_image(image, code).split())
 
     sources = {name for name in files if not name.endswith(".pyc")}
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "classifier").rglob("*.py")}
-    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "web").iterdir()}
-    assert sources == expected | {"lambda_function.py", MODEL}
+    for part in ("web/*.html", "web/static/*", "models/**/*.tflite", "models/**/samples/*"):
+        expected |= {str(path.relative_to(ROOT)) for path in ROOT.glob(part)}
+    assert sources == expected | {"lambda_function.py"}
 
 
 def test_the_packages_are_slimmed_of_what_is_never_loaded(image):
