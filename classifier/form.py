@@ -49,7 +49,9 @@ def read(body: bytes, content_type: str, max_images: int) -> tuple[list[Source],
                         )
                 elif part is not None:
                     if _is_file(part):
-                        images += [Raw(bytes(content))] if content else []
+                        # A file field that was left empty has no name either; an empty file has,
+                        # and its place among the answers.
+                        images += [Raw(bytes(content))] if content or part.filename else []
                     elif part.name == "url":
                         images += [Url(content.decode())] if content else []
                     else:

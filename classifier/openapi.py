@@ -17,6 +17,14 @@ IMAGE_TYPES = ("jpeg", "png", "webp", "gif", "bmp")
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
 )
+# As `sources` reads it: either alphabet, with padding or without.
+BASE64 = "([A-Za-z0-9+/_-]{4})*([A-Za-z0-9+/_-]{2,3})?={0,2}"
+LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
+URLS = (
+    f"^https?://{LABEL}([.]{LABEL}){{0,8}}(:[1-9][0-9]{{0,3}})?(/[!#-Z^-~]*)?$",
+    "^s3://[A-Za-z0-9.-]+/[!-~]+$",
+    f"^data:image/[a-z]+;base64,{BASE64}$",
+)
 # What API Gateway answers by itself, before or instead of the function.
 GATEWAY = {
     "413": "Over 10 MB, or over 6 MB as an event, in which an image is base64",
@@ -45,7 +53,10 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
                     "description": "One image gets an object, a list of images a list in the "
                     "same order, in which an image that failed has its own error.",
                     "parameters": _parameters(models, "top_k", "scores", "model"),
-                    "requestBody": {"required": True, "content": _bodies(settings, "Predict")},
+                    "requestBody": {
+                        "required": True,
+                        "content": _bodies(models, "top_k", "scores", "model"),
+                    },
                     "responses": {
                         "200": _timed(
                             _json("The scores, or a list of them", "Answer", _answers(models))
@@ -61,7 +72,7 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
                     "description": "The image as the model gets it: decoded, resized and scaled as "
                     "in training, then shown as a picture.",
                     "parameters": _parameters(models, "model"),
-                    "requestBody": {"required": True, "content": _bodies(settings, "Look")},
+                    "requestBody": {"required": True, "content": _bodies(models, "model")},
                     "responses": {
                         "200": _timed(_json("The tensor, or a list of them", "Seen")),
                         **_failures(),
@@ -101,8 +112,9 @@ def _parameters(models: Models, *names: str) -> list[dict[str, Any]]:
     ]
 
 
-def _bodies(settings: Settings, schema: str) -> dict[str, Any]:
+def _bodies(models: Models, *names: str) -> dict[str, Any]:
     binary: dict[str, Any] = {"schema": {}}
+    options = _options(models)
     examples = {
         "url": {"summary": "By its URL", "value": {"url": "https://example.com/photo.jpg"}},
         "image": {"summary": "As base64", "value": {"image": PIXEL}},
@@ -114,7 +126,7 @@ def _bodies(settings: Settings, schema: str) -> dict[str, Any]:
     }
     return {
         "application/json": {
-            "schema": {"$ref": f"#/components/schemas/{schema}"},
+            "schema": {"$ref": f"#/components/schemas/{'Predict' if len(names) > 1 else 'Look'}"},
             "examples": examples,
         },
         **{f"image/{kind}": binary for kind in IMAGE_TYPES},
@@ -123,14 +135,15 @@ def _bodies(settings: Settings, schema: str) -> dict[str, Any]:
             "schema": {
                 "type": "object",
                 "required": ["file"],
+                "additionalProperties": False,
                 "properties": {
                     "file": {
-                        "description": f"1 to {settings.max_images} files",
+                        "description": "Files, as many as `limits` at /models says",
                         "type": "array",
-                        "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+                        "items": {"contentMediaType": "application/octet-stream"},
                         "minItems": 1,
-                        "maxItems": settings.max_images,
-                    }
+                    },
+                    **{name: options[name] for name in names},
                 },
             }
         },
@@ -138,19 +151,20 @@ def _bodies(settings: Settings, schema: str) -> dict[str, Any]:
 
 
 def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
-    url = {
+    url: dict[str, Any] = {
         "type": "string",
-        "description": "https:, http: or data:, and s3: where it is allowed",
-        "pattern": "^(https?://|s3://|data:image/)",
+        "description": "https:, http: or data:, and s3: where S3_ALLOWED_BUCKETS allows it",
+        "anyOf": [{"pattern": pattern} for pattern in URLS],
     }
-    image = {"type": "string", "contentEncoding": "base64", "minLength": 1}
+    image = {"type": "string", "contentEncoding": "base64", "pattern": f"^{BASE64}$"}
     one = [
         {"type": "object", "required": ["url"], "properties": {"url": url}},
         {"type": "object", "required": ["image"], "properties": {"image": image}},
     ]
     images = {
         "type": "array",
-        "items": {"anyOf": [url, *one]},
+        # What is none of these fails alone, in its place, and the others are answered.
+        "items": {"anyOf": [url, *one, True]},
         "minItems": 1,
         "maxItems": settings.max_images,
     }
@@ -163,16 +177,25 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
     options = _options(models)
 
     def request(*names: str) -> dict[str, Any]:
+        given = {"url": url, "image": image, "images": images}
+        optional = {**given, **{name: options[name] for name in names}}
         return {
             "type": "object",
+            # null is as good as absent, for clients whose languages write it.
             "properties": {
-                "url": url,
-                "image": image,
-                "images": images,
-                **{name: options[name] for name in names},
+                name: {"anyOf": [schema, {"type": "null"}]} for name, schema in optional.items()
             },
             "additionalProperties": False,
-            "oneOf": [{"required": [name]} for name in ("url", "image", "images")],
+            "oneOf": [
+                {
+                    "required": [name],
+                    "properties": {
+                        name: {"not": {"type": "null"}},
+                        **{other: {"type": "null"} for other in given if other != name},
+                    },
+                }
+                for name in given
+            ],
         }
 
     return {

@@ -33,6 +33,19 @@ class Options(NamedTuple):
     model: str | None = None
 
     @classmethod
+    def merged(cls, query: Mapping[str, str], body: Mapping[str, Any]) -> Options:
+        """Read options that may stand in the query, in the body, or in both if they are the same.
+
+        Raises:
+            InvalidRequest: as `read`; or one stands in both and differs.
+        """
+        body = {name: value for name, value in body.items() if value is not None}
+        for name in query.keys() & body.keys():
+            if query[name] != str(body[name]):
+                raise InvalidRequest(f"{name} is given twice: the query and the body differ")
+        return cls.read({**query, **body})
+
+    @classmethod
     def read(cls, given: Mapping[str, Any]) -> Options:
         """Read the options of a payload or query.
 
@@ -47,11 +60,13 @@ class Options(NamedTuple):
         top_k, scores, model = (given.get(name) for name in cls._fields)
         if isinstance(top_k, str) and top_k.isdecimal() and len(top_k) < 10:
             top_k = int(top_k)  # from a query
+        if isinstance(top_k, float) and top_k.is_integer():
+            top_k = int(top_k)  # 3.0 is an integer in JSON Schema, and in JavaScript
         if top_k is not None and (type(top_k) is not int or top_k < 1):
             raise InvalidRequest("top_k must be a whole number, 1 or more")
         if scores not in (None, *SCORES):
             raise InvalidRequest(f"scores must be one of {', '.join(SCORES)}")
-        if model is not None and not isinstance(model, str):
+        if model is not None and (not isinstance(model, str) or not model):
             raise InvalidRequest("model must be a model's name")
         return cls(top_k, scores, model)
 
@@ -96,7 +111,7 @@ class Request(NamedTuple):
         if len(given) > 1:
             raise InvalidRequest(f"{' and '.join(given)} were given; give one of them")
         rest = {name: value for name, value in payload.items() if name not in IMAGE_FIELDS}
-        options = Options.read({**(query or {}), **rest})
+        options = Options.merged(query or {}, rest)
         if given != ["images"]:
             return cls((image(payload),), False, options)
         items = payload["images"]
@@ -135,7 +150,7 @@ class Request(NamedTuple):
             from classifier import form
 
             images, fields = form.read(body, content_type, max_images)
-            options = Options.read({**(query or {}), **fields})
+            options = Options.merged(query or {}, fields)
             return cls(tuple(images), len(images) > 1, options)
         return cls((Raw(body),), False, Options.read(query or {}))
 

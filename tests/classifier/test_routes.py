@@ -19,7 +19,7 @@ from PIL import Image
 from classifier import errors, form
 from classifier.errors import ClassifierError, SetupError
 from classifier.handler import Handler
-from classifier.request import Request
+from classifier.request import Options, Request
 from classifier.settings import Settings
 from classifier.sources import Raw, Url
 
@@ -211,13 +211,13 @@ def encoded(*parts, boundary=b"xyz"):
 
 def field(name, content, filename=None):
     head = f'Content-Disposition: form-data; name="{name}"'
-    return (head + (f'; filename="{filename}"' if filename else "")).encode(), content
+    return (head + (f'; filename="{filename}"' if filename is not None else "")).encode(), content
 
 
 def test_a_form_has_files_urls_and_options():
     body, kind = encoded(
         field("file", b"\xff\xd8\r\n--x", "a.jpg"),
-        field("file", b"", "unfilled"),
+        field("file", b"", ""),  # as a browser sends a field that was left empty
         field("url", b"https://example.com/b.jpg"),
         field("top_k", b"3"),
     )
@@ -236,7 +236,7 @@ def test_a_boundary_keeps_its_capitals():
     ("parts", "error"),
     [
         ([], errors.MissingImage),
-        ([field("file", b"", "a.jpg")], errors.MissingImage),
+        ([field("file", b"", "")], errors.MissingImage),
         ([field("file", b"x", "a.jpg"), field("colour", b"red")], errors.InvalidRequest),
         ([field("file", b"x", "a.jpg"), field("top_k", b"x" * 9000)], errors.InvalidRequest),
         ([field("file", b"x", "a.jpg"), field("top_k", b"\xff")], errors.InvalidRequest),
@@ -249,6 +249,24 @@ def test_a_bad_form_is_one_of_our_errors(parts, error):
     with pytest.raises(error) as caught:
         Request.from_body(body, kind, max_images=4)
     assert type(caught.value) is error
+
+
+def test_an_empty_file_has_its_place_among_the_answers(handler, jpeg):
+    body, kind = encoded(field("file", b"", "a.jpg"), field("file", jpeg, "b.jpg"))
+    event = {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    answer = json.loads(
+        get(handler, "/predict", "POST", headers={"content-type": kind}, **event)["body"]
+    )
+    assert answer[0]["error"]["code"] == "unsupported_format"
+    assert len(answer[1]) == 10
+
+
+def test_an_option_that_differs_in_query_and_body_is_refused():
+    body = {"url": "https://example.com/b.jpg", "top_k": 3, "model": None}
+    request = Request.from_json(body, {"top_k": "3", "model": "digits"})
+    assert request.options == Options(top_k=3, model="digits")
+    with pytest.raises(errors.InvalidRequest, match="top_k is given twice"):
+        Request.from_json(body, {"top_k": "4"})
 
 
 def test_a_form_through_a_gateway_that_damages_it_is_told_so(handler):

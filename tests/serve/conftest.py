@@ -1,0 +1,37 @@
+"""A real server on a free port, with the real models."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextlib.contextmanager
+def running(*arguments, **environ):
+    """`python -m serve`, as people start it: its URL, with no slash at the end, and the process."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "serve", "--port", "0", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "LOG_LEVEL": "ERROR", **environ},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+            yield url, process
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def server():
+    with running() as (url, _):
+        yield url
