@@ -20,6 +20,8 @@ from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
 
+STOP_WITHIN_S = 30  # requests under way are answered first
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -50,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.reload and not hupper.is_active():
         # Watches from a process of its own, and runs this one again in another.
-        hupper.start_reloader("serve.__main__.main", worker_args=[argv])
+        hupper.start_reloader(
+            "serve.__main__.main", worker_args=[argv], shutdown_interval=STOP_WITHIN_S
+        )
     try:
         settings = Settings.from_environ()
         if args.model:
@@ -83,7 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(stop, lambda *_: sys.exit())
     server.run()
     # The workers have ended with their answers; they still have to go out.
-    server.asyncore.loop(timeout=0.1, count=20, map=server._map)  # noqa: SLF001
+    for _ in range(20):
+        if not any(channel.total_outbufs_len for channel in server.active_channels.values()):
+            break
+        server.asyncore.loop(timeout=0.1, count=1, map=server._map)  # noqa: SLF001
     server.close()
     return 0
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import io
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -173,3 +177,164 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
     assert "Traceback" not in err
     assert [answer.status_code for answer in answers] == [200]
     assert '"outcome": "ok"' in out
+
+
+@contextlib.contextmanager
+def serving(handler, **options):
+    """The gateway in front of a function of the test's."""
+    server = waitress.create_server(
+        Gateway(handler, **options), host="127.0.0.1", port=0, threads=4
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}"
+    finally:
+        server.close()
+
+
+def test_the_event_is_api_gateways():
+    """Its fields, and what it does to those that come twice; the documentation's example has them.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+    seen = []
+    with serving(lambda event, _: seen.append(event) or {"statusCode": 200}) as url:
+        requests.post(
+            f"{url}/my/pa%74h%C3%A9?a=1&b=2&a=3&c=",
+            data=iter([b"chunk", b"ed"]),
+            headers={"Cookie": "x=1; y=2", "Content-Type": "text/plain", "X-Own": "here"},
+            timeout=10,
+        )
+        requests.get(url, timeout=10)
+    event, plain = seen
+    assert event["version"] == "2.0"
+    assert event["rawPath"] == event["requestContext"]["http"]["path"] == "/my/pathé"
+    assert event["rawQueryString"] == "a=1&b=2&a=3&c="
+    assert event["queryStringParameters"] == {"a": "1,3", "b": "2", "c": ""}
+    assert event["cookies"] == ["x=1", "y=2"]
+    assert "cookie" not in event["headers"]
+    assert event["headers"]["x-own"] == "here"
+    assert (event["body"], event["isBase64Encoded"]) == ("chunked", False)
+    context = event["requestContext"]
+    assert context["http"]["method"] == "POST"
+    assert context["http"]["sourceIp"] == "127.0.0.1"
+    assert context["domainName"] == "127.0.0.1"
+    assert re.fullmatch(r"[0-9a-f-]{36}", context["requestId"])
+    assert re.fullmatch(r"\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000", context["time"])
+    assert abs(context["timeEpoch"] / 1000 - time.time()) < 60
+    assert plain["rawPath"] == "/"
+    assert {"cookies", "queryStringParameters"} & set(plain) == set()
+    golden = json.loads((ROOT / "tests" / "events" / "http-api-models.json").read_text())["event"]
+    assert set(golden) - set(plain) == {"cookies"}
+    assert set(golden["requestContext"]) == set(plain["requestContext"])
+
+
+def test_the_context_has_the_remaining_time_and_the_request_id():
+    seen = []
+
+    def handler(event, context):
+        seen.append((event, context.aws_request_id, context.get_remaining_time_in_millis()))
+        return {"statusCode": 204}
+
+    with serving(handler, timeout_s=5.0) as url:
+        assert requests.get(url, timeout=10).status_code == 204
+    [(event, request_id, left_ms)] = seen
+    assert request_id == event["requestContext"]["requestId"]
+    assert 0 < left_ms <= 5000
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        ({"statusCode": 418, "body": "tea"}, 418, b"tea"),
+        ({"statusCode": "201"}, 201, b""),
+        (
+            {"statusCode": 200, "body": "/wAB", "isBase64Encoded": True, "headers": {"X-A": 1}},
+            200,
+            b"\xff\x00\x01",
+        ),
+        # Format 2.0 takes any other JSON for the body of a success.
+        ({"dress": 1.5}, 200, b'{"dress": 1.5}'),
+        ([1], 200, b"[1]"),
+        ({"statusCode": "fine"}, 500, b'{"message": "Internal Server Error"}'),
+        (
+            {"statusCode": 200, "body": {"not": "text"}},
+            500,
+            b'{"message": "Internal Server Error"}',
+        ),
+        ({1, 2}, 500, b'{"message": "Internal Server Error"}'),
+    ],
+)
+def test_what_a_function_answers_is_read_as_the_gateway_reads_it(answer, status, body):
+    with serving(lambda *_: answer) as url:
+        got = requests.get(url, timeout=10)
+        assert (got.status_code, got.content) == (status, body)
+
+
+def test_a_function_that_raises_is_a_500_here_and_named_there(capfd):
+    def handler(event, _):
+        raise ValueError("secret")
+
+    with serving(handler) as url:
+        answer = requests.get(url, timeout=10)
+        named = requests.post(url + INVOCATION_PATH, json={}, timeout=10)
+    assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
+    assert named.json() == {"errorType": "ValueError", "errorMessage": "secret"}
+    assert "ValueError: secret" in capfd.readouterr().err
+
+
+def test_a_function_that_hangs_is_answered_for(capfd):
+    hang = threading.Event()
+    with serving(lambda *_: hang.wait(20), timeout_s=0.3) as url:
+        answer = requests.get(url, timeout=10)
+        named = requests.post(url + INVOCATION_PATH, json={}, timeout=10).json()
+        hang.set()
+    assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
+    assert named["errorType"] == "Sandbox.Timedout"
+    assert "Task timed out after 0.30 seconds" in named["errorMessage"]
+    assert "Task timed out after 0.30 seconds" in capfd.readouterr().err
+
+
+def test_what_is_printed_can_be_opened_and_the_curl_line_works():
+    with subprocess.Popen(
+        [sys.executable, "-m", "serve", "--port", "0"], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    ) as process:
+        opened = re.search(r"Open (http://\S+)", process.stdout.readline())[1]
+        curl = process.stdout.readline()
+        page = requests.get(opened, timeout=30)
+        done = subprocess.run(
+            shlex.split(curl), capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        process.terminate()
+    assert page.headers["Content-Type"].startswith("text/html")
+    scores = json.loads(done.stdout)
+    assert max(scores, key=scores.get) == "t-shirt"
+
+
+def test_reload_starts_anew_when_a_model_changes(tmp_path):
+    """A real file watcher and real processes: another model takes the place of the first."""
+    model = tmp_path / "model.tflite"
+    shutil.copy(ROOT / "models" / "clothing" / "clothing.tflite", model)
+    with subprocess.Popen(
+        [sys.executable, "-m", "serve", "--port", "0", "--reload", "--model", model],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        # Nothing here may wait for ever: without a line in time, the process ends and so do they.
+        patience = threading.Timer(60, process.kill)
+        patience.start()
+        try:
+            lines = iter(process.stdout.readline, "")
+            first = next(line for line in lines if line.startswith("serving"))
+            time.sleep(2)  # the watcher looks once a second; it must have seen the first model
+            shutil.copy(ROOT / "models" / "digits" / "digits.tflite", tmp_path / "new")
+            (tmp_path / "new").replace(model)
+            second = next(line for line in lines if line.startswith("serving"))
+            url = re.search(r"http://127\.0\.0\.1:\d+", second)[0]
+            default = requests.get(f"{url}/models", timeout=30).json()["default"]
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+            patience.cancel()
+    assert first.startswith("serving clothing;")
+    assert default == "digits"
