@@ -14,7 +14,7 @@ const AT_ONCE = 3; // requests; a function answers one at a time, and each more 
 const query = new URLSearchParams(location.search);
 const view = { bars: "probabilities", top: 5 };
 const entries = []; // newest first
-let limits, models = new Map(), selected = null, drawing = null, waiting = [], running = 0;
+let limits, models = new Map(), selected = null, drawing = null, waiting = [], running = 0, batch = [];
 
 const card = () => models.get($("#model").value);
 const rival = () => models.get($("#compare").value);
@@ -60,12 +60,11 @@ async function fill(entry, map, model, ask) {
 }
 
 function tell(entry, model) {
-  const left = entries.filter((each) => [...each.results.values()].some((result) => result instanceof Promise)).length;
+  const done = batch.filter((each) => ![...each.results.values()].some((result) => result instanceof Promise)).length;
   const result = entry.results.get(model.name);
   const text = result instanceof Error ? result.title : `${result.labels[result.order[0]]}, ${percent(result.probabilities[result.order[0]])}`;
   if (entry === drawing) $("#live").textContent = text;
-  if (left) $("#status").textContent = `${entries.length - left} of ${entries.length} classified`;
-  else $("#status").textContent = `${entry.picture.name}: ${text}`;
+  $("#status").textContent = batch[1] ? `${done} of ${batch.length} classified` : `${entry.picture.name}: ${text}`;
 }
 
 function render(entry = selected) {
@@ -73,7 +72,7 @@ function render(entry = selected) {
   if (entry !== selected) return;
   $("#empty").hidden = Boolean(selected);
   $("#view").hidden = $("#history").hidden = !selected;
-  $("#detail").replaceChildren(...(selected ? [detail(selected, shown(), view)] : []));
+  $("#detail").replaceChildren(...(selected ? [detail(selected, shown(), view, again)] : []));
 }
 
 const blank = (text) => el("span", { class: "none", "aria-hidden": "true" }, text);
@@ -93,6 +92,11 @@ function renderChip(entry) {
   if (focused) button.focus();
 }
 
+function again() {
+  for (const [name, result] of selected.results) if (result instanceof Error) selected.results.delete(name);
+  select(selected);
+}
+
 function select(entry) {
   const before = selected;
   selected = entry;
@@ -110,10 +114,10 @@ function add(picture) {
 
 // Several at once: the first is looked at, all are asked about.
 function addAll(pictures) {
-  const added = pictures.reverse().map(add).reverse();
-  if (!added.length) return;
-  select(added[0]);
-  for (const entry of added) {
+  if (!pictures.length) return;
+  batch = pictures.reverse().map(add).reverse();
+  select(batch[0]);
+  for (const entry of batch) {
     ensure(entry);
     renderChip(entry);
   }
@@ -149,6 +153,7 @@ async function drawn() {
   const preview = sheet.ink.toDataURL();
   const picture = fromBlob(blob, "drawing.png", digit ? "centred" : "as drawn", preview);
   if (!drawing) drawing = add(picture);
+  batch = [drawing];
   Object.assign(drawing, { picture, results: new Map(), tensors: new Map() });
   select(drawing);
 }
@@ -222,7 +227,7 @@ function listen() {
   $("#clear").addEventListener("click", () => sheet.clear());
   $("#forget").addEventListener("click", () => {
     entries.splice(0).forEach(({ picture }) => [picture.preview, picture.sent].forEach((url) => url?.startsWith("blob:") && URL.revokeObjectURL(url)));
-    [waiting, selected, drawing] = [[], null, null];
+    [waiting, batch, selected, drawing] = [[], [], null, null];
     $("#live").textContent = "";
     $(".strip").replaceChildren();
     render();

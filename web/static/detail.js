@@ -6,8 +6,8 @@ import { code } from "./code.js";
 const STAGES = ["fetch", "decode", "preprocess", "inference"];
 const kept = { language: "curl", open: false }; // what people chose, for the next image
 
-// entry: {picture, results, tensors}, maps by model; cards: one, or two to compare.
-export function detail(entry, cards, view) {
+// entry: {picture, results, tensors}, maps by model; cards: one, or two to compare; again: asks anew.
+export function detail(entry, cards, view, again) {
   const { picture } = entry;
   const several = cards.length > 1;
   const results = cards.map((card) => entry.results.get(card.name));
@@ -16,7 +16,7 @@ export function detail(entry, cards, view) {
   return el("article", { class: "card", "aria-label": picture.name },
     el("div", { class: "seen" }, original(picture), ...cards.map((card, at) => !(results[at] instanceof Error) && seen(entry.tensors.get(card.name), card, several))),
     verdict(cards, results),
-    alike ? failure(results[0]) : el("div", { class: "answers" }, ...cards.map((card, at) => answer(results[at], several && card.name, view))),
+    alike ? failure(results[0], again) : el("div", { class: "answers" }, ...cards.map((card, at) => answer(results[at], several && card.name, view, again))),
     requestAsCode(picture, cards[0], view));
 }
 
@@ -45,10 +45,10 @@ function verdict(cards, results) {
   return el("p", {}, best[0] === best[1] ? `Both say ${best[0]}.` : `They disagree: ${cards.map((card, at) => `${card.name} says ${best[at]}`).join(", ")}.`);
 }
 
-function answer(result, name, view) {
+function answer(result, name, view, again) {
   const heading = name && el("h3", {}, name);
   if (!result?.order && !(result instanceof Error)) return el("div", { class: "answer", "aria-busy": "true" }, heading, el("div", { class: "wait" }));
-  if (result instanceof Error) return el("div", { class: "answer" }, heading, failure(result));
+  if (result instanceof Error) return el("div", { class: "answer" }, heading, failure(result, again));
   const best = result.order[0];
   return el("div", { class: "answer" }, heading,
     el("p", { class: "best" }, result.labels[best] + " ", el("small", {}, percent(result.probabilities[best]))),
@@ -86,9 +86,10 @@ function timings({ parts, total, trip, cold }) {
     el("li", {}, `in the function ${ms(total)}, from here ${ms(trip)}`), cold && el("li", {}, "cold start")));
 }
 
-export function failure(error) {
+export function failure(error, again) {
   return el("div", { class: "error" }, el("strong", {}, error.title), el("p", {}, error.advice),
-    el("p", { class: "hint" }, el("code", {}, error.code), error.message ? `: ${error.message}` : "", error.request ? ` Request ${error.request}.` : ""));
+    el("p", { class: "hint" }, el("code", {}, error.code), error.message ? `: ${error.message}` : "", error.request ? ` Request ${error.request}.` : ""),
+    again && el("button", { type: "button", onclick: again }, "Try again"));
 }
 
 function requestAsCode(picture, card, view) {

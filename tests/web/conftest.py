@@ -1,0 +1,120 @@
+"""The page in a real browser, Debian's Chromium, on the real server with the real models."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.serve.conftest import running
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--no-sandbox",  # as root, in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    # It shall talk to the test's server and to nobody else.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # A camera that shows a moving test picture, and needs no permission.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        told = "no Chromium on this machine (Debian: apt install chromium)"
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail(told)
+        pytest.skip(told)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Hosts(http.server.BaseHTTPRequestHandler):
+    """Hosts that images are fetched from: one with the samples, one that never answers."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        path = urlsplit(self.path).path
+        if path == "/slow.jpg":
+            time.sleep(3)
+            return
+        file = ROOT / "samples" / path.lstrip("/")
+        self.send_response(200 if file.is_file() else 404)
+        self.end_headers()
+        if file.is_file():
+            self.wfile.write(file.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def image_host():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hosts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def server(image_host):
+    environ = {
+        "FETCH_PRIVATE_HOSTS": image_host,
+        "FETCH_ALLOWED_PORTS": f"80,443,{image_host.partition(':')[2]}",
+        "FETCH_TIMEOUT_S": "1",
+    }
+    with running(**environ) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def context(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def expected():
+    """What the browser will rightly complain of in this test; it may be added to."""
+    # An error for an answer is told by the browser as well; the tests look at the page for it.
+    return ["the server responded with a status of"]
+
+
+@pytest.fixture
+def opened(context, expected):
+    """Opens a page, and in the end says what the browser complained of: scripts, policy, files."""
+    faults = []
+
+    def open_page(url):
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+        page.goto(url)
+        expect(page.locator("body")).to_have_attribute("data-ready", "true")
+        return page
+
+    yield open_page
+    assert [fault for fault in faults if not any(text in fault for text in expected)] == []
+
+
+@pytest.fixture
+def page(opened, server):
+    return opened(f"{server}/")
