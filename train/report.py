@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from train.evaluation import Evaluation
+from classifier.evaluation import Evaluation
 from train.trainer import Trainer, logits
 
 # Where the data of our own models is from.

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.card import ModelCard, Preprocessing
+from classifier.evaluation import Evaluation
 from train import idx
-from train.evaluation import Evaluation
 from train.photos import DataError, Dataset
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ def test_the_terminal_answers_as_the_function_does(handler, jpeg, tmp_path):
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(jpeg)
     (tmp_path / "broken.jpg").write_bytes(jpeg[:500])
-    command = [sys.executable, "-m", "classifier", "--json", "--top-k", "10"]
+    command = [sys.executable, "-m", "classifier", "--format", "jsonl", "--top-k", "10"]
     done = subprocess.run(
         [*command, str(photo), str(tmp_path / "broken.jpg")],
         capture_output=True, text=True, check=False, cwd=ROOT,

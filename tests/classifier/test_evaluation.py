@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.evaluation import Evaluation, wilson
+from classifier.evaluation import Evaluation, wilson
 
 
 @pytest.mark.parametrize(
