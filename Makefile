@@ -34,7 +34,7 @@ endef
 demo: $(APP) $(TF) $(AWS) ## convert the clothing model, prove it, serve it in Lambda's emulator, classify a photo
 	@.venv/bin/python -m deploy.demo --port $(PORT)
 
-run: $(APP) ## serve the model at http://127.0.0.1:9000, with no Docker
+run: $(APP) ## serve the models and the playground at http://127.0.0.1:9000, with no Docker
 	@$(LOCAL) .venv/bin/python -m serve --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
 
 emulator: $(APP) $(AWS) ## the function in AWS's Runtime Interface Emulator on port 9000, with no Docker
@@ -48,7 +48,7 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 ## What holds it together
 
 test: $(APP) $(TF) $(AWS) ## all tests that need no container
-	@.venv/bin/python -m pytest tests/classifier tests/serve tests/emulator tests/project
+	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/project
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest tests/convert tests/train
 
@@ -106,6 +106,14 @@ train: $(TF) ## train the clothing model anew: make train DATA=.../clothing-data
 	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
 	@.venv-tf/bin/python -m train "$(DATA)" -o models/clothing
 
+train-digits: $(TF) ## train the network and the tree that read digits: make train-digits DATA=.../mnist
+	@test -n "$(DATA)" || { echo "say where MNIST's idx files are: make train-digits DATA=.../mnist" >&2; exit 2; }
+	@.venv-tf/bin/python -m train "$(DATA)" -o models/digits
+	@.venv-tf/bin/python -m train.tree "$(DATA)" -o models/digits-tree
+
+screenshots: $(APP) ## renew the pictures in docs/images (needs Chromium)
+	@.venv/bin/python -m tests.web.screenshots
+
 lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked requirements*.txt
 	@.venv-lock/bin/uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --upgrade requirements.in -o requirements.txt
@@ -150,4 +158,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup docs bench bench-convert test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help
+.PHONY: demo run emulator image setup docs bench bench-convert train-digits screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -82,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"  curl --data-binary @{sample} -H 'Content-Type: image/jpeg' {url}/predict",
         flush=True,
     )
+    # A page asks for several things at once; that they wait a millisecond is no warning.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit())

@@ -4,46 +4,29 @@ from __future__ import annotations
 
 import http.server
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.serve.conftest import running
+from tests.web import chromium
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--no-sandbox",  # as root, in a container
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    # It shall talk to the test's server and to nobody else.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # A camera that shows a moving test picture, and needs no permission.
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
 
 
 @pytest.fixture(scope="session")
 def browser():
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
+    if chromium.find() is None:
         told = "no Chromium on this machine (Debian: apt install chromium)"
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail(told)
         pytest.skip(told)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    with chromium.launched() as browser:
         yield browser
-        browser.close()
 
 
 class Hosts(http.server.BaseHTTPRequestHandler):

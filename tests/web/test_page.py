@@ -35,6 +35,7 @@ def says(page, label):
 
 
 def draw(page, points):
+    page.locator("#sheet").scroll_into_view_if_needed()
     box = page.locator("#sheet").bounding_box()
     at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     page.mouse.move(*at[0])
@@ -630,13 +631,8 @@ def test_on_a_phone_the_answer_comes_into_sight(page):
     page.get_by_role("button", name="t-shirt").click()
     expect(page.locator("#results")).to_be_in_viewport()
     choose(page, "digits")
-    draw_in_sight(page)
-    expect(page.locator("#live")).to_contain_text("3")
-
-
-def draw_in_sight(page):
-    page.locator("#sheet").scroll_into_view_if_needed()
     draw(page, THREE)
+    expect(page.locator("#live")).to_contain_text("3")
 
 
 def fulfilled(answer):

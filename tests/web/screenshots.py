@@ -1,0 +1,82 @@
+"""Renew the pictures in docs/images: `make screenshots`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.serve.conftest import running
+from tests.web import chromium
+from tests.web.test_page import THREE, choose, draw, says
+
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+
+
+def sample(page: Page) -> None:
+    page.get_by_role("button", name="t-shirt").click()
+    says(page, "t-shirt")
+    expect(page.locator("img.tensor")).to_be_visible()
+
+
+def drawing(page: Page) -> None:
+    choose(page, "digits", against="digits-tree")
+    page.get_by_role("button", name="Try all").click()
+    expect(page.locator(".strip em", has_text="\u2026")).to_have_count(0)
+    draw(page, [leaning(*point) for point in THREE])
+    says(page, "3")
+    expect(page.locator("img.tensor")).to_have_count(2)
+
+
+def leaning(x: float, y: float, angle: float = math.radians(-20)) -> tuple[float, float]:
+    """A point of a 3 that leans back, which the tree takes for a 5."""
+    across, down = math.cos(angle), math.sin(angle)
+    return (
+        0.5 + (x - 0.5) * across - (y - 0.5) * down,
+        0.5 + (x - 0.5) * down + (y - 0.5) * across,
+    )
+
+
+def error(page: Page) -> None:
+    page.get_by_label("Choose photos").set_input_files(
+        files=[{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"}]
+    )
+    expect(page.locator(".error")).to_be_visible()
+
+
+def api(page: Page) -> None:
+    page.get_by_role("link", name="API").click()
+    expect(page.locator("section.card")).to_have_count(7)
+
+
+# Name: what is done, colours, width and height.
+SHOTS = {
+    "playground": (sample, "light", 1180, 800),
+    "drawing": (drawing, "dark", 1180, 940),
+    "phone": (sample, "light", 390, 844),
+    "error": (error, "light", 1180, 700),
+    "api": (api, "light", 1180, 800),
+}
+
+
+def main() -> None:
+    IMAGES.mkdir(exist_ok=True)
+    with running() as (url, _), chromium.launched() as browser:
+        for name, (act, scheme, width, height) in SHOTS.items():
+            page = browser.new_page(
+                viewport={"width": width, "height": height}, color_scheme=scheme
+            )
+            page.goto(f"{url}/")
+            expect(page.locator("body")).to_have_attribute("data-ready", "true")
+            expect(page.locator("#samples")).to_be_visible()
+            act(page)
+            page.mouse.move(0, 0)
+            page.evaluate("scrollTo(0, 0)")
+            page.screenshot(path=IMAGES / f"{name}.png")
+            page.close()
+            print(f"docs/images/{name}.png")
+
+
+if __name__ == "__main__":
+    main()
