@@ -86,10 +86,13 @@ def test_events_that_are_named_exist():
         assert (ROOT / "events" / name).exists(), name
 
 
-def test_figures_of_the_model_card_are_those_of_the_run():
+@pytest.mark.parametrize(
+    ("name", "photos", "least"), [("clothing", 372, 0.75), ("digits", 1500, 0.98)]
+)
+def test_figures_of_the_model_card_are_those_of_the_run(name, photos, least):
     import json
 
-    folder = ROOT / "models" / "clothing"
+    folder = ROOT / "models" / name
     run = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     test = run["results"]["test"]
     low, high = test["interval_95"]
@@ -98,9 +101,9 @@ def test_figures_of_the_model_card_are_those_of_the_run():
     assert f"{low:.3f} to {high:.3f}" in text
     confusion = test["confusion"]
     right = sum(row[index] for index, row in enumerate(confusion))
-    assert sum(map(sum, confusion)) == test["photos"] == 372
+    assert sum(map(sum, confusion)) == test["photos"] == photos
     assert round(right / test["photos"], 4) == test["accuracy"]
-    assert test["accuracy"] >= 0.75
+    assert test["accuracy"] >= least
 
 
 @pytest.mark.parametrize(
@@ -160,17 +163,42 @@ def test_what_ships_is_locked_by_hash():
     assert "http" not in text
 
 
-def test_the_committed_model_is_small_and_verified():
+@pytest.mark.parametrize(
+    ("name", "samples"), [("clothing", 341), ("digits", 1000), ("digits-tree", 1000)]
+)
+def test_a_committed_model_is_small_and_verified(name, samples):
     from classifier import card as cards
 
-    folder = ROOT / "models" / "clothing"
-    assert (folder / "clothing.keras").stat().st_size <= 5_000_000
-    path = folder / "clothing.tflite"
+    folder = ROOT / "models" / name
+    path = folder / f"{name}.tflite"
+    assert path.stat().st_size <= 5_000_000
     card = cards.load(path)
     cards.check_hash(path, card)
     assert card.verification["passed"] is True
-    assert card.verification["samples"] == 341
-    import hashlib
+    assert card.verification["samples"] == samples
+    text = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"Test accuracy {card.provenance['test_accuracy']:.3f}" in text
+    if (source := folder / f"{name}.keras").exists():
+        assert source.stat().st_size <= 5_000_000
+        import hashlib
 
-    source = hashlib.sha256((folder / "clothing.keras").read_bytes()).hexdigest()
-    assert card.provenance["source_sha256"] == source
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        assert card.provenance["source_sha256"] == digest
+
+
+def test_figures_of_the_digits_in_the_playgrounds_page_are_the_cards():
+    from classifier import card as cards
+
+    text = TEXT[ROOT / "docs" / "playground.md"]
+    for name in ("digits", "digits-tree"):
+        card = cards.load(ROOT / "models" / name / f"{name}.tflite")
+        assert f"{card.provenance['test_accuracy']:.3f}" in text
+
+
+def test_pictures_are_pictures_and_each_is_shown():
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert len(pictures) == 5
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 250_000
+        assert f"images/{picture.name}" in EVERYTHING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 
 import numpy as np
@@ -90,3 +91,30 @@ def test_images_without_labels_are_told(folder):
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match="t10k-labels-idx1-ubyte"):
         idx.load(folder, seed=1)
+
+
+def test_idx_files_are_trained_on_by_the_recipe_of_the_digits(tmp_path, capfd):
+    """One epoch, on squares that are dark or light: the whole way to a grey model and its record."""
+    from classifier.card import ModelCard
+    from train.__main__ import main
+
+    root = tmp_path / "data"
+    root.mkdir()
+    targets = np.arange(240) % 2
+    write(
+        root / "t10k-images-idx3-ubyte", np.full((240, 28, 28), 40) + 160 * targets[:, None, None]
+    )
+    write(root / "t10k-labels-idx1-ubyte", targets)
+    out = tmp_path / "squares"
+    assert main([str(root), "-o", str(out), "--epochs", "1", "--batch-size", "16"]) == 0
+    assert "test accuracy" in capfd.readouterr().out
+    card = ModelCard.from_json(json.loads((out / "squares.card.json").read_text()))
+    assert (card.labels, card.height, card.width, card.channels) == (("0", "1"), 28, 28, 1)
+    import keras
+
+    model = keras.models.load_model(out / "squares.keras")
+    assert model.input_shape == (None, 28, 28, 1)
+    assert model.output_shape == (None, 2)
+    record = json.loads((out / "training.json").read_text())
+    assert record["results"]["test"]["photos"] == 36
+    assert record["recipe"]["augmentation"]["mirror"] is False
