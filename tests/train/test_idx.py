@@ -94,7 +94,7 @@ def test_images_without_labels_are_told(folder):
 
 
 def test_idx_files_are_trained_on_by_the_recipe_of_the_digits(tmp_path, capfd):
-    """One epoch, on squares that are dark or light: the whole way to a grey model and its record."""
+    """One epoch on squares, dark or light: the whole way to a grey model and its record."""
     from classifier.card import ModelCard
     from train.__main__ import main
 
