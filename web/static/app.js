@@ -62,7 +62,8 @@ async function fill(entry, map, model, ask) {
 function tell(entry, model) {
   const done = batch.filter((each) => ![...each.results.values()].some((result) => result instanceof Promise)).length;
   const result = entry.results.get(model.name);
-  const text = result instanceof Error ? result.title : `${result.labels[result.order[0]]}, ${percent(result.probabilities[result.order[0]])}`;
+  const best = result.order?.[0];
+  const text = result instanceof Error ? result.title : `${result.labels[best]}, ${percent(result.probabilities[best])}`;
   if (entry === drawing) $("#live").textContent = text;
   $("#status").textContent = batch[1] ? `${done} of ${batch.length} classified` : `${entry.picture.name}: ${text}`;
 }
@@ -82,9 +83,10 @@ function renderChip(entry) {
   const { preview, name } = entry.picture;
   const best = (each) => each?.order && each.labels[each.order[0]];
   const apart = best(other) && best(other) !== best(result) ? ` / ${best(other)}` : "";
-  const said = result instanceof Error ? el("em", { class: "bad" }, result.title) : el("em", {}, best(result) ? best(result) + apart : "…");
+  const bad = result instanceof Error;
+  const said = el("em", { class: bad && "bad" }, bad ? result.title : best(result) ? best(result) + apart : "…");
   const share = best(result) ? percent(result.probabilities[result.order[0]]) : name;
-  const button = el("button", { type: "button", "aria-current": String(entry === selected), title: name, onclick: () => select(entry) },
+  const button = el("button", { "aria-current": String(entry === selected), title: name, onclick: () => select(entry) },
     preview ? el("img", { src: preview, alt: "", onerror: ({ target }) => target.replaceWith(blank("?")) }) : blank("URL"),
     el("span", {}, el("span", { class: "sr" }, `${name}: `), said, share));
   const focused = entry.chip.contains(document.activeElement);
@@ -124,7 +126,9 @@ function addAll(pictures) {
 }
 
 async function addFiles(files) {
-  const how = { limits, exif: card().preprocessing.exif, exact: $("#exact").checked, prepare: $("#prepare").checked && card().channels === 1 && card() };
+  const { channels, preprocessing: { exif } } = card();
+  const prepare = $("#prepare").checked && channels === 1 && card();
+  const how = { limits, exif, exact: $("#exact").checked, prepare };
   const pictures = [];
   for (const file of files) {
     try {
@@ -176,7 +180,8 @@ async function samples() {
   gallery ??= get("samples").then(({ answer }) => answer, () => ({}));
   const all = await gallery, model = card();
   // Another model of the same labels may have some.
-  const own = [model, ...models.values()].map(({ name, labels }) => String(labels) === String(model.labels) && all[name]).find((found) => found?.length) || [];
+  const alike = [model, ...models.values()].filter(({ labels }) => String(labels) === String(model.labels));
+  const own = alike.map(({ name }) => all[name]).find((found) => found?.length) ?? [];
   $("#samples").hidden = !own.length;
   const pick = (...chosen) => {
     addAll(chosen.map(({ name, image }) => fromDataUrl(image, name)));
@@ -184,7 +189,7 @@ async function samples() {
   };
   $("#try-all").onclick = () => pick(...own);
   $("#samples .thumbs").replaceChildren(...own.map((one) =>
-    el("button", { type: "button", title: one.name, onclick: () => pick(one) }, el("img", { src: one.image, alt: one.name }))));
+    el("button", { title: one.name, onclick: () => pick(one) }, el("img", { src: one.image, alt: one.name }))));
 }
 
 // On a phone the answer is below what was tapped.
@@ -226,7 +231,7 @@ function listen() {
   $("#centre").addEventListener("change", drawn);
   $("#clear").addEventListener("click", () => sheet.clear());
   $("#forget").addEventListener("click", () => {
-    entries.splice(0).forEach(({ picture }) => [picture.preview, picture.sent].forEach((url) => url?.startsWith("blob:") && URL.revokeObjectURL(url)));
+    for (const { picture } of entries.splice(0)) [picture.preview, picture.sent].forEach(URL.revokeObjectURL);
     [waiting, batch, selected, drawing] = [[], [], null, null];
     $("#live").textContent = "";
     $(".strip").replaceChildren();
@@ -277,5 +282,6 @@ async function start() {
 }
 
 start().catch((error) => {
-  $("#empty").replaceChildren(failure(error instanceof Failure ? error : new Failure("page", "The page does not work", "Reload it.", error.message)));
+  const ours = error instanceof Failure;
+  $("#empty").replaceChildren(failure(ours ? error : new Failure("page", "The page does not work", "Reload it.", error.message)));
 });

@@ -14,9 +14,11 @@ export function detail(entry, cards, view, again) {
   // What is wrong with the image is wrong for both.
   const alike = results.every((result) => result instanceof Error && result.code === results[0].code);
   return el("article", { class: "card", "aria-label": picture.name },
-    el("div", { class: "seen" }, original(picture), ...cards.map((card, at) => !(results[at] instanceof Error) && seen(entry.tensors.get(card.name), card, several))),
+    el("div", { class: "seen" }, original(picture), ...cards.map(({ name }, at) =>
+      !(results[at] instanceof Error) && seen(entry.tensors.get(name), several ? `What ${name} saw` : "What the model saw"))),
     verdict(cards, results),
-    alike ? failure(results[0], again) : el("div", { class: "answers" }, ...cards.map((card, at) => answer(results[at], several && card.name, view, again))),
+    alike ? failure(results[0], again)
+      : el("div", { class: "answers" }, ...cards.map(({ name }, at) => answer(results[at], several && name, view, again))),
     requestAsCode(picture, cards[0], view));
 }
 
@@ -24,17 +26,19 @@ function original(picture) {
   const shown = picture.preview
     ? el("img", { src: picture.preview, alt: `Your image, ${picture.name}`, onerror: ({ target }) => target.replaceWith("No preview") })
     : el("a", { href: picture.url, target: "_blank", rel: "noreferrer noopener" }, "Open the original");
-  const save = picture.blob && el("a", { href: picture.sent ??= URL.createObjectURL(picture.blob), download: picture.name }, "Save what was sent");
+  picture.sent ??= picture.blob && URL.createObjectURL(picture.blob);
+  const save = picture.blob && el("a", { href: picture.sent, download: picture.name }, "Save what was sent");
   return el("figure", {}, el("div", { class: "frame" }, shown),
     el("figcaption", {}, el("b", {}, picture.name), picture.note && el("span", {}, ` · ${picture.note}`), save && el("br"), save));
 }
 
-function seen(tensor, card, named) {
-  const what = named ? `What ${card.name} saw` : "What the model saw";
+function seen(tensor, what) {
   if (!tensor?.shape) return el("figure", {}, el("div", { class: "frame wait" }), el("figcaption", {}, el("b", {}, what)));
   const [height, width, channels] = tensor.shape;
-  return el("figure", {}, el("div", { class: "frame" }, el("img", { class: "tensor", src: tensor.image, width, height, alt: `${what}: your image at its size` })),
-    el("figcaption", {}, el("b", {}, what), ` · ${width} × ${height} ${channels === 1 ? "grey" : "colour"}, ${round(tensor.min)} to ${round(tensor.max)}`));
+  const figures = `${width} × ${height} ${channels === 1 ? "grey" : "colour"}, ${round(tensor.min)} to ${round(tensor.max)}`;
+  return el("figure", {},
+    el("div", { class: "frame" }, el("img", { class: "tensor", src: tensor.image, width, height, alt: what })),
+    el("figcaption", {}, el("b", {}, what), ` · ${figures}`));
 }
 
 const round = (value) => String(Math.round(value * 100) / 100);
@@ -42,13 +46,14 @@ const round = (value) => String(Math.round(value * 100) / 100);
 function verdict(cards, results) {
   if (cards.length < 2 || results.some((result) => !result?.order)) return null;
   const best = results.map(({ labels, order }) => labels[order[0]]);
-  return el("p", {}, best[0] === best[1] ? `Both say ${best[0]}.` : `They disagree: ${cards.map((card, at) => `${card.name} says ${best[at]}`).join(", ")}.`);
+  const each = cards.map(({ name }, at) => `${name} says ${best[at]}`).join(", ");
+  return el("p", {}, best[0] === best[1] ? `Both say ${best[0]}.` : `They disagree: ${each}.`);
 }
 
 function answer(result, name, view, again) {
   const heading = name && el("h3", {}, name);
-  if (!result?.order && !(result instanceof Error)) return el("div", { class: "answer", "aria-busy": "true" }, heading, el("div", { class: "wait" }));
   if (result instanceof Error) return el("div", { class: "answer" }, heading, failure(result, again));
+  if (!result?.order) return el("div", { class: "answer", "aria-busy": "true" }, heading, el("div", { class: "wait" }));
   const best = result.order[0];
   return el("div", { class: "answer" }, heading,
     el("p", { class: "best" }, result.labels[best] + " ", el("small", {}, percent(result.probabilities[best]))),
@@ -62,7 +67,8 @@ function bars({ labels, logits, probabilities, order }, view) {
   const low = byLogit ? Math.min(0, ...values) : 0, high = byLogit ? Math.max(0, ...values) : 1;
   const at = (value) => (100 * (value - low)) / (high - low || 1);
   const on = (name) => (((name === "logits") === Boolean(byLogit)) ? "on" : null);
-  return el("ol", { class: "bars", tabindex: "0", "aria-label": "Labels, best first" }, ...order.slice(0, view.top || undefined).map((index) => {
+  const shown = order.slice(0, view.top || undefined);
+  return el("ol", { class: "bars", tabindex: "0", "aria-label": "Labels, best first" }, ...shown.map((index) => {
     const bar = el("i");
     bar.style.left = `${at(Math.min(0, values[index]))}%`;
     bar.style.width = `${at(Math.abs(values[index]) + low)}%`;
@@ -82,28 +88,29 @@ function timings({ parts, total, trip, cold }) {
     return part;
   }));
   return el("div", {}, line, el("ul", { class: "legend" }, ...done.map(([stage, time]) =>
-    el("li", {}, el("i", { class: stage, "aria-hidden": "true" }), stage === "rest" ? `the way there and back ${ms(time)}` : `${stage} ${ms(time)}`)),
+    el("li", {}, el("i", { class: stage, "aria-hidden": "true" }), stage === "rest" ? "the way there and back" : stage, ` ${ms(time)}`)),
     el("li", {}, `in the function ${ms(total)}, from here ${ms(trip)}`), cold && el("li", {}, "cold start")));
 }
 
 export function failure(error, again) {
   return el("div", { class: "error" }, el("strong", {}, error.title), el("p", {}, error.advice),
-    el("p", { class: "hint" }, el("code", {}, error.code), error.message ? `: ${error.message}` : "", error.request ? ` Request ${error.request}.` : ""),
-    again && el("button", { type: "button", onclick: again }, "Try again"));
+    el("p", { class: "hint" }, el("code", {}, error.code), error.message && `: ${error.message}`,
+      error.request && ` Request ${error.request}.`),
+    again && el("button", { onclick: again }, "Try again"));
 }
 
 function requestAsCode(picture, card, view) {
   const scores = card.output === "logits" && view.bars !== "logits" ? "probabilities" : null;
   const options = code(picture, { model: card.name, top_k: view.top || null, scores });
   const text = el("pre", { tabindex: "0", "aria-label": "Code" });
-  const tabs = Object.keys(options).map((name) => el("button", { type: "button", onclick: () => choose(name) }, name));
+  const tabs = Object.keys(options).map((name) => el("button", { onclick: () => choose(name) }, name));
   const choose = (name) => {
     kept.language = name;
     text.textContent = options[name];
     for (const tab of tabs) tab.setAttribute("aria-pressed", tab.textContent === name);
   };
   choose(kept.language);
-  const copy = el("button", { type: "button", onclick: async () => {
+  const copy = el("button", { onclick: async () => {
     try {
       await navigator.clipboard.writeText(text.textContent);
       copy.textContent = "Copied";

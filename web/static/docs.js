@@ -9,7 +9,8 @@ function operation(path, method, { summary, description, parameters = [], reques
   const heading = el("h2", {}, el("span", { class: "method" }, method.toUpperCase()), ` ${path}`);
   return el("section", { class: "card", id: path, "aria-label": `${method} ${path}` },
     heading, el("p", {}, `${summary}.`), description && el("p", { class: "hint" }, description),
-    parameters.length ? table(["option", "values", ""], parameters.map(({ name, schema }) => [el("code", {}, name), values(schema), schema.description ?? ""])) : null,
+    parameters.length && table(["option", "values", ""], parameters.map(({ name, schema }) =>
+      [el("code", {}, name), values(schema), schema.description])),
     requestBody && bodies(requestBody.content),
     table(["status", "answer"], Object.entries(responses).map(([status, answer]) => [el("code", {}, status), answer.description])),
     el("details", {}, el("summary", {}, "Try it"), tryIt(path, method, requestBody)));
@@ -27,7 +28,8 @@ function bodies(content) {
 
 function tryIt(path, method, requestBody) {
   const url = address(path.slice(1));
-  const data = requestBody ? ` \\\n  -H 'Content-Type: application/json' \\\n  -d '${JSON.stringify(requestBody.content["application/json"].examples.image.value)}'` : "";
+  const example = JSON.stringify(requestBody?.content["application/json"].examples.image.value);
+  const data = example ? ` \\\n  -H 'Content-Type: application/json' \\\n  -d '${example}'` : "";
   return el("pre", { tabindex: "0" }, `curl '${url}'${data}`);
 }
 
@@ -39,11 +41,14 @@ function table(heads, rows) {
 
 try {
   const { answer } = await get("openapi.json");
-  const operations = Object.entries(answer.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, each]) => operation(path, method, each)));
-  const schemas = Object.entries(answer.components.schemas).map(([name, schema]) => el("details", { id: name }, el("summary", {}, name), json(schema)));
-  $("main").append(el("section", { class: "card" }, el("p", {}, answer.info.description), el("pre", { tabindex: "0" }, String(address("./")))),
+  const operations = Object.entries(answer.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, each]) => operation(path, method, each)));
+  const schemas = Object.entries(answer.components.schemas).map(([name, schema]) =>
+    el("details", { id: name }, el("summary", {}, name), json(schema)));
+  const where = el("pre", { tabindex: "0" }, String(address("./")));
+  $("main").append(el("section", { class: "card" }, el("p", {}, answer.info.description), where),
     ...operations, el("section", { class: "card" }, el("h2", {}, "Schemas"), ...schemas));
   $("#status").remove();
 } catch (error) {
-  $("#status").replaceChildren(el("span", { class: "error" }, `${error.title ?? "The description cannot be shown"}. ${error.advice ?? error.message}`));
+  $("#status").textContent = `The description cannot be shown: ${error.title ?? error.message}.`;
 }

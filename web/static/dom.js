@@ -5,6 +5,7 @@ export const $ = (selector) => document.querySelector(selector);
 // el("p", {class: "hint", onclick}, "text", child)
 export function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
+  if (tag === "button") made.type = "button"; // in no form
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value === true) made.setAttribute(name, "");

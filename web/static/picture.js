@@ -12,7 +12,10 @@ const canvas = (width, height) => Object.assign(document.createElement("canvas")
 const toBlob = (sheet, type, quality) => new Promise((resolve) => sheet.toBlob(resolve, type, quality));
 
 // {name, blob or url, preview, note}; a blob's preview is to be revoked when it is forgotten.
-export const fromUrl = (url) => ({ name: url.startsWith("data:") ? "data: URL" : shortName(url), url, preview: url.startsWith("data:") ? url : null, note: "" });
+export function fromUrl(url) {
+  const data = url.startsWith("data:");
+  return { name: data ? "data: URL" : shortName(url), url, preview: data && url, note: "" };
+}
 
 export const fromBlob = (blob, name, note = "", preview = null) =>
   ({ name, blob, preview: preview ?? URL.createObjectURL(blob), note });
@@ -26,7 +29,10 @@ export function fromDataUrl(url, name) {
 // A file, scaled down if the function could not take it; or as a digit, if `prepare` is the card.
 export async function fromFile(file, { limits, exif, exact, prepare }) {
   const name = file.name || "pasted.png";
-  if (prepare) return fromBlob(await asDigit(file, prepare), renamed(name, "png"), "Made light on dark and centred", URL.createObjectURL(file));
+  if (prepare) {
+    const digit = await asDigit(file, prepare);
+    return fromBlob(digit, renamed(name, "png"), "Made light on dark and centred", URL.createObjectURL(file));
+  }
   const most = Math.min(Math.floor((limits.event_bytes * 3) / 4) - HEADERS, limits.image_bytes);
   if (exact || file.size <= most) return fromBlob(file, name, bytes(file.size));
   const { sheet, width, height } = await drawn(exif === "apply" ? file : await stripped(file));
@@ -47,7 +53,8 @@ export function greyPng(values, size) {
 async function asDigit(file, card) {
   const { sheet } = await drawn(file, 1000);
   const { data } = sheet.getContext("2d").getImageData(0, 0, sheet.width, sheet.height);
-  const grey = new Uint8ClampedArray(data.length / 4).map((_, at) => 0.299 * data[4 * at] + 0.587 * data[4 * at + 1] + 0.114 * data[4 * at + 2]);
+  const weighed = (_, at) => 0.299 * data[4 * at] + 0.587 * data[4 * at + 1] + 0.114 * data[4 * at + 2];
+  const grey = new Uint8ClampedArray(data.length / 4).map(weighed);
   const digit = centred(ink(grey, sheet.width), sheet.width, card.height);
   return greyPng(digit ?? new Uint8ClampedArray(card.height ** 2), card.height);
 }
