@@ -171,6 +171,8 @@ class RestApi(HttpApi):
         resource = str(self._event.get("resource") or "")
         if resource in ROUTES and resource != "/":
             return resource
+        if resource.startswith(STATIC):
+            return STATIC + str(_dict(self._event, "pathParameters").get("file", ""))
         return str(self._event.get("path") or "/")
 
     def _asked(self) -> str:

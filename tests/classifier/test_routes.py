@@ -124,6 +124,18 @@ def test_a_page_is_kept_until_it_changes(handler):
     assert get(handler, "/static/app.js", headers={"if-none-match": '"x"'})["statusCode"] == 200
 
 
+def test_a_rest_apis_files_are_found_below_a_custom_domains_base_path(handler):
+    event = {
+        "httpMethod": "GET",
+        "resource": "/static/{file}",
+        "path": "/v1/static/app.js",
+        "pathParameters": {"file": "app.js"},
+        "requestContext": {"path": "/v1/static/app.js", "stage": "Prod"},
+    }
+    assert handler(event)["body"] == (ROOT / "web" / "static" / "app.js").read_text("utf-8")
+    assert handler({**event, "pathParameters": None})["statusCode"] == 404
+
+
 @pytest.mark.parametrize("name", ["", "nothing.js", "../index.html", "..%2Findex.html", "static"])
 def test_no_other_file_is_served(name, handler):
     answer = get(handler, f"/static/{name}")

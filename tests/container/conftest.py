@@ -72,6 +72,20 @@ def post(url: str, body: bytes, content_type: str = "application/json") -> tuple
         connection.close()
 
 
+def get(url: str) -> tuple[bytes, dict[str, str]]:
+    """Body and headers, their names in lower case, of a GET that succeeds."""
+    host, _, path = url.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(host, timeout=60)
+    try:
+        connection.request("GET", "/" + path)
+        response = connection.getresponse()
+        body = response.read()
+        assert response.status == 200, body
+        return body, {name.lower(): value for name, value in response.getheaders()}
+    finally:
+        connection.close()
+
+
 def until_it_answers(host: str, what: str, ended: Callable[[], bool]) -> None:
     """Wait for an HTTP server: a proxy of Docker's accepts connections before there is one."""
     give_up = time.monotonic() + 60

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.container.conftest import ROOT, post, run
+from tests.container.conftest import ROOT, get, post, run
 
 EVENTS = sorted((ROOT / "events").glob("*-*.json"))
 T_SHIRT = ROOT / "samples" / "t-shirt.jpg"
@@ -79,3 +79,21 @@ def test_start_api_answers_a_bad_request_with_status_and_code(start_api):
 
     assert status == 400
     assert answer["error"]["code"] == "invalid_json"
+
+
+def test_start_api_serves_the_playground_and_what_it_needs(start_api, sam, sam_build):
+    """Each file of the page as it is on disk, and the resources that its scripts ask for."""
+    root = start_api.removesuffix("/predict")
+    for path, file in {
+        "/": "index.html",
+        "/docs": "docs.html",
+        "/static/style.css": "static/style.css",
+        "/static/app.js": "static/app.js",
+    }.items():
+        body, headers = get(root + path)
+        assert body == (ROOT / "web" / file).read_bytes()
+        assert "default-src 'self'" in headers["content-security-policy"]
+    for path, key in {"/models": "limits", "/samples": "digits", "/openapi.json": "paths"}.items():
+        assert key in json.loads(get(root + path)[0])
+    status, seen = post(f"{root}/tensor", T_SHIRT.read_bytes(), "image/jpeg")
+    assert (status, seen["shape"]) == (200, [160, 160, 3])
