@@ -122,10 +122,11 @@ def cases(choose: random.Random) -> Callable[[], tuple[str, Any]]:
     images, shapes = pictures(), events()
 
     def http(body: bytes, kind: str) -> dict[str, Any]:
+        path = choose.choice(("/predict", "/tensor"))
         return {
-            "rawPath": "/predict",
+            "rawPath": path,
             "headers": {"content-type": kind},
-            "requestContext": {"http": {"method": "POST", "path": "/predict"}},
+            "requestContext": {"http": {"method": "POST", "path": path}},
             "body": base64.b64encode(body).decode(),
             "isBase64Encoded": True,
         }

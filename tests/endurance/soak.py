@@ -78,8 +78,11 @@ def requests_(host: str) -> list[Any]:
         {"url": "http://169.254.169.254/latest/"},
         {"image": photo[: len(photo) // 2 // 4 * 4]},
         {"image": "!"},
-        {**post, "requestContext": {"http": {"method": "GET", "path": "/models"}},
-         "rawPath": "/models"},
+        {**post, "rawPath": "/tensor"},
+        *(
+            {**post, "rawPath": path, "requestContext": {"http": {"method": "GET"}}}
+            for path in ("/models", "/", "/samples")
+        ),
         None,
     ]  # fmt: skip
 
