@@ -28,7 +28,7 @@ function original(picture) {
     : el("a", { href: picture.url, target: "_blank", rel: "noreferrer noopener" }, "Open the original");
   picture.sent ??= picture.blob && URL.createObjectURL(picture.blob);
   const save = picture.blob && el("a", { href: picture.sent, download: picture.name }, "Save what was sent");
-  return el("figure", {}, el("div", { class: "frame" }, shown),
+  return el("figure", {}, el("div", { class: picture.preview ? "frame" : "frame low" }, shown),
     el("figcaption", {}, el("b", {}, picture.name), picture.note && el("span", {}, ` · ${picture.note}`), save && el("br"), save));
 }
 
@@ -95,7 +95,7 @@ function timings({ parts, total, trip, cold }) {
 export function failure(error, again) {
   return el("div", { class: "error" }, el("strong", {}, error.title), el("p", {}, error.advice),
     el("p", { class: "hint" }, el("code", {}, error.code), error.message && `: ${error.message}`,
-      error.request && ` Request ${error.request}.`),
+      error.request && ` (request ${error.request})`),
     again && el("button", { onclick: again }, "Try again"));
 }
 

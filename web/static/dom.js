@@ -11,7 +11,7 @@ export function el(tag, properties = {}, ...children) {
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, value);
   }
-  made.append(...children.filter((child) => child || child === 0));
+  made.append(...children.filter(Boolean));
   return made;
 }
 
