@@ -70,10 +70,17 @@ Every setting of the function (MODEL_PATH, ...) is read from the environment."""
         help="a file, a folder, a URL, or - for an image on standard input",
     )
     p.add_argument(
-        "--model", metavar="MODEL", help="a .tflite, a folder of them, or an installed one's name"
+        "--model",
+        metavar="MODEL",
+        help="a .tflite, a folder of them, or the name of one in models/ (MODEL_PATH)",
     )
     p.add_argument("--top-k", type=int, default=3, metavar="N", help="labels shown (default: 3)")
-    p.add_argument("--scores", choices=SCORES, help="default: what the model gives; logits, mostly")
+    p.add_argument(
+        "--scores",
+        choices=SCORES,
+        help="in json, jsonl and csv; a table has both (default: what the model gives, mostly "
+        "logits: its raw scores, of which the highest wins)",
+    )
     p.add_argument(
         "--format",
         choices=("table", "json", "jsonl", "csv"),

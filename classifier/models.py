@@ -45,7 +45,7 @@ class Models:
         self.default = settings.default_model or min(self.installed)
         if self.default not in self.installed:
             there = ", ".join(sorted(self.installed))
-            raise SetupError(f"DEFAULT_MODEL is {self.default!r}, and there is {there}")
+            raise SetupError(f"no model {self.default!r} (DEFAULT_MODEL); there is {there}")
         for name in self.installed if settings.load_models == "all" else (self.default,):
             self.get(name)
 

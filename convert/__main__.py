@@ -201,6 +201,11 @@ def _convert(args: argparse.Namespace) -> int:
             )
             return DISAGREES
         written = _publish(args.output, folder, findings)
+        if chosen.comparison.accuracy is None:
+            terminal.note(
+                "a wrong --labels or --preprocess would go unseen, as Keras was given the same; "
+                "put the samples into folders named after their labels to have that checked"
+            )
     if not args.json:
         print(f"\nwrote {args.output}, " + " and ".join(path.name for path in written))
     return OK

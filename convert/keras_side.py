@@ -164,7 +164,8 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
             "source_file": model.path.name,
             "source_kind": model.kind,
             "source_sha256": digest.of(model.path),
-            "written_by": model.written_by and f"keras {model.written_by}",
+            "written_by": model.written_by
+            and f"{'tensorflow' if model.kind == 'saved_model' else 'keras'} {model.written_by}",
             "loaded_by": model.loaded_by,
             "keras_version": keras.__version__,
             "tensorflow_version": tf.__version__,

@@ -174,6 +174,9 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
                 f"({found.judged} photos in folders named after labels)",
             )
         )
+    else:
+        # Two pipelines that are wrong alike agree: only photos whose labels are known tell.
+        table.append(("accuracy", "unknown: the samples are in no folders named after labels"))
     parted = Counter(stage for stage in findings.parting() if stage)
     if found.faults and parted:
         ways = ", ".join(f"{stage} ({count} photos)" for stage, count in parted.most_common())

@@ -10,6 +10,7 @@ import argparse
 import functools
 import http.server
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -41,13 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--port", type=int, default=9000, help="of the emulator (default: %(default)s)")
     args = p.parse_args(argv)
     try:
+        with socket.socket() as probe:  # before minutes of work, not after
+            probe.bind(("127.0.0.1", args.port))
+    except OSError:
+        print(f"demo: port {args.port} is in use; make demo PORT={args.port + 1}", file=sys.stderr)
+        return 1
+    try:
         _convert()
         with _image_host() as host, _function(args.port, host) as (url, invoke):
             _classify(host, url, invoke)
     except (EmulatorError, FunctionError, subprocess.CalledProcessError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    print("\nYour own model: README.md, 'Your own model'. Serve this one until Ctrl-C: make run")
+    print(
+        "\nThe servers of this demo have ended. To stay: make run MODEL=.demo/clothing.tflite\n"
+        "With a page to try it in a browser: make run. Your own model: README.md"
+    )
     return 0
 
 

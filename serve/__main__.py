@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -73,7 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             ident=None,
         )
     except (SetupError, OSError) as error:
-        print(f"serve: {error}", file=sys.stderr)
+        told = str(error)
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            told = (
+                f"port {args.port} is in use; choose another: --port {args.port + 1} "
+                f"(make run PORT={args.port + 1})"
+            )
+        print(f"serve: {told}", file=sys.stderr)
         return 2
     host = "localhost" if args.host in EVERYWHERE else args.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"

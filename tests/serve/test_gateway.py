@@ -127,7 +127,8 @@ def test_a_port_in_use_is_told_without_a_traceback():
             capture_output=True, text=True, check=False, cwd=ROOT,
         )  # fmt: skip
     assert done.returncode == 2
-    assert "in use" in done.stderr
+    assert "is in use; choose another: --port" in done.stderr
+    assert "make run PORT=" in done.stderr
     assert "Traceback" not in done.stderr
 
 

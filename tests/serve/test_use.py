@@ -128,5 +128,5 @@ def test_the_terminal(place, addresses):
 
 def test_every_block_is_one_of_these():
     """Those marked as console start what does not end by itself: make and sam, tested elsewhere."""
-    kinds = "console console sh python python js html java console html sh"
+    kinds = "console console console sh python python js html java console html sh"
     assert [kind for kind, _ in BLOCKS] == kinds.split()

@@ -300,6 +300,30 @@ def test_all_samples_show_where_the_tree_fails(page):
     expect(page.locator(".strip em", has_text="/")).to_have_count(4)
 
 
+def test_what_is_told_is_the_chosen_models_whichever_answers_first(page):
+    """The tree's answer is let through at once and the network's late, as a cold start would be."""
+    choose(page, "digits", against="digits-tree")
+
+    def late(route):
+        page.wait_for_timeout(400)
+        route.continue_()
+
+    page.route("**/predict?model=digits", late)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.get_by_role("button", name="6", exact=True).click()
+    expect(page.locator("#status")).to_have_text(re.compile("6-sample.png: 6, "))
+    draw(page, THREE)
+    expect(page.locator("#live")).to_have_text(re.compile("^3, 9[0-9]"))
+    assert page.locator("#live").inner_text() == page.locator("#status").inner_text()[13:]
+    expect(page.locator(".best").first).to_contain_text(page.locator("#live").inner_text()[3:])
+
+
+def test_an_empty_address_is_asked_for(page):
+    page.get_by_role("button", name="Classify").click()
+    assert page.evaluate("document.querySelector('#url').matches(':focus:invalid')")
+    expect(page.locator(".strip li")).to_have_count(0)
+
+
 def test_another_model_is_asked_about_what_is_there(page):
     choose(page, "digits")
     page.get_by_role("button", name="6", exact=True).click()
@@ -679,7 +703,7 @@ def test_the_api_page_has_every_path_and_code(page):
     text = page.locator("main").inner_text()
     for each in ("/tensor", "/models", "/samples", "top_k", "undecodable_image", "429"):
         assert each in text
-    page.get_by_text("Try it").first.click()
+    page.get_by_text("As curl").first.click()
     command = page.locator("details[open] pre").inner_text().replace("\\\n", "")
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=True)
     assert len(json.loads(done.stdout)) == 10

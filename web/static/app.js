@@ -53,15 +53,17 @@ async function fill(entry, map, model, ask) {
   if (answer instanceof Error && ask === tensor) map.delete(model.name); // the answer tells of it
   else map.set(model.name, answer);
   if (ask === predict) {
-    tell(entry, model);
+    tell(entry);
     ensure(entry);
   }
   render(entry);
 }
 
-function tell(entry, model) {
+// What the chosen model says, once it has said it: the other one's answer may come first.
+function tell(entry) {
   const done = batch.filter((each) => ![...each.results.values()].some((result) => result instanceof Promise)).length;
-  const result = entry.results.get(model.name);
+  const result = entry.results.get(card().name);
+  if (result instanceof Promise) return;
   const best = result.order?.[0];
   const text = result instanceof Error ? result.title : `${result.labels[best]}, ${percent(result.probabilities[best])}`;
   if (entry === drawing) $("#live").textContent = text;
@@ -195,7 +197,7 @@ async function samples() {
 // On a phone the answer is below what was tapped.
 function reveal() {
   const { top } = $("#results").getBoundingClientRect();
-  if (top > innerHeight / 2) $("#results").scrollIntoView();
+  if (top < 0 || top > innerHeight / 2) $("#results").scrollIntoView();
 }
 
 function listen() {

@@ -88,7 +88,7 @@ function timings({ parts, total, trip, cold }) {
     return part;
   }));
   return el("div", {}, line, el("ul", { class: "legend" }, ...done.map(([stage, time]) =>
-    el("li", {}, el("i", { class: stage, "aria-hidden": "true" }), stage === "rest" ? "the way there and back" : stage, ` ${ms(time)}`)),
+    el("li", {}, el("i", { class: stage, "aria-hidden": "true" }), stage === "rest" ? "all else" : stage, ` ${ms(time)}`)),
     el("li", {}, `in the function ${ms(total)}, from here ${ms(trip)}`), cold && el("li", {}, "cold start")));
 }
 
@@ -122,7 +122,8 @@ function requestAsCode(picture, card, view) {
   } }, "Copy");
   return el("details", { open: kept.open, ontoggle: ({ target }) => (kept.open = target.open) },
     el("summary", {}, "This request as code"),
-    el("div", { class: "row spread" }, el("div", { class: "switch", role: "group", "aria-label": "Language" }, ...tabs), copy), text);
+    el("div", { class: "row spread" }, el("div", { class: "switch", role: "group", "aria-label": "Language" }, ...tabs), copy), text,
+    picture.blob && el("p", { class: "hint" }, `Of ${card.name}; run it where ${picture.name} is.`));
 }
 
 // What the card says of a model, for people who want to know whether to trust it.

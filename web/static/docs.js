@@ -9,11 +9,11 @@ function operation(path, method, { summary, description, parameters = [], reques
   const heading = el("h2", {}, el("span", { class: "method" }, method.toUpperCase()), ` ${path}`);
   return el("section", { class: "card", id: path, "aria-label": `${method} ${path}` },
     heading, el("p", {}, `${summary}.`), description && el("p", { class: "hint" }, description),
-    parameters[0] && table(["option", "values", ""], parameters.map(({ name, schema }) =>
+    parameters[0] && table(["option", "values", "meaning"], parameters.map(({ name, schema }) =>
       [el("code", {}, name), values(schema), schema.description])),
     requestBody && bodies(requestBody.content),
     table(["status", "answer"], Object.entries(responses).map(([status, answer]) => [el("code", {}, status), answer.description])),
-    el("details", {}, el("summary", {}, "Try it"), tryIt(path, method, requestBody)));
+    el("details", {}, el("summary", {}, "As curl"), tryIt(path, method, requestBody)));
 }
 
 const values = ({ enum: names, type, minimum }) => (names ? names.join(", ") : minimum == null ? type : `${type}, from ${minimum}`);

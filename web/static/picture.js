@@ -23,7 +23,7 @@ export const fromBlob = (blob, name, note = "", preview = null) =>
 export function fromDataUrl(url, name) {
   const type = url.slice(5, url.indexOf(";"));
   const blob = new Blob([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt())], { type });
-  return fromBlob(blob, `${name}.${type === "image/png" ? "png" : "jpg"}`, "sample");
+  return fromBlob(blob, `${name}-sample.${type === "image/png" ? "png" : "jpg"}`);
 }
 
 // A file, scaled down if the function could not take it; or as a digit, if `prepare` is the card.

@@ -49,7 +49,6 @@ export class Sheet {
 
   #move(event) {
     if (!this.last) return;
-    // Between two frames a quick hand makes several moves.
     for (const each of event.getCoalescedEvents?.() ?? []) this.#line(this.#at(each));
     this.#line(this.#at(event));
   }
