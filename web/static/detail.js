@@ -24,12 +24,17 @@ export function detail(entry, cards, view, again) {
 
 function original(picture) {
   const shown = picture.preview
-    ? el("img", { src: picture.preview, alt: `Your image, ${picture.name}`, onerror: ({ target }) => target.replaceWith("No preview") })
+    ? el("img", { src: picture.preview, alt: `Your image, ${picture.name}`, onerror: noPreview })
     : el("a", { href: picture.url, target: "_blank", rel: "noreferrer noopener" }, "Open the original");
   picture.sent ??= picture.blob && URL.createObjectURL(picture.blob);
   const save = picture.blob && el("a", { href: picture.sent, download: picture.name }, "Save what was sent");
   return el("figure", {}, el("div", { class: picture.preview ? "frame" : "frame low" }, shown),
     el("figcaption", {}, el("b", {}, picture.name), picture.note && el("span", {}, ` · ${picture.note}`), save && el("br"), save));
+}
+
+function noPreview({ target }) {
+  target.parentNode.classList.add("low");
+  target.replaceWith("No preview");
 }
 
 function seen(tensor, what) {
