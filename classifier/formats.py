@@ -74,7 +74,10 @@ def _common(asked: Sequence[Item]) -> str:
     """The folder that all items are in, with a slash; "" if there is none."""
     if len(asked) < 2 or not all(os.path.exists(item.name) for item in asked):  # noqa: PTH110
         return ""
-    folder = os.path.commonpath([item.name for item in asked])
+    try:
+        folder = os.path.commonpath([os.path.dirname(item.name) for item in asked])  # noqa: PTH120
+    except ValueError:  # absolute paths and relative ones
+        return ""
     return os.path.join(folder, "") if folder else ""  # noqa: PTH118
 
 

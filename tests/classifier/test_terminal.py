@@ -71,6 +71,22 @@ def test_a_folder_is_a_line_each_and_tells_how_fast_it_was():
     assert "a second (2 at a time)" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "head"),
+    [
+        ("samples/pants.jpg", "samples/pants.jpg", "samples/"),
+        ("samples/pants.jpg", str(SAMPLES / "dress.jpg"), None),
+        ("samples/pants.jpg", "models/digits/samples/3.png", None),
+    ],
+)
+def test_a_folder_that_all_share_is_told_once(first, second, head):
+    done = run(first, second)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert (lines[0] == head) is (head is not None)
+    assert lines[-2].split()[0] == (first.removeprefix(head) if head else first)
+
+
 def test_folders_named_after_labels_give_accuracy_and_a_confusion_matrix(labelled):
     done = run(labelled)
     assert done.returncode == 0
