@@ -18,6 +18,9 @@ from tests.web import chromium
 ROOT = Path(__file__).resolve().parents[2]
 
 
+expect.set_options(timeout=20_000)  # patience for a machine that is busy with other things
+
+
 @pytest.fixture(scope="session")
 def browser():
     if chromium.find() is None:
@@ -69,7 +72,7 @@ def server(image_host):
 @pytest.fixture
 def context(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     yield context
     context.close()
 
