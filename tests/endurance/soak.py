@@ -125,10 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{number + 1:8,}   {rows[-1][0]:11.1f}   {rows[-1][1]:11}   {rows[-1][2]:7}",
                   flush=True)  # fmt: skip
     server.shutdown()
-    grown = rows[-1][0] - rows[2][0]
+    # The least of three: what a thread holds for a moment is no leak, and a leak is in all of them.
+    grown = min(row[0] for row in rows[-3:]) - min(row[0] for row in rows[2:5])
     # The server's own threads come and go: a few descriptors are theirs.
     more = rows[-1][1] - rows[2][1]
-    print(f"from the third tenth to the last: {grown:+.1f} MB, {more:+} descriptors")
+    print(
+        f"from the third tenth to the last, least of three: {grown:+.1f} MB, {more:+} descriptors"
+    )
     if grown > ALLOWED_MB or more > 5 or rows[-1][2] > rows[2][2] + 5:
         print(f"soak: FAILED: at most {ALLOWED_MB} MB, 5 descriptors and 5 threads are allowed")
         return 1
