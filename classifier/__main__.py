@@ -21,7 +21,6 @@ from classifier.request import SCORES, Options
 from classifier.settings import Settings
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,9 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             p.error(f"--{name.replace('_', '-')} must be 1 or more")
     try:
         settings = _settings(args.model)
-        handler = Handler(settings)
         if args.check:
-            print(check(handler))
+            print(check(Handler(settings)))
+        if not args.images:
+            return OK
+        handler = Handler(replace(settings, num_threads=1))  # it is the images that go side by side
         card = handler.models.card()
         if args.scores == "logits" and card.output == "probabilities":
             raise SetupError(f"{card.name} ends in a softmax: it has probabilities, not logits")
@@ -100,8 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SetupError, OSError) as error:
         print(f"classifier: {error}", file=sys.stderr)
         return BAD_INPUT
-    if not asked:
-        return OK
     workers = min(args.workers or os.cpu_count() or 1, len(asked))
     start = time.perf_counter()
     try:

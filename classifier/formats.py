@@ -14,7 +14,7 @@ import numpy as np
 from classifier import items, terminal
 from classifier.card import ModelCard
 from classifier.errors import ClassifierError
-from classifier.handler import softmax
+from classifier.handler import ranked
 from classifier.items import Item, Result
 from classifier.request import Options
 
@@ -43,7 +43,7 @@ def show(
         elif format == "table" and isinstance(scores, ClassifierError):
             print(f"{item.name}: {scores.code}: {scores.message}", file=sys.stderr)
         elif format == "table":
-            rows = _bars(scores, card)[: options.top_k]
+            rows = _bars(scores, card, options.top_k)
             alone = len(asked) == 1
             print(
                 terminal.block(item.name, rows)
@@ -82,12 +82,8 @@ def _common(asked: Sequence[Item]) -> str:
 
 
 def _best(scores: dict[str, float], card: ModelCard, options: Options) -> dict[str, float]:
-    """The best top_k of them, as logits or probabilities."""
-    if options.scores == "probabilities" and card.output == "logits":
-        shares = softmax(np.array(list(scores.values()), np.float32))
-        scores = dict(zip(scores, shares.tolist(), strict=True))
-    best = sorted(scores, key=scores.__getitem__, reverse=True)[: options.top_k]
-    return {label: scores[label] for label in best}
+    """Of every score, in the model's order, those that the options ask for."""
+    return ranked(np.array(list(scores.values()), np.float32), card, options)
 
 
 def _record(result: Result, card: ModelCard, options: Options) -> dict[str, Any]:
@@ -109,11 +105,9 @@ def _rows(result: Result, card: ModelCard, options: Options) -> Iterator[tuple[A
         yield item.name, item.truth, rank, label, score, ""
 
 
-def _bars(scores: dict[str, float], card: ModelCard) -> list[terminal.Row]:
-    values = np.array(list(scores.values()), np.float32)
-    shares = softmax(values) if card.output == "logits" else values
-    rows = [
-        (label, float(share), value if card.output == "logits" else None)
-        for (label, value), share in zip(scores.items(), shares, strict=True)
+def _bars(scores: dict[str, float], card: ModelCard, top_k: int | None) -> list[terminal.Row]:
+    best = _best(scores, card, Options(top_k, "probabilities"))
+    return [
+        (label, share, scores[label] if card.output == "logits" else None)
+        for label, share in best.items()
     ]
-    return sorted(rows, key=lambda row: -row[1])

@@ -314,9 +314,14 @@ def _plain(job: Job, answer: Any) -> Outcome:
 def _scores(logits: Floats, card: ModelCard, options: Options) -> Answer:
     if not np.isfinite(logits).all():
         return InternalError("the model answered with something that is not a finite number")
-    scores = logits
+    return ranked(logits, card, options)
+
+
+def ranked(outputs: Floats, card: ModelCard, options: Options) -> dict[str, float]:
+    """A model's outputs, finite float32 (labels,), by label, as the options ask for them."""
+    scores = outputs
     if options.scores == "probabilities" and card.output == "logits":
-        scores = softmax(logits)
+        scores = softmax(outputs)
     # tolist gives Python floats, which JSON can carry; each is the float32 exactly.
     if options.top_k is None:
         return dict(zip(card.labels, scores.tolist(), strict=True))

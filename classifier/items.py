@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,14 +68,14 @@ def _file(path: Path, truth: str | None = None) -> Item:
 def classified(items: Sequence[Item], handler: Handler, workers: int) -> Iterator[Result]:
     """Each item's result, in their order, several at a time.
 
-    An interpreter answers one image at a time: each worker has its own, on one thread.
+    An interpreter answers one image at a time: each worker has its own, the first the handler's.
     """
-    one = replace(handler.settings, num_threads=1)
+    ready = iter([handler])
     own = threading.local()
 
     def work(item: Item) -> Result:
         if not hasattr(own, "handler"):
-            own.handler = Handler(one)
+            own.handler = next(ready, None) or Handler(handler.settings)
         try:
             [answer] = own.handler.classify([item.read()])
         except ClassifierError as error:

@@ -35,7 +35,7 @@ class Models:
         self._lock = threading.Lock()
         self._loaded: dict[str, Classifier] = {}
         found: dict[str, Installed] = {}
-        for path in _files(settings.model_path):
+        for path in files(settings.model_path):
             card = cards.load(path)
             twin = found.get(card.name)
             if twin is not None:
@@ -80,7 +80,12 @@ class Models:
         return model
 
 
-def _files(path: str) -> list[str]:
+def files(path: str) -> list[str]:
+    """A `.tflite` file, or those anywhere below a folder.
+
+    Raises:
+        SetupError: there is none.
+    """
     path = os.fspath(path)
     if not os.path.isdir(path):  # noqa: PTH112  # pathlib is 3 ms of a cold start
         return [path]

@@ -55,7 +55,7 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
                     "parameters": _parameters(models, "top_k", "scores", "model"),
                     "requestBody": {
                         "required": True,
-                        "content": _bodies(models, "top_k", "scores", "model"),
+                        "content": _bodies("Predict", models, "top_k", "scores", "model"),
                     },
                     "responses": {
                         "200": _timed(
@@ -72,7 +72,7 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
                     "description": "The image as the model gets it: decoded, resized and scaled as "
                     "in training, then shown as a picture.",
                     "parameters": _parameters(models, "model"),
-                    "requestBody": {"required": True, "content": _bodies(models, "model")},
+                    "requestBody": {"required": True, "content": _bodies("Look", models, "model")},
                     "responses": {
                         "200": _timed(_json("The tensor, or a list of them", "Seen")),
                         **_failures(),
@@ -112,7 +112,7 @@ def _parameters(models: Models, *names: str) -> list[dict[str, Any]]:
     ]
 
 
-def _bodies(models: Models, *names: str) -> dict[str, Any]:
+def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
     binary: dict[str, Any] = {"schema": {}}
     options = _options(models)
     examples = {
@@ -126,7 +126,7 @@ def _bodies(models: Models, *names: str) -> dict[str, Any]:
     }
     return {
         "application/json": {
-            "schema": {"$ref": f"#/components/schemas/{'Predict' if len(names) > 1 else 'Look'}"},
+            "schema": {"$ref": f"#/components/schemas/{schema}"},
             "examples": examples,
         },
         **{f"image/{kind}": binary for kind in IMAGE_TYPES},

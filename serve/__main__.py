@@ -17,6 +17,7 @@ import waitress
 
 from classifier.errors import SetupError
 from classifier.handler import Handler
+from classifier.models import files
 from classifier.settings import ROOT, Settings
 from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.model:
             settings = replace(settings, model_path=args.model)
         if hupper.is_active():
-            hupper.get_reloader().watch_files(_models(settings.model_path))
+            hupper.get_reloader().watch_files(files(settings.model_path))
         handler = Handler(settings)
         server = waitress.create_server(
             Gateway(handler),
@@ -103,11 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         server.asyncore.loop(timeout=0.1, count=1, map=server._map)  # noqa: SLF001
     server.close()
     return 0
-
-
-def _models(path: str) -> list[str]:
-    place = Path(path)
-    return [str(file) for file in (place.rglob("*.tflite") if place.is_dir() else [place])]
 
 
 if __name__ == "__main__":

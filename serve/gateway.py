@@ -21,11 +21,11 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from classifier.resources import MAX_EVENT_BYTES
+
 INVOCATION_PATH = "/2015-03-31/functions/function/invocations"
-# API Gateway takes 10 MB of body, but the function it asks 6 MB of event, base64 and all
-# (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+# API Gateway's own limit; the function that it asks takes MAX_EVENT_BYTES, base64 and all.
 MAX_BODY_BYTES = 10 * 1024 * 1024
-MAX_EVENT_BYTES = 6 * 1024 * 1024
 TIMEOUT_S = 28.0  # the function's, as template.yaml has it; API Gateway gives up at 30
 TEXT = ("application/json", "application/x-www-form-urlencoded", "text/")
 JSON = {"content-type": "application/json"}

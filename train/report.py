@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from classifier.evaluation import Evaluation
+from train.photos import Dataset
 from train.trainer import Trainer, logits
 
 # Where the data of our own models is from.
@@ -53,7 +54,9 @@ def write(trainer: Trainer, output: Path, command: Sequence[str]) -> list[str]:
         )
         for name in ("validation", "test")
     }
-    card = dataclasses.replace(trainer.card, provenance=_provenance(trainer, results["test"]))
+    seed, data = trainer.recipe.seed, trainer.data
+    facts = provenance("python -m train", seed, data, results["test"])
+    card = dataclasses.replace(trainer.card, provenance=facts)
     record = _record(trainer, model, results, command)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
@@ -78,11 +81,12 @@ def write(trainer: Trainer, output: Path, command: Sequence[str]) -> list[str]:
     ]
 
 
-def _provenance(trainer: Trainer, test: Evaluation) -> dict[str, Any]:
+def provenance(trained_by: str, seed: int, data: Dataset, test: Evaluation) -> dict[str, Any]:
+    """What a card says of a training run."""
     return {
-        "trained_by": "python -m train",
-        "seed": trainer.recipe.seed,
-        "data_sha256": trainer.data.sha256,
+        "trained_by": trained_by,
+        "seed": seed,
+        "data_sha256": data.sha256,
         "test_accuracy": round(test.accuracy, 4),
         "test_interval_95": [round(bound, 4) for bound in test.interval],
     }

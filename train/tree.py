@@ -170,13 +170,7 @@ def _write(data: Dataset, output: Path, seed: int, command: Sequence[str]) -> li
         for split in ("validation", "test")
     }
     test = results["test"]
-    facts = {
-        "trained_by": "python -m train.tree",
-        "seed": seed,
-        "data_sha256": data.sha256,
-        "test_accuracy": round(test.accuracy, 4),
-        "test_interval_95": [round(bound, 4) for bound in test.interval],
-    }
+    facts = report.provenance("python -m train.tree", seed, data, test)
     plain = card(name, data)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:

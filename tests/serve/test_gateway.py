@@ -27,8 +27,9 @@ import waitress
 from PIL import Image
 
 from classifier.handler import Handler
+from classifier.resources import MAX_EVENT_BYTES
 from classifier.settings import Settings
-from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, MAX_EVENT_BYTES, Gateway
+from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 

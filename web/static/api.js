@@ -12,7 +12,7 @@ export const address = (path, query = {}) => {
 };
 
 // Gateways pass on as bytes what they were told to; another type might arrive damaged, as text.
-export const typeOf = (blob) => (SENT_AS.includes(blob.type) ? blob.type : "application/octet-stream");
+const typeOf = (blob) => (SENT_AS.includes(blob.type) ? blob.type : "application/octet-stream");
 
 export const body = (picture) =>
   picture.blob

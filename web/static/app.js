@@ -45,11 +45,12 @@ function ensure(entry) {
 
 async function fill(entry, map, model, ask) {
   if (map.has(model.name)) return;
+  const current = () => map === entry.results || map === entry.tensors; // not drawn on in the meantime
   const work = entry.picture.failed ? Promise.resolve(entry.picture.failed)
-    : inTurn(() => map === entry.results || map === entry.tensors ? ask(entry.picture, model).catch((error) => error) : null);
+    : inTurn(() => current() ? ask(entry.picture, model).catch((error) => error) : null);
   map.set(model.name, work);
   const answer = await work;
-  if (map !== entry.results && map !== entry.tensors) return; // drawn on in the meantime
+  if (!current()) return;
   if (answer instanceof Error && ask === tensor) map.delete(model.name); // the answer tells of it
   else map.set(model.name, answer);
   if (ask === predict) {
@@ -61,9 +62,9 @@ async function fill(entry, map, model, ask) {
 
 // What the chosen model says, once it has said it: the other one's answer may come first.
 function tell(entry) {
-  const done = batch.filter((each) => ![...each.results.values()].some((result) => result instanceof Promise)).length;
   const result = entry.results.get(card().name);
   if (result instanceof Promise) return;
+  const done = batch.filter((each) => ![...each.results.values()].some((result) => result instanceof Promise)).length;
   const best = result.order?.[0];
   const text = result instanceof Error ? result.title : `${result.labels[best]}, ${percent(result.probabilities[best])}`;
   if (entry === drawing) $("#live").textContent = text;

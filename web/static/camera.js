@@ -1,6 +1,7 @@
 // A photo from the camera, in a dialog. Fetched when it is first asked for.
 
-import { $ } from "./dom.js";
+import { $, el } from "./dom.js";
+import { toBlob } from "./picture.js";
 
 const WORDS = {
   NotAllowedError: "The browser may not use the camera. Allow it in the address bar, then try again.",
@@ -41,9 +42,9 @@ export async function takePhoto() {
         facing = facing === "user" ? "environment" : "user";
         await start();
       } else if (target.value === "take") {
-        const sheet = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+        const sheet = el("canvas", { width: video.videoWidth, height: video.videoHeight });
         sheet.getContext("2d").drawImage(video, 0, 0);
-        photo = await new Promise((done) => sheet.toBlob(done, "image/jpeg", 0.95));
+        photo = await toBlob(sheet, "image/jpeg", 0.95);
         dialog.close();
       } else if (target.value === "close") dialog.close();
     };

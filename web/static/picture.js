@@ -1,15 +1,13 @@
 // Picture: an image on its way to the function, as a file's bytes or an address.
 
 import { Failure } from "./errors.js";
-import { bytes } from "./dom.js";
+import { bytes, el } from "./dom.js";
 import { centred, ink } from "./digits.js";
 
 const SCALED_TO = 2048; // pixels of the longer side: many times what any model here looks at
 const HEADERS = 20_000; // of an event, beside the image
 
-const canvas = (width, height) => Object.assign(document.createElement("canvas"), { width, height });
-
-const toBlob = (sheet, type, quality) => new Promise((resolve) => sheet.toBlob(resolve, type, quality));
+export const toBlob = (sheet, type, quality) => new Promise((resolve) => sheet.toBlob(resolve, type, quality));
 
 // {name, blob or url, preview, note}; a blob's preview is to be revoked when it is forgotten.
 export function fromUrl(url) {
@@ -43,7 +41,7 @@ export async function fromFile(file, { limits, exif, exact, prepare }) {
 
 // size x size bytes of grey as a PNG file.
 export function greyPng(values, size) {
-  const sheet = canvas(size, size);
+  const sheet = el("canvas", { width: size, height: size });
   const pixels = new ImageData(size, size);
   values.forEach((value, at) => pixels.data.set([value, value, value, 255], 4 * at));
   sheet.getContext("2d").putImageData(pixels, 0, 0);
@@ -68,7 +66,8 @@ async function drawn(file, longest = SCALED_TO) {
   }
   const { width, height } = bitmap;
   const scale = Math.min(1, longest / Math.max(width, height));
-  const sheet = canvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const [across, down] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
+  const sheet = el("canvas", { width: across, height: down });
   const pen = sheet.getContext("2d");
   pen.imageSmoothingQuality = "high";
   pen.drawImage(bitmap, 0, 0, sheet.width, sheet.height);

@@ -1,12 +1,14 @@
 // Sheet: the canvas that is drawn on, light on dark as MNIST's digits are.
 
+import { el } from "./dom.js";
+
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Sheet {
   // changed: called when a stroke has ended, or all was cleared.
   constructor(canvas, changed) {
     Object.assign(this, { canvas, changed, width: 22, erasing: false, blank: true });
-    this.ink = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+    this.ink = el("canvas", { width: canvas.width, height: canvas.height });
     this.pen = this.ink.getContext("2d", { willReadFrequently: true });
     this.cursor = null; // of the keyboard: {x, y, down}
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
