@@ -121,7 +121,7 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
 
 clean: ## remove what make has set up
-	rm -rf .venv .venv-* .demo .old-keras .fuzz .bench .aws-sam .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* .schemathesis .demo .old-keras .fuzz .bench .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
