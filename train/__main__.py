@@ -1,9 +1,8 @@
-"""`python -m train`: photos in, model, card and report out."""
+"""`python -m train`: pictures in, model, card and report out."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shutil
 import sys
@@ -11,147 +10,185 @@ from pathlib import Path
 
 from classifier.card import ModelCard, Preprocessing
 from classifier.errors import SetupError
-from train import idx
-from train.photos import DataError, Dataset, load
-from train.recipe import DIGITS, PHOTOS, Recipe
+from train import options
+from train.data import sources
+from train.data.dataset import DataError, Dataset
+from train.recipe import Recipe
 
-# Whole numbers from 1; a size below 32 would leave the last stage less than a pixel.
-LOWEST = {"size": 32, "epochs": 1, "batch_size": 2}
+DEFAULT_SEED = 1
+PORT = 9000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command. Returns the exit code: 2 for wrong arguments or photos."""
+    """Run the command. Returns the exit code: 2 for wrong arguments or data, 130 if stopped."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    command = ["python", "-m", "train", *(sys.argv[1:] if arguments is None else arguments)]
+    # TensorFlow tells of its build on the way.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        source = Path(options.data)
-        recipe = _recipe(options, DIGITS if idx.found(source) else PHOTOS)
-        output = Path(options.output or f"models/{'digits' if idx.found(source) else 'clothing'}")
-        name = options.name or output.resolve().name
+        output = Path(args.output or f"models/{named(args.data)}")
         if output.exists() and not output.is_dir():
             raise DataError(f"{output} is a file; -o wants a folder")
-        if idx.found(source):
-            data = idx.load(source, recipe.seed)
-        else:
-            data = load(source, lambda labels: card(name, labels, recipe), recipe.seed)
+        data = read(args)
+        recipe = options.recipe(args, data)
+        name = args.name or output.resolve().name
+        status = _train(args, data, recipe, card(name, data.labels, recipe), output, command)
     except (DataError, SetupError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
-    _describe(data)
+    if status == 0 and args.serve is not None:
+        from train import handover
 
-    # TensorFlow takes seconds to import, and tells of its build on the way: both only now.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from train.trainer import Trainer
+        return handover.serve(output / f"{name}.keras", data, args.serve)
+    return status
 
-    checkpoints = output / f"{name}.checkpoints"
-    trainer = Trainer(recipe, card(name, data.labels, recipe), data, checkpoints)
-    trainer.run()
 
-    from train import report
+def _train(
+    args: argparse.Namespace,
+    data: Dataset,
+    recipe: Recipe,
+    described: ModelCard,
+    output: Path,
+    command: list[str],
+) -> int:
+    # TensorFlow takes seconds to import: only now.
+    from train import preview, report, tracking
+    from train.trainer import Stopped, Trainer
 
-    command = ["python", "-m", "train", *(sys.argv[1:] if arguments is None else arguments)]
-    for line in report.write(trainer, output, command):
+    name = described.name
+    trackers = tracking.start(args.track, name, recipe, data, args.logs, command)
+    folder = output / f"{name}.checkpoints"
+    cache = args.cache or folder / "cache"
+    output.mkdir(parents=True, exist_ok=True)
+    sheet = output / f"{name}.augmentation.png"
+    preview.write(recipe, described, data, sheet)
+    print(f"what augmentation makes of the pictures: {sheet}", flush=True)
+    watch = [tracker.epoch for tracker in trackers]
+    trainer = Trainer(recipe, described, data, folder, cache, watch)
+    try:
+        trainer.run()
+    except Stopped:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    results = report.write(trainer, output, command)
+    for tracker in trackers:
+        tracker.finish(results, output, name)
+    for line in report.told(results):
         print(line)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    keras_file = output / f"{name}.keras"
+    print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md")
+    if args.serve is None:
+        tflite = keras_file.with_suffix(".tflite")
+        print(f"next: python -m convert {keras_file} --samples DIR -o {tflite}")
+    if args.keep_checkpoints:
+        (folder / "state.npz").unlink()
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
 def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
-    """How the trained model is to be served: the photos of a run are prepared by the same card."""
+    """How the trained model is to be served: the pictures of a run are prepared by the same card."""
     return ModelCard(
         name=name,
         labels=labels,
-        height=recipe.size,
-        width=recipe.size,
-        channels=recipe.network.channels,
-        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="mobilenet_v2"),
+        height=recipe.served_size,
+        width=recipe.served_size,
+        channels=recipe.channels,
+        preprocessing=Preprocessing(
+            resize=recipe.resize, interpolation="pillow:bilinear", scaling=recipe.scaling
+        ),
         output="logits",
+    )
+
+
+def read(args: argparse.Namespace) -> Dataset:
+    """The data that a command names, and a word on it.
+
+    Raises:
+        DataError: it cannot be trained on.
+    """
+    seed = DEFAULT_SEED if args.seed is None else args.seed
+    data = sources.load(args.data, seed, labels=args.labels)
+    counts = ", ".join(f"{len(photos)} {name}" for name, photos in data.splits.items())
+    labels = ", ".join(data.labels[:20]) + (" ..." if len(data.labels) > 20 else "")
+    print(f"{len(data.labels)} classes ({labels}); photos: {counts}", flush=True)
+    for path, reason in data.broken:
+        print(f"skipped {path}: {reason}", file=sys.stderr, flush=True)
+    return data
+
+
+def named(source: str) -> str:
+    """What a model of this data is called, if nobody says."""
+    stem = source.rstrip("/").rpartition("/")[2].rpartition(":")[2]
+    return stem.partition(".")[0] or "model"
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what is trained on."""
+    parser.add_argument("data", metavar="DATA", help=sources.FORMS.replace("%", "%%"))
+    parser.add_argument(
+        "--labels",
+        choices=("fine", "coarse"),
+        default="fine",
+        help="of CIFAR-100: its 100 fine or 20 coarse ones (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        help="where decoded pictures and features are kept for the next run (default: with the "
+        "checkpoints, and removed with them)",
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train",
-        description="Train an image classifier from scratch. The defaults are the recipes of "
-        "the models in models/clothing and models/digits.",
-        epilog="A run that was stopped goes on from its last checkpoint when it is started again "
-        "with the same arguments.",
+        description="Train an image classifier: from scratch, or on top of a trained network.",
+        epilog="A run that was stopped, at whatever moment, goes on from its last checkpoint when "
+        "it is started again with the same arguments.",
     )
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        help="a folder with train, validation and test, each with one folder of photos for each "
-        "class; or one with the class folders alone, of which a tenth is set aside for "
-        "validation and a tenth for the test; or one with idx files, as MNIST's",
-    )
+    add_data(parser)
     parser.add_argument(
         "-o",
         "--output",
         metavar="DIR",
-        help="where the model, its card and the report are written (default: models/clothing; "
-        "idx: models/digits)",
+        help="where the model, its card and the report are written (default: models/NAME, NAME "
+        "being that of the data)",
     )
     parser.add_argument("--name", help="the model's name (default: the name of the output folder)")
     parser.add_argument(
-        "--size",
-        type=int,
-        metavar="PIXELS",
-        help=f"height and width of the model's input{_defaults('size')}",
+        "--keep-checkpoints",
+        action="store_true",
+        help="keep the best epochs' models, OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras",
     )
     parser.add_argument(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help=f"passes over the training photos{_defaults('epochs')}",
+        "--track",
+        default="tensorboard",
+        metavar="WHERE",
+        help="comma-separated: tensorboard, wandb, mlflow, or none (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help=f"photos in a step{_defaults('batch_size')}",
+        "--logs",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs"),
+        help="for TensorBoard: tensorboard --logdir DIR (default: %(default)s)",
     )
     parser.add_argument(
-        "--learning-rate",
-        type=float,
-        metavar="RATE",
-        help=f"the highest one, after the warm-up{_defaults('learning_rate')}",
-    )
-    parser.add_argument(
-        "--seed",
+        "--serve",
+        nargs="?",
         type=int,
-        metavar="N",
-        help=f"of weights, order, augmentation and split{_defaults('seed')}",
+        const=PORT,
+        metavar="PORT",
+        help="when it is trained: convert it, verify it, and serve it with the playground (default "
+        "port: %(const)s)",
     )
+    options.add(parser)
     return parser
-
-
-def _defaults(name: str) -> str:
-    photos, digits = (getattr(recipe, name) for recipe in (PHOTOS, DIGITS))
-    return f" (default: {photos})" if photos == digits else f" (default: {photos}; idx: {digits})"
-
-
-def _recipe(options: argparse.Namespace, defaults: Recipe) -> Recipe:
-    given = {
-        name: getattr(options, name)
-        for name in ("size", "epochs", "batch_size", "learning_rate", "seed")
-        if getattr(options, name) is not None
-    }
-    for name, lowest in LOWEST.items():
-        if name in given and given[name] < lowest:
-            raise DataError(f"--{name.replace('_', '-')} must be at least {lowest}")
-    recipe = dataclasses.replace(defaults, **given)
-    if not 0 < recipe.learning_rate < 1:
-        raise DataError("--learning-rate must be between 0 and 1")
-    if not 0 <= recipe.seed < 2**31:
-        raise DataError("--seed must be from 0 to 2147483647")
-    return recipe
-
-
-def _describe(data: Dataset) -> None:
-    counts = ", ".join(f"{len(photos)} {name}" for name, photos in data.splits.items())
-    print(f"{len(data.labels)} classes ({', '.join(data.labels)}); photos: {counts}", flush=True)
-    for path, reason in data.broken:
-        print(f"skipped {path}: {reason}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
+from classifier.card import PRESETS
+from classifier.preprocess import scale
 from train.recipe import Augmentation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from classifier.card import ModelCard
+
 # How much larger than the crops the stored pictures are: at the closest zoom, a crop's pixels are
 # then about the picture's, not enlarged ones.
 MARGIN = 1.25
 
-BRIGHTNESS = 0.35  # in -1..1
-CONTRAST = (0.6, 1.4)
-SATURATION = (0.0, 1.6)  # 0: greyscale
-HUE = 0.5  # standard deviation, radians: a shirt is a shirt in any colour
 ERASED_SIDE = (0.1, 0.45)
 MIXUP = 0.4  # both parameters of the beta distribution, https://arxiv.org/abs/1710.09412
 
@@ -52,11 +53,13 @@ def augment(
     """
     seeds = _seeds(seed)
     crops = geometry(images, next(seeds), size, ranges)
-    coloured = next(seeds)
-    if ranges.colour:
-        crops = colour(crops, coloured)
-    crops = erase(crops, next(seeds), ranges.erased)
-    return blend(crops, labels, next(seeds), mix)
+    # Each step has its seed, whether or not the others are taken.
+    coloured, erased, blended = next(seeds), next(seeds), next(seeds)
+    if ranges.brightness or ranges.contrast or ranges.hue or ranges.saturation != (1.0, 1.0):
+        crops = colour(crops, coloured, ranges)
+    if ranges.erased:
+        crops = erase(crops, erased, ranges.erased)
+    return blend(crops, labels, blended, mix) if mix else (crops, labels)
 
 
 def geometry(
@@ -105,21 +108,32 @@ def geometry(
     return tf.ensure_shape(crops, [None, size, size, images.shape[3]]) / 127.5 - 1.0
 
 
-def colour(crops: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def colour(
+    crops: tf.Tensor,
+    seed: tf.Tensor,
+    ranges: Augmentation = Augmentation(),  # noqa: B008  # frozen
+) -> tf.Tensor:
     """Hue, saturation, contrast and brightness, as one matrix and one offset a picture.
 
     Args:
-        crops: float32, (batch, height, width, 3), RGB in -1..1.
+        crops: float32, (batch, height, width, channels), RGB or grey, in -1..1.
 
     Returns:
         The same shape and range.
     """
     seeds = _seeds(seed)
     shape = [tf.shape(crops)[0], 1, 1]
-    angle = HUE * tf.random.stateless_normal(shape, next(seeds))
-    saturation = tf.random.stateless_uniform(shape, next(seeds), *SATURATION)
-    contrast = tf.random.stateless_uniform(shape, next(seeds), *CONTRAST)
-    brightness = tf.random.stateless_uniform(shape, next(seeds), -BRIGHTNESS, BRIGHTNESS)
+    angle = ranges.hue * tf.random.stateless_normal(shape, next(seeds))
+    saturation = tf.random.stateless_uniform(shape, next(seeds), *ranges.saturation)
+    contrast = tf.random.stateless_uniform(
+        shape, next(seeds), 1.0 - ranges.contrast, 1.0 + ranges.contrast
+    )
+    brightness = tf.random.stateless_uniform(
+        shape, next(seeds), -ranges.brightness, ranges.brightness
+    )
+    if crops.shape[3] == 1:
+        grey = crops * contrast[..., tf.newaxis] + brightness[..., tf.newaxis]
+        return tf.clip_by_value(grey, -1.0, 1.0)
     # Rodrigues' rotation about the grey axis (1, 1, 1): the projection on it stays, the rest, the
     # colour, is turned and scaled.
     grey = tf.fill([3, 3], 1 / 3)
@@ -173,6 +187,25 @@ def blend(
     # The batch comes shuffled: its reverse is as good a partner as any.
     mixed = own * crops + (1.0 - own) * tf.reverse(crops, [0])
     return mixed, weight * labels + (1.0 - weight) * tf.reverse(labels, [0])
+
+
+def served(crops: tf.Tensor, card: ModelCard) -> tf.Tensor:
+    """Crops in the scaling that the card asks for, as `classifier.preprocess.scale` gives it.
+
+    Args:
+        crops: float32, (batch, height, width, channels), RGB or grey, in -1..1.
+
+    Returns:
+        The same shape, in the range and the order of channels that the network wants.
+    """
+    # Every preset is a factor and an offset for each channel, which black and white tell; caffe's
+    # turn the channels round as well.
+    ends = np.zeros((2, 1, card.channels), np.float32)
+    ends[1] = 255.0
+    black, white = scale(ends, card)[:, 0]
+    if PRESETS[card.preprocessing.scaling] == "caffe":
+        crops = tf.reverse(crops, [3])
+    return (crops + 1.0) * ((white - black) / 2.0) + black
 
 
 def _boxes(sides: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:

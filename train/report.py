@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shlex
 import tempfile
@@ -15,8 +14,13 @@ import keras
 import tensorflow as tf
 
 from classifier.evaluation import Evaluation
-from train.photos import Dataset
+from train import files
+from train.data.dataset import Dataset
+from train.recipe import ALL, Backbone, Perceptron, Recipe
 from train.trainer import Trainer, logits
+
+Results = dict[str, Evaluation]
+RESIZED = {"stretch": "stretched", "crop": "cropped and resized", "pad": "padded and resized"}
 
 # Where the data of our own models is from.
 ABOUT = {
@@ -33,58 +37,63 @@ ABOUT = {
 }
 
 
-def write(trainer: Trainer, output: Path, command: Sequence[str]) -> list[str]:
-    """Evaluate the trained model on the validation and the test photos, and write everything.
+def write(trainer: Trainer, output: Path, command: Sequence[str]) -> Results:
+    """Evaluate the trained model on the validation and the test pictures, and write everything.
 
-    The test photos are looked at here and nowhere else.
+    The test pictures are looked at here and nowhere else.
 
     Args:
         output: the folder, made if need be.
         command: what started the run.
 
     Returns:
-        Lines for the terminal.
+        The evaluations of the splits that were looked at, by their names.
     """
-    model = trainer.result()
+    model, data = trainer.result(), trainer.data
     results = {
         name: Evaluation.of(
-            trainer.data.labels,
-            logits(model, trainer.data.splits[name].tensors(trainer.card)),
-            trainer.data.splits[name].targets,
+            data.labels,
+            logits(model, data.splits[name].tensors(trainer.card)),
+            data.splits[name].targets,
         )
         for name in ("validation", "test")
     }
-    seed, data = trainer.recipe.seed, trainer.data
-    facts = provenance("python -m train", seed, data, results["test"])
+    facts = provenance("python -m train", trainer.recipe.seed, data, results["test"], command)
     card = dataclasses.replace(trainer.card, provenance=facts)
     record = _record(trainer, model, results, command)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
         draft = Path(folder)
         model.save(draft / f"{card.name}.keras")
-        write_json(draft / f"{card.name}.card.json", card.to_json())
-        write_json(draft / "training.json", record)
+        files.write_json(draft / f"{card.name}.card.json", card.to_json())
+        files.write_json(draft / "training.json", record)
         (draft / "MODEL_CARD.md").write_text(
             markdown(trainer, model, results, record), encoding="utf-8"
         )
         for path in sorted(draft.iterdir()):
             path.replace(output / path.name)
+    return results
+
+
+def told(results: Results) -> list[str]:
+    """What a run came to, for the terminal."""
     test = results["test"]
     low, high = test.interval
     return [
         f"validation accuracy {results['validation'].accuracy:.3f}",
         f"test accuracy {test.accuracy:.3f} on {test.photos} photos (95 % interval {low:.3f} to "
         f"{high:.3f})",
-        f"wrote {output / (card.name + '.keras')}, its card, training.json and MODEL_CARD.md",
-        f"next: python -m convert {output / (card.name + '.keras')} --samples DIR "
-        f"-o {output / (card.name + '.tflite')}",
     ]
 
 
-def provenance(trained_by: str, seed: int, data: Dataset, test: Evaluation) -> dict[str, Any]:
+def provenance(
+    trained_by: str, seed: int, data: Dataset, test: Evaluation, command: Sequence[str]
+) -> dict[str, Any]:
     """What a card says of a training run."""
     return {
         "trained_by": trained_by,
+        "training_command": public(command),
+        "trained_with": {"keras": keras.__version__, "tensorflow": tf.__version__},
         "seed": seed,
         "data_sha256": data.sha256,
         "test_accuracy": round(test.accuracy, 4),
@@ -100,14 +109,14 @@ def _record(
 ) -> dict[str, Any]:
     return {
         "command": public(command),
-        "recipe": dataclasses.asdict(trainer.recipe),
+        "recipe": trainer.recipe.to_json(),
         "keras_version": keras.__version__,
         "tensorflow_version": tf.__version__,
         "data_sha256": trainer.data.sha256,
         "photos": {name: len(photos) for name, photos in trainer.data.splits.items()},
         "skipped": [list(entry) for entry in trainer.data.broken],
         "parameters": int(model.count_params()),
-        "minutes": round(sum(epoch["seconds"] for epoch in trainer.history) / 60, 1),
+        "minutes": round(sum(epoch["seconds"] for epoch in trainer.history) / 60, 2),
         "results": {
             name: {
                 "photos": result.photos,
@@ -137,7 +146,6 @@ def markdown(
     card, test = trainer.card, results["test"]
     low, high = test.interval
     counts = {name: len(photos) for name, photos in trainer.data.splits.items()}
-    stages = ", ".join(f"{s.epochs} epochs at {s.size} pixels" for s in trainer.recipe.stages())
     lines = [
         f"# {card.name}",
         "",
@@ -149,19 +157,20 @@ def markdown(
         "",
         "## How it was trained",
         "",
-        f"From random weights, on {counts['train']:,} photos, in {record['minutes']:.0f} minutes "
-        f"on {os.cpu_count()} processor cores:",
+        f"{_origin(trainer.recipe)}, on {counts['train']:,} photos, in "
+        f"{_minutes(record['minutes'])} on {os.cpu_count()} processor cores:",
         "",
         "```",
         record["command"],
         "```",
         "",
-        f"A residual net of {model.count_params():,} parameters (`train/network.py`); {stages}; "
-        f"seed {trainer.recipe.seed}; augmentation as in `train/augment.py`. The hyper-parameters "
-        "are in `train/recipe.py`, the figures of every epoch in `training.json`.",
+        f"{_network(trainer.recipe)} of {model.count_params():,} parameters; "
+        f"{_course(trainer)}; seed {trainer.recipe.seed}; augmentation as in `train/augment.py`. "
+        "The hyper-parameters and the figures of every epoch are in `training.json`.",
         "",
-        f"Input: {card.height} x {card.width} {'RGB' if card.channels == 3 else 'grey'}, stretched "
-        "with Pillow's bilinear filter, scaled to -1..1. Output: logits.",
+        f"Input: {card.height} x {card.width} {'RGB' if card.channels == 3 else 'grey'}, "
+        f"{RESIZED[card.preprocessing.resize]} with Pillow's bilinear filter, scaled as "
+        f"`{card.preprocessing.scaling}`. Output: logits.",
         "",
         *tables(test),
         "## Data",
@@ -177,6 +186,40 @@ def markdown(
         "highest logit. Logits are not calibrated probabilities.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _origin(recipe: Recipe) -> str:
+    if not recipe.pretrained:
+        return "From random weights"
+    weights = str(recipe.network.weights)
+    return f"From {'the weights of ImageNet' if weights == 'imagenet' else Path(weights).name}"
+
+
+def _network(recipe: Recipe) -> str:
+    network = recipe.network
+    if isinstance(network, Backbone):
+        inner = ", ".join(map(str, recipe.head.inner))
+        return f"{network.name} with {f'inner layers of {inner}' if inner else 'one layer'} on top,"
+    kind = "A perceptron" if isinstance(network, Perceptron) else "A residual net"
+    return f"{kind} (`train/networks.py`)"
+
+
+def _course(trainer: Trainer) -> str:
+    """What was done, as it happened: patience may have ended a phase early."""
+    parts = []
+    for phase in trainer.recipe.phases():
+        sizes = [entry["size"] for entry in trainer.history if entry["phase"] == phase.name]
+        layers = {0: " of the head alone", ALL: ""}.get(
+            phase.layers, f" with the last {phase.layers} layers"
+        )
+        parts += [
+            f"{sizes.count(size)} epochs at {size} pixels{layers}" for size in dict.fromkeys(sizes)
+        ]
+    return ", ".join(parts)
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
 
 
 def tables(test: Evaluation) -> list[str]:
@@ -212,7 +255,3 @@ def tables(test: Evaluation) -> list[str]:
 
 def about(name: str) -> list[str]:
     return ["", ABOUT[name]] if name in ABOUT else []
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from classifier.card import ModelCard, Preprocessing
 from classifier.evaluation import Evaluation
-from train import idx
-from train.photos import DataError, Dataset
+from train.data import idx
+from train.data.dataset import DataError, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(data: Dataset, output: Path, seed: int, command: Sequence[str]) -> list[str]:
-    from train import report
+    from train import files, report
 
     fitted = fit(data, seed)
     tables = Tables.of(fitted)
@@ -170,14 +170,14 @@ def _write(data: Dataset, output: Path, seed: int, command: Sequence[str]) -> li
         for split in ("validation", "test")
     }
     test = results["test"]
-    facts = report.provenance("python -m train.tree", seed, data, test)
+    facts = report.provenance("python -m train.tree", seed, data, test, command)
     plain = card(name, data)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
         draft = Path(folder)
         save(tables, plain.height, plain.width, draft / name)
         described = dataclasses.replace(plain, provenance=facts)
-        report.write_json(draft / f"{name}.card.json", described.to_json())
+        files.write_json(draft / f"{name}.card.json", described.to_json())
         markdown = _markdown(name, data, tables, results, report.public(command))
         (draft / "MODEL_CARD.md").write_text(markdown, encoding="utf-8")
         shutil.rmtree(output / name, ignore_errors=True)

@@ -1,0 +1,144 @@
+"""Backbones: the networks of keras.applications, with ImageNet's weights or a file's."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from classifier.card import PRESETS
+from train.data.dataset import DataError
+from train.recipe import Backbone
+
+# The sizes for which the MobileNets' weights are published, the most trained first.
+PUBLISHED = (224, 192, 160, 128, 96)
+
+
+def names() -> tuple[str, ...]:
+    """The functions of keras.applications, sorted."""
+    return tuple(sorted(name for name in dir(keras.applications) if name[0].isupper()))
+
+
+def found(name: str) -> str:
+    """The name as keras.applications spells it, from any case.
+
+    Raises:
+        DataError: there is none.
+    """
+    for known in names():
+        if known.lower() == name.lower():
+            return known
+    raise DataError(
+        f"there is no model {name!r}: say residual, mlp, or one of keras.applications: "
+        + ", ".join(names())
+    )
+
+
+def scaling(name: str) -> str:
+    """The card's scaling preset: the module that the function is in, by which PRESETS goes."""
+    module = getattr(keras.applications, found(name)).__module__.rpartition(".")[2]
+    if module not in PRESETS:
+        raise DataError(f"how {name} wants its pixels scaled is not known here: take another")
+    return module
+
+
+def build(backbone: Backbone, size: int | None) -> keras.Model:
+    """The network without its classifier and with random weights: pictures to feature maps.
+
+    Raises:
+        DataError: it has no `alpha`, or is not made for so small a size.
+    """
+    return _made(backbone, size, None)
+
+
+def load(backbone: Backbone, size: int, into: keras.Model) -> None:
+    """Set a network's weights to the trained ones that a backbone names.
+
+    Args:
+        backbone: with weights.
+        size: the input's, pixels: the MobileNets have weights for several.
+        into: what `build` returned, of any size.
+
+    Raises:
+        DataError: no such file, one of another network, or a download that failed.
+    """
+    weights = str(backbone.weights)
+    if weights == "imagenet":
+        into.set_weights(_imagenet(backbone, size).get_weights())
+        return
+    path = Path(weights)
+    if not path.exists():
+        raise DataError(f"there are no weights {weights}: say imagenet, none, or a file")
+    if path.suffix == ".keras":
+        into.set_weights(_within(path, into, backbone.name))
+        return
+    try:
+        into.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DataError(f"{path.name} does not fit {backbone.name}: {first}") from error
+
+
+def _made(backbone: Backbone, size: int | None, weights: str | None) -> keras.Model:
+    function = getattr(keras.applications, backbone.name)
+    options: dict[str, Any] = {}
+    if backbone.width != 1:
+        if "alpha" not in inspect.signature(function).parameters:
+            raise DataError(f"{backbone.name} has no width: leave --width out")
+        options["alpha"] = backbone.width
+    try:
+        return function(include_top=False, weights=weights, input_shape=(size, size, 3), **options)
+    except ValueError as error:
+        raise DataError(f"{backbone.name} at {size} pixels: {error}") from error
+
+
+def _imagenet(backbone: Backbone, size: int) -> keras.Model:
+    """The network with ImageNet's weights, at whatever size they are published for."""
+    sizes = [224]
+    if backbone.name in ("MobileNet", "MobileNetV2"):
+        sizes = [*(known for known in PUBLISHED if known == size), *PUBLISHED]
+    elif backbone.name not in ("ConvNeXtTiny", "MobileNetV3Large", "MobileNetV3Small"):
+        sizes = [max(224, size)]
+    reason = ""
+    for published in dict.fromkeys(sizes):
+        try:
+            return _made(backbone, published, "imagenet")
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001  # keras raises the bare class
+            # From keras.utils.get_file: no network, or the file is not there.
+            if "URL fetch failure" not in str(error):
+                raise
+            reason = reason or str(error)
+    raise DataError(
+        f"ImageNet's weights for {backbone.name} are not here and could not be downloaded ({reason}"
+        "); put the file into $KERAS_HOME/models (default ~/.keras/models), or say "
+        "--weights FILE or --weights none"
+    )
+
+
+def _within(path: Path, into: keras.Model, name: str) -> list[np.ndarray]:
+    """The weights of the same network inside a `.keras` file: all of it, its front, or a layer."""
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise DataError(f"{path.name} cannot be loaded: {first}") from error
+    wanted = [tuple(weight.shape) for weight in into.weights]
+    for candidate in (model, *_nested(model)):
+        # A classifier's own weights come last: what is in front of them is the network.
+        weights = candidate.get_weights()[: len(wanted)]
+        if [weight.shape for weight in weights] == wanted:
+            return weights
+    raise DataError(
+        f"{path.name} has no {name} in it: name the network that it is of with --model (and "
+        "--width, if its channels are fewer)"
+    )
+
+
+def _nested(model: keras.Model) -> list[keras.Model]:
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return [*inner, *(deeper for layer in inner for deeper in _nested(layer))]

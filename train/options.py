@@ -1,0 +1,323 @@
+"""Options: the command line's words for a recipe, shared by training and search."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from classifier.card import CHOICES
+from train import recipe as recipes
+from train import schedule
+from train.data.dataset import DataError, Dataset
+from train.recipe import (
+    ALL,
+    AUGMENTATIONS,
+    DIGITS,
+    ONE_SIZE,
+    PHOTOS,
+    SMALL,
+    TRANSFER,
+    Augmentation,
+    Backbone,
+    Perceptron,
+    Recipe,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+OWN = ("residual", "mlp")  # networks that are not of keras.applications
+SMALLEST = 96  # what small pictures are enlarged to for a backbone that has seen photos
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The options that make a recipe. None of them has a default: see `recipe`."""
+    group = parser.add_argument_group("the network")
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="residual (a small residual net, from scratch), mlp (fully connected), or a network "
+        "of keras.applications: MobileNetV2, Xception, ResNet50, DenseNet121, EfficientNetB0 ... "
+        "(default: residual)",
+    )
+    group.add_argument(
+        "--weights",
+        metavar="WHICH",
+        help="of a network of keras.applications: imagenet (downloaded once; found below KERAS_HOME "
+        "without a network), none, or a file: .weights.h5, .h5, or a .keras model with that "
+        "network in it (default: imagenet)",
+    )
+    group.add_argument(
+        "--width", type=_number(0.05, 4), metavar="FACTOR", help="alpha of the MobileNets"
+    )
+    group.add_argument(
+        "--inner",
+        type=_whole(0, 100_000),
+        nargs="+",
+        metavar="N",
+        help="widths of the inner layers between features and logits; 0: none (default: 100 on a "
+        "trained network, else none)",
+    )
+    group.add_argument(
+        "--dropout",
+        type=_number(0, 0.95),
+        metavar="SHARE",
+        help="before each inner layer and the logits (default: 0.2 on a trained network, else 0)",
+    )
+    group.add_argument("--pooling", choices=("avg", "max"), help="of the features (default: avg)")
+    group.add_argument(
+        "--size",
+        type=_whole(8, 4096),
+        metavar="PIXELS",
+        help="height and width of the input (default: 160; 224 on a trained network; small "
+        "pictures as they are)",
+    )
+    group.add_argument(
+        "--resize",
+        choices=CHOICES["resize"],
+        help="how pictures become square, in training and in service (default: stretch)",
+    )
+
+    group = parser.add_argument_group("training")
+    group.add_argument("--epochs", type=_whole(1, 100_000), metavar="N", help=_help(
+        "passes over the training pictures; of a trained network: with its layers frozen", "epochs"
+    ))  # fmt: skip
+    group.add_argument("--batch-size", type=_whole(2, 65536), metavar="N", help=_help(
+        "pictures in a step", "batch_size"
+    ))  # fmt: skip
+    group.add_argument("--optimizer", choices=("adam", "adamw"), help=_help("", "optimizer"))
+    group.add_argument("--learning-rate", type=_number(1e-9, 1), metavar="RATE", help=_help(
+        "the highest one, after the warm-up", "learning_rate"
+    ))  # fmt: skip
+    group.add_argument("--schedule", choices=schedule.SCHEDULES, help=_help(
+        "of the learning rate; plateau: as ReduceLROnPlateau does", "schedule"
+    ))  # fmt: skip
+    group.add_argument("--weight-decay", type=_number(0, 10), metavar="DECAY", help=_help(
+        "AdamW's", "weight_decay"
+    ))  # fmt: skip
+    group.add_argument("--label-smoothing", type=_number(0, 0.9), metavar="SHARE", help=_help(
+        "probability spread over all labels", "label_smoothing"
+    ))  # fmt: skip
+    group.add_argument("--balance", type=_number(0, 1), metavar="POWER", help=_help(
+        "class weights: 0 none, 1 every class counts the same", "balance"
+    ))  # fmt: skip
+    group.add_argument("--patience", type=_whole(0, 100_000), metavar="N", help=_help(
+        "end a phase after N epochs without a lower validation loss; 0: never", "patience"
+    ))  # fmt: skip
+    group.add_argument("--keep", choices=("best", "last"), help=_help(
+        "the epoch whose weights are taken", "keep"
+    ))  # fmt: skip
+    group.add_argument("--precision", choices=PRECISIONS, help=_help(
+        "of the arithmetic; the saved model is float32", "precision"
+    ))  # fmt: skip
+    group.add_argument("--seed", type=_whole(0, 2**31 - 1), metavar="N", help=_help(
+        "of weights, order, augmentation and split", "seed"
+    ))  # fmt: skip
+
+    group = parser.add_argument_group("a trained network")
+    group.add_argument(
+        "--fine-tune",
+        type=_layers,
+        metavar="LAYERS",
+        help="after the head, train this many of the network's last layers too, or all; batch "
+        "normalizations stay frozen (default: 0)",
+    )
+    group.add_argument(
+        "--fine-tune-epochs", type=_whole(1, 100_000), metavar="N", help="for how long (default: 5)"
+    )
+    group.add_argument(
+        "--fine-tune-rate",
+        type=_number(1e-9, 1),
+        metavar="RATE",
+        help=f"with which learning rate (default: {TRANSFER.fine_tune_rate})",
+    )
+    group.add_argument(
+        "--enlarge",
+        type=_whole(8, 4096),
+        metavar="PIXELS",
+        help="then go on at a larger size with the same weights: 150 before, 299 here",
+    )
+    group.add_argument(
+        "--enlarge-epochs", type=_whole(1, 100_000), metavar="N", help="for how long (default: 2)"
+    )
+    group.add_argument(
+        "--views",
+        type=_whole(0, 1000),
+        metavar="N",
+        help="augmented crops of each picture, of which the frozen network's features are computed "
+        f"once, beside the picture itself (default: {TRANSFER.views})",
+    )
+
+    group = parser.add_argument_group("augmentation, of training pictures alone")
+    group.add_argument(
+        "--augment",
+        choices=sorted(AUGMENTATIONS),
+        help="how far crops may be from the pictures; what follows changes one thing in it "
+        "(default: strong from scratch, light on a trained network, digits for grey pictures)",
+    )
+    group.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of them")
+    group.add_argument("--rotation", type=_number(0, 180), metavar="DEGREES", help="either way")
+    group.add_argument("--shift", type=_number(0, 0.5), metavar="SHARE", help="of the side")
+    group.add_argument("--shear", type=_number(0, 1), metavar="SHARE", help="either way")
+    group.add_argument(
+        "--zoom", type=_number(0.1, 3), nargs=2, metavar=("LOW", "HIGH"),
+        help="share of the picture's side that is seen",
+    )  # fmt: skip
+    group.add_argument("--brightness", type=_number(0, 2), metavar="STEP", help="of -1..1")
+    group.add_argument("--contrast", type=_number(0, 1), metavar="SHARE", help="less or more")
+    group.add_argument("--cutout", type=_number(0, 1), metavar="SHARE", help="with a grey box")
+    group.add_argument(
+        "--mixup", type=_number(0, 1), metavar="SHARE",
+        help="of crops that are blended with another: half of them wholly (mixup), half in a box "
+        "(cutmix)",
+    )  # fmt: skip
+
+
+def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
+    """The recipe: what was given, and for all else what suits the data and the network.
+
+    Raises:
+        DataError: options that do not go together.
+    """
+    given = {
+        name: value
+        for name in (f.name for f in dataclasses.fields(Recipe))
+        if (value := getattr(options, name, None)) is not None
+    }
+    own = (options.model or "residual").lower()
+    base = _photos_or_pictures(data)
+    if own == "residual":
+        pass
+    elif own == "mlp":
+        base = dataclasses.replace(
+            base, network=Perceptron(), learning_rate=1e-3, stages=ONE_SIZE,
+            size=base.size if data.shape else 64,
+        )  # fmt: skip
+    else:
+        base = _backbone(options, data, base)
+    if own in OWN and (options.weights not in (None, "none") or options.width):
+        raise DataError("--weights and --width are for the networks of keras.applications")
+    if not base.pretrained and (options.fine_tune or options.enlarge or options.views):
+        raise DataError(
+            "--fine-tune, --enlarge and --views are for a trained network: name one with --model, "
+            "and --weights other than none"
+        )
+    if options.inner is not None or options.dropout is not None or options.pooling:
+        inner = base.head.inner if options.inner is None else options.inner
+        given["head"] = dataclasses.replace(
+            base.head,
+            inner=tuple(width for width in inner if width),
+            dropout=base.head.dropout if options.dropout is None else options.dropout,
+            pooling=options.pooling or base.head.pooling,
+        )
+    if options.fine_tune:
+        given["fine_tune_layers"] = options.fine_tune
+        given.setdefault("fine_tune_epochs", 5)
+    if options.enlarge:
+        given.setdefault("enlarge_epochs", 2)
+    if options.mixup is not None:
+        given["mix"] = options.mixup
+        given["stages"] = tuple((size, epochs, options.mixup) for size, epochs, _ in base.stages)
+    given["augmentation"] = _augmentation(options, base.augmentation)
+    made = dataclasses.replace(base, **given)
+    if made.enlarge and made.enlarge <= made.size:
+        raise DataError(f"--enlarge {made.enlarge} is not larger than --size {made.size}")
+    if isinstance(made.network, recipes.Residual) and made.size < (least := _least(made.network)):
+        raise DataError(f"--size must be at least {least} for this network")
+    return made
+
+
+def _photos_or_pictures(data: Dataset) -> Recipe:
+    if data.shape is None:
+        return PHOTOS
+    rows, columns, channels = data.shape
+    side = max(rows, columns)
+    if side > 64:
+        return dataclasses.replace(PHOTOS, channels=channels)
+    base = DIGITS if channels == 1 else SMALL
+    return dataclasses.replace(base, size=side)
+
+
+def _backbone(options: argparse.Namespace, data: Dataset, base: Recipe) -> Recipe:
+    from train import backbones  # which imports TensorFlow, for seconds
+
+    name = backbones.found(options.model)
+    weights = None if options.weights == "none" else options.weights or "imagenet"
+    network = Backbone(name, weights, options.width or 1.0)
+    small = data.shape is not None and max(data.shape[:2]) <= 64
+    if weights is None:
+        return dataclasses.replace(
+            base, network=network, channels=3, scaling=backbones.scaling(name),
+            size=SMALLEST if small else base.size, stages=ONE_SIZE,
+        )  # fmt: skip
+    return dataclasses.replace(
+        TRANSFER, network=network, scaling=backbones.scaling(name),
+        size=SMALLEST if small else TRANSFER.size,
+    )  # fmt: skip
+
+
+def _augmentation(options: argparse.Namespace, base: Augmentation) -> Augmentation:
+    changes: dict[str, Any] = {
+        "mirror": options.flip,
+        "rotation": None if options.rotation is None else math.radians(options.rotation),
+        "shift": options.shift,
+        "shear": options.shear,
+        "zoom": options.zoom and tuple(options.zoom),
+        "brightness": options.brightness,
+        "contrast": options.contrast,
+        "erased": options.cutout,
+    }
+    start = AUGMENTATIONS[options.augment] if options.augment else base
+    if options.zoom and options.zoom[0] > options.zoom[1]:
+        raise DataError("--zoom wants the lower share first")
+    return dataclasses.replace(
+        start, **{name: value for name, value in changes.items() if value is not None}
+    )
+
+
+def _least(network: recipes.Residual) -> int:
+    """The size below which the last stage would have less than a pixel."""
+    return int(network.strides * 2 ** len(network.widths))
+
+
+def _help(text: str, field: str) -> str:
+    """The help of an option whose defaults are the recipes'."""
+    values = [getattr(r, field) for r in (PHOTOS, TRANSFER, DIGITS)]
+    if len(set(values)) == 1:
+        default = str(values[0])
+    else:
+        default = f"{values[0]}; on a trained network {values[1]}; small pictures {values[2]}"
+    return f"{text} (default: {default})".strip()
+
+
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"must be from {lowest} to {highest}")
+        return value
+
+    return whole
+
+
+def _number(lowest: float, highest: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"must be from {lowest:g} to {highest:g}")
+        return value
+
+    return number
+
+
+def _layers(text: str) -> int:
+    return ALL if text == "all" else _whole(0, 10_000)(text)
