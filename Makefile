@@ -47,7 +47,7 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 
 ## What holds it together
 
-test: $(APP) $(TF) $(AWS) ## all tests that need no container
+test: $(APP) $(TF) $(AWS) tracking ## all tests that need no container
 	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/project
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest tests/convert tests/train
@@ -111,6 +111,11 @@ train-digits: $(TF) ## train the network and the tree that read digits: make tra
 	@.venv-tf/bin/python -m train "$(DATA)" -o models/digits
 	@.venv-tf/bin/python -m train.tree "$(DATA)" -o models/digits-tree
 
+train-demo: $(TF) ## pictures to a served model in minutes: explore, train, convert, verify, serve, evaluate
+	@.venv-tf/bin/python -m train.demo $(if $(DATA),"$(DATA)") --port $(PORT) $(OPTIONS)
+
+tracking: .venv-tf/.tracking ## Weights & Biases and MLflow, for train --track
+
 screenshots: $(APP) ## renew the pictures in docs/images (needs Chromium)
 	@.venv/bin/python -m tests.web.screenshots
 
@@ -121,7 +126,7 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
 
 clean: ## remove what make has set up
-	rm -rf .venv .venv-* .schemathesis .demo .old-keras .fuzz .bench .aws-sam .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -134,6 +139,11 @@ $(TF): requirements.txt pyproject.toml
 	$(call venv,.venv-tf,$(PYTHON),TensorFlow$(comma) for convert and train alone (about 40 s),\
 	pip install -q --require-hashes -r requirements.txt && pip install -q --group tf \
 	&& pip install -q --no-deps --group tf-keras)
+
+.venv-tf/.tracking: $(TF)
+	@echo "adding Weights & Biases and MLflow to .venv-tf (about 15 s)"
+	@.venv-tf/bin/python -m pip install -q --group tracking
+	@touch $@
 
 $(AWS): pyproject.toml
 	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator (about 30 s),\
@@ -158,4 +168,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup docs bench bench-convert train-digits screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help
+.PHONY: demo run emulator image setup docs bench bench-convert train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help

@@ -13,7 +13,7 @@ from typing import Any
 
 from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
-from convert import decoding, labels, metadata, options, photos, report, terminal
+from convert import decoding, labels, metadata, options, photos, registry, report, terminal
 from convert.choice import PREFERENCES, Candidate, Choice, choose
 from convert.decoding import MIN_PHOTOS
 from convert.errors import ConvertError
@@ -48,7 +48,12 @@ def parser() -> argparse.ArgumentParser:
         "preprocessing, and prove on sample photos that it answers as Keras does.",
         EPILOG,
     )
-    p.add_argument("model", type=Path, metavar="MODEL", help=".keras, .h5, or a SavedModel folder")
+    p.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help=".keras, .h5, a SavedModel folder, or models:/NAME/VERSION of MLflow's registry",
+    )
     p.add_argument(
         "-o",
         "--output",
@@ -149,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     try:
-        return _convert(args)
+        with registry.local(args.model) as args.model:
+            return _convert(args)
     except (ConvertError, SetupError, OSError) as error:
         # OSError: a folder that cannot be written, a full disk; it names the path itself.
         print(f"convert: {error}", file=sys.stderr)

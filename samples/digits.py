@@ -58,24 +58,25 @@ def curve(points: Points, steps: int = 16) -> Points:
     return [(float(x), float(y)) for x, y in np.concatenate([*parts, [padded[-1]]])]
 
 
-def leaning(points: Points) -> Points:
-    """Points turned by LEAN about the middle of the sheet."""
-    across, down = math.cos(LEAN), math.sin(LEAN)
+def leaning(points: Points, lean: float = LEAN) -> Points:
+    """Points turned by `lean`, radians, about the middle of the sheet."""
+    across, down = math.cos(lean), math.sin(lean)
     return [
         (0.5 + (x - 0.5) * across - (y - 0.5) * down, 0.5 + (x - 0.5) * down + (y - 0.5) * across)
         for x, y in points
     ]
 
 
-def written(strokes: list[Points]) -> Image.Image:
+def written(strokes: list[Points], pen_width: int = PEN, lean: float = LEAN) -> Image.Image:
     """The strokes, white on black, with a round pen: mode "L", SIDE x SIDE."""
+    half = pen_width / 2
     sheet = Image.new("L", (SIDE, SIDE))
     pen = ImageDraw.Draw(sheet)
     for stroke in strokes:
-        line = [(x * SIDE, y * SIDE) for x, y in curve(leaning(stroke))]
-        pen.line(line, fill=255, width=PEN, joint="curve")
+        line = [(x * SIDE, y * SIDE) for x, y in curve(leaning(stroke, lean))]
+        pen.line(line, fill=255, width=pen_width, joint="curve")
         for x, y in line:
-            pen.ellipse((x - PEN / 2, y - PEN / 2, x + PEN / 2, y + PEN / 2), fill=255)
+            pen.ellipse((x - half, y - half, x + half, y + half), fill=255)
     return sheet
 
 
@@ -95,6 +96,24 @@ def centred(sheet: Image.Image) -> Image.Image:
     whole = Image.new("L", (SIZE, SIZE))
     whole.paste(small, (left, top))
     return whole
+
+
+def varied(label: str, random: np.random.Generator) -> Image.Image:
+    """A digit in another hand each time, as MNIST's are: mode "L", SIZE x SIZE."""
+    shift = random.normal(0, 0.035, 2)
+    stretch = random.uniform(0.75, 1.2)
+    strokes = [
+        [
+            (
+                0.5 + (x - 0.5) * stretch + shift[0] + random.normal(0, 0.012),
+                y + shift[1] + random.normal(0, 0.012),
+            )
+            for x, y in stroke
+        ]
+        for stroke in DIGITS[label]
+    ]
+    pen, lean = int(random.integers(16, 46)), random.normal(math.radians(4), math.radians(12))
+    return centred(written(strokes, pen, lean))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def _train(
     preview.write(recipe, described, data, sheet)
     print(f"what augmentation makes of the pictures: {sheet}", flush=True)
     watch = [tracker.epoch for tracker in trackers]
-    trainer = Trainer(recipe, described, data, folder, cache, watch)
+    trainer = Trainer(recipe, described, data, folder, cache, watch, save_every=args.save_every)
     try:
         trainer.run()
     except Stopped:
@@ -160,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
         "being that of the data)",
     )
     parser.add_argument("--name", help="the model's name (default: the name of the output folder)")
+    parser.add_argument(
+        "--save-every",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="between two states of the run: what a power cut can cost (default: %(default)g)",
+    )
     parser.add_argument(
         "--keep-checkpoints",
         action="store_true",

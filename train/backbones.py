@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,11 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
         into.set_weights(_within(path, into, backbone.name))
         return
     try:
-        into.load_weights(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that the file has nothing for.
+            warnings.simplefilter("error", UserWarning)
+            into.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DataError(f"{path.name} does not fit {backbone.name}: {first}") from error
 

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from classifier.errors import ClassifierError
@@ -19,7 +19,7 @@ from convert import options as shared
 from convert.errors import ConvertError
 from train import findings, metrics
 from train.answers import Asked, Asking, Subject, announce, ask, matched
-from train.data import sources
+from train.data import cifar, sources
 from train.data.dataset import SPLITS, DataError
 from train.findings import Report
 
@@ -43,6 +43,8 @@ files of pictures that are in arrays.
 exit status:
   0  evaluated
   2  the model, the data, an option or the endpoint is wrong
+
+DATA is one of these:
 """
 SEED = 1  # where no card says which one split the data
 
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m train.evaluate",
         "Ask a model, as a file or behind a URL, about labelled pictures, and tell what it gets "
         "right, how certain that is, what it confuses, and how far its confidence can be trusted.",
-        EPILOG,
+        EPILOG + sources.FORMS,
     )
     parser.add_argument(
         "model",
@@ -80,8 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a .keras or .h5 file or SavedModel folder with its card beside it, a .tflite, or "
         "the URL of an endpoint",
     )
+    parser.add_argument("--data", required=True, help="labelled pictures; see below")
     parser.add_argument(
-        "--data", required=True, help="labelled pictures, as `python -m train` takes them"
+        "--labels-kind",
+        choices=cifar.KINDS,
+        default="fine",
+        help="of CIFAR-100 (default: %(default)s)",
     )
     parser.add_argument(
         "--split",
@@ -222,7 +228,7 @@ def evaluate(options: argparse.Namespace) -> Report:
         raise DataError("--against-card goes with --against")
     seed = _seed(subject) if options.seed is None else options.seed
     announce(f"reading {options.data} ...")
-    data = sources.load(options.data, seed)
+    data = sources.load(options.data, seed, labels=options.labels_kind)
     split = data.splits[options.split]
     for one in (subject, other):
         if one and one.card:  # the second model's labels before the first one's minutes
@@ -241,7 +247,7 @@ def evaluate(options: argparse.Namespace) -> Report:
         comparison = metrics.compare(asked.answers, second.answers, seed)
         against = (second, figures, comparison)
     return Report(
-        source=PurePath(options.data.rstrip("/")).name or "data",
+        source=_name(options.data),
         data=data,
         name=options.split,
         seed=seed,
@@ -250,6 +256,13 @@ def evaluate(options: argparse.Namespace) -> Report:
         notes=tuple(_notes(subject, other, data, options.split, seed)),
         against=against,
     )
+
+
+def _name(source: str) -> str:
+    """What the data is called: the last part of its path, or what stands behind keras: or git:."""
+    scheme, _, rest = source.partition(":")
+    path = Path(rest if scheme in ("keras", "git") else source)
+    return path.name or path.resolve().name or "data"
 
 
 def _headers(pairs: Sequence[str]) -> dict[str, str]:

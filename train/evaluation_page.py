@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from train.metrics import Figures
+    from train.metrics import Comparison, Figures
 
 MATRIX = 100  # labels of a heat map; with more, those with the most mistakes are shown
 LISTED = 30  # labels of the matrix as a table
+LEAST = 560  # pixels that a figure needs to be read, where a telephone has less
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """source: a data: URL. wide: pixels, where it is to be scrolled rather than shrunk; or 0."""
+    """source: a data: URL. least: pixels below which it is scrolled rather than shrunk; or 0."""
 
     source: str
     alt: str
-    wide: int = 0
+    least: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def html(report: Report, most: int) -> str:
             page.plot(plots.classes(rows[:MATRIX])),
             "Precision and recall of each label with 95 % intervals. Lowest F1: "
             + ", ".join(f"{row.label} {three(row.f1.value)}" for row in found.worst()),
+            LEAST,
         ),
         rows=[{"figures": row, "taken_for": _taken_for(found, row.label)} for row in rows],
         averages=found.averages,
@@ -89,7 +91,7 @@ def html(report: Report, most: int) -> str:
             page.plot(plots.confusion(labels, counts)),
             f"Confusion matrix of {shown}, rows are true labels, columns predicted ones. "
             + (f"Most often confused: {_confused(confused[:3])}" if confused else "All right."),
-            _wide(labels),
+            _least(labels),
         ),
         matrix={"labels": labels, "rows": list(zip(labels, counts.tolist(), strict=True))}
         if listed
@@ -147,9 +149,9 @@ def _matrix(found: Figures) -> tuple[list[str], metrics.Ints, str]:
     return [found.evaluation.labels[i] for i in used], counts[np.ix_(used, used)], what
 
 
-def _wide(labels: Sequence[str]) -> int:
-    """Pixels that a matrix needs for its labels to be read; 0: it fits on the page."""
-    return 17 * len(labels) if len(labels) > 56 else 0
+def _least(labels: Sequence[str]) -> int:
+    """Pixels that a matrix needs for its labels to be read."""
+    return max(LEAST, 17 * len(labels)) if len(labels) > 6 else 0
 
 
 def _taken_for(found: Figures, label: str) -> str:
@@ -252,11 +254,7 @@ def _compared(report: Report, most: int) -> dict[str, Any] | None:
         return (own[label].recall.value or 0.0) - (other[label].recall.value or 0.0)
 
     seen.sort(key=gap, reverse=True)
-    used = np.flatnonzero(np.abs(found.change).sum(axis=0) + np.abs(found.change).sum(axis=1))
-    busiest = np.abs(found.change).sum(axis=0) + np.abs(found.change).sum(axis=1)
-    used = np.sort(used[np.argsort(-busiest[used], kind="stable")[:MATRIX]])
-    used = used if len(used) else np.arange(min(len(found.labels), MATRIX))
-    labels = [found.labels[i] for i in used]
+    labels, change = _changed(found)
     shared_k = first.top[0] == figures.top[0]
     return {
         "name": two,
@@ -302,18 +300,30 @@ def _compared(report: Report, most: int) -> dict[str, Any] | None:
             ),
             f"Recall of each label by {one} and {two} with 95 % intervals, those at the top where "
             f"{one} is furthest ahead",
+            LEAST,
         ),
         "change": Plot(
-            page.plot(plots.change(labels, found.change[np.ix_(used, used)], one, two)),
+            page.plot(plots.change(labels, change, one, two)),
             f"Difference of the confusion matrices, {one} minus {two}: rows are true labels, "
             "columns predicted ones",
-            _wide(labels),
-        ),
+            _least(labels),
+        )
+        if labels
+        else None,
         "pictures": [
             _differing(report, second, index, (one, two)) for index in found.order[:most].tolist()
         ],
         "model": [*described(second.subject), *_trained(second)],
     }
+
+
+def _changed(found: Comparison) -> tuple[list[str], metrics.Ints]:
+    """The labels of which anything differs, the MATRIX with the most of it, and how it does."""
+    apart = np.abs(found.change)
+    busy = apart.sum(axis=0) + apart.sum(axis=1)
+    most = np.argsort(-busy, kind="stable")[:MATRIX]
+    used = np.sort(most[busy[most] > 0])
+    return [found.labels[i] for i in used], found.change[np.ix_(used, used)]
 
 
 def _differing(report: Report, second: Asked, index: int, names: tuple[str, str]) -> Picture:

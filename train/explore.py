@@ -20,13 +20,13 @@ from tqdm import tqdm
 from classifier.errors import ClassifierError, SetupError
 from train import page
 from train.data import sources
+from train.data import twins as near
 from train.data.dataset import DataError, Dataset
+from train.data.twins import Twin
 from train.survey import BALANCES, INPUTS, Survey, neutral, survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from train.data.twins import Twin
 
 SAMPLES = 8  # pictures of each class
 MOST_SAMPLES = 400  # on a page: of a hundred classes there are four each
@@ -123,18 +123,14 @@ def explore(
     """
     data = sources.load(source, seed)
     total = sum(len(split) for split in data.splits.values())
-    with tqdm(total=total, unit="picture", desc="looking", disable=None, leave=False) as bar:
-        try:
-            found = survey(data, most, bar.update)
-        except (ClassifierError, OSError) as error:
-            raise DataError(
-                f"{source} has changed while it was read ({error}): start again"
-            ) from error
     pairs = None
-    if twins:
-        from train.data import twins as near
-
-        pairs = tuple(near.find(data))
+    try:
+        with tqdm(total=total, unit="", desc="looking", disable=None, leave=False) as bar:
+            found = survey(data, most, bar.update)
+        if twins:
+            pairs = tuple(near.find(data))
+    except (ClassifierError, OSError) as error:
+        raise DataError(f"{source} has changed while it was read ({error}): start again") from error
     return Exploration(_name(source), seed, data, found, pairs)
 
 

@@ -244,6 +244,8 @@ def conclusion(report: Report) -> str:
     assert report.against is not None
     second, _, found = report.against
     one, two = names(report.asked, second)
+    if not found.first + found.second:
+        return f"{one} and {two} get the same pictures right: there is no difference to test."
     points = 100 * (found.difference.value or 0.0)
     low, high = (100 * (bound or 0.0) for bound in found.difference[1:])
     if found.first == found.second:

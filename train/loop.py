@@ -20,7 +20,6 @@ from train.recipe import ALL, Backbone, Phase, Recipe, Stage
 if TYPE_CHECKING:
     from train.trainer import Trainer
 
-SAVE_EVERY_S = 30.0
 KEPT = 3  # of the best epochs' files
 
 Weights = list[npt.NDArray[Any]]
@@ -161,7 +160,7 @@ class Loop:
 
     def _save_or_stop(self, save: Callable[[dict[str, Any]], None]) -> None:
         stopping = self._run.asked_to_stop
-        if stopping or time.monotonic() - self._saved > SAVE_EVERY_S:
+        if stopping or time.monotonic() - self._saved > self._run.save_every:
             save(self._state())
             self._saved = time.monotonic()
         if stopping:
@@ -207,7 +206,7 @@ class Loop:
         run.history.append(entry)
         self._loss, self._seconds = 0.0, 0.0
         self._keep(loss, accuracy)
-        print(self._line(entry, epoch), flush=True)
+        run.tell(self._line(entry, epoch))
         for watcher in run.watch:
             watcher(entry)
 

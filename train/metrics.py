@@ -498,6 +498,8 @@ def best_temperature(answers: Answers) -> float | None:
     def loss(log_t: float) -> float:
         return _log_loss(log_softmax(answers.logs / math.exp(log_t), axis=1), answers.targets)
 
+    if ranks(answers).max() == 0:
+        return None  # the colder, the better, without end
     low, high = (math.log(bound) for bound in TEMPERATURES)
     # The loss has one minimum: it is convex in 1 / T.
     found = float(minimize_scalar(loss, bounds=(low, high), method="bounded").x)

@@ -116,7 +116,7 @@ def _record(
         "photos": {name: len(photos) for name, photos in trainer.data.splits.items()},
         "skipped": [list(entry) for entry in trainer.data.broken],
         "parameters": int(model.count_params()),
-        "minutes": round(sum(epoch["seconds"] for epoch in trainer.history) / 60, 2),
+        "minutes": round(trainer.seconds / 60, 2),
         "results": {
             name: {
                 "photos": result.photos,

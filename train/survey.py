@@ -25,16 +25,14 @@ if TYPE_CHECKING:
 SIDE = 16  # of the squares that pictures of a class are compared as
 MEAN_SIDE = 64  # of the mean pictures, at most
 
-# What stands out. All but FAR are wanted twice over, absolutely and among these pictures: a set of
-# white digits on black is not a set of ten thousand dark pictures.
+# What stands out. LONG, FLAT, DARK and BRIGHT are wanted twice over, absolutely and among these
+# pictures: white digits on black are not ten thousand dark pictures.
 SMALL = 1 / 3  # of the median shorter side
 LONG = 2.2  # sides' ratio: a phone's screen has 20 : 9, and a screenshot is no photo
 FLAT = 0.06  # contrast
 DARK, BRIGHT = 0.15, 0.85  # mean value
 RARE = 3.0  # robust deviations from the median brightness
-FAR = (
-    3.5  # robust deviations of a class's distances, https://doi.org/10.1080/00401706.1993.10485317
-)
+FAR = 3.5  # robust deviations of a class's distances, as Iglewicz and Hoaglin (1993) advise
 FEWEST = 8  # pictures that a class needs for its distances to have a usual range
 KINDS = ("small", "long", "flat", "dark", "bright", "far")
 
@@ -366,7 +364,7 @@ class _Means:
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    # Twice as fast for photos, and off by less than a value (Pillow's `reducing_gap`).
+    # Half the time for photos; on average, values are off by less than 1 of 255.
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
 
 
@@ -382,7 +380,7 @@ def _measure(
     )
     values = np.arange(256) / 255
     for row, image in enumerate(split.each(card)):
-        # The histogram tells mean and deviation of all pixels at a tenth of the cost of floats.
+        # Mean and deviation of all pixels, in a tenth of the time that floats take.
         histogram = np.array(image.histogram(), np.float64).reshape(channels, 256)
         found.sizes[row] = image.size
         found.mean[row] = histogram @ values / (image.width * image.height)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from train.data.dataset import Dataset
 
 STATE = "state.npz"
+SAVE_EVERY_S = 30.0
 
 
 class Trainer:
@@ -38,6 +41,8 @@ class Trainer:
         folder: for the run's state, and its best epochs as `.keras` files.
         cache: for decoded pictures and features, which several runs may share.
         watch: called with each entry of the history; what it raises ends the run.
+        tell: gets a line for each epoch.
+        save_every: seconds between two states: what a kill can cost.
     """
 
     def __init__(
@@ -48,13 +53,17 @@ class Trainer:
         folder: Path,
         cache: Path,
         watch: Sequence[Callable[[dict[str, Any]], None]] = (),
+        tell: Callable[[str], None] = functools.partial(print, flush=True),
+        save_every: float = SAVE_EVERY_S,
     ) -> None:
         keras.utils.set_random_seed(recipe.seed)
         self.recipe, self.card, self.data = recipe, card, data
-        self.folder, self.cache, self.watch = folder, cache, watch
+        self.folder, self.cache, self.watch, self.tell = folder, cache, watch, tell
+        self.save_every = save_every
         self.history: list[dict[str, Any]] = []
         self._weights: list[npt.NDArray[Any]] = []  # of the whole network, between phases
         self._asked_to_stop = False
+        self._start, self._earlier = time.monotonic(), 0.0
         # As JSON gives it back: a checkpoint's is compared with this one.
         self._identity = json.loads(json.dumps({"recipe": recipe.to_json(), "data": data.sha256}))
 
@@ -82,6 +91,11 @@ class Trainer:
         return model
 
     @property
+    def seconds(self) -> float:
+        """How long all that is in the result has taken, decoding and earlier starts included."""
+        return self._earlier + time.monotonic() - self._start
+
+    @property
     def asked_to_stop(self) -> bool:
         """Whether the run is to end after this step."""
         return self._asked_to_stop
@@ -99,6 +113,7 @@ class Trainer:
         record = {
             "identity": self._identity,
             "history": self.history,
+            "seconds": self.seconds,
             "phase": phase,
             "lists": {name: plain.pop(name) for name in state if isinstance(state[name], list)},
             "state": plain,
@@ -116,14 +131,14 @@ class Trainer:
         with np.load(path) as file:
             record = json.loads(str(file["record"]))
             if record["identity"] != self._identity:
-                print(f"{self.folder} is of another run: starting from the beginning", flush=True)
+                self.tell(f"{self.folder} is of another run: starting from the beginning")
                 return 0, {}
             state = record["state"]
             for name, count in record["lists"].items():
                 state[name] = [file[f"{name}/{index}"] for index in range(count)]
-        self.history = record["history"]
+        self.history, self._earlier = record["history"], record["seconds"]
         if self.history:
-            print(f"resuming after epoch {len(self.history)}", flush=True)
+            self.tell(f"resuming after epoch {len(self.history)}")
         if "step" not in state:
             self._weights, state = state["weights"], {}
         return record["phase"], state

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
 import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from train import idx
-from train.photos import DataError
+from train.data import idx
+from train.data.dataset import DataError
 
 
 def write(path, values, zipped=False):
@@ -93,28 +92,20 @@ def test_images_without_labels_are_told(folder):
         idx.load(folder, seed=1)
 
 
-def test_idx_files_are_trained_on_by_the_recipe_of_the_digits(tmp_path, capfd):
-    """One epoch on squares, dark or light: the whole way to a grey model and its record."""
-    from classifier.card import ModelCard
-    from train.__main__ import main
-
-    root = tmp_path / "data"
+@pytest.mark.parametrize("name", ["fashion-mnist", "Fashion"])
+def test_fashion_mnist_is_known_by_its_folders_name(name, tmp_path, capsys):
+    root = tmp_path / name
     root.mkdir()
-    targets = np.arange(240) % 2
-    write(
-        root / "t10k-images-idx3-ubyte", np.full((240, 28, 28), 40) + 160 * targets[:, None, None]
+    write(root / "t10k-images-idx3-ubyte", np.arange(40)[:, None, None] * np.ones((1, 3, 3)))
+    write(root / "t10k-labels-idx1-ubyte", np.arange(40) % 10)
+    data = idx.load(root, seed=1)
+    assert (data.labels[0], data.labels[6], data.labels[9]) == (
+        "T-shirt/top",
+        "Shirt",
+        "Ankle boot",
     )
-    write(root / "t10k-labels-idx1-ubyte", targets)
-    out = tmp_path / "squares"
-    assert main([str(root), "-o", str(out), "--epochs", "1", "--batch-size", "16"]) == 0
-    assert "test accuracy" in capfd.readouterr().out
-    card = ModelCard.from_json(json.loads((out / "squares.card.json").read_text()))
-    assert (card.labels, card.height, card.width, card.channels) == (("0", "1"), 28, 28, 1)
-    import keras
-
-    model = keras.models.load_model(out / "squares.keras")
-    assert model.input_shape == (None, 28, 28, 1)
-    assert model.output_shape == (None, 2)
-    record = json.loads((out / "training.json").read_text())
-    assert record["results"]["test"]["photos"] == 36
-    assert record["recipe"]["augmentation"]["mirror"] is False
+    assert idx.load(root, 1, [f"{n}th" for n in range(10)]).labels[3] == "3th"
+    assert idx.main([str(root), "-o", str(tmp_path / "png")]) == 0
+    assert "20 pictures" in capsys.readouterr().out
+    folders = {path.name for path in (tmp_path / "png" / "train").iterdir()}
+    assert folders == {label.replace("/", "-") for label in data.labels}

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from train import idx, tree
-from train.photos import Dataset
+from train import tree
+from train.data.arrays import Pictures
+from train.data.dataset import Dataset
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def data():
     targets = (np.arange(600) % 3).astype(np.int32)
     images = rng.integers(0, 200, (600, 28, 28)).astype(np.uint8)
     images[:, 5:9, 5:9] += (targets * 20).astype(np.uint8)[:, np.newaxis, np.newaxis]
-    split = idx.Pictures(images, targets)
+    split = Pictures(targets, images, np.arange(600))
     return Dataset(("0", "1", "2"), dict.fromkeys(("train", "validation", "test"), split), (), "x")
 
 

@@ -65,12 +65,16 @@ class Split(ABC):
         """All pictures in order, decoded by all cores, a few ahead of who asks."""
         return ahead(lambda index: self.picture(index, card), range(len(self)))
 
-    def pixels(self, card: ModelCard, side: int) -> Iterator[npt.NDArray[np.uint8]]:
-        """Each as the card resizes it, but to `side`: uint8, (side, side, channels), 0..255."""
+    def pixels(self, card: ModelCard, side: int, told: str = "") -> Iterator[npt.NDArray[np.uint8]]:
+        """Each as the card resizes it, but to `side`: uint8, (side, side, channels), 0..255.
+
+        told: as for `ahead`.
+        """
         square = dataclasses.replace(card, height=side, width=side)
         return ahead(
             lambda index: resize(self.picture(index, square), square).astype(np.uint8),
             range(len(self)),
+            told,
         )
 
     def tensors(self, card: ModelCard, most: int = 64) -> Iterator[npt.NDArray[np.float32]]:

@@ -1,0 +1,127 @@
+"""From pictures to an endpoint in one go: `make train-demo`.
+
+Look at the data, train, evaluate, convert, verify, serve, ask: each step is a command of its own,
+shown as it is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = Path(".train-demo")
+EACH = 250  # pictures of each digit
+OWN = ("--epochs", "20")
+STARTED_WITHIN_S = 60
+
+
+class StepFailed(Exception):
+    """A command of the demo ended with an error, and has told it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo. Exit status 1: a step failed, and said why."""
+    parser = argparse.ArgumentParser(prog="python -m train.demo", description=__doc__)
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="as python -m train takes it (default: digits, "
+        "drawn here)",
+    )  # fmt: skip
+    parser.add_argument("--port", type=int, default=9000, help="default: %(default)s")
+    args, given = parser.parse_known_args(arguments)
+    try:
+        with socket.socket() as probe:  # before minutes of work, not after
+            probe.bind(("127.0.0.1", args.port))
+    except OSError:
+        print(f"train-demo: port {args.port} is in use: PORT={args.port + 1}", file=sys.stderr)
+        return 1
+    start = time.monotonic()
+    try:
+        _steps(args.data, given, args.port)
+    except StepFailed as error:
+        print(f"train-demo: {error}", file=sys.stderr)
+        return 1
+    print(f"\nall of it in {time.monotonic() - start:.0f} s")
+    return 0
+
+
+def _steps(source: str | None, given: list[str], port: int) -> None:
+    if source is None:
+        shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
+        (ROOT / FOLDER).mkdir()
+        source = str(FOLDER / "digits.npz")
+        print(f"1. Draw pictures: {10 * EACH} digits in as many hands\n", flush=True)
+        draw(ROOT / source)
+        given = [*OWN, *given]
+    else:
+        source = str(Path(source).absolute()) if Path(source).exists() else source
+        print(f"1. The pictures of {source}\n", flush=True)
+    name = source.rstrip("/").rpartition("/")[2].partition(".")[0]
+    model = FOLDER / name / name
+    print("2. Look at them before anything is trained", flush=True)
+    _run("train.explore", source, "-o", f"{FOLDER / name}.exploration.html")
+    print("\n3. Train, convert, verify, serve", flush=True)
+    command = ["train", source, "-o", str(FOLDER / name), "--logs", str(FOLDER / "runs"),
+               "--serve", str(port), *given]  # fmt: skip
+    server = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT)  # noqa: S603
+    print(f"  python -m {shlex.join(command)}\n", flush=True)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait(server, url)
+        print(
+            "\n4. Evaluate what is served, over HTTP, on pictures that it has not seen", flush=True
+        )
+        _run(
+            "train.evaluate", f"{url}/predict", "--data", source, "--against", f"{model}.keras",
+            "-o", f"{model}.evaluation.html",
+        )  # fmt: skip
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def draw(path: Path) -> None:
+    """Write an .npz file of EACH pictures of each digit."""
+    # A script's folder, no package of the project's.
+    sys.path.insert(0, str(ROOT))
+    from samples import digits
+
+    random = np.random.default_rng(1)
+    labels = np.repeat(np.arange(10, dtype=np.uint8), EACH)
+    images = np.stack([np.asarray(digits.varied(str(label), random)) for label in labels])
+    np.savez_compressed(path, x_train=images, y_train=labels)
+
+
+def _run(module: str, *arguments: str) -> None:
+    print(f"  python -m {module} {shlex.join(arguments)}\n", flush=True)
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False)  # noqa: S603
+    if done.returncode:
+        raise StepFailed(f"python -m {module} ended with exit status {done.returncode}")
+
+
+def _wait(server: subprocess.Popen[bytes], url: str) -> None:
+    """Until the server answers, however long the training takes."""
+    while server.poll() is None:
+        try:
+            requests.get(f"{url}/models", timeout=5).raise_for_status()
+        except requests.RequestException:
+            time.sleep(0.3)
+        else:
+            return
+    raise StepFailed(f"python -m train ended with exit status {server.returncode}")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.exit(main())
