@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.train.published import idx_file
 from train.data import idx
 from train.data.dataset import DataError
-
-
-def write(path, values, zipped=False):
-    values = np.asarray(values, np.uint8)
-    data = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
-    data += values.tobytes()
-    path.write_bytes(gzip.compress(data) if zipped else data)
 
 
 @pytest.fixture
@@ -25,8 +18,8 @@ def folder(tmp_path):
     root = tmp_path / "data"
     root.mkdir()
     rng = np.random.default_rng(0)
-    write(root / "t10k-images-idx3-ubyte", rng.integers(0, 256, (60, 28, 28)))
-    write(root / "t10k-labels-idx1-ubyte.gz", np.arange(60) % 3, zipped=True)
+    idx_file(root / "t10k-images-idx3-ubyte", rng.integers(0, 256, (60, 28, 28)))
+    idx_file(root / "t10k-labels-idx1-ubyte.gz", np.arange(60) % 3, zipped=True)
     return root
 
 
@@ -48,8 +41,8 @@ def test_one_file_is_split_each_label_by_itself_and_nothing_is_in_two_splits(fol
 
 
 def test_a_test_file_beside_the_training_file_is_the_test(folder):
-    write(folder / "train-images-idx3-ubyte", np.zeros((30, 28, 28)))
-    write(folder / "train-labels-idx1-ubyte", np.arange(30) % 3)
+    idx_file(folder / "train-images-idx3-ubyte", np.zeros((30, 28, 28)))
+    idx_file(folder / "train-labels-idx1-ubyte", np.arange(30) % 3)
     data = idx.load(folder, seed=1)
     assert {name: len(split) for name, split in data.splits.items()} == {
         "train": 27,
@@ -96,8 +89,8 @@ def test_images_without_labels_are_told(folder):
 def test_fashion_mnist_is_known_by_its_folders_name(name, tmp_path, capsys):
     root = tmp_path / name
     root.mkdir()
-    write(root / "t10k-images-idx3-ubyte", np.arange(40)[:, None, None] * np.ones((1, 3, 3)))
-    write(root / "t10k-labels-idx1-ubyte", np.arange(40) % 10)
+    idx_file(root / "t10k-images-idx3-ubyte", np.arange(40)[:, None, None] * np.ones((1, 3, 3)))
+    idx_file(root / "t10k-labels-idx1-ubyte", np.arange(40) % 10)
     data = idx.load(root, seed=1)
     assert (data.labels[0], data.labels[6], data.labels[9]) == (
         "T-shirt/top",
