@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from pathlib import Path
 
 from classifier.card import ModelCard, Preprocessing
 from classifier.errors import SetupError
-from train import options
+from train import options, quiet
 from train.data import sources
 from train.data.dataset import DataError, Dataset
 from train.recipe import Recipe
@@ -24,13 +23,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
     command = ["python", "-m", "train", *(sys.argv[1:] if arguments is None else arguments)]
-    # TensorFlow tells of its build on the way.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         output = Path(args.output or f"models/{named(args.data)}")
         if output.exists() and not output.is_dir():
             raise DataError(f"{output} is a file; -o wants a folder")
         data = read(args)
+        # Only now: it takes seconds, and wrong data is told at once.
+        quiet.tensorflow()
         recipe = options.recipe(args, data)
         name = args.name or output.resolve().name
         status = _train(args, data, recipe, card(name, data.labels, recipe), output, command)
@@ -52,7 +51,6 @@ def _train(
     output: Path,
     command: list[str],
 ) -> int:
-    # TensorFlow takes seconds to import: only now.
     from train import preview, report, tracking
     from train.trainer import Stopped, Trainer
 

@@ -7,7 +7,6 @@ shown as it is run.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import shutil
 import socket
@@ -123,5 +122,4 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.exit(main())

@@ -10,7 +10,6 @@ import copy
 import dataclasses
 import hashlib
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -23,7 +22,7 @@ import optuna
 
 from classifier.errors import SetupError
 from train import __main__ as command
-from train import files, options, page
+from train import files, options, page, quiet
 from train.data.dataset import DataError, Dataset
 from train.recipe import AUGMENTATIONS
 
@@ -215,7 +214,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for wrong arguments or data, 130 if stopped."""
     parser = _parser()
     args = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         args.factor = args.factor or [Factor.read(text) for text in FACTORS]
@@ -224,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise DataError("a --factor stands twice")
         output = Path(args.output or f"searches/{command.named(args.data)}")
         data = command.read(args)
+        quiet.tensorflow()
         plain = options.recipe(args, data)
         output.mkdir(parents=True, exist_ok=True)
         study = _study(args, data, plain.to_json(), output)

@@ -98,7 +98,9 @@ def test_wandbs_file_has_the_recipe_and_each_epoch(tracked):
     for data in leveldb_log(file.read_bytes()[7:]):
         entry = wandb_internal_pb2.Record()
         entry.ParseFromString(data)
-        items = {item.key or "/".join(item.nested_key): item.value_json for item in entry.history.item}
+        items = {
+            item.key or "/".join(item.nested_key): item.value_json for item in entry.history.item
+        }
         if "loss" in items:
             losses.append(float(items["loss"]))
         for item in [*entry.run.config.update, *entry.config.update]:
