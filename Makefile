@@ -102,6 +102,9 @@ bench: $(APP) $(TF) .venv-bench/.ready ## cold start, warm calls, memory, size b
 bench-convert: $(TF) ## how long converting well-known networks takes, and how much memory
 	@.venv-tf/bin/python -m benchmarks.conversion
 
+bench-train: $(TF) ## accuracies and minutes of docs/training.md: make bench-train CLOTHING=... MNIST=... (an hour)
+	@.venv-tf/bin/python -m benchmarks.training --clothing "$(CLOTHING)" --mnist "$(MNIST)" $(if $(DOCS),--docs)
+
 train: $(TF) ## train the clothing model anew: make train DATA=.../clothing-dataset-small
 	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
 	@.venv-tf/bin/python -m train "$(DATA)" -o models/clothing
@@ -168,4 +171,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup docs bench bench-convert train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help
+.PHONY: demo run emulator image setup docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help

@@ -88,7 +88,7 @@ def _train(
 
 
 def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
-    """How the trained model is to be served: the pictures of a run are prepared by the same card."""
+    """How the trained model is to be served: the run prepares its pictures by the same card."""
     return ModelCard(
         name=name,
         labels=labels,

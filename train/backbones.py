@@ -112,7 +112,7 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
             return _made(backbone, published, "imagenet")
         except DataError:
             raise
-        except Exception as error:  # noqa: BLE001  # keras raises the bare class
+        except Exception as error:  # Keras raises the bare class
             # From keras.utils.get_file: no network, or the file is not there.
             if "URL fetch failure" not in str(error):
                 raise

@@ -65,6 +65,10 @@ class Loop:
         self._features: feeds.Features | None = None
         self._validation: Iterable[npt.NDArray[np.float32]]
         if frozen:
+            run.tell(
+                f"the frozen network's features of {len(pictures):,} pictures, in "
+                f"{recipe.views + 1} views: computed once"
+            )
             base = self._network.base
             self._features = feeds.Features(recipe, self._card, data, base, run.cache)
             self._validation = self._features.validation

@@ -46,8 +46,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--weights",
         metavar="WHICH",
-        help="of a network of keras.applications: imagenet (downloaded once; found below KERAS_HOME "
-        "without a network), none, or a file: .weights.h5, .h5, or a .keras model with that "
+        help="of a network of keras.applications: imagenet (downloaded once; without a network, "
+        "found below KERAS_HOME), none, or a file: .weights.h5, .h5, or a .keras model with that "
         "network in it (default: imagenet)",
     )
     group.add_argument(

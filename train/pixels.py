@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from train.data.dataset import DataError, Dataset, Split
 
@@ -42,11 +41,7 @@ def stored(
         _room(path.parent, math.prod(shape))
         draft = path.with_suffix(".part")
         file = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
-        told = f"decoding {split} at {side} px"
-        pixels = pictures.pixels(card, side)
-        for row, picture in enumerate(
-            tqdm(pixels, told, len(pictures), unit="", disable=None, leave=False)
-        ):
+        for row, picture in enumerate(pictures.pixels(card, side, f"decoding {split}")):
             file[row] = picture
         file.flush()
         del file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import signal
 import threading
@@ -27,6 +26,11 @@ if TYPE_CHECKING:
 
 STATE = "state.npz"
 SAVE_EVERY_S = 30.0
+
+
+def print_now(line: str) -> None:
+    """Tell on standard output, at once also where that is a file."""
+    print(line, flush=True)
 
 
 class Trainer:
@@ -53,7 +57,7 @@ class Trainer:
         folder: Path,
         cache: Path,
         watch: Sequence[Callable[[dict[str, Any]], None]] = (),
-        tell: Callable[[str], None] = functools.partial(print, flush=True),
+        tell: Callable[[str], None] = print_now,
         save_every: float = SAVE_EVERY_S,
     ) -> None:
         keras.utils.set_random_seed(recipe.seed)

@@ -111,7 +111,7 @@ def test_figures_of_the_model_card_are_those_of_the_run(name, photos, least):
     [
         ("classifier", {"classifier"}),
         ("convert", {"classifier", "convert"}),
-        ("train", {"classifier", "train"}),
+        ("train", {"classifier", "convert", "train"}),
         ("serve", {"classifier", "serve"}),
         ("deploy", {"classifier", "serve", "deploy"}),
     ],
@@ -197,7 +197,7 @@ def test_figures_of_the_digits_in_the_playgrounds_page_are_the_cards():
 
 def test_pictures_are_pictures_and_each_is_shown():
     pictures = list((ROOT / "docs" / "images").iterdir())
-    assert len(pictures) == 5
+    assert len(pictures) == 8
     for picture in pictures:
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.stat().st_size < 250_000

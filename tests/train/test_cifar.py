@@ -16,7 +16,6 @@ from tests.train.published import python2
 from train.data import cifar
 from train.data.dataset import DataError
 
-
 FINE, COARSE = [b"ant", b"bee", b"cod", b"eel"], [b"insects", b"fish"]
 
 

@@ -127,12 +127,12 @@ def test_weights_that_do_not_fit_are_told(source, tmp_path):
     with pytest.raises(DataError, match=r"other.keras has no MobileNetV2 in it.*--model"):
         started(source, tmp_path / "other.keras")
     other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(DataError, match="other.weights.h5 does not fit MobileNetV2"):
+    with pytest.raises(DataError, match=r"other\.weights\.h5 does not fit MobileNetV2"):
         started(source, tmp_path / "other.weights.h5")
     (tmp_path / "page.keras").write_text("<html>")
-    with pytest.raises(DataError, match="page.keras cannot be loaded"):
+    with pytest.raises(DataError, match=r"page\.keras cannot be loaded"):
         started(source, tmp_path / "page.keras")
-    with pytest.raises(DataError, match="there are no weights gone.h5"):
+    with pytest.raises(DataError, match=r"there are no weights gone\.h5"):
         started(source, "gone.h5")
 
 

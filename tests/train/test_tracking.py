@@ -39,8 +39,8 @@ def tracked(pictures, tmp_path_factory):
     # MLflow keeps artifacts below the working directory, unless a server says otherwise.
     (folder / "work").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "train", str(folder / "data"), "-o", str(folder / "shapes"), *OPTIONS,
-         "--track", "tensorboard,wandb,mlflow", "--logs", str(folder / "logs")],
+        [sys.executable, "-m", "train", str(folder / "data"), "-o", str(folder / "shapes"),
+         *OPTIONS, "--track", "tensorboard,wandb,mlflow", "--logs", str(folder / "logs")],
         cwd=folder / "work", env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
@@ -112,7 +112,7 @@ def test_wandbs_file_has_the_recipe_and_each_epoch(tracked):
 
 @needs_tracking
 def test_mlflow_has_parameters_figures_and_a_registered_model(tracked, monkeypatch):
-    folder, record, told, env = tracked
+    _, record, told, env = tracked
     assert "registered as models:/shapes/1" in told
     script = (
         "import json\n"
