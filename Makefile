@@ -121,6 +121,7 @@ tracking: .venv-tf/.tracking ## Weights & Biases and MLflow, for train --track
 
 screenshots: $(APP) ## renew the pictures in docs/images (needs Chromium)
 	@.venv/bin/python -m tests.web.screenshots
+	@test ! -d .train-demo || .venv-tf/bin/python -m tests.train.screenshots
 
 lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked requirements*.txt
 	@.venv-lock/bin/uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 \

@@ -133,7 +133,7 @@ class Features:
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
         self._folder = cache / f"features-{key}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        see = tf.function(lambda x: base(x, training=False), reduce_retracing=True)
+        see = tf.function(lambda x: base(x, training=False), reduce_retracing=True, autograph=False)
         held_back = (len(data.splits["validation"]), width)
         # One batch: features are small.
         self.validation = [

@@ -61,7 +61,9 @@ class Loop:
         self._part, average = (
             network.head if frozen else network.model for network in (self._network, self._average)
         )
-        self._infer = tf.function(lambda x: average(x, training=False), reduce_retracing=True)
+        self._infer = tf.function(
+            lambda x: average(x, training=False), reduce_retracing=True, autograph=False
+        )
         self._features: feeds.Features | None = None
         self._validation: Iterable[npt.NDArray[np.float32]]
         if frozen:
@@ -272,7 +274,7 @@ class Loop:
             if id(now) in moving
         ]
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def step(x: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
             weights = tf.linalg.matvec(truth, balance)
             truth = truth * (1.0 - smooth) + smooth / labels

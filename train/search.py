@@ -300,16 +300,19 @@ def _study(
 
 def _write(search: Search, given: list[str]) -> str:
     """Write search.json and search.html. Returns what to say."""
+    from train import report
+
     study, output = search.study, search.output
     best = study.best_trial
-    winner = " ".join(
-        f"--{name.replace('_', '-')} {value:g}"
-        if isinstance(value, float)
-        else f"--{name.replace('_', '-')} {value}"
+    winner = [
+        part
         for name, value in best.params.items()
-    )
-    kept = shlex.join(_options_of_train(given))
-    line = f"python -m train {kept} {winner}"
+        for part in (
+            f"--{name.replace('_', '-')}",
+            f"{value:g}" if isinstance(value, float) else str(value),
+        )
+    ]
+    line = ["python", "-m", "train", *_options_of_train(given), *winner]
     rows = [
         {
             "trial": trial.number + 1,
@@ -338,14 +341,14 @@ def _write(search: Search, given: list[str]) -> str:
         factors=[factor.name for factor in search.args.factor],
         best=best,
         seen=seen,
-        line=line,
+        line=report.public(line),
         plots=[(title, page.plot(figure)) for title, figure in _plots(search)],
         one_at_a_time=search.args.one_at_a_time,
     )
     files.write_text(output / "search.html", html)
     return (
         f"best of {len(rows)} trials: validation accuracy {best.value:.3f} on {seen} pictures\n"
-        f"wrote {output / 'search.html'} and search.json\nnext: {line}"
+        f"wrote {output / 'search.html'} and search.json\nnext: {shlex.join(line)}"
     )
 
 

@@ -169,7 +169,7 @@ def logits(
     model: keras.Model, tensors: Iterator[npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float32]:
     """The model's answers to batches: float32, (pictures, labels)."""
-    infer = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    infer = tf.function(lambda x: model(x, training=False), reduce_retracing=True, autograph=False)
     return np.concatenate([infer(tf.constant(batch)).numpy() for batch in tensors])
 
 
