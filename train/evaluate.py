@@ -17,17 +17,17 @@ from classifier.errors import ClassifierError
 from convert import labels as label_files
 from convert import options as shared
 from convert.errors import ConvertError
-from train import findings, metrics
-from train.answers import Asked, Asking, Subject, announce, ask, matched
+from train.assess import findings, metrics
+from train.assess.answers import Asked, Asking, Subject, announce, ask, matched
+from train.assess.findings import Report
 from train.data import cifar, sources
 from train.data.dataset import SPLITS, DataError
-from train.findings import Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from train.assess.metrics import Figures
     from train.data.dataset import Dataset
-    from train.metrics import Figures
 
 EPILOG = """\
 examples:
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
         f"the card names, or {SEED})",
     )
     _add_endpoint(parser)
-    _add_keras(parser)
+    shared.add_model(parser)
     shared.add_run(parser)
     return parser
 
@@ -161,26 +161,6 @@ def _add_endpoint(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="requests at a time (default: %(default)s)",
     )
-
-
-def _add_keras(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("Keras files")
-    group.add_argument("--head", metavar="NAME", help="the output to take, where there are several")
-    group.add_argument(
-        "--backend",
-        choices=("tensorflow", "theano"),
-        help="what trained a file of Keras 1 (default: what the file says, or tensorflow)",
-    )
-    group.add_argument(
-        "--custom",
-        type=Path,
-        metavar="FILE.py",
-        help="defines the layers and functions that the model names; it is run",
-    )
-    group.add_argument(
-        "--trust", action="store_true", help="run the code that the file carries, in the sandbox"
-    )
-    parser.set_defaults(size=None)  # the card says it
 
 
 def _output(options: argparse.Namespace) -> Path:
@@ -315,11 +295,11 @@ def write(report: Report, output: Path, most: int = 24) -> list[Path]:
     Returns:
         The files.
     """
-    from train import evaluation_page
+    from train.assess import report_page
 
     body = json.dumps(findings.to_json(report), indent=1, ensure_ascii=False)
     files = {
-        output: evaluation_page.html(report, most),
+        output: report_page.html(report, most),
         output.with_suffix(".json"): body + "\n",
     }
     with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".evaluate-") as folder:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,11 +18,47 @@ from train import backbones, feeds, networks, schedule
 from train.recipe import ALL, Backbone, Phase, Recipe, Stage
 
 if TYPE_CHECKING:
-    from train.trainer import Trainer
+    from pathlib import Path
 
+    from classifier.card import ModelCard
+    from train.data.dataset import Dataset
+
+SAVE_EVERY_S = 30.0
 KEPT = 3  # of the best epochs' files
 
 Weights = list[npt.NDArray[Any]]
+
+
+def print_now(line: str) -> None:
+    """Tell on standard output, at once also where that is a file."""
+    print(line, flush=True)
+
+
+@dataclass(eq=False)
+class Run:
+    """What the phases of a run have in common.
+
+    recipe, data: what is trained, on what. card: of the saved model.
+    folder: for the run's state, and its best epochs as `.keras` files.
+    cache: for decoded pictures and features, which several runs may share.
+    watch: called with each entry of the history; what it raises ends the run.
+    tell: gets a line for each epoch.
+    save_every: seconds between two states: what a kill can cost.
+    history: one entry an epoch: epoch, phase, size, loss, learning_rate, validation_loss,
+        validation_accuracy, seconds.
+    asked_to_stop: whether the run is to end after this step.
+    """
+
+    recipe: Recipe
+    card: ModelCard
+    data: Dataset
+    folder: Path
+    cache: Path
+    watch: Sequence[Callable[[dict[str, Any]], None]] = ()
+    tell: Callable[[str], None] = print_now
+    save_every: float = SAVE_EVERY_S
+    history: list[dict[str, Any]] = field(default_factory=list, init=False)
+    asked_to_stop: bool = field(default=False, init=False)
 
 
 class Stopped(Exception):
@@ -42,13 +78,13 @@ class Loop:
         DataError: the network, or its weights, cannot be had.
     """
 
-    def __init__(self, run: Trainer, phase: Phase, weights: Weights, state: dict[str, Any]) -> None:
+    def __init__(self, run: Run, phase: Phase, weights: Weights, state: dict[str, Any]) -> None:
         self._run, self._phase = run, phase
         recipe, data = run.recipe, run.data
         pictures = data.splits["train"]
         self._batch_size = min(recipe.batch_size, len(pictures))
         self._steps = len(pictures) // self._batch_size  # what is left over waits for another epoch
-        self._card = dataclasses.replace(run.card, height=phase.size, width=phase.size)
+        self._card = replace(run.card, height=phase.size, width=phase.size)
         sizes = {stage.size for stage in phase.stages}
         with _policy(recipe.precision):
             size = phase.size if len(sizes) == 1 else None
@@ -310,7 +346,7 @@ class Loop:
         )
 
 
-def _class_weights(run: Trainer) -> npt.NDArray[np.float64]:
+def _class_weights(run: Run) -> npt.NDArray[np.float64]:
     """(labels,): over an epoch their mean is 1: balancing does not change the learning rate."""
     counts = np.bincount(run.data.splits["train"].targets, minlength=len(run.data.labels))
     weights = counts**-run.recipe.balance

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from classifier.card import CHOICES
 from train import recipe as recipes
@@ -28,6 +29,7 @@ from train.recipe import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+T = TypeVar("T", int, float)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 OWN = ("residual", "mlp")  # networks that are not of keras.applications
 SMALLEST = 96  # what small pictures are enlarged to for a backbone that has seen photos
@@ -293,30 +295,24 @@ def _help(text: str, field: str) -> str:
     return f"{text} (default: {default})".strip()
 
 
-def _whole(lowest: int, highest: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
+def _between(kind: type[T], lowest: T, highest: T) -> Callable[[str], T]:
+    """A reader of an option's value."""
+
+    def read(text: str) -> T:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
         if not lowest <= value <= highest:
             raise argparse.ArgumentTypeError(f"must be from {lowest} to {highest}")
         return value
 
-    return whole
+    return read
 
 
-def _number(lowest: float, highest: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-        if not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(f"must be from {lowest:g} to {highest:g}")
-        return value
-
-    return number
+_whole = functools.partial(_between, int)
+_number = functools.partial(_between, float)
 
 
 def _layers(text: str) -> int:

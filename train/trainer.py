@@ -7,9 +7,9 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,59 +17,22 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from train import networks
-from train.loop import Loop, Stopped
-from train.recipe import Recipe
-
-if TYPE_CHECKING:
-    from classifier.card import ModelCard
-    from train.data.dataset import Dataset
+from train.loop import Loop, Run, Stopped
 
 STATE = "state.npz"
-SAVE_EVERY_S = 30.0
 
 
-def print_now(line: str) -> None:
-    """Tell on standard output, at once also where that is a file."""
-    print(line, flush=True)
+@dataclass(eq=False)
+class Trainer(Run):
+    """One run, from its first step or from where it was stopped."""
 
-
-class Trainer:
-    """One run.
-
-    history: one entry an epoch: epoch, phase, size, loss, learning_rate, validation_loss,
-        validation_accuracy, seconds.
-
-    Args:
-        recipe, data: what is trained, on what.
-        card: of the saved model.
-        folder: for the run's state, and its best epochs as `.keras` files.
-        cache: for decoded pictures and features, which several runs may share.
-        watch: called with each entry of the history; what it raises ends the run.
-        tell: gets a line for each epoch.
-        save_every: seconds between two states: what a kill can cost.
-    """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        card: ModelCard,
-        data: Dataset,
-        folder: Path,
-        cache: Path,
-        watch: Sequence[Callable[[dict[str, Any]], None]] = (),
-        tell: Callable[[str], None] = print_now,
-        save_every: float = SAVE_EVERY_S,
-    ) -> None:
-        keras.utils.set_random_seed(recipe.seed)
-        self.recipe, self.card, self.data = recipe, card, data
-        self.folder, self.cache, self.watch, self.tell = folder, cache, watch, tell
-        self.save_every = save_every
-        self.history: list[dict[str, Any]] = []
+    def __post_init__(self) -> None:
+        keras.utils.set_random_seed(self.recipe.seed)
         self._weights: list[npt.NDArray[Any]] = []  # of the whole network, between phases
-        self._asked_to_stop = False
         self._start, self._earlier = time.monotonic(), 0.0
         # As JSON gives it back: a checkpoint's is compared with this one.
-        self._identity = json.loads(json.dumps({"recipe": recipe.to_json(), "data": data.sha256}))
+        facts = {"recipe": self.recipe.to_json(), "data": self.data.sha256}
+        self._identity = json.loads(json.dumps(facts))
 
     def run(self) -> None:
         """Train to the end, from the last checkpoint if there is one of the same run.
@@ -98,11 +61,6 @@ class Trainer:
     def seconds(self) -> float:
         """How long all that is in the result has taken, decoding and earlier starts included."""
         return self._earlier + time.monotonic() - self._start
-
-    @property
-    def asked_to_stop(self) -> bool:
-        """Whether the run is to end after this step."""
-        return self._asked_to_stop
 
     def _save(self, phase: int, state: dict[str, Any]) -> None:
         """Write the state, lists of arrays and JSON values: one file, replaced whole."""
@@ -155,7 +113,7 @@ class Trainer:
             return
 
         def stop(_number: int, _frame: object) -> None:
-            self._asked_to_stop = True
+            self.asked_to_stop = True
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

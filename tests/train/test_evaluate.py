@@ -28,7 +28,8 @@ from classifier.card import ModelCard, Preprocessing
 from classifier.handler import Handler
 from classifier.settings import Settings
 from serve.gateway import INVOCATION_PATH, Gateway
-from train import answers, evaluate
+from train import evaluate
+from train.assess import answers
 from train.data.arrays import assemble
 from train.data.dataset import DataError
 from train.data.photos import Photos

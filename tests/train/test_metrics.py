@@ -8,8 +8,8 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
-from train import metrics
-from train.metrics import Answers
+from train.assess import metrics
+from train.assess.metrics import Answers
 
 
 def answers(scores, targets, output="logits", labels=None):

@@ -96,13 +96,18 @@ def find(dataset: Dataset) -> list[Twin]:
     Raises:
         ClassifierError: a file has changed since it was checked.
     """
+    from threadpoolctl import threadpool_limits
+
     pictures = _Pictures.of(dataset)
     equal = _equal(dataset, pictures)
     found = dict.fromkeys(equal, 1.0)
     colour = pictures.colour
     for mirrored in (False, True) if colour else (False,):
-        pairs = _alike(pictures, mirrored)
-        scores = _scored(pictures, pairs, mirrored)
+        # The work is spread over all cores already: threads of the matrix products would wait for
+        # each other, ten times as long on a busy machine.
+        with threadpool_limits(1, user_api="blas"):
+            pairs = _alike(pictures, mirrored)
+            scores = _scored(pictures, pairs, mirrored)
         for pair, score in zip(pairs.tolist(), scores.tolist(), strict=True):
             first, second = sorted(pair)
             if score >= (COLOUR if colour else GREY) and (first, second) not in equal:
@@ -212,8 +217,7 @@ def _alike(pictures: _Pictures, mirrored: bool) -> Indices:
     order = np.lexsort((pictures.targets, pictures.splits))
     own = _coarse(pictures.small[order])
     other = _coarse(pictures.small[order, :, ::-1]) if mirrored else own
-    few = own[:: max(1, len(own) // 8192)]
-    axes = np.linalg.eigh(few.T @ few)[1][:, -AXES:]
+    axes = _axes(own[:: max(1, len(own) // 8192)])
     own, other = own @ axes, other @ axes
 
     def nearest(block: tuple[slice, slice, slice]) -> tuple[Indices, Floats]:
@@ -241,6 +245,15 @@ def _alike(pictures: _Pictures, mirrored: bool) -> Indices:
     # Each pair once, although both may have found the other.
     pairs, first = np.unique(pairs, axis=0, return_index=True)
     return pairs[np.argsort(-values[first], kind="stable")]
+
+
+def _axes(rows: Floats) -> Floats:
+    """The principal axes of rows, (n, values), nearly: float32, (values, AXES), orthonormal."""
+    # Orthogonal iteration; to find all axes takes as long as all the rest.
+    axes = np.random.default_rng(0).normal(size=(rows.shape[1], AXES)).astype(np.float32)
+    for _ in range(4):
+        axes = np.linalg.qr(rows.T @ (rows @ axes))[0]
+    return axes
 
 
 def _blocks(pictures: _Pictures, order: Indices) -> list[tuple[slice, slice, slice]]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from train.answers import Asked
+    from train.assess.answers import Asked
+    from train.assess.metrics import Comparison, Estimate, Figures
     from train.data.dataset import Dataset, Split
-    from train.metrics import Comparison, Estimate, Figures
 
 DIGITS = 6
 

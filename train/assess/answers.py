@@ -29,9 +29,9 @@ from convert import terminal
 from convert.endpoint import Endpoint
 from convert.errors import ConvertError
 from convert.saved import SavedFile
+from train.assess.metrics import Answers
 from train.data.dataset import DataError
 from train.data.photos import Photos
-from train.metrics import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -227,7 +227,7 @@ def _by_file(subject: Subject, split: Split, asking: Asking) -> Scores:
         with pictures.open("wb") as file:
             pickle.dump(split, file, protocol=5)
         asking.sandbox.call(
-            f"train.answers:by_{subject.kind}",
+            f"train.assess.answers:by_{subject.kind}",
             model=str(Path(subject.where).resolve()),
             card=subject.card.to_json(),
             pictures=str(pictures),

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train import metrics, page, plots
-from train.answers import Asked, card_for, described
-from train.findings import Report, conclusion, doubtful, last, mistakes, names, ranged, three
+from train import page
+from train.assess import metrics, plots
+from train.assess.answers import Asked, card_for, described
+from train.assess.findings import Report, conclusion, doubtful, last, mistakes, names, ranged, three
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
 
-    from train.metrics import Comparison, Figures
+    from train.assess.metrics import Comparison, Figures
 
 MATRIX = 100  # labels of a heat map; with more, those with the most mistakes are shown
 LISTED = 30  # labels of the matrix as a table

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.axes import Axes
 
-    from train.metrics import Calibration, ClassFigures, Curve, Curves, Estimate
+    from train.assess.metrics import Calibration, ClassFigures, Curve, Curves, Estimate
 
     Ints = npt.NDArray[np.int64]
 
