@@ -107,18 +107,23 @@ def test_pixels_and_tensors_are_of_the_card(pictures, tmp_path):
 
 
 def test_work_ahead_keeps_the_order_and_is_bounded():
-    begun = []
+    taken = []
 
-    def work(number):
-        begun.append(number)
+    class Watched(list):
+        def __iter__(self):
+            for item in super().__iter__():
+                taken.append(item)
+                yield item
+
+    def square(number):
         return number * number
 
-    results = ahead(work, range(10 * AHEAD))
+    results = ahead(square, Watched(range(10 * AHEAD)))
     assert [next(results) for _ in range(3)] == [0, 1, 4]
-    results.close()
-    assert set(begun) <= set(range(AHEAD + 3))
-    assert list(ahead(work, range(2))) == [0, 1]
-    assert list(ahead(work, [])) == []
+    assert taken == list(range(AHEAD + 2))
+    assert list(results) == [number * number for number in range(3, 10 * AHEAD)]
+    assert list(ahead(square, range(2))) == [0, 1]
+    assert list(ahead(square, [])) == []
 
 
 def test_an_error_ahead_comes_where_its_result_would_be():

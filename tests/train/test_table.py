@@ -6,6 +6,7 @@ import csv
 import shutil
 
 import pytest
+from PIL import Image
 
 from train.data import table
 from train.data.dataset import DataError
@@ -87,6 +88,16 @@ def test_a_name_with_a_dot_and_no_extension_is_found(folder):
     (folder / "images" / "disc-000.png").rename(folder / "images" / "disc.v2.PNG")
     data = table.load(write(folder, ("image", "label"), lines), seed=1)
     assert seen(data)["disc.v2.PNG"] == "disc"
+
+
+def test_of_two_files_of_a_name_the_first_is_taken_unless_the_extension_is_given(folder):
+    with Image.open(folder / "images" / "disc-000.png") as image:
+        image.save(folder / "images" / "disc-000.bmp")
+        image.save(folder / "images" / "disc-001.gif")
+    lines = [("disc-000", "disc"), ("disc-001.png", "disc"), *rows(folder)[4:]]
+    taken = seen(table.load(write(folder, ("image", "label"), lines), seed=1))
+    first = {name for name in taken if name.startswith(("disc-000", "disc-001"))}
+    assert first == {"disc-000.bmp", "disc-001.png"}
 
 
 def test_paths_may_leave_the_folder(folder, tmp_path):

@@ -150,6 +150,17 @@ def test_flat_pictures_are_twins_only_if_equal():
     assert found(data) == {(("train", 8), ("test", 0))}
 
 
+def test_a_trace_of_texture_makes_no_twin():
+    texture = np.random.default_rng(3).integers(0, 16, (24, 24, 3)) + 90
+    trace = np.asarray(Image.fromarray(texture.astype(np.uint8)).resize((96, 80)))
+    data = dataset(
+        train=[*others(10), (Image.fromarray(trace), 0)],
+        validation=others(100),
+        test=[(Image.fromarray(trace + 1), 0)],
+    )
+    assert twins.find(data) == []
+
+
 def test_equal_thumbnails_of_other_pixels_are_not_of_similarity_1():
     """A checkered pixel more: the thumbnail rounds it away."""
     picture = np.array(scene(7))

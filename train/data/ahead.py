@@ -30,9 +30,10 @@ def ahead(
     """
     from tqdm import tqdm
 
+    unless_terminal = None  # as tqdm has it
     shown = tqdm(
-        items, desc=told, unit="", leave=False, delay=2, disable=None if told else True
-    )  # None: unless standard error is a terminal
+        items, desc=told, unit="", leave=False, delay=2, disable=unless_terminal if told else True
+    )
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor()
     try:
