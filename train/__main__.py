@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (DataError, SetupError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from its last state", file=sys.stderr)
+        return 130
     if status == 0 and args.serve is not None:
         from train import handover
 

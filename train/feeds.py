@@ -11,7 +11,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,17 +20,17 @@ from tqdm import tqdm
 
 from classifier.preprocess import scale
 from train import augment, files, pixels
+from train.recipe import Stage
+from train.run import Run, Stopped
 
 if TYPE_CHECKING:
     import keras
 
     from classifier.card import ModelCard
     from train.data.dataset import Dataset
-    from train.recipe import Recipe
 
 Floats = npt.NDArray[np.float32]
 BATCH = 64  # pictures at a time, where no recipe says
-SAVE_EVERY_S = 20.0
 Batches = Iterator[tuple[tf.Tensor, tf.Tensor]]
 
 
@@ -46,17 +45,16 @@ def order(pictures: int, batch_size: int, seed: int, epoch: int) -> npt.NDArray[
 class Crops:
     """Augmented crops, made while the network is busy with those before."""
 
-    def __init__(
-        self, recipe: Recipe, card: ModelCard, data: Dataset, size: int, mix: float, cache: Path
-    ) -> None:
-        self._recipe, self._card, self._size, self._mix = recipe, card, size, mix
-        side = round(augment.MARGIN * size)
+    def __init__(self, run: Run, card: ModelCard, stage: Stage) -> None:
+        data = run.data
+        self._recipe, self._card, self._stage = run.recipe, card, stage
+        side = round(augment.MARGIN * stage.size)
         if data.shape is not None:
             # Enlarged pictures on the disk would say no more than small ones.
             side = min(side, max(data.shape[:2]))
         self._targets = data.splits["train"].targets
         self._labels = len(data.labels)
-        self._pixels = pixels.stored(data, "train", card, side, cache)
+        self._pixels = pixels.stored(data, "train", card, side, run.cache)
 
     def steps(self, first: int, last: int, batch_size: int) -> Batches:
         """The steps of a run from `first` to before `last`, counted over all epochs.
@@ -103,8 +101,8 @@ class Crops:
             images,
             tf.one_hot(targets, self._labels),
             tf.stack([self._recipe.seed, tf.cast(number, tf.int32)]),
-            self._size,
-            self._mix,
+            self._stage.size,
+            self._stage.mix,
             self._recipe.augmentation,
         )
         return augment.served(crops, self._card), truth
@@ -116,10 +114,8 @@ class Features:
     View 0 is the picture as it is served, the others are augmented; an epoch sees one view.
     """
 
-    def __init__(
-        self, recipe: Recipe, card: ModelCard, data: Dataset, base: keras.Model, cache: Path
-    ) -> None:
-        self._recipe, self._data = recipe, data
+    def __init__(self, run: Run, card: ModelCard, base: keras.Model) -> None:
+        self._run, recipe, data = run, run.recipe, run.data
         count, width = len(data.splits["train"]), base.output_shape[-1]
         identity = {
             "weights": _digest(base),
@@ -131,7 +127,7 @@ class Features:
             "augmentation": repr(recipe.augmentation) if recipe.views else "",
         }
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-        self._folder = cache / f"features-{key}"
+        self._folder = run.cache / f"features-{key}"
         self._folder.mkdir(parents=True, exist_ok=True)
         see = tf.function(lambda x: base(x, training=False), reduce_retracing=True, autograph=False)
         held_back = (len(data.splits["validation"]), width)
@@ -141,7 +137,7 @@ class Features:
         ]
         views = [self._view("view-0", (count, width), _served(card, data, "train"), see)]
         if recipe.views:
-            crops = Crops(recipe, card, data, card.height, recipe.mix, cache)
+            crops = Crops(run, card, Stage(card.height, 1, recipe.mix))
             views += [
                 self._view(f"view-{n}", (count, width), lambda n=n: crops.view(n, BATCH), see)
                 for n in range(1, recipe.views + 1)
@@ -150,20 +146,24 @@ class Features:
 
     def steps(self, first: int, last: int, batch_size: int) -> Batches:
         """As `Crops.steps`, with features, float32, (batch_size, width), for crops."""
-        count = len(self._data.splits["train"])
+        count = len(self._run.data.splits["train"])
         steps = count // batch_size
         for number in range(first, last):
             epoch, step = divmod(number, steps)
-            rows = order(count, batch_size, self._recipe.seed, epoch)[step]
+            rows = order(count, batch_size, self._run.recipe.seed, epoch)[step]
             features, truth = self._views[epoch % len(self._views)]
             yield tf.constant(features[rows]), tf.constant(truth[rows])
 
     def _view(
         self, name: str, shape: tuple[int, int], batches: Callable[[], Batches], see: tf.Function
     ) -> tuple[Floats, Floats]:
-        """Features and labels of all pictures, from the files if they are there."""
+        """Features and labels of all pictures, from the files if they are there.
+
+        Raises:
+            Stopped: as asked; what there is of them is kept.
+        """
         names = [self._folder / f"{name}-{what}.npy" for what in ("labels", "features")]
-        shapes = [(shape[0], len(self._data.labels)), shape]
+        shapes = [(shape[0], len(self._run.data.labels)), shape]
         if not names[1].exists():
             drafts = [path.with_suffix(".part") for path in names]
             mark = self._folder / f"{name}.batches"
@@ -179,11 +179,14 @@ class Features:
                     continue
                 rows = slice(number * BATCH, (number + 1) * BATCH)
                 features[rows], labels[rows] = see(x), truth
-                if time.monotonic() - saved > SAVE_EVERY_S:
+                stopping = self._run.asked_to_stop
+                if stopping or time.monotonic() - saved > self._run.save_every:
                     features.flush()
                     labels.flush()
                     files.write_text(mark, str(number + 1))
                     saved = time.monotonic()
+                if stopping:
+                    raise Stopped
             features.flush()
             labels.flush()
             for draft, path in zip(drafts, names, strict=True):
@@ -210,9 +213,9 @@ def _served(card: ModelCard, data: Dataset, split: str) -> Callable[[], Batches]
 class Validation:
     """The validation pictures as the function serves them, decoded once."""
 
-    def __init__(self, card: ModelCard, data: Dataset, cache: Path) -> None:
+    def __init__(self, run: Run, card: ModelCard) -> None:
         self._card = card
-        self._pixels = pixels.stored(data, "validation", card, card.height, cache)
+        self._pixels = pixels.stored(run.data, "validation", card, card.height, run.cache)
 
     def __iter__(self) -> Iterator[Floats]:
         for start in range(0, len(self._pixels), BATCH):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,53 +16,11 @@ from tqdm import tqdm
 
 from train import backbones, feeds, networks, schedule
 from train.recipe import ALL, Backbone, Phase, Recipe, Stage
+from train.run import Run, Stopped
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from classifier.card import ModelCard
-    from train.data.dataset import Dataset
-
-SAVE_EVERY_S = 30.0
 KEPT = 3  # of the best epochs' files
 
 Weights = list[npt.NDArray[Any]]
-
-
-def print_now(line: str) -> None:
-    """Tell on standard output, at once also where that is a file."""
-    print(line, flush=True)
-
-
-@dataclass(eq=False)
-class Run:
-    """What the phases of a run have in common.
-
-    recipe, data: what is trained, on what. card: of the saved model.
-    folder: for the run's state, and its best epochs as `.keras` files.
-    cache: for decoded pictures and features, which several runs may share.
-    watch: called with each entry of the history; what it raises ends the run.
-    tell: gets a line for each epoch.
-    save_every: seconds between two states: what a kill can cost.
-    history: one entry an epoch: epoch, phase, size, loss, learning_rate, validation_loss,
-        validation_accuracy, seconds.
-    asked_to_stop: whether the run is to end after this step.
-    """
-
-    recipe: Recipe
-    card: ModelCard
-    data: Dataset
-    folder: Path
-    cache: Path
-    watch: Sequence[Callable[[dict[str, Any]], None]] = ()
-    tell: Callable[[str], None] = print_now
-    save_every: float = SAVE_EVERY_S
-    history: list[dict[str, Any]] = field(default_factory=list, init=False)
-    asked_to_stop: bool = field(default=False, init=False)
-
-
-class Stopped(Exception):
-    """The run was asked to end, and has written all that it needs to go on."""
 
 
 class Loop:
@@ -107,11 +65,10 @@ class Loop:
                 f"the frozen network's features of {len(pictures):,} pictures, in "
                 f"{recipe.views + 1} views: computed once"
             )
-            base = self._network.base
-            self._features = feeds.Features(recipe, self._card, data, base, run.cache)
+            self._features = feeds.Features(run, self._card, self._network.base)
             self._validation = self._features.validation
         else:
-            self._validation = feeds.Validation(self._card, data, run.cache)
+            self._validation = feeds.Validation(run, self._card)
         self._optimizer = _optimizer(recipe)
         self._optimizer.build(self._part.trainable_variables)
         self._step = self._compiled(average)
@@ -153,9 +110,7 @@ class Loop:
 
     def _feed(self, stage: Stage, last: int) -> feeds.Batches:
         run, end = self._run, last * self._steps
-        feed = self._features or feeds.Crops(
-            run.recipe, self._card, run.data, stage.size, stage.mix, run.cache
-        )
+        feed = self._features or feeds.Crops(run, self._card, stage)
         return feed.steps(self._done, end, self._batch_size)
 
     def _epoch(

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from train import networks
-from train.loop import Loop, Run, Stopped
+from train.loop import Loop
+from train.run import Run, Stopped
 
 STATE = "state.npz"
 
@@ -107,20 +108,24 @@ class Trainer(Run):
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step that is being made."""
+        """Ctrl-C and SIGTERM end the run after the step that is being made; twice, at once."""
         if threading.current_thread() is not threading.main_thread():
             yield  # signals are the main thread's
             return
 
         def stop(_number: int, _frame: object) -> None:
             self.asked_to_stop = True
+            restore()
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore()
 
 
 def logits(
