@@ -102,7 +102,7 @@ bench: $(APP) $(TF) .venv-bench/.ready ## cold start, warm calls, memory, size b
 bench-convert: $(TF) ## how long converting well-known networks takes, and how much memory
 	@.venv-tf/bin/python -m benchmarks.conversion
 
-bench-train: $(TF) ## accuracies and minutes of docs/training.md: make bench-train CLOTHING=... MNIST=... (an hour)
+bench-train: $(TF) ## accuracies and minutes of docs/training.md: make bench-train CLOTHING=... MNIST=... [DOCS=1], an hour
 	@.venv-tf/bin/python -m benchmarks.training --clothing "$(CLOTHING)" --mnist "$(MNIST)" $(if $(DOCS),--docs)
 
 train: $(TF) ## train the clothing model anew: make train DATA=.../clothing-dataset-small

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
 
 from classifier.card import ModelCard, Preprocessing
 from classifier.errors import SetupError
-from train import options, quiet
+from train import handover, options, quiet
 from train.data import sources
 from train.data.dataset import DataError, Dataset
 from train.recipe import Recipe
@@ -27,11 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
         output = Path(args.output or f"models/{named(args.data)}")
         if output.exists() and not output.is_dir():
             raise DataError(f"{output} is a file; -o wants a folder")
+        if args.serve is not None:  # before minutes of work, not after
+            handover.free(args.serve)
         data = read(args)
         # Only now: it takes seconds, and wrong data is told at once.
         quiet.tensorflow()
         recipe = options.recipe(args, data)
         name = args.name or output.resolve().name
+        if args.output is None:
+            _not_another(output, recipe, data)
         status = _train(args, data, recipe, card(name, data.labels, recipe), output, command)
     except (DataError, SetupError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
@@ -40,8 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nstopped; the same command goes on from its last state", file=sys.stderr)
         return 130
     if status == 0 and args.serve is not None:
-        from train import handover
-
         return handover.serve(output / f"{name}.keras", data, args.serve)
     return status
 
@@ -81,13 +84,31 @@ def _train(
     print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md")
     if args.serve is None:
         tflite = keras_file.with_suffix(".tflite")
-        print(f"next: python -m convert {keras_file} --samples DIR -o {tflite}")
+        python = options.python()
+        print(f"next: {python} -m convert {keras_file} --samples DIR -o {tflite}")
     if args.keep_checkpoints:
         (folder / "state.npz").unlink()
         shutil.rmtree(folder / "cache", ignore_errors=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _not_another(output: Path, recipe: Recipe, data: Dataset) -> None:
+    """Refuse to put a model in another one's place, if nobody has named the place.
+
+    Raises:
+        DataError: there is a model of another recipe or other data.
+    """
+    record = output / "training.json"
+    if record.exists():
+        there = json.loads(record.read_text(encoding="utf-8"))
+        ours = json.loads(json.dumps(recipe.to_json()))
+        if (there.get("recipe"), there.get("data_sha256")) != (ours, data.sha256):
+            raise DataError(
+                f"{output} has a model that was trained otherwise: name another folder with -o, or "
+                f"the same with -o {output}, to have it replaced"
+            )
 
 
 def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
@@ -112,7 +133,7 @@ def read(args: argparse.Namespace) -> Dataset:
         DataError: it cannot be trained on.
     """
     seed = DEFAULT_SEED if args.seed is None else args.seed
-    data = sources.load(args.data, seed, labels=args.labels)
+    data = sources.load(args.data, seed, labels=args.labels_kind)
     counts = ", ".join(f"{len(photos)} {name}" for name, photos in data.splits.items())
     labels = ", ".join(data.labels[:20]) + (" ..." if len(data.labels) > 20 else "")
     print(f"{len(data.labels)} classes ({labels}); photos: {counts}", flush=True)
@@ -131,7 +152,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what is trained on."""
     parser.add_argument("data", metavar="DATA", help=sources.FORMS.replace("%", "%%"))
     parser.add_argument(
-        "--labels",
+        "--labels-kind",
         choices=("fine", "coarse"),
         default="fine",
         help="of CIFAR-100: its 100 fine or 20 coarse ones (default: %(default)s)",

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from classifier.errors import ClassifierError, SetupError
 from train import page
-from train.data import sources
+from train.data import cifar, sources
 from train.data import twins as near
 from train.data.dataset import DataError, Dataset
 from train.data.twins import Twin
@@ -109,19 +109,24 @@ class Exploration:
 
 
 def explore(
-    source: str, seed: int = 1, most: int = MOST_OUTLIERS, *, twins: bool = True
+    source: str,
+    seed: int = 1,
+    most: int = MOST_OUTLIERS,
+    *,
+    twins: bool = True,
+    labels: str = "fine",
 ) -> Exploration:
     """Read a data set and look at all of it.
 
     Args:
         source: as `sources.load` takes it. seed: of the split, where it has none, and the samples.
         most: how many outliers are named.
-        twins: whether near-duplicates are looked for.
+        twins: whether near-duplicates are looked for. labels: of CIFAR-100, fine or coarse.
 
     Raises:
         DataError: it cannot be read, or has changed in the meantime.
     """
-    data = sources.load(source, seed)
+    data = sources.load(source, seed, labels=labels)
     total = sum(len(split) for split in data.splits.values())
     pairs = None
     try:
@@ -412,7 +417,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         output = _checked(options)
-        exploration = explore(options.data, options.seed, twins=not options.no_twins)
+        exploration = explore(
+            options.data,
+            options.seed,
+            twins=not options.no_twins,
+            labels=options.labels_kind,
+        )
         for line in lines(exploration):
             print(line, flush=True)
         beside = write(exploration, options.samples, output)
@@ -463,6 +473,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         help=f"the page; the JSON is put beside it (default: the data's name and {SUFFIX}, here)",
+    )
+    parser.add_argument(
+        "--labels-kind",
+        choices=cifar.KINDS,
+        default="fine",
+        help="of CIFAR-100 (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",

@@ -123,6 +123,7 @@ class Features:
             "seed": recipe.seed,
             "pooling": recipe.head.pooling,
             "mix": recipe.mix,
+            "precision": recipe.precision,
             "size": (card.height, card.channels, card.preprocessing.resize),
             "augmentation": repr(recipe.augmentation) if recipe.views else "",
         }

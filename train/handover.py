@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,27 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from classifier import card as cards
+from train.data.dataset import DataError
 
 if TYPE_CHECKING:
     from train.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = 200  # validation pictures that the conversion is verified on, at most
+
+
+def free(port: int) -> None:
+    """See that a port can be served at.
+
+    Raises:
+        DataError: it is taken.
+    """
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        raise DataError(f"port {port} cannot be had: say --serve {port + 1}") from error
 
 
 def convert(model: Path, data: Dataset) -> Path | None:
@@ -61,7 +77,10 @@ def serve(model: Path, data: Dataset, port: int) -> int:
     tflite = convert(model.resolve(), data)
     if tflite is None:
         return 1
-    print(f"\nserving {tflite.name}; Ctrl-C ends it", flush=True)
+    print(
+        f"\nserving {tflite.name}; Ctrl-C ends it, and make run MODEL={tflite} serves it again",
+        flush=True,
+    )
     command = [sys.executable, "-m", "serve", "--port", str(port), "--model", str(tflite)]
     server = subprocess.Popen(command, cwd=ROOT)  # noqa: S603
     # Ctrl-C reaches both: the server ends by itself, and so does this.

@@ -73,14 +73,17 @@ class Loop:
         self._optimizer.build(self._part.trainable_variables)
         self._step = self._compiled(average)
         self._loss, self._seconds = 0.0, 0.0
-        self._best: dict[str, Any] = {}
+        # worth: accuracy and -loss. files: of this phase's best epochs, the best one last.
+        self._best: dict[str, Any] = {"worth": None, "files": []}
+        self._begun = weights
         self._done = 0
         self._saved = time.monotonic()
         if state:
             self._resume(state)
         elif weights and recipe.keep == "best":
-            # An epoch is kept if it is better than what the phase began with.
-            self._keep(*self._validate())
+            # An epoch is taken if it is better than what the phase began with.
+            loss, accuracy = self._validate()
+            self._best["worth"] = [accuracy, -loss]
 
     def run(self, save: Callable[[dict[str, Any]], None]) -> Weights:
         """Train, and return the weights that the phase ends with.
@@ -103,10 +106,13 @@ class Loop:
                     if self._exhausted():
                         break
             first = last
-        if self._run.recipe.keep == "best":
-            saved = keras.saving.load_model(self._run.folder / self._best["file"], compile=False)
-            return list(saved.get_weights())
-        return list(self._average.model.get_weights())
+        self._prune()
+        if self._run.recipe.keep == "last":
+            return list(self._average.model.get_weights())
+        if not self._best["files"]:
+            return self._begun
+        best = self._run.folder / self._best["files"][-1]
+        return list(keras.saving.load_model(best, compile=False).get_weights())
 
     def _feed(self, stage: Stage, last: int) -> feeds.Batches:
         run, end = self._run, last * self._steps
@@ -160,6 +166,7 @@ class Loop:
         if stopping or time.monotonic() - self._saved > self._run.save_every:
             save(self._state())
             self._saved = time.monotonic()
+            self._prune()
         if stopping:
             raise Stopped
 
@@ -169,6 +176,7 @@ class Loop:
             "loss": self._loss,
             "seconds": self._seconds,
             "best": self._best,
+            "begun": self._begun,
             # Variables, not weights: dropout's random state is among them.
             "network": _values(self._network.model.variables),
             "average": _values(self._average.model.variables),
@@ -183,7 +191,7 @@ class Loop:
         ):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-        self._done, self._best = state["step"], state["best"]
+        self._done, self._best, self._begun = state["step"], state["best"], state["begun"]
         self._loss, self._seconds = state["loss"], state["seconds"]
 
     def _close(self, epoch: int, stage: Stage) -> None:
@@ -221,16 +229,20 @@ class Loop:
         """
         run = self._run
         worth = [accuracy, -loss]
-        if self._best and worth <= self._best["worth"]:
+        if self._best["worth"] and worth <= self._best["worth"]:
             return
         run.folder.mkdir(parents=True, exist_ok=True)
         name = f"{run.card.name}-{len(run.history):03}-{accuracy:.4f}.keras"
         draft = run.folder / f"draft-{name}"
         self._average.model.save(draft)
         draft.replace(run.folder / name)
-        self._best = {"worth": worth, "file": name}
-        for path in sorted(run.folder.glob(f"{run.card.name}-*.keras"))[:-KEPT]:
-            path.unlink()
+        self._best = {"worth": worth, "files": [*self._best["files"], name]}
+
+    def _prune(self) -> None:
+        """Remove all but the best few: after a state is saved, as the one before names others."""
+        for name in self._best["files"][:-KEPT]:
+            (self._run.folder / name).unlink(missing_ok=True)
+        self._best["files"] = self._best["files"][-KEPT:]
 
     def _start(self, weights: Weights) -> None:
         recipe, network = self._run.recipe, self._network

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import functools
 import math
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from classifier.card import CHOICES
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", int, float)
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 OWN = ("residual", "mlp")  # networks that are not of keras.applications
+MLP_SIZE, MLP_RATE = 64, 1e-3
 SMALLEST = 96  # what small pictures are enlarged to for a backbone that has seen photos
 
 
@@ -74,8 +77,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=_whole(8, 4096),
         metavar="PIXELS",
-        help="height and width of the input (default: 160; 224 on a trained network; small "
-        "pictures as they are)",
+        help=f"height and width of the input (default: {PHOTOS.size}; 224 on a trained network; "
+        f"small pictures as they are, on one of keras.applications {SMALLEST}; mlp on photos "
+        f"{MLP_SIZE})",
     )
     group.add_argument(
         "--resize",
@@ -92,13 +96,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     ))  # fmt: skip
     group.add_argument("--optimizer", choices=("adam", "adamw"), help=_help("", "optimizer"))
     group.add_argument("--learning-rate", type=_number(1e-9, 1), metavar="RATE", help=_help(
-        "the highest one, after the warm-up", "learning_rate"
+        f"the highest one, after the warm-up; mlp: {MLP_RATE}", "learning_rate"
     ))  # fmt: skip
     group.add_argument("--schedule", choices=schedule.SCHEDULES, help=_help(
         "of the learning rate; plateau: as ReduceLROnPlateau does", "schedule"
     ))  # fmt: skip
     group.add_argument("--weight-decay", type=_number(0, 10), metavar="DECAY", help=_help(
-        "AdamW's", "weight_decay"
+        "adamw's", "weight_decay"
     ))  # fmt: skip
     group.add_argument("--label-smoothing", type=_number(0, 0.9), metavar="SHARE", help=_help(
         "probability spread over all labels", "label_smoothing"
@@ -157,8 +161,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--augment",
         choices=sorted(AUGMENTATIONS),
-        help="how far crops may be from the pictures; what follows changes one thing in it "
-        "(default: strong from scratch, light on a trained network, digits for grey pictures)",
+        help="how far crops may be from the pictures, none: not at all, and none are blended; what "
+        "follows changes one thing in it (default: strong from scratch, light on a trained network "
+        "and, with --cutout 0.5, on small coloured pictures, digits on small grey ones)",
     )
     group.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of them")
     group.add_argument("--rotation", type=_number(0, 180), metavar="DEGREES", help="either way")
@@ -170,11 +175,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--brightness", type=_number(0, 2), metavar="STEP", help="of -1..1")
     group.add_argument("--contrast", type=_number(0, 1), metavar="SHARE", help="less or more")
+    group.add_argument("--hue", type=_number(0, 3.2), metavar="RADIANS", help="standard deviation")
+    group.add_argument(
+        "--saturation", type=_number(0, 5), nargs=2, metavar=("LOW", "HIGH"), help="0: grey"
+    )
     group.add_argument("--cutout", type=_number(0, 1), metavar="SHARE", help="with a grey box")
     group.add_argument(
         "--mixup", type=_number(0, 1), metavar="SHARE",
         help="of crops that are blended with another: half of them wholly (mixup), half in a box "
-        "(cutmix)",
+        "(cutmix) (default: 0.5 from scratch, 0.2 at the end; else 0)",
     )  # fmt: skip
 
 
@@ -195,8 +204,8 @@ def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
         pass
     elif own == "mlp":
         base = dataclasses.replace(
-            base, network=Perceptron(), learning_rate=1e-3, stages=ONE_SIZE,
-            size=base.size if data.shape else 64,
+            base, network=Perceptron(), learning_rate=MLP_RATE, stages=ONE_SIZE,
+            size=base.size if data.shape else MLP_SIZE,
         )  # fmt: skip
     else:
         base = _backbone(options, data, base)
@@ -220,16 +229,36 @@ def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
         given.setdefault("fine_tune_epochs", 5)
     if options.enlarge:
         given.setdefault("enlarge_epochs", 2)
-    if options.mixup is not None:
-        given["mix"] = options.mixup
-        given["stages"] = tuple((size, epochs, options.mixup) for size, epochs, _ in base.stages)
+    mixup = 0.0 if options.augment == "none" and options.mixup is None else options.mixup
+    if mixup is not None:
+        given["mix"] = mixup
+        given["stages"] = tuple((size, epochs, mixup) for size, epochs, _ in base.stages)
     given["augmentation"] = _augmentation(options, base.augmentation)
     made = dataclasses.replace(base, **given)
+    _effective(options, made)
     if made.enlarge and made.enlarge <= made.size:
         raise DataError(f"--enlarge {made.enlarge} is not larger than --size {made.size}")
     if isinstance(made.network, recipes.Residual) and made.size < (least := _least(made.network)):
         raise DataError(f"--size must be at least {least} for this network")
     return made
+
+
+def _effective(options: argparse.Namespace, made: Recipe) -> None:
+    """Refuse what would be given in vain.
+
+    Raises:
+        DataError: an option that nothing would come of.
+    """
+    tuning = options.fine_tune_epochs or options.fine_tune_rate
+    if tuning and not made.fine_tune_layers:
+        raise DataError("--fine-tune-epochs and --fine-tune-rate go with --fine-tune LAYERS")
+    if options.enlarge_epochs and not made.enlarge:
+        raise DataError("--enlarge-epochs goes with --enlarge PIXELS")
+    if options.weight_decay and made.optimizer != "adamw":
+        raise DataError("--weight-decay goes with --optimizer adamw")
+    augmenting = options.augment not in (None, "none") or options.mixup
+    if augmenting and made.pretrained and not made.views and not made.fine_tune_layers:
+        raise DataError("--views 0 leaves nothing to augment: say --augment none, or --views 4")
 
 
 def _photos_or_pictures(data: Dataset) -> Recipe:
@@ -270,6 +299,8 @@ def _augmentation(options: argparse.Namespace, base: Augmentation) -> Augmentati
         "zoom": options.zoom and tuple(options.zoom),
         "brightness": options.brightness,
         "contrast": options.contrast,
+        "hue": options.hue,
+        "saturation": options.saturation and tuple(options.saturation),
         "erased": options.cutout,
     }
     start = AUGMENTATIONS[options.augment] if options.augment else base
@@ -287,11 +318,14 @@ def _least(network: recipes.Residual) -> int:
 
 def _help(text: str, field: str) -> str:
     """The help of an option whose defaults are the recipes'."""
-    values = [getattr(r, field) for r in (PHOTOS, TRANSFER, DIGITS)]
-    if len(set(values)) == 1:
-        default = str(values[0])
-    else:
-        default = f"{values[0]}; on a trained network {values[1]}; small pictures {values[2]}"
+    photos, trained, grey, coloured = (getattr(r, field) for r in (PHOTOS, TRANSFER, DIGITS, SMALL))
+    default = str(photos)
+    if trained != photos:
+        default += f"; on a trained network {trained}"
+    if grey == coloured != photos:
+        default += f"; small pictures {grey}"
+    elif grey != photos:
+        default += f"; small grey pictures {grey}"
     return f"{text} (default: {default})".strip()
 
 
@@ -317,3 +351,11 @@ _number = functools.partial(_between, float)
 
 def _layers(text: str) -> int:
     return ALL if text == "all" else _whole(0, 10_000)(text)
+
+
+def python() -> str:
+    """How this interpreter is started, for commands that are shown to be typed."""
+    interpreter, here = Path(sys.executable), Path.cwd()
+    if interpreter.is_relative_to(here):
+        return str(interpreter.relative_to(here))
+    return "python"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from train.pixels import members
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -50,3 +53,20 @@ class Run:
 
 class Stopped(Exception):
     """The run was asked to end, and has written all that it needs to go on."""
+
+
+def identity(recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """What tells runs apart, as JSON gives it back: one that was stopped is compared with it."""
+    weights = getattr(recipe.network, "weights", None)
+    file = Path(weights) if weights not in (None, "imagenet") else None
+    facts = {
+        "recipe": recipe.to_json(),
+        "weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()
+        if file and file.is_file()
+        else None,
+        "data_sha256": data.sha256,
+        "labels": data.labels,
+        "members": {name: members(split) for name, split in data.splits.items()},
+    }
+    compared: dict[str, Any] = json.loads(json.dumps(facts))
+    return compared

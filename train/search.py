@@ -24,7 +24,8 @@ from classifier.errors import SetupError
 from train import __main__ as command
 from train import files, options, page, quiet
 from train.data.dataset import DataError, Dataset
-from train.recipe import AUGMENTATIONS
+from train.recipe import AUGMENTATIONS, Recipe
+from train.run import identity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,7 +140,7 @@ class Search:
 
     def trial(self, trial: optuna.Trial) -> float:
         """Train with the factors' values. Returns the best epoch's validation accuracy."""
-        from train.trainer import Trainer
+        from train.trainer import Stopped, Trainer
 
         values = {factor.name: factor.suggest(trial) for factor in self.args.factor}
         recipe = options.recipe(applied(self.args, values), self.data)
@@ -159,7 +160,12 @@ class Search:
         told = ", ".join(f"{name} {value}" for name, value in values.items())
         print(f"trial {trial.number + 1}: {told}", flush=True)
         trainer = Trainer(recipe, described, self.data, folder, self._cache, [watch], _quiet)
-        trainer.run()
+        try:
+            trainer.run()
+        except Stopped:
+            if not self.args.one_at_a_time:
+                self.study.enqueue_trial(values)  # first in line, when the search goes on
+            raise
         best = max(best, *(entry["validation_accuracy"] for entry in trainer.history))
         trial.set_user_attr("seconds", round(trainer.seconds, 1))
         shutil.rmtree(folder, ignore_errors=True)
@@ -225,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quiet.tensorflow()
         plain = options.recipe(args, data)
         output.mkdir(parents=True, exist_ok=True)
-        study = _study(args, data, plain.to_json(), output)
+        study = _study(args, data, plain, output)
         search = Search(args, data, study, output)
         return _run(search, [*sys.argv[1:]] if arguments is None else list(arguments))
     except (DataError, SetupError) as error:
@@ -254,9 +260,7 @@ def _run(search: Search, given: list[str]) -> int:
     return 0
 
 
-def _study(
-    args: argparse.Namespace, data: Dataset, recipe: dict[str, Any], output: Path
-) -> optuna.Study:
+def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path) -> optuna.Study:
     """The study in OUTPUT/study.db, with what was killed in it put first in line.
 
     Raises:
@@ -271,13 +275,13 @@ def _study(
         storage=f"sqlite:///{output / 'study.db'}",
         study_name="search",
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=pruner,
         load_if_exists=True,
     )
+    # Gone on with, it does not draw again what it has drawn.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     facts = {
-        "data_sha256": data.sha256,
-        "recipe": recipe,
+        "run": identity(recipe, data),
         "factors": [dataclasses.asdict(factor) for factor in args.factor],
         "one_at_a_time": args.one_at_a_time,
     }
@@ -292,7 +296,8 @@ def _study(
     for trial in study.trials:
         if trial.state == optuna.trial.TrialState.RUNNING:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            study.enqueue_trial(trial.params)
+            if not args.one_at_a_time:  # where what is missing is found by itself
+                study.enqueue_trial(trial.params)
     if finished := sum(trial.state in FINISHED for trial in study.trials):
         print(f"resuming after {finished} trials", flush=True)
     return study
@@ -312,7 +317,7 @@ def _write(search: Search, given: list[str]) -> str:
             f"{value:g}" if isinstance(value, float) else str(value),
         )
     ]
-    line = ["python", "-m", "train", *_options_of_train(given), *winner]
+    line = [options.python(), "-m", "train", *_options_of_train(given), *winner]
     rows = [
         {
             "trial": trial.number + 1,

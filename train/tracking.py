@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import tensorflow as tf
 
 from train.data.dataset import DataError
+from train.run import identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +56,8 @@ def start(
         "labels": list(data.labels),
         "command": " ".join(command[:3]),
     }
-    identity = json.dumps([name, facts["recipe"], data.sha256], sort_keys=True)
-    key = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    told = json.dumps([name, identity(recipe, data)], sort_keys=True)
+    key = hashlib.sha256(told.encode()).hexdigest()[:10]
     return [TRACKERS[each](name, key, facts, logs) for each in names]
 
 

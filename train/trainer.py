@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from train import networks
 from train.loop import Loop
-from train.run import Run, Stopped
+from train.run import Run, Stopped, identity
 
 STATE = "state.npz"
 
@@ -28,12 +28,9 @@ class Trainer(Run):
     """One run, from its first step or from where it was stopped."""
 
     def __post_init__(self) -> None:
-        keras.utils.set_random_seed(self.recipe.seed)
         self._weights: list[npt.NDArray[Any]] = []  # of the whole network, between phases
         self._start, self._earlier = time.monotonic(), 0.0
-        # As JSON gives it back: a checkpoint's is compared with this one.
-        facts = {"recipe": self.recipe.to_json(), "data": self.data.sha256}
-        self._identity = json.loads(json.dumps(facts))
+        self._identity = identity(self.recipe, self.data)
 
     def run(self) -> None:
         """Train to the end, from the last checkpoint if there is one of the same run.
@@ -47,6 +44,8 @@ class Trainer(Run):
             for number, phase in enumerate(self.recipe.phases()):
                 if number < at:
                     continue
+                # Dropout's masks follow from the phase, not from what was built before.
+                keras.utils.set_random_seed(self.recipe.seed + number)
                 loop = Loop(self, phase, self._weights, state)
                 state = {}
                 self._weights = loop.run(lambda state, phase=number: self._save(phase, state))
@@ -90,11 +89,13 @@ class Trainer(Run):
         """The phase that a stopped run was in, and its state: {} at the phase's start."""
         path = self.folder / STATE
         if not path.exists():
+            self._forget()
             return 0, {}
         with np.load(path) as file:
             record = json.loads(str(file["record"]))
             if record["identity"] != self._identity:
                 self.tell(f"{self.folder} is of another run: starting from the beginning")
+                self._forget()
                 return 0, {}
             state = record["state"]
             for name, count in record["lists"].items():
@@ -105,6 +106,11 @@ class Trainer(Run):
         if "step" not in state:
             self._weights, state = state["weights"], {}
         return record["phase"], state
+
+    def _forget(self) -> None:
+        """Remove an earlier run's epochs: nobody could tell them from this one's."""
+        for path in self.folder.glob(f"{self.card.name}-*.keras"):
+            path.unlink()
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ SHOWN = [
 MODULES = ("train", "train.explore", "train.search", "train.evaluate", "train.tree",
            "train.data.idx", "train.demo")  # fmt: skip
 # Of which a docs line names only one option.
-FRAGMENTS = ("--one-at-a-time", "--against", "A --against B")
+FRAGMENTS = ("--one-at-a-time",)
 
 
 def test_there_are_commands_to_look_at():
@@ -34,7 +34,7 @@ def test_there_are_commands_to_look_at():
 @pytest.mark.parametrize(("module", "given"), SHOWN, ids=[" ".join(pair) for pair in SHOWN])
 def test_a_command_in_the_docs_is_taken_by_its_parser(module, given, capsys):
     if given in FRAGMENTS:
-        assert given.split()[-2 if " " in given else 0] in help_of(module)
+        assert given in help_of(module)
         return
     if module == "train.tree":
         assert given == "DATA"

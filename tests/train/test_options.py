@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,10 @@ def test_augmentation_starts_from_a_name_and_changes_one_thing(data):
     assert (made.shear, made.brightness) == (light.shear, light.brightness)
     mixed = recipe(data, "--mixup", "0.3")
     assert {stage.mix for stage in mixed.phases()[0].stages} == {0.3}
+    none = recipe(data, "--augment", "none")
+    assert {stage.mix for stage in none.phases()[0].stages} == {0.0}
+    assert recipe(data, "--augment", "none", "--mixup", "0.1").stages[0][2] == 0.1
+    assert recipe(data, "--hue", "0", "--saturation", "1", "1").augmentation.saturation == (1, 1)
     transfer = recipe(data, "--model", "MobileNetV2", "--mixup", "0.3")
     assert transfer.phases()[0].stages[0].mix == 0.3
 
@@ -112,6 +117,10 @@ def test_augmentation_starts_from_a_name_and_changes_one_thing(data):
         ),
         (("--model", "VGG16", "--enlarge", "100"), "--enlarge 100 is not larger than --size 224"),
         (("--size", "31"), "--size must be at least 32 for this network"),
+        (("--fine-tune-rate", "0.1"), "--fine-tune-epochs and --fine-tune-rate go with"),
+        (("--model", "VGG16", "--enlarge-epochs", "2"), "--enlarge-epochs goes with --enlarge"),
+        (("--model", "VGG16", "--weight-decay", "0.1"), "--weight-decay goes with --optimizer"),
+        (("--model", "VGG16", "--views", "0", "--mixup", "0.5"), "leaves nothing to augment"),
         (("--zoom", "1.2", "0.8"), "--zoom wants the lower share first"),
     ],
 )
@@ -151,6 +160,27 @@ def test_data_that_is_not_there_is_told_before_tensorflow_is_imported(tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("python -m train: error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_model_is_not_put_in_another_ones_place_unasked(folder, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = tmp_path / "models" / "data"
+    there.mkdir(parents=True)
+    record = {"recipe": {"size": 3}, "data_sha256": "x"}
+    (there / "training.json").write_text(json.dumps(record), encoding="utf-8")
+    status, _, error = run(folder)
+    assert status == 2
+    assert "models/data has a model that was trained otherwise" in error
+
+
+def test_a_port_that_is_taken_is_told_before_the_training(folder, run, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, out, error = run(folder, "-o", tmp_path / "out", "--serve", port)
+    assert (status, out) == (2, "")
+    assert f"port {port} cannot be had: say --serve {port + 1}" in error
 
 
 def test_an_output_that_is_a_file_exits_with_2(folder, run, tmp_path):

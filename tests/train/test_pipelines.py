@@ -97,7 +97,7 @@ def unpacked(source, folder):
 def test_cifar_100_from_pickles_to_a_verified_model_and_its_evaluation(cifar, tmp_path):
     """The residual net on coarse labels, from the folder as it is published."""
     output = tmp_path / "coarse"
-    assert train([str(cifar), "-o", str(output), "--labels", "coarse", "--epochs", "6",
+    assert train([str(cifar), "-o", str(output), "--labels-kind", "coarse", "--epochs", "6",
                   "--batch-size", "16", *QUIET]) == 0  # fmt: skip
     record = record_of(output)
     assert record["labels"] == ["flowers", "plants"]

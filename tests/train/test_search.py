@@ -130,6 +130,42 @@ def test_a_search_that_is_killed_goes_on_and_loses_no_trial(data, tmp_path):
     assert finished[1].params == killed.params
 
 
+def test_one_at_a_time_what_was_killed_is_tried_again_and_nothing_is_left_out(data, tmp_path):
+    output = tmp_path / "one"
+    output.mkdir()
+    factors = ("--factor", "dropout=0|0.3|0.5")
+    tried = []
+    ask = search.Search.trial
+
+    def killed_once(self, trial):
+        if len(tried) == 1:
+            tried.append(None)
+            raise KeyboardInterrupt  # leaves the trial as kill -9 does: running
+        tried.append(ask(self, trial))
+        return tried[-1]
+
+    search.Search.trial = killed_once
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(data, output, "--one-at-a-time", *factors)
+        storage = f"sqlite:///{output / 'study.db'}"
+        study = optuna.load_study(study_name="search", storage=storage)
+        assert len(study.trials) == 2
+        assert run(data, output, "--one-at-a-time", *factors) == 0
+    finally:
+        search.Search.trial = ask
+    found = json.loads((output / "search.json").read_text(encoding="utf-8"))
+    assert [trial["dropout"] for trial in found["trials"]] == [0, 0.3, 0.5]
+
+
+def test_more_trials_are_other_trials(data, tmp_path):
+    output = tmp_path / "more"
+    for trials in ("2", "4"):
+        assert run(data, output, "--trials", trials, "--factor", "dropout=0..0.5") == 0
+    found = json.loads((output / "search.json").read_text(encoding="utf-8"))
+    assert len({trial["dropout"] for trial in found["trials"]}) == 4
+
+
 def test_a_study_of_other_options_is_not_gone_on_with(data, tmp_path, capfd):
     output = tmp_path / "other"
     assert run(data, output, "--trials", "1", "--factor", "dropout=0|0.5") == 0

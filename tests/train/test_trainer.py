@@ -12,8 +12,8 @@ from classifier import card as cards
 from train.__main__ import card, main
 from train.data import photos
 from train.feeds import order
-from train.recipe import ONE_SIZE, TRANSFER, Backbone, Recipe
-from train.trainer import Trainer
+from train.recipe import ONE_SIZE, TRANSFER, Backbone, Head, Recipe
+from train.trainer import Stopped, Trainer
 
 EPOCHS = 24
 OPTIONS = ("--size", "32", "--batch-size", "16", "--learning-rate", "0.004", "--track", "none")
@@ -166,6 +166,59 @@ def test_the_best_epochs_are_kept_by_name_and_the_best_is_taken(trainer, tmp_pat
     saved = keras.saving.load_model(files[-1], compile=False)
     for mine, theirs in zip(run.result().get_weights(), saved.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_earlier_runs_epochs_are_not_taken_for_this_ones(trainer, tmp_path):
+    """Higher epochs of a run that was stopped: by name they would come last."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("any-018-0.9000.keras", "any-019-0.9100.keras", "any-020-0.9200.keras"):
+        (folder / name).write_bytes(b"another run's")
+    run = trainer(recipe(epochs=1, keep="best"))
+    run.run()
+    assert [path.name[:7] for path in folder.glob("*.keras")] == ["any-001"]
+    assert run.result().count_params() > 0
+
+
+def test_a_run_of_other_labels_on_the_same_files_is_another(trainer, capsys):
+    first = trainer(recipe(epochs=1))
+    first.run()
+    other = trainer(recipe(epochs=1))
+    other.data = dataclasses.replace(other.data, labels=("a", "b", "c"))
+    other.__post_init__()
+    capsys.readouterr()
+    other.run()
+    assert "is of another run" in capsys.readouterr().out
+
+
+def test_phases_after_a_stop_are_those_of_a_run_without(trainer, weights_file):
+    """Stopped in the second of three phases, in a process that has built other networks before."""
+    path, _ = weights_file
+    made = dataclasses.replace(
+        TRANSFER, **{**SMALL, "network": Backbone("MobileNetV2", str(path), 0.35), "epochs": 2},
+        head=Head((8,), dropout=0.5),
+    )  # fmt: skip
+    whole = trainer(made, "whole")
+    whole.run()
+    stopped = trainer(made, "stopped")
+
+    def watch(entry):
+        stopped.asked_to_stop = entry["phase"] == "fine-tuning"
+
+    stopped.watch = [watch]
+    with pytest.raises(Stopped):
+        stopped.run()
+    resumed = trainer(made, "stopped")
+    resumed.run()
+    assert [_timeless(e) for e in resumed.history] == [_timeless(e) for e in whole.history]
+    for mine, theirs in zip(
+        resumed.result().get_weights(), whole.result().get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def _timeless(entry):
+    return {name: value for name, value in entry.items() if name != "seconds"}
 
 
 def test_patience_ends_a_phase(trainer):
