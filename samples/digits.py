@@ -21,6 +21,7 @@ LEAN = math.radians(-10)
 # MNIST: scaled to fit 20 x 20, then put into 28 x 28 with the centre of mass in the middle
 # (http://yann.lecun.com/exdb/mnist/).
 SIZE, INNER = 28, 20
+WOBBLE = 0.045  # of varied hands: enough that a few digits are hard to tell
 # Each stroke's points, in shares of the sheet; a curve goes through them.
 DIGITS: dict[str, list[Points]] = {
     "0": [[(0.55, 0.16), (0.38, 0.24), (0.30, 0.50), (0.38, 0.78), (0.53, 0.84), (0.67, 0.70),
@@ -101,18 +102,18 @@ def centred(sheet: Image.Image) -> Image.Image:
 def varied(label: str, random: np.random.Generator) -> Image.Image:
     """A digit in another hand each time, as MNIST's are: mode "L", SIZE x SIZE."""
     shift = random.normal(0, 0.035, 2)
-    stretch = random.uniform(0.75, 1.2)
+    stretch = random.uniform(0.6, 1.35)
     strokes = [
         [
             (
-                0.5 + (x - 0.5) * stretch + shift[0] + random.normal(0, 0.012),
-                y + shift[1] + random.normal(0, 0.012),
+                0.5 + (x - 0.5) * stretch + shift[0] + random.normal(0, WOBBLE),
+                y + shift[1] + random.normal(0, WOBBLE),
             )
             for x, y in stroke
         ]
         for stroke in DIGITS[label]
     ]
-    pen, lean = int(random.integers(16, 46)), random.normal(math.radians(4), math.radians(12))
+    pen, lean = int(random.integers(16, 46)), random.normal(math.radians(4), math.radians(16))
     return centred(written(strokes, pen, lean))
 
 

@@ -7,6 +7,7 @@ shown as it is run.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 import socket
@@ -73,7 +74,9 @@ def _steps(source: str | None, given: list[str], port: int) -> None:
     print("\n3. Train, convert, verify, serve", flush=True)
     command = ["train", source, "-o", str(FOLDER / name), "--logs", str(FOLDER / "runs"),
                "--serve", str(port), *given]  # fmt: skip
-    server = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT)  # noqa: S603
+    # A line for each request would bury the rest.
+    quiet = {**os.environ, "LOG_LEVEL": "ERROR"}
+    server = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=quiet)  # noqa: S603
     print(f"  python -m {shlex.join(command)}\n", flush=True)
     try:
         url = f"http://127.0.0.1:{port}"
