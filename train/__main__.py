@@ -17,6 +17,17 @@ from train.recipe import Recipe
 
 DEFAULT_SEED = 1
 PORT = 9000
+EPILOG = """\
+examples:
+  python -m train photos --model MobileNetV2 --fine-tune 60
+  python -m train mnist
+  python -m train cifar-100-python.tar.gz --labels-kind coarse
+
+A run that was stopped, at whatever moment, goes on from its last state when it
+is started again with the same arguments.
+
+DATA is one of these:
+{forms}"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -150,7 +161,7 @@ def named(source: str) -> str:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what is trained on."""
-    parser.add_argument("data", metavar="DATA", help=sources.FORMS.replace("%", "%%"))
+    parser.add_argument("data", metavar="DATA", help="labelled pictures; see below")
     parser.add_argument(
         "--labels-kind",
         choices=("fine", "coarse"),
@@ -169,9 +180,10 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train",
+        usage="%(prog)s DATA [options]",
         description="Train an image classifier: from scratch, or on top of a trained network.",
-        epilog="A run that was stopped, at whatever moment, goes on from its last checkpoint when "
-        "it is started again with the same arguments.",
+        epilog=EPILOG.format(forms=sources.FORMS),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(parser)
     parser.add_argument(

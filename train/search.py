@@ -23,6 +23,7 @@ import optuna
 from classifier.errors import SetupError
 from train import __main__ as command
 from train import files, options, page, quiet
+from train.data import sources
 from train.data.dataset import DataError, Dataset
 from train.recipe import AUGMENTATIONS, Recipe
 from train.run import identity
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 COMPLETE = optuna.trial.TrialState.COMPLETE
 FINISHED = (COMPLETE, optuna.trial.TrialState.PRUNED)
+DATA_IS = f"DATA is one of these:\n{sources.FORMS}"
 STEPS = 5  # values of a range that are tried one at a time
 FACTORS = (
     "learning_rate=0.0001..0.01",
@@ -471,9 +473,11 @@ def _own(parser: argparse.ArgumentParser) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train.search",
+        usage="%(prog)s DATA [options]",
         description="Search for the hyper-parameters of `python -m train`, whose options it takes.",
-        epilog="A search that was stopped, at whatever moment, goes on when it is started again "
-        "with the same arguments; more --trials continue a finished one.",
+        epilog="A search that was stopped, at whatever moment, goes on when it is started again\n"
+        f"with the same arguments; more --trials continue a finished one.\n\n{DATA_IS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_data(parser)
     _own(parser)
