@@ -13,9 +13,9 @@ from classifier.errors import SetupError
 from train import handover, options, quiet
 from train.data import sources
 from train.data.dataset import DataError, Dataset
-from train.recipe import Recipe
+from train.recipe import PHOTOS, Recipe
+from train.run import SAVE_EVERY_S
 
-DEFAULT_SEED = 1
 PORT = 9000
 EPILOG = """\
 examples:
@@ -143,14 +143,19 @@ def read(args: argparse.Namespace) -> Dataset:
     Raises:
         DataError: it cannot be trained on.
     """
-    seed = DEFAULT_SEED if args.seed is None else args.seed
-    data = sources.load(args.data, seed, labels=args.labels_kind)
+    data = sources.load(args.data, seed_of(args), labels=args.labels_kind)
     counts = ", ".join(f"{len(photos)} {name}" for name, photos in data.splits.items())
     labels = ", ".join(data.labels[:20]) + (" ..." if len(data.labels) > 20 else "")
     print(f"{len(data.labels)} classes ({labels}); photos: {counts}", flush=True)
     for path, reason in data.broken:
         print(f"skipped {path}: {reason}", file=sys.stderr, flush=True)
     return data
+
+
+def seed_of(args: argparse.Namespace) -> int:
+    """The seed that was given, or that of every recipe."""
+    seed: int = PHOTOS.seed if args.seed is None else args.seed
+    return seed
 
 
 def named(source: str) -> str:
@@ -162,12 +167,7 @@ def named(source: str) -> str:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """The arguments that say what is trained on."""
     parser.add_argument("data", metavar="DATA", help="labelled pictures; see below")
-    parser.add_argument(
-        "--labels-kind",
-        choices=("fine", "coarse"),
-        default="fine",
-        help="of CIFAR-100: its 100 fine or 20 coarse ones (default: %(default)s)",
-    )
+    sources.add_kind(parser)
     parser.add_argument(
         "--cache",
         metavar="DIR",
@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-every",
         type=float,
-        default=30.0,
+        default=SAVE_EVERY_S,
         metavar="SECONDS",
         help="between two states of the run: what a power cut can cost (default: %(default)g)",
     )

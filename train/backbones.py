@@ -82,8 +82,7 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
             warnings.simplefilter("error", UserWarning)
             into.load_weights(path)
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
-        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise DataError(f"{path.name} does not fit {backbone.name}: {first}") from error
+        raise DataError(f"{path.name} does not fit {backbone.name}: {_line(error)}") from error
 
 
 def _made(backbone: Backbone, size: int | None, weights: str | None) -> keras.Model:
@@ -129,8 +128,7 @@ def _within(path: Path, into: keras.Model, name: str) -> list[np.ndarray]:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, TypeError, KeyError) as error:
-        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise DataError(f"{path.name} cannot be loaded: {first}") from error
+        raise DataError(f"{path.name} cannot be loaded: {_line(error)}") from error
     wanted = [tuple(weight.shape) for weight in into.weights]
     for candidate in (model, *_nested(model)):
         # A classifier's own weights come last: what is in front of them is the network.
@@ -146,3 +144,8 @@ def _within(path: Path, into: keras.Model, name: str) -> list[np.ndarray]:
 def _nested(model: keras.Model) -> list[keras.Model]:
     inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     return [*inner, *(deeper for layer in inner for deeper in _nested(layer))]
+
+
+def _line(error: BaseException) -> str:
+    """What Keras complains of, in one line."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -10,7 +10,6 @@ import argparse
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import requests
+
+from train import handover
+from train.data.dataset import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(".train-demo")
@@ -41,9 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=9000, help="default: %(default)s")
     args, given = parser.parse_known_args(arguments)
     try:
-        with socket.socket() as probe:  # before minutes of work, not after
-            probe.bind(("127.0.0.1", args.port))
-    except OSError:
+        handover.free(args.port)  # before minutes of work, not after
+    except DataError:
         print(f"train-demo: port {args.port} is in use: PORT={args.port + 1}", file=sys.stderr)
         return 1
     start = time.monotonic()

@@ -20,7 +20,7 @@ from convert.errors import ConvertError
 from train.assess import findings, metrics
 from train.assess.answers import Asked, Asking, Subject, announce, ask, matched
 from train.assess.findings import Report
-from train.data import cifar, sources
+from train.data import sources
 from train.data.dataset import SPLITS, DataError
 
 if TYPE_CHECKING:
@@ -83,12 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "the URL of an endpoint",
     )
     parser.add_argument("--data", required=True, help="labelled pictures; see below")
-    parser.add_argument(
-        "--labels-kind",
-        choices=cifar.KINDS,
-        default="fine",
-        help="of CIFAR-100 (default: %(default)s)",
-    )
+    sources.add_kind(parser)
     parser.add_argument(
         "--split",
         choices=SPLITS,

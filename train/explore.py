@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from classifier.errors import ClassifierError, SetupError
 from train import page
-from train.data import cifar, sources
+from train.data import sources
 from train.data import twins as near
 from train.data.dataset import DataError, Dataset
 from train.data.twins import Twin
@@ -474,12 +474,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help=f"the page; the JSON is put beside it (default: the data's name and {SUFFIX}, here)",
     )
-    parser.add_argument(
-        "--labels-kind",
-        choices=cifar.KINDS,
-        default="fine",
-        help="of CIFAR-100 (default: %(default)s)",
-    )
+    sources.add_kind(parser)
     parser.add_argument(
         "--seed",
         type=int,

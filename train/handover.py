@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,8 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from PIL import Image
 
 from classifier import card as cards
 from train.data.dataset import DataError
@@ -64,11 +61,8 @@ def samples(data: Dataset, card: cards.ModelCard, folder: Path) -> None:
     for row in rows:
         label = folder / data.labels[split.targets[row]].replace("/", "_")
         label.mkdir(exist_ok=True)
-        if path := getattr(split, "paths", {row: None})[row]:
-            shutil.copyfile(path, label / f"{row:06}{path.suffix}")
-        else:
-            picture: Image.Image = split.picture(row, card)
-            picture.save(label / f"{row:06}.png")
+        ending = Path(split.name(row)).suffix or ".png"
+        (label / f"{row:06}{ending}").write_bytes(split.file(row, card))
 
 
 def serve(model: Path, data: Dataset, port: int) -> int:

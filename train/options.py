@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from classifier.card import CHOICES
-from train import recipe as recipes
 from train import schedule
 from train.data.dataset import DataError, Dataset
 from train.recipe import (
@@ -26,6 +25,7 @@ from train.recipe import (
     Backbone,
     Perceptron,
     Recipe,
+    Residual,
 )
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
     _effective(options, made)
     if made.enlarge and made.enlarge <= made.size:
         raise DataError(f"--enlarge {made.enlarge} is not larger than --size {made.size}")
-    if isinstance(made.network, recipes.Residual) and made.size < (least := _least(made.network)):
+    if isinstance(made.network, Residual) and made.size < (least := _least(made.network)):
         raise DataError(f"--size must be at least {least} for this network")
     return made
 
@@ -311,7 +311,7 @@ def _augmentation(options: argparse.Namespace, base: Augmentation) -> Augmentati
     )
 
 
-def _least(network: recipes.Residual) -> int:
+def _least(network: Residual) -> int:
     """The size below which the last stage would have less than a pixel."""
     return int(network.strides * 2 ** len(network.widths))
 

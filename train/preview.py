@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
@@ -28,7 +27,7 @@ def write(recipe: Recipe, card: ModelCard, data: Dataset, path: Path) -> None:
     rows = np.random.default_rng(recipe.seed).permutation(len(train))[:ROWS]
     side = round(augment.MARGIN * recipe.size)
     large, plain = (
-        np.stack([_pixels(train, int(row), card, pixels) for row in rows])
+        np.stack([train.square(int(row), card, pixels) for row in rows])
         for pixels in (side, recipe.size)
     )
     labels = tf.one_hot(train.targets[rows], len(data.labels))
@@ -47,12 +46,3 @@ def write(recipe: Recipe, card: ModelCard, data: Dataset, path: Path) -> None:
             image = Image.fromarray(picture.squeeze()).convert("RGB").resize((SIDE, SIDE))
             sheet.paste(image, (x * (SIDE + GAP), y * (SIDE + GAP)))
     sheet.save(path)
-
-
-def _pixels(split: object, row: int, card: ModelCard, side: int) -> npt.NDArray[np.uint8]:
-    import dataclasses
-
-    from classifier.preprocess import resize
-
-    square = dataclasses.replace(card, height=side, width=side)
-    return resize(split.picture(row, square), square).astype(np.uint8)

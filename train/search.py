@@ -150,11 +150,8 @@ class Search:
         # Named for its values: a trial that was killed is taken up where it was.
         key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
         folder = self.output / "trials" / key
-        best = 0.0
 
         def watch(entry: dict[str, Any]) -> None:
-            nonlocal best
-            best = max(best, entry["validation_accuracy"])
             trial.report(entry["validation_accuracy"], entry["epoch"])
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -168,10 +165,9 @@ class Search:
             if not self.args.one_at_a_time:
                 self.study.enqueue_trial(values)  # first in line, when the search goes on
             raise
-        best = max(best, *(entry["validation_accuracy"] for entry in trainer.history))
         trial.set_user_attr("seconds", round(trainer.seconds, 1))
         shutil.rmtree(folder, ignore_errors=True)
-        return best
+        return max(entry["validation_accuracy"] for entry in trainer.history)
 
     @property
     def _cache(self) -> Path:
@@ -268,7 +264,7 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
     Raises:
         DataError: the study that is there is of other data, options or factors.
     """
-    seed = command.DEFAULT_SEED if args.seed is None else args.seed
+    seed = command.seed_of(args)
     # One at a time, every rung is wanted: the plot is of them.
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if not args.one_at_a_time:

@@ -183,12 +183,9 @@ def _write(data: Dataset, output: Path, seed: int, command: Sequence[str]) -> li
         shutil.rmtree(output / name, ignore_errors=True)
         for path in sorted(draft.iterdir()):
             path.replace(output / path.name)
-    low, high = test.interval
     return [
         f"{len(tables.feature):,} nodes, {tables.depth} levels",
-        f"validation accuracy {results['validation'].accuracy:.3f}",
-        f"test accuracy {test.accuracy:.3f} on {test.photos} photos (95 % interval {low:.3f} to "
-        f"{high:.3f})",
+        *report.told(results),
         f"next: python -m convert {output / name} --samples DIR -o {output / (name + '.tflite')}",
     ]
 

@@ -355,7 +355,7 @@ def test_pictures_of_arrays_are_sent_as_they_are():
         images = random.integers(0, 256, shape, dtype=np.uint8)
         targets = np.arange(20) % 2
         data = assemble({"train": (images, targets), "test": (images, targets)}, 1, "0" * 64)
-        content = answers.file_of(data.splits["test"], 3, answers._neutral(data))
+        content = data.splits["test"].file(3, answers._neutral(data))
         with Image.open(io.BytesIO(content)) as image:
             assert image.format == "PNG"
             np.testing.assert_array_equal(np.asarray(image), images[3])
@@ -364,7 +364,7 @@ def test_pictures_of_arrays_are_sent_as_they_are():
 def test_a_photo_is_sent_as_its_own_bytes(folder):
     path = folder / "data" / "test" / "red" / "0.png"
     split = Photos(targets=np.zeros(1, np.int32), paths=(path,))
-    assert answers.file_of(split, 0, CARD) == path.read_bytes()
+    assert split.file(0, CARD) == path.read_bytes()
 
 
 # What can be wrong.

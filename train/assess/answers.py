@@ -7,7 +7,6 @@ and writes scores, so that the tensors of a split are never all in memory or on 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pickle
 import sys
@@ -31,7 +30,6 @@ from convert.errors import ConvertError
 from convert.saved import SavedFile
 from train.assess.metrics import Answers
 from train.data.dataset import DataError
-from train.data.photos import Photos
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -383,7 +381,7 @@ def _shown(rows: Iterable[Scores], total: int) -> Iterable[Scores]:
 
 def _tried(endpoint: Endpoint, split: Split, index: int, card: ModelCard) -> Scores:
     """Ask, and once more if that failed: functions start cold, and networks drop requests."""
-    content = file_of(split, index, card)
+    content = split.file(index, card)
     try:
         return endpoint.logits(content)
     except ConvertError:
@@ -392,15 +390,6 @@ def _tried(endpoint: Endpoint, split: Split, index: int, card: ModelCard) -> Sco
         return endpoint.logits(content)
     except ConvertError as error:
         raise DataError(f"asked twice about {split.name(index)}: {error}") from error
-
-
-def file_of(split: Split, index: int, card: ModelCard) -> bytes:
-    """A picture as a file: the photo's own bytes, or a PNG of one that is in an array."""
-    if isinstance(split, Photos):
-        return split.paths[index].read_bytes()
-    buffer = io.BytesIO()
-    split.picture(index, card).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _neutral(data: Dataset) -> ModelCard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import random
 from abc import ABC, abstractmethod
@@ -61,6 +62,17 @@ class Split(ABC):
             ClassifierError: the file has changed since it was checked.
         """
 
+    def file(self, index: int, card: ModelCard) -> bytes:
+        """The picture as a file that the function takes: PNG, if it comes from no file."""
+        buffer = io.BytesIO()
+        self.picture(index, card).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def square(self, index: int, card: ModelCard, side: int) -> npt.NDArray[np.uint8]:
+        """The picture as the card resizes it, but to `side`: uint8, (side, side, channels)."""
+        small = dataclasses.replace(card, height=side, width=side)
+        return resize(self.picture(index, small), small).astype(np.uint8)
+
     def each(self, card: ModelCard) -> Iterator[Image.Image]:
         """All pictures in order, decoded by all cores, a few ahead of who asks."""
         return ahead(lambda index: self.picture(index, card), range(len(self)))
@@ -70,12 +82,7 @@ class Split(ABC):
 
         told: as for `ahead`.
         """
-        square = dataclasses.replace(card, height=side, width=side)
-        return ahead(
-            lambda index: resize(self.picture(index, square), square).astype(np.uint8),
-            range(len(self)),
-            told,
-        )
+        return ahead(lambda index: self.square(index, card, side), range(len(self)), told)
 
     def tensors(self, card: ModelCard, most: int = 64) -> Iterator[npt.NDArray[np.float32]]:
         """All as the function serves them, in batches: float32, (most, height, width, channels).

@@ -44,9 +44,12 @@ class Photos(Split):
     def name(self, index: int) -> str:
         return "/".join(self.paths[index].parts[-2:])
 
+    def file(self, index: int, card: ModelCard) -> bytes:
+        """The photo's own bytes."""
+        return self.paths[index].read_bytes()
+
     def picture(self, index: int, card: ModelCard) -> Image.Image:
-        data = self.paths[index].read_bytes()
-        return decode(data, card.preprocessing, card.channels, MAX_PIXELS)
+        return decode(self.file(index, card), card.preprocessing, card.channels, MAX_PIXELS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import os
@@ -55,6 +56,16 @@ KERAS = {
     "cifar10": Published(cifar.HOME + cifar.CIFAR10.archive, cifar.CIFAR10_LABELS),
     "cifar100": Published(cifar.HOME + cifar.CIFAR100.archive, cifar.CIFAR100_FINE),
 }
+
+
+def add_kind(parser: argparse.ArgumentParser) -> None:
+    """The option for `load`'s labels."""
+    parser.add_argument(
+        "--labels-kind",
+        choices=cifar.KINDS,
+        default="fine",
+        help="of CIFAR-100: its 100 fine or 20 coarse ones (default: %(default)s)",
+    )
 
 
 def load(source: str, seed: int, *, labels: str = "fine") -> Dataset:
