@@ -86,7 +86,11 @@ class Handler:
         done: list[Done] = []
         stopped: ClassifierError | None = None
         for group in _groups(family.jobs(settings), 1 if family.in_order else settings.max_images):
-            answers = [stopped] * len(group) if stopped else self._answers(group, deadline, watch)
+            answers = (
+                [stopped] * len(group)
+                if stopped
+                else self._answers(group, deadline, watch, family.tried_again)
+            )
             for job, answer in zip(group, answers, strict=True):
                 if family.lines:
                     outcome = self._lines(family, job, answer, deadline)
@@ -97,7 +101,9 @@ class Handler:
                     stopped = outcome
         return done
 
-    def _answers(self, group: Sequence[Job], deadline: Deadline, watch: Stopwatch) -> list[Any]:
+    def _answers(
+        self, group: Sequence[Job], deadline: Deadline, watch: Stopwatch, tried_again: bool
+    ) -> list[Any]:
         """For each job of a group its images' answers, or the one error that it failed with."""
         asked = group[0].asked
         if isinstance(asked, ClassifierError):
@@ -108,9 +114,21 @@ class Handler:
         images = [image for request in requests for image in request.images]
         work = self.tensors if asked.tensor else self.classify
         try:
-            answers = iter(work(images, asked.options, deadline, watch))
+            found = work(images, asked.options, deadline, watch)
+            passing = [
+                index
+                for index, answer in enumerate(found)
+                if tried_again and isinstance(answer, ClassifierError) and answer.transient
+            ]
+            if passing:
+                watch.images -= len(passing)
+                watch.failures -= len(passing)
+                second = work([images[i] for i in passing], asked.options, deadline, watch)
+                for index, answer in zip(passing, second, strict=True):
+                    found[index] = answer
         except ClassifierError as error:
             return [error] * len(group)
+        answers = iter(found)
         return [[next(answers) for _ in request.images] for request in requests]
 
     def _lines(self, family: Family, job: Job, answer: Any, deadline: Deadline) -> Outcome:

@@ -16,10 +16,14 @@ from classifier.settings import Settings
 def line(
     image: sources.Source | ClassifierError, answer: dict[str, Any] | ClassifierError, model: str
 ) -> dict[str, Any]:
-    """One image's result: which image, which model, and its scores or its error."""
+    """One image's result: which image, which model, and its scores or its error.
+
+    `retry` says of an error that it may be gone the next time.
+    """
     named = "none" if isinstance(image, ClassifierError) else sources.name(image)
     if isinstance(answer, ClassifierError):
-        return {"image": named, "model": model, **answer.to_json()}
+        retry = {"retry": True} if answer.transient else {}
+        return {"image": named, "model": model, **answer.to_json(), **retry}
     return {"image": named, "model": model, "scores": answer}
 
 

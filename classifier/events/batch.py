@@ -58,11 +58,13 @@ class MapBatch(Family):
 
     https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
     An item is an image as in a request's list, or a listed object of S3: `Key`, with `Bucket` there
-    or in the BatchInput, where options stand too. An item that failed carries its own error.
+    or in the BatchInput, where options stand too. An item that failed carries its own error, with
+    `retry` where it may pass: a second run can then be made of those alone.
     """
 
     source = "step-functions-map"
     lines = True
+    tried_again = True
 
     @classmethod
     def infer(cls, event: Any) -> bool:

@@ -53,6 +53,7 @@ class Family:
     kept: they are written to RESULTS_PREFIX, if that is set ...
     unread: ... and it has to be, as nobody sees the function's own answer.
     in_order: what follows a failure must not be done.
+    tried_again: an error that may pass is tried once more, as the event will not come again.
     """
 
     source: str = ""
@@ -60,6 +61,7 @@ class Family:
     kept: bool = False
     unread: bool = False
     in_order: bool = False
+    tried_again: bool = False
 
     def __init__(self, event: Any) -> None:
         self._event = event

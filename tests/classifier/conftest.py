@@ -92,6 +92,12 @@ class Faults(http.server.BaseHTTPRequestHandler):
             self.counts["now"] -= 1
         self.reply(200, self.jpeg)
 
+    def do_flaky(self):
+        """Refuses each query once, and then has it."""
+        first = self.path not in self.counts
+        self.counts[self.path] = self.counts.get(self.path, 0) + 1
+        self.reply(503, b"") if first else self.reply(200, self.jpeg)
+
     def do_missing(self):
         self.reply(404, b"secret of the far host")
 

@@ -217,3 +217,19 @@ def test_one_slow_inference_does_not_refuse_all_that_follow(tensors):
     assert 0 < fastest < 3600
     model._took(60.0)
     assert model.seconds == fastest
+
+
+def test_a_map_batch_tries_again_what_may_pass_and_says_what_still_may(handler, far_host):
+    flaky, missing, page = (f"http://{far_host}/{path}" for path in ("flaky?map", "missing", "page"))
+    items = [{"url": missing}, {"url": flaky}, {"url": page}]
+    lines = handler({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
+    assert [line["image"] for line in lines] == [missing, flaky.partition("?")[0], page]
+    assert (lines[0]["error"]["code"], lines[0]["retry"]) == ("fetch_failed", True)
+    assert len(lines[1]["scores"]) == 1
+    assert lines[2]["error"]["code"] == "unsupported_format"
+    assert "retry" not in lines[2]
+
+
+def test_a_request_s_list_is_not_tried_again(handler, far_host):
+    [answer] = handler({"images": [{"url": f"http://{far_host}/flaky?list"}]})
+    assert answer["error"]["code"] == "fetch_failed"

@@ -1,0 +1,377 @@
+"""template.yaml: what CloudFormation would make of it, for each choice of its parameters.
+
+SAM's own translator (that of `sam validate`) turns it into plain CloudFormation; conditions,
+parameters and mappings are then put in here, by the functions of the template's own few kinds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-aws" / "bin" / "python"
+TRANSLATE = """
+import json, logging, os
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+from samcli.yamlhelper import yaml_parse
+from samtranslator.translator.transform import transform
+template = yaml_parse(open("template.yaml").read())
+# What `sam package` puts in place of local files.
+for name, field, value in (
+    ("Classifier", "ImageUri", "1.dkr.ecr.us-east-1.amazonaws.com/x:1"),
+    ("StateMachine", "DefinitionUri", "s3://bucket/key"),
+):
+    template["Resources"][name]["Properties"][field] = value
+class NoPolicies:
+    def load(self): return {}
+print(json.dumps(transform(template, {}, NoPolicies())))
+"""
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
+    "AWS::Region": "us-east-1",
+    "AWS::StackName": "keras-to-lambda",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+NO_VALUE = object()
+
+
+@pytest.fixture(scope="session")
+def translated():
+    if not PYTHON.exists():
+        pytest.skip("sam is not installed: make setup")
+    done = subprocess.run(
+        [PYTHON, "-c", TRANSLATE], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+class Stack:
+    """The template with parameters put in: what would be there."""
+
+    def __init__(self, template, **parameters):
+        self.template = template
+        self.parameters = {
+            name: str(parameters.pop(name, each.get("Default", "")))
+            for name, each in template["Parameters"].items()
+        }
+        assert not parameters, parameters
+        self.resources = {
+            name: self.value(resource.get("Properties", {}))
+            for name, resource in template["Resources"].items()
+            if "Condition" not in resource or self.holds(resource["Condition"])
+        }
+        self.outputs = {
+            name: self.value(output["Value"])
+            for name, output in template["Outputs"].items()
+            if "Condition" not in output or self.holds(output["Condition"])
+        }
+
+    def holds(self, name):
+        return self.truth(self.template["Conditions"][name])
+
+    def truth(self, expression):
+        match expression:
+            case {"Condition": name}:
+                return self.holds(name)
+            case {"Fn::Equals": [left, right]}:
+                return str(self.value(left)) == str(self.value(right))
+            case {"Fn::Not": [one]}:
+                return not self.truth(one)
+            case {"Fn::And": all_of}:
+                return all(self.truth(each) for each in all_of)
+        raise AssertionError(expression)
+
+    def named(self, name):
+        if name in PSEUDO:
+            return PSEUDO[name]
+        if name in self.parameters:
+            if self.template["Parameters"][name]["Type"] == "CommaDelimitedList":
+                return self.parameters[name].split(",")
+            return self.parameters[name]
+        resource = name.partition(".")[0]
+        assert resource in self.template["Resources"], f"nothing is called {name}"
+        condition = self.template["Resources"][resource].get("Condition")
+        assert condition is None or self.holds(condition), f"{name} is not there"
+        return f"<{name}>"
+
+    def value(self, tree):
+        match tree:
+            case {"Ref": "AWS::NoValue"}:
+                return NO_VALUE
+            case {"Ref": name}:
+                return self.named(name)
+            case {"Fn::GetAtt": path}:
+                return self.named(path if isinstance(path, str) else ".".join(path))
+            case {"Fn::If": [condition, yes, no]}:
+                return self.value(yes if self.holds(condition) else no)
+            case {"Fn::Join": [by, parts]}:
+                return by.join(self.value(parts))
+            case {"Fn::Split": [by, text]}:
+                return self.value(text).split(by)
+            case {"Fn::FindInMap": path}:
+                table, row, column = (self.value(step) for step in path)
+                return self.template["Mappings"][table][row][column]
+            case {"Fn::Sub": [str(text), dict(own)]}:
+                own = {name: self.value(value) for name, value in own.items()}
+                return self.substituted(text, own)
+            case {"Fn::Sub": str(text)}:
+                return self.substituted(text, {})
+            case dict():
+                items = {name: self.value(value) for name, value in tree.items()}
+                return {name: value for name, value in items.items() if value is not NO_VALUE}
+            case list():
+                return [x for each in tree if (x := self.value(each)) is not NO_VALUE]
+        return tree
+
+    def substituted(self, text, own):
+        return re.sub(
+            r"\$\{([A-Za-z0-9.:]+)\}",
+            lambda m: str(own[m[1]] if m[1] in own else self.named(m[1])),
+            text,
+        )
+
+    def statements(self, role):
+        for policy in self.resources[role]["Policies"]:
+            yield from policy["PolicyDocument"]["Statement"]
+
+    def allowed(self, role, action):
+        """The resources that a role may do something with."""
+        return [
+            resource
+            for statement in self.statements(role)
+            for resource in _list(statement["Resource"])
+            if action in _list(statement["Action"])
+        ]
+
+
+def _list(value):
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.fixture
+def stack(translated):
+    return lambda **parameters: Stack(translated, **parameters)
+
+
+CHOICES = list(
+    itertools.product(
+        ("x86_64", "arm64"),
+        (("rest", "iam"), ("rest", "api-key"), ("rest", "none"), ("http", "iam"), ("http", "none")),
+        (("false", ""), ("false", "a,b"), ("true", ""), ("true", "a,b")),
+        (("off", 0), ("iam", 0), ("none", 5)),
+        ("true", "false"),
+    )
+)
+
+
+def test_every_choice_of_parameters_is_whole(stack):
+    """Nothing refers to a resource that its conditions leave out."""
+    for architecture, (api, auth), (bulk, buckets), (url, limit), metrics in CHOICES:
+        made = stack(
+            Architecture=architecture, ApiType=api, Authentication=auth, Bulk=bulk,
+            ImageBuckets=buckets, FunctionUrl=url, ConcurrencyLimit=limit, Metrics=metrics,
+            AlarmEmail="me@example.com" if bulk == "true" else "",
+        )  # fmt: skip
+        assert made.resources["Classifier"]["Architectures"] == [architecture]
+        assert ("RestApi" in made.resources, "HttpApi" in made.resources) == (
+            api == "rest",
+            api == "http",
+        )
+        assert ("StateMachine" in made.resources) == (bulk == "true")
+        assert ("Dashboard" in made.resources) == (metrics == "true")
+        json.loads(json.dumps(made.resources))  # nothing was left unanswered
+
+
+def test_sam_finds_no_lint():
+    if not PYTHON.exists():
+        pytest.skip("sam is not installed: make setup")
+    done = subprocess.run(
+        [PYTHON.parent / "sam", "validate", "--lint"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "is a valid SAM Template" in done.stdout, done.stdout + done.stderr
+    done = subprocess.run(
+        [PYTHON.parent / "cfn-lint", "template.yaml"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("auth", "wanted"), [("iam", [{"sigv4": []}]), ("api-key", [{"key": []}]), ("none", [])]
+)
+def test_the_gateway_asks_for_what_authentication_says_but_never_of_a_preflight(
+    stack, auth, wanted
+):
+    made = stack(Authentication=auth)
+    paths = made.resources["RestApi"]["Body"]["paths"]
+    assert set(paths) == {"/", "/{proxy+}"}
+    for path in paths.values():
+        assert path["x-amazon-apigateway-any-method"]["security"] == wanted
+        assert path["options"]["security"] == []
+    assert ("ApiKey" in made.resources) == (auth == "api-key")
+    assert ("--aws-sigv4" in made.outputs["Curl"]) == (auth == "iam")
+    assert ("x-api-key" in made.outputs["Curl"]) == (auth == "api-key")
+    assert made.outputs["Url"] in made.outputs["Curl"]
+
+
+def test_the_safe_choice_is_the_default(stack):
+    made = stack()
+    assert made.parameters["Authentication"] == "iam"
+    assert "Url" not in made.resources
+    assert "DataBucket" not in made.resources
+    [settings] = made.resources["RestApiProdStage"]["MethodSettings"]
+    assert settings["ThrottlingRateLimit"] == "20"
+    assert "ReservedConcurrentExecutions" not in made.resources["Classifier"]
+    assert stack(ConcurrencyLimit=5).resources["Classifier"]["ReservedConcurrentExecutions"] == "5"
+
+
+def test_an_open_function_url_without_a_limit_and_a_key_without_rest_are_refused(translated):
+    rules = translated["Rules"]
+    [open_url] = rules["AnOpenUrlNeedsALimit"]["Assertions"]
+    assert open_url["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ConcurrencyLimit"}, "0"]}]}
+    [key] = rules["KeysAreOfRestApis"]["Assertions"]
+    assert key["Assert"] == {"Fn::Contains": [["iam", "none"], {"Ref": "Authentication"}]}
+
+
+def test_the_function_may_do_no_more_than_its_choices_need(stack):
+    alone = stack()
+    assert alone.allowed("ClassifierRole", "s3:GetObject") == []
+    for statement in alone.statements("ClassifierRole"):
+        assert statement["Resource"] != "*" or all("xray" in x for x in statement["Action"])
+    assert stack(ImageBuckets="a,b").allowed("ClassifierRole", "s3:GetObject") == [
+        "arn:aws:s3:::a/*", "arn:aws:s3:::b/*"
+    ]  # fmt: skip
+    bulk = stack(Bulk="true", ImageBuckets="a,b")
+    assert bulk.allowed("ClassifierRole", "s3:PutObject") == ["<DataBucket.Arn>/answers/*"]
+    assert bulk.allowed("StateMachineRole", "s3:PutObject") == ["<DataBucket.Arn>/runs/*"]
+    assert bulk.allowed("StateMachineRole", "lambda:InvokeFunction") == ["<ClassifierAliaslive>"]
+    assert set(bulk.allowed("StateMachineRole", "s3:GetObject")) == {
+        "<DataBucket.Arn>/*",
+        "arn:aws:s3:::a", "arn:aws:s3:::b", "arn:aws:s3:::a/*", "arn:aws:s3:::b/*",
+    }  # fmt: skip
+    for role in ("ClassifierRole", "StateMachineRole"):
+        for statement in bulk.statements(role):
+            assert not any(action.endswith("*") for action in _list(statement["Action"]))
+
+
+def test_the_function_is_told_what_the_stack_made(stack):
+    variables = stack(Bulk="true", ImageBuckets="a,b").resources["Classifier"]["Environment"][
+        "Variables"
+    ]
+    assert variables["S3_ALLOWED_BUCKETS"] == "<DataBucket>,a,b"
+    assert variables["RESULTS_PREFIX"] == "s3://<DataBucket>/answers"
+    assert variables["METRICS_NAMESPACE"] == "keras-to-lambda"
+    variables = stack(Metrics="false").resources["Classifier"]["Environment"]["Variables"]
+    assert variables["S3_ALLOWED_BUCKETS"] == ""
+    assert variables["RESULTS_PREFIX"] == variables["METRICS_NAMESPACE"] == ""
+
+
+def test_every_setting_that_the_template_sets_is_one(translated, stack):
+    from dataclasses import fields
+
+    from classifier.settings import Settings
+
+    known = {field.name.upper() for field in fields(Settings)}
+    assert set(stack().resources["Classifier"]["Environment"]["Variables"]) <= known
+
+
+def test_callers_queues_and_batches_all_reach_the_alias(stack):
+    made = stack(Bulk="true")
+    assert made.resources["ClassifierAliaslive"]["Name"] == "live"
+    alias = "<ClassifierAliaslive>"
+    assert made.resources["QueueReader"]["FunctionName"] == alias
+    assert made.resources["ApiMayInvoke"]["FunctionName"] == alias
+    assert made.resources["StateMachine"]["DefinitionSubstitutions"] == {"FunctionArn": alias}
+    integration = made.resources["RestApi"]["Body"]["paths"]["/{proxy+}"][
+        "x-amazon-apigateway-any-method"
+    ]["x-amazon-apigateway-integration"]
+    assert integration["uri"].endswith("/functions/<Classifier.Arn>:live/invocations")
+
+
+def test_a_canary_is_taken_back_by_the_new_version_s_own_alarm(stack, translated):
+    made = stack()
+    group = made.resources["ClassifierDeploymentGroup"]
+    assert group["AlarmConfiguration"]["Alarms"] == [{"Name": "<NewVersionFails>"}]
+    assert group["AutoRollbackConfiguration"]["Enabled"] is True
+    names = [each["Name"] for each in made.resources["NewVersionFails"]["Dimensions"]]
+    assert names == ["FunctionName", "Resource", "ExecutedVersion"]
+    update = translated["Resources"]["ClassifierAliaslive"]["UpdatePolicy"]
+    assert "CodeDeployLambdaAliasUpdate" in update
+
+
+def test_a_queue_gives_the_function_time_and_keeps_what_fails(stack):
+    made = stack(Bulk="true")
+    queue, function = made.resources["Queue"], made.resources["Classifier"]
+    # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "<DeadLetters.Arn>"
+    assert made.resources["QueueReader"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_alarms_tell_whom_they_were_told_to(stack):
+    made = stack(AlarmEmail="me@example.com", Bulk="true")
+    alarms = [
+        (name, each)
+        for name, each in made.resources.items()
+        if made.template["Resources"][name]["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    assert {name for name, _ in alarms} == {
+        "NewVersionFails", "Errors", "ServerErrors", "Slow", "Throttles", "Dead", "Spend"
+    }  # fmt: skip
+    for _, alarm in alarms:
+        assert alarm["AlarmActions"] == ["<Alerts>"]
+    assert "AlarmActions" not in stack().resources["Errors"]
+
+
+@pytest.fixture(scope="session")
+def prices():
+    """What one of each costs, in dollars."""
+    table = tomllib.loads((ROOT / "deploy" / "prices.toml").read_text("utf-8"))["price"]
+    return {name: each["usd"] / each.get("units", 1) for name, each in table.items()}
+
+
+@pytest.mark.parametrize(("architecture", "api"), [("x86_64", "rest"), ("arm64", "http")])
+def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, prices, architecture, api):
+    made = stack(Architecture=architecture, ApiType=api, MemorySize=1024)
+    [dollars] = [each for each in made.resources["Spend"]["Metrics"] if each["Id"] == "dollars"]
+    formula = re.sub(r"FILL\((\w+),0\)", r"\1", dollars["Expression"])
+    assert not re.search(r"[^\w.+*/]", formula)
+    # A million seconds of a gigabyte, five million invocations, eight million requests.
+    usage = {"ms": 1e9, "invocations": 5e6, "requests": 8e6}
+    assert eval(formula, {}, usage) == pytest.approx(
+        1e6 * prices[f"lambda_{architecture}"]
+        + 5e6 * prices["lambda_request"]
+        + 8e6 * prices[f"{api}_api"]
+    )
+
+
+def test_the_dashboard_is_json_about_metrics_that_the_function_sends(stack):
+    from classifier.telemetry import METRICS
+
+    body = json.loads(stack().resources["Dashboard"]["DashboardBody"])
+    named = set()
+    for widget in body["widgets"]:
+        namespace = None
+        for metric in widget["properties"].get("metrics", []):
+            if isinstance(metric[0], str):
+                namespace = metric[0] if metric[0] not in (".", "...") else namespace
+                if namespace == "keras-to-lambda" and metric[0] != "...":
+                    named.add(metric[1])
+    assert named
+    assert named <= set(METRICS)
+
+
+def test_build_and_function_share_one_architecture(translated):
+    function = translated["Resources"]["Classifier"]
+    assert function["Properties"]["Architectures"] == [{"Ref": "Architecture"}]
+    text = (ROOT / "template.yaml").read_text("utf-8")
+    assert text.count("Architectures:") == 1
