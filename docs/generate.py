@@ -37,7 +37,28 @@ def errors_table() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"settings": settings_table, "errors": errors_table}
+def parameters_table() -> str:
+    """Every parameter of the template."""
+    import yaml
+
+    class Template(yaml.SafeLoader):
+        """CloudFormation's own tags (!Ref, !Sub ...) are of no interest here."""
+
+    Template.add_multi_constructor("!", lambda *_: None)
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    parameters = yaml.load(text, Template)["Parameters"]  # noqa: S506  # a SafeLoader
+    rows = ["| parameter | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, each in parameters.items():
+        values = ", ".join(f"`{value}`" for value in each.get("AllowedValues", []))
+        if "MaxValue" in each:
+            values = f"{each['MinValue']:,} to {each['MaxValue']:,}"
+        default = each.get("Default", "")
+        shown = f"`{default}`" if default != "" else ""
+        rows.append(f"| `{name}` | {values} | {shown} | {each['Description']} |")
+    return "\n".join(rows)
+
+
+TABLES = {"settings": settings_table, "errors": errors_table, "parameters": parameters_table}
 
 
 def renewed(text: str) -> str:
