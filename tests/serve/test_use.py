@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
@@ -9,11 +10,16 @@ import shutil
 import subprocess
 import sys
 import threading
+import urllib.parse
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from tests.serve.conftest import running
 
@@ -61,6 +67,65 @@ def block(language, having=""):
     return found[0]
 
 
+class Gateway(http.server.BaseHTTPRequestHandler):
+    """As API Gateway with IAM: checks a request's signature, and passes a good one on to `behind`.
+
+    By botocore's signer, as the documentation of the signature has it:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
+    """
+
+    behind = ""
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.headers.get("x-api-key") and not self.signed(body):
+            self.send_error(403)
+            return
+        answer = requests.post(self.behind + self.path, data=body, timeout=30)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def signed(self, body):
+        given = self.headers["Authorization"]
+        names = re.search("SignedHeaders=([^,]+)", given)[1].split(";")
+        assert {"host", "x-amz-date", "x-amz-security-token"} <= set(names)
+        path, _, query = self.path.partition("?")
+        request = AWSRequest(
+            "POST",
+            f"http://{self.headers['Host']}{path}",
+            headers={name: self.headers[name] for name in names if name != "host"},
+            params=dict(urllib.parse.parse_qsl(query)),
+            data=body,
+        )
+        request.context["timestamp"] = self.headers["x-amz-date"]
+        signer = SigV4Auth(
+            Credentials("AKIDEXAMPLE", "secret", "token"), "execute-api", "us-east-1"
+        )
+        text = signer.string_to_sign(request, signer.canonical_request(request))
+        return given.endswith("Signature=" + signer.signature(text, request))
+
+
+@pytest.fixture
+def signed_addresses(addresses, monkeypatch):
+    """The same addresses, but for a gateway that wants a key or a signature in front."""
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "token"),
+        ("API_KEY", "a key"),
+    ):
+        monkeypatch.setenv(name, value)
+    gateway = type("Behind", (Gateway,), {"behind": addresses["http://127.0.0.1:9000"]})
+    with ThreadingHTTPServer(("127.0.0.1", 0), gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {"http://127.0.0.1:9000": f"http://127.0.0.1:{server.server_port}"}
+        server.shutdown()
+
+
 def run(command, place, addresses, code, name=None):
     for shown, real in addresses.items():
         code = code.replace(shown, real)
@@ -81,7 +146,7 @@ def needs(program):
 
 
 def test_curl(place, addresses):
-    code = "\n".join(f"{line}; echo" for line in block("sh", "curl").splitlines())
+    code = "\n".join(f"{line}; echo" for line in block("sh", "-F file=").splitlines())
     lines = run(["bash", "-ec"], place, addresses, code).splitlines()
     first, two, by_url, tensor = map(json.loads, lines)
     assert list(first) == ["t-shirt", "dress", "longsleeve"]
@@ -92,16 +157,33 @@ def test_curl(place, addresses):
 
 
 def test_python(place, addresses):
-    code = block("python", "import requests")
+    code = block("python", "probabilities")
     lines = run([sys.executable, "it.py"], place, addresses, code, "it.py").splitlines()
     assert [line.split()[0] for line in lines] == ["t-shirt", "dress", "longsleeve"]
     assert lines[0].endswith("%")
 
 
 def test_boto3(place, addresses):
-    code = block("python", "import boto3")
+    code = block("python", "lambda")
     out = run([sys.executable, "it.py"], place, addresses, code, "it.py")
     assert out.startswith("{'t-shirt': 3.")
+
+
+def test_requests_with_a_key_or_a_signature(place, signed_addresses):
+    by_key, signed = block("sh", "x-api-key").split("\n", 1)
+    for code in (by_key, signed):
+        answer = run(["bash", "-ec"], place, signed_addresses, code)
+        assert max(json.loads(answer).items(), key=lambda item: item[1])[0] == "t-shirt"
+    out = run([sys.executable, "it.py"], place, signed_addresses, block("python", "SigV4"), "it.py")
+    assert out.startswith("{'t-shirt': 3.")
+
+
+def test_the_gateway_of_the_test_refuses_what_is_not_signed_right(signed_addresses):
+    [url] = signed_addresses.values()
+    headers = {"x-amz-date": "20261121T000000Z", "x-amz-security-token": "token"}
+    signature = "AWS4-HMAC-SHA256 SignedHeaders=host;x-amz-date;x-amz-security-token, Signature=0"
+    answer = requests.post(url + "/predict", headers={**headers, "Authorization": signature})
+    assert answer.status_code == 403
 
 
 @needs("node")
@@ -128,5 +210,5 @@ def test_the_terminal(place, addresses):
 
 def test_every_block_is_one_of_these():
     """Those marked as console start what does not end by itself: make and sam, tested elsewhere."""
-    kinds = "console console console sh python python js html java console html sh"
+    kinds = "console console console sh python python sh python js html java console html sh"
     assert [kind for kind, _ in BLOCKS] == kinds.split()
