@@ -1,1 +1,14 @@
 """A trained Keras classifier -> a self-describing `.tflite`, and the proof that the two agree."""
+
+import importlib.util
+import sys
+
+# argv[0] is that while `python -m` looks for the command. Said here, as the traceback of an import
+# deep in a module would not say what to do.
+if sys.argv[:1] == ["-m"] and importlib.util.find_spec("tensorflow") is None:
+    print(
+        "there is no TensorFlow in this environment; `make setup` makes one that has it: "
+        "say .venv-tf/bin/python in place of " + sys.executable.rpartition("/")[2],
+        file=sys.stderr,
+    )
+    raise SystemExit(2)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import tensorflow as tf
 
 from train.data.dataset import DataError
+from train.report import public
 from train.run import identity
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def start(
         "data_sha256": data.sha256,
         "train": len(data.splits["train"]),
         "labels": list(data.labels),
-        "command": " ".join(command[:3]),
+        "command": public(command),
     }
     told = json.dumps([name, identity(recipe, data)], sort_keys=True)
     key = hashlib.sha256(told.encode()).hexdigest()[:10]

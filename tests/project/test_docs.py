@@ -63,6 +63,16 @@ def test_help_runs_and_says_what_each_option_means(module):
         assert re.search(r"  \S|[A-Z}]$", line), f"{module}: {line}"
 
 
+@pytest.mark.parametrize("module", ["convert", "convert.inspect", "train", "train.evaluate"])
+def test_a_command_that_needs_tensorflow_says_so_where_there_is_none(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "x"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert "say .venv-tf/bin/python in place of python" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_the_readme_shows_of_the_demo_is_what_the_function_answers():
     import base64
     import json

