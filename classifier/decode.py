@@ -37,6 +37,9 @@ FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"BM", "BmpImagePlugin", "BmpImageFile"),
 )
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# By how much smaller a format's pictures have to be. Pillow reads every WebP as an animation:
+# libwebp holds two canvases and Pillow two more, 16 bytes a pixel, where others take 8 at most.
+SHARES = {"WEBP": 2}
 # Greyscale of 16 bits, as PNG has it.
 DEEP = ("I;16", "I;16B", "I;16L", "I")
 
@@ -54,7 +57,8 @@ def decode(
         data: a JPEG, PNG, WebP, GIF or BMP file.
         steps: the card's exif and alpha policies.
         channels: 1 for greyscale, 3 for RGB, 4 for RGB and alpha.
-        max_pixels: checked against the header, before any pixel is decoded.
+        max_pixels: checked against the header, before any pixel is decoded; of a WebP, which takes
+            twice the memory, half as many.
         target: the width and height that the picture will be resized to. A card of `decode: scaled`
             lets a large JPEG be decoded at a fraction, at least twice this size; None: never.
 
@@ -70,10 +74,11 @@ def decode(
     try:
         image: Image.Image = opener(BytesIO(data))
         width, height = image.size
-        if width * height > max_pixels:
+        accepted = max_pixels // SHARES.get(image.format or "", 1)
+        if width * height > accepted:
             raise TooManyPixels(
-                f"the image has {width} x {height} pixels, more than the {max_pixels:,} accepted; "
-                "scale it down first"
+                f"the image has {width} x {height} pixels, more than the {accepted:,} accepted of "
+                f"a {image.format}; scale it down first"
             )
         if steps.decode == "scaled" and target is not None:
             # libjpeg leaves out the high frequencies of each 8 x 8 block. Others than JPEG have no

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from classifier.errors import DeadlineExceeded, ModelNotFound, SetupError
 from classifier.handler import Handler
 from classifier.model import Classifier
 from classifier.settings import MODELS, Settings
+from classifier.sources import Base64
 
 CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
@@ -115,6 +117,21 @@ def test_one_silent_host_does_not_take_the_others_down(settings, far_host):
     assert list(answers[1]) != ["error"]
 
 
+def test_decoding_that_takes_all_the_time_leaves_some_to_answer_what_it_has(
+    settings, jpeg, monkeypatch
+):
+    from classifier import preprocess
+
+    real = preprocess.prepare
+    monkeypatch.setattr(preprocess, "prepare", lambda *of: (time.sleep(0.4), real(*of))[1])
+    text = base64.b64encode(jpeg).decode()
+    handler = Handler(settings)
+    answers = handler.classify([Base64(text)] * 5, deadline=Deadline(1.2))
+    assert [isinstance(answer, DeadlineExceeded) for answer in answers[:1] + answers[-1:]] == [
+        False, True,
+    ]  # fmt: skip
+
+
 def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
     from classifier import preprocess
 
@@ -139,8 +156,6 @@ def test_inference_that_cannot_finish_is_refused(settings, jpeg):
     model = handler.models.get()
     model.seconds = 3.0
     text = base64.b64encode(jpeg).decode()
-    from classifier.sources import Base64
-
     [answer] = handler.classify([Base64(text)], deadline=Deadline(1.0))
     assert isinstance(answer, DeadlineExceeded)
     assert "3.0 s" in answer.message
@@ -220,7 +235,9 @@ def test_one_slow_inference_does_not_refuse_all_that_follow(tensors):
 
 
 def test_a_map_batch_tries_again_what_may_pass_and_says_what_still_may(handler, far_host):
-    flaky, missing, page = (f"http://{far_host}/{path}" for path in ("flaky?map", "missing", "page"))
+    flaky, missing, page = (
+        f"http://{far_host}/{path}" for path in ("flaky?map", "missing", "page")
+    )
     items = [{"url": missing}, {"url": flaky}, {"url": page}]
     lines = handler({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
     assert [line["image"] for line in lines] == [missing, flaky.partition("?")[0], page]

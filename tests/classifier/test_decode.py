@@ -214,6 +214,14 @@ def test_a_header_alone_is_refused():
             decode(data, STEPS, 3, LIMIT)
 
 
+def test_a_webp_may_have_half_the_pixels_as_it_takes_twice_the_memory(encoded):
+    webp = encoded(Image.new("RGB", (100, 60)), "WEBP")
+    with pytest.raises(TooManyPixels, match="the 5,999 accepted of a WEBP"):
+        decode(webp, STEPS, 3, 11_999)
+    assert decode(webp, STEPS, 3, 12_000).size == (100, 60)
+    assert decode(encoded(Image.new("RGB", (100, 60)), "PNG"), STEPS, 3, 6_000).size == (100, 60)
+
+
 def test_a_100_megapixel_png_is_refused_before_a_pixel_is_decoded(encoded):
     bomb = encoded(Image.new("1", (10_000, 10_000)), "PNG")
     assert len(bomb) < 20_000

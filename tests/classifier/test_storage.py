@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from classifier import storage
 from classifier.errors import DeadlineExceeded, ImageTooLarge, ObjectNotRead, ResultsNotKept
 from classifier.handler import Handler
 from classifier.settings import Settings
@@ -19,6 +22,21 @@ PHOTO = "s3://photos/in/t shirt+1.jpg"
 def handler(**environ):
     environ = {"S3_ALLOWED_BUCKETS": "photos", "NUM_THREADS": "1", "LOG_LEVEL": "FATAL", **environ}
     return Handler(Settings.from_environ(environ))
+
+
+class BreaksOff(http.server.BaseHTTPRequestHandler):
+    """An S3 that has half of every object, and says that it sends the whole."""
+
+    photo = b""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.photo)))
+        self.end_headers()
+        self.wfile.write(self.photo[: len(self.photo) // 2])
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +72,18 @@ def test_a_bucket_that_is_not_allowed_costs_no_import(s3):
 def test_an_object_over_the_limit_is_not_read(s3):
     with pytest.raises(ImageTooLarge):
         handler(MAX_IMAGE_BYTES="1000")({"url": PHOTO})
+
+
+def test_half_an_object_is_not_taken_for_the_whole(jpeg, s3, monkeypatch):
+    half = type("Half", (BreaksOff,), {"photo": jpeg})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), half) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+        storage._client.cache_clear()
+        with pytest.raises(ObjectNotRead):
+            handler()({"url": PHOTO})
+        server.shutdown()
+    storage._client.cache_clear()
 
 
 def test_a_version_is_read_as_the_event_names_it(served, s3):
