@@ -1,0 +1,852 @@
+"""Each fault for real, what callers see of it, and that it is over when it is over.
+
+    make faults
+    python -m tests.endurance.faults --docs
+
+The function is the real one: in AWS's emulator, several of them behind one port (deploy.fleet), or
+in its container. A fault that this machine cannot have is skipped, with the reason; without a
+Docker engine REQUIRE_CONTAINER=1 makes that a failure. --docs writes the table to docs/faults.md.
+Only what callers see is asserted; seconds are printed, and asserted nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import functools
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import boto3
+import requests
+from PIL import Image
+
+from classifier.handler import Handler
+from classifier.settings import Settings
+from deploy.emulator import EmulatorError
+from deploy.fleet import Fleet
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "faults.md"
+PHOTO = (ROOT / "samples" / "t-shirt.jpg").read_bytes()
+EVENT = {"image": base64.b64encode(PHOTO).decode()}
+INVOKE = "/2015-03-31/functions/function/invocations"
+IMAGE = "keras-to-lambda:faults"
+WAIT_S = 60  # longer than this is a hang
+SMALLEST_MB = 512  # MemorySize's MinValue in template.yaml
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+class Seen(NamedTuple):
+    """What became of a fault: a row of the table. recovered_s: seconds to the next right answer."""
+
+    callers: str
+    recovered_s: float
+    held: str
+
+
+class Skipped(Exception):
+    """The fault cannot be had here. engine: for want of a Docker engine."""
+
+    def __init__(self, reason: str, *, engine: bool = False) -> None:
+        super().__init__(reason)
+        self.engine = engine
+
+
+class Fault(NamedTuple):
+    """A fault by its name; `quick` ones are in `make test` too."""
+
+    name: str
+    run: Callable[[], Seen]
+    quick: bool
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(name: str, *, quick: bool = False) -> Callable[[Callable[[], Seen]], Callable[[], Seen]]:
+    """Enter a function into the table."""
+
+    def enter(run: Callable[[], Seen]) -> Callable[[], Seen]:
+        FAULTS.append(Fault(name, run, quick))
+        return run
+
+    return enter
+
+
+# What callers do
+
+
+class Answer(NamedTuple):
+    """What a caller got: status, JSON, and Lambda's header for a function that failed."""
+
+    status: int
+    body: Any
+    failed: str | None
+
+    @property
+    def code(self) -> str | None:
+        """The function's own error code, or the errorType of a direct invocation."""
+        if not isinstance(self.body, dict):
+            return None
+        error = self.body.get("error")
+        return error["code"] if isinstance(error, dict) else self.body.get("errorType")
+
+
+def call(url: str, event: Any) -> Answer:
+    """POST JSON, or an image's bytes; an answer that takes WAIT_S fails."""
+    sent = {"data": event} if isinstance(event, bytes) else {"json": event}
+    response = requests.post(url, timeout=WAIT_S, **sent)
+    return Answer(
+        response.status_code, response.json(), response.headers.get("X-Amz-Function-Error")
+    )
+
+
+@contextlib.contextmanager
+def calling(*calls: tuple[str, Any]) -> Iterator[list[Answer]]:
+    """Calls that are under way in the block; their answers are there after it, in order."""
+    answers: dict[int, Answer] = {}
+    failed: list[Exception] = []
+    result: list[Answer] = []
+
+    def work(number: int, url: str, event: Any) -> None:
+        try:
+            answers[number] = call(url, event)
+        except Exception as error:  # noqa: BLE001  # raised below, in the caller's thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(n, *each)) for n, each in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield result
+    finally:
+        for thread in threads:
+            thread.join()
+    if failed:
+        raise failed[0]
+    result += [answers[number] for number in range(len(calls))]
+
+
+@functools.cache
+def expected() -> dict[str, float]:
+    """The scores of PHOTO, by the handler in this process."""
+    return Handler(Settings(num_threads=1, log_level="FATAL"))(EVENT)
+
+
+def is_right(scores: Any) -> bool:
+    """Whether these are PHOTO's scores."""
+    return (
+        isinstance(scores, dict)
+        and scores.keys() == expected().keys()
+        and all(abs(scores[label] - score) < 1e-3 for label, score in expected().items())
+    )
+
+
+def right(answer: Answer) -> None:
+    """The answer is 200 with PHOTO's scores."""
+    assert answer.status == 200, answer
+    assert is_right(answer.body), answer
+
+
+def recovered(url: str, event: Any = EVENT) -> float:
+    """Seconds until the next caller has a right answer; nobody has to try twice."""
+    start = time.monotonic()
+    right(call(url, event))
+    return time.monotonic() - start
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended and waits for its parent does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+# What goes wrong
+
+
+class Silent:
+    """A host that accepts connections and says nothing, until the block ends."""
+
+    def __enter__(self) -> Self:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._held: list[socket.socket] = []
+        self._came = threading.Semaphore(0)
+        self.host = f"127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                self._held.append(self._server.accept()[0])
+                self._came.release()
+
+    @property
+    def event(self) -> dict[str, str]:
+        """A request that takes as long as the function lets it."""
+        return {"url": f"http://{self.host}/photo.jpg"}
+
+    def wait(self, connections: int = 1) -> None:
+        """Until so many more have connected: requests are then in the middle."""
+        for _ in range(connections):
+            assert self._came.acquire(timeout=WAIT_S)
+
+    def end(self) -> None:
+        """Close every connection; those who waited then have their failure."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for connection in self._held:
+            connection.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class Wire:
+    """A TCP connection to a server that can be cut: `pass`, `silent`, `reset`, or `half`.
+
+    half: the far side's answer breaks off after some bytes, as when it dies in the middle.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.how = "pass"
+
+    def __enter__(self) -> Self:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = self._server.accept()[0]
+                self._open.append(near)
+                if self.how == "reset":
+                    self._reset(near)
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._open.append(far)
+                for pair in ((near, far, False), (far, near, True)):
+                    threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    def _carry(self, source: socket.socket, to: socket.socket, answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if self.how == "pass":
+                    to.sendall(data)
+                elif self.how == "half" and answer:
+                    to.sendall(data[: len(data) // 2])
+                    break
+                elif self.how == "half":
+                    to.sendall(data)
+                elif self.how == "reset":
+                    break
+                # silent: taken, and never delivered
+        for end in (source, to):
+            self._reset(end)
+
+    def _reset(self, end: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            # Without lingering, closing sends a reset (socket(7)).
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for end in self._open:
+            self._reset(end)
+
+
+class Storage(NamedTuple):
+    """S3 behind a wire. client: not through the wire."""
+
+    wire: Wire
+    client: Any
+    env: dict[str, str]
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Every line below the results' prefix."""
+        lines: list[dict[str, Any]] = []
+        for entry in self.client.list_objects_v2(Bucket="answers").get("Contents", []):
+            body = self.client.get_object(Bucket="answers", Key=entry["Key"])["Body"].read()
+            lines += [json.loads(line) for line in body.decode().splitlines()]
+        return lines
+
+
+@contextlib.contextmanager
+def s3() -> Iterator[Storage]:
+    """A real S3 server (moto's, over HTTP) with PHOTO as s3://photos/photo.jpg."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            until_it_listens(port)
+            client = boto3.client(
+                "s3",
+                endpoint_url=f"http://127.0.0.1:{port}",
+                region_name="us-east-1",
+                aws_access_key_id="test",
+                aws_secret_access_key="test",
+            )
+            for bucket in ("photos", "answers"):
+                client.create_bucket(Bucket=bucket)
+            client.put_object(Bucket="photos", Key="photo.jpg", Body=PHOTO)
+            with Wire(port) as wire:
+                env = {
+                    **CREDENTIALS,
+                    "AWS_ENDPOINT_URL_S3": wire.url,
+                    "S3_ALLOWED_BUCKETS": "photos",
+                    "RESULTS_PREFIX": "s3://answers/out",
+                    "FETCH_TIMEOUT_S": "2",
+                }
+                yield Storage(wire, client, env)
+            client.close()
+        finally:
+            server.terminate()
+
+
+def until_it_listens(port: int) -> None:
+    """Wait for a server on loopback."""
+    give_up = time.monotonic() + WAIT_S
+    while time.monotonic() < give_up:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+S3_PHOTO = {"url": "s3://photos/photo.jpg"}
+
+
+def batch(*messages: Any) -> dict[str, Any]:
+    """An SQS event (https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html)."""
+    return {
+        "Records": [
+            {
+                "messageId": f"message-{number}",
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:images",
+                "body": json.dumps(message),
+            }
+            for number, message in enumerate(messages)
+        ]
+    }
+
+
+def retried(answer: Answer) -> list[str]:
+    """The ids that the queue delivers again."""
+    assert answer.status == 200, answer
+    return [each["itemIdentifier"] for each in answer.body["batchItemFailures"]]
+
+
+def plain(width: int, height: int, kind: str, mode: str = "RGB") -> str:
+    """A picture of one colour, few bytes and many pixels, as base64."""
+    file = io.BytesIO()
+    Image.new(mode, (width, height)).save(file, kind, lossless=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+# The faults: processes
+
+
+@fault("an environment is killed in the middle of a request", quick=True)
+def killed_in_the_middle() -> Seen:
+    with Silent() as host, Fleet(2, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+        predict, invoke = fleet.url + "/predict", fleet.url + INVOKE
+        shown = []
+        for url in (predict, invoke):
+            with calling((url, host.event)) as answers:
+                host.wait()
+                right(call(predict, PHOTO))  # the other one answers
+                [busy] = [each for each in fleet.environments if each.is_busy]
+                [function] = busy.functions()
+                os.kill(function, signal.SIGKILL)
+            shown += answers
+        gateway, direct = shown
+        assert (gateway.status, gateway.body) == (502, {"message": "Internal server error"})
+        assert (direct.status, direct.failed) == (200, "Unhandled")
+        assert direct.code == "Runtime.ExitError"
+        seconds = recovered(invoke)
+        right(call(invoke, EVENT))
+    return Seen(
+        "that one: HTTP 502; direct 200, `Runtime.ExitError`",
+        seconds,
+        "the other environment answered meanwhile",
+    )
+
+
+@fault("one is killed between two requests", quick=True)
+def killed_between() -> Seen:
+    with Fleet(2) as fleet:
+        for environment in fleet.environments:
+            [function] = environment.functions()
+            os.kill(function, signal.SIGKILL)
+            while environment.functions():
+                time.sleep(0.01)
+        seconds = recovered(fleet.url + "/predict", PHOTO)
+        right(call(fleet.url + INVOKE, EVENT))
+    return Seen("nothing but a cold start", seconds, "every request")
+
+
+@fault("the emulator itself is killed: the machine is lost", quick=True)
+def machine_lost() -> Seen:
+    with Silent() as host, Fleet(1, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+        [environment] = fleet.environments
+        with calling((fleet.url + INVOKE, host.event)) as answers:
+            host.wait()
+            [function] = environment.functions()
+            assert environment.emulator_pid
+            os.kill(environment.emulator_pid, signal.SIGKILL)
+        assert answers[0].code == "Runtime.ExitError"
+        seconds = recovered(fleet.url + INVOKE)
+        assert not alive(function)
+    return Seen("that one: 200, `Runtime.ExitError`", seconds, "no process is left behind")
+
+
+@fault("an environment freezes past the function's time-out", quick=True)
+def frozen() -> Seen:
+    with Silent() as host, Fleet(1, timeout_s=2, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+        shown = []
+        for path in ("/predict", INVOKE):
+            with calling((fleet.url + path, host.event)) as answers:
+                host.wait()
+                [function] = fleet.environments[0].functions()
+                os.kill(function, signal.SIGSTOP)
+            shown += answers
+        assert (shown[0].status, shown[0].code) == (502, None)
+        assert (shown[1].failed, shown[1].code) == ("Unhandled", "Sandbox.Timedout")
+        assert "2.00 seconds" in shown[1].body["errorMessage"]
+        seconds = recovered(fleet.url + INVOKE)
+    return Seen(
+        "that one: HTTP 502; direct 200, `Sandbox.Timedout`", seconds, "a new environment answers"
+    )
+
+
+@fault("more requests at a time than environments", quick=True)
+def throttled() -> Seen:
+    with Silent() as host, Fleet(2, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+        predict, invoke = fleet.url + "/predict", fleet.url + INVOKE
+        with calling((predict, host.event), (invoke, host.event)) as answers:
+            host.wait(2)
+            by_gateway, direct = call(predict, PHOTO), call(invoke, EVENT)
+            host.end()
+        assert by_gateway.status == 500
+        assert by_gateway.code is None
+        assert direct.status == 429
+        assert direct.body["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+        assert [(each.status, each.code) for each in answers] == [
+            (424, "fetch_failed"),
+            (200, "FetchFailed"),
+        ]
+        seconds = recovered(invoke)
+    return Seen(
+        "those beyond: at once, HTTP 500; direct 429 `TooManyRequestsException`",
+        seconds,
+        "those under way were answered",
+    )
+
+
+@fault("a photo takes more memory than there is", quick=True)
+def memory_exhausted() -> Seen:
+    with Fleet(1, memory_mb=200) as fleet:
+        large = {"image": plain(7000, 7000, "PNG")}
+        direct = call(fleet.url + INVOKE, large)
+        assert (direct.failed, direct.code) == ("Unhandled", "Runtime.ExitError")
+        assert "signal: killed" in direct.body["errorMessage"]
+        seconds = recovered(fleet.url + INVOKE)
+        assert call(fleet.url + "/predict", large).status == 502
+        right(call(fleet.url + "/predict", PHOTO))
+    return Seen(
+        "that one: HTTP 502; direct 200, `Runtime.ExitError` (signal: killed)",
+        seconds,
+        "a new environment answers",
+    )
+
+
+@fault("the largest pictures that are let in, in the smallest memory that the template allows")
+def largest_pictures() -> Seen:
+    codes: list[str] = []
+    env = {"LOAD_MODELS": "all"}
+    with Fleet(1, memory_mb=SMALLEST_MB, env=env) as fleet:
+        url = fleet.url + INVOKE
+        for kind, mode in (("PNG", "RGBA"), ("JPEG", "CMYK"), ("GIF", "P"), ("WEBP", "RGB")):
+            answer = call(url, {"image": plain(7070, 7070, kind, mode), "top_k": 1})
+            assert answer.code in {None, "TooManyPixels"}, f"{kind} {mode}: {answer}"
+            codes.append(f"{kind} {'scores' if answer.code is None else '`TooManyPixels`'}")
+        seconds = recovered(url)
+    return Seen(", ".join(codes), seconds, "the environment")
+
+
+# The faults: the network
+
+
+def _s3_cut(how: str, codes: set[str]) -> Seen:
+    with s3() as storage, Fleet(2, timeout_s=8, env=storage.env) as fleet:
+        url = fleet.url + "/predict"
+        right(call(url, S3_PHOTO))
+        right(call(url, S3_PHOTO))  # both environments now hold a connection
+        storage.wire.how = how
+        with calling((url, S3_PHOTO)) as cut:
+            right(call(url, PHOTO))
+        mixed = call(url, {"images": [EVENT, S3_PHOTO]})
+        assert cut[0].code in codes, cut
+        assert cut[0].status in {424, 504}
+        assert mixed.status == 200
+        assert is_right(mixed.body[0])
+        assert mixed.body[1]["error"]["code"] in codes
+        storage.wire.how = "pass"
+        seconds = recovered(url, S3_PHOTO)
+        right(call(url, S3_PHOTO))
+        right(call(url, S3_PHOTO))
+    return Seen(
+        f"HTTP {cut[0].status} `{cut[0].code}`, before the function's time-out",
+        seconds,
+        "other images answered meanwhile, also of the same list",
+    )
+
+
+@fault("S3 is silent")
+def s3_silent() -> Seen:
+    return _s3_cut("silent", {"deadline_exceeded"})
+
+
+@fault("S3 resets connections")
+def s3_reset() -> Seen:
+    return _s3_cut("reset", {"fetch_failed"})
+
+
+@fault("S3 breaks off in the middle of its answers")
+def s3_half() -> Seen:
+    # Never undecodable_image: that is an error for ever, and a queue would not try again.
+    return _s3_cut("half", {"fetch_failed"})
+
+
+@fault("the queue's answers cannot be written to S3")
+def results_unreachable() -> Seen:
+    with s3() as storage, Fleet(1, timeout_s=8, env=storage.env) as fleet:
+        url = fleet.url + INVOKE
+        event = batch(EVENT, EVENT | {"top_k": 1}, {"image": "AAAA"})
+        ids = [record["messageId"] for record in event["Records"]]
+        for how in ("silent", "reset"):
+            storage.wire.how = how
+            assert retried(call(url, event)) == ids
+            assert storage.kept() == []
+        storage.wire.how = "pass"
+        start = time.monotonic()
+        assert retried(call(url, event)) == []
+        seconds = time.monotonic() - start
+        assert retried(call(url, event)) == []  # delivered twice, as SQS may
+        lines = storage.kept()
+        assert len(lines) == 3, lines
+        assert sum("scores" in line for line in lines) == 2
+    return Seen(
+        "the queue: every message in `batchItemFailures`",
+        seconds,
+        "3 of 3 answers, each once, also when delivered twice",
+    )
+
+
+@fault("an environment is killed in the middle of a batch of the queue")
+def killed_in_a_batch() -> Seen:
+    with Silent() as host, s3() as storage:
+        env = {**storage.env, "FETCH_PRIVATE_HOSTS": host.host, "MAX_IMAGES": "1"}
+        with Fleet(1, timeout_s=20, env=env) as fleet:
+            url = fleet.url + INVOKE
+            good = [EVENT | {"top_k": number} for number in (1, 2, 3)]
+            with calling((url, batch(*good, host.event))) as answers:
+                host.wait()
+                [function] = fleet.environments[0].functions()
+                os.kill(function, signal.SIGKILL)
+            assert answers[0].code == "Runtime.ExitError"
+            # With no answer, SQS delivers the whole batch again.
+            start = time.monotonic()
+            failed = retried(call(url, batch(*good, {"image": "AAAA"})))
+            seconds = time.monotonic() - start
+            assert failed == []
+            lines = storage.kept()
+            assert len(lines) == 4, lines
+    return Seen(
+        "the queue: an error, so the whole batch comes again",
+        seconds,
+        "4 of 4 answers, each once, though some were written twice",
+    )
+
+
+@fault("a client sends its photo slowly", quick=True)
+def slow_client() -> Seen:
+    with Fleet(1) as fleet, socket.create_connection((fleet.host, fleet.port)) as slow:
+        head = (
+            "POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
+            f"Connection: close\r\nContent-Length: {len(PHOTO)}\r\n\r\n"
+        )
+        slow.sendall(head.encode() + PHOTO[:100])
+        seconds = recovered(fleet.url + "/predict", PHOTO)
+        slow.sendall(PHOTO[100:])
+        slow.settimeout(WAIT_S)
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert is_right(json.loads(answer.partition(b"\r\n\r\n")[2]))
+    return Seen("others: nothing; itself: its answer", seconds, "it holds no environment meanwhile")
+
+
+# The faults: what only a container can have
+
+
+def engine() -> None:
+    """Raises Skipped where there is no Docker engine."""
+    if not shutil.which("docker"):
+        raise Skipped("docker is not installed", engine=True)
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        raise Skipped("no Docker engine answers", engine=True)
+
+
+def docker(*arguments: str, stdin: str | None = None) -> str:
+    """A command of docker's: what it prints."""
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, cwd=ROOT, input=stdin
+    )
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+@functools.cache
+def image() -> str:
+    """The image, built from the working tree; layers are the engine's to cache."""
+    engine()
+    docker("build", "-q", "-t", IMAGE, ".")
+    return IMAGE
+
+
+@contextlib.contextmanager
+def container(*options: str) -> Iterator[tuple[str, str]]:
+    """The function in its container, started and warm: its id and where it is invoked."""
+    name = docker("run", "-d", "-p", "127.0.0.1::8080", *options, image()).strip()
+    try:
+        address = docker("port", name, "8080/tcp").split()[0]
+        url = f"http://{address}{INVOKE}"
+        preflight = {
+            "rawPath": "/predict",
+            "requestContext": {"http": {"method": "OPTIONS", "path": "/predict"}},
+        }
+        give_up = time.monotonic() + WAIT_S
+        while True:
+            # Docker's own proxy accepts connections before there is a server.
+            with contextlib.suppress(requests.ConnectionError):
+                assert call(url, preflight).body["statusCode"] == 204
+                break
+            assert time.monotonic() < give_up, docker("logs", name)
+            time.sleep(0.1)
+        yield name, url
+    finally:
+        docker("rm", "-f", name)
+
+
+@fault("memory runs out in the container, by the kernel's count")
+def container_memory() -> Seen:
+    with container("--memory=200m", "--memory-swap=200m") as (_, url):
+        right(call(url, EVENT))
+        answer = call(url, {"image": plain(7000, 7000, "PNG")})
+        assert answer.code == "Runtime.ExitError", answer
+        assert "signal: killed" in answer.body["errorMessage"]
+        seconds = recovered(url)
+    return Seen("that one: `Runtime.ExitError` (signal: killed)", seconds, "a new process answers")
+
+
+@fault("/tmp is full")
+def tmp_full() -> Seen:
+    options = ("--read-only", "--tmpfs=/tmp:size=1m", "-e", "DEBUG_DIR=/tmp/seen")
+    with container(*options) as (name, url):
+        right(call(url, EVENT))
+        fill = "import os,sys\ntry:\n open('/tmp/x','wb').write(bytes(2**21))\nexcept OSError: pass"
+        docker("exec", name, "python", "-c", fill)
+        right(call(url, EVENT))
+        seconds = recovered(url)
+    return Seen("nothing", seconds, "every request; only `DEBUG_DIR` keeps nothing")
+
+
+@fault("the disk is read-only, /tmp too")
+def disk_read_only() -> Seen:
+    with container("--read-only", "--user=12345") as (_, url):
+        right(call(url, EVENT))
+        seconds = recovered(url)
+    return Seen("nothing", seconds, "every request")
+
+
+@fault("no processor to speak of: a quarter of one, for 16 photos")
+def cpu_starved() -> Seen:
+    with container("-e", "AWS_LAMBDA_FUNCTION_TIMEOUT=3") as (name, url):
+        docker("update", "--cpus=0.25", name)
+        right(call(url, EVENT))
+        photo = {"image": plain(4000, 3000, "JPEG")}
+        answer = call(url, {"images": [photo] * 16, "top_k": 1})
+        # A list, and so an answer in time: not the text of an environment that was killed.
+        assert isinstance(answer.body, list), answer
+        codes = [each.get("error", {}).get("code") for each in answer.body]
+        assert len(codes) == 16
+        assert set(codes) <= {None, "deadline_exceeded"}, codes
+        assert codes == sorted(codes, key=lambda code: code is not None), codes
+        seconds = recovered(url)
+    late = codes.count("deadline_exceeded")
+    return Seen(
+        f"200 in time: {16 - late} scores, {late} `deadline_exceeded`", seconds, "the environment"
+    )
+
+
+@fault("names are not resolved")
+def no_names() -> Seen:
+    # 192.0.2.0/24 is for documentation, and answers nobody (RFC 5737).
+    options = ("--dns=192.0.2.1", "-e", "FETCH_TIMEOUT_S=2", "-e", "AWS_LAMBDA_FUNCTION_TIMEOUT=8")
+    with container(*options) as (_, url):
+        answer = call(url, {"url": "http://photos.example.com/photo.jpg"})
+        assert answer.code in {"DeadlineExceeded", "FetchFailed"}, answer
+        mixed = call(url, {"images": [EVENT, {"url": "http://photos.example.com/photo.jpg"}]})
+        assert is_right(mixed.body[0])
+        assert mixed.body[1]["error"]["code"] in {"deadline_exceeded", "fetch_failed"}
+        seconds = recovered(url)
+    return Seen(
+        f"`{answer.code}`, before the function's time-out",
+        seconds,
+        "images that need no name are answered",
+    )
+
+
+@fault("the network is gone")
+def no_network() -> Seen:
+    ask = (
+        "import sys, urllib.request as u\n"
+        f"answer = u.urlopen('http://127.0.0.1:8080{INVOKE}', sys.stdin.buffer.read())\n"
+        "print(answer.read().decode())"
+    )
+
+    def inside(event: Any) -> Any:
+        return json.loads(docker("exec", "-i", name, "python", "-c", ask, stdin=json.dumps(event)))
+
+    with container("-e", "FETCH_TIMEOUT_S=2") as (name, _):
+        docker("network", "disconnect", "bridge", name)
+        far = {"url": "http://photos.example.com/photo.jpg"}
+        answer = inside({"images": [EVENT, far]})
+        assert is_right(answer[0]), answer
+        code = answer[1]["error"]["code"]
+        assert code in {"deadline_exceeded", "fetch_failed"}
+        docker("network", "connect", "bridge", name)
+        start = time.monotonic()
+        assert is_right(inside(EVENT))
+        seconds = time.monotonic() - start
+    return Seen(f"`{code}`", seconds, "images that are in the request are answered")
+
+
+@fault("the clock jumps")
+def clock_jump() -> Seen:
+    raise Skipped(
+        "a machine has one clock, which every process on it would see jump; the function's "
+        "deadline is on the monotonic clock, read once from the runtime's at the start"
+    )
+
+
+# The command
+
+
+def table(rows: Sequence[tuple[str, Seen | Skipped]]) -> str:
+    """The rows in Markdown."""
+    lines = [
+        "| fault | callers saw | right again after | what held |",
+        "| --- | --- | ---: | --- |",
+    ]
+    for name, seen in rows:
+        if isinstance(seen, Seen):
+            lines.append(
+                f"| {name} | {seen.callers} | {seen.recovered_s * 1000:,.0f} ms | {seen.held} |"
+            )
+        else:
+            lines.append(f"| {name} | skipped: {seen} | | |")
+    return "\n".join(lines)
+
+
+def write(name: str, rows: str) -> None:
+    """Put a table between its marks in docs/faults.md."""
+    text = re.sub(
+        rf"(<!-- table: {name} -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{rows}\n{match[2]}",
+        DOCUMENT.read_text("utf-8"),
+        flags=re.DOTALL,
+    )
+    DOCUMENT.write_text(text, "utf-8")
+    print(f"wrote {DOCUMENT.relative_to(ROOT)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run every fault, and tell. Exit status 1: a caller saw what nobody should."""
+    p = argparse.ArgumentParser(prog="python -m tests.endurance.faults", description=__doc__)
+    p.add_argument("--docs", action="store_true", help="write the table to docs/faults.md")
+    p.add_argument("--only", metavar="TEXT", default="", help="faults whose name has this")
+    args = p.parse_args(argv)
+    if args.docs and args.only:
+        p.error("--docs takes the whole table")
+    if sys.platform != "linux":
+        print("faults: skipped: AWS's emulator is a Linux binary")
+        return 0
+    rows: list[tuple[str, Seen | Skipped]] = []
+    failed = 0
+    for each in FAULTS:
+        if args.only not in each.name:
+            continue
+        print(f"{each.name}", flush=True)
+        start = time.monotonic()
+        try:
+            seen: Seen | Skipped = each.run()
+            print(f"  {seen.callers}; right again after {seen.recovered_s * 1000:,.0f} ms")
+            print(f"  held: {seen.held}  ({time.monotonic() - start:.1f} s)", flush=True)
+        except Skipped as skipped:
+            seen = skipped
+            print(f"  SKIPPED: {skipped}")
+            if skipped.engine and os.environ.get("REQUIRE_CONTAINER") == "1":
+                failed += 1
+                print("  FAILED: REQUIRE_CONTAINER=1")
+        except (AssertionError, requests.RequestException, EmulatorError) as error:
+            failed += 1
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            print(f"  FAILED: {Path(last.filename).name}:{last.lineno}: {error!r}", flush=True)
+            continue
+        rows.append((each.name, seen))
+    if image.cache_info().currsize:
+        docker("rmi", IMAGE)
+    if not rows and not failed:
+        p.error(f"no fault has {args.only!r} in its name")
+    print(f"{len(FAULTS) if not args.only else len(rows) + failed} faults, {failed} failed")
+    if args.docs and not failed:
+        write("faults", table(rows))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
