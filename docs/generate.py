@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from classifier import errors  # noqa: E402
 from classifier.settings import MODELS, Settings  # noqa: E402
+from deploy.doctor import explain  # noqa: E402
 
 
 def settings_table() -> str:
@@ -37,6 +38,18 @@ def errors_table() -> str:
     return "\n".join(rows)
 
 
+def explained_table() -> str:
+    """Every error that `deploy.doctor --explain` knows, but for the function's own codes."""
+    rows = ["| error | sign | cause |", "| --- | --- | --- |"]
+    own = {kind.code for kind in errors.every()}
+    rows += [
+        f"| [{entry.id}]({entry.source.removeprefix('docs/')}) | {entry.sign} | {entry.cause} |"
+        for entry in explain.known()
+        if entry.id not in own
+    ]
+    return "\n".join(rows)
+
+
 def parameters_table() -> str:
     """Every parameter of the template."""
     import yaml
@@ -58,7 +71,12 @@ def parameters_table() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"settings": settings_table, "errors": errors_table, "parameters": parameters_table}
+TABLES = {
+    "settings": settings_table,
+    "errors": errors_table,
+    "parameters": parameters_table,
+    "explained": explained_table,
+}
 
 
 def renewed(text: str) -> str:

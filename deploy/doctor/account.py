@@ -1,0 +1,279 @@
+"""Checks of the AWS account: who calls, what they may do, what is there already."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from deploy.doctor.explain import advice
+from deploy.doctor.finding import Finding, Skip, fail, ok, warn
+from deploy.doctor.project import GATEWAY_TIMEOUT_S, INDEXES
+from deploy.doctor.setup import Setup
+
+# What `sam build && sam deploy` calls for this template, as far as IAM can be asked beforehand.
+ACTIONS = (
+    "cloudformation:CreateChangeSet",
+    "ecr:GetAuthorizationToken",
+    "ecr:CreateRepository",
+    "ecr:PutImage",
+    "s3:CreateBucket",
+    "s3:PutObject",
+    "iam:CreateRole",
+    "iam:PassRole",
+    "lambda:CreateFunction",
+    "lambda:UpdateFunctionCode",
+    "apigateway:POST",
+    "logs:CreateLogGroup",
+)
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: all but 100 can be
+# reserved; a new account's limit may be 10, and then nothing can.
+UNRESERVED = 100
+
+
+def region(setup: Setup) -> Finding:
+    """Where it is deployed to."""
+    from botocore.exceptions import ProfileNotFound
+
+    try:
+        found = setup.session.region_name
+    except ProfileNotFound as error:
+        return fail(str(error), "aws configure list-profiles, then --profile with one of them")
+    if not found:
+        if other := os.environ.get("AWS_REGION"):
+            return fail(
+                f"AWS_REGION is {other}, but boto3 and awscli 1 read AWS_DEFAULT_REGION",
+                f"export AWS_DEFAULT_REGION={other}",
+            )
+        return fail(
+            "no region is set: --region, AWS_DEFAULT_REGION, the profile or samconfig.toml",
+            "export AWS_DEFAULT_REGION=eu-central-1, or --region",
+        )
+    partitions = setup.session.get_available_partitions()
+    known = {x for p in partitions for x in setup.session.get_available_regions("lambda", p)}
+    if found not in known:
+        return warn(
+            f"{found} is no region that this boto3 knows for Lambda",
+            "export AWS_DEFAULT_REGION=eu-central-1, or another of https://docs.aws.amazon.com/"
+            "global-infrastructure/latest/regions/aws-regions.html",
+        )
+    return ok(found)
+
+
+def identity(setup: Setup) -> Finding:
+    """Who calls, by STS; the one call that needs no permission.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        caller = setup.client("sts").get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        return fail(
+            one_line(error), advice(str(error)) or "aws configure, or --offline to skip this"
+        )
+    return ok(caller["Arn"])
+
+
+def one_line(error: Exception) -> str:
+    """An error of botocore's without its preamble."""
+    text = re.sub(
+        r"An error occurred \((\w+)\) when calling the (\w+) operation(?: \(reached .*?\))?",
+        r"\2: \1",
+        str(error),
+    )
+    return " ".join(text.split())
+
+
+def permissions(setup: Setup) -> Finding:
+    """What a deployment calls, by IAM's simulator where one may ask it.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    arn = setup.caller["Arn"]
+    if arn.endswith(":root"):
+        return warn("you are the account's root user, who may do all", "make an IAM user or role")
+    # The simulator takes the role, not the session of it. (A role's path is not in the latter.)
+    source = re.sub(r":sts::(\d+):assumed-role/([^/]+)/.*", r":iam::\1:role/\2", arn)
+    try:
+        answers = setup.aws("iam").simulate_principal_policy(
+            PolicySourceArn=source, ActionNames=list(ACTIONS)
+        )["EvaluationResults"]
+    except (BotoCoreError, ClientError) as error:
+        return warn(f"unknown: {one_line(error)}", "none needed if the deployment goes through")
+    denied = [x["EvalActionName"] for x in answers if x["EvalDecision"] == "explicitDeny"]
+    if denied:
+        return fail(
+            f"denied to {source}: {', '.join(denied)}",
+            "ask the account's administrator to lift the denial, or use another --profile",
+        )
+    lacking = [x["EvalActionName"] for x in answers if x["EvalDecision"] == "implicitDeny"]
+    if lacking:
+        # A policy for named resources alone is not seen by a simulation for all of them.
+        return warn(
+            f"not allowed on every resource: {', '.join(lacking)}",
+            "ask the account's administrator for these, unless a policy allows them by name",
+        )
+    return ok(f"{len(ACTIONS)} actions of a deployment are allowed")
+
+
+def concurrency(setup: Setup) -> Finding:
+    """How many instances may run, and whether some can be reserved."""
+    limit = setup.aws("lambda").get_account_settings()["AccountLimit"]
+    every, free = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
+    text = f"{every} at a time, {free} of them not reserved"
+    wanted = max(setup.template.numbers(setup.parameter("ConcurrencyLimit")), default=0)
+    if wanted and free - wanted < min(UNRESERVED, every):
+        most = max(free - UNRESERVED, 0)
+        return fail(
+            f"{text}: {wanted:g} cannot be reserved for the function, {most} can",
+            f"sam deploy --parameter-overrides ConcurrencyLimit={most or '0'}; or have the quota "
+            "'Concurrent executions' raised: https://console.aws.amazon.com/servicequotas/",
+        )
+    if every <= UNRESERVED:
+        return warn(
+            f"{text}: a new account's limit; nothing can be reserved, and bursts are throttled",
+            "have the quota 'Concurrent executions' raised: "
+            "https://console.aws.amazon.com/servicequotas/",
+        )
+    return ok(text)
+
+
+def repository(setup: Setup) -> Finding:
+    """The repository that bears the stack's name, and the image that was pushed last."""
+    from botocore.exceptions import ClientError
+
+    ecr, name = setup.aws("ecr"), setup.stack
+    try:
+        found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "RepositoryNotFoundException":
+            raise
+        return ok(f"no repository {name} yet; the deployment makes its own")
+    uri = found["repositoryUri"]
+    images = ecr.describe_images(repositoryName=name)["imageDetails"]
+    tagged = [image for image in images if image.get("imageTags")]
+    if not tagged:
+        return ok(f"{uri}, empty")
+    last = max(tagged, key=lambda image: image["imagePushedAt"])
+    kind = last.get("imageManifestMediaType", "")
+    if kind in INDEXES:
+        return fail(
+            f"{name}:{last['imageTags'][0]} is an image index ({kind}), which Lambda refuses",
+            f"docker build --platform {setup.platform} --provenance=false --sbom=false -t {uri} . "
+            f"&& docker push {uri}",
+        )
+    try:
+        ecr.get_lifecycle_policy(repositoryName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "LifecyclePolicyNotFoundException":
+            raise
+        return warn(
+            f"{uri}, images: {len(images)}; no lifecycle policy: each is kept, and billed",
+            f"aws ecr put-lifecycle-policy --repository-name {name} --lifecycle-policy-text "
+            '\'{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":'
+            '"imageCountMoreThan","countNumber":5},"action":{"type":"expire"}}]}\'',
+        )
+    return ok(f"{uri}: {len(images)} images, the last {kind or 'of an unknown kind'}")
+
+
+def stack(setup: Setup) -> Finding:
+    """The stack's state."""
+    status = setup.outputs["StackStatus"]
+    if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
+        return fail(
+            f"{setup.stack} is in {status}: its creation failed, and it cannot be updated",
+            f"aws cloudformation delete-stack --stack-name {setup.stack}, then deploy again",
+        )
+    if status.endswith("IN_PROGRESS"):
+        return warn(
+            f"{setup.stack} is in {status}",
+            f"aws cloudformation wait stack-update-complete --stack-name {setup.stack}",
+        )
+    return ok(f"{setup.stack} is in {status}")
+
+
+def function(setup: Setup) -> Finding:
+    """The function as it is deployed: by the stack, or by its name."""
+    from botocore.exceptions import ClientError
+
+    try:
+        name = setup.outputs.get("FunctionName") or setup.stack
+    except Skip:
+        name = setup.stack
+    try:
+        found = setup.aws("lambda").get_function(FunctionName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        raise Skip(f"no function {name} in {setup.session.region_name} yet") from None
+    config: dict[str, Any] = found["Configuration"]
+    state, updated = config.get("State", "Active"), config.get("LastUpdateStatus", "Successful")
+    if "Failed" in (state, updated):
+        why = config.get("StateReason") or config.get("LastUpdateStatusReason") or "no reason given"
+        return fail(
+            f"{name} is {state}, its update {updated}: {why}", advice(why) or "deploy again"
+        )
+    architecture = (config.get("Architectures") or ["x86_64"])[0]
+    if architecture != setup.wanted:
+        return fail(
+            f"{name} is {architecture}, {setup.wanted} is wanted",
+            f"deploy with Architecture={setup.wanted} and an image of it, or --architecture "
+            f"{architecture}",
+        )
+    uri = found.get("Code", {}).get("ImageUri", "")
+    place = re.search(r"\.ecr\.([\w-]+)\.", uri)
+    if place and place[1] != setup.session.region_name:
+        return fail(f"{name}'s image is in {place[1]}", "push it to the function's own region")
+    text = f"{name} is {state}, {architecture}, {config['MemorySize']} MB, {config['Timeout']} s"
+    reserved = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
+    if reserved == 0:
+        return fail(
+            f"{text}, and reserved concurrency is 0: every call is throttled",
+            f"aws lambda delete-function-concurrency --function-name {name}",
+        )
+    if config["Timeout"] >= GATEWAY_TIMEOUT_S:
+        return warn(
+            f"{text}; API Gateway gives up after {GATEWAY_TIMEOUT_S} s",
+            f"aws lambda update-function-configuration --function-name {name} --timeout "
+            f"{GATEWAY_TIMEOUT_S - 1}",
+        )
+    if updated == "InProgress":
+        return warn(
+            f"{text}, being updated", f"aws lambda wait function-updated-v2 --function-name {name}"
+        )
+    digest = found.get("Code", {}).get("ResolvedImageUri", "").rpartition("@")[2][:19]
+    return ok(", ".join(x for x in (text, digest, reserved and f"{reserved} reserved") if x))
+
+
+def gateway(setup: Setup) -> Finding:
+    """Whether --url answers: an empty request, which the function refuses by name."""
+    import requests
+
+    if not setup.url:
+        raise Skip("no --url was given")
+    if not re.match(r"https?://", setup.url):
+        return fail(f"{setup.url} is no URL", "--url https://.../predict, the stack's output Url")
+    try:
+        answer = requests.post(setup.url, json={}, timeout=10)
+    except requests.RequestException as error:
+        return fail(f"no answer: {type(error).__name__}", "compare it with the stack's output Url")
+    text = " ".join(answer.text.split())[:120]
+    try:
+        code = answer.json()["error"]["code"]
+    except (ValueError, TypeError, LookupError):
+        code = ""
+    if code == "missing_image":
+        return ok(f"the function answers, in {answer.elapsed.total_seconds() * 1000:.0f} ms")
+    if answer.status_code in (401, 403):
+        return warn(
+            f"status {answer.status_code}, to a request without key or signature: {text}",
+            advice(answer.text) or "sign the request, or send the API key",
+        )
+    return fail(
+        f"status {answer.status_code}: {text}",
+        advice(answer.text) or "compare it with the stack's output Url, which ends in /predict",
+    )

@@ -1,0 +1,240 @@
+"""Setup: what is to be checked, and the means to look at it: programs, the template, AWS."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deploy.doctor.finding import Skip
+from deploy.doctor.template import Template
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The name that `make image` gives, and the one of `sam build`: the function's, in lower case.
+IMAGES = ("keras-to-lambda", "classifier")
+
+# The names of processors, as machines, Docker and Lambda say them.
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+class Ran(NamedTuple):
+    """A program's exit status, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def last_words(self) -> str:
+        """The last line of what it printed, errors first."""
+        lines = (self.err.strip() or self.out.strip()).splitlines()
+        return lines[-1].strip() if lines else f"exit status {self.status}"
+
+
+@dataclass
+class Setup:
+    """The arguments of the command line; the rest is looked up when it is asked for, once.
+
+    Members that look something up raise Skip, with the reason, where that cannot be done.
+    """
+
+    image: str = ""
+    region: str = ""
+    profile: str = ""
+    stack: str = "keras-to-lambda"
+    architecture: str = ""
+    model: str = ""
+    url: str = ""
+    offline: bool = False
+    root: Path = ROOT
+
+    def run(self, *command: str, timeout_s: float = 10, env: dict[str, str] | None = None) -> Ran:
+        """Run a program in the project's folder.
+
+        Raises:
+            OSError: it is not there. TimeoutError: it took too long.
+        """
+        try:
+            done = subprocess.run(  # noqa: S603  # programs that we name ourselves, no shell
+                command,
+                cwd=self.root,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=timeout_s,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "SAM_CLI_TELEMETRY": "0", **(env or {})},
+            )
+        except subprocess.TimeoutExpired:
+            shown = " ".join(command[:3])
+            raise TimeoutError(f"`{shown}` did not end within {timeout_s:.0f} s") from None
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def tool(self, name: str) -> str | None:
+        """The path of sam or aws: where `make` puts them, or on PATH."""
+        beside = self.root / ".venv-aws" / "bin" / name
+        return str(beside) if beside.exists() else shutil.which(name)
+
+    # The project
+
+    @cached_property
+    def template(self) -> Template:
+        return Template.read(self.root / "template.yaml")
+
+    @cached_property
+    def defaults(self) -> dict[str, str]:
+        """What samconfig.toml says for `sam deploy`: region and parameters."""
+        path = self.root / "samconfig.toml"
+        if not path.exists():
+            return {}
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("default", {})
+        found: dict[str, str] = {}
+        for command in ("global", "deploy"):
+            values = tables.get(command, {}).get("parameters", {})
+            overrides = values.get("parameter_overrides", [])
+            words = overrides.split() if isinstance(overrides, str) else overrides
+            found |= dict(word.replace('"', "").split("=", 1) for word in words if "=" in word)
+            found |= {name: values[name] for name in ("region",) if name in values}
+        return found
+
+    def parameter(self, name: str) -> str:
+        """A parameter of the template as `sam deploy` would give it; empty where it has none."""
+        return self.defaults.get(name) or self.template.default(name)
+
+    @cached_property
+    def wanted(self) -> str:
+        """The function's architecture: x86_64 or arm64."""
+        return self.architecture or self.parameter("Architecture") or "x86_64"
+
+    @property
+    def platform(self) -> str:
+        """The same, as Docker says it."""
+        return "linux/arm64" if self.wanted == "arm64" else "linux/amd64"
+
+    @cached_property
+    def model_path(self) -> Path:
+        """What is served: a `.tflite` file, or a folder of them."""
+        given = self.model or self.parameter("Model") or self.template.build_argument("MODEL")
+        return (self.root / (given or "models")).resolve()
+
+    # Docker
+
+    @cached_property
+    def engine(self) -> dict[str, Any]:
+        """`docker version`'s account of the engine."""
+        if not shutil.which("docker"):
+            raise Skip("there is no docker")
+        ran = self.run("docker", "version", "--format", "json")
+        server = json.loads(ran.out).get("Server") if ran.out.startswith("{") else None
+        if not server:
+            raise Skip("no Docker engine answers")
+        return dict(server)
+
+    @cached_property
+    def inspected(self) -> dict[str, Any]:
+        """`docker image inspect` of the image: --image, or the first of IMAGES that is there.
+
+        https://docs.docker.com/reference/api/engine/version/v1.50/#tag/Image/operation/ImageInspect
+        """
+        assert self.engine
+        for name in (self.image,) if self.image else IMAGES:
+            ran = self.run("docker", "image", "inspect", name)
+            if ran.status == 0:
+                return {"name": name, **json.loads(ran.out)[0]}
+        raise Skip(f"no image {self.image or IMAGES[0]} yet; `make image` builds it")
+
+    @cached_property
+    def probed(self) -> dict[str, Any]:
+        """What probe.py sees in the image, run as Lambda does: by any user, on a root to read.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#images-reqs
+        """
+        handler = next(iter(self.inspected["Config"].get("Cmd") or []), "")
+        ran = self.run(
+            *("docker", "run", "--rm", "--network", "none", "--read-only", "--user", "993:990"),
+            *("--platform", self.image_platform, "--entrypoint", "python"),
+            *(self.inspected["name"], "-c", (Path(__file__).parent / "probe.py").read_text()),
+            handler,
+            timeout_s=20,
+        )
+        if ran.status:
+            raise Skip(f"the image's Python does not run here: {ran.last_words}")
+        return dict(json.loads(ran.out))
+
+    @property
+    def image_platform(self) -> str:
+        return f"linux/{self.inspected['Architecture']}"
+
+    # AWS
+
+    @cached_property
+    def session(self) -> Any:
+        """A boto3 session with --profile and the region: --region, the configured, samconfig's."""
+        if self.offline:
+            raise Skip("--offline")
+        import boto3
+
+        session = boto3.Session(profile_name=self.profile or None)
+        region = self.region or session.region_name or self.defaults.get("region")
+        return boto3.Session(profile_name=self.profile or None, region_name=region)
+
+    def client(self, service: str) -> Any:
+        """A client that gives up soon.
+
+        AWS_ENDPOINT_URL, which is botocore's own, leads it elsewhere:
+        https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+        """
+        from botocore.config import Config
+
+        if not self.session.region_name:
+            raise Skip("no region is set")
+        patience = Config(connect_timeout=3, read_timeout=6, retries={"total_max_attempts": 1})
+        return self.session.client(service, config=patience)
+
+    @cached_property
+    def caller(self) -> dict[str, str]:
+        """Account and ARN of who is calling, by STS."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return dict(self.client("sts").get_caller_identity())
+        except (BotoCoreError, ClientError):
+            raise Skip("AWS does not know who you are") from None
+
+    def aws(self, service: str) -> Any:
+        """A client for a caller whom AWS knows."""
+        assert self.caller
+        return self.client(service)
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs, and its status as `StackStatus`."""
+        from botocore.exceptions import ClientError
+
+        try:
+            stacks = self.aws("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+        except ClientError as error:
+            if "does not exist" not in str(error):
+                raise
+            stacks = []
+        if not stacks:
+            raise Skip(f"no stack {self.stack} in {self.session.region_name} yet")
+        found = {
+            output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])
+        }
+        return {**found, "StackStatus": stacks[0]["StackStatus"]}
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The first version in a text: "SAM CLI, version 1.170.0" is (1, 170, 0); () without one."""
+    found = re.search(r"\d+(?:\.\d+)+", text)
+    return tuple(map(int, found[0].split("."))) if found else ()

@@ -1,0 +1,94 @@
+"""Template: template.yaml, as far as a check has to understand it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+FUNCTIONS = ("AWS::Serverless::Function", "AWS::Lambda::Function")
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML with CloudFormation's short forms: `!Ref X` is {"Ref": "X"}, `!If [..]` {"If": [..]}.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
+    """
+
+
+def _short_form(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _short_form)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A SAM template's body."""
+
+    body: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Template:
+        """Read a template.
+
+        Raises:
+            OSError; yaml.YAMLError; ValueError: it is no mapping with Resources.
+        """
+        with path.open(encoding="utf-8") as file:
+            body = yaml.load(file, _Loader)  # noqa: S506  # a SafeLoader with more tags
+        if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
+            raise ValueError(f"{path.name} has no Resources")  # noqa: TRY004  # what is in it is wrong
+        return cls(body)
+
+    def default(self, parameter: str) -> str:
+        """A parameter's default; empty where it has none, or is not there."""
+        value = self.body.get("Parameters", {}).get(parameter, {}).get("Default", "")
+        return str(value)
+
+    def functions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each function's name and properties, with those of Globals under its own."""
+        common = self.body.get("Globals", {}).get("Function", {})
+        for name, resource in self.body["Resources"].items():
+            if resource.get("Type") in FUNCTIONS:
+                yield name, {**common, **resource.get("Properties", {})}
+
+    def behind_gateway(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Those that answer an API: with such an event, or all where no function has one."""
+        everyone = list(self.functions())
+        named = [
+            (name, properties)
+            for name, properties in everyone
+            if any(
+                isinstance(event, dict) and event.get("Type") in ("Api", "HttpApi")
+                for event in properties.get("Events", {}).values()
+            )
+        ]
+        yield from named or everyone
+
+    def build_argument(self, name: str) -> str:
+        """What `sam build` gives the Dockerfile for an ARG; empty where it gives nothing."""
+        for resource in self.body["Resources"].values():
+            value = resource.get("Metadata", {}).get("DockerBuildArgs", {}).get(name)
+            if isinstance(value, str):
+                return value
+        return ""
+
+    def numbers(self, value: Any) -> list[float]:
+        """The numbers that a property may be: itself, a parameter's default, any of an If's."""
+        if isinstance(value, int | float):
+            return [value]
+        if isinstance(value, dict) and "Ref" in value:
+            return self.numbers(self.default(value["Ref"]))
+        if isinstance(value, dict | list):
+            inner = value.values() if isinstance(value, dict) else value
+            return [number for item in inner for number in self.numbers(item)]
+        return [float(value)] if str(value).isdecimal() else []

@@ -1,0 +1,974 @@
+"""`deploy.doctor`: a healthy set-up has no FAIL, and each broken one has its own, with the remedy.
+
+Real: Python, docker and its engine where there is one, sam, awscli, the model, the interpreter, and
+moto's server for AWS. Two calls moto does not have, and two states it does not get into (an expired
+token, a stack that was rolled back): a proxy in front of it answers those as AWS documents them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import http.server
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from xml.sax.saxutils import escape
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from classifier import card as cards
+from deploy.doctor import __main__ as command
+from deploy.doctor import account, project
+from deploy.doctor.__main__ import main, parser
+from deploy.doctor.finding import Skip, Status
+from deploy.doctor.setup import ROOT, Setup, version
+
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+MODEL = ROOT / "models" / "clothing" / "clothing.tflite"
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+BASE = "public.ecr.aws/lambda/python:3.13"
+
+# https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.html
+SETTINGS = json.dumps(
+    {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 900}}
+)
+
+
+def simulated(decision, action="lambda:CreateFunction"):
+    """https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html"""
+    member = "<member><EvalActionName>{}</EvalActionName><EvalDecision>{}</EvalDecision></member>"
+    return (
+        '<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+        "<SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>"
+        + member.format("s3:PutObject", "allowed")
+        + member.format(action, decision)
+        + "</EvaluationResults></SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+    )
+
+
+def query_error(code, message):
+    """An error of AWS's query protocol."""
+    return (
+        f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>"
+        f"<Message>{escape(message)}</Message></Error><RequestId>1</RequestId></ErrorResponse>"
+    )
+
+
+class Front(http.server.ThreadingHTTPServer):
+    """AWS for a test: moto, but for the requests that contain a key of `answers`."""
+
+    def __init__(self, moto_port):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.moto_port = moto_port
+        self.answers = {}
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def _answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        said = self.path + " " + body.decode(errors="replace")
+        for key, (status, text) in self.server.answers.items():
+            if key in said:
+                return self._send(status, text.encode(), {})
+        moto = http.client.HTTPConnection("127.0.0.1", self.server.moto_port, timeout=20)
+        moto.request(self.command, self.path, body, dict(self.headers))
+        answer = moto.getresponse()
+        return self._send(answer.status, answer.read(), dict(answer.getheaders()))
+
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
+
+    def _send(self, status, body, headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "connection", "date", "server"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def moto_port():
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_aws(monkeypatch, tmp_path):
+    """None of this machine's AWS configuration, nor of another test's."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") and name != "AWS_CA_BUNDLE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def front(moto_port, monkeypatch):
+    """An account of which all is as it should be, with nothing in it."""
+    requests.post(f"http://127.0.0.1:{moto_port}/moto-api/reset", timeout=10)
+    with Front(moto_port) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.answers["account-settings"] = (200, SETTINGS)
+        server.answers["Action=SimulatePrincipalPolicy"] = (200, simulated("allowed"))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The project, of which a test may break template.yaml and Dockerfile."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for path in ROOT.iterdir():
+        if path.name in {"template.yaml", "Dockerfile", "samconfig.toml"}:
+            shutil.copy(path, root)
+        elif path.name != ".git":
+            (root / path.name).symlink_to(path)
+    return root
+
+
+def edit(path, pattern, replacement):
+    text = path.read_text(encoding="utf-8")
+    changed, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
+    assert count, f"{pattern} is not in {path.name}"
+    path.write_text(changed, encoding="utf-8")
+
+
+def skipping(*names):
+    """CHECKS without those that a test has no use for, and pays seconds for."""
+    return tuple((name, check) for name, check in command.CHECKS if name not in names)
+
+
+@pytest.fixture
+def doctor(capsys, monkeypatch, request):
+    """Run the command; its findings by name, each with status, finding and fix.
+
+    Where a test is about the account, or the API, only that is looked at: the rest takes seconds.
+    """
+    checks = skipping("template", "sam", "aws")
+    if {"front", "served"} & set(request.fixturenames):
+        checks = tuple((n, check) for n, check in checks if check.__module__ == account.__name__)
+    monkeypatch.setattr(command, "CHECKS", checks)
+
+    def run(*options, root=ROOT):
+        status = main([*options, "--json"], root)
+        answer = json.loads(capsys.readouterr().out)
+        found = {row["name"]: row for row in answer["checks"]}
+        assert answer["ok"] == (status == 0)
+        assert status == any(row["status"] == "FAIL" for row in found.values())
+        for row in found.values():
+            assert row["finding"]
+            # Whatever fails has a remedy.
+            assert row["fix"] or row["status"] != "FAIL", row
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def engine():
+    if not shutil.which("docker"):
+        pytest.skip("docker is not installed")
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        pytest.skip("no Docker engine answers")
+    found = subprocess.run(
+        ["docker", "image", "inspect", BASE], capture_output=True, check=False
+    ).returncode
+    if found and subprocess.run(["docker", "pull", "-q", BASE], check=False).returncode:
+        pytest.skip(f"{BASE} is not here")
+
+
+@pytest.fixture
+def build(engine, tmp_path):
+    """Build an image of Lambda's base image and some lines; its name."""
+    made = []
+
+    def image(*lines, files=("lambda_function.py",)):
+        name = f"doctor-test-{os.getpid()}:{len(made)}"
+        context = tmp_path / f"context-{len(made)}"
+        context.mkdir()
+        for file in files:
+            shutil.copy(ROOT / file, context)
+        (context / "Dockerfile").write_text("\n".join([f"FROM {BASE}", *lines]) + "\n")
+        subprocess.run(
+            ["docker", "build", "-q", "-t", name, str(context)],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+        )
+        made.append(name)
+        return name
+
+    yield image
+    for name in made:
+        subprocess.run(["docker", "rmi", "-f", name], capture_output=True, check=False)
+
+
+COPY = "COPY lambda_function.py /var/task/"
+CMD = 'CMD ["lambda_function.lambda_handler"]'
+
+
+def machine_architecture():
+    return {"x86_64": "x86_64", "amd64": "x86_64"}.get(os.uname().machine, "arm64")
+
+
+def other_architecture():
+    return "arm64" if machine_architecture() == "x86_64" else "x86_64"
+
+
+# Healthy
+
+
+def test_a_healthy_set_up_has_nothing_that_fails(build, front, capsys):
+    deployed(timeout=28)
+    name = build(COPY, CMD)
+
+    options = ["--image", name, "--architecture", machine_architecture()]
+    assert main(options) == 0
+
+    out = capsys.readouterr().out
+    assert "FAIL" not in out
+    assert "could not be checked" not in out
+    lines = re.findall(r"^(ok|warn|skipped) +(\w+(?: \w+)?) ", out, re.MULTILINE)
+    assert [name for _, name in lines] == [name for name, _ in command.CHECKS]
+    # No wheel is in this image, and no --url was given.
+    assert [name for status, name in lines if status == "skipped"] == ["wheels", "gateway"]
+    assert re.search(r"^ok +Docker engine +\d+\.\d+", out, re.MULTILINE)
+    assert re.search(r"^ok +template +\d+ resources, valid$", out, re.MULTILINE)
+    assert re.search(r"^ok +model +models: 3 models, hash, card, inference$", out, re.MULTILINE)
+    assert re.search(r"^ok +identity +arn:aws:sts::\d{12}:", out, re.MULTILINE)
+
+
+def deployed(*, timeout=28, architecture=None, media_type=MANIFEST):
+    """A repository, an image in it, a role, a function and a stack that names it."""
+    ecr, lambdas = boto3.client("ecr"), boto3.client("lambda")
+    ecr.create_repository(repositoryName="keras-to-lambda")
+    uri = pushed(media_type)
+    role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
+    lambdas.create_function(
+        FunctionName="the-function",
+        PackageType="Image",
+        Code={"ImageUri": uri},
+        Role=role["Role"]["Arn"],
+        Timeout=timeout,
+        MemorySize=1024,
+        Architectures=[architecture or machine_architecture()],
+    )
+    template = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {"FunctionName": {"Value": "the-function"}},
+    }
+    boto3.client("cloudformation").create_stack(
+        StackName="keras-to-lambda", TemplateBody=json.dumps(template)
+    )
+
+
+def pushed(media_type, tag="latest"):
+    """An image of that type in the repository, as `docker push` puts it."""
+    entry = {"mediaType": MANIFEST, "size": 100, "digest": "sha256:" + "0" * 64}
+    manifest = {"schemaVersion": 2, "mediaType": media_type}
+    manifest |= (
+        {"manifests": [entry]} if media_type == INDEX else {"config": entry, "layers": [entry]}
+    )
+    boto3.client("ecr").put_image(
+        repositoryName="keras-to-lambda",
+        imageTag=tag,
+        imageManifest=json.dumps(manifest),
+        imageManifestMediaType=media_type,
+    )
+    return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/keras-to-lambda:{tag}"
+
+
+def test_offline_asks_nothing_of_aws_and_says_so(doctor, front):
+    front.answers[""] = (500, "this must not be asked")
+
+    found = doctor("--offline")
+
+    remote = [name for name, check in command.CHECKS if check.__module__ == account.__name__]
+    for name in set(remote) - {"gateway"}:
+        assert (found[name]["status"], found[name]["finding"]) == ("skipped", "--offline")
+
+
+def test_an_empty_account_is_told_what_is_not_there_yet(doctor, front):
+    found = doctor()
+
+    assert found["region"]["finding"] == REGION
+    assert found["repository"]["finding"].startswith("no repository keras-to-lambda yet")
+    assert found["stack"]["finding"] == f"no stack keras-to-lambda in {REGION} yet"
+    assert found["function"]["finding"] == f"no function keras-to-lambda in {REGION} yet"
+
+
+# Broken: this machine
+
+
+def test_no_docker_on_path(doctor, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = doctor("--offline")
+
+    assert found["Docker client"]["status"] == "FAIL"
+    assert found["Docker client"]["finding"] == "docker is not on PATH"
+    assert "https://docs.docker.com/" in found["Docker client"]["fix"]
+    for name in ("Docker engine", "architecture", "image size", "image files"):
+        assert (found[name]["status"], found[name]["finding"]) == ("skipped", "there is no docker")
+    # What needs no Docker is looked at all the same.
+    assert found["model"]["status"] == "ok"
+    assert "Lambda's python:3.13 has 2.34" in found["wheels"]["finding"]
+
+
+def test_an_engine_that_does_not_answer(doctor, monkeypatch, tmp_path):
+    if not shutil.which("docker"):
+        pytest.skip("docker is not installed")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+
+    found = doctor("--offline")
+
+    assert found["Docker client"]["status"] == "ok"
+    assert found["Docker engine"]["status"] == "FAIL"
+    assert "127.0.0.1:9" in found["Docker engine"]["finding"]
+    assert found["Docker engine"]["fix"].startswith("unset DOCKER_HOST")
+    assert found["image size"]["finding"] == "no Docker engine answers"
+
+
+def test_another_architecture_than_the_functions(doctor, build):
+    name = build(COPY, CMD)
+    wanted, here = other_architecture(), machine_architecture()
+
+    found = doctor("--offline", "--image", name, "--architecture", wanted)
+
+    assert found["image architecture"]["status"] == "FAIL"
+    assert found["image architecture"]["finding"] == f"{name} is {here}, the function {wanted}"
+    assert "docker build --platform linux/" in found["image architecture"]["fix"]
+    # Emulation may be there or not; either way it is said.
+    assert found["architecture"]["status"] in {"FAIL", "warn"}
+    assert f"{here} here, {wanted} for the function" in found["architecture"]["finding"]
+
+
+def test_no_sam(copy, capsys, monkeypatch, tmp_path):
+    (copy / ".venv-aws").unlink(missing_ok=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert main(["--offline"], copy) == 1
+
+    out = capsys.readouterr().out
+    assert re.search(r"^FAIL +sam +sam is not here\n +fix: make setup", out, re.MULTILINE)
+    assert re.search(r"^warn +template +\d+ resources, not validated", out, re.MULTILINE)
+
+
+# Broken: what is to be deployed
+
+
+@pytest.mark.parametrize("globally", [False, True], ids=["its own", "in Globals"])
+def test_a_timeout_that_outlives_the_gateway(doctor, copy, globally):
+    if globally:
+        edit(copy / "template.yaml", r"^      Timeout: \d+.*\n", "")
+        globals_ = "Globals:\n  Function:\n    Timeout: 60\n\nResources:\n"
+        edit(copy / "template.yaml", r"^Resources:\n", globals_)
+    else:
+        edit(copy / "template.yaml", r"^      Timeout: \d+", "      Timeout: 60")
+
+    found = doctor("--offline", root=copy)["timeouts"]
+
+    assert found["status"] == "FAIL"
+    assert found["finding"] == "Classifier may take 60 s, but API Gateway gives up after 29 s"
+    assert "Timeout: 28" in found["fix"]
+
+
+def test_a_timeout_by_a_parameter_is_looked_up(doctor, copy):
+    parameter = "Parameters:\n  Patience:\n    Type: Number\n    Default: 29\n"
+    edit(copy / "template.yaml", r"^Parameters:\n", parameter)
+    edit(copy / "template.yaml", r"^      Timeout: \d+", "      Timeout: !If [A, !Ref Patience, 3]")
+
+    assert "may take 29 s" in doctor("--offline", root=copy)["timeouts"]["finding"]
+
+
+def test_a_template_that_sam_refuses(copy, capsys, monkeypatch):
+    if not Setup().tool("sam"):
+        pytest.skip("sam is not installed")
+    edit(
+        copy / "template.yaml",
+        r"Type: AWS::Serverless::Function",
+        "Type: AWS::Serverless::Funktion",
+    )
+    monkeypatch.setattr(command, "CHECKS", (("template", project.template),))
+
+    assert main(["--offline"], copy) == 1
+
+    out = capsys.readouterr().out
+    assert re.search(r"^FAIL +template +\S.*\n", out)
+    assert "validate --lint" in out
+
+
+def test_a_template_that_is_no_yaml_breaks_its_own_checks_alone(doctor, copy):
+    (copy / "template.yaml").write_text("a: [1\nb: }", encoding="utf-8")
+
+    found = doctor("--offline", "--architecture", "x86_64", "--model", str(MODEL), root=copy)
+
+    assert found["timeouts"]["status"] == "warn"
+    assert found["timeouts"]["finding"].startswith("could not be checked: ")
+    assert found["model"]["status"] == "ok"
+
+
+def broken_models():
+    whole = MODEL.read_bytes()
+    with MODEL.open("rb") as file:
+        size, card = cards.read(file)
+    altered = bytearray(whole)
+    altered[size // 2] ^= 1
+    return {
+        "cut short": (whole[: size // 2], "cut short"),
+        "altered": (bytes(altered), "was altered: its hash is not the one in its card"),
+        "another file": (b"<!doctype html><title>404</title>", "is not a .tflite model"),
+        "no graph": (cards.join(b"\0\0\0\0TFL3" + bytes(64), card), "interpreter"),
+        "empty": (b"", "is not a .tflite model"),
+    }
+
+
+@pytest.mark.parametrize("fault", broken_models())
+def test_a_broken_model_file(doctor, tmp_path, fault):
+    content, said = broken_models()[fault]
+    path = tmp_path / "mine.tflite"
+    path.write_bytes(content)
+
+    found = doctor("--offline", "--model", str(path))["model"]
+
+    assert found["status"] == "FAIL"
+    assert said in found["finding"]
+    assert "python -m convert" in found["fix"]
+
+
+def test_a_model_that_is_not_there(doctor):
+    found = doctor("--offline", "--model", "models/mine.tflite")
+
+    assert found["model"]["finding"] == "models/mine.tflite is not there"
+    assert found["model"]["status"] == "FAIL"
+    assert found["labels"]["status"] == "skipped"
+
+
+def test_wheels_that_are_newer_than_the_base_images_glibc(doctor, copy, monkeypatch, tmp_path):
+    """The wheels installed here are real; so would be the crash, with Python 3.11's base image."""
+    edit(copy / "Dockerfile", r"^ARG PYTHON_VERSION=.*", "ARG PYTHON_VERSION=3.11")
+    monkeypatch.setenv("PATH", str(tmp_path))  # without docker: by the Dockerfile
+
+    found = doctor("--offline", root=copy)["wheels"]
+
+    if found["status"] == "skipped":
+        pytest.skip("no manylinux wheels are installed here")
+    assert found["status"] == "FAIL"
+    assert re.search(r"needs glibc 2\.\d\d; Lambda's python:3\.11 has 2\.26", found["finding"])
+    assert "ARG PYTHON_VERSION=3.13" in found["fix"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "least"),
+    [
+        (["py3-none-any"], ()),
+        (["cp313-cp313-manylinux_2_28_x86_64"], (2, 28)),
+        (["cp313-cp313-manylinux_2_28_x86_64", "cp313-cp313-manylinux_2_27_x86_64"], (2, 27)),
+        (["cp313-cp313-manylinux_2_17_x86_64", "cp313-cp313-manylinux2014_x86_64"], (2, 17)),
+        (["cp310-abi3-manylinux2014_aarch64"], (2, 17)),
+        (["cp313-cp313-manylinux1_x86_64"], (2, 5)),
+    ],
+)
+def test_the_glibc_that_a_wheel_needs(tags, least):
+    assert project._least_glibc(tags) == least
+
+
+def test_a_lock_whose_wheels_need_a_newer_glibc(copy, monkeypatch, tmp_path):
+    """A made-up wheel for glibc 2.28, installed and locked, before a base image with 2.26."""
+    site = tmp_path / "site"
+    (site / "newer-1.0.dist-info").mkdir(parents=True)
+    (site / "newer-1.0.dist-info" / "METADATA").write_text("Name: newer\nVersion: 1.0\n")
+    (site / "newer-1.0.dist-info" / "WHEEL").write_text("Tag: cp311-cp311-manylinux_2_28_x86_64\n")
+    (copy / "requirements.txt").unlink()
+    (copy / "requirements.txt").write_text("newer==1.0 \\\n    --hash=sha256:0\n")
+    edit(copy / "Dockerfile", r"^ARG PYTHON_VERSION=.*", "ARG PYTHON_VERSION=3.11")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = project.wheels(Setup(root=copy))
+
+    assert found.status is Status.FAIL
+    assert found.text.startswith("newer needs glibc 2.28; Lambda's python:3.11 has 2.26")
+
+
+# Broken: the image
+
+
+def test_an_image_that_was_asked_for_and_is_not_there(doctor, engine):
+    found = doctor("--offline", "--image", "no-such-image:1")["image size"]
+
+    assert found["finding"] == "no image no-such-image:1 yet; `make image` builds it"
+
+
+def test_an_image_whose_command_is_no_handler(doctor, build):
+    name = build(COPY, "CMD python lambda_function.py")
+
+    found = doctor("--offline", "--image", name)["image command"]
+
+    assert found["status"] == "FAIL"
+    assert 'CMD ["lambda_function.lambda_handler"]' in found["fix"]
+
+
+def test_an_image_without_the_handlers_module(doctor, build):
+    found = doctor("--offline", "--image", build(CMD))["image files"]
+
+    assert found["status"] == "FAIL"
+    assert (
+        found["finding"] == "lambda_function.lambda_handler: there is no such module in the image"
+    )
+    assert "COPY lambda_function.py" in found["fix"]
+
+
+def test_an_image_whose_files_only_root_can_read(doctor, build):
+    name = build(COPY, "RUN touch /var/task/secret.py && chmod 600 /var/task/secret.py", CMD)
+
+    found = doctor("--offline", "--image", name)["image files"]
+
+    assert found["status"] == "FAIL"
+    assert "/var/task/secret.py" in found["finding"]
+    assert "chmod -R a+rX" in found["fix"]
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "status"),
+    [
+        ({"mediaType": INDEX}, Status.FAIL),
+        ({"mediaType": "application/vnd.docker.distribution.manifest.list.v2+json"}, Status.FAIL),
+        ({"mediaType": "application/vnd.oci.image.manifest.v1+json"}, Status.OK),
+        (None, Status.OK),
+    ],
+)
+def test_an_image_index_is_refused_before_it_is_pushed(descriptor, status):
+    """A fake: only engines with containerd's image store keep an index, and none is here."""
+    setup = Setup(architecture="arm64")
+    setup.inspected = {"name": "mine", "Descriptor": descriptor}
+
+    found = project.image_manifest(setup)
+
+    assert found.status is status
+    if status is Status.FAIL:
+        assert found.fix == (
+            "docker build --platform linux/arm64 --provenance=false --sbom=false -t mine ."
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(0.3e9, Status.OK), (2e9, Status.WARN), (11e9, Status.FAIL)]
+)
+def test_a_large_image(size, status):
+    setup = Setup()
+    setup.inspected = {"name": "mine", "Size": size}
+
+    assert project.image_size(setup).status is status
+
+
+# Broken: the account
+
+
+def test_no_region(doctor, front, monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    found = doctor()
+
+    assert found["region"]["status"] == "FAIL"
+    assert found["region"]["fix"].startswith("export AWS_DEFAULT_REGION=")
+    assert (found["identity"]["status"], found["identity"]["finding"]) == (
+        "skipped",
+        "no region is set",
+    )
+
+
+def test_a_region_in_the_variable_that_boto3_does_not_read(doctor, front, monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+
+    found = doctor()["region"]
+
+    assert found["status"] == "FAIL"
+    assert found["fix"] == "export AWS_DEFAULT_REGION=eu-west-3"
+
+
+def test_a_region_that_does_not_exist(doctor, front):
+    found = doctor("--region", "eu-centrall-1")["region"]
+
+    assert found["status"] == "warn"
+    assert "eu-centrall-1" in found["finding"]
+
+
+def test_samconfigs_region_is_enough(doctor, front, copy, monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    line = '[default.deploy.parameters]\nregion = "eu-north-1"\n'
+    edit(copy / "samconfig.toml", r"^\[default\.deploy\.parameters\]\n", line)
+
+    assert doctor(root=copy)["region"]["finding"] == "eu-north-1"
+
+
+def test_a_profile_that_is_not_there(doctor, front):
+    found = doctor("--profile", "nobody")["region"]
+
+    assert found["status"] == "FAIL"
+    assert "nobody" in found["finding"]
+    assert "aws configure list-profiles" in found["fix"]
+
+
+def test_no_credentials(doctor, front, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+    found = doctor()
+
+    assert found["identity"]["status"] == "FAIL"
+    assert found["identity"]["finding"] == "Unable to locate credentials"
+    assert "aws configure" in found["identity"]["fix"]
+    assert found["repository"]["finding"] == "AWS does not know who you are"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "fix"),
+    [
+        ("ExpiredToken", "The security token included in the request is expired", "aws sso login"),
+        (
+            "InvalidClientTokenId",
+            "The security token included in the request is invalid.",
+            "aws configure",
+        ),
+        (
+            "SignatureDoesNotMatch",
+            "Signature expired: 20261121T001427Z is now earlier than 20261121T014428Z "
+            "(20261121T015928Z - 15 min.)",
+            "sudo hwclock -s",
+        ),
+    ],
+)
+def test_credentials_that_aws_refuses(doctor, front, code, message, fix):
+    front.answers["Action=GetCallerIdentity"] = (403, query_error(code, message))
+
+    found = doctor()
+
+    assert found["identity"]["status"] == "FAIL"
+    assert message in found["identity"]["finding"]
+    assert fix in found["identity"]["fix"]
+    assert found["function"]["finding"] == "AWS does not know who you are"
+
+
+def test_aws_that_is_not_reached(doctor, front, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+    found = doctor()["identity"]
+
+    assert found["status"] == "FAIL"
+    assert "127.0.0.1:9" in found["finding"]
+    assert "--offline" in found["fix"]
+
+
+@pytest.mark.parametrize(
+    ("decision", "status"),
+    [("allowed", "ok"), ("implicitDeny", "warn"), ("explicitDeny", "FAIL")],
+)
+def test_permissions_by_iams_simulator(doctor, front, decision, status):
+    front.answers["Action=SimulatePrincipalPolicy"] = (200, simulated(decision))
+
+    found = doctor()["permissions"]
+
+    assert found["status"] == status
+    assert ("lambda:CreateFunction" in found["finding"]) == (status != "ok")
+
+
+def test_permissions_that_cannot_be_asked_for_are_unknown(doctor, front):
+    denial = query_error("AccessDenied", "User: x is not authorized to perform: iam:Simulate")
+    front.answers["Action=SimulatePrincipalPolicy"] = (403, denial)
+
+    found = doctor()["permissions"]
+
+    assert found["status"] == "warn"
+    assert found["finding"].startswith("unknown: ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "free", "wanted", "status"),
+    [
+        (1000, 1000, 0, "ok"),
+        (1000, 1000, 50, "ok"),
+        (1000, 110, 50, "FAIL"),
+        (10, 10, 0, "warn"),
+        (10, 10, 1, "FAIL"),
+    ],
+)
+def test_concurrency_that_cannot_be_reserved(doctor, front, copy, limit, free, wanted, status):
+    pattern = r"(ConcurrencyLimit:\n(?:    .*\n)*?    Default: )\d+"
+    edit(copy / "template.yaml", pattern, rf"\g<1>{wanted}")
+    settings = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": free}
+    front.answers["account-settings"] = (200, json.dumps({"AccountLimit": settings}))
+
+    found = doctor(root=copy)["concurrency"]
+
+    assert found["status"] == status
+    if status == "FAIL":
+        assert f"ConcurrencyLimit={max(free - 100, 0)}" in found["fix"]
+
+
+def test_an_image_index_in_the_repository(doctor, front):
+    boto3.client("ecr").create_repository(repositoryName="keras-to-lambda")
+    pushed(INDEX)
+
+    found = doctor()["repository"]
+
+    assert found["status"] == "FAIL"
+    assert f"keras-to-lambda:latest is an image index ({INDEX})" in found["finding"]
+    assert "--provenance=false --sbom=false" in found["fix"]
+
+
+def test_a_repository_without_a_lifecycle_policy(doctor, front):
+    ecr = boto3.client("ecr")
+    ecr.create_repository(repositoryName="keras-to-lambda")
+    pushed(MANIFEST)
+
+    found = doctor()["repository"]
+    assert found["status"] == "warn"
+    assert "no lifecycle policy" in found["finding"]
+
+    policy = re.search(r"--lifecycle-policy-text '(.*)'", found["fix"])[1]
+    ecr.put_lifecycle_policy(repositoryName="keras-to-lambda", lifecyclePolicyText=policy)
+    assert doctor()["repository"]["status"] == "ok"
+
+
+def test_a_stack_whose_creation_failed(doctor, front):
+    stack = (
+        '<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">'
+        "<DescribeStacksResult><Stacks><member><StackName>keras-to-lambda</StackName>"
+        "<CreationTime>2026-11-21T10:00:00Z</CreationTime>"
+        "<StackStatus>ROLLBACK_COMPLETE</StackStatus></member></Stacks></DescribeStacksResult>"
+        "</DescribeStacksResponse>"
+    )
+    front.answers["Action=DescribeStacks"] = (200, stack)
+
+    found = doctor()["stack"]
+
+    assert found["status"] == "FAIL"
+    assert "ROLLBACK_COMPLETE" in found["finding"]
+    assert found["fix"].startswith("aws cloudformation delete-stack --stack-name keras-to-lambda")
+
+
+def test_a_function_of_another_architecture(doctor, front):
+    deployed(architecture="arm64")
+
+    found = doctor("--architecture", "x86_64")["function"]
+
+    assert found["status"] == "FAIL"
+    assert found["finding"] == "the-function is arm64, x86_64 is wanted"
+
+
+def test_a_function_that_outlives_its_gateway(doctor, front):
+    deployed(timeout=60)
+
+    found = doctor("--architecture", machine_architecture())["function"]
+
+    assert found["status"] == "warn"
+    assert "--timeout 28" in found["fix"]
+
+
+def test_a_function_that_is_throttled_altogether(doctor, front):
+    described(front, Concurrency={"ReservedConcurrentExecutions": 0})
+
+    found = doctor("--architecture", "arm64")["function"]
+
+    assert found["status"] == "FAIL"
+    assert "delete-function-concurrency" in found["fix"]
+
+
+def test_a_function_whose_update_failed(doctor, front):
+    why = "Lambda does not have permission to access the ECR image. Check the ECR permissions."
+    described(front, LastUpdateStatus="Failed", LastUpdateStatusReason=why)
+
+    found = doctor("--architecture", "arm64")["function"]
+
+    assert found["status"] == "FAIL"
+    assert why in found["finding"]
+    assert "ecr:SetRepositoryPolicy" in found["fix"]
+
+
+def test_a_function_whose_image_is_in_another_region(doctor, front):
+    described(front, Code={"ImageUri": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/x:1"})
+
+    assert "us-east-1" in doctor("--architecture", "arm64")["function"]["finding"]
+
+
+def described(front, Code=None, Concurrency=None, **configuration):  # noqa: N803
+    """What GetFunction answers, which moto does not get to.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
+    """
+    common = {"State": "Active", "Architectures": ["arm64"], "MemorySize": 1024, "Timeout": 28}
+    answer = {
+        "Configuration": common | configuration,
+        "Code": Code or {},
+        "Concurrency": Concurrency or {},
+    }
+    front.answers["/2015-03-31/functions/keras-to-lambda"] = (200, json.dumps(answer))
+
+
+# The API
+
+
+@pytest.fixture
+def served():
+    """The function by the project's own local server; its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serve", "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    found = None
+    for line in process.stdout:
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            break
+    assert found
+    yield found[0]
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
+
+
+def test_an_api_that_answers(doctor, served):
+    found = doctor("--offline", "--url", f"{served}/predict")["gateway"]
+
+    assert found["status"] == "ok"
+    assert found["finding"].startswith("the function answers, in ")
+
+
+def test_the_address_of_something_else(doctor, served):
+    found = doctor("--offline", "--url", f"{served}/predictions")["gateway"]
+
+    assert found["status"] == "FAIL"
+    assert found["finding"].startswith("status 404: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "mark", "fix"),
+    [
+        (403, '{"message":"Missing Authentication Token"}', "warn", "stack's output Url"),
+        (403, '{"message":"Forbidden"}', "warn", "x-api-key"),
+        (500, '{"message": "Internal server error"}', "FAIL", "sam logs"),
+        (504, '{"message": "Endpoint request timed out"}', "FAIL", "Timeout: 28"),
+        (200, "<html>a parking page</html>", "FAIL", "stack's output Url"),
+    ],
+)
+def test_what_api_gateway_says_is_explained(doctor, front, status, body, mark, fix):
+    front.answers["/Prod/predict"] = (status, body)
+
+    found = doctor("--url", f"{front.url}/Prod/predict")["gateway"]
+
+    assert (found["status"], fix in found["fix"]) == (mark, True)
+    assert found["finding"].startswith(f"status {status}")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/predict", "abc.execute-api/predict"])
+def test_an_address_that_does_not_answer(doctor, url):
+    assert doctor("--offline", "--url", url)["gateway"]["status"] == "FAIL"
+
+
+# The command
+
+
+def test_a_check_that_breaks_is_a_warning_and_the_others_go_on(doctor, monkeypatch, tmp_path):
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho '{\"Server\": nonsense'\n")
+    docker.chmod(docker.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    found = doctor("--offline")
+
+    assert found["Docker engine"]["status"] == "warn"
+    assert found["Docker engine"]["finding"].startswith("could not be checked: JSONDecodeError")
+    assert found["labels"]["status"] == "ok"
+
+
+def test_a_program_that_hangs_is_given_up():
+    with pytest.raises(TimeoutError, match="`sleep 60` did not end within 0 s"):
+        Setup().run("sleep", "60", timeout_s=0.1)
+
+
+def test_findings_come_as_they_are_made(monkeypatch, capsys):
+    seen = []
+
+    def first(_):
+        return command.Finding(Status.OK, "one")
+
+    def second(_):
+        seen.append(capsys.readouterr().out)
+        raise Skip("two")
+
+    monkeypatch.setattr(command, "CHECKS", (("first", first), ("second", second)))
+
+    assert main([]) == 0
+    assert seen == ["ok       first               one\n"]
+    assert capsys.readouterr().out == "skipped  second              two\n\n1 ok, 1 skipped\n"
+
+
+def test_lines_fit_a_terminal_and_fixes_can_be_copied():
+    text = "word " * 60
+    lines = command.shown("name", command.Finding(Status.FAIL, text, "make " + "x" * 200)).split(
+        "\n"
+    )
+
+    assert all(len(line) <= 100 for line in lines[:-1])
+    assert lines[-1].strip() == "fix: make " + "x" * 200
+
+
+def test_every_option_has_a_help_and_the_exit_status_is_explained():
+    p = parser()
+    for action in p._actions:
+        assert action.help, action.dest
+    for status in ("0", "1", "2"):
+        assert re.search(rf"^  {status}  \S", p.epilog, re.MULTILINE)
+
+
+def test_a_wrong_option_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        main(["--architecture", "riscv"])
+    assert exit_status.value.code == 2
+
+
+def test_every_check_has_a_row_in_the_document():
+    text = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    for name, _ in command.CHECKS:
+        assert f"| {name} |" in text, name
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("SAM CLI, version 1.170.0", (1, 170, 0)), ("glibc 2.34", (2, 34)), ("nothing", ())],
+)
+def test_versions_are_read(text, found):
+    assert version(text) == found
+
+
+def test_every_argument_of_the_command_reaches_the_set_up():
+    names = {field.name for field in dataclasses.fields(Setup)} - {"root"}
+    assert names == {action.dest for action in parser()._actions} - {"help", "explain", "json"}

@@ -1,0 +1,256 @@
+"""`deploy.doctor --explain`: each known error by a true sample of it, and nothing else by any."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from classifier import errors
+from deploy.doctor import explain
+from deploy.doctor.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = Path(__file__).parent / "errors"
+OWN = {kind.code for kind in errors.every()}
+TABLE = [entry for entry in explain.known() if entry.id not in OWN]
+
+# What our own function, Docker and sam print when all is well.
+HEALTHY = """\
+INIT_START Runtime Version: python:3.13.v30	Runtime Version ARN: arn:aws:lambda:x::runtime:7d
+START RequestId: 5d7b1a3c-0c4d-4c52-a9f5-2d77b4f3b7b1 Version: 3
+{"level": "INFO", "request_id": "5d7b1a3c", "trace_id": "", "source": "rest-api", "outcome": "ok", \
+"cold": true, "pixels": 213200, "fetch_ms": 41.2, "total_ms": 55.01, "bytes": 23412, "images": 1, \
+"failures": 0, "cold_starts": 1, "model": "clothing", "model_sha256": "0f3a"}
+END RequestId: 5d7b1a3c-0c4d-4c52-a9f5-2d77b4f3b7b1
+REPORT RequestId: 5d7b1a3c-0c4d-4c52-a9f5-2d77b4f3b7b1	Duration: 56.20 ms	\
+Billed Duration: 412 ms	Memory Size: 1024 MB	Max Memory Used: 171 MB	Init Duration: 355.11 ms
+INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
+Step 1/20 : ARG PYTHON_VERSION=3.13
+Step 17/20 : RUN python -m classifier --check
+ ---> Running in 5ecc7a7556cd
+clothing: 10 labels, hash and inference checked, scaling as keras-image-helper's
+Successfully built 270945033b62
+Successfully tagged keras-to-lambda:latest
+#12 naming to docker.io/library/keras-to-lambda:latest done
+Successfully created/updated stack - keras-to-lambda in eu-central-1
+CREATE_COMPLETE  AWS::IAM::Role  ClassifierRole  -
+HTTP/2 200
+{"dress": 0.9191579222679138, "t-shirt": 3.3980624675750732}
+"""
+
+
+def run(log, monkeypatch, capsys, *options):
+    """Exit status and output of the command, which is given a log on its standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(log.encode())))
+    status = main(["--explain", *options])
+    return status, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.txt")), ids=lambda path: path.stem)
+def test_a_sample_is_explained_by_its_entry_and_no_other(path):
+    causes = explain.explain(path.read_text(encoding="utf-8"))
+
+    assert [cause.known.id for cause in causes] == [path.stem]
+
+
+def test_every_entry_has_a_sample():
+    assert {entry.id for entry in TABLE} == {path.stem for path in SAMPLES.glob("*.txt")}
+    assert len(TABLE) >= 30
+
+
+@pytest.mark.parametrize("entry", explain.known(), ids=lambda entry: entry.id)
+def test_an_entry_has_all_that_a_reader_needs(entry):
+    assert entry.sign
+    assert entry.cause.strip()
+    assert all(fix.strip() for fix in entry.fix)
+    assert entry.fix
+    assert entry.source.startswith("https://") or (ROOT / entry.source).exists()
+    assert "\n" not in entry.sign + entry.cause + "".join(entry.fix)
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.id)
+def test_an_entry_is_found_in_the_middle_of_a_healthy_log(entry):
+    sample = (SAMPLES / f"{entry.id}.txt").read_text(encoding="utf-8")
+
+    causes = explain.explain(HEALTHY + sample + HEALTHY)
+
+    assert [cause.known.id for cause in causes] == [entry.id]
+    assert causes[0].number > HEALTHY.count("\n")
+
+
+def test_a_healthy_log_has_no_cause(monkeypatch, capsys):
+    assert explain.explain(HEALTHY) == []
+
+    status, out = run(HEALTHY, monkeypatch, capsys)
+
+    assert status == 1
+    assert "nothing that is known here" in out
+    assert "sam logs" in out
+    assert "aws logs tail" in out
+
+
+def test_nothing_at_all_has_no_cause():
+    assert explain.explain("") == []
+    assert explain.explain("\n\n\0\n") == []
+
+
+def test_the_projects_own_documents_on_success_have_no_cause():
+    assert (
+        explain.explain((ROOT / "README.md").read_text(encoding="utf-8").split("## Errors")[0])
+        == []
+    )
+
+
+@pytest.mark.parametrize("kind", errors.every(), ids=lambda kind: kind.__name__)
+def test_the_functions_own_errors_are_explained_as_http_as_a_direct_call_and_as_a_log_has_them(
+    kind,
+):
+    http = json.dumps({"error": {"code": kind.code, "message": "m"}})
+    direct = json.dumps({"errorMessage": "m", "errorType": kind.__name__, "stackTrace": []})
+    nested = json.dumps({"statusCode": kind.status, "body": http})
+    log = json.dumps({"level": "INFO", "outcome": kind.code})
+
+    for text in (http, direct, nested, log):
+        (cause,) = explain.explain(text)
+        assert cause.known.id == kind.code
+        assert str(kind.status) in cause.known.cause
+
+
+def test_several_causes_are_told_in_the_order_of_the_log(monkeypatch, capsys):
+    log = "\n".join(
+        (SAMPLES / f"{name}.txt").read_text(encoding="utf-8")
+        for name in ("task-timeout", "glibc", "task-timeout", "cors")
+    )
+
+    status, out = run(log, monkeypatch, capsys, "--json")
+
+    assert status == 0
+    assert [cause["id"] for cause in json.loads(out)["causes"]] == ["task-timeout", "glibc", "cors"]
+
+
+SECRETS = {
+    "access key": "AKIAIOSFODNN7EXAMPLE",
+    "session's access key": "ASIAIOSFODNN7EXAMPLE",
+    "secret key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "token": "IQoJb3JpZ2luX2VjEHoaDGV1LWNlbnRyYWwtMSJHMEUCIQDx0abcdefghijklmnop0123456789ABCDEF",
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} Task timed out after 3.00 seconds",
+        "Task timed out after 3.00 seconds {}",
+        "aws_secret_access_key = {} Task timed out after 3.00 seconds",
+        'Task timed out after 3.00 seconds {{"x-api-key": "{}"}}',
+        "Task timed out after 3.00 seconds export AWS_SESSION_TOKEN={}",
+    ],
+)
+def test_a_secret_beside_the_cause_is_not_shown(secret, line, monkeypatch, capsys):
+    status, out = run(line.format(secret), monkeypatch, capsys)
+
+    assert status == 0
+    assert "Task timed out" in out
+    assert secret not in out
+    assert secret[4:16] not in out
+    assert "***" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "hidden"),
+    [
+        ("Authorization: Bearer abcdef0123456789", "abcdef0123456789"),
+        (
+            "Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/x, Signature=fe5f80f7",
+            "fe5f80",
+        ),
+        ("https://me:hunter2hunter2@example.com/x", "hunter2"),
+        ("docker login --password=hunter2hunter2", "hunter2"),
+        (
+            "X-Amz-Security-Token=FwoGZXIvYXdzEBYaDH&X-Amz-Signature=0123456789abcdef",
+            "0123456789abcdef",
+        ),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(line, hidden):
+    assert hidden not in explain.masked(line)
+
+
+def test_a_line_without_secrets_is_quoted_as_it_is():
+    for path in SAMPLES.glob("*.txt"):
+        for cause in explain.explain(path.read_text(encoding="utf-8")):
+            if "***" not in cause.line and "..." not in cause.line:
+                assert cause.line in path.read_text(encoding="utf-8")
+
+
+def test_a_long_line_is_cut_around_what_gave_it_away():
+    line = "x " * 5000 + "Task timed out after 3.00 seconds" + " y" * 5000
+
+    (cause,) = explain.explain(line)
+
+    assert "Task timed out after 3.00 seconds" in cause.line
+    assert len(cause.line) < 200
+
+
+def test_a_hostile_line_is_answered_all_the_same():
+    for line in (
+        "a" * 200_000,
+        "message" * 30_000,
+        '"message": "' * 20_000,
+        "KeyError: '" * 20_000,
+    ):
+        assert isinstance(explain.explain(line), list)
+
+
+def test_a_file_is_read(tmp_path, capsys):
+    path = tmp_path / "deploy.log"
+    path.write_bytes(b"\xff\xfe broken bytes\r\nno basic auth credentials\r\n")
+
+    assert main(["--explain", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("line 2: no basic auth credentials\n")
+    assert "docker login" in out
+
+
+def test_a_missing_file_is_a_usage_error(capsys):
+    assert main(["--explain", "/nowhere.log"]) == 2
+    assert (
+        capsys.readouterr().err == "doctor: cannot read /nowhere.log: No such file or directory\n"
+    )
+
+
+def test_the_command_itself_explains_what_is_piped_into_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.doctor", "--explain"],
+        cwd=ROOT,
+        input="exec format error\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "another processor" in done.stdout
+    assert done.stderr == ""
+
+
+def test_what_a_fix_calls_of_this_project_is_there():
+    text = "\n".join(fix for entry in TABLE for fix in entry.fix)
+    modules = set(re.findall(r"python -m ((?:classifier|convert|deploy|serve)[.\w]*)", text))
+    template = (ROOT / "template.yaml").read_text(encoding="utf-8")
+
+    assert modules
+    for module in modules:
+        path = ROOT.joinpath(*module.split("."))
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+    for parameter in re.findall(r"--parameter-overrides (\w+)=", text):
+        assert f"\n  {parameter}:" in template, parameter
