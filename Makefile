@@ -55,11 +55,16 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 
 ## In AWS
 
-doctor: $(APP) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
-	@PATH="$$PWD/.venv-aws/bin:$$PATH" .venv/bin/python -m deploy.doctor --architecture $(ARCHITECTURE) --stack $(STACK) $(AWS_OPTIONS)
+DOCTOR = .venv/bin/python -m deploy.doctor --architecture $(ARCHITECTURE) --stack $(STACK) $(AWS_OPTIONS)
 
-deploy: doctor ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
-	@BUILDX_NO_DEFAULT_ATTESTATIONS=1 .venv-aws/bin/sam build --parameter-overrides $(PARAMETERS)
+doctor: $(APP) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
+	@$(DOCTOR)
+
+# The doctor comes second, as it looks at the image that is to be deployed.
+deploy: $(APP) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
+	@BUILDX_NO_DEFAULT_ATTESTATIONS=1 .venv-aws/bin/sam build --parameter-overrides $(PARAMETERS) \
+		|| { echo "sam build failed; what stands in the way:"; $(DOCTOR); exit 1; }
+	@$(DOCTOR) --image classifier
 	@.venv-aws/bin/sam deploy --stack-name $(STACK) $(AWS_OPTIONS) --parameter-overrides $(PARAMETERS) $(OPTIONS)
 
 smoke: $(APP) ## does what is deployed answer as here? make smoke URL=... [FUNCTION=... rolls back if not]

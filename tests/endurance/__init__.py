@@ -1,1 +1,1 @@
-"""What takes longer than a test: `make fuzz` and `make soak`, both bounded, both failing loudly."""
+"""What takes longer than a test: make fuzz, soak, load and faults; bounded, and failing loudly."""
