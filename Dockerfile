@@ -11,9 +11,11 @@
 # Nothing here needs BuildKit, so that any builder will do.
 
 ARG PYTHON_VERSION=3.13
+# A release names it by digest: --build-arg BASE_IMAGE=public.ecr.aws/lambda/python:3.13@sha256:...
+ARG BASE_IMAGE=public.ecr.aws/lambda/python:${PYTHON_VERSION}
 
 # A stage of its own, as changing modes in the image would store every file twice.
-FROM public.ecr.aws/lambda/python:${PYTHON_VERSION} AS files
+FROM ${BASE_IMAGE} AS files
 WORKDIR /files
 COPY lambda_function.py app/
 COPY classifier/ app/classifier/
@@ -27,7 +29,7 @@ COPY ${MODEL} model/${MODEL}
 # is never compared with its source, which cannot change.
 RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash app
 
-FROM public.ecr.aws/lambda/python:${PYTHON_VERSION}
+FROM ${BASE_IMAGE}
 COPY requirements.txt deploy/slim.py /tmp/
 # In one layer: what slim.py removes is then never in the image.
 RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
@@ -46,4 +48,12 @@ ENV MODEL_PATH=${LAMBDA_TASK_ROOT}/${MODEL} \
     PYTHONDONTWRITEBYTECODE=1
 # One real inference: an image that cannot answer cannot be built.
 RUN python -m classifier --check
+# The rest (revision, version, the base's digest) is given by who builds: docker build --label ...
+ARG BASE_IMAGE
+LABEL org.opencontainers.image.title=keras-to-lambda \
+    org.opencontainers.image.licenses=Apache-2.0 \
+    org.opencontainers.image.base.name=${BASE_IMAGE}
+# No USER: Lambda chooses its own, and what `sam local` adds to an image it adds as the image's user.
+# Elsewhere: docker run --user 65534 --read-only --tmpfs /tmp --cap-drop ALL
+# --security-opt no-new-privileges (docs/supply-chain.md).
 CMD ["lambda_function.lambda_handler"]

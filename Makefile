@@ -24,6 +24,7 @@ APP := .venv/.ready
 TF := .venv-tf/.ready
 AWS := .venv-aws/.ready
 TFLITE := .venv-tflite/.ready
+SUPPLY := .venv-supply/.ready
 # The function's own settings, where the project's samples are served from this machine.
 LOCAL := OPENBLAS_NUM_THREADS=1 FETCH_PRIVATE_HOSTS=127.0.0.1:8000
 
@@ -76,7 +77,7 @@ receipt: $(APP) $(TF) ## what a model costs: memory, threads, quantizations; mil
 
 ## What holds it together
 
-test: $(APP) $(TF) $(AWS) tracking ## all tests that need no container
+test: $(APP) $(TF) $(AWS) $(SUPPLY) tracking ## all tests that need no container
 	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/deploy tests/project
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest tests/convert tests/train
@@ -104,7 +105,7 @@ endif
 test-mediapipe: $(TF) .venv-mediapipe/.ready ## our files in MediaPipe's own image classifier
 	@MEDIAPIPE_PYTHON=.venv-mediapipe/bin/python .venv-tf/bin/python -m pytest tests/convert/test_metadata.py
 
-test-container: $(APP) $(AWS) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
+test-container: $(APP) $(AWS) $(SUPPLY) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
 
 fuzz: $(APP) ## a minute of damaged images, events and forms: make fuzz SECONDS=600
@@ -118,6 +119,16 @@ load: $(APP) $(AWS) ## a bounded load under, at and over capacity; SAM=1 asks sa
 
 soak: $(APP) ## ten thousand requests: memory and file descriptors must stay flat
 	@.venv/bin/python -m tests.endurance.soak
+
+audit: $(SUPPLY) ## known vulnerabilities of what ships, lint of the workflows; REQUIRE=1 where both must run
+	@.venv-supply/bin/python -m deploy.audit requirements.txt $(if $(REQUIRE),--require)
+	@.venv-supply/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv-supply/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@.venv-supply/bin/zizmor --offline --quiet --persona=pedantic .github
+
+sbom: $(SUPPLY) ## what ships, as CycloneDX: make sbom [IMAGE=keras-to-lambda] [MODEL=...] [OUT=sbom.cdx.json]
+	@.venv-supply/bin/python -m deploy.sbom $(if $(IMAGE),--image "$(IMAGE)") $(if $(MODEL),--model "$(MODEL)") \
+		-o "$(or $(OUT),sbom.cdx.json)"
 
 check: $(APP) ## formatting, lint and types; changes nothing
 	@.venv/bin/ruff format --check .
@@ -188,6 +199,10 @@ $(AWS): pyproject.toml
 	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator (about 30 s),\
 	pip install -q --group aws)
 
+$(SUPPLY): requirements.txt pyproject.toml
+	$(call venv,.venv-supply,$(PYTHON),the auditors (about 20 s),\
+	pip install -q --require-hashes -r requirements.txt && pip install -q --group supply)
+
 $(TFLITE): requirements-tflite.txt pyproject.toml
 	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1 (about 10 s),\
 	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis trustme)
@@ -207,4 +222,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz faults load soak check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz faults load soak audit sbom check format train lock clean help
