@@ -1,0 +1,140 @@
+"""Cloud: the AWS services that a run touches, and where the stack has put its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
+
+DEFAULT_STACK = "keras-to-lambda"
+
+
+class BatchError(Exception):
+    """A command cannot be done; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The two clients and the two places that every command needs.
+
+    s3, states: boto3's clients of S3 and Step Functions.
+    state_machine: its ARN.
+    bucket: where runs are kept, below `runs/`.
+    """
+
+    s3: Any
+    states: Any
+    state_machine: str
+    bucket: str
+
+    @classmethod
+    def of_stack(cls, stack: str) -> Self:
+        """What the outputs of a CloudFormation stack name.
+
+        Raises:
+            BatchError: no such stack, or it has no bulk part.
+        """
+        session = boto3.Session()
+        with told():
+            formation = session.client("cloudformation", config=_config())
+            try:
+                found = formation.describe_stacks(StackName=stack)["Stacks"][0]
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ValidationError":
+                    raise
+                raise BatchError(
+                    f"there is no stack {stack} in {session.region_name}: deploy it (make deploy), "
+                    "or name another by --stack or AWS_REGION"
+                ) from error
+            outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
+        try:
+            return cls.at(outputs["StateMachine"], outputs["DataBucket"])
+        except KeyError as error:
+            raise BatchError(
+                f"the stack {stack} has no {error.args[0]}: deploy it with the parameter Bulk=true"
+            ) from error
+
+    @classmethod
+    def at(cls, state_machine: str, bucket: str) -> Self:
+        """A state machine that is known by its ARN, and the bucket of its runs."""
+        with told():
+            return cls(
+                boto3.client("s3", config=_config()),
+                boto3.client("stepfunctions", config=_config()),
+                state_machine,
+                bucket,
+            )
+
+    def execution(self, name: str) -> str:
+        """The ARN that an execution of this name has, or will have."""
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html
+        return self.state_machine.replace(":stateMachine:", ":execution:") + ":" + name
+
+    def objects(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
+        """Every object below a prefix, as ListObjectsV2 has it."""
+        with told():
+            pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            for page in pages:
+                yield from page.get("Contents", ())
+
+    def lines(self, bucket: str, key: str) -> Iterator[bytes]:
+        """The lines of an object, read as they come; none is empty.
+
+        Raises:
+            BatchError: there is no such object, or it cannot be read.
+        """
+        with told(f"s3://{bucket}/{key}"):
+            body = self.s3.get_object(Bucket=bucket, Key=key)["Body"]
+            with body:
+                for line in body.iter_lines(chunk_size=1 << 20):
+                    if line.strip():
+                        yield line
+
+
+def _config() -> Config:
+    return Config(retries={"mode": "standard", "total_max_attempts": 5})
+
+
+@contextmanager
+def told(what: str = "") -> Iterator[None]:
+    """Turn what boto3 raises into one line with a remedy; `what` was being asked for."""
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise BatchError(
+            "no AWS credentials: run `aws configure sso`, or set AWS_PROFILE; "
+            "`aws sts get-caller-identity` shows who you are"
+        ) from error
+    except NoRegionError as error:
+        raise BatchError("no AWS region: set AWS_REGION, such as AWS_REGION=us-east-1") from error
+    except ClientError as error:
+        raise BatchError(_denied(error, what)) from error
+    except BotoCoreError as error:
+        raise BatchError(f"{what or 'AWS'}: {error}") from error
+
+
+def _denied(error: ClientError, what: str) -> str:
+    code, message = (error.response["Error"].get(key, "") for key in ("Code", "Message"))
+    remedies = {
+        "NoSuchKey": "there is no such object",
+        "NoSuchBucket": "there is no such bucket",
+        "AccessDenied": "your credentials do not allow it",
+        "AccessDeniedException": "your credentials do not allow it",
+        "ExpiredToken": "your credentials have expired: sign in again",
+        "StateMachineDoesNotExist": "there is no such state machine: see --stack and AWS_REGION",
+        "ExecutionDoesNotExist": "Step Functions does not know it (it forgets after 90 days)",
+    }
+    remedy = remedies.get(str(code))
+    said = f"{error.operation_name} failed: {code}: {message}"
+    return ": ".join(part for part in (what, f"{remedy} ({said})" if remedy else said) if part)

@@ -1,0 +1,183 @@
+"""Ledger: for each image of a run the best that is known of it, and what all of them add up to.
+
+It is a SQLite file that is deleted when it is closed: a run of ten million images is read in the
+memory of one. A line that comes again, by a redrive or a later part, replaces what it betters, so
+that reading anything twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+
+class Standing(IntEnum):
+    """What is known of an image; a higher one replaces a lower one."""
+
+    LISTED = 0  # it is in the input, and nothing else is known
+    UNDONE = 1  # its batch failed, or was never started
+    AGAIN = 2  # an error that may pass
+    REFUSED = 3  # an error that the same image will have again
+    ANSWERED = 4
+
+
+class Row(NamedTuple):
+    """One image of the results. scores: by label, best first where top_k was asked for."""
+
+    image: str
+    model: str | None
+    label: str | None
+    score: float | None
+    scores: Mapping[str, float] | None
+    error_code: str | None
+    error_message: str | None
+    retry: bool
+    run: str | None
+
+
+class Summary(NamedTuple):
+    """A run's ledger. `inputs` = answered + refused + again + missing."""
+
+    inputs: int
+    answered: int
+    refused: Mapping[str, int]
+    again: Mapping[str, int]
+    missing: int
+    duplicates: int
+    folders: int
+    labels: Mapping[str, int]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every image is accounted for: the tables agree with the count of images."""
+        errors = sum(self.refused.values()) + sum(self.again.values())
+        return self.inputs == self.answered + errors + self.missing
+
+
+SCHEMA = """
+CREATE TABLE images (
+  name TEXT PRIMARY KEY, standing INTEGER, part INTEGER, item TEXT, line TEXT,
+  code TEXT, label TEXT, listed INTEGER
+) WITHOUT ROWID;
+"""
+# A tie goes to the later part.
+PUT = """
+INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
+ON CONFLICT (name) DO UPDATE SET
+  standing = excluded.standing, part = excluded.part, item = excluded.item,
+  line = excluded.line, code = excluded.code, label = excluded.label
+WHERE (excluded.standing, excluded.part) > (standing, part)
+"""
+# What the input lists twice is counted, not repeated.
+LIST = """
+INSERT INTO images VALUES (?1, 0, 0, ?2, NULL, NULL, NULL, 1)
+ON CONFLICT (name) DO UPDATE SET listed = listed + 1
+"""
+
+
+class Ledger:
+    """A run's images, from `with` to the end of its block."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="ledger-")
+        self._db = sqlite3.connect(Path(self._folder.name) / "images.sqlite", isolation_level=None)
+        # The file is scratch: what a crash leaves of it, nobody reads.
+        self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
+        self._db.execute("BEGIN")
+        self._folders: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+        self._folder.cleanup()
+
+    def list(self, name: str, item: Any) -> None:
+        """Note an image of the input."""
+        self._db.execute(LIST, (name, json.dumps(item)))
+
+    def put(self, name: str, standing: Standing, part: int, item: Any, line: Any = None) -> None:
+        """Note what part number `part` has to say of an image."""
+        line = line if isinstance(line, dict) else {}
+        error = line.get("error")
+        scores = line.get("scores")
+        self._db.execute(
+            PUT,
+            (
+                name,
+                standing,
+                part,
+                # An image that is done is not asked for again.
+                json.dumps(item) if standing <= Standing.AGAIN else None,
+                json.dumps(line),
+                error.get("code") if isinstance(error, dict) else None,
+                max(scores, key=scores.__getitem__) if scores else None,
+            ),
+        )
+
+    def folder(self, name: str) -> None:
+        """Note a folder marker, which is no image."""
+        self._folders.add(name)
+
+    def rows(self, parts: Mapping[int, str]) -> Iterator[Row]:
+        """Every image, by name. parts: their names by number."""
+        for name, standing, part, line, code, label in self._db.execute(
+            "SELECT name, standing, part, line, code, label FROM images ORDER BY name"
+        ):
+            known = json.loads(line) if line else {}
+            scores = known.get("scores")
+            message = (known.get("error") or {}).get("message")
+            if standing < Standing.AGAIN:
+                code, message = "missing", "no answer is there; `resume` asks for it"
+            yield Row(
+                image=name,
+                model=known.get("model"),
+                label=label,
+                score=scores[label] if scores else None,
+                scores=scores,
+                error_code=code,
+                error_message=message,
+                retry=standing <= Standing.AGAIN,
+                run=parts.get(part),
+            )
+
+    def undone(self) -> Iterator[Any]:
+        """The items of all images that another try may answer, by name."""
+        for (item,) in self._db.execute(
+            "SELECT item FROM images WHERE standing <= ? ORDER BY name", (Standing.AGAIN,)
+        ):
+            yield json.loads(item)
+
+    def summary(self) -> Summary:
+        """Count everything."""
+
+        def count(where: str, *values: object) -> int:
+            found = self._db.execute(f"SELECT count(*) FROM images WHERE {where}", values)  # noqa: S608
+            return int(found.fetchone()[0])
+
+        def by(column: str, standing: Standing) -> dict[str, int]:
+            return dict(
+                self._db.execute(
+                    f"SELECT {column}, count(*) FROM images WHERE standing = ? "  # noqa: S608
+                    f"GROUP BY {column} ORDER BY 2 DESC, 1",
+                    (standing,),
+                ).fetchall()
+            )
+
+        [(extra,)] = self._db.execute("SELECT coalesce(sum(max(listed, 1) - 1), 0) FROM images")
+        return Summary(
+            inputs=count("1"),
+            answered=count("standing = ?", Standing.ANSWERED),
+            refused=by("code", Standing.REFUSED),
+            again=by("code", Standing.AGAIN),
+            missing=count("standing <= ?", Standing.UNDONE),
+            duplicates=int(extra),
+            folders=len(self._folders),
+            labels=by("label", Standing.ANSWERED),
+        )

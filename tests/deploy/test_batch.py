@@ -1,0 +1,353 @@
+"""`python -m deploy.batch`: the real command and boto3, S3 at moto, the real function in emulators.
+
+The Distributed Map between them is the stand-in of map_runs.py, its children moto's interpreter.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.deploy.aws import THROTTLED
+
+
+@pytest.fixture
+def ran(aws, batch):
+    """Start a run and wait for it; its status."""
+
+    def ran(source, *arguments, name="run"):
+        code, _, err = batch("start", source, "--name", name, "--items", 20, *arguments)
+        assert code == 0, err
+        return list(aws.map_runs.executions.values())[-1].wait()
+
+    return ran
+
+
+@pytest.fixture
+def ledger(batch):
+    """A run's ledger and its rows; what holds of every ledger is asserted."""
+
+    def ledger(tmp_path, name="run", code=0):
+        output = tmp_path / f"{name}.jsonl"
+        got, out, err = batch("results", name, "--json", "-o", output)
+        assert got == code, err
+        summary = json.loads(out)
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        assert len(rows) == len({row["image"] for row in rows}) == summary["inputs"]
+        refused, again = (sum(summary[kind].values()) for kind in ("refused", "again"))
+        assert summary["answered"] == sum(row["label"] is not None for row in rows)
+        assert summary["answered"] + refused + again + summary["missing"] == summary["inputs"]
+        assert sum(row["retry"] for row in rows) == again + summary["missing"]
+        for row in rows:
+            if row["label"]:
+                assert row["image"].rpartition("/")[2].startswith(row["label"])
+        return summary, rows
+
+    return ledger
+
+
+def poisoned(key):
+    return lambda number, event: any(key in str(item) for item in event["Items"]) and "kill"
+
+
+def test_six_hundred_images_with_poison_kills_throttles_and_duplicates(
+    aws, batch, ran, ledger, tmp_path
+):
+    keys = aws.photos(597)
+    aws.s3.put_object(Bucket="photos", Key=keys[100], Body=b"no photo at all")
+    aws.s3.put_object(
+        Bucket="photos",
+        Key=keys[200],
+        Body=aws.s3.get_object(Bucket="photos", Key=keys[1])["Body"].read()[:5000],
+    )
+    listed = ["Bucket,Key", *(f"photos,{key}" for key in [*keys, keys[0], keys[300], keys[300]])]
+    aws.s3.put_object(Bucket="data", Key="list.csv", Body="\n".join(listed).encode())
+    aws.function.faults += [
+        poisoned(keys[400]),
+        lambda number, event: number in (5, 20) and "kill",
+        lambda number, event: number in (7, 8, 9) and THROTTLED,
+    ]
+    assert ran("s3://data/list.csv", "--concurrency", 4) == "SUCCEEDED"
+    assert aws.function.kills >= 5
+    summary, rows = ledger(tmp_path)
+    assert summary["inputs"] == 597
+    assert summary["duplicates"] == 3
+    assert sum(summary["refused"].values()) == 2
+    assert summary["again"] == {"function_failed": 1}
+    assert summary["missing"] == 0
+    # The poison was the machine's, not the image's: with another try it has an answer.
+    aws.function.faults.clear()
+    assert batch("resume", "run")[0] == 0
+    assert list(aws.map_runs.executions.values())[-1].wait() == "SUCCEEDED"
+    summary, rows = ledger(tmp_path)
+    assert (summary["inputs"], summary["answered"], summary["again"]) == (597, 595, {})
+    assert [row["run"] for row in rows].count("run.2") == 1
+    code, out, _ = batch("resume", "run")
+    assert (code, "nothing to do" in out) == (0, True)
+
+
+def test_a_prefix_is_listed_and_its_folders_are_left_out(aws, ran, ledger, tmp_path):
+    aws.photos(45, "in/")
+    aws.photos(5, "other/")
+    aws.s3.put_object(Bucket="photos", Key="in/", Body=b"")
+    aws.s3.put_object(Bucket="photos", Key="in/sub/", Body=b"")
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    summary, _ = ledger(tmp_path)
+    assert (summary["inputs"], summary["answered"], summary["folders"]) == (45, 45, 2)
+
+
+def test_what_came_after_the_start_is_not_missing(aws, ran, ledger, tmp_path, monkeypatch):
+    aws.photos(10)
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    run = json.loads(aws.s3.get_object(Bucket="data", Key="runs/run/run.json")["Body"].read())
+    run["parts"][0]["started"] = "2020-01-01T00:00:00+00:00"
+    aws.s3.put_object(Bucket="data", Key="runs/run/run.json", Body=json.dumps(run))
+    aws.photos(20, "in/later-")
+    assert ledger(tmp_path)[0]["inputs"] == 10
+
+
+def test_json_lines_in_s3(aws, ran, ledger, tmp_path):
+    keys = aws.photos(12)
+    lines = [{"url": f"s3://photos/{key}", "id": n} for n, key in enumerate(keys)]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    aws.s3.put_object(Bucket="data", Key="list.jsonl", Body=body)
+    assert ran("s3://data/list.jsonl") == "SUCCEEDED"
+    assert ledger(tmp_path)[0]["answered"] == 12
+
+
+def test_an_inventory_whose_keys_are_url_encoded(aws, batch, ran, ledger, tmp_path):
+    """Whether Step Functions decodes them is not documented; where it does not, `resume` does."""
+    keys = aws.photos(6)  # "in/dress 0000.jpg": with a space
+    rows = "".join(f'"photos","{key.replace(" ", "%20")}","1"\n' for key in keys)
+    aws.s3.put_object(Bucket="data", Key="inventory/1.csv.gz", Body=gzip.compress(rows.encode()))
+    manifest = {
+        "sourceBucket": "photos",
+        "destinationBucket": "arn:aws:s3:::data",
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size",
+        "files": [{"key": "inventory/1.csv.gz"}],
+    }
+    aws.s3.put_object(Bucket="data", Key="inventory/manifest.json", Body=json.dumps(manifest))
+    assert ran("s3://data/inventory/manifest.json") == "SUCCEEDED"
+    summary, _ = ledger(tmp_path)
+    assert (summary["inputs"], summary["again"]) == (6, {"fetch_failed": 6})
+    assert batch("resume", "run")[0] == 0
+    assert list(aws.map_runs.executions.values())[-1].wait() == "SUCCEEDED"
+    assert ledger(tmp_path)[0]["answered"] == 6
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "jsonl"])
+def test_a_list_on_this_machine_is_uploaded(kind, aws, batch, ran, ledger, tmp_path):
+    urls = [f"s3://photos/{key}" for key in aws.photos(8)]
+    path = tmp_path / f"list.{kind}"
+    path.write_text(
+        {
+            "txt": "\n".join(urls) + "\n\n",
+            "csv": "id,url\n" + "".join(f"{n},{url}\n" for n, url in enumerate(urls)),
+            "jsonl": "".join(json.dumps({"url": url}) + "\n" for url in urls),
+        }[kind]
+    )
+    assert ran(path) == "SUCCEEDED"
+    assert ledger(tmp_path)[0]["answered"] == 8
+    code, out, err = batch("start", path, "--name", "run", "--items", 20)
+    assert (code, "8 images" in out) == (0, True)
+    path.write_text("https://example.com/other.jpg")
+    if kind == "txt":
+        code, out, err = batch("start", path, "--name", "run", "--items", 20)
+        assert (code, "another input" in err) == (1, True)
+
+
+def test_urls_that_differ_in_their_query_are_two_images(aws, ran, ledger, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("http://127.0.0.1/get?id=1\nhttp://127.0.0.1/get?id=2\n")
+    assert ran(path) == "SUCCEEDED"
+    _, rows = ledger(tmp_path)
+    assert [row["image"][-4:] for row in rows] == ["id=1", "id=2"]
+
+
+def test_a_run_that_failed_is_redriven(aws, batch, ran, ledger, tmp_path):
+    aws.photos(100)
+    aws.function.faults.append(lambda number, event: number > 2 and THROTTLED)
+    assert ran("s3://photos/in/", "--concurrency", 2) == "FAILED"
+    code, out, _ = batch("status", "run")
+    assert (code, "ExceedToleratedFailureThreshold" in out, "resume run" in out) == (1, True, True)
+    summary, _ = ledger(tmp_path, code=1)
+    assert summary["inputs"] == 100
+    assert summary["missing"] == 60
+    aws.function.faults.clear()
+    code, out, err = batch("resume", "run")
+    assert (code, "goes on with its failed batches" in out) == (0, True), err
+    [execution] = aws.map_runs.executions.values()
+    assert execution.wait() == "SUCCEEDED"
+    calls = aws.function.calls
+    assert ledger(tmp_path)[0]["answered"] == 100
+    assert aws.function.calls == calls
+
+
+def test_a_run_that_was_stopped_and_cannot_be_redriven_is_taken_up_by_a_list(
+    aws, batch, ran, ledger, tmp_path
+):
+    aws.photos(100)
+    aws.function.faults.append(
+        lambda number, event: number == 3 and aws.front.map_runs.executions[arn]._stopping.set()
+    )
+    arn = aws.map_runs.arn.replace(":stateMachine:", ":execution:") + ":run"
+    assert ran("s3://photos/in/", "--concurrency", 1) == "ABORTED"
+
+    aws.map_runs.executions[arn].recent = False
+    assert ledger(tmp_path, code=1)[0]["missing"] == 40
+    code, out, _ = batch("resume", "run")
+    assert (code, "40 images again" in out) == (0, True)
+    assert list(aws.map_runs.executions.values())[-1].wait() == "SUCCEEDED"
+    assert ledger(tmp_path)[0]["answered"] == 100
+
+
+def test_results_of_which_a_file_is_gone_are_missed(aws, batch, ran, ledger, tmp_path):
+    aws.photos(10)
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    listed = aws.s3.list_objects_v2(Bucket="data", Prefix="runs/run/part-1/")["Contents"]
+    for each in listed:
+        aws.s3.delete_object(Bucket="data", Key=each["Key"])
+    summary, rows = ledger(tmp_path, code=1)
+    assert summary["missing"] == 10
+    assert {row["error_code"] for row in rows} == {"missing"}
+    code, out, _ = batch("results", "run", "--no-recount")
+    assert (code, "images                                      0" in out) == (0, True)
+
+
+def test_results_twice_are_the_same(aws, batch, ran, tmp_path):
+    aws.photos(40)
+    aws.s3.put_object(Bucket="photos", Key="in/broken.jpg", Body=b"?")
+    assert ran("s3://photos/in/", "--top-k", 2, "--scores", "probabilities") == "SUCCEEDED"
+    for kind in ("parquet", "csv", "jsonl"):
+        first, second = (tmp_path / f"{n}.{kind}" for n in "ab")
+        assert batch("results", "run", "-o", first)[0] == 0
+        assert batch("results", "run", "-o", second)[0] == 0
+        assert first.read_bytes() == second.read_bytes()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == sorted(
+        2 * [".csv", ".jsonl", ".parquet"]
+    )
+
+
+def test_the_three_formats_say_the_same(aws, batch, ran, tmp_path):
+    aws.photos(6)
+    aws.s3.put_object(Bucket="photos", Key="in/broken.jpg", Body=b"?")
+    assert ran("s3://photos/in/", "--top-k", 2, "--scores", "probabilities") == "SUCCEEDED"
+    for kind in ("parquet", "csv", "jsonl"):
+        assert batch("results", "run", "-o", tmp_path / f"out.{kind}")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    parquet = pq.read_table(tmp_path / "out.parquet").to_pylist(maps_as_pydicts="strict")
+    assert parquet == [
+        {**line, "score": pytest.approx(line["score"]), "scores": pytest.approx(line["scores"])}
+        if line["scores"]
+        else line
+        for line in lines
+    ]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        for row, line in zip(csv.DictReader(file), lines, strict=True):
+            assert json.loads(row["scores"] or "null") == line["scores"]
+            assert row["image"] == line["image"]
+            assert row["retry"] == "false"
+            assert row["error_code"] == (line["error_code"] or "")
+
+
+def test_the_same_start_again_is_the_same_run(aws, batch, ran):
+    aws.photos(3)
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    assert len(aws.map_runs.executions) == 1
+    assert aws.function.calls == 1
+    code, _, err = batch("start", "s3://photos/in/", "--name", "run", "--top-k", 3)
+    assert (code, "other options" in err) == (1, True)
+    code, _, err = batch("start", "s3://photos/other/", "--name", "run", "--items", 20)
+    assert (code, "another input" in err) == (1, True)
+
+
+def test_a_start_that_was_cut_off_is_finished_by_the_same_start(aws, batch, ran):
+    aws.photos(3)
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    aws.map_runs.executions.clear()  # as if it had ended between run.json and the execution
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+
+
+def test_status_counts_images_and_batches(aws, batch, ran):
+    aws.photos(50)
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    code, out, _ = batch("status", "run", "--watch", "--json")
+    now = json.loads(out)
+    assert code == 0
+    assert (now["status"], now["done"], now["images"]["total"]) == ("SUCCEEDED", 50, 50)
+    assert now["batches"]["succeeded"] == 3
+    code, out, _ = batch("status", "run")
+    assert "run: succeeded" in out
+    assert "50 of 50 images (100%)" in out
+
+
+def test_time_and_cost_are_estimated_from_given_milliseconds(aws, batch):
+    aws.photos(30)
+    arguments = ("start", "s3://photos/in/", "--name", "run", "--ms", "20")
+    told = json.loads(batch(*arguments, "--json")[1])
+    assert told["images"] == 30
+    assert told["estimate"]["seconds"] > 0
+    assert told["estimate"]["dollars"] > 0
+    assert "dollars with a function of 1,024 MB" in batch(*arguments)[1]
+    assert next(iter(aws.map_runs.executions.values())).wait() == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status", "none"], "there is no run none"),
+        (["results", "none"], "there is no run none"),
+        (["results", "none", "-o", "x.xls"], ".parquet, .csv or .jsonl"),
+        (["start", "s3://photos"], "is not s3://bucket/"),
+        (["start", "s3://photos/in"], "end a prefix with a slash"),
+        (["start", "s3://photos/list.txt"], "must be CSV with a header, or JSON Lines"),
+        (["start", "samples"], "aws s3 sync"),
+        (["start", "README.md"], "is no list"),
+        (["start", "missing.csv"], "cannot be read"),
+        (["start", "s3://photos/in/", "--name", "a b"], "is no name for a run"),
+        (["start", "s3://photos/in/", "--items", "1000", "--top-k", "10"], "256 KiB"),
+        (["start", "s3://photos/in/", "--stack", "none"], "there is no stack none"),
+        (["start", "s3://photos/in/", "--stack", "no-bulk"], "Bulk=true"),
+        (["start", "s3://photos/in/", "--bucket", "data"], "together, or neither"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_with_a_remedy(aws, batch, arguments, said):
+    code, out, err = batch(*arguments)
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_a_list_with_a_line_that_is_no_image_is_refused_before_anything_starts(
+    aws, batch, tmp_path
+):
+    path = tmp_path / "list.csv"
+    path.write_text("id,link\n1,https://example.com/1.jpg\n")
+    code, _, err = batch("start", path)
+    assert code == 1
+    assert "entry 1: no image in it; a CSV has a column url" in err
+    assert not aws.map_runs.executions
+
+
+def test_no_credentials_and_no_region_have_their_remedies(aws, batch, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    assert "aws configure sso" in batch("status", "run")[2]
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    assert "set AWS_REGION" in batch("status", "run")[2]
+
+
+def test_a_state_machine_without_a_stack(aws, batch):
+    where = ("--state-machine", aws.map_runs.arn, "--bucket", "data")
+    aws.photos(2)
+    code, _, err = batch("start", "s3://photos/in/", "--name", "run", *where)
+    assert code == 0, err
+    assert next(iter(aws.map_runs.executions.values())).wait() == "SUCCEEDED"
+    assert batch("results", "run", *where)[0] == 0

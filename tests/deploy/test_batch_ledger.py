@@ -1,0 +1,112 @@
+"""The ledger: one row an image, the best that is known of it, in whatever order it is read."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.batch.__main__ import main
+from deploy.batch.cloud import BatchError
+from deploy.batch.images import Images, identity
+from deploy.batch.ledger import Ledger, Standing
+from deploy.batch.runs import total
+
+LINES = {
+    Standing.UNDONE: None,
+    Standing.AGAIN: {"error": {"code": "fetch_failed", "message": "m"}, "retry": True},
+    Standing.REFUSED: {"error": {"code": "undecodable_image", "message": "m"}},
+    Standing.ANSWERED: {"model": "m", "scores": {"a": 0.1, "b": 0.9}},
+}
+
+
+def read(events):
+    """The summary and the rows after what is known has come in this order."""
+    with Ledger() as ledger:
+        for name, standing, part in events:
+            if standing == Standing.LISTED:
+                ledger.list(name, {"url": name})
+            else:
+                ledger.put(name, standing, part, {"url": name}, LINES[standing])
+        return total(ledger), list(ledger.rows({1: "run", 2: "run.2"})), list(ledger.undone())
+
+
+def test_an_answer_replaces_an_error_and_never_the_other_way_round():
+    known = [("x", standing, part) for standing in Standing for part in (1, 2)]
+    for events in itertools.islice(itertools.permutations(known), 0, 40_000, 997):
+        summary, [row], undone = read(events)
+        assert (summary.inputs, summary.answered, undone) == (1, 1, [])
+        assert (row.label, row.score, row.run) == ("b", 0.9, "run.2")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcd"), st.sampled_from([*Standing]), st.sampled_from([1, 2]))
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_comes_in_whatever_order_every_image_is_counted_once(events, random):
+    summary, rows, undone = read(events)
+    names = {name for name, _, _ in events}
+    best = {name: max(s for n, s, _ in events if n == name) for name in names}
+    assert [row.image for row in rows] == sorted(names)
+    assert summary.inputs == len(names)
+    assert summary.answered == sum(each == Standing.ANSWERED for each in best.values())
+    assert summary.missing == sum(each <= Standing.UNDONE for each in best.values())
+    assert [each["url"] for each in undone] == [
+        name for name in sorted(names) if best[name] <= Standing.AGAIN
+    ]
+    random.shuffle(events)
+    assert read(events)[:2] == (summary, rows)
+
+
+def test_images_are_told_apart_by_what_the_caller_called_them():
+    names = [
+        identity({"Key": "a.jpg"}, "one"),
+        identity({"Key": "a.jpg", "Bucket": "two"}, "one"),
+        identity({"url": "https://h/a.jpg?1"}, "one"),
+        identity({"url": "https://h/a.jpg?2"}, "one"),
+        identity({"image": "aGk="}, "one"),
+        identity({"image": "aG8="}, "one"),
+    ]
+    assert len(set(names)) == len(names)
+    assert names[0] == identity({"url": "s3://one/a.jpg"}, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("s3://b/", "prefix"),
+        ("s3://b/photos/2026/", "prefix"),
+        ("s3://b/list.csv", "csv"),
+        ("s3://b/list.jsonl", "jsonl"),
+        ("s3://b/x/2026-01-01T00-00Z/manifest.json", "manifest"),
+    ],
+)
+def test_the_last_letters_decide_what_an_input_is(url, kind):
+    assert Images.named(url).kind == kind
+
+
+def test_an_input_that_could_be_two_things_is_refused():
+    with pytest.raises(BatchError, match="end a prefix with a slash"):
+        Images.named("s3://b/photos")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["start"],
+        ["start", "s3://b/", "--items", "0"],
+        ["start", "s3://b/", "--tolerate", "101"],
+        ["start", "s3://b/", "--ms", "-1"],
+        ["start", "s3://b/", "--scores", "percent"],
+    ],
+)
+def test_wrong_usage_is_exit_code_two(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
