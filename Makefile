@@ -72,8 +72,9 @@ smoke: $(APP) ## does what is deployed answer as here? make smoke URL=... [FUNCT
 	@test -n "$(URL)" || { echo "say where it is: make smoke URL=https://.../Prod/predict (make deploy prints it)" >&2; exit 2; }
 	@.venv/bin/python -m deploy.smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") $(OPTIONS)
 
-receipt: $(APP) $(TF) ## what a model costs: memory, threads, quantizations; milliseconds, accuracy, dollars (Docker)
-	@.venv/bin/python -m benchmarks.receipt $(if $(DATA),--data "$(DATA)") $(if $(DOCS),--docs) $(if $(QUICK),--quick) $(OPTIONS)
+receipt: $(APP) $(TF) ## what a model costs, by memory, threads, quantization: make receipt [MODEL='FILE OPTIONS' DATA=... QUICK=1]
+	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(DATA),--data "$(DATA)") \
+		$(if $(QUICK),--quick) $(if $(DOCS),--docs) $(OPTIONS)
 
 ## What holds it together
 
@@ -176,7 +177,7 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
 
 clean: ## remove what make has set up
-	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .aws-sam .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .receipt .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
