@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import receipt, receipt_box, simulation
-from benchmarks.receipt import Advice, Measured, Photos, Receipt
-from benchmarks.receipt_box import BoxError, Report
-from benchmarks.receipt_models import Form, ModelError, Source, convert, judged
+from benchmarks import simulation
+from benchmarks.receipt import __main__ as receipt
+from benchmarks.receipt import box as receipt_box
+from benchmarks.receipt.__main__ import Advice, Measured, Photos, Receipt
+from benchmarks.receipt.box import BoxError, Report
+from benchmarks.receipt.models import Form, ModelError, Source, convert, judged
 from deploy.prices import Prices
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from classifier.errors import SetupError
 from classifier.handler import Handler
 from classifier.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
 FORMS = ("none", "float16", "weights", "dynamic", "int8")
 WORKERS = 2

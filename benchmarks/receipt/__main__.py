@@ -27,16 +27,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import receipt_box as box
-from benchmarks import receipt_models as models
-from benchmarks import receipt_plot as plot
-from benchmarks.receipt_box import BoxError, Report
-from benchmarks.receipt_models import Form, ModelError, Source
+from benchmarks.receipt import box, models, plot
+from benchmarks.receipt.box import BoxError, Report
+from benchmarks.receipt.models import Form, ModelError, Source
 from benchmarks.table import markdown, number, put
 from classifier.settings import MB_PER_VCPU
 from deploy.prices import PriceError, Prices
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".receipt"
 DOCS = ROOT / "docs" / "cost.md"
 CLOTHING = ROOT / "models" / "clothing" / "clothing.keras"

@@ -24,7 +24,7 @@ from typing import Any
 
 from classifier.settings import MB_PER_VCPU
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TAG = "keras-to-lambda:receipt"
 INVOCATIONS = "/2015-03-31/functions/function/invocations"
 PERIOD_US = 20_000
