@@ -1,0 +1,716 @@
+"""Smoke: a deployed function beside the same models on this machine, and the way back.
+
+    python -m deploy.smoke URL [--function NAME]
+
+Every sample is sent to the URL in both ways that clients use, and every logit of the answers is
+compared with the handler's in this process. Where they differ, the alias goes back to the version
+before. docs/classic.md has it for reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.session import Session
+
+from classifier.errors import SetupError, UnsupportedFormat
+from classifier.handler import Handler
+from classifier.settings import Settings
+from deploy.alias import Alias, AliasError
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
+SAME, DIFFERENT, NOT_ASKED = 0, 1, 2
+
+TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+# Over API Gateway's 29 s: its own answer is better than our silence.
+TIMEOUT_S = 35
+# What convert allows a float32 model to differ from Keras; a card has its own model's.
+TOLERANCE = 1e-4
+ROWS = 20  # of differences that are shown
+
+EPILOG = """\
+examples:
+  python -m deploy.smoke https://ID.execute-api.eu-west-1.amazonaws.com/Prod/predict --iam
+  python -m deploy.smoke URL --api-key KEY --function NAME   go back by the alias if it differs
+  python -m deploy.smoke URL --model models/my/my.tflite --samples photos --against my.keras
+
+A logit may differ by the share of the logits' spread that `convert` allowed the model; the card
+has it (float32: 0.0001). A deployed model must be here, and have the same SHA-256.
+
+exit status:
+  0  deployed is as here
+  1  it differs, or fails; and the alias was led back, unless no --function or --no-rollback
+  2  it could not be asked: the network, the URL, the credentials, an option. Nothing is led back
+"""
+
+
+class NotAsked(Exception):
+    """The endpoint could not be asked, by no fault that its function would have; what to do."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back. ms: from the request's start to the answer's last byte."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: Any
+    ms: float
+
+    @property
+    def code(self) -> str:
+        """The error's code where it is the function's own, else nothing."""
+        error = self.content.get("error") if isinstance(self.content, dict) else None
+        return str(error.get("code")) if isinstance(error, dict) else ""
+
+    @property
+    def cold(self) -> bool | None:
+        """Whether a new instance answered; None where no Server-Timing says so."""
+        found = re.search(r'start;desc="?(cold|warm)', self.headers.get("server-timing", ""))
+        return found and found[1] == "cold"
+
+    @property
+    def server_ms(self) -> float | None:
+        """The handler's share of the time, by its Server-Timing."""
+        found = re.search(r"\btotal;dur=([\d.]+)", self.headers.get("server-timing", ""))
+        return float(found[1]) if found else None
+
+    def __str__(self) -> str:
+        said = self.content.get("message") if isinstance(self.content, dict) else None
+        return " ".join(filter(None, (str(self.status), self.code or str(said or ""))))
+
+
+class Signature(requests.auth.AuthBase):
+    """Signs requests by the credentials that botocore finds (AWS Signature Version 4).
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
+
+    Raises:
+        NotAsked: no credentials or no region are known.
+    """
+
+    def __init__(self, host: str, region: str | None) -> None:
+        session = Session()
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise NotAsked("--iam: no AWS credentials; run `aws configure`, or set AWS_PROFILE")
+        # ID.execute-api.REGION.amazonaws.com, ID.lambda-url.REGION.on.aws
+        named = re.search(r"\.(execute-api|lambda-url)\.([a-z0-9-]+)\.", host)
+        service = "lambda" if named and named[1] == "lambda-url" else "execute-api"
+        region = region or (named[2] if named else session.get_config_variable("region"))
+        if not region:
+            raise NotAsked("--iam: the URL has no region in it; give --region")
+        self._signer = SigV4Auth(credentials, service, region)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the headers."""
+        # Of the headers only the type: what proxies may alter would spoil the signature.
+        kept = {k: v for k, v in request.headers.items() if k.lower() == "content-type"}
+        signed = AWSRequest(request.method, request.url, headers=kept, data=request.body)
+        self._signer.add_auth(signed)
+        request.headers.update(dict(signed.headers))
+        return request
+
+
+class Endpoint:
+    """The deployed function over HTTP.
+
+    Args:
+        url: of the route .../predict, or of what is in front of it.
+        key: sent as x-api-key. signature: signs each request.
+    """
+
+    def __init__(
+        self, url: str, key: str | None = None, signature: Signature | None = None
+    ) -> None:
+        self.url = url.rstrip("/").removesuffix("/predict") + "/predict"
+        self.key, self.signature = key, signature
+        self._session = requests.Session()
+
+    def ask(
+        self,
+        method: str = "POST",
+        path: str = "predict",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        known: bool = True,
+    ) -> Reply:
+        """Ask once.
+
+        Args:
+            known: with the credentials, if there are any.
+
+        Raises:
+            NotAsked: no answer, not even an error's.
+        """
+        url = self.url.removesuffix("predict") + path
+        own = {"x-api-key": self.key} if known and self.key else {}
+        began = time.perf_counter()
+        try:
+            response = self._session.request(
+                method,
+                url,
+                data=body or None,
+                headers={**own, **(headers or {})},
+                auth=self.signature if known else None,
+                timeout=TIMEOUT_S,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise NotAsked(f"{url} cannot be reached: {_root(error)}") from error
+        try:
+            content = response.json()
+        except ValueError:
+            content = None
+        return Reply(
+            response.status_code,
+            {name.lower(): value for name, value in response.headers.items()},
+            content,
+            (time.perf_counter() - began) * 1000,
+        )
+
+    def classify(self, image: bytes, type: str, model: str, *, as_json: bool = False) -> Reply:
+        """Send an image to be classified: its bytes as the body, or in JSON as base64.
+
+        Raises:
+            NotAsked: as `ask`; or it refuses us, for what no version of the function could help.
+        """
+        for pause_s in (1, 2, 4, None):
+            if as_json:
+                body = json.dumps({"image": base64.b64encode(image).decode(), "model": model})
+                reply = self.ask(body=body.encode(), headers={"Content-Type": "application/json"})
+            else:
+                path = f"predict?model={quote(model, safe='')}"
+                reply = self.ask(path=path, body=image, headers={"Content-Type": type})
+            # Of a gateway's 5xx one alone says nothing yet.
+            again = reply.status == 429 or (reply.status >= 500 and pause_s == 1)
+            if pause_s is None or not again:
+                break
+            time.sleep(pause_s)
+        _refused(reply, self.url)
+        return reply
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture: its name, bytes and content type."""
+
+    name: str
+    image: bytes
+    type: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model here: its SHA-256, its answers by sample, and how far a logit may be off."""
+
+    sha256: str | None
+    path: str
+    answers: dict[str, dict[str, float]]
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One score that is not as here. remote is None, and `said` the reason, where there is none."""
+
+    model: str
+    sample: str
+    way: str
+    label: str
+    local: float | None
+    remote: float | None
+    said: str = ""
+
+
+@dataclass
+class Found:
+    """What a pass over the endpoint found.
+
+    compared: answers. largest: difference of a score. default: the model that is asked by default.
+    """
+
+    faults: list[str] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    compared: int = 0
+    largest: float = 0.0
+    default: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether the endpoint answers as this machine does."""
+        return not self.faults and not self.differences
+
+
+def read_samples(folder: Path) -> list[Sample]:
+    """The pictures in a folder, or one picture.
+
+    Raises:
+        NotAsked: there are none.
+    """
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    found = [
+        Sample(file.name, file.read_bytes(), TYPES[file.suffix.lower()])
+        for file in files
+        if file.suffix.lower() in TYPES
+    ]
+    if not found:
+        raise NotAsked(f"--samples {folder}: no .jpg, .png or .webp there")
+    return found
+
+
+def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
+    """What the handler in this process answers, by the models' names.
+
+    Raises:
+        NotAsked: a sample cannot be classified. SetupError: a model is wrong.
+    """
+    handler = Handler(Settings.from_environ({"MODEL_PATH": str(path), "LOG_LEVEL": "FATAL"}))
+    found = {}
+    for name, installed in handler.models.installed.items():
+        answers = {}
+        for sample in samples:
+            event = {"image": base64.b64encode(sample.image).decode(), "model": name}
+            try:
+                answers[sample.name] = handler(event)
+            except Exception as error:
+                raise NotAsked(f"{sample.name} cannot be classified here: {error}") from error
+        spread = sum(max(a.values()) - min(a.values()) for a in answers.values()) / len(answers)
+        tolerance = installed.card.verification.get("tolerance", {}).get("difference", TOLERANCE)
+        found[name] = Model(
+            installed.card.model_sha256, installed.path, answers, float(tolerance) * spread
+        )
+    return found
+
+
+def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+    """Every deployed model against the one here, every sample in both ways.
+
+    Raises:
+        NotAsked
+    """
+    found = Found()
+    listed = endpoint.ask("GET", "models")
+    _refused(listed, endpoint.url)
+    content = listed.content if isinstance(listed.content, dict) else {}
+    if listed.status >= 500:
+        found.faults.append(f"GET /models answers {listed}")
+        return found
+    if listed.status != 200 or "models" not in content:
+        raise NotAsked(f"GET /models answers {listed}: is {endpoint.url} this project's function?")
+    found.default = str(content.get("default"))
+    for card in content["models"]:
+        name, sha256 = str(card.get("name")), str(card.get("model_sha256"))
+        model = models.get(name)
+        found.facts[f"model {name}"] = f"SHA-256 {sha256[:12]}"
+        if model is None:
+            found.faults.append(f"model {name} is deployed, and not here: see --model")
+            continue
+        if model.sha256 != sha256:
+            found.faults.append(
+                f"model {name} is another: SHA-256 {sha256[:12]}, here {str(model.sha256)[:12]}"
+            )
+        for sample in samples:
+            _compare_sample(endpoint, name, model, sample, found)
+    return found
+
+
+def _compare_sample(
+    endpoint: Endpoint, name: str, model: Model, sample: Sample, found: Found
+) -> None:
+    here = model.answers[sample.name]
+    for way in ("body", "base64"):
+        reply = endpoint.classify(sample.image, sample.type, name, as_json=way == "base64")
+        there = reply.content
+        found.compared += 1
+        if reply.status != 200 or not isinstance(there, dict):
+            said = f"answers {reply}"
+            found.differences.append(Difference(name, sample.name, way, "", None, None, said))
+            continue
+        for label in {**here, **there}:
+            ours, theirs = here.get(label), there.get(label)
+            off = math.inf if ours is None or theirs is None else abs(ours - theirs)
+            found.largest = max(found.largest, off)
+            if not off <= model.allowed:
+                found.differences.append(Difference(name, sample.name, way, label, ours, theirs))
+
+
+def check_contract(endpoint: Endpoint, found: Found) -> None:
+    """An error is an error, a preflight gets its headers, and a stranger gets nothing.
+
+    Raises:
+        NotAsked
+    """
+    wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
+    found.facts["what is no image"] = str(wrong)
+    if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
+        found.faults.append(f"what is no image is answered with {wrong}, not 415")
+    preflight = endpoint.ask(
+        "OPTIONS",
+        headers={
+            "Origin": "https://example.com",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        },
+        known=False,
+    )
+    origin = preflight.headers.get("access-control-allow-origin")
+    found.facts["CORS preflight"] = f"{preflight.status}, {origin or 'no origin'} allowed"
+    if preflight.status not in {200, 204} or not origin:
+        found.faults.append(f"a CORS preflight is answered with {preflight}, no browser may call")
+    if not (endpoint.key or endpoint.signature):
+        found.facts["without credentials"] = "answered: everybody who knows the URL may call"
+        return
+    stranger = endpoint.ask(headers={"Content-Type": "application/json"}, known=False)
+    found.facts["without credentials"] = str(stranger)
+    if stranger.status not in {401, 403}:
+        found.faults.append(f"a call without credentials is answered with {stranger}, not refused")
+
+
+def measure(endpoint: Endpoint, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
+    """Warm calls, one after another.
+
+    Returns:
+        calls; p50_ms and p95_ms as the caller sees them; server_p50_ms and server_p95_ms, the
+        handler's share.
+
+    Raises:
+        NotAsked
+    """
+    total, server = [], []
+    for _ in range(calls):
+        reply = endpoint.classify(sample.image, sample.type, model)
+        if reply.status == 200 and not reply.cold:
+            total.append(reply.ms)
+            server.append(reply.server_ms or 0.0)
+    if not total:
+        return {"calls": 0}
+    return {
+        "calls": len(total),
+        "p50_ms": percentile(total, 50),
+        "p95_ms": percentile(total, 95),
+        "server_p50_ms": percentile(server, 50),
+        "server_p95_ms": percentile(server, 95),
+    }
+
+
+def percentile(values: Sequence[float], share: int) -> float:
+    """The nearest-rank percentile: share in 1..100, of at least one value."""
+    return round(sorted(values)[math.ceil(share / 100 * len(values)) - 1], 2)
+
+
+def first_answer(endpoint: Endpoint, sample: Sample, wait_s: float) -> Reply:
+    """The first answer, of whatever kind; a new URL takes a while until it is known everywhere.
+
+    Raises:
+        NotAsked: none within wait_s seconds; or it refuses us.
+    """
+    give_up = time.monotonic() + wait_s
+    told = False
+    while True:
+        try:
+            reply = endpoint.ask(body=sample.image, headers={"Content-Type": sample.type})
+        except NotAsked:
+            if time.monotonic() > give_up:
+                raise
+        else:
+            if reply.status < 500 or time.monotonic() > give_up:
+                _refused(reply, endpoint.url)
+                return reply
+        if not told:
+            note(f"waiting up to {wait_s:.0f} s for {endpoint.url} ...")
+            told = True
+        time.sleep(min(1.0, wait_s / 10))
+
+
+def settle(
+    endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[Sample], settle_s: float
+) -> Found:
+    """Compare again after an alias was moved, which takes some seconds to be known everywhere.
+
+    Raises:
+        NotAsked
+    """
+    give_up = time.monotonic() + settle_s
+    while True:
+        found = compare(endpoint, models, samples[:1])
+        if found.same or time.monotonic() > give_up:
+            return compare(endpoint, models, samples) if found.same else found
+        time.sleep(1)
+
+
+def verify_keras(args: argparse.Namespace, endpoint: Endpoint, model: Model) -> str:
+    """`convert.verify` of the deployed function against the Keras model, in its own environment.
+
+    Returns:
+        A fault, or nothing.
+
+    Raises:
+        NotAsked: it cannot run, or could not ask.
+    """
+    if endpoint.signature:
+        raise NotAsked("--against does not go with --iam: convert.verify cannot sign requests")
+    if not PYTHON_TF.exists():
+        raise NotAsked("--against needs TensorFlow's environment: run `make setup`")
+    command: list[str | Path] = [PYTHON_TF, "-m", "convert.verify", model.path, "--no-write"]
+    command += ["--against", args.against, "--samples", args.samples, "--url", endpoint.url]
+    if endpoint.key:
+        command += ["--header", f"x-api-key:{endpoint.key}"]
+    note("asking Keras, by convert.verify (half a minute or so) ...")
+    # Its table is for reading too, and not to be mixed with JSON.
+    done = subprocess.run(  # noqa: S603  # our own command, no shell
+        command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True
+    )
+    print(done.stdout, end="", file=sys.stderr)
+    if done.returncode not in {SAME, DIFFERENT}:
+        raise NotAsked("convert.verify could not compare with Keras; it says why above")
+    return "" if done.returncode == SAME else "convert.verify: Keras answers otherwise (see above)"
+
+
+def _refused(reply: Reply, url: str) -> None:
+    """Raise NotAsked for an answer that says nothing about the function's version."""
+    if reply.status in {401, 403}:
+        raise NotAsked(
+            f"{url} answers {reply}: it wants --iam or --api-key KEY, or these may not call it, or "
+            "the path is wrong (a stage as /Prod is part of it)"
+        )
+    if reply.status == 429:
+        raise NotAsked(f"{url} answers {reply}: throttled; try again, or raise the stage's limits")
+    if reply.status == 404 and not reply.code:
+        raise NotAsked(f"{url} answers {reply}: is this the URL of .../predict?")
+
+
+def _root(error: BaseException) -> str:
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return str(error) or type(error).__name__
+
+
+def note(text: str) -> None:
+    """Tell the person, not the program that reads standard output."""
+    print(f"smoke: {text}", file=sys.stderr, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m deploy.smoke",
+        description="Compare a deployed function with the same models here, measure it, and\n"
+        "lead its alias back where they differ.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("url", metavar="URL", help="the deployed route, .../predict")
+    known = p.add_mutually_exclusive_group()
+    known.add_argument("--api-key", metavar="KEY", help="sent as x-api-key")
+    known.add_argument(
+        "--iam", action="store_true", help="sign requests with the AWS credentials of this shell"
+    )
+    p.add_argument(
+        "--function", metavar="NAME", help="the function behind the URL; its alias may be led back"
+    )
+    p.add_argument("--alias", default="live", help="of the function (default: %(default)s)")
+    p.add_argument("--region", help="of function and URL (default: the shell's; the URL's own)")
+    p.add_argument(
+        "--no-rollback", action="store_true", help="only tell what differs, whatever it is"
+    )
+    p.add_argument(
+        "--model",
+        type=Path,
+        default=ROOT / "models",
+        metavar="PATH",
+        help="what was deployed: a .tflite, or a folder with several (default: models)",
+    )
+    p.add_argument(
+        "--samples",
+        type=Path,
+        default=ROOT / "samples",
+        metavar="FOLDER",
+        help="pictures to send (default: samples)",
+    )
+    p.add_argument(
+        "--against",
+        type=Path,
+        metavar="KERAS",
+        help="a .keras or .h5 file to ask as well, by convert.verify (default: none)",
+    )
+    p.add_argument(
+        "--calls", type=int, default=30, metavar="N", help="warm calls measured (%(default)s)"
+    )
+    p.add_argument(
+        "--wait", type=float, default=60, metavar="S", help="for the first answer (%(default)s s)"
+    )
+    p.add_argument(
+        "--settle",
+        type=float,
+        default=30,
+        metavar="S",
+        help="for the version that was gone back to (%(default)s s)",
+    )
+    p.add_argument("--json", action="store_true", help="the result for a program")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is explained in its help."""
+    p = parser()
+    args = p.parse_args(argv)
+    if not args.url.startswith(("http://", "https://")):
+        p.error(f"URL {args.url} does not start with https://")
+    if args.calls < 0 or args.wait < 0 or args.settle < 0:
+        p.error("--calls, --wait and --settle must not be negative")
+    try:
+        return smoke(args)
+    except (NotAsked, SetupError, AliasError, OSError) as error:
+        note(str(error))
+        return NOT_ASKED
+    except KeyboardInterrupt:
+        return 130
+
+
+def smoke(args: argparse.Namespace) -> int:
+    """Compare, measure, tell, and go back where that is wanted.
+
+    Raises:
+        NotAsked, SetupError, AliasError: before anything was changed.
+    """
+    samples = read_samples(args.samples)
+    note(f"classifying {len(samples)} samples here ...")
+    models = local_models(args.model, samples)
+    signature = Signature(urlsplit(args.url).netloc, args.region) if args.iam else None
+    endpoint = Endpoint(args.url, args.api_key, signature)
+    result: dict[str, Any] = {"url": endpoint.url}
+    alias = Alias(args.function, args.alias, args.region) if args.function else None
+    if alias:
+        result["alias"] = f"{alias}, {alias.routing()}"
+        result["invoked"] = _invoked(alias, samples[0])
+    first = first_answer(endpoint, samples[0], args.wait)
+    result["first_call"] = {"ms": round(first.ms, 1), "cold": first.cold}
+    note(f"comparing with {endpoint.url} ...")
+    if first.status >= 500:
+        found = Found([f"it answered {first} for {args.wait:.0f} s"])
+    else:
+        found = compare(endpoint, models, samples)
+    if found.default in models:
+        check_contract(endpoint, found)
+        if args.against:
+            fault = verify_keras(args, endpoint, models[found.default])
+            found.faults += [fault] if fault else []
+        if found.same and args.calls:
+            result["warm"] = measure(endpoint, samples[0], found.default, args.calls)
+    result = {"same": found.same, **result, **asdict(found)}
+    if not found.same and alias and not args.no_rollback:
+        result["rollback"] = _roll_back(alias, endpoint, models, samples, args.settle)
+    if args.json:
+        # JSON has no infinity, which a label that is missing there would be.
+        result["largest"] = found.largest if math.isfinite(found.largest) else None
+        print(json.dumps(result, indent=1))
+    else:
+        print("\n".join(told(result, found, models, samples)))
+    return SAME if found.same else DIFFERENT
+
+
+def _invoked(alias: Alias, sample: Sample) -> dict[str, float] | str:
+    """The first call by Lambda's own API: of a version just deployed, a cold start's durations."""
+    try:
+        return alias.invoke({"image": base64.b64encode(sample.image).decode(), "top_k": 1})
+    except AliasError as error:  # a figure less is no reason to stop
+        return f"not measured: {error}"
+
+
+def _roll_back(
+    alias: Alias,
+    endpoint: Endpoint,
+    models: Mapping[str, Model],
+    samples: Sequence[Sample],
+    settle_s: float,
+) -> dict[str, Any]:
+    """Lead the alias back and compare again; what state that left."""
+    note(f"the answers differ: leading {alias} back ...")
+    try:
+        done = {"done": alias.roll_back(), "now": f"{alias} is at {alias.routing()}"}
+    except AliasError as error:
+        return {"done": None, "now": f"NOT led back, the faulty version is live: {error}"}
+    try:
+        again = settle(endpoint, models, samples, settle_s)
+    except NotAsked as error:
+        return {**done, "same": None, "then": f"it could not be asked again: {error}"}
+    if again.same:
+        return {**done, "same": True, "then": "it answers as here"}
+    first = again.faults[0] if again.faults else "some answers differ"
+    return {**done, "same": False, "then": f"it differs from here too, as it may: {first}"}
+
+
+def told(
+    result: Mapping[str, Any], found: Found, models: Mapping[str, Model], samples: Sequence[Sample]
+) -> Iterator[str]:
+    """The result, for reading."""
+    yield result["url"]
+    facts = {**({"alias": result["alias"]} if "alias" in result else {}), **found.facts}
+    allowed = max((model.allowed for model in models.values()), default=0.0)
+    if found.compared:
+        facts["compared"] = (
+            f"{found.compared} answers: {len(samples)} samples, as body and as base64"
+        )
+        facts["largest difference"] = f"{found.largest:.2g} (up to {allowed:.2g} allowed)"
+    invoked = result.get("invoked")
+    if invoked:
+        figures = (
+            [f"{name} {number:g}" for name, number in dict(invoked).items()]
+            if isinstance(invoked, dict)
+            else [invoked]
+        )
+        facts["invoked directly"] = f"{', '.join(figures)}{' (ms, MB)' * isinstance(invoked, dict)}"
+    first = result["first_call"]
+    kind = {True: "a cold start", False: "warm", None: "cold or warm is not said"}[first["cold"]]
+    facts["first call"] = f"{first['ms']:,.0f} ms, {kind}"
+    warm = result.get("warm", {})
+    if warm.get("calls"):
+        facts[f"{warm['calls']} warm calls"] = (
+            f"p50 {warm['p50_ms']:.1f} ms, p95 {warm['p95_ms']:.1f} ms; of that the function "
+            f"{warm['server_p50_ms']:.1f} and {warm['server_p95_ms']:.1f}"
+        )
+    facts["verdict"] = "the same" if found.same else "DIFFERENT"
+    width = max(map(len, facts))
+    yield from (f"  {name:{width}}  {text}" for name, text in facts.items())
+    yield from (f"  - {fault}" for fault in found.faults)
+    if found.differences:
+        yield ""
+        yield from _table(found.differences)
+    if "rollback" in result:
+        yield ""
+        yield from (
+            f"  {text}" for key, text in result["rollback"].items() if key != "same" and text
+        )
+
+
+def _table(differences: Sequence[Difference]) -> Iterator[str]:
+    yield f"  {'model':12} {'sample':24} {'way':7} {'label':16} {'here':>10} {'deployed':>10}"
+    for one in differences[:ROWS]:
+        here, there = ("-" if n is None else f"{n:.5g}" for n in (one.local, one.remote))
+        row = f"  {one.model:12.12} {one.sample:24.24} {one.way:7} "
+        yield row + (one.said or f"{one.label:16.16} {here:>10} {there:>10}")
+    if len(differences) > ROWS:
+        yield f"  and {len(differences) - ROWS} more; --json has them all"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
