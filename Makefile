@@ -12,14 +12,12 @@ PYTHON311 ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 PORT ?= 9000
-# What `make deploy` builds for, declares and checks: x86_64 or arm64.
-ARCHITECTURE ?= x86_64
 STACK ?= keras-to-lambda
 # The template's parameters; what is not said stays as it is in the stack, or at its default.
-PARAMETERS = Architecture=$(ARCHITECTURE) $(if $(AUTH),Authentication=$(AUTH)) $(if $(API),ApiType=$(API)) \
+PARAMETERS = $(if $(ARCHITECTURE),Architecture=$(ARCHITECTURE)) $(if $(AUTH),Authentication=$(AUTH)) $(if $(API),ApiType=$(API)) \
 	$(if $(MEMORY),MemorySize=$(MEMORY)) $(if $(MODEL),Model=$(MODEL)) $(if $(BULK),Bulk=$(BULK)) \
 	$(if $(EMAIL),AlarmEmail=$(EMAIL)) $(WITH)
-AWS_OPTIONS = $(if $(REGION),--region $(REGION)) $(if $(PROFILE),--profile $(PROFILE))
+AWS_OPTIONS = --stack $(STACK) $(if $(REGION),--region $(REGION)) $(if $(PROFILE),--profile $(PROFILE))
 APP := .venv/.ready
 TF := .venv-tf/.ready
 AWS := .venv-aws/.ready
@@ -56,21 +54,20 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 
 ## In AWS
 
-DOCTOR = .venv/bin/python -m deploy.doctor --architecture $(ARCHITECTURE) --stack $(STACK) $(AWS_OPTIONS)
-
 doctor: $(APP) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
-	@$(DOCTOR)
+	@.venv/bin/python -m deploy.doctor $(AWS_OPTIONS) $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
+		$(if $(MODEL),--model "$(MODEL)")
 
-# The doctor comes second, as it looks at the image that is to be deployed.
 deploy: $(APP) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
-	@BUILDX_NO_DEFAULT_ATTESTATIONS=1 .venv-aws/bin/sam build --parameter-overrides $(PARAMETERS) \
-		|| { echo "sam build failed; what stands in the way:"; $(DOCTOR); exit 1; }
-	@$(DOCTOR) --image classifier
-	@.venv-aws/bin/sam deploy --stack-name $(STACK) $(AWS_OPTIONS) --parameter-overrides $(PARAMETERS) $(OPTIONS)
+	@.venv/bin/python -m deploy.stack $(AWS_OPTIONS) $(PARAMETERS) -- $(OPTIONS)
 
 smoke: $(APP) ## does what is deployed answer as here? make smoke URL=... [FUNCTION=... rolls back if not]
 	@test -n "$(URL)" || { echo "say where it is: make smoke URL=https://.../Prod/predict (make deploy prints it)" >&2; exit 2; }
-	@.venv/bin/python -m deploy.smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") $(OPTIONS)
+	@.venv/bin/python -m deploy.smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") \
+		$(if $(MODEL),--model "$(MODEL)") $(OPTIONS)
+
+classic: $(AWS) ## ECR, function and API step by step by awscli: make classic OPTIONS='--dry-run'
+	@PATH="$$PWD/.venv-aws/bin:$$PATH" deploy/classic.sh $(OPTIONS)
 
 receipt: $(APP) $(TF) ## what a model costs, by memory, threads, quantization: make receipt [MODEL='FILE OPTIONS' DATA=... QUICK=1]
 	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(DATA),--data "$(DATA)") \
@@ -223,4 +220,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz faults load soak audit sbom check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz faults load soak audit sbom check format train lock clean help

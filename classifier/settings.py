@@ -88,7 +88,7 @@ def _path_prefix(text: str) -> str:
 
 
 def _origins(text: str) -> str:
-    names = text.split()
+    names = text.replace(",", " ").split()
     for name in names:
         scheme, _, host = name.partition("://")
         # What could end the policy's directive, or stand for every page.
@@ -170,7 +170,7 @@ class Settings:
         _path_prefix, "", "the path that a custom domain puts in front of `/predict`"
     )
     embed_origins: str = _setting(
-        _origins, "", "origins whose pages may show the playground in a frame, separated by spaces"
+        _origins, "", "origins whose pages may show the playground in a frame, separated by commas"
     )
     cors_origin: str = _setting(str, "*", "the `Access-Control-Allow-Origin` of every HTTP answer")
     log_level: str = _setting(

@@ -20,7 +20,7 @@ from typing import Any
 
 from classifier.request import SCORES
 from deploy.batch import progress, runs, table
-from deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud
+from deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud, session
 from deploy.batch.ledger import Ledger, Summary
 from deploy.batch.progress import Progress
 from deploy.batch.runs import Run
@@ -130,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
         where = command.add_argument_group("where (default: what the stack's outputs say)")
         where.add_argument("--stack", default=DEFAULT_STACK, help="default: %(default)s")
         where.add_argument("--state-machine", metavar="ARN", help="in place of --stack")
+        where.add_argument("--region", help="as AWS is configured, if not said")
+        where.add_argument("--profile", help="of AWS's configuration")
         where.add_argument("--bucket", help="with --state-machine: the bucket of runs/")
     return parser
 
@@ -138,7 +140,8 @@ def _cloud(arguments: argparse.Namespace) -> Cloud:
     machine, bucket = arguments.state_machine, arguments.bucket
     if bool(machine) != bool(bucket):
         raise BatchError("give --state-machine and --bucket together, or neither")
-    return Cloud.at(machine, bucket) if machine else Cloud.of_stack(arguments.stack)
+    aws = session(arguments.region, arguments.profile)
+    return Cloud.at(machine, bucket, aws) if machine else Cloud.of_stack(arguments.stack, aws)
 
 
 def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:

@@ -39,13 +39,12 @@ class Cloud:
     bucket: str
 
     @classmethod
-    def of_stack(cls, stack: str) -> Self:
+    def of_stack(cls, stack: str, session: boto3.Session) -> Self:
         """What the outputs of a CloudFormation stack name.
 
         Raises:
             BatchError: no such stack, or it has no bulk part.
         """
-        session = boto3.Session()
         with told():
             formation = session.client("cloudformation", config=_config())
             try:
@@ -55,23 +54,23 @@ class Cloud:
                     raise
                 raise BatchError(
                     f"there is no stack {stack} in {session.region_name}: deploy it (make deploy), "
-                    "or name another by --stack or AWS_REGION"
+                    "or name another by --stack or --region"
                 ) from error
             outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
         try:
-            return cls.at(outputs["StateMachine"], outputs["DataBucket"])
+            return cls.at(outputs["StateMachine"], outputs["DataBucket"], session)
         except KeyError as error:
             raise BatchError(
                 f"the stack {stack} has no {error.args[0]}: deploy it with the parameter Bulk=true"
             ) from error
 
     @classmethod
-    def at(cls, state_machine: str, bucket: str) -> Self:
+    def at(cls, state_machine: str, bucket: str, session: boto3.Session) -> Self:
         """A state machine that is known by its ARN, and the bucket of its runs."""
         with told():
             return cls(
-                boto3.client("s3", config=_config()),
-                boto3.client("stepfunctions", config=_config()),
+                session.client("s3", config=_config()),
+                session.client("stepfunctions", config=_config()),
                 state_machine,
                 bucket,
             )
@@ -106,6 +105,16 @@ def _config() -> Config:
     return Config(retries={"mode": "standard", "total_max_attempts": 5})
 
 
+def session(region: str | None, profile: str | None) -> boto3.Session:
+    """Credentials and region, as given or as AWS is configured.
+
+    Raises:
+        BatchError: no such profile.
+    """
+    with told():
+        return boto3.Session(region_name=region, profile_name=profile)
+
+
 @contextmanager
 def told(what: str = "") -> Iterator[None]:
     """Turn what boto3 raises into one line with a remedy; `what` was being asked for."""
@@ -117,7 +126,9 @@ def told(what: str = "") -> Iterator[None]:
             "`aws sts get-caller-identity` shows who you are"
         ) from error
     except NoRegionError as error:
-        raise BatchError("no AWS region: set AWS_REGION, such as AWS_REGION=us-east-1") from error
+        raise BatchError(
+            "no AWS region: --region us-east-1, say, or set AWS_DEFAULT_REGION"
+        ) from error
     except ClientError as error:
         raise BatchError(_denied(error, what)) from error
     except BotoCoreError as error:
@@ -132,7 +143,7 @@ def _denied(error: ClientError, what: str) -> str:
         "AccessDenied": "your credentials do not allow it",
         "AccessDeniedException": "your credentials do not allow it",
         "ExpiredToken": "your credentials have expired: sign in again",
-        "StateMachineDoesNotExist": "there is no such state machine: see --stack and AWS_REGION",
+        "StateMachineDoesNotExist": "there is no such state machine: see --stack and --region",
         "ExecutionDoesNotExist": "Step Functions does not know it (it forgets after 90 days)",
     }
     remedy = remedies.get(str(code))

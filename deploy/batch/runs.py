@@ -30,9 +30,10 @@ from deploy.batch.ledger import Ledger, Standing, Summary
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
 NAME = re.compile(r"[A-Za-z0-9_-]{1,70}")
 # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html: 262,144 bytes of output;
-# an image's name and model take some 300 of them, a label with its score some 40.
+# an image's name takes up to 1,100 of them, as a key may have 1,024; its model, or its error, some
+# 200; a label with its score some 40.
 MAX_OUTPUT_BYTES = 262_144
-LINE_BYTES, LABEL_BYTES = 300, 40
+LINE_BYTES, LABEL_BYTES = 1300, 40
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,10 @@ def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
             execution = {"status": "LOST"}
         if execution["status"] in ("RUNNING", "PENDING_REDRIVE"):
             raise BatchError(f"{run.name} is running: wait for it (status {run.name} --watch)")
-        if execution["status"] != "SUCCEEDED" and execution.get("redriveStatus") == "REDRIVABLE":
+        # Once: what failed twice is asked for again by a part of its own.
+        redrivable = execution.get("redriveStatus") == "REDRIVABLE"
+        again = execution.get("redriveCount", 0) > 0
+        if execution["status"] != "SUCCEEDED" and redrivable and not again:
             cloud.states.redrive_execution(executionArn=arn)
             return "redriven", run, 0
     number = run.last.number + 1

@@ -56,7 +56,6 @@ with "error" in it; paste more of:
   a build         docker build --progress=plain . 2>&1 | tee build.log
   a deployment    sam deploy --debug 2>&1 | tee deploy.log
   the function    sam logs --stack-name keras-to-lambda --tail
-                  aws logs tail /aws/lambda/FUNCTION --since 1h
   a request       curl -v ...
 then: python -m deploy.doctor --explain build.log"""
 

@@ -188,6 +188,13 @@ def stack(setup: Setup) -> Finding:
             f"{setup.stack} is in {status}: its creation failed, and it cannot be updated",
             f"aws cloudformation delete-stack --stack-name {setup.stack}, then deploy again",
         )
+    if status == "UPDATE_ROLLBACK_FAILED":
+        return fail(
+            f"{setup.stack} is in {status}, and cannot be updated",
+            f"aws cloudformation continue-update-rollback --stack-name {setup.stack}",
+        )
+    if status == "REVIEW_IN_PROGRESS":
+        return ok(f"{setup.stack} is in {status}: its first changes were not agreed to")
     if status.endswith("IN_PROGRESS"):
         return warn(
             f"{setup.stack} is in {status}",
@@ -197,7 +204,10 @@ def stack(setup: Setup) -> Finding:
 
 
 def function(setup: Setup) -> Finding:
-    """The function as it is deployed: by the stack, or by its name."""
+    """The function as it is deployed: by the stack, or by its name.
+
+    Warnings alone: whatever it is, the next deployment mends it.
+    """
     from botocore.exceptions import ClientError
 
     try:
@@ -214,12 +224,12 @@ def function(setup: Setup) -> Finding:
     state, updated = config.get("State", "Active"), config.get("LastUpdateStatus", "Successful")
     if "Failed" in (state, updated):
         why = config.get("StateReason") or config.get("LastUpdateStatusReason") or "no reason given"
-        return fail(
+        return warn(
             f"{name} is {state}, its update {updated}: {why}", advice(why) or "deploy again"
         )
     architecture = (config.get("Architectures") or ["x86_64"])[0]
     if architecture != setup.wanted:
-        return fail(
+        return warn(
             f"{name} is {architecture}, {setup.wanted} is wanted",
             f"deploy with Architecture={setup.wanted} and an image of it, or --architecture "
             f"{architecture}",
@@ -227,11 +237,11 @@ def function(setup: Setup) -> Finding:
     uri = found.get("Code", {}).get("ImageUri", "")
     place = re.search(r"\.ecr\.([\w-]+)\.", uri)
     if place and place[1] != setup.session.region_name:
-        return fail(f"{name}'s image is in {place[1]}", "push it to the function's own region")
+        return warn(f"{name}'s image is in {place[1]}", "push it to the function's own region")
     text = f"{name} is {state}, {architecture}, {config['MemorySize']} MB, {config['Timeout']} s"
     reserved = found.get("Concurrency", {}).get("ReservedConcurrentExecutions")
     if reserved == 0:
-        return fail(
+        return warn(
             f"{text}, and reserved concurrency is 0: every call is throttled",
             f"aws lambda delete-function-concurrency --function-name {name}",
         )

@@ -49,6 +49,11 @@ class Template:
             raise ValueError(f"{path.name} has no Resources")  # noqa: TRY004  # what is in it is wrong
         return cls(body)
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.body.get("Parameters", {}))
+
     def default(self, parameter: str) -> str:
         """A parameter's default; empty where it has none, or is not there."""
         value = self.body.get("Parameters", {}).get(parameter, {}).get("Default", "")

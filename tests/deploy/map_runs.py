@@ -152,6 +152,7 @@ class _Execution:
             "status": self.status,
             "startDate": self.began,
             "input": self.given,
+            "redriveCount": self._redrives,
             "redriveStatus": "REDRIVABLE" if redrivable else "NOT_REDRIVABLE",
             **{k: v for k, v in ended.items() if v},
         }

@@ -188,6 +188,23 @@ def test_a_run_that_failed_is_redriven(aws, batch, ran, ledger, tmp_path):
     assert aws.function.calls == calls
 
 
+def test_a_run_that_fails_again_after_its_redrive_is_taken_up_by_a_list(
+    aws, batch, ran, ledger, tmp_path
+):
+    aws.photos(100)
+    aws.function.faults.append(lambda number, event: number > 2 and THROTTLED)
+    assert ran("s3://photos/in/", "--concurrency", 2) == "FAILED"
+    [execution] = aws.map_runs.executions.values()
+    assert batch("resume", "run")[0] == 0
+    assert execution.wait() == "FAILED"
+
+    aws.function.faults.clear()
+    code, out, err = batch("resume", "run")
+    assert (code, "run.2 asks for" in out) == (0, True), err
+    assert list(aws.map_runs.executions.values())[-1].wait() == "SUCCEEDED"
+    assert ledger(tmp_path)[0]["answered"] == 100
+
+
 def test_a_run_that_was_stopped_and_cannot_be_redriven_is_taken_up_by_a_list(
     aws, batch, ran, ledger, tmp_path
 ):
@@ -341,7 +358,7 @@ def test_no_credentials_and_no_region_have_their_remedies(aws, batch, monkeypatc
     assert "aws configure sso" in batch("status", "run")[2]
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name)
-    assert "set AWS_REGION" in batch("status", "run")[2]
+    assert "AWS_DEFAULT_REGION" in batch("status", "run")[2]
 
 
 def test_a_state_machine_without_a_stack(aws, batch):

@@ -1,11 +1,10 @@
-"""The receipt: its arithmetic, advice, tables and picture, and one for real in containers."""
+"""The receipt: its arithmetic, advice, tables and picture. For real it is in tests/container."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import pytest
 
 from benchmarks import simulation
 from benchmarks.receipt import __main__ as receipt
-from benchmarks.receipt import box as receipt_box
 from benchmarks.receipt.__main__ import Advice, Measured, Photos, Receipt
-from benchmarks.receipt.box import BoxError, Report
+from benchmarks.receipt.box import Report
 from benchmarks.receipt.models import Form, ModelError, Source, convert, judged
 from deploy.prices import Prices
 
@@ -201,67 +199,3 @@ def test_without_docker_it_says_that_a_share_cannot_be_enforced(monkeypatch, cap
     monkeypatch.setenv("PATH", str(tmp_path))
     assert receipt.main(["--quick"]) == 1
     assert "a share of a processor cannot be enforced" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def image() -> str:
-    """The image, built; skipped without an engine, or a failure with REQUIRE_CONTAINER=1."""
-    try:
-        receipt_box.require_docker()
-    except BoxError as error:
-        if os.environ.get("REQUIRE_CONTAINER") == "1":
-            pytest.fail(f"{error}, and REQUIRE_CONTAINER=1")
-        pytest.skip(str(error))
-    receipt_box.build()
-    return receipt_box.TAG
-
-
-def containers() -> set[str]:
-    done = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", f"ancestor={receipt_box.TAG}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return set(done.stdout.split())
-
-
-def test_a_container_has_its_share_and_no_more_memory(image):
-    with receipt_box.opened(1024) as box:
-        config = json.loads(receipt_box.docker("inspect", box._name))[0]["HostConfig"]
-        assert config["CpuQuota"] / config["CpuPeriod"] == pytest.approx(1024 / 1769, abs=1e-3)
-        assert config["Memory"] == config["MemorySwap"] == 1024 * 1024 * 1024
-        name = box._name
-    assert name[:12] not in containers()
-
-
-def test_a_container_that_fails_is_told_and_the_others_are_measured(image, tmp_path):
-    (tmp_path / "broken.tflite").write_bytes(b"no model")
-    broken = Form("broken", "none", tmp_path / "broken.tflite", 8)
-    skipped: list[str] = []
-    rows = receipt.in_turn(
-        [Measured(broken, 1024, 1), Measured(FORM, 1024, 1)],
-        Photos([ROOT / "samples" / "t-shirt.jpg"]),
-        receipt.Effort(1, 10, 1), lambda text: None, skipped,
-    )  # fmt: skip
-    assert [each.form.model for each in rows] == ["clothing"]
-    assert len(rows[0].warm) == 10
-    assert rows[0].cold_billed_ms[0] > max(report.billed_ms for report in rows[0].warm)
-    [reason] = skipped
-    assert reason.startswith("broken none, 1024 MB: ")
-
-
-def test_a_whole_receipt(image, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(receipt, "FOLDER", tmp_path)
-    before = containers()
-    assert receipt.main(["--quick", "--model", str(CLOTHING), "--sizes", "1024,10240"]) == 0
-    said = capsys.readouterr()
-    assert "clothing, as it is" in said.out
-    assert "10,240 MB: 5.8 vCPUs, and this machine has" in said.out
-    assert "1/8: converting clothing, none" in said.err
-    assert "8/8: clothing as it is, 1024 MB, 1 thread, container 2" in said.err
-    kept = json.loads((tmp_path / "receipt.json").read_text("utf-8"))
-    [measured] = kept["sizes"]
-    assert measured["containers"] == 2
-    assert measured["requests"] == 30
-    assert measured["cold_ms"] > measured["p50_ms"] > 0
-    assert (tmp_path / "receipt.svg").exists()
-    assert containers() <= before

@@ -30,7 +30,7 @@ from moto.server import ThreadedMotoServer
 
 from classifier.handler import Handler
 from classifier.settings import Settings
-from deploy import smoke
+from deploy import endpoint, smoke
 from deploy.alias import Alias, AliasError, Routing
 from serve.gateway import Gateway
 
@@ -327,7 +327,7 @@ def test_requests_are_signed(right, aws, capsys, monkeypatch):
 )
 def test_service_and_region_are_those_of_the_url(host, service, aws):
     request = SimpleNamespace(method="GET", url=f"https://{host}/", headers={}, body=None)
-    smoke.Signature(host, None)(request)
+    endpoint.Signature(host, None)(request)
     assert f"/us-east-2/{service}/aws4_request" in request.headers["Authorization"]
 
 

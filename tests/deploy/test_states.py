@@ -7,6 +7,7 @@ checked here by the definition's text alone, and stood in for in map_runs.py.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 
@@ -71,12 +72,27 @@ def test_the_linter_finds_nothing(tmp_path):
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
+def names(states):
+    """Every state's, at any depth."""
+    for name, state in states.items():
+        yield name
+        yield from names(state.get("ItemProcessor", {}).get("States", {}))
+
+
+def test_no_name_of_a_state_is_there_twice():
+    """https://states-language.net/spec.html#states-fields: unique within the whole machine."""
+    found = list(names(definition()["States"]))
+    assert len(found) == 6 + 4 * 5
+    assert len(set(found)) == len(found)
+
+
 def test_the_four_maps_differ_only_in_what_they_read():
     states = definition()["States"]
-    rest = [
-        {k: v for k, v in states[name].items() if k not in ("Label", "ItemReader")}
-        for name in MAPS.values()
-    ]
+    rest = []
+    for name in MAPS.values():
+        state = {k: v for k, v in states[name].items() if k not in ("Label", "ItemReader")}
+        # States are called by what they do and the map that they are in.
+        rest.append(json.loads(re.sub(rf'(\w){name}"', r'\1"', json.dumps(state))))
     assert all(each == rest[0] for each in rest)
     assert {states[name]["Label"] for name in MAPS.values()} == set(MAPS.values())
 
@@ -104,10 +120,10 @@ def test_a_batch_ends_within_the_five_minutes_of_an_express_workflow():
         return sum(min(wait, retrier.get("MaxDelaySeconds", wait)) for wait in waits)
 
     states = definition()["States"]["Prefix"]["ItemProcessor"]["States"]
-    throttled = states["Classify"]["Retry"][0]
+    throttled = states["ClassifyPrefix"]["Retry"][0]
     assert throttled["ErrorEquals"] == ["Lambda.TooManyRequestsException"]
     # Throttled all the time and then, in vain, a call that takes as long as it may.
-    assert waits(throttled) + states["Classify"]["TimeoutSeconds"] < 300
+    assert waits(throttled) + states["ClassifyPrefix"]["TimeoutSeconds"] < 300
 
 
 @pytest.mark.parametrize("kind", [*MAPS, "tarball"])

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
 TRANSLATE = """
-import json, logging, os
+import json, os, sys
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
@@ -31,6 +31,9 @@ for name, field, value in (
     template["Resources"][name]["Properties"][field] = value
 class NoPolicies:
     def load(self): return {}
+changes = json.loads(sys.argv[1])
+for name, value in changes.items():
+    template["Resources"]["Classifier"]["Properties"][name] = value
 print(json.dumps(transform(template, {}, NoPolicies())))
 """
 PSEUDO = {
@@ -43,14 +46,20 @@ PSEUDO = {
 NO_VALUE = object()
 
 
-@pytest.fixture(scope="session")
-def translated():
+def translate(**changes):
+    """The template as CloudFormation's; changes: of the function's properties."""
     if not PYTHON.exists():
         pytest.skip("sam is not installed: make setup")
     done = subprocess.run(
-        [PYTHON, "-c", TRANSLATE], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+        [PYTHON, "-c", TRANSLATE, json.dumps(changes)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def translated():
+    return translate()
 
 
 class Stack:
@@ -295,6 +304,36 @@ def test_callers_queues_and_batches_all_reach_the_alias(stack):
         "x-amazon-apigateway-any-method"
     ]["x-amazon-apigateway-integration"]
     assert integration["uri"].endswith("/functions/<Classifier.Arn>:live/invocations")
+
+
+def test_another_setting_is_another_version_and_the_same_is_the_same(translated):
+    """By the description, which deploy.stack writes: SAM names versions by the function's text."""
+
+    def version(template):
+        [name] = [n for n in template["Resources"] if n.startswith("ClassifierVersion")]
+        return name
+
+    one, other = (translate(Description=f"settings {told}") for told in ("1", "2"))
+    assert len({version(each) for each in (translated, one, other)}) == 3
+    assert version(translate(Description="settings 1")) == version(one)
+
+
+def test_a_change_of_authentication_reaches_the_stage():
+    """SAM names a REST API's deployment by the definition's text; here, each time anew."""
+    deployments = {
+        name
+        for _ in range(2)
+        for name in translate()["Resources"]
+        if name.startswith("RestApiDeployment")
+    }
+    assert len(deployments) == 2
+
+
+def test_images_are_binary_to_the_rest_api(translated):
+    body = translated["Resources"]["RestApi"]["Properties"]["Body"]
+    assert {"image/jpeg", "image/png", "image/webp", "multipart/form-data"} <= set(
+        body["x-amazon-apigateway-binary-media-types"]
+    )
 
 
 def test_a_canary_is_taken_back_by_the_new_version_s_own_alarm(stack, translated):

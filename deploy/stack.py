@@ -1,0 +1,175 @@
+"""Stack: `make deploy`, which is sam build, the doctor and sam deploy, of the same parameters.
+
+    python -m deploy.stack Authentication=none MemorySize=1769 -- --no-confirm-changeset
+
+What is not said stays as it is in the stack. For `sam deploy` AWS sees to that; `sam build` asks
+nobody, so that Architecture and Model, which it needs, are read from the stack here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deploy.doctor.template import Template
+
+ROOT = Path(__file__).resolve().parent.parent
+SAM = ROOT / ".venv-aws" / "bin" / "sam"
+BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
+# The name that sam build gives the image: the function's, in lower case.
+IMAGE = "classifier"
+# The text of the template that makes way for the settings' hash, and why it does: see there.
+UNTOLD = "Description: settings not told"
+BUILD_PARAMETERS = ("Architecture", "Model")
+
+
+class StackError(Exception):
+    """The deployment cannot be begun, or did not succeed; the message says what to do."""
+
+
+def given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Parameters from NAME=VALUE.
+
+    Raises:
+        StackError: no such parameter in the template.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in names:
+            raise StackError(
+                f"{text!r}: say NAME=VALUE, and NAME one of {', '.join(sorted(names))}"
+            )
+        found[name] = value
+    return found
+
+
+def deployed(stack: str, session: boto3.Session) -> dict[str, str]:
+    """The parameters of the stack as it is; none, if there is no such stack yet.
+
+    Raises:
+        StackError: AWS could not be asked.
+    """
+    try:
+        found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":  # does not exist
+            return {}
+        raise StackError(f"the stack {stack} could not be looked at: {error}") from error
+    except BotoCoreError as error:
+        raise StackError(f"the stack {stack} could not be looked at: {error}") from error
+    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+
+
+def overrides(parameters: Mapping[str, str]) -> list[str]:
+    """As sam's --parameter-overrides takes them: values in quotes, which spaces need."""
+    quoted = {name: value.replace('"', '\\"') for name, value in parameters.items()}
+    return [f'{name}="{value}"' for name, value in quoted.items()]
+
+
+def settle(template: Path, parameters: Mapping[str, str]) -> None:
+    """Write what tells these settings from others into the function's description.
+
+    Raises:
+        StackError: the template has no place for it.
+    """
+    text = template.read_text(encoding="utf-8")
+    if text.count(UNTOLD) != 1:
+        raise StackError(f"{template} does not have {UNTOLD!r} once: build it from template.yaml")
+    told = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+    template.write_text(text.replace(UNTOLD, f"Description: settings {told}"), encoding="utf-8")
+
+
+def run(*command: str | Path, **environ: str) -> None:
+    """Run one of the three, its output passed on.
+
+    Raises:
+        StackError: it failed.
+    """
+    done = subprocess.run(  # noqa: S603  # our own command, no shell
+        command, cwd=ROOT, env={**os.environ, **environ}, check=False
+    )
+    if done.returncode:
+        name = " ".join(Path(str(part)).name for part in command[:3])
+        raise StackError(f"{name} ended with {done.returncode}; it says why above")
+
+
+def deploy(
+    stack: str,
+    parameters: Mapping[str, str],
+    session: boto3.Session,
+    options: Sequence[str],
+) -> None:
+    """Build, examine, deploy.
+
+    Args:
+        parameters: those that were said. options: more of sam deploy's.
+
+    Raises:
+        StackError
+    """
+    if not SAM.exists():
+        raise StackError("sam is not here: run `make setup`")
+    before = deployed(stack, session)
+    kept = {name: before[name] for name in BUILD_PARAMETERS if name in before}
+    parameters = {**kept, **parameters}
+    told = overrides(parameters)
+    where = ["--region", session.region_name]
+    where += ["--profile", session.profile_name] if session.profile_name != "default" else []
+    # BuildKit's attestations would make a list of manifests of the image, which Lambda refuses.
+    run(SAM, "build", "--parameter-overrides", *told, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
+    # After the build, as it looks at the image.
+    doctor = [sys.executable, "-m", "deploy.doctor", "--image", IMAGE, "--stack", stack, *where]
+    if "Architecture" in parameters:
+        doctor += ["--architecture", parameters["Architecture"]]
+    if "Model" in parameters:
+        doctor += ["--model", parameters["Model"]]
+    run(*doctor)
+    settle(BUILT, {**before, **parameters})
+    run(SAM, "deploy", "--stack-name", stack, *where, *options, "--parameter-overrides", *told)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it. Exit status 1: a step failed, and said why; 2: wrong use."""
+    p = argparse.ArgumentParser(
+        prog="python -m deploy.stack",
+        description="sam build, deploy.doctor and sam deploy, with the same parameters.",
+        epilog="What is not said stays as it is in the stack; docs/deploy.md has every parameter.",
+    )
+    p.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="of the template")
+    p.add_argument("--stack", default="keras-to-lambda", help="its name (%(default)s)")
+    p.add_argument("--region", help="as AWS is configured, if not said")
+    p.add_argument("--profile", help="of AWS's configuration")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    options: list[str] = []
+    if "--" in argv:
+        at = argv.index("--")
+        argv, options = argv[:at], argv[at + 1 :]
+    args = p.parse_args(argv)
+    try:
+        template = Template.read(ROOT / "template.yaml")
+        parameters = given(args.parameters, template.parameters)
+        session = boto3.Session(region_name=args.region, profile_name=args.profile)
+        if not session.region_name:
+            raise StackError("no AWS region: --region us-east-1, say, or set AWS_DEFAULT_REGION")
+        deploy(args.stack, parameters, session, options)
+    except (StackError, BotoCoreError) as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstack: interrupted; what CloudFormation has begun goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

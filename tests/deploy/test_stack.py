@@ -1,0 +1,128 @@
+"""deploy.stack: one set of parameters for build, doctor and deployment, and what stays of a stack.
+
+The stack is in moto's CloudFormation. sam and the doctor are not run here, as there is no AWS to
+deploy to; what they would be told is compared, and read by sam's own parser of parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import boto3
+import pytest
+
+from deploy import stack
+from deploy.stack import StackError
+
+TEMPLATE = {
+    "Parameters": {
+        name: {"Type": "String", "Default": "x"} for name in ("Architecture", "Model", "MemorySize")
+    },
+    "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+}
+PARSE = """
+import json, sys
+from samcli.cli.types import CfnParameterOverridesType
+print(json.dumps(CfnParameterOverridesType().convert(tuple(sys.argv[1:]), None, None)))
+"""
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """What was run, in order; the template that sam has built."""
+    built = tmp_path / "template.yaml"
+    built.write_text("  Classifier:\n    Properties:\n      Description: settings not told\n")
+    monkeypatch.setattr(stack, "BUILT", built)
+    monkeypatch.setattr(stack, "SAM", built)  # which is there
+    ran = []
+    monkeypatch.setattr(stack, "run", lambda *command, **_: ran.append([str(x) for x in command]))
+    return ran
+
+
+def told(command):
+    """The parameters in a command of sam, by sam's own reading."""
+    given = command[command.index("--parameter-overrides") + 1 :]
+    python = stack.ROOT / ".venv-aws" / "bin" / "python"
+    done = subprocess.run([python, "-c", PARSE, *given], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_first_deployment_is_told_what_was_said(aws, commands):
+    assert (
+        stack.main(["--stack", "new", "Authentication=none", "--", "--no-confirm-changeset"]) == 0
+    )
+    build, doctor, deploy = commands
+    assert build[1] == "build"
+    assert told(build) == told(deploy) == {"Authentication": "none"}
+    assert doctor[1:5] == ["-m", "deploy.doctor", "--image", "classifier"]
+    assert deploy[1] == "deploy"
+    assert "--no-confirm-changeset" in deploy
+    assert "settings not told" not in stack.BUILT.read_text()
+
+
+def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, commands):
+    boto3.client("cloudformation").create_stack(
+        StackName="there",
+        TemplateBody=json.dumps(TEMPLATE),
+        Parameters=[
+            {"ParameterKey": "Architecture", "ParameterValue": "arm64"},
+            {"ParameterKey": "Model", "ParameterValue": "models/my"},
+        ],
+    )
+    assert stack.main(["--stack", "there", "MemorySize=1769"]) == 0
+    build, doctor, deploy = commands
+    expected = {"Architecture": "arm64", "Model": "models/my", "MemorySize": "1769"}
+    assert told(build) == told(deploy) == expected
+    assert doctor[doctor.index("--architecture") + 1] == "arm64"
+    assert doctor[doctor.index("--model") + 1] == "models/my"
+    commands.clear()
+    stack.BUILT.write_text("Description: settings not told")
+    assert stack.main(["--stack", "there", "Model=models/other"]) == 0
+    assert told(commands[0]) == {"Architecture": "arm64", "Model": "models/other"}
+
+
+def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, commands):
+    parameters = {"EmbedOrigins": "https://a.example https://b.example", "AlarmEmail": ""}
+    assert stack.main([f"{name}={value}" for name, value in parameters.items()]) == 0
+    assert told(commands[0]) == told(commands[2]) == parameters
+
+
+def test_the_same_settings_are_told_alike_and_others_otherwise(tmp_path):
+    def settled(**parameters):
+        path = tmp_path / "template.yaml"
+        path.write_text("Description: settings not told")
+        stack.settle(path, parameters)
+        return path.read_text()
+
+    assert settled(A="1", B="2") == settled(B="2", A="1")
+    assert settled(A="1") != settled(A="2")
+
+
+def test_the_template_has_the_place_once(tmp_path):
+    path = tmp_path / "template.yaml"
+    path.write_text((stack.ROOT / "template.yaml").read_text("utf-8"), "utf-8")
+    stack.settle(path, {})
+    with pytest.raises(StackError, match="build it"):
+        stack.settle(path, {})
+
+
+@pytest.mark.parametrize("wrong", ["Memory=1769", "MemorySize"])
+def test_a_parameter_that_is_none_is_refused(wrong, commands, capsys):
+    assert stack.main([wrong]) == 1
+    assert "MemorySize" in capsys.readouterr().err
+    assert commands == []
+
+
+def test_what_failed_is_named(capsys):
+    with pytest.raises(StackError, match=r"^false ended with 1; it says why above$"):
+        stack.run("false")
+
+
+def test_no_region_is_said(commands, monkeypatch, capsys, tmp_path):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    assert stack.main([]) == 1
+    assert "--region" in capsys.readouterr().err
+    assert commands == []
