@@ -144,6 +144,8 @@ def test_no_other_file_is_served(name, handler):
 
 def test_named_pages_may_hold_the_page_in_a_frame():
     origins = "https://example.com https://*.example.org"
+    by_commas = Settings.from_environ({"EMBED_ORIGINS": origins.replace(" ", ",")})
+    assert by_commas.embed_origins == origins
     with pytest.raises(SetupError, match="EMBED_ORIGINS"):
         Settings.from_environ({"EMBED_ORIGINS": "https://a.example; script-src *"})
     with pytest.raises(SetupError, match="EMBED_ORIGINS"):

@@ -64,6 +64,7 @@ def test_every_module_named_as_a_command_is_one():
         "deploy.doctor",
         "deploy.smoke",
         "deploy.batch",
+        "deploy.stack",
     ],
 )
 def test_help_runs_and_says_what_each_option_means(module):
