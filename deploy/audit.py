@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,8 +53,9 @@ def audit(lock: Path, osv_url: str | None = None) -> Audit:
         return _read(json.loads(done.stdout)["dependencies"])
     except (ValueError, KeyError):
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        if "ConnectionError" in done.stderr:
-            return Audit(skipped=("every package: the advisories cannot be reached",))
+        # Refused, silent, or with a certificate that this machine does not know.
+        if why := re.search(r"requests\.exceptions\.(\w+)", done.stderr):
+            return Audit(skipped=(f"every package: the advisories cannot be reached ({why[1]})",))
         raise AuditError(f"pip-audit: {last}") from None
 
 

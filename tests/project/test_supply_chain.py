@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import trustme
 from moto.server import ThreadedMotoServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -301,6 +303,17 @@ def test_advisories_out_of_reach_are_told_and_fail_where_required(advisories, op
 
     assert done.returncode == status
     assert "SKIPPED     every package: the advisories cannot be reached" in done.stdout
+
+
+def test_advisories_under_a_certificate_that_nobody_knows_are_out_of_reach(advisories):
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    advisories.socket = context.wrap_socket(advisories.socket, server_side=True)
+    done = audit(f"https://127.0.0.1:{advisories.server_port}/v1/query")
+
+    assert done.returncode == 0, done.stderr
+    assert "SKIPPED     every package: the advisories cannot be reached (SSLError)" in done.stdout
 
 
 # Workflows
