@@ -93,7 +93,7 @@ def test_a_healthy_log_has_no_cause(monkeypatch, capsys):
     assert status == 1
     assert "nothing that is known here" in out
     assert "sam logs" in out
-    assert "aws logs tail" in out
+    assert "sam logs --stack-name" in out
 
 
 def test_nothing_at_all_has_no_cause():
