@@ -17,7 +17,7 @@ STACK ?= keras-to-lambda
 PARAMETERS = $(if $(ARCHITECTURE),Architecture=$(ARCHITECTURE)) $(if $(AUTH),Authentication=$(AUTH)) $(if $(API),ApiType=$(API)) \
 	$(if $(MEMORY),MemorySize=$(MEMORY)) $(if $(MODEL),Model=$(MODEL)) $(if $(BULK),Bulk=$(BULK)) \
 	$(if $(EMAIL),AlarmEmail=$(EMAIL)) $(WITH)
-AWS_OPTIONS = --stack $(STACK) $(if $(REGION),--region $(REGION)) $(if $(PROFILE),--profile $(PROFILE))
+ACCOUNT = $(if $(REGION),--region $(REGION)) $(if $(PROFILE),--profile $(PROFILE))
 APP := .venv/.ready
 TF := .venv-tf/.ready
 AWS := .venv-aws/.ready
@@ -55,16 +55,16 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 ## In AWS
 
 doctor: $(APP) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
-	@.venv/bin/python -m deploy.doctor $(AWS_OPTIONS) $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
+	@.venv/bin/python -m deploy.doctor --stack $(STACK) $(ACCOUNT) $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
 		$(if $(MODEL),--model "$(MODEL)")
 
 deploy: $(APP) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
-	@.venv/bin/python -m deploy.stack $(AWS_OPTIONS) $(PARAMETERS) -- $(OPTIONS)
+	@.venv/bin/python -m deploy.stack --stack $(STACK) $(ACCOUNT) $(PARAMETERS) -- $(OPTIONS)
 
 smoke: $(APP) ## does what is deployed answer as here? make smoke URL=... [FUNCTION=... rolls back if not]
 	@test -n "$(URL)" || { echo "say where it is: make smoke URL=https://.../Prod/predict (make deploy prints it)" >&2; exit 2; }
 	@.venv/bin/python -m deploy.smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") \
-		$(if $(MODEL),--model "$(MODEL)") $(OPTIONS)
+		$(if $(MODEL),--model "$(MODEL)") $(ACCOUNT) $(OPTIONS)
 
 classic: $(AWS) ## ECR, function and API step by step by awscli: make classic OPTIONS='--dry-run'
 	@PATH="$$PWD/.venv-aws/bin:$$PATH" deploy/classic.sh $(OPTIONS)

@@ -90,9 +90,7 @@ class Handler:
         stopped: ClassifierError | None = None
         for group in _groups(family.jobs(settings), 1 if family.in_order else settings.max_images):
             answers = (
-                [stopped] * len(group)
-                if stopped
-                else self._answers(group, deadline, watch, family.tried_again)
+                [stopped] * len(group) if stopped else self._answers(family, group, deadline, watch)
             )
             for job, answer in zip(group, answers, strict=True):
                 if family.lines:
@@ -105,9 +103,13 @@ class Handler:
         return done
 
     def _answers(
-        self, group: Sequence[Job], deadline: Deadline, watch: Stopwatch, tried_again: bool
+        self, family: Family, group: Sequence[Job], deadline: Deadline, watch: Stopwatch
     ) -> list[Any]:
-        """For each job of a group its images' answers, or the one error that it failed with."""
+        """For each job of a group its images' answers, or the one error that it failed with.
+
+        Raises:
+            ClassifierError: of a family whose jobs have the same options, what is wrong with those.
+        """
         asked = group[0].asked
         if isinstance(asked, ClassifierError):
             return [asked]
@@ -121,7 +123,7 @@ class Handler:
             passing = [
                 index
                 for index, answer in enumerate(found)
-                if tried_again and isinstance(answer, ClassifierError) and answer.transient
+                if family.tried_again and isinstance(answer, ClassifierError) and answer.transient
             ]
             if passing:
                 watch.images -= len(passing)
@@ -130,6 +132,8 @@ class Handler:
                 for index, answer in zip(passing, second, strict=True):
                     found[index] = answer
         except ClassifierError as error:
+            if family.alike:
+                raise
             return [error] * len(group)
         answers = iter(found)
         return [[next(answers) for _ in request.images] for request in requests]

@@ -106,13 +106,14 @@ def run(*command: str | Path, **environ: str) -> None:
 def deploy(
     stack: str,
     parameters: Mapping[str, str],
+    defaults: Mapping[str, str],
     session: boto3.Session,
     options: Sequence[str],
 ) -> None:
     """Build, examine, deploy.
 
     Args:
-        parameters: those that were said. options: more of sam deploy's.
+        parameters: those that were said. defaults: the template's. options: more of sam deploy's.
 
     Raises:
         StackError
@@ -134,7 +135,7 @@ def deploy(
     if "Model" in parameters:
         doctor += ["--model", parameters["Model"]]
     run(*doctor)
-    settle(BUILT, {**before, **parameters})
+    settle(BUILT, {**defaults, **before, **parameters})
     run(SAM, "deploy", "--stack-name", stack, *where, *options, "--parameter-overrides", *told)
 
 
@@ -161,7 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         session = boto3.Session(region_name=args.region, profile_name=args.profile)
         if not session.region_name:
             raise StackError("no AWS region: --region us-east-1, say, or set AWS_DEFAULT_REGION")
-        deploy(args.stack, parameters, session, options)
+        defaults = {name: template.default(name) for name in template.parameters}
+        deploy(args.stack, parameters, defaults, session, options)
     except (StackError, BotoCoreError) as error:
         print(f"stack: {error}", file=sys.stderr)
         return 1

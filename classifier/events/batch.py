@@ -65,6 +65,7 @@ class MapBatch(Family):
     source = "step-functions-map"
     lines = True
     tried_again = True
+    alike = True
 
     @classmethod
     def infer(cls, event: Any) -> bool:

@@ -54,6 +54,7 @@ class Family:
     unread: ... and it has to be, as nobody sees the function's own answer.
     in_order: what follows a failure must not be done.
     tried_again: an error that may pass is tried once more, as the event will not come again.
+    alike: its jobs have the same options; what is wrong with these is wrong with the event.
     """
 
     source: str = ""
@@ -62,6 +63,7 @@ class Family:
     unread: bool = False
     in_order: bool = False
     tried_again: bool = False
+    alike: bool = False
 
     def __init__(self, event: Any) -> None:
         self._event = event

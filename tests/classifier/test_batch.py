@@ -15,7 +15,7 @@ import pytest
 
 from classifier import card as cards
 from classifier.deadline import Deadline
-from classifier.errors import DeadlineExceeded, ModelNotFound, SetupError
+from classifier.errors import DeadlineExceeded, InvalidRequest, ModelNotFound, SetupError
 from classifier.handler import Handler
 from classifier.model import Classifier
 from classifier.settings import MODELS, Settings
@@ -245,6 +245,17 @@ def test_a_map_batch_tries_again_what_may_pass_and_says_what_still_may(handler, 
     assert len(lines[1]["scores"]) == 1
     assert lines[2]["error"]["code"] == "unsupported_format"
     assert "retry" not in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"model": "clothng"}, ModelNotFound), ({"top_k": -1}, InvalidRequest)],
+)
+def test_wrong_options_of_a_map_batch_are_the_batch_s_error(handler, jpeg, options, error):
+    """Else every image of a million would have it for good, and the run would have succeeded."""
+    items = [{"image": base64.b64encode(jpeg).decode()}] * 2
+    with pytest.raises(error):
+        handler({"Items": items, "BatchInput": options})
 
 
 def test_a_request_s_list_is_not_tried_again(handler, far_host):

@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from deploy import stack
+from deploy.doctor.template import Template
 from deploy.stack import StackError
 
 TEMPLATE = {
@@ -86,6 +87,33 @@ def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, commands):
     parameters = {"EmbedOrigins": "https://a.example https://b.example", "AlarmEmail": ""}
     assert stack.main([f"{name}={value}" for name, value in parameters.items()]) == 0
     assert told(commands[0]) == told(commands[2]) == parameters
+
+
+def test_the_same_deployment_again_is_told_alike(aws, commands):
+    """Before there is a stack its parameters are the template's defaults; then the stack's."""
+
+    def settled():
+        stack.BUILT.write_text("Description: settings not told")
+        assert stack.main(["--stack", "again", "MemorySize=1769"]) == 0
+        return stack.BUILT.read_text()
+
+    first = settled()
+    template = Template.read(stack.ROOT / "template.yaml")
+    parameters = {name: template.default(name) for name in template.parameters}
+    parameters["MemorySize"] = "1769"
+    boto3.client("cloudformation").create_stack(
+        StackName="again",
+        TemplateBody=json.dumps(
+            {
+                "Parameters": {name: {"Type": "String"} for name in parameters},
+                "Resources": TEMPLATE["Resources"],
+            }
+        ),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+        ],
+    )
+    assert settled() == first
 
 
 def test_the_same_settings_are_told_alike_and_others_otherwise(tmp_path):

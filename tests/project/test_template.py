@@ -248,6 +248,9 @@ def test_an_open_function_url_without_a_limit_and_a_key_without_rest_are_refused
     rules = translated["Rules"]
     [open_url] = rules["AnOpenUrlNeedsALimit"]["Assertions"]
     assert open_url["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ConcurrencyLimit"}, "0"]}]}
+    bulk, buckets = rules["PicturesAreNotForEverybody"]["Assertions"]
+    assert bulk["Assert"] == {"Fn::Equals": [{"Ref": "Bulk"}, "false"]}
+    assert buckets["Assert"] == {"Fn::EachMemberEquals": [{"Ref": "ImageBuckets"}, ""]}
     [key] = rules["KeysAreOfRestApis"]["Assertions"]
     assert key["Assert"] == {"Fn::Contains": [["iam", "none"], {"Ref": "Authentication"}]}
 
