@@ -70,9 +70,8 @@ def identity(setup: Setup) -> Finding:
     try:
         caller = setup.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
-        return fail(
-            one_line(error), advice(str(error)) or "aws configure, or --offline to skip this"
-        )
+        fix = advice(str(error)) or "aws configure"
+        return fail(one_line(error), f"{fix}; or --offline, to skip this")
     return ok(caller["Arn"])
 
 
@@ -126,6 +125,11 @@ def concurrency(setup: Setup) -> Finding:
     every, free = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
     text = f"{every} at a time, {free} of them not reserved"
     wanted = max(setup.template.numbers(setup.parameter("ConcurrencyLimit")), default=0)
+    if wanted:
+        # What the function itself has reserved is given back for what it will have.
+        own = _deployed(setup).get("Concurrency", {}).get("ReservedConcurrentExecutions", 0)
+        free += own
+        text += f", {own} reserved by this function" if own else ""
     if wanted and free - wanted < min(UNRESERVED, every):
         most = max(free - UNRESERVED, 0)
         return fail(
@@ -142,8 +146,20 @@ def concurrency(setup: Setup) -> Finding:
     return ok(text)
 
 
+def _deployed(setup: Setup) -> dict[str, Any]:
+    """GetFunction's account of the function; empty where there is none yet."""
+    try:
+        return setup.deployed
+    except Skip:
+        return {}
+
+
 def repository(setup: Setup) -> Finding:
-    """The repository that bears the stack's name, and the image that was pushed last."""
+    """The repository that bears the stack's name, and the image that was pushed last.
+
+    `sam deploy` has a repository of its own, so an index here matters to a function that is
+    deployed from here.
+    """
     from botocore.exceptions import ClientError
 
     ecr, name = setup.aws("ecr"), setup.stack
@@ -161,7 +177,9 @@ def repository(setup: Setup) -> Finding:
     last = max(tagged, key=lambda image: image["imagePushedAt"])
     kind = last.get("imageManifestMediaType", "")
     if kind in INDEXES:
-        return fail(
+        image = _deployed(setup).get("Code", {}).get("ImageUri", "")
+        used = image.startswith((f"{uri}:", f"{uri}@"))
+        return (fail if used else warn)(
             f"{name}:{last['imageTags'][0]} is an image index ({kind}), which Lambda refuses",
             f"docker build --platform {setup.platform} --provenance=false --sbom=false -t {uri} . "
             f"&& docker push {uri}",
@@ -208,18 +226,8 @@ def function(setup: Setup) -> Finding:
 
     Warnings alone: whatever it is, the next deployment mends it.
     """
-    from botocore.exceptions import ClientError
-
-    try:
-        name = setup.outputs.get("FunctionName") or setup.stack
-    except Skip:
-        name = setup.stack
-    try:
-        found = setup.aws("lambda").get_function(FunctionName=name)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        raise Skip(f"no function {name} in {setup.session.region_name} yet") from None
+    found = setup.deployed
+    name = found["name"]
     config: dict[str, Any] = found["Configuration"]
     state, updated = config.get("State", "Active"), config.get("LastUpdateStatus", "Successful")
     if "Failed" in (state, updated):

@@ -13,14 +13,28 @@ from classifier import errors
 TABLE = Path(__file__).with_name("errors.toml")
 QUOTED = 160
 
+# What follows an option of a command line: in quotes, or up to the next space.
+VALUE = r"(?:\"[^\"]*\"|'[^']*'|\S+)"
+
 # What a log may hold that nobody should see again. Each match is replaced by the second part.
 SECRETS = (
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
     (r"\b(AKIA|ASIA)[A-Z0-9]{16}\b", r"\1***"),
     (r"://[^/\s:@]+:[^/\s@]+@", "://***@"),
+    # A JSON web token: https://datatracker.ietf.org/doc/html/rfc7519#section-3.1
+    (r"\beyJ[\w-]+\.[\w-]+\.[\w-]*", "***"),
+    # An option and its value: --password VALUE, docker login -p VALUE, curl -u VALUE.
     (
-        r"(?i)((?:secret|passw(?:or)?d|token|api[_-]?key|authorization|signature|credential)[\w-]*"
-        r"\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:Bearer|Basic|AWS4-HMAC-SHA256)\s+)?)[^\s\"',&\\]{6,}",
+        r"(?i)((?<!\S)--?[\w-]{0,40}(?:secret|passw(?:or)?d|token|api-?key|access-?key)(?!-stdin)"
+        r"[\w-]{0,40}\s+)(?![-\s])" + VALUE,
+        r"\1***",
+    ),
+    (r"(\blogin\b.{0,200}?\s-p[\s=]*|\bcurl\b.{0,200}?\s(?:-u|--user)[\s=]*)" + VALUE, r"\1***"),
+    # A name and its value: "x-api-key": "VALUE", WANDB_KEY=VALUE.
+    (
+        r"(?i)((?:secret|passw(?:or)?d|token|api[_-]?key|_key|authorization|signature|credential)"
+        r"[\w-]{0,40}\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:Bearer|Basic|AWS4-HMAC-SHA256)\s+)?)"
+        r"[^\s\"',&\\]{6,}",
         r"\1***",
     ),
     # A long word of letters in both cases and digits: a session token, a secret key.

@@ -133,7 +133,8 @@ class Setup:
         """`docker version`'s account of the engine."""
         if not shutil.which("docker"):
             raise Skip("there is no docker")
-        ran = self.run("docker", "version", "--format", "json")
+        # Not `--format json`: Docker before 23 takes that for a template, and prints the word.
+        ran = self.run("docker", "version", "--format", "{{json .}}")
         server = json.loads(ran.out).get("Server") if ran.out.startswith("{") else None
         if not server:
             raise Skip("no Docker engine answers")
@@ -232,6 +233,26 @@ class Setup:
             output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])
         }
         return {**found, "StackStatus": stacks[0]["StackStatus"]}
+
+    @cached_property
+    def deployed(self) -> dict[str, Any]:
+        """GetFunction's account of the function: by the stack's output, or by the stack's name.
+
+        https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            name = self.outputs.get("FunctionName") or self.stack
+        except Skip:
+            name = self.stack
+        try:
+            found = self.aws("lambda").get_function(FunctionName=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+            raise Skip(f"no function {name} in {self.session.region_name} yet") from None
+        return {"name": name, **found}
 
 
 def version(text: str) -> tuple[int, ...]:

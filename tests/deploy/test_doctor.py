@@ -353,6 +353,21 @@ def test_an_engine_that_does_not_answer(doctor, monkeypatch, tmp_path):
     assert found["image size"]["finding"] == "no Docker engine answers"
 
 
+def test_a_docker_that_takes_every_format_for_a_template(monkeypatch, tmp_path):
+    """Before 23, `--format json` printed the word; such a Docker is not here, so it is played."""
+    server = {"Version": "20.10.24", "Os": "linux", "Arch": "amd64"}
+    script = tmp_path / "docker"
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"print(sys.argv[-1].replace('{{{{json .}}}}', {json.dumps({'Server': server})!r}))\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    assert Setup().engine == server
+
+
 def test_another_architecture_than_the_functions(doctor, build):
     name = build(COPY, CMD)
     wanted, here = other_architecture(), machine_architecture()
@@ -731,13 +746,36 @@ def test_concurrency_that_cannot_be_reserved(doctor, front, copy, limit, free, w
         assert f"ConcurrencyLimit={max(free - 100, 0)}" in found["fix"]
 
 
-def test_an_image_index_in_the_repository(doctor, front):
+@pytest.mark.parametrize(("wanted", "status"), [(50, "ok"), (60, "ok"), (61, "FAIL")])
+def test_what_the_function_has_reserved_can_be_reserved_again(doctor, front, copy, wanted, status):
+    pattern = r"(ConcurrencyLimit:\n(?:    .*\n)*?    Default: )\d+"
+    edit(copy / "template.yaml", pattern, rf"\g<1>{wanted}")
+    settings = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 110}
+    front.answers["account-settings"] = (200, json.dumps({"AccountLimit": settings}))
+    described(front, Concurrency={"ReservedConcurrentExecutions": 50})
+
+    found = doctor(root=copy)["concurrency"]
+
+    assert found["status"] == status
+    assert "50 reserved by this function" in found["finding"]
+    if status == "FAIL":
+        assert "ConcurrencyLimit=60;" in found["fix"]
+
+
+@pytest.mark.parametrize(
+    ("function", "status"),
+    [(None, "warn"), ("keras-to-lambda-of-sam", "warn"), ("keras-to-lambda", "FAIL")],
+    ids=["no function", "a function from elsewhere", "a function from here"],
+)
+def test_an_image_index_in_the_repository(doctor, front, function, status):
     boto3.client("ecr").create_repository(repositoryName="keras-to-lambda")
-    pushed(INDEX)
+    uri = pushed(INDEX)
+    if function:
+        described(front, Code={"ImageUri": uri.replace("keras-to-lambda:", f"{function}:")})
 
     found = doctor()["repository"]
 
-    assert found["status"] == "FAIL"
+    assert found["status"] == status
     assert f"keras-to-lambda:latest is an image index ({INDEX})" in found["finding"]
     assert "--provenance=false --sbom=false" in found["fix"]
 

@@ -174,6 +174,18 @@ def test_a_secret_beside_the_cause_is_not_shown(secret, line, monkeypatch, capsy
         ),
         ("https://me:hunter2hunter2@example.com/x", "hunter2"),
         ("docker login --password=hunter2hunter2", "hunter2"),
+        ("docker login -u AWS -p eyJwYXlsb2Fk 1.dkr.ecr.x.amazonaws.com", "eyJwYXlsb2Fk"),
+        ("docker login --username AWS --password short", "short"),
+        ("mlflow --password 'two words' run", "words"),
+        ("the token eyJhbGciOiJI.eyJzdWIiOiIx.Sfl-KxwR_J was refused", "eyJ"),
+        ("the token eyJhbGciOiJI.eyJzdWIiOiIx.Sfl-KxwR_J was refused", "KxwR"),
+        ("smoke --api-key abcdef", "abcdef"),
+        ("aws configure --secret-access-key abcdef", "abcdef"),
+        ("curl -u me:hunter2 https://example.com", "hunter2"),
+        ("WANDB_KEY=0123456789abcdef0123456789abcdef01234567", "0123456789abcdef"),
+        ("HF_TOKEN=hf_abcdef", "hf_abcdef"),
+        ("export CLIENT_SECRET='abcdef'", "abcdef"),
+        ("DB_PASSWORD: abcdef", "abcdef"),
         (
             "X-Amz-Security-Token=FwoGZXIvYXdzEBYaDH&X-Amz-Signature=0123456789abcdef",
             "0123456789abcdef",
@@ -182,6 +194,42 @@ def test_a_secret_beside_the_cause_is_not_shown(secret, line, monkeypatch, capsy
 )
 def test_what_looks_like_a_secret_is_masked(line, hidden):
     assert hidden not in explain.masked(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "docker login --username AWS --password-stdin 123456789012.dkr.ecr.x.amazonaws.com",
+        "docker run -p 9000:8080 keras-to-lambda",
+        "aws s3api head-object --bucket photos --key a/b/c.jpg",
+        "KeyError: 'url'",
+    ],
+)
+def test_what_is_no_secret_is_not_masked(line):
+    assert explain.masked(line) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "entry"),
+    [
+        ("No module named 'lambda_function.handler'", "handler-name"),
+        ("ModuleNotFoundError: No module named 'tensorflow.lite'", "interpreter-missing"),
+        ("ModuleNotFoundError: No module named 'keras_image_helper'", "package-missing"),
+        ("is in UPDATE_ROLLBACK_FAILED state and can not be updated", "update-rolled-back"),
+        (
+            "User: arn:aws:iam::1:user/x is not authorized to perform: execute-api:Invoke on",
+            "not-authorized",
+        ),
+    ],
+)
+def test_neighbours_are_told_apart(line, entry):
+    assert [cause.known.id for cause in explain.explain(line)] == [entry]
+
+
+def test_a_conflict_that_is_not_known_is_not_said_to_be_an_update():
+    text = "An error occurred (ResourceConflictException) when calling the CreateAlias operation: x"
+
+    assert explain.explain(text) == []
 
 
 def test_a_line_without_secrets_is_quoted_as_it_is():
@@ -206,6 +254,8 @@ def test_a_hostile_line_is_answered_all_the_same():
         "message" * 30_000,
         '"message": "' * 20_000,
         "KeyError: '" * 20_000,
+        "statement id " * 20_000,
+        "Task timed out after " + "docker login -p --password token" * 5_000,
     ):
         assert isinstance(explain.explain(line), list)
 
