@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 # CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
 CODEDEPLOY_S = 120
+SAID_BYTES = 300  # of an error; its stack trace is in the log
 UNDER_WAY = ["Created", "Queued", "InProgress", "Ready"]
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html
 REPORT = re.compile(r"\t(Duration|Init Duration|Max Memory Used|Memory Size): ([\d.]+) (?:ms|MB)")
@@ -24,6 +25,10 @@ REPORT = re.compile(r"\t(Duration|Init Duration|Max Memory Used|Memory Size): ([
 
 class AliasError(Exception):
     """The alias cannot be read or moved; the message says why."""
+
+
+class FunctionFailed(AliasError):
+    """The function was invoked, and failed: not Lambda's refusal, but its own error or end."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,31 @@ class Alias:
 
     Args:
         function: its name. region: AWS's name of it; boto3's own default for None.
+        profile: of AWS's configuration; the shell's for None.
         clients: gives a client by a service's name.
 
     Raises:
-        AliasError: no region or no credentials are set.
+        AliasError: no such profile; no region or no credentials are set.
     """
 
     def __init__(
-        self, function: str, name: str = "live", region: str | None = None, clients: Any = None
+        self,
+        function: str,
+        name: str = "live",
+        region: str | None = None,
+        profile: str | None = None,
+        clients: Any = None,
     ) -> None:
         self.function, self.name = function, name
-        self._clients = clients or boto3.session.Session(region_name=region).client
         try:
+            self._clients = (
+                clients or boto3.Session(region_name=region, profile_name=profile).client
+            )
             self._lambda = self._clients("lambda")
-        except BotoCoreError as error:
+        except NoRegionError as error:
             raise AliasError(f"{error} Give --region") from error
+        except BotoCoreError as error:
+            raise AliasError(str(error)) from error
 
     def __str__(self) -> str:
         return f"{self.function}:{self.name}"
@@ -83,13 +98,14 @@ class Alias:
             What was done.
 
         Raises:
-            AliasError: there is nothing to go back to, or AWS refuses.
+            AliasError: there is nothing to go back to, it has been led back already, or AWS
+                refuses.
         """
         now = self.routing()
         if now.weights:
             deployment = self._deployment()
             if deployment:
-                self._stop(deployment)
+                self._stop(deployment, Routing(now.version))
                 return f"stopped CodeDeploy's {deployment}, which led all calls back"
             self._lead_to(now.version)
             return "took the canary's weight away"
@@ -100,29 +116,43 @@ class Alias:
             lambda **names: pages.paginate(**names).build_full_result(), FunctionName=self.function
         )
         numbers = [int(v["Version"]) for v in listed["Versions"] if v["Version"].isdecimal()]
+        # Each further run would else go one version further back, to older and older ones.
+        if int(now.version) < max(numbers, default=0):
+            raise AliasError(
+                f"{self} is at version {now.version} and not at the newest, {max(numbers)}: it has "
+                "been led back already. Deploy a new version, or lead it with `aws lambda "
+                "update-alias`"
+            )
         before = [number for number in numbers if number < int(now.version)]
         if not before:
             raise AliasError(f"{self} is at version {now.version}, and there is none before it")
         self._lead_to(str(max(before)))
         return f"led the alias from version {now.version} to {max(before)}"
 
-    def invoke(self, event: Any) -> dict[str, float]:
+    def invoke(self, event: Any, version: str | None = None) -> dict[str, float]:
         """Call it once, and read the last lines of its log.
+
+        Args:
+            version: to be called in place of the alias.
 
         Returns:
             "Duration" and, of a cold start, "Init Duration" (ms), "Memory Size" and "Max Memory
             Used" (MB), as far as the log has them.
 
         Raises:
-            AliasError
+            FunctionFailed: it was run, and failed. AliasError: it was not run.
         """
         answer = self._ask(
             self._lambda.invoke,
             FunctionName=self.function,
-            Qualifier=self.name,
+            Qualifier=version or self.name,
             LogType="Tail",
             Payload=json.dumps(event).encode(),
         )
+        # https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_ResponseSyntax
+        if "FunctionError" in answer:
+            said = answer["Payload"].read(SAID_BYTES).decode(errors="replace")
+            raise FunctionFailed(f"{self.function}:{version or self.name} fails with {said}")
         tail = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
         return {name: float(number) for name, number in REPORT.findall(tail)}
 
@@ -162,15 +192,17 @@ class Alias:
                     return str(deployment)
         return None
 
-    def _stop(self, deployment: str) -> None:
+    def _stop(self, deployment: str, wanted: Routing) -> None:
+        """Stop it, and wait for the alias: no weights alone may also be a shift that is done."""
         deploy = self._clients("codedeploy")
         self._ask(deploy.stop_deployment, deploymentId=deployment, autoRollbackEnabled=True)
         give_up = time.monotonic() + CODEDEPLOY_S
-        while self.routing().weights:
+        while self.routing() != wanted:
             if time.monotonic() > give_up:
                 raise AliasError(
                     f"CodeDeploy was told to stop {deployment}, and {self} is at "
-                    f"{self.routing()} after {CODEDEPLOY_S} s: look at it in the console"
+                    f"{self.routing()} after {CODEDEPLOY_S} s, not at {wanted}: look at it in the "
+                    "console"
                 )
             time.sleep(2)
 

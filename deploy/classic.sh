@@ -171,11 +171,21 @@ found_one() {
   case $answer in *' '*) wrong "several are named $name: $answer. Remove all but one, or choose another --name" ;; esac
 }
 
+# Whether there is something to remove: in `answer`. A dry run removes all, and $1 stands in for it.
+removable() {
+  answer=$1
+  shift
+  [ -n "$dry" ] || "$@"
+}
+
 # --- what is looked up in both directions
 
 find_api() { found_one aws apigateway get-rest-apis --limit 500 --query "items[?name=='$name'].id" --output text; }
 find_plan() { found_one aws apigateway get-usage-plans --limit 500 --query "items[?name=='$name'].id" --output text; }
 find_key() { found_one aws apigateway get-api-keys --name-query "$name" --query "items[?name=='$name'].id" --output text; }
+find_stage() {
+  found aws apigateway get-usage-plan --usage-plan-id "$1" --query "apiStages[?apiId=='$api'&&stage=='$stage'].stage" --output text
+}
 find_log() {
   found aws logs describe-log-groups --log-group-name-prefix "$log_group" \
     --query "logGroups[?logGroupName=='$log_group'].logGroupName" --output text
@@ -408,13 +418,20 @@ gateway() {
 api_key() {
   step "API key"
   because "A key does nothing without a usage plan that joins it to the stage."
+  local plan
   if find_plan; then
-    there "usage plan $answer"
+    plan=$answer
+    there "usage plan $plan"
+    # One that an interrupted delete has left belongs to no API, or to one that is gone.
+    if ! find_stage "$plan"; then
+      take - aws apigateway update-usage-plan --usage-plan-id "$plan" \
+        --patch-operations "op=add,path=/apiStages,value=$api:$stage"
+    fi
   else
     take PLAN_ID aws apigateway create-usage-plan --name "$name" --api-stages "apiId=$api,stage=$stage" \
       --throttle "rateLimit=$rate,burstLimit=$burst" --query id --output text
+    plan=$answer
   fi
-  local plan=$answer
   if find_key; then
     there "API key $answer"
   else
@@ -467,39 +484,37 @@ delete() {
     [ "$typed" = "$name" ] || wrong "nothing was removed"
   fi
   step "Remove"
-  local api=API_ID
-  if [ -n "$dry" ] || find_api; then
-    api=${answer:-API_ID}
+  if removable API_ID find_api; then
+    api=$answer
     # A stage in a usage plan cannot be removed, nor a plan that has one.
-    if [ -n "$dry" ] || find_plan; then
-      plan=${answer:-PLAN_ID}
-      if [ -n "$dry" ] || found aws apigateway get-usage-plan --usage-plan-id "$plan" \
-        --query "apiStages[?apiId=='$api'].stage" --output text; then
+    if removable PLAN_ID find_plan; then
+      plan=$answer
+      if removable - find_stage "$plan"; then
         take - aws apigateway update-usage-plan --usage-plan-id "$plan" \
           --patch-operations "op=remove,path=/apiStages,value=$api:$stage"
       fi
     fi
     take - aws apigateway delete-rest-api --rest-api-id "$api"
   fi
-  if [ -n "$dry" ] || find_plan; then
-    take - aws apigateway delete-usage-plan --usage-plan-id "${answer:-PLAN_ID}"
+  if removable PLAN_ID find_plan; then
+    take - aws apigateway delete-usage-plan --usage-plan-id "$answer"
   fi
-  if [ -n "$dry" ] || find_key; then
-    take - aws apigateway delete-api-key --api-key "${answer:-KEY_ID}"
+  if removable KEY_ID find_key; then
+    take - aws apigateway delete-api-key --api-key "$answer"
   fi
-  if [ -n "$dry" ] || found aws lambda get-function --function-name "$name" --query Configuration.FunctionName --output text; then
+  if removable - found aws lambda get-function --function-name "$name" --query Configuration.FunctionName --output text; then
     take - aws lambda delete-function --function-name "$name"
   fi
-  if [ -n "$dry" ] || found aws iam get-role --role-name "$role" --query Role.RoleName --output text; then
-    if [ -n "$dry" ] || found aws iam get-role-policy --role-name "$role" --policy-name log --query PolicyName --output text; then
+  if removable - found aws iam get-role --role-name "$role" --query Role.RoleName --output text; then
+    if removable - found aws iam get-role-policy --role-name "$role" --policy-name log --query PolicyName --output text; then
       take - aws iam delete-role-policy --role-name "$role" --policy-name log
     fi
     take - aws iam delete-role --role-name "$role"
   fi
-  if [ -n "$dry" ] || find_log; then
+  if removable - find_log; then
     take - aws logs delete-log-group --log-group-name "$log_group"
   fi
-  if [ -n "$dry" ] || found aws ecr describe-repositories --repository-names "$name" --query 'repositories[0].repositoryName' --output text; then
+  if removable - found aws ecr describe-repositories --repository-names "$name" --query 'repositories[0].repositoryName' --output text; then
     take - aws ecr delete-repository --repository-name "$name" --force
   fi
   step "Done: nothing named $name is left"

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
 # Over API Gateway's 29 s: its own answer is better than our silence.
@@ -61,15 +62,22 @@ class Signature(requests.auth.AuthBase):
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
 
+    Args:
+        host: of the URL. region: AWS's name of it; the host's own for None.
+        profile: of AWS's configuration; the shell's for None.
+
     Raises:
-        NotAsked: no credentials or no region are known.
+        NotAsked: no such profile; or no credentials or no region are known.
     """
 
-    def __init__(self, host: str, region: str | None) -> None:
-        session = Session()
-        credentials = session.get_credentials()
+    def __init__(self, host: str, region: str | None, profile: str | None = None) -> None:
+        session = Session(profile=profile)
+        try:
+            credentials = session.get_credentials()
+        except BotoCoreError as error:
+            raise NotAsked(f"--iam: {error}") from error
         if credentials is None:
-            raise NotAsked("--iam: no AWS credentials; run `aws configure`, or set AWS_PROFILE")
+            raise NotAsked("--iam: no AWS credentials; run `aws configure`, or give --profile")
         # ID.execute-api.REGION.amazonaws.com, ID.lambda-url.REGION.on.aws
         named = re.search(r"\.(execute-api|lambda-url)\.([a-z0-9-]+)\.", host)
         service = "lambda" if named and named[1] == "lambda-url" else "execute-api"

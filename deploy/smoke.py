@@ -4,7 +4,7 @@
 
 Every sample is sent to the URL in both ways that clients use, and every logit of the answers is
 compared with the handler's in this process. Where they differ, the alias goes back to the version
-before. docs/classic.md has it for reading.
+before; what no version causes is only told. docs/classic.md has it for reading.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from classifier.errors import SetupError, UnsupportedFormat
 from classifier.handler import Handler
 from classifier.settings import Settings
-from deploy.alias import Alias, AliasError
+from deploy.alias import Alias, AliasError, FunctionFailed
 from deploy.endpoint import Endpoint, NotAsked, Reply, Signature, refused
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,7 +48,9 @@ has it (float32: 0.0001). A deployed model must be here, and have the same SHA-2
 
 exit status:
   0  deployed is as here
-  1  it differs, or fails; and the alias was led back, unless no --function or --no-rollback
+  1  it differs, or fails. With --function and without --no-rollback the alias was led back, if
+     that is the version's fault: a score or a SHA-256 is another, what is no image is not refused
+     with 415, or a failure (5xx) was there in a direct invocation too
   2  it could not be asked: the network, the URL, the credentials, an option. Nothing is led back
 """
 
@@ -85,16 +87,26 @@ class Difference:
     said: str = ""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong. version: by the function's version, so that the one before may be right."""
+
+    text: str
+    version: bool = False
+
+
 @dataclass
 class Found:
     """What a pass over the endpoint found.
 
+    failed: model ("" for the default) and sample of each call that ended in a 5xx.
     compared: answers. largest: difference of a score. default: the model that is asked by default.
     """
 
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
     compared: int = 0
     largest: float = 0.0
     default: str = ""
@@ -103,6 +115,11 @@ class Found:
     def same(self) -> bool:
         """Whether the endpoint answers as this machine does."""
         return not self.faults and not self.differences
+
+    @property
+    def by_version(self) -> bool:
+        """Whether the function's version is known to be the cause of something."""
+        return any(f.version for f in self.faults) or any(not d.said for d in self.differences)
 
 
 def read_samples(folder: Path) -> list[Sample]:
@@ -133,9 +150,8 @@ def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
     for name, installed in handler.models.installed.items():
         answers = {}
         for sample in samples:
-            event = {"image": base64.b64encode(sample.image).decode(), "model": name}
             try:
-                answers[sample.name] = handler(event)
+                answers[sample.name] = handler(_event(sample, name))
             except Exception as error:
                 raise NotAsked(f"{sample.name} cannot be classified here: {error}") from error
         spread = sum(max(a.values()) - min(a.values()) for a in answers.values()) / len(answers)
@@ -157,22 +173,22 @@ def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[S
     refused(listed, endpoint.url)
     content = listed.content if isinstance(listed.content, dict) else {}
     if listed.status >= 500:
-        found.faults.append(f"GET /models answers {listed}")
+        found.faults.append(Fault(f"GET /models answers {listed}"))
+        found.failed.append(("", samples[0].name))
         return found
     if listed.status != 200 or "models" not in content:
         raise NotAsked(f"GET /models answers {listed}: is {endpoint.url} this project's function?")
     found.default = str(content.get("default"))
     for card in content["models"]:
-        name, sha256 = str(card.get("name")), str(card.get("model_sha256"))
+        name, sha256 = str(card.get("name")), card.get("model_sha256")
         model = models.get(name)
-        found.facts[f"model {name}"] = f"SHA-256 {sha256[:12]}"
+        found.facts[f"model {name}"] = f"SHA-256 {str(sha256)[:12]}"
         if model is None:
-            found.faults.append(f"model {name} is deployed, and not here: see --model")
+            found.faults.append(Fault(f"model {name} is deployed, and not here: see --model"))
             continue
         if model.sha256 != sha256:
-            found.faults.append(
-                f"model {name} is another: SHA-256 {sha256[:12]}, here {str(model.sha256)[:12]}"
-            )
+            said = f"SHA-256 {str(sha256)[:12]}, here {str(model.sha256)[:12]}"
+            found.faults.append(Fault(f"model {name} is another: {said}", version=True))
         for sample in samples:
             _compare_sample(endpoint, name, model, sample, found)
     return found
@@ -189,6 +205,8 @@ def _compare_sample(
         if reply.status != 200 or not isinstance(there, dict):
             said = f"answers {reply}"
             found.differences.append(Difference(name, sample.name, way, "", None, None, said))
+            if reply.status >= 500:
+                found.failed.append((name, sample.name))
             continue
         for label in {**here, **there}:
             ours, theirs = here.get(label), there.get(label)
@@ -207,7 +225,8 @@ def check_contract(endpoint: Endpoint, found: Found) -> None:
     wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
     found.facts["what is no image"] = str(wrong)
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
-        found.faults.append(f"what is no image is answered with {wrong}, not 415")
+        own = wrong.status == 200 or bool(wrong.code)
+        found.faults.append(Fault(f"what is no image is answered with {wrong}, not 415", own))
     preflight = endpoint.ask(
         "OPTIONS",
         headers={
@@ -220,14 +239,36 @@ def check_contract(endpoint: Endpoint, found: Found) -> None:
     origin = preflight.headers.get("access-control-allow-origin")
     found.facts["CORS preflight"] = f"{preflight.status}, {origin or 'no origin'} allowed"
     if preflight.status not in {200, 204} or not origin:
-        found.faults.append(f"a CORS preflight is answered with {preflight}, no browser may call")
+        said = f"a CORS preflight is answered with {preflight}, no browser may call"
+        found.faults.append(Fault(said))
     if not (endpoint.key or endpoint.signature):
         found.facts["without credentials"] = "answered: everybody who knows the URL may call"
         return
     stranger = endpoint.ask(headers={"Content-Type": "application/json"}, known=False)
     found.facts["without credentials"] = str(stranger)
     if stranger.status not in {401, 403}:
-        found.faults.append(f"a call without credentials is answered with {stranger}, not refused")
+        said = f"a call without credentials is answered with {stranger}, not refused"
+        found.faults.append(Fault(said))
+
+
+def confirm(alias: Alias, found: Found, samples: Sequence[Sample]) -> None:
+    """Ask the function itself for what failed over HTTP, as a gateway fails in ways of its own.
+
+    In a canary the version that is new is asked.
+    """
+    if not found.failed:
+        return
+    by_name = {sample.name: sample for sample in samples}
+    try:
+        canary = next(iter(alias.routing().weights), None)
+        for model, name in dict.fromkeys(found.failed):
+            alias.invoke(_event(by_name[name], model), canary)
+    except FunctionFailed as error:
+        found.faults.append(Fault(f"invoked directly, {error}", version=True))
+    except AliasError as error:
+        found.faults.append(Fault(f"whether the function itself fails is not known: {error}"))
+    else:
+        found.faults.append(Fault("invoked directly, the function answers what failed over HTTP"))
 
 
 def measure(endpoint: Endpoint, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
@@ -355,6 +396,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--alias", default="live", help="of the function (default: %(default)s)")
     p.add_argument("--region", help="of function and URL (default: the shell's; the URL's own)")
+    p.add_argument("--profile", help="of AWS's configuration, for --iam and --function")
     p.add_argument(
         "--no-rollback", action="store_true", help="only tell what differs, whatever it is"
     )
@@ -421,10 +463,11 @@ def smoke(args: argparse.Namespace) -> int:
     samples = read_samples(args.samples)
     note(f"classifying {len(samples)} samples here ...")
     models = local_models(args.model, samples)
-    signature = Signature(urlsplit(args.url).netloc, args.region) if args.iam else None
+    host, region, profile = urlsplit(args.url).netloc, args.region, args.profile
+    signature = Signature(host, region, profile) if args.iam else None
     endpoint = Endpoint(args.url, args.api_key, signature)
     result: dict[str, Any] = {"url": endpoint.url}
-    alias = Alias(args.function, args.alias, args.region) if args.function else None
+    alias = Alias(args.function, args.alias, region, profile) if args.function else None
     if alias:
         result["alias"] = f"{alias}, {alias.routing()}"
         result["invoked"] = _invoked(alias, samples[0])
@@ -432,19 +475,26 @@ def smoke(args: argparse.Namespace) -> int:
     result["first_call"] = {"ms": round(first.ms, 1), "cold": first.cold}
     note(f"comparing with {endpoint.url} ...")
     if first.status >= 500:
-        found = Found([f"it answered {first} for {args.wait:.0f} s"])
+        fault = Fault(f"it answered {first} for {args.wait:.0f} s")
+        found = Found([fault], failed=[("", samples[0].name)])
     else:
         found = compare(endpoint, models, samples)
     if found.default in models:
         check_contract(endpoint, found)
         if args.against:
-            fault = verify_keras(args, endpoint, models[found.default])
-            found.faults += [fault] if fault else []
+            said = verify_keras(args, endpoint, models[found.default])
+            found.faults += [Fault(said)] if said else []
         if found.same and args.calls:
             result["warm"] = measure(endpoint, samples[0], found.default, args.calls)
+    if alias and not found.by_version:
+        confirm(alias, found, samples)
     result = {"same": found.same, **result, **asdict(found)}
     if not found.same and alias and not args.no_rollback:
-        result["rollback"] = _roll_back(alias, endpoint, models, samples, args.settle)
+        result["rollback"] = (
+            _roll_back(alias, endpoint, models, samples, args.settle)
+            if found.by_version
+            else {"done": None, "now": "nothing is led back: no version is known to be the cause"}
+        )
     if args.json:
         # JSON has no infinity, which a label that is missing there would be.
         result["largest"] = found.largest if math.isfinite(found.largest) else None
@@ -454,10 +504,16 @@ def smoke(args: argparse.Namespace) -> int:
     return SAME if found.same else DIFFERENT
 
 
+def _event(sample: Sample, model: str) -> dict[str, str]:
+    """A sample as a direct invocation has it. model: "" for the default."""
+    image = base64.b64encode(sample.image).decode()
+    return {"image": image, "model": model} if model else {"image": image}
+
+
 def _invoked(alias: Alias, sample: Sample) -> dict[str, float] | str:
     """The first call by Lambda's own API: of a version just deployed, a cold start's durations."""
     try:
-        return alias.invoke({"image": base64.b64encode(sample.image).decode(), "top_k": 1})
+        return alias.invoke(_event(sample, ""))
     except AliasError as error:  # a figure less is no reason to stop
         return f"not measured: {error}"
 
@@ -481,7 +537,7 @@ def _roll_back(
         return {**done, "same": None, "then": f"it could not be asked again: {error}"}
     if again.same:
         return {**done, "same": True, "then": "it answers as here"}
-    first = again.faults[0] if again.faults else "some answers differ"
+    first = again.faults[0].text if again.faults else "some answers differ"
     return {**done, "same": False, "then": f"it differs from here too, as it may: {first}"}
 
 
@@ -517,7 +573,7 @@ def told(
     facts["verdict"] = "the same" if found.same else "DIFFERENT"
     width = max(map(len, facts))
     yield from (f"  {name:{width}}  {text}" for name, text in facts.items())
-    yield from (f"  - {fault}" for fault in found.faults)
+    yield from (f"  - {fault.text}" for fault in found.faults)
     if found.differences:
         yield ""
         yield from _table(found.differences)

@@ -126,6 +126,15 @@ def test_calls_have_to_be_signed_unless_something_else_is_said():
     assert "NOBODY HAS TO SIGN IN" in shown
 
 
+def test_a_dry_run_of_delete_names_what_aws_has_chosen_in_capitals():
+    done = script("delete", "--dry-run", "--region", REGION)
+    assert done.returncode == 0, done.stderr
+    shown = commands(done.stdout)
+    for given in ("--usage-plan-id PLAN_ID", "--api-key KEY_ID", "--rest-api-id API_ID"):
+        assert any(command.endswith(given) for command in shown), given
+    assert not any(command.endswith(" -") for command in shown)
+
+
 def test_the_script_has_no_finding_of_shellcheck():
     shellcheck = shutil.which("shellcheck") or pytest.skip("shellcheck is not installed")
     done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, check=False)
@@ -412,6 +421,15 @@ def test_each_further_run_changes_what_differs_until_delete_leaves_nothing(stack
     value = gateway.get_api_key(apiKey=key["id"], includeValue=True)["value"]
     assert value not in told, "a secret does not belong into a log"
     assert stack.versions() == ["$LATEST", "1", "2"]
+
+    # A plan that an interrupted delete has left is joined to the API.
+    gateway.update_usage_plan(
+        usagePlanId=plan["id"],
+        patchOperations=[{"op": "remove", "path": "/apiStages", "value": f"{api}:Prod"}],
+    )
+    told = stack.deploy(*other, "--auth", "api-key")
+    assert f"already there: usage plan {plan['id']}" in told
+    assert gateway.get_usage_plans()["items"] == [plan]
 
     # Gone, but not without a word.
     made = everything(stack)

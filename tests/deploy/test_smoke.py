@@ -2,7 +2,8 @@
 
 The gateway of these tests asks moto, for each request, which version the alias leads to, as AWS
 does. What is no real part: CodeDeploy's deployment and the log of an invocation, which moto cannot
-have; botocore's Stubber holds their answers to AWS's own description of them.
+have; botocore's Stubber holds their answers to AWS's own description of them. moto runs no function
+either: it answers every invocation, and where one has to fail a front before moto answers it.
 """
 
 from __future__ import annotations
@@ -97,6 +98,18 @@ def failing(_environ, start):
     return [b'{"message": "Internal server error"}']
 
 
+def throttling_gateway(application):
+    """Of API Gateway: classifications fail with a 503 of its own, all else is answered."""
+
+    def gateway(environ, start):
+        if environ["REQUEST_METHOD"] == "POST":
+            start("503 Service Unavailable", [("Content-Type", "application/json")])
+            return [b'{"message": "Service Unavailable"}']
+        return application(environ, start)
+
+    return gateway
+
+
 def missing(_environ, start):
     start("404 Not Found", [("Content-Type", "application/json")])
     return [b'{"message": "Not Found"}']
@@ -146,6 +159,36 @@ def function(aws):
     return lambda_
 
 
+@pytest.fixture
+def failing_when_invoked(moto, monkeypatch):
+    """Invocations of the given versions or alias fail as Lambda tells it; moto answers all else.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+    """
+
+    def begin(*qualifiers):
+        def front(environ, start):
+            path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+            if path.endswith("/invocations") and query.removeprefix("Qualifier=") in qualifiers:
+                start("200 OK", [("X-Amz-Function-Error", "Unhandled")])
+                return [b'{"errorType": "Runtime.ExitError", "errorMessage": "signal: killed"}']
+            answer = requests.request(
+                environ["REQUEST_METHOD"],
+                f"{moto}{path}?{query}",
+                data=environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)),
+                headers={"Authorization": environ.get("HTTP_AUTHORIZATION", "")},
+                timeout=10,
+            )
+            start(f"{answer.status_code} {answer.reason}", [("Content-Type", "application/json")])
+            return [answer.content]
+
+        url = stack.enter_context(served(front)).removesuffix("/predict")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
+
+    with contextlib.ExitStack() as stack:
+        yield begin
+
+
 def routed(function, **versions):
     """An application that asks the alias for the version, as Lambda does; in turn in a canary."""
     turn = itertools.count()
@@ -165,6 +208,10 @@ def run(capsys, url, *options):
     status = smoke.main([url, *fast, *options])
     out, err = capsys.readouterr()
     return status, json.loads(out) if out else None, err
+
+
+def texts(result):
+    return [fault["text"] for fault in result["faults"]]
 
 
 def live(function):
@@ -210,7 +257,7 @@ def test_another_model_is_named(another, capsys):
     with served(another) as url:
         status, result, _ = run(capsys, url)
     assert status == 1
-    assert result["faults"] == ["model digits is deployed, and not here: see --model"]
+    assert texts(result) == ["model digits is deployed, and not here: see --model"]
 
 
 def test_a_model_that_is_here_and_not_deployed_is_no_fault(right, capsys):
@@ -335,7 +382,72 @@ def test_a_door_that_should_be_locked_and_is_open_is_a_fault(right, capsys):
     with served(right) as url:
         status, result, _ = run(capsys, url, "--api-key", "sesame")
     assert status == 1
-    assert "without credentials" in result["faults"][0]
+    assert "without credentials" in texts(result)[0]
+
+
+def test_a_profile_is_for_the_signature_and_for_the_alias(
+    right, function, capsys, monkeypatch, tmp_path
+):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    keys = "aws_access_key_id = testing\naws_secret_access_key = secret\n"
+    (tmp_path / "config").write_text(f"[profile work]\nregion = {REGION}\n{keys}", "utf-8")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    asked = ("--iam", "--function", FUNCTION)
+    with served(locked(right, signed)) as url:
+        status, result, _ = run(capsys, url, *asked, "--profile", "work")
+        assert status == 0
+        assert result["alias"] == f"{FUNCTION}:live, version 3"
+        for options in (asked[:1], asked[1:]):
+            status, _, err = run(capsys, url, *options, "--profile", "none")
+            assert status == 2
+            assert "The config profile (none) could not be found" in err
+
+
+# --- what no version causes is no reason to go back either
+
+
+def test_a_door_that_is_open_moves_no_version(function, right, capsys):
+    with served(right) as url:
+        status, result, _ = run(capsys, url, "--api-key", "sesame", "--function", FUNCTION)
+    assert status == 1
+    assert "without credentials" in texts(result)[0]
+    assert result["rollback"]["now"].startswith("nothing is led back")
+    assert live(function) == Routing("3")
+
+
+def test_a_model_that_is_not_here_moves_no_version(function, another, capsys):
+    with served(another) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert "not here" in texts(result)[0]
+    assert result["rollback"]["now"].startswith("nothing is led back")
+    assert live(function) == Routing("3")
+
+
+def test_a_preflight_without_headers_moves_no_version(function, right, capsys):
+    def without(environ, start):
+        return (missing if environ["REQUEST_METHOD"] == "OPTIONS" else right)(environ, start)
+
+    with served(without) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert "CORS preflight" in texts(result)[0]
+    assert live(function) == Routing("3")
+
+
+def test_a_gateway_that_fails_before_a_function_that_answers_moves_no_version(
+    function, right, capsys
+):
+    with served(throttling_gateway(right)) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION, "--wait", "0")
+    assert status == 1
+    assert "503" in texts(result)[0]
+    assert "invoked directly, the function answers" in texts(result)[1]
+    assert result["rollback"]["now"].startswith("nothing is led back")
+    assert live(function) == Routing("3")
 
 
 # --- going back
@@ -354,13 +466,77 @@ def test_the_alias_goes_back_to_the_version_before(function, right, altered, cap
     }
 
 
-def test_a_function_that_only_fails_goes_back(function, right, capsys):
+def test_a_run_after_that_goes_no_version_further_back(function, right, altered, capsys):
+    with served(routed(function, v1=right, v2=altered, v3=altered)) as url:
+        for _ in range(2):
+            status, result, _ = run(capsys, url, "--function", FUNCTION, "--settle", "0")
+            assert status == 1
+            assert live(function) == Routing("2")
+    assert result["rollback"]["done"] is None
+    assert "version 2 and not at the newest, 3: it has been led back" in result["rollback"]["now"]
+
+
+def test_another_hash_goes_back(function, right, capsys):
+    def relabelled(environ, start):
+        body = b"".join(right(environ, start))
+        if environ["PATH_INFO"].endswith("/models"):
+            content = json.loads(body)
+            content["models"][0]["model_sha256"] = "0" * 64
+            body = json.dumps(content).encode().ljust(len(body))
+        return [body]
+
+    with served(routed(function, v2=right, v3=relabelled)) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert "model clothing is another: SHA-256 000000000000" in texts(result)[0]
+    assert live(function) == Routing("2")
+
+
+def test_a_function_that_takes_everything_for_an_image_goes_back(function, right, capsys):
+    def credulous(environ, start):
+        if environ.get("CONTENT_TYPE") == "application/octet-stream":
+            start("200 OK", [("Content-Type", "application/json")])
+            return [b'{"t-shirt": 1.0}']
+        return right(environ, start)
+
+    with served(routed(function, v2=right, v3=credulous)) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert "not 415" in texts(result)[0]
+    assert live(function) == Routing("2")
+
+
+def test_a_function_that_only_fails_goes_back(function, right, failing_when_invoked, capsys):
+    failing_when_invoked("live")
     with served(routed(function, v2=right, v3=failing)) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION, "--wait", "1")
     assert status == 1
-    assert "502" in result["faults"][0]
+    assert "502" in texts(result)[0]
+    assert "classifier:live fails with" in texts(result)[1]
+    assert "Runtime.ExitError" in result["invoked"]
     assert live(function) == Routing("2")
     assert result["rollback"]["same"]
+
+
+def test_of_a_canary_the_new_version_is_asked_whether_it_fails(
+    function, right, failing_when_invoked, capsys
+):
+    function.update_alias(
+        FunctionName=FUNCTION,
+        Name="live",
+        FunctionVersion="2",
+        RoutingConfig={"AdditionalVersionWeights": {"3": 0.1}},
+    )
+    failing_when_invoked("3")
+
+    def canary(environ, start):
+        return (failing if live(function).weights else right)(environ, start)
+
+    with served(canary) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION, "--wait", "0")
+    assert status == 1
+    assert "classifier:3 fails with" in texts(result)[1]
+    assert live(function) == Routing("2")
 
 
 def test_the_version_before_may_serve_another_model(function, another, altered, capsys):
@@ -396,10 +572,13 @@ def test_nothing_moves_when_that_is_not_wanted(function, altered, capsys):
 
 def test_a_first_version_has_none_before_it_and_that_is_said_aloud(function, altered, capsys):
     function.update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="1")
+    for version in ("2", "3"):
+        function.delete_function(FunctionName=FUNCTION, Qualifier=version)
     with served(altered) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
     assert result["rollback"]["now"].startswith("NOT led back")
+    assert "there is none before it" in result["rollback"]["now"]
     assert live(function) == Routing("1")
 
 
@@ -413,8 +592,10 @@ def test_an_alias_at_latest_has_no_way_back(function):
 
 
 @pytest.fixture
-def codedeploy(aws, function):
+def codedeploy(aws, function, request):
     """CodeDeploy with a canary of the alias under way, which a stop leads back, as AWS says.
+
+    A parameter is the version at which the alias is after the stop, if not at the stable one.
 
     https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_StopDeployment.html
     """
@@ -446,7 +627,7 @@ def codedeploy(aws, function):
             function.update_alias(
                 FunctionName=FUNCTION,
                 Name="live",
-                FunctionVersion="2",
+                FunctionVersion=getattr(request, "param", "2"),
                 RoutingConfig={"AdditionalVersionWeights": {}},
             )
 
@@ -465,6 +646,22 @@ def test_a_deployment_under_way_is_stopped_by_its_own_service(function, codedepl
     alias = Alias(FUNCTION, clients=lambda name: codedeploy if name == "codedeploy" else aws(name))
     assert "d-OURS" in alias.roll_back()
     assert alias.routing() == Routing("2")
+
+
+@pytest.mark.parametrize("codedeploy", ["3"], indirect=True)
+def test_a_deployment_that_was_done_before_its_stop_is_not_taken_for_a_way_back(
+    function, codedeploy, aws, monkeypatch
+):
+    function.update_alias(
+        FunctionName=FUNCTION,
+        Name="live",
+        FunctionVersion="2",
+        RoutingConfig={"AdditionalVersionWeights": {"3": 0.1}},
+    )
+    monkeypatch.setattr("deploy.alias.CODEDEPLOY_S", 0)
+    alias = Alias(FUNCTION, clients=lambda name: codedeploy if name == "codedeploy" else aws(name))
+    with pytest.raises(AliasError, match="is at version 3 after 0 s, not at version 2"):
+        alias.roll_back()
 
 
 def test_the_report_of_a_cold_start_is_read_from_the_log(aws):
