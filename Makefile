@@ -76,7 +76,8 @@ receipt: $(APP) $(TF) ## what a model costs, by memory, threads, quantization: m
 ## What holds it together
 
 test: $(APP) $(TF) $(AWS) $(SUPPLY) tracking ## all tests that need no container
-	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/deploy tests/project
+	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/project
+	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/deploy
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest tests/convert tests/train
 

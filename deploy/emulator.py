@@ -327,6 +327,8 @@ def main(argv: list[str] | None = None) -> int:
         "--model", type=Path, help="a .tflite file, or a folder of them (default: all in models/)"
     )
     arguments = parser.parse_args(argv)
+    if not 0 <= arguments.port <= 65535:
+        parser.error(f"--port {arguments.port} is no port: 0 to 65535")
     for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
         # Leaves the `with`, which ends the rest. SIGINT too: a shell's background job inherits it
         # as ignored, and Python then raises no KeyboardInterrupt.

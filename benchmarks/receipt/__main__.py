@@ -47,6 +47,7 @@ LIST_IMAGES = 16
 SLOWEST_S = 8.0  # for the requests of one round
 CONVERSION = 4  # takes as long as so many containers
 GAIN = 0.10  # what a step in memory has to save of p50 to be worth a mention
+CLOSE = 0.05  # costs that differ by less are the same: the next measurement may swap them
 MILLION = 1_000_000
 
 
@@ -130,7 +131,10 @@ def threads_of(memory_mb: int) -> int:
 
 
 def advice(rows: Sequence[Measured], prices: Prices, p95_ms: float, cold_ms: float) -> Advice:
-    """The cheapest size whose p95 and cold start are as wished, and where more buys little."""
+    """Of the sizes that are as wished and cost about the least, the fastest; and where more is not.
+
+    About the least: within CLOSE of the cheapest. The fastest: by p95, then the smallest.
+    """
     by_cost = sorted(rows, key=lambda row: (row.dollars(prices), row.memory_mb))
     fitting = [row for row in by_cost if row.p95 <= p95_ms and row.cold <= cold_ms]
     wished = f"p95 within {p95_ms:g} ms and a cold start within {cold_ms:g} ms"
@@ -141,10 +145,14 @@ def advice(rows: Sequence[Measured], prices: Prices, p95_ms: float, cold_ms: flo
             f"no measured size has {wished}; {nearest.memory_mb:,} MB comes nearest, with "
             f"p95 {nearest.p95:.0f} ms and cold {nearest.cold:.0f} ms",
         )
-    best, cheapest = fitting[0], by_cost[0]
+    most = (1 + CLOSE) * fitting[0].dollars(prices)
+    close = [row for row in fitting if row.dollars(prices) <= most]
+    best = min(close, key=lambda row: (row.p95, row.memory_mb))
+    cheapest = by_cost[0]
     reason = (
-        f"{best.memory_mb:,} MB: the cheapest size with {wished}: {best.dollars(prices):.2f} "
-        f"dollars a million, p95 {best.p95:.0f} ms, cold {best.cold:.0f} ms"
+        f"{best.memory_mb:,} MB: the fastest size within {100 * CLOSE:g} % of the cheapest with "
+        f"{wished}: {best.dollars(prices):.2f} dollars a million, p95 {best.p95:.0f} ms, "
+        f"cold {best.cold:.0f} ms"
     )
     if cheapest is not best:
         reason += (
@@ -153,10 +161,11 @@ def advice(rows: Sequence[Measured], prices: Prices, p95_ms: float, cold_ms: flo
         )
     bend = knee(rows)
     reason += (
-        f". The knee is at {bend.memory_mb:,} MB: no larger size takes {GAIN:.0%} off its p50 of "
-        f"{bend.p50:.1f} ms."
+        f". The knee is at {bend.memory_mb:,} MB: no larger size takes {100 * GAIN:g} % off its "
+        f"p50 of {bend.p50:.1f} ms."
         if bend
-        else f". There is no knee: p50 still falls by {GAIN:.0%} or more up to the largest size."
+        else f". There is no knee: p50 still falls by {100 * GAIN:g} % or more up to the largest "
+        "size."
     )
     return Advice(best.memory_mb, reason)
 

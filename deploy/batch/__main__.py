@@ -247,7 +247,7 @@ def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
             if time.monotonic() > told + TELL_S:
                 told = time.monotonic()
                 print(f"reading {what}: {count:,} images", file=sys.stderr)
-        summary = runs.total(ledger)
+        summary = ledger.summary(recounted=not arguments.no_recount)
         if output:
             table.write(ledger.rows({part.number: part.name for part in run.parts}), output)
     if arguments.json:
@@ -255,7 +255,7 @@ def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
     else:
         print(_ledger(run, summary))
         if output:
-            print(f"{output}: {summary.inputs:,} rows")
+            print(f"{output}: {summary.inputs + summary.unlisted:,} rows")
     return 1 if summary.missing else 0
 
 
@@ -272,6 +272,8 @@ def _ledger(run: Run, summary: Summary) -> str:
         *_by(summary.again, "    "),
         f"  {'missing: no answer at all':<32} {summary.missing:>12,}",
     ]
+    if summary.unlisted:
+        lines.append(f"  answers to what is not in the input {summary.unlisted:>9,}")
     if summary.duplicates:
         lines.append(f"  listed again in the input, one row each {summary.duplicates:>5,}")
     if summary.folders:

@@ -7,6 +7,7 @@ import csv
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -64,7 +65,10 @@ class Images(NamedTuple):
         Raises:
             BatchError: the source is gone, or cannot be read.
         """
-        yield from map(self.plain, self._items(cloud, before))
+        try:
+            yield from map(self.plain, self._items(cloud, before))
+        except (ValueError, csv.Error, OSError, EOFError, zlib.error) as error:
+            raise BatchError(f"s3://{self.bucket}/{self.key} cannot be read: {error}") from error
 
     def plain(self, item: Item) -> Item:
         """An item with its key as S3 knows it: inventories in CSV URL-encode theirs.
@@ -85,20 +89,34 @@ class Images(NamedTuple):
             for number, line in enumerate(cloud.lines(self.bucket, self.key), 1):
                 yield _json(line, f"s3://{self.bucket}/{self.key}, line {number}")
         elif self.kind == "csv":
-            yield from csv.DictReader(_text(cloud.lines(self.bucket, self.key)))
+            for row in _rows(_text(cloud.lines(self.bucket, self.key))):
+                row.pop(None, None)
+                yield row
         else:
             yield from self._inventory(cloud)
 
     def _inventory(self, cloud: Cloud) -> Iterator[Item]:
         # https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html
-        manifest = json.loads(b"".join(cloud.lines(self.bucket, self.key)))
-        if manifest.get("fileFormat") != "CSV":
-            raise BatchError("Step Functions reads inventories in CSV alone: set one up with CSV")
-        fields = [name.strip() for name in manifest["fileSchema"].split(",")]
-        bucket = manifest["destinationBucket"].rpartition(":")[2]
-        for file in manifest["files"]:
-            with told(f"s3://{bucket}/{file['key']}"):
-                body = cloud.s3.get_object(Bucket=bucket, Key=file["key"])["Body"]
+        where = f"s3://{self.bucket}/{self.key}"
+        match _json(b"".join(cloud.lines(self.bucket, self.key)), where):
+            case {
+                "fileFormat": "CSV",
+                "fileSchema": str(schema),
+                "destinationBucket": str(destination),
+                "files": [*files],
+            } if all(isinstance(file, dict) and "key" in file for file in files):
+                pass
+            case {"fileFormat": str(form)} if form != "CSV":
+                raise BatchError(
+                    f"{where} is in {form}: Step Functions reads inventories in CSV alone"
+                )
+            case _:
+                raise BatchError(f"{where} is not the manifest of an S3 inventory")
+        fields = [name.strip() for name in schema.split(",")]
+        bucket = destination.rpartition(":")[2]
+        for key in (file["key"] for file in files):
+            with told(f"s3://{bucket}/{key}"):
+                body = cloud.s3.get_object(Bucket=bucket, Key=key)["Body"]
                 with body, gzip.open(body, "rt", encoding="utf-8", newline="") as rows:
                     for row in csv.reader(rows):
                         yield dict(zip(fields, row, strict=False))
@@ -141,9 +159,12 @@ def local(path: Path) -> Iterator[Item]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             for number, item in enumerate(_read(kind, lines), 1):
-                if identity(item, None).startswith(("inline:", "s3://None/")) and not (
-                    isinstance(item, dict) and isinstance(item.get("image"), str)
-                ):
+                if isinstance(item, dict) and None in item:
+                    raise BatchError(
+                        f"{path}, entry {number}: more fields than the header has; a URL with a "
+                        "comma in it needs quotes"
+                    )
+                if not _is_image(item):
                     raise BatchError(
                         f"{path}, entry {number}: no image in it; a CSV has a column url, or "
                         'Bucket and Key, JSON Lines have {"url": "..."}'
@@ -153,9 +174,27 @@ def local(path: Path) -> Iterator[Item]:
         raise BatchError(f"{path} cannot be read: {error}") from error
 
 
+def _is_image(item: Item) -> bool:
+    match item:
+        case {"Key": str(key)}:
+            return bool(key and item.get("Bucket"))
+        case {"url": str(text)} | {"image": str(text)} | str(text):
+            return bool(text.strip())
+    return False
+
+
+def _rows(lines: Iterable[str]) -> Iterator[dict[str | None, Any]]:
+    """The rows of a CSV with a header: fields that are missing are empty, as to Step Functions.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/example-csv-parse-dist-map.html
+    It leaves out those beyond the header; here they are under None.
+    """
+    yield from csv.DictReader(lines, restval="")
+
+
 def _read(kind: str, lines: Iterable[str]) -> Iterator[Item]:
     if kind == "csv":
-        yield from csv.DictReader(lines)
+        yield from _rows(lines)
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text:
@@ -172,4 +211,4 @@ def _json(line: bytes | str, where: str) -> Item:
 def _text(lines: Iterable[bytes]) -> Iterator[str]:
     decode = codecs.getincrementaldecoder("utf-8-sig")()
     for line in lines:
-        yield decode.decode(line) + "\n"
+        yield decode.decode(line, final=True) + "\n"

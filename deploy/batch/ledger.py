@@ -41,9 +41,14 @@ class Row(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A run's ledger. `inputs` = answered + refused + again + missing."""
+    """A run's ledger. inputs + unlisted = answered + refused + again + missing = rows.
+
+    unlisted: images of the results that the input does not have, as it is now. Where the input was
+        not read again nobody knows: `inputs` is then what the results have, and this is 0.
+    """
 
     inputs: int
+    unlisted: int
     answered: int
     refused: Mapping[str, int]
     again: Mapping[str, int]
@@ -51,12 +56,6 @@ class Summary(NamedTuple):
     duplicates: int
     folders: int
     labels: Mapping[str, int]
-
-    @property
-    def balanced(self) -> bool:
-        """Whether every image is accounted for: the tables agree with the count of images."""
-        errors = sum(self.refused.values()) + sum(self.again.values())
-        return self.inputs == self.answered + errors + self.missing
 
 
 SCHEMA = """
@@ -154,8 +153,8 @@ class Ledger:
         ):
             yield json.loads(item)
 
-    def summary(self) -> Summary:
-        """Count everything."""
+    def summary(self, *, recounted: bool = True) -> Summary:
+        """Count everything. recounted: whether the whole input was listed here."""
 
         def count(where: str, *values: object) -> int:
             found = self._db.execute(f"SELECT count(*) FROM images WHERE {where}", values)  # noqa: S608
@@ -172,7 +171,8 @@ class Ledger:
 
         [(extra,)] = self._db.execute("SELECT coalesce(sum(max(listed, 1) - 1), 0) FROM images")
         return Summary(
-            inputs=count("1"),
+            inputs=count("listed > 0") if recounted else count("1"),
+            unlisted=count("listed = 0") if recounted else 0,
             answered=count("standing = ?", Standing.ANSWERED),
             refused=by("code", Standing.REFUSED),
             again=by("code", Standing.AGAIN),

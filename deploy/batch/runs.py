@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from deploy.batch import images
 from deploy.batch.cloud import BatchError, Cloud, told
 from deploy.batch.images import Images
-from deploy.batch.ledger import Ledger, Standing, Summary
+from deploy.batch.ledger import Ledger, Standing
 
 # What an execution may be called, less what is left for the numbers of parts:
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
@@ -262,18 +262,6 @@ def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
     run.save(cloud)
     run.execute(cloud, part)
     return "started", run, count
-
-
-def total(ledger: Ledger) -> Summary:
-    """A ledger's summary.
-
-    Raises:
-        BatchError: it does not add up, which is a fault of this program.
-    """
-    summary = ledger.summary()
-    if not summary.balanced:
-        raise BatchError(f"the ledger does not add up, which is our fault: {summary}")
-    return summary
 
 
 def _key(name: str) -> str:

@@ -6,6 +6,7 @@ the emulators, a Distributed Map's API to `map_runs` (which says why), and all e
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import http.server
 import json
@@ -115,8 +116,13 @@ def _kill_tree(pid: int) -> None:
         except OSError:
             continue  # it has ended meanwhile
         if ours:
-            os.kill(int(status.parent.name), signal.SIGKILL)
-    os.kill(pid, signal.SIGKILL)
+            _kill(int(status.parent.name))
+    _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(pid, signal.SIGKILL)
 
 
 def _answer(sandbox: Emulator, payload: bytes) -> Invoked:

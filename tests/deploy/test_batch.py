@@ -9,9 +9,12 @@ import csv
 import gzip
 import json
 
+import boto3
 import pyarrow.parquet as pq
 import pytest
 
+from deploy.batch.cloud import BatchError, Cloud
+from deploy.batch.images import Images, identity
 from tests.deploy.aws import THROTTLED
 
 
@@ -37,10 +40,11 @@ def ledger(batch):
         assert got == code, err
         summary = json.loads(out)
         rows = [json.loads(line) for line in output.read_text().splitlines()]
-        assert len(rows) == len({row["image"] for row in rows}) == summary["inputs"]
+        total = summary["inputs"] + summary["unlisted"]
+        assert len(rows) == len({row["image"] for row in rows}) == total
         refused, again = (sum(summary[kind].values()) for kind in ("refused", "again"))
         assert summary["answered"] == sum(row["label"] is not None for row in rows)
-        assert summary["answered"] + refused + again + summary["missing"] == summary["inputs"]
+        assert summary["answered"] + refused + again + summary["missing"] == total
         assert sum(row["retry"] for row in rows) == again + summary["missing"]
         for row in rows:
             if row["label"]:
@@ -107,7 +111,9 @@ def test_what_came_after_the_start_is_not_missing(aws, ran, ledger, tmp_path, mo
     run["parts"][0]["started"] = "2020-01-01T00:00:00+00:00"
     aws.s3.put_object(Bucket="data", Key="runs/run/run.json", Body=json.dumps(run))
     aws.photos(20, "in/later-")
-    assert ledger(tmp_path)[0]["inputs"] == 10
+    summary, _ = ledger(tmp_path)
+    # The ten that were answered look as if they had been changed since.
+    assert (summary["inputs"], summary["unlisted"], summary["missing"]) == (0, 10, 0)
 
 
 def test_json_lines_in_s3(aws, ran, ledger, tmp_path):
@@ -236,6 +242,36 @@ def test_results_of_which_a_file_is_gone_are_missed(aws, batch, ran, ledger, tmp
     assert (code, "images                                      0" in out) == (0, True)
 
 
+def test_an_answer_to_what_is_not_in_the_input_is_seen(aws, batch, ran, ledger, tmp_path):
+    keys = aws.photos(4)
+    lines = [json.dumps({"url": f"s3://photos/{key}"}) for key in keys]
+    aws.s3.put_object(Bucket="data", Key="list.jsonl", Body="\n".join(lines).encode())
+    assert ran("s3://data/list.jsonl") == "SUCCEEDED"
+    assert ledger(tmp_path)[0]["unlisted"] == 0
+    assert "not in the input" not in batch("results", "run")[1]
+
+    # As if the first had been listed by a name that Step Functions reads as another.
+    lines[0] = json.dumps({"url": f"s3://photos/{keys[0].replace(' ', '+')}"})
+    aws.s3.put_object(Bucket="data", Key="list.jsonl", Body="\n".join(lines).encode())
+    summary, rows = ledger(tmp_path, code=1)
+    assert (summary["inputs"], summary["answered"], summary["missing"]) == (4, 4, 1)
+    assert (summary["unlisted"], len(rows)) == (1, 5)
+    output = tmp_path / "out.csv"
+    told = batch("results", "run", "-o", output)[1]
+    assert "answers to what is not in the input         1\n" in told
+    assert f"{output}: 5 rows" in told
+
+
+def test_a_model_that_is_not_there_ends_the_run_early(aws, ran, ledger, tmp_path):
+    aws.photos(200)
+    assert ran("s3://photos/in/", "--concurrency", 1, "--model", "gone") == "FAILED"
+    assert aws.function.calls == 1  # no image alone, and no other batch
+    summary, _ = ledger(tmp_path, code=1)
+    assert (summary["inputs"], summary["missing"]) == (200, 200)
+    again = ran("s3://photos/in/", "--model", "clothing", name="again")
+    assert (again, ledger(tmp_path, "again")[0]["answered"]) == ("SUCCEEDED", 200)
+
+
 def test_results_twice_are_the_same(aws, batch, ran, tmp_path):
     aws.photos(40)
     aws.s3.put_object(Bucket="photos", Key="in/broken.jpg", Body=b"?")
@@ -350,6 +386,65 @@ def test_a_list_with_a_line_that_is_no_image_is_refused_before_anything_starts(
     assert code == 1
     assert "entry 1: no image in it; a CSV has a column url" in err
     assert not aws.map_runs.executions
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "id,link\n1,https://example.com/1.jpg,more\n", "entry 1: more fields than"),
+        ("a.csv", "id,url\n1,https://example.com/1.jpg\n2\n", "entry 2: no image in it"),
+        ("a.csv", "Bucket,Key\nphotos,\n", "entry 1: no image in it"),
+        ("a.jsonl", '{"url": ""}\n', "entry 1: no image in it"),
+        ("a.jsonl", '{"url": " "}\n', "entry 1: no image in it"),
+        ("a.jsonl", '""\n', "entry 1: no image in it"),
+        ("a.jsonl", '{"Key": "x.jpg"}\n', "entry 1: no image in it"),
+        ("a.jsonl", '{"url"\n', "line 1 is not JSON"),
+    ],
+)
+def test_a_list_on_this_machine_is_read_strictly(aws, batch, tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_text(text)
+    code, _, err = batch("start", path)
+    assert (code, err.count("\n"), said in err) == (1, 1, True), err
+    assert not aws.map_runs.executions
+
+
+MANIFEST = {"fileFormat": "CSV", "fileSchema": "Bucket, Key", "destinationBucket": "arn:aws:s3:::d"}
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "said"),
+    [
+        ("list.csv", b"url\nhttps://example.com/caf\xe9.jpg\n", "cannot be read: 'utf-8' codec"),
+        ("list.csv", b"url\nhttps://example.com/caf\xe9", "cannot be read: 'utf-8' codec"),
+        ("list.jsonl", b'{"url": "caf\xe9"}', "line 1 is not JSON"),
+        ("manifest.json", b"<html>", "manifest.json is not JSON"),
+        ("manifest.json", b"[]", "is not the manifest of an S3 inventory"),
+        ("manifest.json", json.dumps({**MANIFEST, "files": [1]}).encode(), "is not the manifest"),
+        ("manifest.json", b'{"fileFormat": "ORC"}', "is in ORC"),
+        (
+            "manifest.json",
+            json.dumps({**MANIFEST, "destinationBucket": "data", "files": [{"key": "x"}]}).encode(),
+            "cannot be read: Not a gzipped file",
+        ),
+    ],
+)
+def test_a_list_in_s3_that_cannot_be_read_is_one_line(aws, key, body, said):
+    aws.s3.put_object(Bucket="data", Key="x", Body=b"not gzip")
+    aws.s3.put_object(Bucket="data", Key=key, Body=body)
+    cloud = Cloud.at(aws.map_runs.arn, "data", boto3.Session())
+    with pytest.raises(BatchError) as raised:
+        list(Images.named(f"s3://data/{key}").items(cloud))
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_ragged_csv_in_s3_is_read_as_step_functions_reads_it(aws):
+    aws.s3.put_object(Bucket="data", Key="list.csv", Body=b"id,link\n1,a,more\n2\n")
+    cloud = Cloud.at(aws.map_runs.arn, "data", boto3.Session())
+    items = list(Images.named("s3://data/list.csv").items(cloud))
+    assert items == [{"id": "1", "link": "a"}, {"id": "2", "link": ""}]
+    assert len({identity(item, None) for item in items}) == 2
 
 
 def test_no_credentials_and_no_region_have_their_remedies(aws, batch, monkeypatch):

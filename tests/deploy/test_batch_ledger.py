@@ -12,7 +12,6 @@ from deploy.batch.__main__ import main
 from deploy.batch.cloud import BatchError
 from deploy.batch.images import Images, identity
 from deploy.batch.ledger import Ledger, Standing
-from deploy.batch.runs import total
 
 LINES = {
     Standing.UNDONE: None,
@@ -30,14 +29,14 @@ def read(events):
                 ledger.list(name, {"url": name})
             else:
                 ledger.put(name, standing, part, {"url": name}, LINES[standing])
-        return total(ledger), list(ledger.rows({1: "run", 2: "run.2"})), list(ledger.undone())
+        return ledger.summary(), list(ledger.rows({1: "run", 2: "run.2"})), list(ledger.undone())
 
 
 def test_an_answer_replaces_an_error_and_never_the_other_way_round():
     known = [("x", standing, part) for standing in Standing for part in (1, 2)]
     for events in itertools.islice(itertools.permutations(known), 0, 40_000, 997):
         summary, [row], undone = read(events)
-        assert (summary.inputs, summary.answered, undone) == (1, 1, [])
+        assert (summary.inputs, summary.unlisted, summary.answered, undone) == (1, 0, 1, [])
         assert (row.label, row.score, row.run) == ("b", 0.9, "run.2")
 
 
@@ -52,7 +51,8 @@ def test_whatever_comes_in_whatever_order_every_image_is_counted_once(events, ra
     names = {name for name, _, _ in events}
     best = {name: max(s for n, s, _ in events if n == name) for name in names}
     assert [row.image for row in rows] == sorted(names)
-    assert summary.inputs == len(names)
+    listed = {name for name, standing, _ in events if standing == Standing.LISTED}
+    assert (summary.inputs, summary.unlisted) == (len(listed), len(names - listed))
     assert summary.answered == sum(each == Standing.ANSWERED for each in best.values())
     assert summary.missing == sum(each <= Standing.UNDONE for each in best.values())
     assert [each["url"] for each in undone] == [
@@ -60,6 +60,16 @@ def test_whatever_comes_in_whatever_order_every_image_is_counted_once(events, ra
     ]
     random.shuffle(events)
     assert read(events)[:2] == (summary, rows)
+
+
+def test_an_answer_to_what_is_not_in_the_input_is_no_image_of_it():
+    with Ledger() as ledger:
+        ledger.list("s3://b/a+b.jpg", {"Key": "a+b.jpg"})
+        ledger.put("s3://b/a b.jpg", Standing.ANSWERED, 1, {}, LINES[Standing.ANSWERED])
+        found = ledger.summary()
+        unknown = ledger.summary(recounted=False)
+    assert (found.inputs, found.unlisted, found.answered, found.missing) == (1, 1, 1, 1)
+    assert (unknown.inputs, unknown.unlisted) == (2, 0)
 
 
 def test_images_are_told_apart_by_what_the_caller_called_them():

@@ -49,17 +49,34 @@ def test_a_million_requests_cost_their_billed_time_and_their_number():
     assert ROWS[1].dollars(PRICES, "arm64") == pytest.approx(1e6 * 0.020 * 0.0000133334 + 0.20)
 
 
-def test_the_cheapest_size_that_is_as_wished_is_advised():
+def test_of_sizes_that_cost_about_the_same_the_fastest_is_advised():
     said = receipt.advice(ROWS, PRICES, 100, 1000)
-    assert said.memory_mb == 1024
-    assert said.reason.startswith("1,024 MB: the cheapest size with p95 within 100 ms")
+    assert 1 < ROWS[2].dollars(PRICES) / ROWS[1].dollars(PRICES) < 1.05
+    assert said.memory_mb == 1769
+    assert said.reason.startswith(
+        "1,769 MB: the fastest size within 5 % of the cheapest with p95 within 100 ms"
+    )
+    assert "(1,024 MB would cost 0.53" in said.reason
     assert "The knee is at 1,769 MB" in said.reason
+
+
+def test_a_faster_size_that_costs_more_than_noise_is_not_advised():
+    dear = [*ROWS[:2], row(1769, 12.0, 400.0), ROWS[3]]
+    assert dear[2].dollars(PRICES) > 1.05 * ROWS[1].dollars(PRICES)
+    said = receipt.advice(dear, PRICES, 100, 1000)
+    assert said.memory_mb == 1024
+    assert "would cost" not in said.reason
+
+
+def test_of_two_that_are_as_fast_and_as_cheap_the_smaller_is_advised():
+    same = [row(1060, 11.0, 400.0), row(1024, 11.0, 400.0)]
+    assert receipt.advice(same, PRICES, 100, 1000).memory_mb == 1024
 
 
 def test_a_cheaper_size_that_is_too_slow_is_named_beside_it():
     cheap = [row(512, 30.0, 1400.0), *ROWS[1:]]
     said = receipt.advice(cheap, PRICES, 100, 1000)
-    assert said.memory_mb == 1024
+    assert said.memory_mb == 1769
     assert "(512 MB would cost 0.46, with p95 32 ms and cold 1400 ms)" in said.reason
 
 
@@ -114,10 +131,10 @@ def test_the_simulation_reads_what_the_receipt_writes(tmp_path):
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(whole().to_json(PRICES)), encoding="utf-8")
     speed = simulation.measured(path)
-    assert speed.memory_mb == 1024
-    assert speed.cold_ms == 700
+    assert speed.memory_mb == 1769
+    assert speed.cold_ms == 400
     assert speed.log_bytes == 1280
-    assert speed.ms_per_image == pytest.approx(ROWS[1].ms_per_image)
+    assert speed.ms_per_image == pytest.approx(ROWS[2].ms_per_image)
 
 
 def test_without_an_advised_size_the_simulation_takes_the_cheapest(tmp_path):

@@ -169,8 +169,11 @@ def test_throttles_without_end_fail_the_batch_and_are_not_multiplied(aws, classi
     assert aws.function.calls == 11  # and not three images' eleven more
 
 
-def test_wrong_options_fail_the_batch_at_once(aws, classify):
-    assert classify(aws.photos(3), top_k=-1) == ("FAILED", "InvalidRequest")
+@pytest.mark.parametrize(
+    ("option", "error"), [({"top_k": -1}, "InvalidRequest"), ({"model": "gone"}, "ModelNotFound")]
+)
+def test_wrong_options_fail_the_batch_at_once(aws, classify, option, error):
+    assert classify(aws.photos(3), **option) == ("FAILED", error)
     assert aws.function.calls == 1
 
 

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from deploy.emulator import ROOT
-from deploy.fleet import Fleet
+from deploy.fleet import Fleet, main
 from tests.endurance.faults import (
     CREDENTIALS,
     EVENT,
@@ -164,6 +164,14 @@ def test_the_command_prints_a_curl_that_works_and_ctrl_c_ends_it():
         finally:
             command.kill()
     assert max(scores, key=scores.get) == "t-shirt"
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_is_none_is_wrong_usage(port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"--port must be from 0 to 65535, not {port}" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_one_line_with_its_remedy():
