@@ -79,7 +79,7 @@ test: $(APP) $(TF) $(AWS) $(SUPPLY) tracking ## all tests that need no container
 	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/project
 	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/deploy
 	@$(MAKE) test-tflite
-	@.venv-tf/bin/python -m pytest tests/convert tests/train
+	@.venv-tf/bin/python -m pytest -n 2 --dist loadfile tests/convert tests/train
 
 test-tflite: ## the handler's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
 ifneq ($(PYTHON311),)

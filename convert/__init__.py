@@ -4,8 +4,13 @@ import importlib.util
 import sys
 
 # argv[0] is that while `python -m` looks for the command. Said here, as the traceback of an import
-# deep in a module would not say what to do.
-if sys.argv[:1] == ["-m"] and importlib.util.find_spec("tensorflow") is None:
+# deep in a module would not say what to do. The sandbox also runs a .tflite by other interpreters, in
+# environments that have no TensorFlow and need none.
+if (
+    sys.argv[:1] == ["-m"]
+    and "convert.sandbox" not in sys.orig_argv
+    and importlib.util.find_spec("tensorflow") is None
+):
     print(
         "there is no TensorFlow in this environment; `make setup` makes one that has it: "
         "say .venv-tf/bin/python in place of " + sys.executable.rpartition("/")[2],
