@@ -4,8 +4,8 @@ import importlib.util
 import sys
 
 # argv[0] is that while `python -m` looks for the command. Said here, as the traceback of an import
-# deep in a module would not say what to do. The sandbox also runs a .tflite by interpreters of other
-# environments, which have no TensorFlow and need none.
+# deep in a module would not say what to do. The sandbox also runs a .tflite by the interpreters of
+# other environments, which have no TensorFlow and need none.
 if (
     sys.argv[:1] == ["-m"]
     and "convert.sandbox" not in sys.orig_argv
