@@ -30,6 +30,14 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", line)
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A command chooses whether steps are said, for its process; here many run in one."""
+    from convert import terminal
+
+    terminal.use()
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The photos and models that are not in the repository."""
