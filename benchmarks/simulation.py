@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import markdown, put
+from deploy import MEMORY_MB
 from deploy.estimate import (
     DOWNLOAD_MS,
     LIMITS,
@@ -305,7 +306,9 @@ def _speed(args: argparse.Namespace) -> Speed:
     if args.ms is None:
         base = measured()
     else:
-        base = Speed(args.ms, 1.0, 1_000.0, LOG_BYTES, 1024, "as given with --ms, not measured")
+        base = Speed(
+            args.ms, 1.0, 1_000.0, LOG_BYTES, MEMORY_MB, "as given with --ms, not measured"
+        )
     return Speed(
         base.ms_per_image,
         base.overhead_ms if args.overhead is None else args.overhead,

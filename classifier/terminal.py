@@ -1,10 +1,11 @@
-"""What the command line prints: bars, lines, a confusion matrix."""
+"""What the command line prints: bars, lines, a confusion matrix, what to type next."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from classifier.evaluation import Evaluation
@@ -86,3 +87,11 @@ def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
         return items
     shown: Iterable[Any] = tqdm(items, total=total, unit=" images", leave=False, file=sys.stderr)
     return shown
+
+
+def python() -> str:
+    """How this interpreter is started, for commands that are shown to be typed."""
+    interpreter, here = Path(sys.executable), Path.cwd()
+    if interpreter.is_relative_to(here):
+        return str(interpreter.relative_to(here))
+    return "python"

@@ -16,7 +16,7 @@ and more (canary, alarms, dashboard) with SAM; this is the path to learn from.
   --name NAME           of repository, function and API (default: keras-to-lambda-classic)
   --region REGION       default: AWS_REGION, AWS_DEFAULT_REGION, then `aws configure get region`
   --architecture A      x86_64 or arm64: of the image and of the function (default: x86_64)
-  --memory MB           128 to 10240; Lambda gives processor by memory (default: 1024)
+  --memory MB           128 to 10240; Lambda gives processor by memory (default: 1769)
   --model PATH          a .tflite below models/, or a folder of them (default: models)
   --auth iam|api-key|none
                         who may call. iam: requests signed by somebody of your account (default);
@@ -55,7 +55,7 @@ esac
 name=${FUNCTION:-keras-to-lambda-classic}
 region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}}
 architecture=${ARCHITECTURE:-x86_64}
-memory=${MEMORY:-1024}
+memory=${MEMORY:-1769}
 model=${MODEL:-models}
 auth=${AUTH:-iam}
 dry='' yes=''

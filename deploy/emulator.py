@@ -27,13 +27,11 @@ import time
 from pathlib import Path
 from typing import IO, Any, Self
 
+from deploy import MEMORY_MB, TIMEOUT_S
+
 ROOT = Path(__file__).resolve().parent.parent
 HANDLER = "lambda_function.lambda_handler"
 INVOCATIONS = "/2015-03-31/functions/function/invocations"
-
-# As template.yaml has them.
-TIMEOUT_S = 28
-MEMORY_MB = 1024
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+from deploy import ARCHITECTURE, MEMORY_MB, TIMEOUT_S
 from deploy.prices import Prices, billed_ms, chunks
 
 Way = Literal["http", "sqs", "map"]
@@ -23,9 +24,6 @@ WAYS: tuple[str, ...] = get_args(Way)
 # The function's own: classifier.settings (max_images) and classifier.sources (SIDE_BY_SIDE).
 GROUP = 16
 SIDE_BY_SIDE = 8
-
-# As template.yaml has it.
-TIMEOUT_S = 28
 
 # Assumptions, as nothing here can measure them: an object of less than 512 KB out of S3 in the same
 # region, and an answer's into it. AWS speaks of medians "in the tens of milliseconds":
@@ -110,8 +108,8 @@ class Work:
     ms_per_image: float
     batch: int = 100
     concurrency: int = LIMITS["concurrency"].value
-    memory_mb: int = 1024
-    architecture: str = "x86_64"
+    memory_mb: int = MEMORY_MB
+    architecture: str = ARCHITECTURE
     way: str = "map"
     overhead_ms: float = 1.0
     cold_ms: float = 1_000.0
@@ -205,8 +203,8 @@ def estimate(
     ms_per_image: float,
     batch: int = 100,
     concurrency: int = 1_000,
-    memory_mb: int = 1024,
-    architecture: str = "x86_64",
+    memory_mb: int = MEMORY_MB,
+    architecture: str = ARCHITECTURE,
     *,
     way: str = "map",
     prices: Prices | None = None,

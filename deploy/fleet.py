@@ -36,13 +36,8 @@ from typing import Any, Self
 
 import waitress
 
-from deploy.emulator import (
-    MAX_PAYLOAD_BYTES,
-    TIMEOUT_S,
-    Emulator,
-    EmulatorError,
-    FunctionError,
-)
+from deploy import TIMEOUT_S
+from deploy.emulator import MAX_PAYLOAD_BYTES, Emulator, EmulatorError, FunctionError
 from serve.gateway import MAX_BODY_BYTES, Context, Gateway, StartResponse
 
 FUNCTIONS, INVOCATIONS = "/2015-03-31/functions/", "/invocations"

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from classifier import terminal
 from classifier.card import ModelCard, Preprocessing
 from classifier.errors import SetupError
 from train import handover, options, quiet
@@ -95,7 +96,7 @@ def _train(
     print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md")
     if args.serve is None:
         tflite = keras_file.with_suffix(".tflite")
-        python = options.python()
+        python = terminal.python()
         print(f"next: {python} -m convert {keras_file} --samples DIR -o {tflite}")
     if args.keep_checkpoints:
         (folder / "state.npz").unlink()

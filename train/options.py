@@ -6,8 +6,6 @@ import argparse
 import dataclasses
 import functools
 import math
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from classifier.card import CHOICES
@@ -351,11 +349,3 @@ _number = functools.partial(_between, float)
 
 def _layers(text: str) -> int:
     return ALL if text == "all" else _whole(0, 10_000)(text)
-
-
-def python() -> str:
-    """How this interpreter is started, for commands that are shown to be typed."""
-    interpreter, here = Path(sys.executable), Path.cwd()
-    if interpreter.is_relative_to(here):
-        return str(interpreter.relative_to(here))
-    return "python"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
+from classifier import terminal
 from classifier.errors import SetupError
 from train import __main__ as command
 from train import files, options, page, quiet
@@ -315,7 +316,7 @@ def _write(search: Search, given: list[str]) -> str:
             f"{value:g}" if isinstance(value, float) else str(value),
         )
     ]
-    line = [options.python(), "-m", "train", *_options_of_train(given), *winner]
+    line = [terminal.python(), "-m", "train", *_options_of_train(given), *winner]
     rows = [
         {
             "trial": trial.number + 1,

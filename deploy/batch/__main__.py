@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from classifier import terminal
 from classifier.request import SCORES
 from deploy.batch import progress, runs, table
 from deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud, session
@@ -156,7 +158,7 @@ def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
     guess = None
     if arguments.ms is not None:
         count = sum(1 for _ in source.items(cloud)) if count is None else count
-        guess = _estimate(count, arguments)
+        guess = _estimate(cloud, count, arguments)
     if arguments.json:
         told = {"run": run.name, "images": count, "input": source._asdict()}
         print(json.dumps({**told, **({"estimate": guess} if guess else {})}))
@@ -166,18 +168,35 @@ def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
     if guess:
         print(
             f"about {_time(guess['seconds'])} and {guess['dollars']:.2f} dollars with a function "
-            "of 1,024 MB on x86_64; an estimate (docs/simulation.md)"
+            f"of {cloud.memory_mb:,} MB on {cloud.architecture}; an estimate (docs/simulation.md)"
         )
-    print(f"next: python -m deploy.batch status {run.name} --watch")
+    print(_next(arguments, "status", run, "--watch"))
     return 0
 
 
-def _estimate(count: int, arguments: argparse.Namespace) -> dict[str, float] | None:
+def _next(arguments: argparse.Namespace, verb: str, run: Run, *flags: str) -> str:
+    """What to type next, by the interpreter and for the stack that this command was for."""
+    given = vars(arguments)
+    where = [
+        (f"--{name.replace('_', '-')}", given[name])
+        for name in ("stack", "state_machine", "bucket", "region", "profile")
+        if given[name] and given[name] != DEFAULT_STACK
+    ]
+    words = [terminal.python(), "-m", "deploy.batch", verb, run.name, *flags]
+    return f"next: {shlex.join([*words, *(word for option in where for word in option)])}"
+
+
+def _estimate(cloud: Cloud, count: int, arguments: argparse.Namespace) -> dict[str, float] | None:
     if not count:
         return None
     try:
         guess = estimate(
-            count, arguments.ms, batch=arguments.items, concurrency=arguments.concurrency
+            count,
+            arguments.ms,
+            batch=arguments.items,
+            concurrency=arguments.concurrency,
+            memory_mb=cloud.memory_mb,
+            architecture=cloud.architecture,
         )
     except (EstimateError, PriceError) as error:
         raise BatchError(f"the run is started, but cannot be estimated: {error}") from error
@@ -192,7 +211,7 @@ def _status(cloud: Cloud, arguments: argparse.Namespace) -> int:
     run = Run.load(cloud, arguments.run)
     while True:
         now = progress.of(cloud, run)
-        print(json.dumps(_plain(now)) if arguments.json else _told(run, now), flush=True)
+        print(json.dumps(_plain(now)) if arguments.json else _told(arguments, run, now), flush=True)
         if now.status in progress.ENDED or not arguments.watch:
             break
         time.sleep(WATCH_S)
@@ -203,7 +222,7 @@ def _plain(now: Progress) -> dict[str, Any]:
     return {**now._asdict(), "done": now.done, "a_second": now.a_second, "left_s": now.left_s}
 
 
-def _told(run: Run, now: Progress) -> str:
+def _told(arguments: argparse.Namespace, run: Run, now: Progress) -> str:
     total = now.images.get("total", 0)
     share = f" ({now.done / total:.0%})" if total else ""
     lines = [
@@ -220,7 +239,7 @@ def _told(run: Run, now: Progress) -> str:
         lines.append(f"  {now.error[:300]}")
     if now.status in progress.ENDED:
         then = "results" if now.status == "SUCCEEDED" and not failed else "resume"
-        lines.append(f"next: python -m deploy.batch {then} {run.name}")
+        lines.append(_next(arguments, then, run))
     return "\n".join(lines)
 
 
@@ -253,13 +272,13 @@ def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"run": run.name, **summary._asdict()}))
     else:
-        print(_ledger(run, summary))
+        print(_ledger(arguments, run, summary))
         if output:
             print(f"{output}: {summary.inputs + summary.unlisted:,} rows")
     return 1 if summary.missing else 0
 
 
-def _ledger(run: Run, summary: Summary) -> str:
+def _ledger(arguments: argparse.Namespace, run: Run, summary: Summary) -> str:
     again, refused = sum(summary.again.values()), sum(summary.refused.values())
     lines = [
         f"{run.name}: the ledger, over {len(run.parts)} part{'s' * (len(run.parts) > 1)}",
@@ -279,7 +298,7 @@ def _ledger(run: Run, summary: Summary) -> str:
     if summary.folders:
         lines.append(f"  folders in the listing, left out {summary.folders:>12,}")
     if again or summary.missing:
-        lines.append(f"next: python -m deploy.batch resume {run.name}")
+        lines.append(_next(arguments, "resume", run))
     return "\n".join(lines)
 
 
@@ -302,7 +321,7 @@ def _resume(cloud: Cloud, arguments: argparse.Namespace) -> int:
     }
     print(f"{run.name}: {told[what]}")
     if what != "nothing":
-        print(f"next: python -m deploy.batch status {run.name} --watch")
+        print(_next(arguments, "status", run, "--watch"))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import boto3
@@ -16,6 +16,8 @@ from botocore.exceptions import (
     NoRegionError,
     PartialCredentialsError,
 )
+
+from deploy import ARCHITECTURE, MEMORY_MB
 
 DEFAULT_STACK = "keras-to-lambda"
 
@@ -31,12 +33,15 @@ class Cloud:
     s3, states: boto3's clients of S3 and Step Functions.
     state_machine: its ARN.
     bucket: where runs are kept, below `runs/`.
+    memory_mb, architecture: the function's, as the stack has them, for estimates.
     """
 
     s3: Any
     states: Any
     state_machine: str
     bucket: str
+    memory_mb: int = MEMORY_MB
+    architecture: str = ARCHITECTURE
 
     @classmethod
     def of_stack(cls, stack: str, session: boto3.Session) -> Self:
@@ -57,8 +62,15 @@ class Cloud:
                     "or name another by --stack or --region"
                 ) from error
             outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
+        chosen = {
+            each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())
+        }
         try:
-            return cls.at(outputs["StateMachine"], outputs["DataBucket"], session)
+            return replace(
+                cls.at(outputs["StateMachine"], outputs["DataBucket"], session),
+                memory_mb=int(chosen.get("MemorySize", MEMORY_MB)),
+                architecture=chosen.get("Architecture", ARCHITECTURE),
+            )
         except KeyError as error:
             raise BatchError(
                 f"the stack {stack} has no {error.args[0]}: deploy it with the parameter Bulk=true"

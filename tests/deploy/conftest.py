@@ -20,6 +20,9 @@ SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
 BUCKET = "data"
 
 STACK = """
+Parameters:
+  MemorySize: {Type: Number, Default: 3008}
+  Architecture: {Type: String, Default: arm64}
 Resources:
   Topic: {Type: AWS::SNS::Topic}
 Outputs:

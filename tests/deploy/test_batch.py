@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shlex
 
 import boto3
 import pyarrow.parquet as pq
@@ -338,6 +339,7 @@ def test_status_counts_images_and_batches(aws, batch, ran):
     code, out, _ = batch("status", "run")
     assert "run: succeeded" in out
     assert "50 of 50 images (100%)" in out
+    assert out.splitlines()[-1].endswith(" -m deploy.batch results run")
 
 
 def test_time_and_cost_are_estimated_from_given_milliseconds(aws, batch):
@@ -347,7 +349,7 @@ def test_time_and_cost_are_estimated_from_given_milliseconds(aws, batch):
     assert told["images"] == 30
     assert told["estimate"]["seconds"] > 0
     assert told["estimate"]["dollars"] > 0
-    assert "dollars with a function of 1,024 MB" in batch(*arguments)[1]
+    assert "dollars with a function of 3,008 MB on arm64" in batch(*arguments)[1]
     assert next(iter(aws.map_runs.executions.values())).wait() == "SUCCEEDED"
 
 
@@ -459,7 +461,9 @@ def test_no_credentials_and_no_region_have_their_remedies(aws, batch, monkeypatc
 def test_a_state_machine_without_a_stack(aws, batch):
     where = ("--state-machine", aws.map_runs.arn, "--bucket", "data")
     aws.photos(2)
-    code, _, err = batch("start", "s3://photos/in/", "--name", "run", *where)
+    code, out, err = batch("start", "s3://photos/in/", "--name", "run", *where)
     assert code == 0, err
+    # What it says to do next is for the same place.
+    assert out.splitlines()[-1].endswith(shlex.join(["status", "run", "--watch", *where]))
     assert next(iter(aws.map_runs.executions.values())).wait() == "SUCCEEDED"
     assert batch("results", "run", *where)[0] == 0

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from deploy.emulator import MEMORY_MB, ROOT, TIMEOUT_S, Emulator, EmulatorError, FunctionError
+from deploy import ARCHITECTURE, MEMORY_MB, TIMEOUT_S
+from deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
 
 MODEL = ROOT / "models" / "clothing" / "clothing.tflite"
 
@@ -174,14 +175,17 @@ def test_the_environment_of_the_function_is_lambdas(emulator):
     ]
     environ = environ_of(function)
 
-    assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "1024"
+    assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == str(MEMORY_MB)
     assert environ["LAMBDA_TASK_ROOT"] == str(ROOT)
     assert environ["OPENBLAS_NUM_THREADS"] == "1"
 
 
-def test_time_and_memory_are_those_of_the_template():
+def test_time_memory_and_architecture_are_those_of_the_template():
     template = (ROOT / "template.yaml").read_text("utf-8")
-    memory = re.search(r"MemorySize:\n(?: {4}.*\n)*? {4}Default: (\d+)\n", template)[1]
+    memory, architecture = (
+        re.search(rf"{name}:\n(?: {{4}}.*\n)*? {{4}}Default: (\w+)\n", template)[1]
+        for name in ("MemorySize", "Architecture")
+    )
 
     assert int(re.search(r"Timeout: (\d+)", template)[1]) == TIMEOUT_S
-    assert int(memory) == MEMORY_MB
+    assert (int(memory), architecture) == (MEMORY_MB, ARCHITECTURE)
