@@ -362,6 +362,31 @@ def test_bars_are_sorted_and_add_up(page, server):
         expect(legend).to_contain_text(stage)
 
 
+def test_what_the_model_saw_comes_late_and_moves_nothing_under_the_finger(page, server):
+    held = []
+
+    def hold(route):  # playwright cannot take a list's own method
+        held.append(route)
+
+    page.route("**/tensor*", hold, times=1)
+    with page.expect_request("**/tensor*"):
+        page.get_by_role("button", name="t-shirt").click()
+    says(page, "t-shirt")
+    page.get_by_text("This request as code").click()
+    page.get_by_role("button", name="Python").click()
+    code = page.locator("details:has(pre)").element_handle()
+    expect(page.locator(".seen .wait")).to_have_count(1)
+    [late] = held
+    late.continue_()
+    expect(page.get_by_alt_text("What the model saw")).to_be_visible()
+    assert code.evaluate("code => code.isConnected && code.open")
+    expect(page.get_by_role("button", name="Python")).to_have_attribute("aria-pressed", "true")
+    # What is asked for next, its code is open from the start.
+    page.get_by_role("button", name="dress").click()
+    says(page, "dress")
+    expect(page.get_by_label("Code", exact=True)).to_contain_text("import requests")
+
+
 @pytest.mark.parametrize("by", ["file", "address"])
 @pytest.mark.parametrize("language", ["curl", "Python", "JavaScript"])
 def test_the_code_that_is_shown_runs_and_gives_what_is_shown(

@@ -2,7 +2,7 @@
 
 import { $, el, percent } from "./dom.js";
 import { get, predict, tensor } from "./api.js";
-import { about, detail, failure } from "./detail.js";
+import { about, detail, failure, sight } from "./detail.js";
 import { Failure } from "./errors.js";
 import { centred } from "./digits.js";
 import { fromBlob, fromDataUrl, fromFile, fromUrl, greyPng } from "./picture.js";
@@ -45,7 +45,7 @@ function ensure(entry) {
 
 async function fill(entry, map, model, ask) {
   if (map.has(model.name)) return;
-  const current = () => map === entry.results || map === entry.tensors; // not drawn on in the meantime
+  const current = () => map === entry.results || map === entry.tensors; // not drawn on since
   const work = entry.picture.failed ? Promise.resolve(entry.picture.failed)
     : inTurn(() => current() ? ask(entry.picture, model).catch((error) => error) : null);
   map.set(model.name, work);
@@ -53,10 +53,9 @@ async function fill(entry, map, model, ask) {
   if (!current()) return;
   if (answer instanceof Error && ask === tensor) map.delete(model.name); // the answer tells of it
   else map.set(model.name, answer);
-  if (ask === predict) {
-    tell(entry);
-    ensure(entry);
-  }
+  if (ask === tensor) return void (entry === selected && $(".seen").replaceWith(sight(entry, shown())));
+  tell(entry);
+  ensure(entry);
   render(entry);
 }
 

@@ -4,23 +4,25 @@ import { $, el, ms, percent } from "./dom.js";
 import { code } from "./code.js";
 
 const STAGES = ["fetch", "decode", "preprocess", "inference"];
-const kept = { language: "curl", open: false }; // what people chose, for the next image
+const kept = { language: "curl", open: false }; // for the next image
 
 // entry: {picture, results, tensors}, maps by model; cards: one, or two to compare; again: asks anew.
 export function detail(entry, cards, view, again) {
   const { picture } = entry;
-  const several = cards.length > 1;
   const results = cards.map((card) => entry.results.get(card.name));
-  // What is wrong with the image is wrong for both.
+  // An image is wrong for both.
   const alike = results.every((result) => result instanceof Error && result.code === results[0].code);
   return el("article", { class: "card", "aria-label": picture.name },
-    el("div", { class: "seen" }, original(picture), ...cards.map(({ name }, at) =>
-      !(results[at] instanceof Error) && seen(entry.tensors.get(name), several ? `What ${name} saw` : "What the model saw"))),
+    sight(entry, cards),
     verdict(cards, results),
     alike ? failure(results[0], again)
-      : el("div", { class: "answers" }, ...cards.map(({ name }, at) => answer(results[at], several && name, view, again))),
+      : el("div", { class: "answers" }, ...cards.map(({ name }, at) => answer(results[at], cards[1] && name, view, again))),
     requestAsCode(picture, cards[0], view));
 }
+
+export const sight = ({ picture, results, tensors }, cards) =>
+  el("div", { class: "seen" }, original(picture), ...cards.map(({ name }) => !(results.get(name) instanceof Error)
+    && seen(tensors.get(name), cards[1] ? `What ${name} saw` : "What the model saw")));
 
 function original(picture) {
   const shown = picture.preview
@@ -125,8 +127,8 @@ function requestAsCode(picture, card, view) {
     }
     setTimeout(() => (copy.textContent = "Copy"), 2000);
   } }, "Copy");
-  return el("details", { open: kept.open, ontoggle: ({ target }) => (kept.open = target.open) },
-    el("summary", {}, "This request as code"),
+  return el("details", { open: kept.open },
+    el("summary", { onclick: ({ target }) => (kept.open = !target.parentNode.open) }, "This request as code"),
     el("div", { class: "row spread" }, el("div", { class: "switch", role: "group", "aria-label": "Language" }, ...tabs), copy), text,
     picture.blob && el("p", { class: "hint" }, `Of ${card.name}; run it where ${picture.name} is.`));
 }
