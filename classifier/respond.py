@@ -68,9 +68,10 @@ def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, st
         "X-Content-Type-Options": "nosniff",
         "Access-Control-Allow-Origin": settings.cors_origin,
         "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
-        # The last three: API keys, and requests signed with AWS credentials.
+        # The last four: API keys, and requests signed with AWS credentials.
         "Access-Control-Allow-Headers": (
-            "Content-Type, Authorization, X-Api-Key, X-Amz-Date, X-Amz-Security-Token"
+            "Content-Type, Authorization, X-Api-Key, X-Amz-Content-Sha256, X-Amz-Date, "
+            "X-Amz-Security-Token"
         ),
         # Without these a browser hides the timings and ids from scripts of another origin.
         "Access-Control-Expose-Headers": "Server-Timing, X-Request-Id",

@@ -35,7 +35,7 @@ class NoPolicies:
 changes = json.loads(sys.argv[1])
 for name, value in changes.items():
     template["Resources"]["Classifier"]["Properties"][name] = value
-print(json.dumps(transform(template, {}, NoPolicies())))
+print(json.dumps(transform(template, json.loads(sys.argv[2]), NoPolicies())))
 """
 PSEUDO = {
     "AWS::AccountId": "123456789012",
@@ -47,12 +47,15 @@ PSEUDO = {
 NO_VALUE = object()
 
 
-def translate(**changes):
-    """The template as CloudFormation's; changes: of the function's properties."""
+def translate(parameters=None, **changes):
+    """The template as CloudFormation's.
+
+    parameters: what SAM is told, in place of defaults. changes: of the function's properties.
+    """
     if not PYTHON.exists():
         pytest.skip("sam is not installed: make setup")
     done = subprocess.run(
-        [PYTHON, "-c", TRANSLATE, json.dumps(changes)],
+        [PYTHON, "-c", TRANSLATE, json.dumps(changes), json.dumps(parameters or {})],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout)
@@ -227,6 +230,10 @@ def test_the_gateway_asks_for_what_authentication_says_but_never_of_a_preflight(
     for path in paths.values():
         assert path["x-amazon-apigateway-any-method"]["security"] == wanted
         assert path["options"]["security"] == []
+    if auth != "api-key":
+        paths = stack(Authentication=auth, ApiType="http").resources["HttpApi"]["Body"]["paths"]
+        assert paths["$default"]["x-amazon-apigateway-any-method"]["security"] == wanted
+        assert [paths[path]["options"]["security"] for path in ("/", "/{proxy+}")] == [[], []]
     assert ("ApiKey" in made.resources) == (auth == "api-key")
     assert ("--aws-sigv4" in made.outputs["Curl"]) == (auth == "iam")
     assert ("x-api-key" in made.outputs["Curl"]) == (auth == "api-key")
@@ -271,8 +278,12 @@ def test_the_function_may_do_no_more_than_its_choices_need(stack):
         "<DataBucket.Arn>/*",
         "arn:aws:s3:::a", "arn:aws:s3:::b", "arn:aws:s3:::a/*", "arn:aws:s3:::b/*",
     }  # fmt: skip
+    keys = ["arn:aws:kms:us-east-1:1:key/a", "arn:aws:kms:us-east-1:1:key/b"]
+    encrypted = stack(Bulk="true", ImageBuckets="a", ImageKeys=",".join(keys))
     for role in ("ClassifierRole", "StateMachineRole"):
-        for statement in bulk.statements(role):
+        assert bulk.allowed(role, "kms:Decrypt") == []
+        assert encrypted.allowed(role, "kms:Decrypt") == keys
+        for statement in encrypted.statements(role):
             assert not any(action.endswith("*") for action in _list(statement["Action"]))
 
 
@@ -286,6 +297,9 @@ def test_the_function_is_told_what_the_stack_made(stack):
     variables = stack(Metrics="false").resources["Classifier"]["Environment"]["Variables"]
     assert variables["S3_ALLOWED_BUCKETS"] == ""
     assert variables["RESULTS_PREFIX"] == variables["METRICS_NAMESPACE"] == ""
+    for choice, allowed in (({"Bulk": "true"}, "<DataBucket>"), ({"ImageBuckets": "a,b"}, "a,b")):
+        variables = stack(**choice).resources["Classifier"]["Environment"]["Variables"]
+        assert variables["S3_ALLOWED_BUCKETS"] == allowed
 
 
 def test_every_setting_that_the_template_sets_is_one(translated, stack):
@@ -346,10 +360,35 @@ def test_a_canary_is_taken_back_by_the_new_version_s_own_alarm(stack, translated
     group = made.resources["ClassifierDeploymentGroup"]
     assert group["AlarmConfiguration"]["Alarms"] == [{"Name": "<NewVersionFails>"}]
     assert group["AutoRollbackConfiguration"]["Enabled"] is True
-    names = [each["Name"] for each in made.resources["NewVersionFails"]["Dimensions"]]
-    assert names == ["FunctionName", "Resource", "ExecutedVersion"]
+    alarm = made.resources["NewVersionFails"]
+    share, *counts = alarm["Metrics"]
+    assert (share["Expression"], alarm["Threshold"]) == ("errors/invocations", 0.05)
+    for each in counts:
+        metric = each["MetricStat"]["Metric"]
+        assert metric["MetricName"].lower() == each["Id"]
+        assert [dimension["Name"] for dimension in metric["Dimensions"]] == [
+            "FunctionName", "Resource", "ExecutedVersion"
+        ]  # fmt: skip
     update = translated["Resources"]["ClassifierAliaslive"]["UpdatePolicy"]
     assert "CodeDeployLambdaAliasUpdate" in update
+
+
+def test_the_alarm_of_a_version_that_fails_is_not_that_of_the_one_that_mends_it(stack):
+    """CloudWatch keeps the state of an alarm that is changed; another name is another alarm."""
+    made = stack()
+    [version] = [name for name in made.resources if name.startswith("ClassifierVersion")]
+    assert made.resources["NewVersionFails"]["AlarmName"] == (
+        f"keras-to-lambda-version-<{version}.Version>"
+    )
+    assert made.outputs["FunctionVersion"] == f"<{version}.Version>"
+
+
+def test_a_deployment_can_do_without_codedeploy():
+    made = translate({"Deployment": "Off"})
+    assert "UpdatePolicy" not in made["Resources"]["ClassifierAliaslive"]
+    assert not any("CodeDeploy" in each["Type"] for each in made["Resources"].values())
+    [choices] = [made["Parameters"]["Deployment"]["AllowedValues"]]
+    assert set(choices) == set(made["Mappings"]["CodeDeploy"])
 
 
 def test_a_queue_gives_the_function_time_and_keeps_what_fails(stack):
