@@ -107,6 +107,9 @@ test-mediapipe: $(TF) .venv-mediapipe/.ready ## our files in MediaPipe's own ima
 test-container: $(APP) $(AWS) $(SUPPLY) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
 
+test-arm64: $(APP) $(TF) ## the function for arm64 under QEMU: does it answer as here? (Debian; qemu-user-static)
+	@.venv/bin/python -m pytest tests/arm64
+
 fuzz: $(APP) ## a minute of damaged images, events and forms: make fuzz SECONDS=600
 	@.venv/bin/python -m tests.endurance.fuzz --seconds $(or $(SECONDS),60)
 
@@ -175,7 +178,7 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
 
 clean: ## remove what make has set up
-	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .receipt .aws-sam .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .receipt .arm64 .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -221,4 +224,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container fuzz faults load soak audit sbom check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help

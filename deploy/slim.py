@@ -9,6 +9,7 @@ as then a package has changed its layout. It runs in the image, before anything 
 
 from __future__ import annotations
 
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +20,6 @@ UNUSED = (
     "ai_edge_litert/libLiteRt.so",
     "ai_edge_litert/aot",
     "ai_edge_litert/tools",
-    "ai_edge_litert/vendors",
     "ai_edge_litert/schema_py_generated.py",
     "ai_edge_litert/*_pb2.py",
     # What those need.
@@ -51,6 +51,8 @@ UNUSED = (
     "boto3/data",
     "boto3/examples",
 )
+# Phones' processors again: of the wheel for x86-64 alone.
+UNUSED_ON_X86_64 = ("ai_edge_litert/vendors",)
 # Of botocore's services, these stay.
 SERVICES = {"s3", "sts", "sso", "sso-oidc"}
 
@@ -58,7 +60,8 @@ SERVICES = {"s3", "sts", "sso", "sso-oidc"}
 def main(site: Path) -> int:
     """Remove; the exit status is 1 if `site` holds none of it."""
     saved: dict[str, int] = {}
-    for pattern in UNUSED:
+    here = UNUSED_ON_X86_64 if platform.machine() in ("x86_64", "AMD64") else ()
+    for pattern in (*UNUSED, *here):
         found = sorted(site.glob(pattern))
         if not found:
             print(f"slim: nothing here is {pattern}: has the package changed?")
