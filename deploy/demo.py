@@ -101,8 +101,8 @@ def _function(port: int, image_host: str) -> Iterator[tuple[str, Callable[[Any],
     server = waitress.create_server(Gateway(handler), host="127.0.0.1", port=port)
     threading.Thread(target=server.run, daemon=True).start()
     url = f"http://127.0.0.1:{port}{INVOCATIONS}"
+    # Its thread ends with the process, which ends with the demo.
     yield url, lambda event: requests.post(url, json=event, timeout=30).json()
-    server.close()
 
 
 def _classify(image_host: str, url: str, invoke: Callable[[Any], Any]) -> None:

@@ -46,15 +46,33 @@ def handler():
     return Handler(Settings(num_threads=1, log_level="FATAL"))
 
 
-@pytest.fixture(scope="module")
-def url(handler):
+@contextlib.contextmanager
+def serving(handler, **options):
+    """The gateway in front of a function: where it listens."""
     server = waitress.create_server(
-        Gateway(handler), host="127.0.0.1", port=0, max_request_body_size=2 * MAX_BODY_BYTES
+        Gateway(handler, **options),
+        host="127.0.0.1",
+        port=0,
+        threads=4,
+        max_request_body_size=2 * MAX_BODY_BYTES,
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}"
+    finally:
+        # By the loop itself, and all of it, which ends the loop: sockets that are closed under its
+        # feet, as server.close() would, are an error there now and then.
+        sockets = server._map
+        server.trigger.pull_trigger(lambda: server.asyncore.close_all(sockets, ignore_all=True))
+        thread.join()
+        server.task_dispatcher.shutdown()
+
+
+@pytest.fixture(scope="module")
+def url(handler):
+    with serving(handler) as url:
+        yield url
 
 
 def expected(handler, data):
@@ -179,20 +197,6 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
     assert "Traceback" not in err
     assert [answer.status_code for answer in answers] == [200]
     assert '"outcome": "ok"' in out
-
-
-@contextlib.contextmanager
-def serving(handler, **options):
-    """The gateway in front of a function of the test's."""
-    server = waitress.create_server(
-        Gateway(handler, **options), host="127.0.0.1", port=0, threads=4
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.effective_port}"
-    finally:
-        server.close()
 
 
 def test_the_event_is_api_gateways():
