@@ -76,15 +76,14 @@ receipt: $(APP) $(TF) ## what a model costs, by memory, threads, quantization: m
 ## What holds it together
 
 test: $(APP) $(TF) $(AWS) $(SUPPLY) tracking ## all tests that need no container
-	@.venv/bin/python -m pytest tests/classifier tests/serve tests/web tests/emulator tests/project
-	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/deploy
+	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/classifier tests/serve tests/web tests/emulator tests/project tests/deploy
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest -n 2 --dist loadfile tests/convert tests/train
 
 test-tflite: ## the handler's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
 ifneq ($(PYTHON311),)
 	@$(MAKE) $(TFLITE)
-	@.venv-tflite/bin/python -m pytest tests/classifier
+	@.venv-tflite/bin/python -m pytest -n 2 --dist loadfile tests/classifier
 else
 	@echo "SKIPPED tests with tflite-runtime: its last release needs Python 3.11, which is not here"
 endif
@@ -207,7 +206,7 @@ $(SUPPLY): requirements.txt pyproject.toml
 
 $(TFLITE): requirements-tflite.txt pyproject.toml
 	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1 (about 10 s),\
-	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest hypothesis trustme)
+	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest pytest-xdist hypothesis trustme)
 
 .venv-tf213/.ready .venv-tf215/.ready: .venv-%/.ready: pyproject.toml
 	$(call venv,.venv-$*,$(PYTHON311),the TensorFlow that wrote people's files (about 30 s),\
