@@ -129,13 +129,12 @@ def deploy(
     # BuildKit's attestations would make a list of manifests of the image, which Lambda refuses.
     run(SAM, "build", "--parameter-overrides", *told, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
     # After the build, as it looks at the image.
+    settings = {**defaults, **before, **parameters}
+    # Of the stack's those alone that this template has, too.
+    judged = [f"{name}={settings[name]}" for name in defaults]
     doctor = [sys.executable, "-m", "deploy.doctor", "--image", IMAGE, "--stack", stack, *where]
-    if "Architecture" in parameters:
-        doctor += ["--architecture", parameters["Architecture"]]
-    if "Model" in parameters:
-        doctor += ["--model", parameters["Model"]]
-    run(*doctor)
-    settle(BUILT, {**defaults, **before, **parameters})
+    run(*doctor, *judged)
+    settle(BUILT, settings)
     run(SAM, "deploy", "--stack-name", stack, *where, *options, "--parameter-overrides", *told)
 
 

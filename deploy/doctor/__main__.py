@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -55,7 +56,7 @@ nothing that is known here. The line that says most is the last one of a traceba
 with "error" in it; paste more of:
   a build         docker build --progress=plain . 2>&1 | tee build.log
   a deployment    sam deploy --debug 2>&1 | tee deploy.log
-  the function    sam logs --stack-name keras-to-lambda --tail
+  the function    sam logs --stack-name STACK --region REGION --tail
   a request       curl -v ...
 then: python -m deploy.doctor --explain build.log"""
 
@@ -72,7 +73,7 @@ def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
             said = " ".join(str(error).split()) or "no message"
             text = f"could not be checked: {type(error).__name__}: {said}"
             finding = warn(text, advice(str(error)))
-        yield name, finding
+        yield name, dataclasses.replace(finding, fix=setup.addressed(finding.fix))
 
 
 def _progress(name: str) -> None:
@@ -164,6 +165,13 @@ def _shown_cause(cause: Explained) -> str:
     )
 
 
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: say NAME=VALUE")
+    return name, value
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
@@ -176,9 +184,16 @@ def parser() -> argparse.ArgumentParser:
         "  2  the command line is wrong\n\n"
         "examples:\n"
         "  python -m deploy.doctor --offline\n"
-        "  python -m deploy.doctor --region eu-central-1 --architecture arm64\n"
+        "  python -m deploy.doctor --region eu-central-1 Architecture=arm64 ConcurrencyLimit=5\n"
         "  sam deploy 2>&1 | python -m deploy.doctor --explain\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "parameters",
+        nargs="*",
+        type=_parameter,
+        metavar="NAME=VALUE",
+        help="of the template, as they are to be deployed (samconfig.toml's, or its defaults)",
     )
     p.add_argument(
         "--explain",
@@ -219,6 +234,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
             model=args.model,
             url=args.url,
             offline=args.offline,
+            parameters=dict(args.parameters),
             root=root,
         )
         return check(setup, args.json)

@@ -29,6 +29,19 @@ ACTIONS = (
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: all but 100 can be
 # reserved; a new account's limit may be 10, and then nothing can.
 UNRESERVED = 100
+# What of awscli waits until a state is over, by botocore's waiters-2.json. For a creation that is
+# rolled back it is the creation's, which then ends with an error: stack-rollback-complete is about
+# updates, and would go on for an hour. For IMPORT_ROLLBACK_IN_PROGRESS there is none.
+WAITERS = {
+    "CREATE_IN_PROGRESS": "stack-create-complete",
+    "ROLLBACK_IN_PROGRESS": "stack-create-complete",
+    "UPDATE_IN_PROGRESS": "stack-update-complete",
+    "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS": "stack-update-complete",
+    "UPDATE_ROLLBACK_IN_PROGRESS": "stack-rollback-complete",
+    "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS": "stack-rollback-complete",
+    "DELETE_IN_PROGRESS": "stack-delete-complete",
+    "IMPORT_IN_PROGRESS": "stack-import-complete",
+}
 
 
 def region(setup: Setup) -> Finding:
@@ -38,7 +51,7 @@ def region(setup: Setup) -> Finding:
     try:
         found = setup.session.region_name
     except ProfileNotFound as error:
-        return fail(str(error), "aws configure list-profiles, then --profile with one of them")
+        return fail(str(error), "`aws configure list-profiles`, then --profile with one of them")
     if not found:
         if other := os.environ.get("AWS_REGION"):
             return fail(
@@ -47,14 +60,14 @@ def region(setup: Setup) -> Finding:
             )
         return fail(
             "no region is set: --region, AWS_DEFAULT_REGION, the profile or samconfig.toml",
-            "export AWS_DEFAULT_REGION=eu-central-1, or --region",
+            "`export AWS_DEFAULT_REGION=eu-central-1`, or --region",
         )
     partitions = setup.session.get_available_partitions()
     known = {x for p in partitions for x in setup.session.get_available_regions("lambda", p)}
     if found not in known:
         return warn(
             f"{found} is no region that this boto3 knows for Lambda",
-            "export AWS_DEFAULT_REGION=eu-central-1, or another of https://docs.aws.amazon.com/"
+            "`export AWS_DEFAULT_REGION=eu-central-1`, or another of https://docs.aws.amazon.com/"
             "global-infrastructure/latest/regions/aws-regions.html",
         )
     return ok(found)
@@ -70,7 +83,7 @@ def identity(setup: Setup) -> Finding:
     try:
         caller = setup.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
-        fix = advice(str(error)) or "aws configure"
+        fix = advice(str(error)) or "`aws configure`"
         return fail(one_line(error), f"{fix}; or --offline, to skip this")
     return ok(caller["Arn"])
 
@@ -134,7 +147,7 @@ def concurrency(setup: Setup) -> Finding:
         most = max(free - UNRESERVED, 0)
         return fail(
             f"{text}: {wanted:g} cannot be reserved for the function, {most} can",
-            f"sam deploy --parameter-overrides ConcurrencyLimit={most or '0'}; or have the quota "
+            f"`make deploy WITH=ConcurrencyLimit={most}`; or have the quota "
             "'Concurrent executions' raised: https://console.aws.amazon.com/servicequotas/",
         )
     if every <= UNRESERVED:
@@ -170,7 +183,8 @@ def repository(setup: Setup) -> Finding:
             raise
         return ok(f"no repository {name} yet; the deployment makes its own")
     uri = found["repositoryUri"]
-    images = ecr.describe_images(repositoryName=name)["imageDetails"]
+    pages = ecr.get_paginator("describe_images").paginate(repositoryName=name)
+    images = [image for page in pages for image in page["imageDetails"]]
     tagged = [image for image in images if image.get("imageTags")]
     if not tagged:
         return ok(f"{uri}, empty")
@@ -191,9 +205,9 @@ def repository(setup: Setup) -> Finding:
             raise
         return warn(
             f"{uri}, images: {len(images)}; no lifecycle policy: each is kept, and billed",
-            f"aws ecr put-lifecycle-policy --repository-name {name} --lifecycle-policy-text "
+            f"`aws ecr put-lifecycle-policy --repository-name {name} --lifecycle-policy-text "
             '\'{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":'
-            '"imageCountMoreThan","countNumber":5},"action":{"type":"expire"}}]}\'',
+            '"imageCountMoreThan","countNumber":5},"action":{"type":"expire"}}]}\'`',
         )
     return ok(f"{uri}: {len(images)} images, the last {kind or 'of an unknown kind'}")
 
@@ -204,30 +218,33 @@ def stack(setup: Setup) -> Finding:
     if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
         return fail(
             f"{setup.stack} is in {status}: its creation failed, and it cannot be updated",
-            f"aws cloudformation delete-stack --stack-name {setup.stack}, then deploy again",
+            f"`aws cloudformation delete-stack --stack-name {setup.stack}`, then deploy again",
         )
     if status == "UPDATE_ROLLBACK_FAILED":
         return fail(
             f"{setup.stack} is in {status}, and cannot be updated",
-            f"aws cloudformation continue-update-rollback --stack-name {setup.stack}",
+            f"`aws cloudformation continue-update-rollback --stack-name {setup.stack}`",
         )
     if status == "REVIEW_IN_PROGRESS":
         return ok(f"{setup.stack} is in {status}: its first changes were not agreed to")
     if status.endswith("IN_PROGRESS"):
+        waiter = WAITERS.get(status)
         return warn(
             f"{setup.stack} is in {status}",
-            f"aws cloudformation wait stack-update-complete --stack-name {setup.stack}",
+            f"`aws cloudformation wait {waiter} --stack-name {setup.stack}`"
+            if waiter
+            else "wait until it is over",
         )
     return ok(f"{setup.stack} is in {status}")
 
 
 def function(setup: Setup) -> Finding:
-    """The function as it is deployed: by the stack, or by its name.
+    """The function as callers get it: by the stack, or by its name.
 
     Warnings alone: whatever it is, the next deployment mends it.
     """
     found = setup.deployed
-    name = found["name"]
+    name = found["called"]
     config: dict[str, Any] = found["Configuration"]
     state, updated = config.get("State", "Active"), config.get("LastUpdateStatus", "Successful")
     if "Failed" in (state, updated):
@@ -251,17 +268,21 @@ def function(setup: Setup) -> Finding:
     if reserved == 0:
         return warn(
             f"{text}, and reserved concurrency is 0: every call is throttled",
-            f"aws lambda delete-function-concurrency --function-name {name}",
+            f"`aws lambda delete-function-concurrency --function-name {found['name']}`",
         )
     if config["Timeout"] >= GATEWAY_TIMEOUT_S:
         return warn(
             f"{text}; API Gateway gives up after {GATEWAY_TIMEOUT_S} s",
-            f"aws lambda update-function-configuration --function-name {name} --timeout "
-            f"{GATEWAY_TIMEOUT_S - 1}",
+            # A version stays as it was published, whatever is done to the function.
+            f"template.yaml: Timeout: {GATEWAY_TIMEOUT_S - 1}, then `make deploy`"
+            if name != found["name"]
+            else f"`aws lambda update-function-configuration --function-name {name} --timeout "
+            f"{GATEWAY_TIMEOUT_S - 1}`",
         )
     if updated == "InProgress":
         return warn(
-            f"{text}, being updated", f"aws lambda wait function-updated-v2 --function-name {name}"
+            f"{text}, being updated",
+            f"`aws lambda wait function-updated-v2 --function-name {name}`",
         )
     digest = found.get("Code", {}).get("ResolvedImageUri", "").rpartition("@")[2][:19]
     return ok(", ".join(x for x in (text, digest, reserved and f"{reserved} reserved") if x))

@@ -16,13 +16,19 @@ QUOTED = 160
 # What follows an option of a command line: in quotes, or up to the next space.
 VALUE = r"(?:\"[^\"]*\"|'[^']*'|\S+)"
 
-# What a log may hold that nobody should see again. Each match is replaced by the second part.
+# What a log may hold that nobody should see again. Each match is replaced by the second part. A
+# line may have megabytes: a pattern that begins at many places of it must not go far from each.
 SECRETS = (
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
     (r"\b(AKIA|ASIA)[A-Z0-9]{16}\b", r"\1***"),
-    (r"://[^/\s:@]+:[^/\s@]+@", "://***@"),
+    # Who asks, in a URL: up to the last @, as passwords are pasted unescaped.
+    (r"://[^/\s]+@", "://***@"),
+    # Tokens that say whose they are: of GitHub, Hugging Face, GitLab, Slack, OpenAI, Google.
+    (r"(gh[pousr]_|hf_)[A-Za-z0-9]{20,}", r"\1***"),
+    (r"(github_pat_|glpat-|xox[abp]-|(?<![A-Za-z0-9])sk-|AIza)[\w-]{20,}", r"\1***"),
     # A JSON web token: https://datatracker.ietf.org/doc/html/rfc7519#section-3.1
-    (r"\beyJ[\w-]+\.[\w-]+\.[\w-]*", "***"),
+    # From a word's beginning on, as a word may have many an eyJ.
+    (r"(?<![\w-])(?=(?:[\w-]*[-_])?eyJ)[\w-]+\.[\w-]+\.[\w-]*", "***"),
     # An option and its value: --password VALUE, docker login -p VALUE, curl -u VALUE.
     (
         r"(?i)((?<!\S)--?[\w-]{0,40}(?:secret|passw(?:or)?d|token|api-?key|access-?key)(?!-stdin)"
@@ -33,8 +39,15 @@ SECRETS = (
     # A name and its value: "x-api-key": "VALUE", WANDB_KEY=VALUE.
     (
         r"(?i)((?:secret|passw(?:or)?d|token|api[_-]?key|_key|authorization|signature|credential)"
-        r"[\w-]{0,40}\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:Bearer|Basic|AWS4-HMAC-SHA256)\s+)?)"
+        r"[\w-]{0,40}\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:Bearer|Basic|Token|AWS4-HMAC-SHA256)\s+)?)"
         r"[^\s\"',&\\]{6,}",
+        r"\1***",
+    ),
+    # The same with a space alone, as in a Dockerfile and ~/.netrc: ENV API_KEY VALUE, password
+    # VALUE. A digit tells a value from prose ("password is wrong").
+    (
+        r"((?:SECRET|TOKEN|API_?KEY|_KEY|(?i:passw(?:or)?d))\w{0,40}[ \t]{1,20})"
+        r"(?=\S{0,40}\d)\S{6,}",
         r"\1***",
     ),
     # A long word of letters in both cases and digits: a session token, a secret key.

@@ -17,7 +17,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """fix: a command, or a sentence that says what to do; for WARN and FAIL."""
+    """fix: a command, or a sentence that says what to do; for WARN and FAIL.
+
+    A command in a sentence stands in `backticks`, and one of aws, sam or make deploy always: in
+    these Setup.addressed puts the region and the profile.
+    """
 
     status: Status
     text: str

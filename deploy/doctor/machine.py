@@ -30,7 +30,7 @@ def python(_: Setup) -> Finding:
     if missing:
         return fail(
             f"{here}, without {', '.join(missing)}",
-            "make setup, then .venv/bin/python -m deploy.doctor",
+            "`make setup`, then `.venv/bin/python -m deploy.doctor`",
         )
     return ok(f"{here}, with the function's packages")
 
@@ -61,9 +61,9 @@ def docker_engine(setup: Setup) -> Finding:
 
 def _engine_fix(said: str) -> str:
     if "permission denied" in said:
-        return "sudo usermod -aG docker $USER, then log out and in again"
+        return "`sudo usermod -aG docker $USER`, then log out and in again"
     if host := os.environ.get("DOCKER_HOST"):
-        return f"unset DOCKER_HOST (it is {host}), or start the engine that it names"
+        return f"`unset DOCKER_HOST` (it is {host}), or start the engine that it names"
     if sys.platform == "linux":
         return "sudo systemctl start docker"
     return "open Docker Desktop and wait until it says that the engine runs"
@@ -84,8 +84,8 @@ def architecture(setup: Setup) -> Finding:
         )
     return fail(
         f"{here} here, {setup.wanted} for the function, and no emulation of it",
-        "docker run --privileged --rm tonistiigi/binfmt --install "
-        f"{setup.platform.removeprefix('linux/')}; or deploy with Architecture={here}",
+        "`docker run --privileged --rm tonistiigi/binfmt --install "
+        f"{setup.platform.removeprefix('linux/')}`; or deploy with Architecture={here}",
     )
 
 
@@ -99,9 +99,9 @@ def disk(setup: Setup) -> Finding:
     free = shutil.disk_usage(place).free / 1e9
     text = f"{free:.0f} GB free {shown}"
     if free < NO_DISK_GB:
-        return fail(text, "docker system prune, which asks before it removes unused images")
+        return fail(text, "`docker system prune`, which asks before it removes unused images")
     if free < LITTLE_DISK_GB:
-        return warn(text, "docker system prune, which asks before it removes unused images")
+        return warn(text, "`docker system prune`, which asks before it removes unused images")
     return ok(text)
 
 
@@ -118,7 +118,7 @@ def aws(setup: Setup) -> Finding:
 def _tool(setup: Setup, name: str, package: str) -> Finding:
     path = setup.tool(name)
     if not path:
-        return fail(f"{name} is not here", f"make setup, which puts it into .venv-aws/bin/{name}")
+        return fail(f"{name} is not here", f"`make setup`, which puts it into .venv-aws/bin/{name}")
     found = version(setup.run(path, "--version").out)
     least = _least(setup, package)
     inside = Path(path).is_relative_to(setup.root)
@@ -126,7 +126,7 @@ def _tool(setup: Setup, name: str, package: str) -> Finding:
     if found < least:
         return warn(
             f"{said}; tested from {'.'.join(map(str, least))} on",
-            f"make setup, which puts a newer one into .venv-aws/bin/{name}",
+            f"`make setup`, which puts a newer one into .venv-aws/bin/{name}",
         )
     return ok(said)
 

@@ -45,9 +45,7 @@ def template(setup: Setup) -> Finding:
     ran = setup.run(sam, "validate", "--lint", "-t", "template.yaml", timeout_s=30, env=env)
     if ran.status:
         first = next((x for x in ran.out.splitlines() if re.match(r"[EW]\d{4}", x)), "")
-        return fail(
-            first or ran.last_words, f"{sam} validate --lint, which shows where it is wrong"
-        )
+        return fail(first or ran.last_words, f"`{sam} validate --lint` shows where it is wrong")
     return ok(f"{count} resources, valid")
 
 
@@ -114,8 +112,7 @@ def model_size(setup: Setup) -> Finding:
     if 2 * max(sizes) / 1e6 > memory / 2:
         return warn(
             f"{text}: the weights, and their packed copy, are over half of it",
-            f"sam deploy --parameter-overrides MemorySize={8 * max(sizes) // 10**6}, or convert "
-            "with --quantize",
+            f"`make deploy MEMORY={8 * max(sizes) // 10**6}`, or convert with --quantize",
         )
     return ok(text)
 
@@ -127,8 +124,8 @@ def _shown(setup: Setup) -> str:
 
 def _convert(setup: Setup) -> str:
     return (
-        ".venv-tf/bin/python -m convert MY.keras --labels labels.txt --preprocess NAME "
-        f"--samples PHOTOS -o {_shown(setup)}; `git checkout models` brings the project's own back"
+        "`.venv-tf/bin/python -m convert MY.keras --labels labels.txt --preprocess NAME "
+        f"--samples PHOTOS -o {_shown(setup)}`; `git checkout models` brings the project's own back"
     )
 
 
@@ -142,7 +139,7 @@ def image_architecture(setup: Setup) -> Finding:
     if found != setup.wanted:
         return fail(
             f"{name} is {found}, the function {setup.wanted}",
-            f"docker build --platform {setup.platform} --provenance=false -t {name} .; "
+            f"`docker build --platform {setup.platform} --provenance=false -t {name} .`; "
             f"or deploy with Architecture={found}",
         )
     return ok(f"{name}, {found}")
@@ -169,7 +166,7 @@ def image_size(setup: Setup) -> Finding:
     if size > MAX_IMAGE_GB:
         return fail(text, "keep TensorFlow out of it: requirements.txt has what the function needs")
     if size > LARGE_IMAGE_GB:
-        return warn(text, "docker history shows which layer it is; large images start slowly")
+        return warn(text, "`docker history` shows which layer it is; large images start slowly")
     return ok(text)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,13 @@ IMAGES = ("keras-to-lambda", "classifier")
 
 # The names of processors, as machines, Docker and Lambda say them.
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+
+# What callers reach, by template.yaml as by classic.sh: a version. The function itself stays as it
+# is when a deployment is taken back.
+ALIAS = "live"
+
+# A command in a remedy, in backticks; of one that goes on by a pipe or && each part.
+COMMAND = re.compile(r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|make deploy)\b(?:[^`|&]*[^`|& ])?")
 
 
 class Ran(NamedTuple):
@@ -54,6 +63,7 @@ class Setup:
     model: str = ""
     url: str = ""
     offline: bool = False
+    parameters: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
 
     def run(self, *command: str, timeout_s: float = 10, env: dict[str, str] | None = None) -> Ran:
@@ -84,11 +94,48 @@ class Setup:
         beside = self.root / ".venv-aws" / "bin" / name
         return str(beside) if beside.exists() else shutil.which(name)
 
+    def addressed(self, remedy: str) -> str:
+        """A remedy whose commands reach what is looked at, and nothing of that name elsewhere."""
+        return COMMAND.sub(lambda found: self._typed(found[0]), remedy)
+
+    def _typed(self, command: str) -> str:
+        """A command with the region, the profile and the stack that are looked at.
+
+        The region wherever it is from: another shell may have another, and aws does not read
+        samconfig.toml. The profile only if it was given: once it is named, its keys come before
+        those of the environment, by which AWS was asked.
+        """
+        region = self.region
+        with contextlib.suppress(Exception):  # no session; the check `region` says why
+            region = self.session.region_name or ""
+        if command.startswith("make"):
+            stack = self.stack if self.stack != Setup.stack else ""
+            words = {"REGION=": region, "PROFILE=": self.profile, "STACK=": stack}
+        elif command.startswith(("aws configure", "aws sso")):
+            words = {"--profile ": self.profile}  # keys are of no region
+        else:
+            words = {"--region ": region, "--profile ": self.profile}
+        told = [
+            name + shlex.quote(value)
+            for name, value in words.items()
+            if value and name not in command
+        ]
+        command = command.replace("STACK", self.stack).replace("REGION", region or "REGION")
+        return " ".join((command, *told))
+
     # The project
 
     @cached_property
     def template(self) -> Template:
-        return Template.read(self.root / "template.yaml")
+        """template.yaml as it would be deployed: with what is given, here or in samconfig.toml.
+
+        Raises:
+            OSError; yaml.YAMLError; ValueError: it is no template, or has no such parameter.
+        """
+        found = Template.read(self.root / "template.yaml")
+        if unknown := self.parameters.keys() - set(found.parameters):
+            raise ValueError(f"template.yaml has no parameter {', '.join(sorted(unknown))}")
+        return found.deployed_with({**self.defaults, **self.parameters})
 
     @cached_property
     def defaults(self) -> dict[str, str]:
@@ -107,8 +154,8 @@ class Setup:
         return found
 
     def parameter(self, name: str) -> str:
-        """A parameter of the template as `sam deploy` would give it; empty where it has none."""
-        return self.defaults.get(name) or self.template.default(name)
+        """A parameter of the template as it would be deployed; empty where it has none."""
+        return self.template.default(name)
 
     @cached_property
     def wanted(self) -> str:
@@ -236,23 +283,37 @@ class Setup:
 
     @cached_property
     def deployed(self) -> dict[str, Any]:
-        """GetFunction's account of the function: by the stack's output, or by the stack's name.
+        """GetFunction's account of what callers get: by the stack's output, or the stack's name.
+
+        `name` is the function's own, `called` has the alias where there is one.
+        """
+        try:
+            name = self.outputs.get("FunctionName") or self.stack
+        except Skip:
+            name = self.stack
+        found = self._function(FunctionName=name)
+        if not found:
+            raise Skip(f"no function {name} in {self.session.region_name} yet")
+        aliased = self._function(FunctionName=name, Qualifier=ALIAS)
+        called = f"{name}:{ALIAS}" if aliased else name
+        # What is reserved is the function's; AWS does not tell it of an alias:
+        # https://github.com/hashicorp/terraform-provider-aws/pull/43753
+        reserved = found.get("Concurrency", {})
+        return {"name": name, "called": called, **(aliased or found), "Concurrency": reserved}
+
+    def _function(self, **named: str) -> dict[str, Any]:
+        """GetFunction's answer; empty where there is no such function, or alias of it.
 
         https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
         """
         from botocore.exceptions import ClientError
 
         try:
-            name = self.outputs.get("FunctionName") or self.stack
-        except Skip:
-            name = self.stack
-        try:
-            found = self.aws("lambda").get_function(FunctionName=name)
+            return dict(self.aws("lambda").get_function(**named))
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
-            raise Skip(f"no function {name} in {self.session.region_name} yet") from None
-        return {"name": name, **found}
+            return {}
 
 
 def version(text: str) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,15 @@ class Template:
         """A parameter's default; empty where it has none, or is not there."""
         value = self.body.get("Parameters", {}).get(parameter, {}).get("Default", "")
         return str(value)
+
+    def deployed_with(self, parameters: Mapping[str, str]) -> Template:
+        """The template with these as its parameters' defaults; it may have others, or lack some."""
+        own = self.body.get("Parameters", {})
+        told = {
+            name: {**each, "Default": parameters[name]} if name in parameters else each
+            for name, each in own.items()
+        }
+        return Template({**self.body, "Parameters": told})
 
     def functions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each function's name and properties, with those of Globals under its own."""

@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -23,6 +24,7 @@ from xml.sax.saxutils import escape
 import boto3
 import pytest
 import requests
+from botocore.exceptions import WaiterError
 from moto.server import ThreadedMotoServer
 
 from classifier import card as cards
@@ -66,7 +68,7 @@ def query_error(code, message):
 
 
 class Front(http.server.ThreadingHTTPServer):
-    """AWS for a test: moto, but for the requests that contain a key of `answers`."""
+    """AWS for a test: moto, but for requests with a key of `answers` in path, action or body."""
 
     def __init__(self, moto_port):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -78,7 +80,8 @@ class Front(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        said = self.path + " " + body.decode(errors="replace")
+        action = self.headers.get("X-Amz-Target", "")
+        said = f"{self.path} {action} {body.decode(errors='replace')}"
         for key, (status, text) in self.server.answers.items():
             if key in said:
                 return self._send(status, text.encode(), {})
@@ -183,6 +186,9 @@ def doctor(capsys, monkeypatch, request):
             assert row["finding"]
             # Whatever fails has a remedy.
             assert row["fix"] or row["status"] != "FAIL", row
+            # What is said of region and profile is said in backticks.
+            prose = re.sub("`[^`]*`", "", row["fix"])
+            assert not re.search(r"\b(aws|sam|make deploy) [a-z-]", prose), row
         return found
 
     return run
@@ -349,7 +355,7 @@ def test_an_engine_that_does_not_answer(doctor, monkeypatch, tmp_path):
     assert found["Docker client"]["status"] == "ok"
     assert found["Docker engine"]["status"] == "FAIL"
     assert "127.0.0.1:9" in found["Docker engine"]["finding"]
-    assert found["Docker engine"]["fix"].startswith("unset DOCKER_HOST")
+    assert found["Docker engine"]["fix"].startswith("`unset DOCKER_HOST`")
     assert found["image size"]["finding"] == "no Docker engine answers"
 
 
@@ -389,7 +395,7 @@ def test_no_sam(copy, capsys, monkeypatch, tmp_path):
     assert main(["--offline"], copy) == 1
 
     out = capsys.readouterr().out
-    assert re.search(r"^FAIL +sam +sam is not here\n +fix: make setup", out, re.MULTILINE)
+    assert re.search(r"^FAIL +sam +sam is not here\n +fix: `make setup`,", out, re.MULTILINE)
     assert re.search(r"^warn +template +\d+ resources, not validated", out, re.MULTILINE)
 
 
@@ -610,7 +616,7 @@ def test_no_region(doctor, front, monkeypatch):
     found = doctor()
 
     assert found["region"]["status"] == "FAIL"
-    assert found["region"]["fix"].startswith("export AWS_DEFAULT_REGION=")
+    assert found["region"]["fix"].startswith("`export AWS_DEFAULT_REGION=")
     assert (found["identity"]["status"], found["identity"]["finding"]) == (
         "skipped",
         "no region is set",
@@ -759,7 +765,22 @@ def test_what_the_function_has_reserved_can_be_reserved_again(doctor, front, cop
     assert found["status"] == status
     assert "50 reserved by this function" in found["finding"]
     if status == "FAIL":
-        assert "ConcurrencyLimit=60;" in found["fix"]
+        assert f"`make deploy WITH=ConcurrencyLimit=60 REGION={REGION}`;" in found["fix"]
+
+
+@pytest.mark.parametrize(("wanted", "status"), [("0", "ok"), ("50", "FAIL")])
+def test_concurrency_is_judged_as_it_will_be_deployed(doctor, front, wanted, status):
+    settings = {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 110}
+    front.answers["account-settings"] = (200, json.dumps({"AccountLimit": settings}))
+
+    assert doctor(f"ConcurrencyLimit={wanted}")["concurrency"]["status"] == status
+
+
+def test_a_parameter_that_the_template_does_not_have_is_told(doctor, front):
+    found = doctor("Concurrency=50")["concurrency"]
+
+    assert found["status"] == "warn"
+    assert found["finding"].endswith("template.yaml has no parameter Concurrency")
 
 
 @pytest.mark.parametrize(
@@ -780,6 +801,23 @@ def test_an_image_index_in_the_repository(doctor, front, function, status):
     assert "--provenance=false --sbom=false" in found["fix"]
 
 
+def test_the_last_image_of_a_repository_is_on_any_of_its_pages(doctor, front):
+    """Pages as ECR has them, by the hundred; moto has one of any length.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImages.html
+    """
+    boto3.client("ecr").create_repository(repositoryName="keras-to-lambda")
+
+    def page(tag, pushed_at, kind, **more):
+        image = {"imageTags": [tag], "imagePushedAt": pushed_at, "imageManifestMediaType": kind}
+        return (200, json.dumps({"imageDetails": [image], **more}))
+
+    front.answers['"nextToken": "second"'] = page("new", 1_790_000_000, INDEX)
+    front.answers["DescribeImages"] = page("old", 1_780_000_000, MANIFEST, nextToken="second")
+
+    assert "keras-to-lambda:new is an image index" in doctor()["repository"]["finding"]
+
+
 def test_a_repository_without_a_lifecycle_policy(doctor, front):
     ecr = boto3.client("ecr")
     ecr.create_repository(repositoryName="keras-to-lambda")
@@ -788,6 +826,8 @@ def test_a_repository_without_a_lifecycle_policy(doctor, front):
     found = doctor()["repository"]
     assert found["status"] == "warn"
     assert "no lifecycle policy" in found["finding"]
+
+    assert found["fix"].endswith(f" --region {REGION}`")
 
     policy = re.search(r"--lifecycle-policy-text '(.*)'", found["fix"])[1]
     ecr.put_lifecycle_policy(repositoryName="keras-to-lambda", lifecyclePolicyText=policy)
@@ -800,28 +840,81 @@ def test_a_repository_without_a_lifecycle_policy(doctor, front):
         (
             "ROLLBACK_COMPLETE",
             "FAIL",
-            "aws cloudformation delete-stack --stack-name keras-to-lambda",
+            "`aws cloudformation delete-stack --stack-name keras-to-lambda "
+            f"--region {REGION}`, then deploy again",
         ),
-        ("UPDATE_ROLLBACK_FAILED", "FAIL", "aws cloudformation continue-update-rollback"),
-        ("UPDATE_IN_PROGRESS", "warn", "aws cloudformation wait stack-update-complete"),
+        ("UPDATE_ROLLBACK_FAILED", "FAIL", "`aws cloudformation continue-update-rollback"),
+        ("UPDATE_IN_PROGRESS", "warn", "`aws cloudformation wait stack-update-complete"),
+        ("IMPORT_ROLLBACK_IN_PROGRESS", "warn", "wait until it is over"),
         ("REVIEW_IN_PROGRESS", "ok", ""),
     ],
 )
 def test_the_state_of_a_stack(doctor, front, status, mark, fix):
-    stack = (
-        '<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">'
-        "<DescribeStacksResult><Stacks><member><StackName>keras-to-lambda</StackName>"
-        "<CreationTime>2026-11-21T10:00:00Z</CreationTime>"
-        f"<StackStatus>{status}</StackStatus></member></Stacks></DescribeStacksResult>"
-        "</DescribeStacksResponse>"
-    )
-    front.answers["Action=DescribeStacks"] = (200, stack)
+    front.answers["Action=DescribeStacks"] = (200, stack_in(status))
 
     found = doctor()["stack"]
 
     assert found["status"] == mark
     assert status in found["finding"]
     assert (found.get("fix") or "").startswith(fix)
+
+
+def stack_in(status):
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html"""
+    return (
+        '<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/">'
+        "<DescribeStacksResult><Stacks><member><StackName>keras-to-lambda</StackName>"
+        "<CreationTime>2026-11-21T10:00:00Z</CreationTime>"
+        f"<StackStatus>{status}</StackStatus></member></Stacks></DescribeStacksResult>"
+        "</DescribeStacksResponse>"
+    )
+
+
+# A state that is under way, the one after it, and the end of a waiter by then.
+UNDER_WAY = [
+    ("CREATE_IN_PROGRESS", "CREATE_COMPLETE", "done"),
+    ("ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE", "failed"),
+    ("UPDATE_IN_PROGRESS", "UPDATE_COMPLETE", "done"),
+    ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_COMPLETE", "done"),
+    ("UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE", "done"),
+    ("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE", "done"),
+    ("DELETE_IN_PROGRESS", "DELETE_COMPLETE", "done"),
+    ("IMPORT_IN_PROGRESS", "IMPORT_COMPLETE", "done"),
+]
+
+
+@pytest.mark.parametrize(("during", "after", "end"), UNDER_WAY)
+def test_what_waits_for_a_stack_ends_as_soon_as_its_state_is_over(
+    doctor, front, during, after, end
+):
+    front.answers["Action=DescribeStacks"] = (200, stack_in(during))
+    found = doctor()["stack"]
+    assert found["status"] == "warn"
+    name = re.match(r"`aws cloudformation wait (\S+) --stack-name keras-to-lambda ", found["fix"])[
+        1
+    ]
+    # awscli makes its commands of these.
+    waiter = boto3.client("cloudformation").get_waiter(name.replace("-", "_"))
+
+    def asked_once():
+        try:
+            waiter.wait(StackName="keras-to-lambda", WaiterConfig={"MaxAttempts": 1})
+        except WaiterError as error:
+            return "waits" if "Max attempts exceeded" in str(error) else "failed"
+        return "done"
+
+    assert asked_once() == "waits"
+    front.answers["Action=DescribeStacks"] = (200, stack_in(after))
+    assert asked_once() == end
+
+
+def test_every_state_that_is_under_way_is_waited_for():
+    model = boto3.client("cloudformation", "us-east-1").meta.service_model
+    states = {x for x in model.shape_for("StackStatus").enum if x.endswith("_IN_PROGRESS")}
+
+    # The first waits for its owner, the second has no waiter.
+    unwaited = {"REVIEW_IN_PROGRESS", "IMPORT_ROLLBACK_IN_PROGRESS"}
+    assert account.WAITERS.keys() == states - unwaited == {during for during, *_ in UNDER_WAY}
 
 
 def test_a_function_of_another_architecture(doctor, front):
@@ -839,7 +932,39 @@ def test_a_function_that_outlives_its_gateway(doctor, front):
     found = doctor("--architecture", machine_architecture())["function"]
 
     assert found["status"] == "warn"
-    assert "--timeout 28" in found["fix"]
+    assert found["fix"] == (
+        "`aws lambda update-function-configuration --function-name the-function --timeout 28 "
+        f"--region {REGION}`"
+    )
+
+
+@pytest.mark.parametrize(("live", "latest", "status"), [(28, 60, "ok"), (60, 28, "warn")])
+def test_what_is_judged_is_the_version_that_callers_get(doctor, front, live, latest, status):
+    deployed(timeout=live)
+    lambdas = boto3.client("lambda")
+    version = lambdas.publish_version(FunctionName="the-function")["Version"]
+    lambdas.create_alias(FunctionName="the-function", Name="live", FunctionVersion=version)
+    lambdas.update_function_configuration(FunctionName="the-function", Timeout=latest)
+
+    found = doctor("--architecture", machine_architecture())["function"]
+
+    assert found["status"] == status
+    assert found["finding"].startswith("the-function:live is Active")
+    assert f"1024 MB, {live} s" in found["finding"]
+    if status == "warn":
+        # A published version cannot be changed; the function can, and callers would not see it.
+        assert found["fix"] == f"template.yaml: Timeout: 28, then `make deploy REGION={REGION}`"
+
+
+def test_an_update_is_waited_for_where_callers_get_it(doctor, front):
+    described(front, LastUpdateStatus="InProgress")
+
+    found = doctor("--architecture", "arm64")["function"]
+
+    assert found["fix"] == (
+        "`aws lambda wait function-updated-v2 --function-name keras-to-lambda:live "
+        f"--region {REGION}`"
+    )
 
 
 def test_a_function_that_is_throttled_altogether(doctor, front):
@@ -848,7 +973,10 @@ def test_a_function_that_is_throttled_altogether(doctor, front):
     found = doctor("--architecture", "arm64")["function"]
 
     assert found["status"] == "warn"
-    assert "delete-function-concurrency" in found["fix"]
+    assert found["fix"] == (
+        "`aws lambda delete-function-concurrency --function-name keras-to-lambda "
+        f"--region {REGION}`"
+    )
 
 
 def test_a_function_whose_update_failed(doctor, front):
@@ -874,12 +1002,11 @@ def described(front, Code=None, Concurrency=None, **configuration):  # noqa: N80
     https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
     """
     common = {"State": "Active", "Architectures": ["arm64"], "MemorySize": 1024, "Timeout": 28}
-    answer = {
-        "Configuration": common | configuration,
-        "Code": Code or {},
-        "Concurrency": Concurrency or {},
-    }
-    front.answers["/2015-03-31/functions/keras-to-lambda"] = (200, json.dumps(answer))
+    alias = {"Configuration": common | configuration, "Code": Code or {}}
+    function = alias | {"Concurrency": Concurrency or {}}
+    path = "/2015-03-31/functions/keras-to-lambda"
+    front.answers[f"{path}?Qualifier=live"] = (200, json.dumps(alias))
+    front.answers[path] = (200, json.dumps(function))
 
 
 # The API
@@ -944,6 +1071,139 @@ def test_an_address_that_does_not_answer(doctor, url):
     assert doctor("--offline", "--url", url)["gateway"]["status"] == "FAIL"
 
 
+# What is to be typed
+
+
+ELSEWHERE = Setup(region="eu-west-3", profile="work", stack="mine", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "typed"),
+    [
+        ("`aws lambda x --a b`", "`aws lambda x --a b --region eu-west-3 --profile work`"),
+        ("`aws x`, then `sam y`", "`aws x {}`, then `sam y {}`"),
+        ("`aws x && aws y`; z", "`aws x {0} && aws y {0}`; z"),
+        (
+            "`aws x --region REGION | docker y`",
+            "`aws x --region eu-west-3 --profile work | docker y`",
+        ),
+        ("`sam logs --stack-name STACK --tail`", "`sam logs --stack-name mine --tail {}`"),
+        ("`aws sso login`; or new keys", "`aws sso login --profile work`; or new keys"),
+        ("`aws configure`", "`aws configure --profile work`"),
+        ("`make deploy`", "`make deploy REGION=eu-west-3 PROFILE=work STACK=mine`"),
+        ("a, then `make deploy MEMORY=2048`", "a, then `make deploy MEMORY=2048 {make}`"),
+        ("`make setup`, which brings `x/bin/aws`", "`make setup`, which brings `x/bin/aws`"),
+        ("what aws and sam say", "what aws and sam say"),
+        ("", ""),
+    ],
+)
+def test_commands_name_the_region_the_profile_and_the_stack_that_were_given(remedy, typed):
+    options = "--region eu-west-3 --profile work"
+    make = "REGION=eu-west-3 PROFILE=work STACK=mine"
+
+    assert ELSEWHERE.addressed(remedy) == typed.format(options, options, make=make)
+
+
+def test_a_name_with_a_space_stays_one_word():
+    typed = Setup(profile="my work", offline=True).addressed("`aws x`")
+
+    assert shlex.split(typed.strip("`")) == ["aws", "x", "--profile", "my work"]
+
+
+def test_where_nothing_was_given_and_nothing_is_known_commands_stay_as_they_are():
+    for setup in (Setup(offline=True), Setup(), Setup(profile="nobody", region="")):
+        assert setup.addressed("`aws x`").startswith("`aws x")
+        assert "--region" not in setup.addressed("`aws x`")
+    assert Setup(offline=True).addressed("`make deploy`") == "`make deploy`"
+
+
+def test_the_region_is_named_wherever_it_is_from_and_the_profile_only_if_it_was_given(
+    copy, front, monkeypatch, tmp_path
+):
+    """Keys in the environment come before a profile there, and after one that is named."""
+    (tmp_path / "config").write_text("[profile there]\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "there")
+    assert Setup(root=copy).addressed("`aws x`") == f"`aws x --region {REGION}`"
+
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    line = '[default.deploy.parameters]\nregion = "eu-north-1"\n'
+    edit(copy / "samconfig.toml", r"^\[default\.deploy\.parameters\]\n", line)
+    assert Setup(root=copy).addressed("`aws x`") == "`aws x --region eu-north-1`"
+
+
+def test_what_is_pasted_deletes_the_stack_that_was_looked_at_and_not_its_namesake(
+    doctor, front, monkeypatch, tmp_path
+):
+    aws = Setup().tool("aws")
+    if not aws:
+        pytest.skip("aws is not installed")
+    (tmp_path / "config").write_text("[profile work]\nregion = eu-north-1\n")
+    (tmp_path / "keys").write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    regions = [REGION, "eu-west-3"]
+    clients = [boto3.client("cloudformation", region) for region in regions]
+    for client in clients:
+        client.create_stack(StackName="keras-to-lambda", TemplateBody=template)
+    front.answers["Action=DescribeStacks"] = (200, stack_in("ROLLBACK_COMPLETE"))
+    found = doctor("--region", "eu-west-3", "--profile", "work")["stack"]
+    del front.answers["Action=DescribeStacks"]
+
+    command = re.match("`([^`]+)`, then deploy again$", found["fix"])[1]
+    program, *options = shlex.split(command)
+    assert (program, options[-2:]) == ("aws", ["--profile", "work"])
+    subprocess.run([aws, *options], check=True, timeout=60)
+
+    there = [client.describe_stacks()["Stacks"] for client in clients]
+    assert [len(stacks) for stacks in there] == [1, 0]
+
+
+def test_advice_about_an_error_is_for_the_profile_that_was_given(
+    doctor, front, monkeypatch, tmp_path
+):
+    (tmp_path / "keys").write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    message = "The security token included in the request is expired"
+    front.answers["Action=GetCallerIdentity"] = (403, query_error("ExpiredToken", message))
+
+    found = doctor("--profile", "work")["identity"]
+
+    assert found["fix"].startswith("`aws sso login --profile work`; or ")
+
+
+def test_the_makefile_hands_on_what_a_remedy_says_to_it():
+    command = ELSEWHERE.addressed("`make deploy MEMORY=2048 WITH=ConcurrencyLimit=5`").strip("`")
+    environ = {n: value for n, value in os.environ.items() if not n.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "-n", *shlex.split(command)[1:]],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    said = " ".join(done.stdout.split())
+    assert "-m deploy.stack --stack mine --region eu-west-3 --profile work MemorySize=2048" in said
+    assert "ConcurrencyLimit=5 --" in said
+
+
+def test_memory_for_a_large_model_is_what_make_deploy_takes_and_then_enough(tmp_path):
+    path = tmp_path / "large.tflite"
+    with path.open("wb") as file:
+        file.truncate(200_000_000)
+
+    found = project.model_size(Setup(model=str(path), parameters={"MemorySize": "512"}))
+    assert found.status is Status.WARN
+    assert "MemorySize 512 MB" in found.text
+    assert found.fix.startswith("`make deploy MEMORY=1600`, or ")
+
+    told = Setup(model=str(path), parameters={"MemorySize": "1600"})
+    assert project.model_size(told).status is Status.OK
+
+
 # The command
 
 
@@ -1000,9 +1260,10 @@ def test_every_option_has_a_help_and_the_exit_status_is_explained():
         assert re.search(rf"^  {status}  \S", p.epilog, re.MULTILINE)
 
 
-def test_a_wrong_option_is_a_usage_error(capsys):
+@pytest.mark.parametrize("wrong", [["--architecture", "riscv"], ["ConcurrencyLimit"]])
+def test_a_wrong_option_is_a_usage_error(wrong):
     with pytest.raises(SystemExit) as exit_status:
-        main(["--architecture", "riscv"])
+        main(wrong)
     assert exit_status.value.code == 2
 
 

@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from deploy import stack
+from deploy.doctor.__main__ import parser
 from deploy.doctor.template import Template
 from deploy.stack import StackError
 
@@ -57,6 +58,7 @@ def test_a_first_deployment_is_told_what_was_said(aws, commands):
     assert build[1] == "build"
     assert told(build) == told(deploy) == {"Authentication": "none"}
     assert doctor[1:5] == ["-m", "deploy.doctor", "--image", "classifier"]
+    assert {"Authentication=none", "ConcurrencyLimit=0", "Architecture=x86_64"} <= set(doctor)
     assert deploy[1] == "deploy"
     assert "--no-confirm-changeset" in deploy
     assert "settings not told" not in stack.BUILT.read_text()
@@ -75,17 +77,39 @@ def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, com
     build, doctor, deploy = commands
     expected = {"Architecture": "arm64", "Model": "models/my", "MemorySize": "1769"}
     assert told(build) == told(deploy) == expected
-    assert doctor[doctor.index("--architecture") + 1] == "arm64"
-    assert doctor[doctor.index("--model") + 1] == "models/my"
+    assert {"Architecture=arm64", "Model=models/my", "MemorySize=1769"} <= set(doctor)
     commands.clear()
     stack.BUILT.write_text("Description: settings not told")
     assert stack.main(["--stack", "there", "Model=models/other"]) == 0
     assert told(commands[0]) == {"Architecture": "arm64", "Model": "models/other"}
 
 
+def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_template(aws, commands):
+    parameters = {"ConcurrencyLimit": "50", "LogDays": "7", "OfAnOlderTemplate": "x"}
+    boto3.client("cloudformation").create_stack(
+        StackName="limited",
+        TemplateBody=json.dumps(
+            {
+                "Parameters": {name: {"Type": "String"} for name in parameters},
+                "Resources": TEMPLATE["Resources"],
+            }
+        ),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+        ],
+    )
+    assert stack.main(["--stack", "limited", "LogDays=30"]) == 0
+    _, doctor, _ = commands
+    judged = dict(parser().parse_args(doctor[3:]).parameters)
+    template = Template.read(stack.ROOT / "template.yaml")
+    defaults = {name: template.default(name) for name in template.parameters}
+    assert judged == {**defaults, "ConcurrencyLimit": "50", "LogDays": "30"}
+
+
 def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, commands):
     parameters = {"EmbedOrigins": "https://a.example https://b.example", "AlarmEmail": ""}
-    assert stack.main([f"{name}={value}" for name, value in parameters.items()]) == 0
+    told_so = [f"{name}={value}" for name, value in parameters.items()]
+    assert stack.main(["--stack", "new", *told_so]) == 0
     assert told(commands[0]) == told(commands[2]) == parameters
 
 
