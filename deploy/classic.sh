@@ -96,6 +96,12 @@ esac
 [ "$action" = delete ] || [ -e "$model" ] || wrong "--model $model is not there"
 [[ $model != /* && $model != *..* ]] || wrong "--model $model must be below this folder, which the image is built from"
 
+# `make classic` installs one into .venv-aws, and sets PATH for this script alone: what is for the
+# reader's shell names it by its path from here.
+command -v aws >/dev/null || PATH=$PATH:$PWD/.venv-aws/bin
+aws=aws
+[[ ! $(command -v aws) -ef .venv-aws/bin/aws ]] || aws=.venv-aws/bin/aws
+
 # API Gateway gives up after 29 s: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 timeout_s=28
 stage=Prod
@@ -119,9 +125,14 @@ there() { printf '   already there: %s\n' "$1"; }
 # As a reader could type it.
 show() {
   local word line='  $' column=3
+  # In variables, as every version of bash has its own idea of quotes in a substitution.
+  local quote="'" quoted="'\\''"
   for word; do
     case $word in
-      '' | *[!A-Za-z0-9_./:=@,%+-]*) word="'${word//\'/\'\\\'\'}'" ;;
+      '' | *[!A-Za-z0-9_./:=@,%+-]*)
+        word=${word//$quote/$quoted}
+        word="'$word'"
+        ;;
     esac
     if [[ $word == --* ]] && [ $((column + ${#word})) -gt 60 ]; then
       line+=$' \\\n     ' column=5
@@ -153,7 +164,7 @@ found() {
   [ -z "$dry" ] || return 1
   if answer=$("$@" 2>"$made/error"); then
     # One line, whatever the pages and tabs.
-    answer=$(sed 's/  */ /g; s/^ //; s/ $//' <<<"${answer//[$'\t\n']/ }")
+    answer=$(tr -s '[:space:]' ' ' <<<"$answer" | sed 's/^ //; s/ $//')
     [ -n "$answer" ] && [ "$answer" != None ]
   elif grep -qE 'NotFound|NoSuchEntity' "$made/error"; then
     return 1
@@ -199,12 +210,13 @@ preconditions() {
   role=$name-$region # IAM knows no regions
   log_group=/aws/lambda/$name
   if [ -z "$dry" ]; then
-    command -v aws >/dev/null || wrong "aws is not installed: pip install awscli, or https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
+    command -v aws >/dev/null || wrong "aws is not installed: \`make classic\` installs it here, or https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
     if [ "$action" = deploy ]; then
       command -v docker >/dev/null || wrong "docker is not installed: https://docs.docker.com/engine/install/"
       docker info >"$made/docker" 2>&1 || wrong "no Docker engine answers: start Docker, or \`docker info\` says why"
     fi
   fi
+  [ "$aws" = aws ] || because "Where your own PATH has no aws, type $aws."
   because "The account that these commands act on; without credentials nothing else works."
   show aws sts get-caller-identity --query Arn --output text
   arn=arn:aws:iam::ACCOUNT:user/you
@@ -309,6 +321,12 @@ create_function() {
   done
 }
 
+# AWS refuses changes and versions while a function is made or changed (ResourceConflictException).
+settled() {
+  run aws lambda wait function-active-v2 --function-name "$name"
+  run aws lambda wait function-updated-v2 --function-name "$name"
+}
+
 deploy_function() {
   step "Function"
   local wanted="$image_uri $memory $architecture $timeout_s"
@@ -318,20 +336,20 @@ deploy_function() {
     create_function aws lambda create-function --function-name "$name" --package-type Image \
       --code "ImageUri=$image_uri" --role "$role_arn" --architectures "$architecture" \
       --memory-size "$memory" --timeout "$timeout_s"
-    because "Lambda optimizes the image first: a minute or so, at most five."
-    run aws lambda wait function-active-v2 --function-name "$name"
   elif [ "$answer" = "$wanted" ]; then
     there "function $name with this image and memory"
   else
     because "A function takes one change at a time, so each is waited for (ResourceConflictException)."
-    run aws lambda wait function-updated-v2 --function-name "$name"
+    settled
     take - aws lambda update-function-configuration --function-name "$name" \
       --memory-size "$memory" --timeout "$timeout_s"
     run aws lambda wait function-updated-v2 --function-name "$name"
     take - aws lambda update-function-code --function-name "$name" --image-uri "$image_uri" \
       --architectures "$architecture"
-    run aws lambda wait function-updated-v2 --function-name "$name"
   fi
+  because "Lambda optimizes an image first: a minute or so, at most five. Also waited for where nothing" \
+    "was to be done: a run that was interrupted may have left the function in the middle of it."
+  settled
 
   step "Version and alias"
   because "A version never changes; Lambda makes none where nothing has. Callers come through the alias" \
@@ -453,13 +471,13 @@ report() {
   case $auth in
     iam)
       # shellcheck disable=SC2016  # the reader's shell expands these
-      printf '%s\n' "  eval \"\$(aws configure export-credentials --format env)\"" \
+      printf '%s\n' "  eval \"\$($aws configure export-credentials --format env)\"" \
         "  curl --aws-sigv4 aws:amz:$region:execute-api --user \"\$AWS_ACCESS_KEY_ID:\$AWS_SECRET_ACCESS_KEY\" \\" \
         "    \${AWS_SESSION_TOKEN:+-H \"x-amz-security-token: \$AWS_SESSION_TOKEN\"} \\" \
         "    $photo $url"
       ;;
     api-key)
-      printf '%s\n' "  key=\$(aws apigateway get-api-key --region $region --api-key $key --include-value --query value --output text)" \
+      printf '%s\n' "  key=\$($aws apigateway get-api-key --region $region --api-key $key --include-value --query value --output text)" \
         "  curl -H \"x-api-key: \$key\" $photo \\" "    $url"
       ;;
     none) printf '%s\n' "  curl $photo \\" "    $url" ;;

@@ -15,7 +15,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         "--ms",
         type=_milliseconds,
         help="milliseconds that the function takes for an image, as `make receipt` measures them: "
-        "time and cost are then estimated (docs/simulation.md); the input is counted for it",
+        "the input is then counted, and time and cost are estimated (docs/simulation.md), before "
+        "anything is started; a run that could not work is not",
     )
     start.set_defaults(command=_start)
 
@@ -153,24 +154,30 @@ def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
         "concurrency": arguments.concurrency,
         "tolerated_percent": arguments.tolerate,
     }
-    run, count = runs.start(cloud, arguments.input, arguments.name, options=options, batch=batch)
-    source = run.parts[0].images
+    run, count = runs.plan(cloud, arguments.input, arguments.name, options=options, batch=batch)
+    source = run.last.images
     guess = None
     if arguments.ms is not None:
-        count = sum(1 for _ in source.items(cloud)) if count is None else count
+        if count is None:
+            count = _tell(("input", n) for n, _ in enumerate(source.items(cloud), 1))
         guess = _estimate(cloud, count, arguments)
+    told = {"run": run.name, "images": count, "input": source._asdict()}
+    if not arguments.json:
+        # Before it is started, so that who interrupts that has its name, and the costs.
+        what = "images" if count is None else _images(count)
+        print(f"{run.name}: {what} of s3://{source.bucket}/{source.key}", flush=True)
+        if guess:
+            print(
+                f"about {_time(guess['seconds'])} and {guess['dollars']:.2f} dollars with a "
+                f"function of {cloud.memory_mb:,} MB on {cloud.architecture}; an estimate "
+                "(docs/simulation.md)",
+                flush=True,
+            )
+    run = runs.start(cloud, run)
     if arguments.json:
-        told = {"run": run.name, "images": count, "input": source._asdict()}
         print(json.dumps({**told, **({"estimate": guess} if guess else {})}))
-        return 0
-    what = "images" if count is None else _images(count)
-    print(f"{run.name}: {what} of s3://{source.bucket}/{source.key}")
-    if guess:
-        print(
-            f"about {_time(guess['seconds'])} and {guess['dollars']:.2f} dollars with a function "
-            f"of {cloud.memory_mb:,} MB on {cloud.architecture}; an estimate (docs/simulation.md)"
-        )
-    print(_next(arguments, "status", run, "--watch"))
+    else:
+        print(_next(arguments, "status", run, "--watch"))
     return 0
 
 
@@ -180,15 +187,26 @@ def _next(arguments: argparse.Namespace, verb: str, run: Run, *flags: str) -> st
     where = [
         (f"--{name.replace('_', '-')}", given[name])
         for name in ("stack", "state_machine", "bucket", "region", "profile")
-        if given[name] and given[name] != DEFAULT_STACK
+        if given[name] and (name, given[name]) != ("stack", DEFAULT_STACK)
     ]
     words = [terminal.python(), "-m", "deploy.batch", verb, run.name, *flags]
     return f"next: {shlex.join([*words, *(word for option in where for word in option)])}"
 
 
-def _estimate(cloud: Cloud, count: int, arguments: argparse.Namespace) -> dict[str, float] | None:
+def _tell(read: Iterable[tuple[str, int]]) -> int:
+    """Go through what is read, with a line now and then; how many images there were."""
+    count, told = 0, time.monotonic()
+    for what, count in read:
+        if time.monotonic() > told + TELL_S:
+            told = time.monotonic()
+            print(f"reading {what}: {count:,} images", file=sys.stderr)
+    return count
+
+
+def _estimate(cloud: Cloud, count: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Time and cost of a run that could work; BatchError of any other."""
     if not count:
-        return None
+        raise BatchError(f"{arguments.input} has no images")
     try:
         guess = estimate(
             count,
@@ -199,7 +217,9 @@ def _estimate(cloud: Cloud, count: int, arguments: argparse.Namespace) -> dict[s
             architecture=cloud.architecture,
         )
     except (EstimateError, PriceError) as error:
-        raise BatchError(f"the run is started, but cannot be estimated: {error}") from error
+        raise BatchError(f"nothing is started, as --ms cannot be answered: {error}") from error
+    if guess.broken:
+        raise BatchError(f"nothing is started: {'; '.join(guess.broken)} (--items)")
     return {"seconds": guess.seconds, "dollars": guess.dollars}
 
 
@@ -227,7 +247,8 @@ def _told(arguments: argparse.Namespace, run: Run, now: Progress) -> str:
     share = f" ({now.done / total:.0%})" if total else ""
     lines = [
         f"{now.part}: {now.status.lower()}, {_time(now.seconds)}, {now.done:,} of {total:,} images"
-        f"{share}, {now.a_second:,.1f} a second"
+        + share
+        + ("" if now.a_second is None else f", {now.a_second:,.1f} a second")
         + (f", about {_time(now.left_s)} left" if now.left_s else "")
     ]
     failed = {k: v for k, v in now.batches.items() if v and k in ("failed", "timedOut", "aborted")}
@@ -260,21 +281,17 @@ def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
     if output:
         table.writer_of(output)
     run = Run.load(cloud, arguments.run)
+    runs.ended(cloud, run)
     with Ledger() as ledger:
-        told = time.monotonic()
-        for what, count in runs.read(cloud, run, ledger, recount=not arguments.no_recount):
-            if time.monotonic() > told + TELL_S:
-                told = time.monotonic()
-                print(f"reading {what}: {count:,} images", file=sys.stderr)
+        _tell(runs.read(cloud, run, ledger, recount=not arguments.no_recount))
         summary = ledger.summary(recounted=not arguments.no_recount)
+        told = json.dumps({"run": run.name, **summary._asdict()}) if arguments.json else None
+        # Before the table, which may yet fail: for want of room, say.
+        print(told or _ledger(arguments, run, summary), flush=True)
         if output:
             table.write(ledger.rows({part.number: part.name for part in run.parts}), output)
-    if arguments.json:
-        print(json.dumps({"run": run.name, **summary._asdict()}))
-    else:
-        print(_ledger(arguments, run, summary))
-        if output:
-            print(f"{output}: {summary.inputs + summary.unlisted:,} rows")
+    if output and not arguments.json:
+        print(f"{output}: {summary.inputs + summary.unlisted:,} rows")
     return 1 if summary.missing else 0
 
 

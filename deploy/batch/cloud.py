@@ -92,6 +92,21 @@ class Cloud:
         # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html
         return self.state_machine.replace(":stateMachine:", ":execution:") + ":" + name
 
+    def map_run(self, name: str) -> Mapping[str, Any]:
+        """What Step Functions says of the Map Run in an execution; nothing where none has begun.
+
+        Raises:
+            BatchError: there is no such execution.
+        """
+        with told(f"execution {name}"):
+            found = self.states.list_map_runs(executionArn=self.execution(name))["mapRuns"]
+            if not found:
+                return {}
+            described: Mapping[str, Any] = self.states.describe_map_run(
+                mapRunArn=found[0]["mapRunArn"]
+            )
+            return described
+
     def objects(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
         """Every object below a prefix, as ListObjectsV2 has it."""
         with told():

@@ -47,7 +47,8 @@ class Images(NamedTuple):
             raise BatchError(f"{text} is not s3://bucket/...; {HOW}")
         if key.endswith("manifest.json"):
             return cls("manifest", bucket, key)
-        kind = LISTS.get(Path(key).suffix)
+        # To Path a slash at the end is nothing.
+        kind = None if key.endswith("/") else LISTS.get(Path(key).suffix)
         if kind == "txt":
             raise BatchError(f"{text}: a list in S3 must be CSV with a header, or JSON Lines")
         if kind is None and key and not key.endswith("/"):

@@ -7,6 +7,7 @@ that reading anything twice changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from deploy.batch.cloud import BatchError
 
 
 class Standing(IntEnum):
@@ -79,23 +82,45 @@ ON CONFLICT (name) DO UPDATE SET listed = listed + 1
 """
 
 
+@contextlib.contextmanager
+def scratch() -> Iterator[None]:
+    """Turn what a temporary folder without room raises into one line with a remedy."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        # Not gettempdir(), which raises in its turn where there is none.
+        raise BatchError(
+            f"the temporary folder {tempfile.tempdir or ''} cannot be written ({error}): make room "
+            "there, or set TMPDIR to a folder that has some"
+        ) from error
+
+
 class Ledger:
-    """A run's images, from `with` to the end of its block."""
+    """A run's images, from `with` to the end of its block.
+
+    Raises:
+        BatchError: the temporary folder has no room for it; as the block ends, for what is in it.
+    """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="ledger-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "images.sqlite", isolation_level=None)
-        # The file is scratch: what a crash leaves of it, nobody reads.
-        self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
-        self._db.execute("BEGIN")
+        with scratch(), contextlib.ExitStack() as opened:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="ledger-"))
+            self._db = sqlite3.connect(Path(folder) / "images.sqlite", isolation_level=None)
+            opened.callback(self._db.close)
+            # The file is scratch: what a crash leaves of it, nobody reads.
+            self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
+            self._db.execute("BEGIN")
+            self._opened = opened.pop_all()
         self._folders: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-        self._folder.cleanup()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._opened.close()
+        if isinstance(error, sqlite3.Error):
+            with scratch():
+                raise error
 
     def list(self, name: str, item: Any) -> None:
         """Note an image of the input."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from deploy.batch.cloud import Cloud, told
 from deploy.batch.runs import Part, Run
 
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+DONE = ("succeeded", "failed", "timedOut", "aborted")
 
 
 class Progress(NamedTuple):
@@ -16,7 +18,9 @@ class Progress(NamedTuple):
 
     images, batches: by state, as itemCounts and executionCounts of
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeMapRun.html
-    seconds: since the start, up to the end. error: why it ended without success.
+    seconds: since the start, or since it was redriven, up to the end.
+    new: images done in these seconds; None where nobody noted how many had been done before.
+    error: why it ended without success.
     """
 
     part: str
@@ -24,23 +28,25 @@ class Progress(NamedTuple):
     images: dict[str, int]
     batches: dict[str, int]
     seconds: float
+    new: int | None
     error: str | None
 
     @property
     def done(self) -> int:
         """Images whose batch has ended, well or not."""
-        ends = ("succeeded", "failed", "timedOut", "aborted")
-        return sum(self.images.get(name, 0) for name in ends)
+        return sum(self.images.get(name, 0) for name in DONE)
 
     @property
-    def a_second(self) -> float:
-        """Images a second, over all the time so far."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+    def a_second(self) -> float | None:
+        """Images a second, over all of `seconds`; None where that is not known."""
+        if self.new is None:
+            return None
+        return self.new / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
         """Seconds until the end at that speed; None where nothing is done yet, or all is."""
-        left = self.images.get("pending", 0) + self.images.get("running", 0)
+        left = sum(self.images.get(name, 0) for name in ("pending", "running", "pendingRedrive"))
         return left / self.a_second if left and self.a_second else None
 
 
@@ -51,23 +57,33 @@ def of(cloud: Cloud, run: Run, part: Part | None = None) -> Progress:
         BatchError: Step Functions does not know it.
     """
     part = part or run.last
-    arn = cloud.execution(part.name)
     with told(f"execution {part.name}"):
-        execution = cloud.states.describe_execution(executionArn=arn)
-        map_runs = cloud.states.list_map_runs(executionArn=arn)["mapRuns"]
-        counts = (
-            cloud.states.describe_map_run(mapRunArn=map_runs[0]["mapRunArn"]) if map_runs else {}
-        )
-    end = execution.get("stopDate") or datetime.now(UTC)
+        execution = cloud.states.describe_execution(executionArn=cloud.execution(part.name))
+    map_run = cloud.map_run(part.name)
+    images = _counts(map_run.get("itemCounts"))
+    # Of the Map Run: the execution's own is "unavailable" where the children are Express, as here
+    # (https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html).
+    begin = map_run.get("redriveDate") or execution["startDate"]
+    stopped = execution.get("stopDate") if execution["status"] in ENDED else None
     error = ": ".join(execution[key] for key in ("error", "cause") if execution.get(key))
     return Progress(
         part.name,
         execution["status"],
-        _counts(counts.get("itemCounts")),
-        _counts(counts.get("executionCounts")),
-        (end - execution["startDate"]).total_seconds(),
+        images,
+        _counts(map_run.get("executionCounts")),
+        ((stopped or datetime.now(UTC)) - begin).total_seconds(),
+        _new(images, map_run.get("redriveCount", 0), part.kept),
         error or None,
     )
+
+
+def _new(images: Mapping[str, int], redrives: int, kept: int | None) -> int | None:
+    if not redrives:
+        return sum(images.get(name, 0) for name in DONE)
+    if redrives > 1 or kept is None:  # redriven by somebody else: in the console, say
+        return None
+    # Whether what waits to be redriven still counts as failed is not documented.
+    return images.get("succeeded", 0) - kept
 
 
 def _counts(given: Any) -> dict[str, int]:

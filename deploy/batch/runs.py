@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from deploy.batch import images
 from deploy.batch.cloud import BatchError, Cloud, told
 from deploy.batch.images import Images
-from deploy.batch.ledger import Ledger, Standing
+from deploy.batch.ledger import Ledger, Standing, scratch
 
 # What an execution may be called, less what is left for the numbers of parts:
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
@@ -38,12 +38,16 @@ LINE_BYTES, LABEL_BYTES = 1300, 40
 
 @dataclass(frozen=True)
 class Part:
-    """One execution. number: from 1. started: in ISO 8601, UTC."""
+    """One execution. number: from 1. started: in ISO 8601, UTC.
+
+    kept: of one that `resume` redrove, the images that had succeeded before.
+    """
 
     number: int
     name: str
     images: Images
     started: str
+    kept: int | None = None
 
     @property
     def when(self) -> datetime:
@@ -88,25 +92,29 @@ class Run:
         return cls(**known, parts=parts)
 
     def save(self, cloud: Cloud, *, new: bool = False) -> bool:
-        """Write run.json; where it has to be `new` and is not, False, and nothing is written."""
+        """Write run.json; where it has to be `new` and is not, False, and nothing is written.
+
+        Raises:
+            BatchError: it cannot be written.
+        """
         # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
         condition = {"IfNoneMatch": "*"} if new else {}
-        try:
-            cloud.s3.put_object(
-                Bucket=cloud.bucket,
-                Key=_key(self.name),
-                Body=json.dumps(asdict(self), indent=2).encode(),
-                ContentType="application/json",
-                **condition,
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] in (
-                "PreconditionFailed",
-                "ConditionalRequestConflict",
-            ):
+        with told(f"s3://{cloud.bucket}/{_key(self.name)}"):
+            try:
+                cloud.s3.put_object(
+                    Bucket=cloud.bucket,
+                    Key=_key(self.name),
+                    Body=json.dumps(asdict(self), indent=2).encode(),
+                    ContentType="application/json",
+                    **condition,
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in (
+                    "PreconditionFailed",
+                    "ConditionalRequestConflict",
+                ):
+                    raise
                 return False
-            with told(f"s3://{cloud.bucket}/{_key(self.name)}"):
-                raise
         return True
 
     @property
@@ -135,7 +143,7 @@ class Run:
             )
 
 
-def start(
+def plan(
     cloud: Cloud,
     given: str,
     name: str | None = None,
@@ -143,7 +151,7 @@ def start(
     options: Mapping[str, Any],
     batch: Mapping[str, float],
 ) -> tuple[Run, int | None]:
-    """Start a run, or find it as it was started.
+    """A run that nothing has been started of: that is `start`.
 
     Args:
         given: an s3:// URL, or a list on this machine, which is uploaded.
@@ -152,7 +160,7 @@ def start(
         The run, and how many images it has, where that is known.
 
     Raises:
-        BatchError: the input cannot be read, or there is another run of the name.
+        BatchError: the input cannot be read, or the name or the options are not possible.
     """
     name = name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if not NAME.fullmatch(name):
@@ -172,17 +180,50 @@ def start(
             raise BatchError(f"{given} has no images")
     options = {**options, "Bucket": source.bucket}
     part = Part(1, name, source, datetime.now(UTC).isoformat())
-    run = Run(name, cloud.state_machine, options, batch, (part,))
+    return Run(name, cloud.state_machine, options, batch, (part,)), count
+
+
+def start(cloud: Cloud, run: Run) -> Run:
+    """Start a run, or find it as it was started.
+
+    Raises:
+        BatchError: there is another run of the name, or it cannot be started.
+    """
+    # Anew, as counting what was planned may have taken long: what came meanwhile is listed too.
+    part = replace(run.last, started=datetime.now(UTC).isoformat())
+    run = replace(run, parts=(part,))
     if not run.save(cloud, new=True):
-        known = Run.load(cloud, name)
-        if replace(known, parts=()) != replace(run, parts=()) or known.parts[0].images != source:
+        known = Run.load(cloud, run.name)
+        same = replace(known, parts=()) == replace(run, parts=())
+        if not same or known.parts[0].images != part.images:
             raise BatchError(
-                f"there is a run {name} already, of another input or other options: choose another "
-                "--name; to go on with that one: resume"
+                f"there is a run {run.name} already, of another input or other options: choose "
+                "another --name; to go on with that one: resume"
             )
         run = known
     run.execute(cloud, run.parts[0])
-    return run, count
+    return run
+
+
+def ended(cloud: Cloud, run: Run) -> Mapping[str, Any]:
+    """What Step Functions says of a run's last part; {} if nothing: never started, or forgotten.
+
+    Raises:
+        BatchError: it is still running. What it has answered is written when it ends.
+    """
+    with told(f"execution {run.last.name}"):
+        try:
+            execution: Mapping[str, Any] = cloud.states.describe_execution(
+                executionArn=cloud.execution(run.last.name)
+            )
+        except cloud.states.exceptions.ExecutionDoesNotExist:
+            return {}
+    if execution["status"] in ("RUNNING", "PENDING_REDRIVE"):
+        raise BatchError(
+            f"{run.name} is running, and its answers are written when it ends: wait for it "
+            f"(status {run.name} --watch)"
+        )
+    return execution
 
 
 def read(
@@ -234,21 +275,18 @@ def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
     Raises:
         BatchError: it is still running.
     """
-    arn = cloud.execution(run.last.name)
-    with told(f"execution {run.last.name}"):
-        try:
-            execution = cloud.states.describe_execution(executionArn=arn)
-        except cloud.states.exceptions.ExecutionDoesNotExist:
-            # Cut off between run.json and the execution, or forgotten.
-            execution = {"status": "LOST"}
-        if execution["status"] in ("RUNNING", "PENDING_REDRIVE"):
-            raise BatchError(f"{run.name} is running: wait for it (status {run.name} --watch)")
-        # Once: what failed twice is asked for again by a part of its own.
-        redrivable = execution.get("redriveStatus") == "REDRIVABLE"
-        again = execution.get("redriveCount", 0) > 0
-        if execution["status"] != "SUCCEEDED" and redrivable and not again:
-            cloud.states.redrive_execution(executionArn=arn)
-            return "redriven", run, 0
+    execution = ended(cloud, run)
+    # Once: what failed twice is asked for again by a part of its own.
+    redrivable = execution.get("redriveStatus") == "REDRIVABLE"
+    again = execution.get("redriveCount", 0) > 0
+    if redrivable and not again and execution["status"] != "SUCCEEDED":
+        counts = cloud.map_run(run.last.name).get("itemCounts", {})
+        last = replace(run.last, kept=counts.get("succeeded", 0))
+        run = replace(run, parts=(*run.parts[:-1], last))
+        run.save(cloud)
+        with told(f"execution {last.name}"):
+            cloud.states.redrive_execution(executionArn=cloud.execution(last.name))
+        return "redriven", run, 0
     number = run.last.number + 1
     with Ledger() as ledger:
         for _ in read(cloud, run, ledger):
@@ -269,9 +307,13 @@ def _key(name: str) -> str:
 
 
 def _upload(cloud: Cloud, name: str, items: Iterable[images.Item]) -> tuple[Images, int]:
-    """Put a list into the run's folder; where it is, and how long. An empty one is not put."""
+    """Put a list into the run's folder; where it is, and how long. An empty one is not put.
+
+    Raises:
+        BatchError: it cannot be read or uploaded, or the temporary folder has no room for it.
+    """
     count, digest = 0, hashlib.sha256()
-    with tempfile.TemporaryFile() as file:
+    with scratch(), tempfile.TemporaryFile() as file:
         for item in items:
             count += 1
             line = json.dumps(item, ensure_ascii=False).encode() + b"\n"

@@ -40,11 +40,13 @@ def write(rows: Iterable[Row], path: Path) -> None:
 
 
 def writer_of(path: Path) -> Callable[[Iterator[Row], IO[bytes]], None]:
-    """What writes files of this suffix; asked for before the work, not after.
+    """What writes this file, by its suffix; asked for before the work, not after.
 
     Raises:
-        BatchError: nothing does.
+        BatchError: nothing does, or its folder is not there.
     """
+    if not path.parent.is_dir():
+        raise BatchError(f"{path} cannot be written: there is no folder {path.parent}")
     kinds = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines}
     try:
         return kinds[path.suffix]

@@ -1,14 +1,17 @@
 """deploy/classic.sh: the real awscli against moto over HTTP, the real Docker, a real registry.
 
 What has no real part here: moto makes functions of images without running them, and its ECR takes
-no pushes; ECR_REGISTRY sends these to Debian's docker-registry on this machine instead. Without a
-Docker engine or that registry the tests that build are skipped; REQUIRE_CONTAINER=1 forbids that.
+no pushes; ECR_REGISTRY sends these to Debian's docker-registry on this machine instead. moto's
+functions are never Pending or InProgress; a script with these states stands in for awscli where the
+order of waits matters. Without a Docker engine or that registry the tests that build are skipped;
+REQUIRE_CONTAINER=1 forbids that.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -108,6 +111,13 @@ def test_a_dry_run_shows_a_first_run_and_needs_neither_tools_nor_credentials():
     assert all(any(step.startswith(each) for step in seen) for each in wanted), steps
 
 
+@pytest.mark.parametrize("version", ["", "4.2", "3.2"])
+def test_what_is_shown_can_be_typed_whatever_the_version_of_bash(version):
+    done = script("--dry-run", "--region", REGION, BASH_COMPAT=version)
+    typed = [shlex.split(command) for command in commands(done.stdout)]
+    assert any("items[?path=='/'].id" in words for words in typed)
+
+
 @pytest.mark.parametrize(
     ("options", "platform"), [([], "linux/amd64"), (["--architecture", "arm64"], "linux/arm64")]
 )
@@ -139,6 +149,136 @@ def test_the_script_has_no_finding_of_shellcheck():
     shellcheck = shutil.which("shellcheck") or pytest.skip("shellcheck is not installed")
     done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+# --- with a docker and an aws that are scripts
+
+# Of everything there is one already, called x1; of functions, where the file `function` is there.
+# While `pending` or `changing` is, it is being made or changed, which a wait brings to its end.
+AWS = r"""#!/usr/bin/env bash
+echo "$*" >>"$FAKE/log"
+settled() {
+  [ ! -e "$FAKE/pending" ] && [ ! -e "$FAKE/changing" ] && return
+  echo "An error occurred (ResourceConflictException)" >&2
+  exit 254
+}
+case "$1 $2 $3" in
+  "sts get-caller-identity "*) echo arn:aws:iam::123456789012:user/me ;;
+  "lambda get-function "*)
+    cat "$FAKE/function" 2>/dev/null && exit
+    echo "An error occurred (ResourceNotFoundException)" >&2
+    exit 254
+    ;;
+  "lambda create-function "*) touch "$FAKE/pending" ;;
+  "lambda update-function-"*) settled && touch "$FAKE/changing" ;;
+  "lambda wait function-active-v2") rm -f "$FAKE/pending" ;;
+  "lambda wait function-updated-v2") rm -f "$FAKE/changing" ;;
+  "lambda publish-version "*) settled && echo 1 ;;
+  *) echo x1 ;;
+esac
+"""
+DOCKER = r"""#!/usr/bin/env bash
+[ "$1 $2" != "image inspect" ] || echo sha256:0123456789abcdef
+"""
+TOOLS = (
+    "bash",
+    "cat",
+    "cut",
+    "dirname",
+    "env",
+    "grep",
+    "mktemp",
+    "rm",
+    "sed",
+    "tail",
+    "touch",
+    "tr",
+)
+
+
+class Fake:
+    """A project's folder with the script, the scripts above, and nothing else on PATH."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.venv = folder / ".venv-aws" / "bin"
+        for each in (self.bin, self.venv, folder / "deploy", folder / "models"):
+            each.mkdir(parents=True)
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        for path, text in ((self.bin / "docker", DOCKER), (self.venv / "aws", AWS)):
+            path.write_text(text)
+            path.chmod(0o755)
+        shutil.copy(SCRIPT, folder / "deploy")
+
+    def run(self, *options, path=None):
+        where = {"PATH": path or str(self.bin), "FAKE": str(self.folder)}
+        given = (*options, "--region", REGION)
+        return script(*given, path=self.folder / "deploy" / "classic.sh", **where)
+
+    def asked(self):
+        return (self.folder / "log").read_text().splitlines()
+
+
+@pytest.fixture
+def fake(tmp_path):
+    return Fake(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("memory", "left"),
+    [
+        (None, ()),
+        (1769, ()),
+        (1769, ("pending",)),
+        (1769, ("changing",)),
+        (512, ()),
+        (512, ("pending", "changing")),
+    ],
+    ids=str,
+)
+def test_a_function_is_waited_for_before_it_is_changed_or_published(fake, memory, left):
+    """None yet, as it is wanted, or of another memory; `left` so by a run that was interrupted."""
+    for name in left:
+        (fake.folder / name).touch()
+    if memory:
+        uri = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/{NAME}@x1"
+        (fake.folder / "function").write_text(f"{uri} {memory} x86_64 28")
+    done = fake.run()
+    assert done.returncode == 0, done.stderr
+    steps = [" ".join(each.split()[:3]) for each in fake.asked() if each.startswith("lambda")]
+    waits = ["lambda wait function-active-v2", "lambda wait function-updated-v2"]
+    published = steps.index("lambda publish-version --function-name")
+    assert steps[published - 2 : published] == waits
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_aws_that_is_not_on_path_is_taken_from_the_environment_that_make_has_made(fake, own):
+    if own:
+        shutil.copy(fake.venv / "aws", fake.bin)
+    aws = "aws" if own else ".venv-aws/bin/aws"
+    done = fake.run("--auth", "api-key")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("  key=")]
+    assert line.startswith(f"  key=$({aws} apigateway get-api-key ")
+    # It works where the reader types it.
+    typed = subprocess.run(
+        [fake.bin / "bash", "-c", f"{line}\necho $key"],
+        cwd=fake.folder,
+        env={"PATH": str(fake.bin), "FAKE": str(fake.folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert typed.stdout == "x1\n"
+    assert f'eval "$({aws} configure export-credentials' in fake.run("--dry-run").stdout
+    assert fake.run("delete", "--yes").returncode == 0
+
+
+def test_an_aws_that_make_has_put_on_path_is_told_by_its_own(fake):
+    done = fake.run("--dry-run", path=f"{fake.venv}:{fake.bin}")
+    assert 'eval "$(.venv-aws/bin/aws configure export-credentials' in done.stdout
 
 
 # --- against moto, Docker and a registry

@@ -15,11 +15,11 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from deploy.emulator import INVOCATIONS, Emulator, EmulatorError
+from deploy.emulator import INVOCATIONS, EmulatorError
+from deploy.fleet import Environment
 from tests.deploy.map_runs import MapRuns, ServiceError
 
 ACCOUNT = "123456789012"  # moto's
@@ -62,7 +62,7 @@ class Function:
 
     def __init__(self, env: dict[str, str], sandboxes: int = 2) -> None:
         self._env = env
-        self._free: queue.SimpleQueue[Emulator] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Environment] = queue.SimpleQueue()
         self._count = threading.Lock()
         self.faults: list[Callable[[int, Any], Any]] = []
         self.calls = 0
@@ -71,8 +71,8 @@ class Function:
         for each in self._all:
             self._free.put(each)
 
-    def _start(self) -> Emulator:
-        return Emulator(env=self._env).__enter__()
+    def _start(self) -> Environment:
+        return Environment(env=self._env).__enter__()
 
     def stop(self) -> None:
         for each in self._all:
@@ -90,8 +90,8 @@ class Function:
         sandbox = self._free.get()
         try:
             if fault == "kill":
-                self._kill(sandbox)
-            return _answer(sandbox, payload)
+                self.kills += 1
+            return _answer(sandbox, payload, killed=fault == "kill")
         except (EmulatorError, OSError, http.client.HTTPException):
             sandbox.stop()
             self._all.remove(sandbox)
@@ -101,34 +101,20 @@ class Function:
         finally:
             self._free.put(sandbox)
 
-    def _kill(self, sandbox: Emulator) -> None:
-        """kill -9 for the emulator and the function in it, a moment after the event has come."""
-        assert sandbox._process
-        self.kills += 1
-        threading.Timer(0.005, _kill_tree, [sandbox._process.pid]).start()
 
-
-def _kill_tree(pid: int) -> None:
-    # The emulator puts its runtime into a process group of its own, where it would live on.
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            ours = f"\nPPid:\t{pid}\n" in status.read_text()
-        except OSError:
-            continue  # it has ended meanwhile
-        if ours:
-            _kill(int(status.parent.name))
-    _kill(pid)
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-        os.kill(pid, signal.SIGKILL)
-
-
-def _answer(sandbox: Emulator, payload: bytes) -> Invoked:
+def _answer(sandbox: Environment, payload: bytes, *, killed: bool) -> Invoked:
+    """What the sandbox answers; or, `killed`, how it ends with the event in it."""
     connection = http.client.HTTPConnection(sandbox.host, sandbox.port, timeout=60)
+    function, emulator = sandbox.functions(), sandbox.emulator_pid
     try:
+        if killed:
+            # Before the event comes: a fast machine would have answered it by the time of the kill.
+            _signal(signal.SIGSTOP, *function)
         connection.request("POST", INVOCATIONS, payload)
+        if killed:
+            # The emulator first, which would tell of the function's death; the function too, which
+            # has a process group of its own, where it would live on.
+            _signal(signal.SIGKILL, emulator, *function)
         body = connection.getresponse().read()
     finally:
         connection.close()
@@ -138,6 +124,12 @@ def _answer(sandbox: Emulator, payload: bytes) -> Invoked:
     answer = json.loads(body)
     failed = isinstance(answer, dict) and "errorType" in answer
     return Invoked(body, error="Unhandled" if failed else "")
+
+
+def _signal(number: signal.Signals, *pids: int | None) -> None:
+    for pid in filter(None, pids):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, number)
 
 
 class Front:
@@ -159,7 +151,7 @@ class Front:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path = unquote(self.path)
                 target = self.headers.get("X-Amz-Target", "")
-                if path.startswith("/2015-03-31/functions/") and front.function:
+                if path.endswith("/invocations") and front.function:
                     self._lambda(front.function.invoke(body))
                 elif target.startswith("AWSStepFunctions.") and front.map_runs:
                     self._states(target.partition(".")[2], body)

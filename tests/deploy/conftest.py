@@ -120,6 +120,15 @@ def aws(front: Front, function: Function) -> Iterator[Aws]:
 
 
 @pytest.fixture
+def little_room() -> Iterator[Callable[[int], None]]:
+    """Let no file of this process grow beyond some bytes: a folder that is full."""
+    resource = pytest.importorskip("resource", reason="Windows limits no files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
 def batch(
     aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:

@@ -120,7 +120,7 @@ class _Execution:
         self.status, self.began, self.ended = "RUNNING", time.time(), 0.0
         self.error: str | None = None
         self._children: list[dict[str, Any]] = []
-        self._redrives = 0
+        self._redrives, self._redriven = 0, 0.0
         self.recent = True  # ended within the last 14 days
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -137,14 +137,15 @@ class _Execution:
     def redrive(self) -> dict[str, Any]:
         if self.status not in ("FAILED", "ABORTED", "TIMED_OUT"):
             raise ServiceError("ExecutionNotRedrivable", f"{self.status} cannot be redriven")
-        self._redrives += 1
+        self._redrives, self._redriven = self._redrives + 1, time.time()
         self.status, self.error = "RUNNING", None
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        return {"redriveDate": time.time()}
+        return {"redriveDate": self._redriven}
 
     def described(self) -> dict[str, Any]:
+        """Without a redriveDate, which there is none of where the children are Express."""
         ended = {"stopDate": self.ended, "error": self.error} if self.status != "RUNNING" else {}
         redrivable = self.recent and self.status in ("FAILED", "ABORTED", "TIMED_OUT")
         return {
@@ -179,6 +180,8 @@ class _Execution:
             "executionArn": self.arn,
             "status": self.status,
             "startDate": self.began,
+            "redriveCount": self._redrives,
+            **({"redriveDate": self._redriven} if self._redrives else {}),
             "maxConcurrency": self._input["batch"]["concurrency"],
             "toleratedFailurePercentage": self._input["batch"]["tolerated_percent"],
             "toleratedFailureCount": 0,

@@ -9,14 +9,22 @@ import csv
 import gzip
 import json
 import shlex
+import threading
+import time
+from datetime import UTC, datetime
 
 import boto3
 import pyarrow.parquet as pq
 import pytest
 
-from deploy.batch.cloud import BatchError, Cloud
+from deploy.batch import runs
+from deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud
 from deploy.batch.images import Images, identity
-from tests.deploy.aws import THROTTLED
+from deploy.batch.runs import Run
+from tests.deploy.aws import THROTTLED, Invoked
+
+# An error that no retry is for: its batch fails at once.
+GONE = Invoked(b'{"errorType": "ModelNotFound", "errorMessage": "gone"}', error="Unhandled")
 
 
 @pytest.fixture
@@ -53,6 +61,19 @@ def ledger(batch):
         return summary, rows
 
     return ledger
+
+
+@pytest.fixture
+def held(aws):
+    """Keep every call waiting, from a number on, until the event that this gives is set."""
+    opened = threading.Event()
+
+    def held(first=1):
+        aws.function.faults.append(lambda number, event: number >= first and not opened.wait(60))
+        return opened
+
+    yield held
+    opened.set()
 
 
 def poisoned(key):
@@ -230,6 +251,62 @@ def test_a_run_that_was_stopped_and_cannot_be_redriven_is_taken_up_by_a_list(
     assert ledger(tmp_path)[0]["answered"] == 100
 
 
+def test_a_run_that_is_running_has_no_results_yet(aws, batch, held, ledger, tmp_path):
+    aws.photos(30)
+    opened = held()
+    output = tmp_path / "out.csv"
+    assert batch("start", "s3://photos/in/", "--name", "run")[0] == 0
+    [execution] = aws.map_runs.executions.values()
+    for status in ("RUNNING", "PENDING_REDRIVE"):
+        execution.status = status
+        assert batch("status", "run")[0] == 0
+        for command in (["results", "run", "-o", output], ["resume", "run"]):
+            code, out, err = batch(*command)
+            assert (code, out, err.count("\n")) == (1, "", 1)
+            assert "run is running" in err
+            assert "status run --watch" in err
+    assert not output.exists()
+    opened.set()
+    assert execution.wait() == "SUCCEEDED"
+    assert ledger(tmp_path)[0]["answered"] == 30
+
+
+def test_a_redriven_run_is_measured_from_its_redrive(aws, batch, held, ran):
+    aws.photos(100)
+    aws.function.faults.append(lambda number, event: number > 2 and GONE)
+    assert ran("s3://photos/in/", "--concurrency", 1) == "FAILED"
+    [execution] = aws.map_runs.executions.values()
+    execution.began -= 2 * 24 * 3600
+
+    aws.function.faults.clear()
+    opened = held(aws.function.calls + 3)  # two batches of the three that are left
+    assert batch("resume", "run")[0] == 0
+    deadline = time.monotonic() + 60
+    while (now := json.loads(batch("status", "run", "--json")[1]))["new"] < 40:
+        assert time.monotonic() < deadline, now
+    assert (now["status"], now["done"], now["new"]) == ("RUNNING", 80, 40)
+    assert now["seconds"] < 120
+    assert now["a_second"] == pytest.approx(40 / now["seconds"])
+    assert now["left_s"] == pytest.approx(20 / now["a_second"])
+    opened.set()
+    assert execution.wait() == "SUCCEEDED"
+    now = json.loads(batch("status", "run", "--json")[1])
+    assert (now["done"], now["new"], now["left_s"]) == (100, 60, None)
+
+
+def test_of_a_run_that_somebody_else_redrove_no_speed_is_told(aws, batch, ran):
+    aws.photos(40)
+    aws.function.faults.append(lambda number, event: number > 1 and GONE)
+    assert ran("s3://photos/in/", "--concurrency", 1) == "FAILED"
+    aws.function.faults.clear()
+    [execution] = aws.map_runs.executions.values()
+    aws.states.redrive_execution(executionArn=execution.arn)
+    assert execution.wait() == "SUCCEEDED"
+    assert json.loads(batch("status", "run", "--json")[1])["a_second"] is None
+    [first, _] = batch("status", "run")[1].splitlines()
+    assert first.endswith("40 of 40 images (100%)")
+
+
 def test_results_of_which_a_file_is_gone_are_missed(aws, batch, ran, ledger, tmp_path):
     aws.photos(10)
     assert ran("s3://photos/in/") == "SUCCEEDED"
@@ -309,6 +386,17 @@ def test_the_three_formats_say_the_same(aws, batch, ran, tmp_path):
             assert row["error_code"] == (line["error_code"] or "")
 
 
+def test_the_ledger_is_told_before_a_table_that_cannot_be_written(aws, batch, ran, tmp_path):
+    aws.photos(2)
+    assert ran("s3://photos/in/") == "SUCCEEDED"
+    output = tmp_path / "out.csv"
+    output.mkdir()
+    code, out, err = batch("results", "run", "-o", output)
+    assert (code, err.count("\n"), "out.csv cannot be written" in err) == (1, 1, True)
+    assert "answered                                    2" in out
+    assert "rows" not in out
+
+
 def test_the_same_start_again_is_the_same_run(aws, batch, ran):
     aws.photos(3)
     assert ran("s3://photos/in/") == "SUCCEEDED"
@@ -354,11 +442,55 @@ def test_time_and_cost_are_estimated_from_given_milliseconds(aws, batch):
 
 
 @pytest.mark.parametrize(
+    ("source", "ms", "said"),
+    [
+        ("s3://absent/in/", 20, "there is no such bucket"),
+        ("s3://photos/none/", 20, "s3://photos/none/ has no images"),
+        ("s3://photos/in/", 600, "a batch of 50 takes 30 s, and the function has 28 s: at most 46"),
+    ],
+)
+def test_what_cannot_be_counted_or_cannot_work_is_not_started(aws, batch, source, ms, said):
+    aws.photos(50)
+    code, out, err = batch("start", source, "--ms", ms)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert said in err
+    assert not aws.map_runs.executions
+    assert "Contents" not in aws.s3.list_objects_v2(Bucket="data")
+
+
+def test_who_interrupts_the_count_has_started_nothing(aws, batch, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Images, "items", interrupted)
+    code, _, err = batch("start", "s3://photos/in/", "--ms", 20)
+    assert (code, "interrupted" in err) == (1, True)
+    assert not aws.map_runs.executions
+
+
+def test_what_is_started_is_named_before(aws, batch):
+    """So that whoever interrupts the start, or loses the network, knows what may be running."""
+    where = ("--state-machine", f"{aws.map_runs.arn}-gone", "--bucket", "data")
+    code, out, err = batch("start", "s3://photos/in/", "--name", "run", *where)
+    assert (code, out) == (1, "run: images of s3://photos/in/\n")
+    assert "there is no such state machine" in err
+
+
+def test_what_comes_while_the_input_is_counted_is_of_the_run(aws):
+    cloud = Cloud.at(aws.map_runs.arn, "data", boto3.Session())
+    planned, _ = runs.plan(cloud, "s3://photos/in/", "run", options={}, batch={"items": 20})
+    counted = datetime.now(UTC)
+    assert runs.start(cloud, planned).last.when >= counted
+    assert Run.load(cloud, "run").last.when >= counted
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["status", "none"], "there is no run none"),
         (["results", "none"], "there is no run none"),
         (["results", "none", "-o", "x.xls"], ".parquet, .csv or .jsonl"),
+        (["results", "none", "-o", "none/x.csv"], "there is no folder none"),
         (["start", "s3://photos"], "is not s3://bucket/"),
         (["start", "s3://photos/in"], "end a prefix with a slash"),
         (["start", "s3://photos/list.txt"], "must be CSV with a header, or JSON Lines"),
@@ -453,9 +585,36 @@ def test_no_credentials_and_no_region_have_their_remedies(aws, batch, monkeypatc
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     assert "aws configure sso" in batch("status", "run")[2]
+    where = ("--state-machine", aws.map_runs.arn, "--bucket", "data")
+    code, _, err = batch("start", "s3://photos/in/", *where)
+    assert (code, "aws configure sso" in err) == (1, True)
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name)
     assert "AWS_DEFAULT_REGION" in batch("status", "run")[2]
+
+
+def test_a_run_that_cannot_be_saved_for_want_of_a_network_is_one_line(aws, batch, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    where = ("--state-machine", aws.map_runs.arn, "--bucket", "data")
+    code, _, err = batch("start", "s3://photos/in/", "--name", "run", *where)
+    assert (code, err.count("\n"), "s3://data/runs/run/run.json: Could not" in err) == (1, 1, True)
+
+
+def test_a_list_that_the_temporary_folder_has_no_room_for_is_one_line(
+    aws, batch, little_room, tmp_path
+):
+    path = tmp_path / "list.txt"
+    path.write_text("".join(f"https://example.com/{n:060}.jpg\n" for n in range(5000)))
+    little_room(1 << 18)
+    code, out, err = batch("start", path)
+    assert (code, out, err.count("\n"), "set TMPDIR" in err) == (1, "", 1, True)
+
+
+def test_what_to_do_next_keeps_a_bucket_that_is_named_like_the_stack(aws, batch):
+    aws.s3.create_bucket(Bucket=DEFAULT_STACK)
+    where = ("--state-machine", aws.map_runs.arn, "--bucket", DEFAULT_STACK)
+    out = batch("start", "s3://photos/in/", "--name", "run", *where)[1]
+    assert out.splitlines()[-1].endswith(shlex.join(["status", "run", "--watch", *where]))
 
 
 def test_a_state_machine_without_a_stack(aws, batch):

@@ -72,6 +72,30 @@ def test_an_answer_to_what_is_not_in_the_input_is_no_image_of_it():
     assert (unknown.inputs, unknown.unlisted) == (2, 0)
 
 
+@pytest.mark.parametrize("bytes_of_a_file", [4096, 1 << 20])
+def test_a_temporary_folder_without_room_is_one_line_with_a_remedy(little_room, bytes_of_a_file):
+    """Of no file there at all, and of one that grows too large."""
+
+    def fill():
+        with Ledger() as ledger:
+            for number in range(20_000):
+                ledger.list(f"s3://b/{number:0100}.jpg", {})
+            ledger.summary()
+
+    little_room(bytes_of_a_file)
+    with pytest.raises(BatchError, match=r"^the temporary folder /.* make room .* TMPDIR"):
+        fill()
+
+
+def test_what_else_fails_in_a_ledgers_block_stays_what_it_is():
+    def fail():
+        with Ledger():
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        fail()
+
+
 def test_images_are_told_apart_by_what_the_caller_called_them():
     names = [
         identity({"Key": "a.jpg"}, "one"),
@@ -90,6 +114,8 @@ def test_images_are_told_apart_by_what_the_caller_called_them():
     [
         ("s3://b/", "prefix"),
         ("s3://b/photos/2026/", "prefix"),
+        ("s3://b/exports.csv/", "prefix"),
+        ("s3://b/list.txt/", "prefix"),
         ("s3://b/list.csv", "csv"),
         ("s3://b/list.jsonl", "jsonl"),
         ("s3://b/x/2026-01-01T00-00Z/manifest.json", "manifest"),

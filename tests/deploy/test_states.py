@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from deploy.emulator import ROOT
-from tests.deploy.aws import FUNCTION, THROTTLED, TIMED_OUT
+from deploy.emulator import PREFLIGHT, ROOT
+from tests.deploy.aws import EXITED, FUNCTION, THROTTLED, TIMED_OUT
 from tests.deploy.map_runs import child, definition
 
 MAPS = {"prefix": "Prefix", "csv": "Csv", "jsonl": "JsonLines", "manifest": "Inventory"}
@@ -175,6 +175,16 @@ def test_throttles_without_end_fail_the_batch_and_are_not_multiplied(aws, classi
 def test_wrong_options_fail_the_batch_at_once(aws, classify, option, error):
     assert classify(aws.photos(3), **option) == ("FAILED", error)
     assert aws.function.calls == 1
+
+
+def test_a_kill_comes_before_the_quickest_answer(aws):
+    event = json.dumps(PREFLIGHT).encode()
+    assert aws.function.invoke(event).error == ""
+    aws.function.faults.append(lambda number, event: "kill")
+    assert [aws.function.invoke(event) for _ in range(3)] == [EXITED] * 3
+    # What was killed is replaced.
+    aws.function.faults.clear()
+    assert [aws.function.invoke(event).error for _ in range(4)] == [""] * 4
 
 
 def test_an_image_that_kills_the_function_takes_no_other_with_it(aws, classify):
