@@ -3,7 +3,8 @@
     python -m deploy.stack Authentication=none MemorySize=1769 -- --no-confirm-changeset
 
 What is not said stays as it is in the stack. For `sam deploy` AWS sees to that; `sam build` asks
-nobody, so that Architecture and Model, which it needs, are read from the stack here.
+nobody, so that Architecture and Model, which it needs, are read from the stack here. Only
+Deployment=Off is for one deployment: see `shifting`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,6 +32,9 @@ IMAGE = "classifier"
 # The text of the template that makes way for the settings' hash, and why it does: see there.
 UNTOLD = "Description: settings not told"
 BUILD_PARAMETERS = ("Architecture", "Model")
+ALIAS = "live"
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
+MACHINE_NAME = 80
 
 
 class StackError(Exception):
@@ -53,21 +58,93 @@ def given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def deployed(stack: str, session: boto3.Session) -> dict[str, str]:
-    """The parameters of the stack as it is; none, if there is no such stack yet.
+class Deployed(NamedTuple):
+    """A stack as it is: its parameters and outputs, and the version that callers get."""
+
+    parameters: Mapping[str, str] = {}
+    outputs: Mapping[str, str] = {}
+    live: str = ""
+
+    @property
+    def led_back(self) -> bool:
+        """Whether the alias is at another version than the stack has put it at last."""
+        return bool(self.live) and self.live != self.outputs.get("FunctionVersion", self.live)
+
+
+def deployed(stack: str, session: boto3.Session) -> Deployed:
+    """The stack as it is; empty, if there is none yet.
 
     Raises:
         StackError: AWS could not be asked.
     """
     try:
         found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        parameters, outputs = (
+            {each[f"{kind}Key"]: each[f"{kind}Value"] for each in found.get(f"{kind}s", ())}
+            for kind in ("Parameter", "Output")
+        )
+        live = _live(outputs["FunctionName"], session) if "FunctionName" in outputs else ""
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":  # does not exist
-            return {}
+            return Deployed()
         raise StackError(f"the stack {stack} could not be looked at: {error}") from error
     except BotoCoreError as error:
         raise StackError(f"the stack {stack} could not be looked at: {error}") from error
-    return {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+    return Deployed(parameters, outputs, live)
+
+
+def _live(function: str, session: boto3.Session) -> str:
+    """The version that the alias leads to; empty, if somebody has deleted it."""
+    try:
+        found = session.client("lambda").get_alias(FunctionName=function, Name=ALIAS)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return ""
+    return str(found["FunctionVersion"])
+
+
+def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[str, str]:
+    """How requests go over to the new version, where nobody has said it.
+
+    CodeDeploy refuses an alias that is at another version than CloudFormation, which did not lead
+    it back, tells it: https://github.com/aws/serverless-application-model/issues/291. Then without
+    CodeDeploy, for once.
+    """
+    if "Deployment" in said:
+        return {}
+    if before.led_back:
+        version = before.outputs["FunctionVersion"]
+        print(
+            f"stack: {ALIAS} was led back from version {version} to {before.live}, and CodeDeploy "
+            "would refuse that: this deployment goes over at once (Deployment=Off)",
+            file=sys.stderr,
+        )
+        return {"Deployment": "Off"}
+    return {"Deployment": default} if before.parameters.get("Deployment") == "Off" else {}
+
+
+def possible(stack: str, settings: Mapping[str, str]) -> None:
+    """See that the settings fit each other, where CloudFormation would only find out on the way.
+
+    Raises:
+        StackError: they do not.
+    """
+    if settings["Bulk"] != "true":
+        return
+    if len(f"{stack}-bulk") > MACHINE_NAME:
+        raise StackError(
+            f"with Bulk=true the stack's name may have {MACHINE_NAME - len('-bulk')} letters, as "
+            f"its state machine is named after it; this one has {len(stack)}"
+        )
+    limit, queue = int(settings["ConcurrencyLimit"]), int(settings["QueueConcurrency"])
+    if 0 < limit <= queue:
+        # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+        raise StackError(
+            f"ConcurrencyLimit={limit} leaves nothing beside the queue's QueueConcurrency={queue}: "
+            "uploads that are throttled would end as dead letters, and requests would wait; make "
+            "the first larger than the second"
+        )
 
 
 def overrides(parameters: Mapping[str, str]) -> list[str]:
@@ -108,12 +185,14 @@ def deploy(
     parameters: Mapping[str, str],
     defaults: Mapping[str, str],
     session: boto3.Session,
+    profile: str,
     options: Sequence[str],
 ) -> None:
     """Build, examine, deploy.
 
     Args:
-        parameters: those that were said. defaults: the template's. options: more of sam deploy's.
+        parameters: those that were said. defaults: the template's. profile: if one was named; keys
+            in the environment come before one that was not. options: more of sam deploy's.
 
     Raises:
         StackError
@@ -121,21 +200,22 @@ def deploy(
     if not SAM.exists():
         raise StackError("sam is not here: run `make setup`")
     before = deployed(stack, session)
-    kept = {name: before[name] for name in BUILD_PARAMETERS if name in before}
-    parameters = {**kept, **parameters}
-    told = overrides(parameters)
-    where = ["--region", session.region_name]
-    where += ["--profile", session.profile_name] if session.profile_name != "default" else []
+    kept = {name: before.parameters[name] for name in BUILD_PARAMETERS if name in before.parameters}
+    parameters = {**kept, **parameters, **shifting(before, parameters, defaults["Deployment"])}
+    settings = {**defaults, **before.parameters, **parameters}
+    possible(stack, settings)
+    told = ["--parameter-overrides", *overrides(parameters)] if parameters else []
+    where = ["--region", session.region_name, *(["--profile", profile] if profile else [])]
     # BuildKit's attestations would make a list of manifests of the image, which Lambda refuses.
-    run(SAM, "build", "--parameter-overrides", *told, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
+    run(SAM, "build", *told, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
     # After the build, as it looks at the image.
-    settings = {**defaults, **before, **parameters}
     # Of the stack's those alone that this template has, too.
     judged = [f"{name}={settings[name]}" for name in defaults]
     doctor = [sys.executable, "-m", "deploy.doctor", "--image", IMAGE, "--stack", stack, *where]
     run(*doctor, *judged)
-    settle(BUILT, settings)
-    run(SAM, "deploy", "--stack-name", stack, *where, *options, "--parameter-overrides", *told)
+    # How a version gets its requests is none of its own settings.
+    settle(BUILT, {name: settings[name] for name in settings if name != "Deployment"})
+    run(SAM, "deploy", "--stack-name", stack, *where, *options, *told)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not session.region_name:
             raise StackError("no AWS region: --region us-east-1, say, or set AWS_DEFAULT_REGION")
         defaults = {name: template.default(name) for name in template.parameters}
-        deploy(args.stack, parameters, defaults, session, options)
+        deploy(args.stack, parameters, defaults, session, args.profile or "", options)
     except (StackError, BotoCoreError) as error:
         print(f"stack: {error}", file=sys.stderr)
         return 1

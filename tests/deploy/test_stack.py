@@ -7,6 +7,7 @@ deploy to; what they would be told is compared, and read by sam's own parser of 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import boto3
@@ -48,6 +49,105 @@ def told(command):
     python = stack.ROOT / ".venv-aws" / "bin" / "python"
     done = subprocess.run([python, "-c", PARSE, *given], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
+
+
+@pytest.fixture
+def led_back(aws):
+    """A stack that put its alias at version 3, and `smoke` then at 2."""
+    role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]
+    lambdas = boto3.client("lambda")
+    lambdas.create_function(
+        FunctionName="f", Role=role["Arn"], PackageType="Image", Code={"ImageUri": "x"}
+    )
+    for number in "123":
+        lambdas.update_function_configuration(FunctionName="f", Description=number)
+        lambdas.publish_version(FunctionName="f")
+    lambdas.create_alias(FunctionName="f", Name="live", FunctionVersion="2")
+    boto3.client("cloudformation").create_stack(
+        StackName="back",
+        TemplateBody=json.dumps(
+            {
+                "Parameters": {"Deployment": {"Type": "String", "Default": "Linear"}},
+                "Resources": TEMPLATE["Resources"],
+                "Outputs": {"FunctionName": {"Value": "f"}, "FunctionVersion": {"Value": "3"}},
+            }
+        ),
+    )
+    return lambdas
+
+
+def test_a_first_deployment_may_say_nothing_at_all(aws, commands):
+    assert stack.main(["--stack", "new"]) == 0
+    build, _, deploy = commands
+    assert "--parameter-overrides" not in [*build, *deploy]
+
+
+def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
+    led_back, commands, capsys
+):
+    assert stack.main(["--stack", "back"]) == 0
+    assert told(commands[0]) == told(commands[2]) == {"Deployment": "Off"}
+    assert "live was led back from version 3 to 2" in capsys.readouterr().err
+    # Who says how is heard.
+    commands.clear()
+    stack.BUILT.write_text("Description: settings not told")
+    assert stack.main(["--stack", "back", "Deployment=AllAtOnce"]) == 0
+    assert told(commands[2]) == {"Deployment": "AllAtOnce"}
+
+
+def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
+    led_back, commands, capsys
+):
+    assert stack.main(["--stack", "back"]) == 0
+    first = stack.BUILT.read_text()
+    led_back.update_alias(FunctionName="f", Name="live", FunctionVersion="3")
+    boto3.client("cloudformation").update_stack(
+        StackName="back",
+        UsePreviousTemplate=True,
+        Parameters=[{"ParameterKey": "Deployment", "ParameterValue": "Off"}],
+    )
+    commands.clear()
+    stack.BUILT.write_text(first.replace(first.split()[-1], "not told"))
+    assert stack.main(["--stack", "back"]) == 0
+    assert told(commands[2]) == {"Deployment": "Canary10Percent5Minutes"}
+    assert stack.BUILT.read_text() == first
+
+
+def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
+    led_back.delete_alias(FunctionName="f", Name="live")
+    assert stack.main(["--stack", "back"]) == 0
+    assert "--parameter-overrides" not in commands[2]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--stack", "a" * 76, "Bulk=true"], "may have 75 letters.*this one has 76"),
+        (["Bulk=true", "ConcurrencyLimit=5"], "leaves nothing beside.*QueueConcurrency=5"),
+        (["Bulk=true", "ConcurrencyLimit=9", "QueueConcurrency=10"], "leaves nothing beside"),
+    ],
+)
+def test_what_would_fail_on_its_way_is_refused_before(aws, commands, capsys, given, said):
+    assert stack.main(["--stack", "new", *given]) == 1
+    assert re.search(said, capsys.readouterr().err)
+    assert commands == []
+    for fits in (["Bulk=true"], ["Bulk=true", "ConcurrencyLimit=6"], ["ConcurrencyLimit=1"]):
+        stack.BUILT.write_text("Description: settings not told")
+        assert stack.main(["--stack", "new", *fits]) == 0
+
+
+def test_a_profile_is_handed_on_if_it_was_named(aws, commands, monkeypatch, tmp_path):
+    config = tmp_path / "config"
+    config.write_text("[profile mine]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    assert stack.main(["--stack", "new", "--profile", "mine"]) == 0
+    assert all(command[command.index("--profile") + 1] == "mine" for command in commands[1:])
+    # Of the environment: its keys, if there are some, are what everybody takes.
+    commands.clear()
+    stack.BUILT.write_text("Description: settings not told")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    assert stack.main(["--stack", "new"]) == 0
+    assert not any("--profile" in command for command in commands)
 
 
 def test_a_first_deployment_is_told_what_was_said(aws, commands):
