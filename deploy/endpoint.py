@@ -1,4 +1,7 @@
-"""Endpoint: the deployed function over HTTP, as a client with a key or a signature asks it."""
+"""Endpoint: the deployed function over HTTP, as a client with a key or a signature asks it.
+
+Version is the same of one version of it, past gateway and alias.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
+
+from deploy.alias import SAID_BYTES, Alias, FunctionFailed
 
 # Over API Gateway's 29 s: its own answer is better than our silence.
 TIMEOUT_S = 35
@@ -173,6 +178,60 @@ class Endpoint:
                 break
             time.sleep(pause_s)
         refused(reply, self.url)
+        return reply
+
+
+class Version(Endpoint):
+    """One version of the function, invoked directly with the events that an HTTP API sends.
+
+    Neither a gateway nor an alias is between, so that whatever is wrong is the version's fault.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+
+    def __init__(self, alias: Alias, number: str) -> None:
+        super().__init__("")
+        self.url = f"{alias.function}:{number}"
+        self._alias, self._number = alias, number
+
+    def ask(
+        self,
+        method: str = "POST",
+        path: str = "predict",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        known: bool = True,
+    ) -> Reply:
+        """Ask once.
+
+        Raises:
+            FunctionFailed: it was run, and failed or answers with a 5xx. AliasError: it was not.
+        """
+        path, _, query = path.partition("?")
+        event = {
+            "version": "2.0",
+            "rawPath": f"/{path}",
+            "rawQueryString": query,
+            "queryStringParameters": dict(parse_qsl(query, keep_blank_values=True)),
+            "headers": {name.lower(): value for name, value in (headers or {}).items()},
+            "requestContext": {"http": {"method": method, "path": f"/{path}"}},
+            "body": base64.b64encode(body).decode(),
+            "isBase64Encoded": True,
+        }
+        began = time.perf_counter()
+        answer = self._alias.invoke(event, self._number).answer
+        ms = (time.perf_counter() - began) * 1000
+        if not isinstance(answer, dict) or "statusCode" not in answer:
+            said = json.dumps(answer)[:SAID_BYTES]
+            raise FunctionFailed(f"{self.url} answers a request over HTTP with {said}")
+        try:
+            content = json.loads(answer.get("body") or "")
+        except ValueError:
+            content = None
+        named = {name.lower(): value for name, value in (answer.get("headers") or {}).items()}
+        reply = Reply(int(answer["statusCode"]), named, content, ms)
+        if reply.status >= 500:
+            raise FunctionFailed(f"{self.url} answers {reply}")
         return reply
 
 

@@ -3,8 +3,8 @@
     python -m deploy.smoke URL [--function NAME]
 
 Every sample is sent to the URL in both ways that clients use, and every logit of the answers is
-compared with the handler's in this process. Where they differ, the alias goes back to the version
-before; what no version causes is only told. docs/classic.md has it for reading.
+compared with the handler's in this process. Where they differ, the alias goes back to an earlier
+version; what no version causes is only told. docs/classic.md has it for reading.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from classifier.errors import SetupError, UnsupportedFormat
 from classifier.handler import Handler
 from classifier.settings import Settings
 from deploy.alias import Alias, AliasError, FunctionFailed
-from deploy.endpoint import Endpoint, NotAsked, Reply, Signature, refused
+from deploy.endpoint import Endpoint, NotAsked, Reply, Signature, Version, refused
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
@@ -50,14 +50,15 @@ exit status:
   0  deployed is as here
   1  it differs, or fails. With --function and without --no-rollback the alias was led back, if
      that is the version's fault: a score or a SHA-256 is another, what is no image is not refused
-     with 415, or a failure (5xx) was there in a direct invocation too
+     with 415, or a failure (5xx) was there in a direct invocation too. A canary's new version is
+     judged by direct invocations alone, as over HTTP the stable one answers too
   2  it could not be asked: the network, the URL, the credentials, an option. Nothing is led back
 """
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture: its name, bytes and content type."""
+    """A picture: its name (the path below the folder, which no other has), bytes, content type."""
 
     name: str
     image: bytes
@@ -128,9 +129,10 @@ def read_samples(folder: Path) -> list[Sample]:
     Raises:
         NotAsked: there are none.
     """
+    home = folder.parent if folder.is_file() else folder
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     found = [
-        Sample(file.name, file.read_bytes(), TYPES[file.suffix.lower()])
+        Sample(file.relative_to(home).as_posix(), file.read_bytes(), TYPES[file.suffix.lower()])
         for file in files
         if file.suffix.lower() in TYPES
     ]
@@ -166,7 +168,7 @@ def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[S
     """Every deployed model against the one here, every sample in both ways.
 
     Raises:
-        NotAsked
+        NotAsked; and of a Version FunctionFailed, AliasError.
     """
     found = Found()
     listed = endpoint.ask("GET", "models")
@@ -216,17 +218,25 @@ def _compare_sample(
                 found.differences.append(Difference(name, sample.name, way, label, ours, theirs))
 
 
-def check_contract(endpoint: Endpoint, found: Found) -> None:
-    """An error is an error, a preflight gets its headers, and a stranger gets nothing.
+def check_refusal(endpoint: Endpoint, found: Found) -> None:
+    """An error is an error.
 
     Raises:
-        NotAsked
+        NotAsked; and of a Version FunctionFailed, AliasError.
     """
     wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
     found.facts["what is no image"] = str(wrong)
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
         own = wrong.status == 200 or bool(wrong.code)
         found.faults.append(Fault(f"what is no image is answered with {wrong}, not 415", own))
+
+
+def check_contract(endpoint: Endpoint, found: Found) -> None:
+    """A preflight gets its headers, and a stranger gets nothing.
+
+    Raises:
+        NotAsked
+    """
     preflight = endpoint.ask(
         "OPTIONS",
         headers={
@@ -252,23 +262,53 @@ def check_contract(endpoint: Endpoint, found: Found) -> None:
 
 
 def confirm(alias: Alias, found: Found, samples: Sequence[Sample]) -> None:
-    """Ask the function itself for what failed over HTTP, as a gateway fails in ways of its own.
-
-    In a canary the version that is new is asked.
-    """
+    """Ask the function itself for what failed over HTTP, as a gateway fails in ways of its own."""
     if not found.failed:
         return
     by_name = {sample.name: sample for sample in samples}
     try:
-        canary = next(iter(alias.routing().weights), None)
         for model, name in dict.fromkeys(found.failed):
-            alias.invoke(_event(by_name[name], model), canary)
+            alias.invoke(_event(by_name[name], model))
     except FunctionFailed as error:
         found.faults.append(Fault(f"invoked directly, {error}", version=True))
     except AliasError as error:
         found.faults.append(Fault(f"whether the function itself fails is not known: {error}"))
     else:
         found.faults.append(Fault("invoked directly, the function answers what failed over HTTP"))
+
+
+def judge(version: Version, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+    """A pass over one version, invoked directly: what differs is that version's fault."""
+    note(f"comparing with {version.url}, invoked directly ...")
+    try:
+        found = compare(version, models, samples)
+        if found.default in models:
+            check_refusal(version, found)
+    except FunctionFailed as error:
+        return Found([Fault(str(error), version=True)])
+    except (AliasError, NotAsked) as error:
+        return Found([Fault(f"what it answers is not known: {error}")])
+    if any(one.said for one in found.differences):
+        found.faults.append(Fault("it does not classify every sample", version=True))
+    return found
+
+
+def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample) -> str:
+    """What speaks against going back to a version, by invoking it; nothing where it will do.
+
+    It may serve another model than is here, whose answers cannot be judged. With the same models,
+    other answers are no proof either, as what is here may be meant to answer otherwise.
+
+    Raises:
+        FunctionFailed: it does not answer. AliasError: it was not run.
+    """
+    alias.invoke(_event(sample, ""), number)
+    try:
+        found = compare(Version(alias, number), models, [sample])
+    except NotAsked as error:
+        return str(error)
+    another = any(fault.version for fault in found.faults)  # of compare's, a SHA-256
+    return "" if another or not found.differences else "differs from here with the same model"
 
 
 def measure(endpoint: Endpoint, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
@@ -468,8 +508,9 @@ def smoke(args: argparse.Namespace) -> int:
     endpoint = Endpoint(args.url, args.api_key, signature)
     result: dict[str, Any] = {"url": endpoint.url}
     alias = Alias(args.function, args.alias, region, profile) if args.function else None
+    routing = alias.routing() if alias else None
     if alias:
-        result["alias"] = f"{alias}, {alias.routing()}"
+        result["alias"] = f"{alias}, {routing}"
         result["invoked"] = _invoked(alias, samples[0])
     first = first_answer(endpoint, samples[0], args.wait)
     result["first_call"] = {"ms": round(first.ms, 1), "cold": first.cold}
@@ -480,28 +521,46 @@ def smoke(args: argparse.Namespace) -> int:
     else:
         found = compare(endpoint, models, samples)
     if found.default in models:
+        check_refusal(endpoint, found)
         check_contract(endpoint, found)
         if args.against:
             said = verify_keras(args, endpoint, models[found.default])
             found.faults += [Fault(said)] if said else []
         if found.same and args.calls:
             result["warm"] = measure(endpoint, samples[0], found.default, args.calls)
-    if alias and not found.by_version:
-        confirm(alias, found, samples)
-    result = {"same": found.same, **result, **asdict(found)}
-    if not found.same and alias and not args.no_rollback:
-        result["rollback"] = (
-            _roll_back(alias, endpoint, models, samples, args.settle)
-            if found.by_version
-            else {"done": None, "now": "nothing is led back: no version is known to be the cause"}
-        )
+    trial, newest = None, ""
+    if alias:
+        now = alias.routing()
+        newest = now.newest
+        # Of a canary the stable version gives most answers over HTTP, and may give all of them.
+        if now.weights or now != routing:
+            trial = judge(Version(alias, newest), models, samples)
+        elif not found.by_version:
+            confirm(alias, found, samples)
+    same = found.same and (trial is None or trial.same)
+    result = {"same": same, **result, **_plain(found)}
+    if trial:
+        result["trial"] = {"version": newest, "same": trial.same, **_plain(trial)}
+    if not same and alias and not args.no_rollback:
+        if (trial or found).by_version:
+            result["rollback"] = _roll_back(alias, newest, endpoint, models, samples, args.settle)
+        else:
+            why = (
+                f"version {newest}, invoked directly, answers as here"
+                if trial and trial.same
+                else "no version is known to be the cause"
+            )
+            result["rollback"] = {"done": None, "now": f"nothing is led back: {why}"}
     if args.json:
-        # JSON has no infinity, which a label that is missing there would be.
-        result["largest"] = found.largest if math.isfinite(found.largest) else None
         print(json.dumps(result, indent=1))
     else:
-        print("\n".join(told(result, found, models, samples)))
-    return SAME if found.same else DIFFERENT
+        print("\n".join(told(result, found, trial, models, samples)))
+    return SAME if same else DIFFERENT
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    """As JSON has it, without the infinity that a label which is missing there would be."""
+    return {**asdict(found), "largest": found.largest if math.isfinite(found.largest) else None}
 
 
 def _event(sample: Sample, model: str) -> dict[str, str]:
@@ -513,24 +572,26 @@ def _event(sample: Sample, model: str) -> dict[str, str]:
 def _invoked(alias: Alias, sample: Sample) -> dict[str, float] | str:
     """The first call by Lambda's own API: of a version just deployed, a cold start's durations."""
     try:
-        return alias.invoke(_event(sample, ""))
+        return alias.invoke(_event(sample, "")).figures
     except AliasError as error:  # a figure less is no reason to stop
         return f"not measured: {error}"
 
 
 def _roll_back(
     alias: Alias,
+    faulty: str,
     endpoint: Endpoint,
     models: Mapping[str, Model],
     samples: Sequence[Sample],
     settle_s: float,
 ) -> dict[str, Any]:
     """Lead the alias back and compare again; what state that left."""
-    note(f"the answers differ: leading {alias} back ...")
+    note(f"the answers differ: leading {alias} back from version {faulty} ...")
     try:
-        done = {"done": alias.roll_back(), "now": f"{alias} is at {alias.routing()}"}
+        led = alias.roll_back(faulty, lambda number: doubt(alias, number, models, samples[0]))
+        done = {"done": led, "now": f"{alias} is at {alias.routing()}"}
     except AliasError as error:
-        return {"done": None, "now": f"NOT led back, the faulty version is live: {error}"}
+        return {"done": None, "now": f"NOT led back, look at once what is live: {error}"}
     try:
         again = settle(endpoint, models, samples, settle_s)
     except NotAsked as error:
@@ -542,9 +603,13 @@ def _roll_back(
 
 
 def told(
-    result: Mapping[str, Any], found: Found, models: Mapping[str, Model], samples: Sequence[Sample]
+    result: Mapping[str, Any],
+    found: Found,
+    trial: Found | None,
+    models: Mapping[str, Model],
+    samples: Sequence[Sample],
 ) -> Iterator[str]:
-    """The result, for reading."""
+    """The result, for reading. trial: what a version that was invoked directly differs in."""
     yield result["url"]
     facts = {**({"alias": result["alias"]} if "alias" in result else {}), **found.facts}
     allowed = max((model.allowed for model in models.values()), default=0.0)
@@ -570,13 +635,21 @@ def told(
             f"p50 {warm['p50_ms']:.1f} ms, p95 {warm['p95_ms']:.1f} ms; of that the function "
             f"{warm['server_p50_ms']:.1f} and {warm['server_p95_ms']:.1f}"
         )
-    facts["verdict"] = "the same" if found.same else "DIFFERENT"
+    passes = {"over HTTP": found}
+    if trial:
+        passes[f"version {result['trial']['version']}"] = trial
+        for who, one in passes.items():
+            verdict = "as here" if one.same else "DIFFERENT"
+            facts[who] = f"{verdict}, {one.compared} answers compared"
+    facts["verdict"] = "the same" if result["same"] else "DIFFERENT"
     width = max(map(len, facts))
     yield from (f"  {name:{width}}  {text}" for name, text in facts.items())
-    yield from (f"  - {fault.text}" for fault in found.faults)
-    if found.differences:
-        yield ""
-        yield from _table(found.differences)
+    for who, one in passes.items():
+        whose = f"{who}: " if trial else ""
+        yield from (f"  - {whose}{fault.text}" for fault in one.faults)
+        if one.differences:
+            yield from ("", *([f"  {who}"] if trial else []))
+            yield from _table(one.differences)
     if "rollback" in result:
         yield ""
         yield from (
@@ -588,7 +661,7 @@ def _table(differences: Sequence[Difference]) -> Iterator[str]:
     yield f"  {'model':12} {'sample':24} {'way':7} {'label':16} {'here':>10} {'deployed':>10}"
     for one in differences[:ROWS]:
         here, there = ("-" if n is None else f"{n:.5g}" for n in (one.local, one.remote))
-        row = f"  {one.model:12.12} {one.sample:24.24} {one.way:7} "
+        row = f"  {one.model:12.12} {one.sample[-24:]:24} {one.way:7} "
         yield row + (one.said or f"{one.label:16.16} {here:>10} {there:>10}")
     if len(differences) > ROWS:
         yield f"  and {len(differences) - ROWS} more; --json has them all"

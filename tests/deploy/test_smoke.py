@@ -1,9 +1,10 @@
 """deploy.smoke and deploy.alias: real handlers behind HTTP, moto's Lambda for alias and versions.
 
 The gateway of these tests asks moto, for each request, which version the alias leads to, as AWS
-does. What is no real part: CodeDeploy's deployment and the log of an invocation, which moto cannot
-have; botocore's Stubber holds their answers to AWS's own description of them. moto runs no function
-either: it answers every invocation, and where one has to fail a front before moto answers it.
+does. moto runs no function, so that a front before it gives invocations to the handlers that are
+behind the gateway, or to AWS's emulator. What is no real part: CodeDeploy's deployments and the log
+of an invocation, which moto cannot have; botocore's Stubber holds their answers to AWS's own
+description of them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import contextlib
 import io
 import itertools
 import json
+import re
+import shutil
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import boto3
@@ -26,20 +31,23 @@ from ai_edge_litert.interpreter import Interpreter
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.stub import ANY, Stubber
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
 from classifier.handler import Handler
 from classifier.settings import Settings
 from deploy import endpoint, smoke
-from deploy.alias import Alias, AliasError, Routing
-from serve.gateway import Gateway
+from deploy.alias import Alias, AliasError, FunctionFailed, Routing, name_of, noted
+from serve.gateway import INVOCATION_PATH, Gateway
+from tests.deploy.aws import Front, Function
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
 DIGITS = ROOT / "models" / "digits" / "digits.tflite"
 REGION = "eu-west-1"
 FUNCTION = "classifier"
+ARN = f"arn:aws:lambda:{REGION}:123456789012:function:{FUNCTION}"
 
 
 def app(model):
@@ -110,6 +118,81 @@ def throttling_gateway(application):
     return gateway
 
 
+def forbidding(_environ, start):
+    """Of Lambda: nobody may invoke this version."""
+    start("403 Forbidden", [("Content-Type", "application/json")])
+    return [b'{"Message": "not authorized to perform lambda:InvokeFunction"}']
+
+
+def body_of(environ):
+    """The request's body, which can still be read."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def credulous(application):
+    """Takes what is no image for one, over HTTP and as an event; is right otherwise."""
+    wrong = b"this is not an image"
+
+    def version(environ, start):
+        body = body_of(environ)
+        if wrong not in body and base64.b64encode(wrong) not in body:
+            return application(environ, start)
+        start("200 OK", [("Content-Type", "application/json")])
+        scores = '{"t-shirt": 1.0}'
+        invoked = environ["PATH_INFO"] == INVOCATION_PATH
+        return [(json.dumps({"statusCode": 200, "body": scores}) if invoked else scores).encode()]
+
+    return version
+
+
+def answering(status, event):
+    """Invoked with an event that has this in it, answers it with this status."""
+
+    def version(application):
+        def wrong(environ, start):
+            if event not in body_of(environ):
+                return application(environ, start)
+            start("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps({"statusCode": status, "body": "{}"}).encode()]
+
+        return wrong
+
+    return version
+
+
+def relabelled(application):
+    """Says of its model that it is another."""
+
+    def version(environ, start):
+        body = b"".join(application(environ, start))
+        return [re.sub(rb"(model_sha256\W+)[0-9a-f]{64}", rb"\g<1>" + b"0" * 64, body)]
+
+    return version
+
+
+def failing_for(image, application):
+    """Ends with each call that has this image, as bytes or as base64."""
+
+    def version(environ, start):
+        body = body_of(environ)
+        dies = image in body or base64.b64encode(image) in body
+        return (failing if dies else application)(environ, start)
+
+    return version
+
+
+def not_invoked(application):
+    """What answers over HTTP, and may not be invoked."""
+
+    def version(environ, start):
+        invoked = environ["PATH_INFO"] == INVOCATION_PATH
+        return (forbidding if invoked else application)(environ, start)
+
+    return version
+
+
 def missing(_environ, start):
     start("404 Not Found", [("Content-Type", "application/json")])
     return [b'{"message": "Not Found"}']
@@ -160,22 +243,29 @@ def function(aws):
 
 
 @pytest.fixture
-def failing_when_invoked(moto, monkeypatch):
-    """Invocations of the given versions or alias fail as Lambda tells it; moto answers all else.
+def invoked(moto, monkeypatch):
+    """Invocations go to the given applications by version, as Lambda tells it; all else to moto.
 
     https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
     """
 
-    def begin(*qualifiers):
+    def begin(**versions):
+        alias = boto3.client("lambda", endpoint_url=moto)
+
         def front(environ, start):
             path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
-            if path.endswith("/invocations") and query.removeprefix("Qualifier=") in qualifiers:
-                start("200 OK", [("X-Amz-Function-Error", "Unhandled")])
-                return [b'{"errorType": "Runtime.ExitError", "errorMessage": "signal: killed"}']
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            if path.endswith("/invocations"):
+                [asked] = parse_qs(query)["Qualifier"]
+                if not asked.isdecimal():
+                    asked = alias.get_alias(FunctionName=FUNCTION, Name=asked)["FunctionVersion"]
+                application = versions.get(f"v{asked}")
+                if application:
+                    return invoke(application, body, start)
             answer = requests.request(
                 environ["REQUEST_METHOD"],
                 f"{moto}{path}?{query}",
-                data=environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)),
+                data=body,
                 headers={"Authorization": environ.get("HTTP_AUTHORIZATION", "")},
                 timeout=10,
             )
@@ -189,17 +279,56 @@ def failing_when_invoked(moto, monkeypatch):
         yield begin
 
 
-def routed(function, **versions):
-    """An application that asks the alias for the version, as Lambda does; in turn in a canary."""
+def invoke(application, body, start):
+    """Lambda's answer to an invocation: of the handler, of its end, or Lambda's own refusal."""
+    told = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": INVOCATION_PATH,
+        "QUERY_STRING": "",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+    }
+    content = b"".join(application(environ, lambda status, _: told.append(status)))
+    if told[0].startswith("403"):
+        start(told[0], [("x-amzn-ErrorType", "AccessDeniedException")])
+        return [content]
+    if not told[0].startswith("200"):
+        content = b'{"errorType": "Runtime.ExitError", "errorMessage": "signal: killed"}'
+    failed = b'"errorType"' in content
+    start("200 OK", [("X-Amz-Function-Error", "Unhandled")] if failed else [])
+    return [content]
+
+
+@pytest.fixture
+def routed(function, invoked):
+    """Versions of the function, by which it is invoked, and asked over HTTP as its alias leads.
+
+    In a canary the two are asked in turn.
+    """
     turn = itertools.count()
+    alias = Alias(FUNCTION, clients=lambda _: function)
 
-    def application(environ, start):
-        routing = Alias(FUNCTION).routing()
-        names = [routing.version, *routing.weights]
-        version = versions[f"v{names[next(turn) % len(names)]}"]
-        return version(environ, start)
+    def begin(**versions):
+        invoked(**versions)
 
-    return application
+        def application(environ, start):
+            routing = alias.routing()
+            names = [routing.version, *routing.weights]
+            return versions[f"v{names[next(turn) % len(names)]}"](environ, start)
+
+        return application
+
+    return begin
+
+
+def canary(function, stable="2", new="3", weight=0.5):
+    function.update_alias(
+        FunctionName=FUNCTION,
+        Name="live",
+        FunctionVersion=stable,
+        RoutingConfig={"AdditionalVersionWeights": {new: weight}},
+    )
 
 
 def run(capsys, url, *options):
@@ -214,7 +343,7 @@ def texts(result):
     return [fault["text"] for fault in result["faults"]]
 
 
-def live(function):
+def live():
     return Alias(FUNCTION).routing()
 
 
@@ -265,6 +394,35 @@ def test_a_model_that_is_here_and_not_deployed_is_no_fault(right, capsys):
         assert run(capsys, url, "--model", str(ROOT / "models"))[0] == 0
 
 
+@pytest.fixture
+def photos(tmp_path):
+    """A folder for each class, with files of one name in both."""
+    for label, name in (("dress", "dress"), ("pants", "pants")):
+        (tmp_path / label).mkdir()
+        shutil.copy(ROOT / "samples" / f"{name}.jpg", tmp_path / label / "1.jpg")
+    return tmp_path
+
+
+def test_samples_of_one_name_in_two_folders_are_two(right, photos, capsys):
+    with served(right) as url:
+        status, result, _ = run(capsys, url, "--samples", str(photos))
+        assert status == 0
+        assert result["compared"] == 4
+        assert run(capsys, url, "--samples", str(photos / "dress" / "1.jpg"))[0] == 0
+    assert [s.name for s in smoke.read_samples(photos)] == ["dress/1.jpg", "pants/1.jpg"]
+    assert [s.name for s in smoke.read_samples(photos / "dress" / "1.jpg")] == ["1.jpg"]
+
+
+def test_the_one_of_two_that_failed_is_the_one_that_is_invoked_with(routed, right, photos, capsys):
+    broken = failing_for((photos / "dress" / "1.jpg").read_bytes(), right)
+    with served(routed(v2=right, v3=broken)) as url:
+        status, result, _ = run(capsys, url, "--samples", str(photos), "--function", FUNCTION,
+                                "--wait", "0")  # fmt: skip
+    assert status == 1
+    assert "classifier:live fails with" in texts(result)[-1]
+    assert live() == Routing("2")
+
+
 def test_keras_is_asked_too(right, capsys):
     if not smoke.PYTHON_TF.exists():
         pytest.skip("TensorFlow's environment is not here: make setup")
@@ -289,7 +447,7 @@ def test_nothing_is_led_back_where_nothing_was_compared(options, said, function,
     status, result, err = run(capsys, options[0], *options[1:], "--function", FUNCTION)
     assert (status, result) == (2, None)
     assert said in err.splitlines()[-1]
-    assert live(function) == Routing("3")
+    assert live() == Routing("3")
 
 
 def test_a_url_that_is_not_ours_is_told_so(function, capsys):
@@ -297,7 +455,7 @@ def test_a_url_that_is_not_ours_is_told_so(function, capsys):
         status, _, err = run(capsys, url, "--function", FUNCTION)
     assert status == 2
     assert "is this the URL of .../predict?" in err
-    assert live(function) == Routing("3")
+    assert live() == Routing("3")
 
 
 def test_an_unknown_function_is_told_before_anything_is_sent(aws, capsys):
@@ -335,8 +493,7 @@ def has_key(environ):
 def signed(environ):
     """Whether the signature is that of the body that came, made by the secret that AWS knows."""
     given = environ.get("HTTP_AUTHORIZATION", "")
-    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    environ["wsgi.input"] = io.BytesIO(body)
+    body = body_of(environ)
     url = f"http://{environ['HTTP_HOST']}{environ['PATH_INFO']}"
     if environ["QUERY_STRING"]:
         url += f"?{environ['QUERY_STRING']}"
@@ -415,7 +572,7 @@ def test_a_door_that_is_open_moves_no_version(function, right, capsys):
     assert status == 1
     assert "without credentials" in texts(result)[0]
     assert result["rollback"]["now"].startswith("nothing is led back")
-    assert live(function) == Routing("3")
+    assert live() == Routing("3")
 
 
 def test_a_model_that_is_not_here_moves_no_version(function, another, capsys):
@@ -424,7 +581,7 @@ def test_a_model_that_is_not_here_moves_no_version(function, another, capsys):
     assert status == 1
     assert "not here" in texts(result)[0]
     assert result["rollback"]["now"].startswith("nothing is led back")
-    assert live(function) == Routing("3")
+    assert live() == Routing("3")
 
 
 def test_a_preflight_without_headers_moves_no_version(function, right, capsys):
@@ -435,7 +592,7 @@ def test_a_preflight_without_headers_moves_no_version(function, right, capsys):
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
     assert "CORS preflight" in texts(result)[0]
-    assert live(function) == Routing("3")
+    assert live() == Routing("3")
 
 
 def test_a_gateway_that_fails_before_a_function_that_answers_moves_no_version(
@@ -447,17 +604,17 @@ def test_a_gateway_that_fails_before_a_function_that_answers_moves_no_version(
     assert "503" in texts(result)[0]
     assert "invoked directly, the function answers" in texts(result)[1]
     assert result["rollback"]["now"].startswith("nothing is led back")
-    assert live(function) == Routing("3")
+    assert live() == Routing("3")
 
 
 # --- going back
 
 
-def test_the_alias_goes_back_to_the_version_before(function, right, altered, capsys):
-    with served(routed(function, v2=right, v3=altered)) as url:
+def test_the_alias_goes_back_to_the_version_before(routed, right, altered, capsys):
+    with served(routed(v2=right, v3=altered)) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
-    assert live(function) == Routing("2")
+    assert live() == Routing("2")
     assert result["rollback"] == {
         "done": "led the alias from version 3 to 2",
         "now": f"{FUNCTION}:live is at version 2",
@@ -466,100 +623,297 @@ def test_the_alias_goes_back_to_the_version_before(function, right, altered, cap
     }
 
 
-def test_a_run_after_that_goes_no_version_further_back(function, right, altered, capsys):
-    with served(routed(function, v1=right, v2=altered, v3=altered)) as url:
+def test_a_run_after_that_goes_no_version_further_back(routed, right, altered, capsys):
+    with served(routed(v1=right, v2=credulous(right), v3=altered)) as url:
         for _ in range(2):
             status, result, _ = run(capsys, url, "--function", FUNCTION, "--settle", "0")
             assert status == 1
-            assert live(function) == Routing("2")
+            assert live() == Routing("2")
     assert result["rollback"]["done"] is None
     assert "version 2 and not at the newest, 3: it has been led back" in result["rollback"]["now"]
 
 
-def test_another_hash_goes_back(function, right, capsys):
-    def relabelled(environ, start):
-        body = b"".join(right(environ, start))
-        if environ["PATH_INFO"].endswith("/models"):
-            content = json.loads(body)
-            content["models"][0]["model_sha256"] = "0" * 64
-            body = json.dumps(content).encode().ljust(len(body))
-        return [body]
-
-    with served(routed(function, v2=right, v3=relabelled)) as url:
+def test_another_hash_goes_back(routed, right, capsys):
+    with served(routed(v2=right, v3=relabelled(right))) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
     assert "model clothing is another: SHA-256 000000000000" in texts(result)[0]
-    assert live(function) == Routing("2")
+    assert live() == Routing("2")
 
 
-def test_a_function_that_takes_everything_for_an_image_goes_back(function, right, capsys):
-    def credulous(environ, start):
-        if environ.get("CONTENT_TYPE") == "application/octet-stream":
-            start("200 OK", [("Content-Type", "application/json")])
-            return [b'{"t-shirt": 1.0}']
-        return right(environ, start)
-
-    with served(routed(function, v2=right, v3=credulous)) as url:
+def test_a_function_that_takes_everything_for_an_image_goes_back(routed, right, capsys):
+    with served(routed(v2=right, v3=credulous(right))) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
     assert "not 415" in texts(result)[0]
-    assert live(function) == Routing("2")
+    assert live() == Routing("2")
 
 
-def test_a_function_that_only_fails_goes_back(function, right, failing_when_invoked, capsys):
-    failing_when_invoked("live")
-    with served(routed(function, v2=right, v3=failing)) as url:
+def test_a_function_that_only_fails_goes_back(routed, right, capsys):
+    with served(routed(v2=right, v3=failing)) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION, "--wait", "1")
     assert status == 1
     assert "502" in texts(result)[0]
     assert "classifier:live fails with" in texts(result)[1]
     assert "Runtime.ExitError" in result["invoked"]
-    assert live(function) == Routing("2")
+    assert live() == Routing("2")
     assert result["rollback"]["same"]
 
 
-def test_of_a_canary_the_new_version_is_asked_whether_it_fails(
-    function, right, failing_when_invoked, capsys
-):
-    function.update_alias(
-        FunctionName=FUNCTION,
-        Name="live",
-        FunctionVersion="2",
-        RoutingConfig={"AdditionalVersionWeights": {"3": 0.1}},
-    )
-    failing_when_invoked("3")
-
-    def canary(environ, start):
-        return (failing if live(function).weights else right)(environ, start)
-
-    with served(canary) as url:
-        status, result, _ = run(capsys, url, "--function", FUNCTION, "--wait", "0")
-    assert status == 1
-    assert "classifier:3 fails with" in texts(result)[1]
-    assert live(function) == Routing("2")
-
-
-def test_the_version_before_may_serve_another_model(function, another, altered, capsys):
-    with served(routed(function, v2=another, v3=altered)) as url:
+def test_the_version_before_may_serve_another_model(routed, right, another, altered, capsys):
+    with served(routed(v1=right, v2=another, v3=altered)) as url:
         _, result, _ = run(capsys, url, "--function", FUNCTION, "--settle", "0")
-    assert live(function) == Routing("2")
+    assert live() == Routing("2")
     assert not result["rollback"]["same"]
     assert "model digits" in result["rollback"]["then"]
 
 
-def test_a_canary_is_ended_and_its_stable_version_stays(function, right, altered, capsys):
-    function.update_alias(
-        FunctionName=FUNCTION,
-        Name="live",
-        FunctionVersion="2",
-        RoutingConfig={"AdditionalVersionWeights": {"3": 0.5}},
+def test_scores_of_another_model_than_is_here_speak_against_no_version(
+    routed, right, altered, capsys
+):
+    with served(routed(v1=right, v2=relabelled(altered), v3=altered)) as url:
+        _, result, _ = run(capsys, url, "--function", FUNCTION, "--settle", "0")
+    assert live() == Routing("2")
+    assert result["rollback"]["done"] == "led the alias from version 3 to 2"
+
+
+def test_a_version_that_was_led_away_from_is_never_gone_back_to(function, routed, right, capsys):
+    """Its answers to samples are right, so that nothing but the note speaks against it."""
+    function.update_alias(FunctionName=FUNCTION, Name="live", Description="What callers reach")
+    wrong = credulous(right)
+    with served(routed(v2=right, v3=wrong, v4=wrong)) as url:
+        run(capsys, url, "--function", FUNCTION)
+        assert live() == Routing("2")
+        function.update_function_configuration(FunctionName=FUNCTION, Description="4")
+        function.publish_version(FunctionName=FUNCTION)
+        function.update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="4")
+        _, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert live() == Routing("2")
+    assert result["rollback"]["done"] == (
+        "led the alias from version 4 to 2; version 3: was found faulty before"
     )
-    assert str(live(function)) == "version 2, 50% at version 3"
-    with served(routed(function, v2=right, v3=altered)) as url:
+    said = function.get_alias(FunctionName=FUNCTION, Name="live")["Description"]
+    assert said == "What callers reach [found faulty: 3, 4]"
+
+
+@pytest.mark.parametrize("which", ["always", "for images, of a model that is not here"])
+def test_a_version_that_fails_is_never_gone_back_to(which, routed, right, another, altered, capsys):
+    """Of one that CodeDeploy led back by its alarm there is no note."""
+    first = smoke.read_samples(ROOT / "samples")[0].image
+    fails = failing if which == "always" else failing_for(first, another)
+    with served(routed(v1=right, v2=fails, v3=altered)) as url:
+        _, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert live() == Routing("1")
+    assert result["rollback"]["done"].startswith(
+        "led the alias from version 3 to 1; version 2: classifier:2 fails with"
+    )
+    assert result["rollback"]["same"]
+
+
+def test_one_that_differs_with_the_same_model_is_gone_back_to_where_no_better_is(
+    function, routed, right, altered, capsys
+):
+    with served(routed(v1=right, v2=altered, v3=altered)) as url:
+        _, result, _ = run(capsys, url, "--function", FUNCTION)
+        assert live() == Routing("1")
+        assert result["rollback"]["same"]
+        function.update_alias(
+            FunctionName=FUNCTION, Name="live", FunctionVersion="3", Description=""
+        )
+    with served(routed(v1=failing, v2=altered, v3=altered)) as url:
+        _, result, _ = run(capsys, url, "--function", FUNCTION, "--settle", "0")
+    assert live() == Routing("2")
+    assert result["rollback"]["done"] == (
+        "led the alias from version 3 to 2; version 2: differs from here with the same model"
+    )
+    assert not result["rollback"]["same"]
+
+
+def test_who_may_not_invoke_goes_back_all_the_same(routed, right, altered, capsys):
+    with served(routed(v1=not_invoked(right), v2=not_invoked(right), v3=altered)) as url:
+        _, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert live() == Routing("2")
+    assert "version 2: could not be tried" in result["rollback"]["done"]
+    assert "AccessDenied" in result["rollback"]["done"]
+
+
+def test_what_could_not_be_tried_is_the_last_choice(routed, right, altered, capsys):
+    with served(routed(v1=altered, v2=not_invoked(right), v3=altered)) as url:
+        run(capsys, url, "--function", FUNCTION, "--settle", "0")
+    assert live() == Routing("1")
+
+
+def test_where_no_version_before_answers_the_alias_stays_and_that_is_said_aloud(
+    routed, altered, capsys
+):
+    with served(routed(v1=failing, v2=failing, v3=altered)) as url:
+        _, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert live() == Routing("3")
+    assert result["rollback"]["done"] is None
+    said = result["rollback"]["now"]
+    assert said.startswith("NOT led back")
+    assert "classifier:2 fails with" in said
+    assert "classifier:1 fails with" in said
+
+
+def test_only_some_versions_are_tried_as_the_faulty_one_is_live_meanwhile(function, monkeypatch):
+    tried = []
+
+    def doubt(version):
+        tried.append(version)
+        raise FunctionFailed(version)
+
+    monkeypatch.setattr("deploy.alias.CANDIDATES", 1)
+    with pytest.raises(AliasError, match="none before it will do"):
+        Alias(FUNCTION).roll_back("3", doubt)
+    assert tried == ["2"]
+
+
+def test_an_alias_that_was_led_elsewhere_meanwhile_is_left_there(function):
+    with pytest.raises(AliasError, match="at version 3 and no longer at version 2"):
+        Alias(FUNCTION).roll_back("2", str)
+    canary(function)
+    with pytest.raises(AliasError, match="50% at version 3 and no longer at version 2"):
+        Alias(FUNCTION).roll_back("2", str)
+    assert live() == Routing("2", {"3": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "[found faulty: 9]"),
+        ("Live. [found faulty: 7, 9, 8]", "Live. [found faulty: 7, 8, 9]"),
+        ("x" * 233 + " [found faulty: 7, 8]", "x" * 233 + " [found faulty: 8, 9]"),
+        ("x" * 250, "x" * 250),
+    ],
+)
+def test_a_note_leaves_what_else_an_alias_is_described_by(before, after):
+    assert noted(before, "9") == after
+    assert len(after) <= 256
+
+
+# --- a canary
+
+
+def test_a_canary_is_ended_and_its_stable_version_stays(function, routed, right, altered, capsys):
+    canary(function)
+    assert str(live()) == "version 2, 50% at version 3"
+    with served(routed(v2=right, v3=altered)) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
-    assert live(function) == Routing("2")
+    assert live() == Routing("2")
     assert result["rollback"]["done"] == "took the canary's weight away"
+    assert (
+        "[found faulty: 3]" in function.get_alias(FunctionName=FUNCTION, Name="live")["Description"]
+    )
+
+
+def test_what_the_stable_version_answers_is_not_the_new_ones_fault(
+    function, routed, right, altered, capsys
+):
+    canary(function)
+    with served(routed(v2=altered, v3=right)) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert result["differences"], "it is reported"
+    assert result["trial"]["version"] == "3"
+    assert result["trial"]["same"]
+    assert result["trial"]["compared"] == 12
+    assert result["rollback"] == {
+        "done": None,
+        "now": "nothing is led back: version 3, invoked directly, answers as here",
+    }
+    assert live() == Routing("2", {"3": 0.5})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(None, lambda _: failing, credulous),
+        answering(415, b'"content-type": "image/jpeg"'),
+        answering(500, b'"rawPath": "/models"'),
+    ],
+    ids=["a weight", "it fails", "all is an image", "no JPEG", "no models"],
+)
+def test_a_new_version_that_no_call_over_http_has_reached_is_judged(
+    wrong, function, invoked, right, altered, capsys
+):
+    canary(function, weight=0.01)
+    invoked(v2=right, v3=wrong(right) if wrong else altered)
+    with served(right) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert not result["faults"]
+    assert not result["differences"]
+    assert not result["trial"]["same"]
+    assert result["rollback"]["done"] == "took the canary's weight away"
+    assert live() == Routing("2")
+
+
+def test_a_new_version_that_may_not_be_invoked_is_not_led_away_from(
+    function, routed, right, altered, capsys
+):
+    canary(function)
+    with served(routed(v2=altered, v3=not_invoked(right))) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert "what it answers is not known" in result["trial"]["faults"][0]["text"]
+    assert result["rollback"]["now"].endswith("no version is known to be the cause")
+    assert live() == Routing("2", {"3": 0.5})
+
+
+def test_a_version_that_comes_while_others_are_compared_is_judged_by_its_own_answers(
+    function, routed, right, altered, capsys
+):
+    function.update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="2")
+
+    def last_of_the_old(environ, start):
+        answer = altered(environ, start)
+        if environ.get("CONTENT_TYPE") == "application/json":
+            function.update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="3")
+        return answer
+
+    with served(routed(v1=right, v2=last_of_the_old, v3=right)) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert result["differences"]
+    assert result["trial"]["same"]
+    assert live() == Routing("3")
+
+
+def test_whose_answers_differ_is_told_in_lines_of_a_terminal(
+    function, routed, right, altered, capsys
+):
+    canary(function)
+    with served(routed(v2=right, v3=altered)) as url:
+        options = ("--model", str(CLOTHING), "--function", FUNCTION, "--no-rollback")
+        assert smoke.main([url, *options]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "  over HTTP" in lines
+    assert "  version 3" in lines
+    assert any(line.startswith("  version 3 ") and "DIFFERENT" in line for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_version_in_awss_emulator_answers_as_here(moto, aws, monkeypatch):
+    if sys.platform != "linux":
+        pytest.skip("AWS's emulator is a Linux binary")
+    front = Front(int(moto.rpartition(":")[2]))
+    front.function = Function({"MODEL_PATH": str(CLOTHING), "LOG_LEVEL": "ERROR"}, sandboxes=1)
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", front.url)
+        samples = smoke.read_samples(ROOT / "samples")
+        models = smoke.local_models(CLOTHING, samples)
+        found = smoke.judge(endpoint.Version(Alias(FUNCTION), "3"), models, samples)
+    finally:
+        front.function.stop()
+        front.stop()
+    assert found.same
+    assert found.compared == 12
+    assert found.facts["what is no image"] == "415 unsupported_format"
+
+
+# --- where nothing moves
 
 
 def test_nothing_moves_when_that_is_not_wanted(function, altered, capsys):
@@ -567,7 +921,7 @@ def test_nothing_moves_when_that_is_not_wanted(function, altered, capsys):
         status, result, _ = run(capsys, url, "--function", FUNCTION, "--no-rollback")
     assert status == 1
     assert "rollback" not in result
-    assert live(function) == Routing("3")
+    assert live() == Routing("3")
 
 
 def test_a_first_version_has_none_before_it_and_that_is_said_aloud(function, altered, capsys):
@@ -579,13 +933,13 @@ def test_a_first_version_has_none_before_it_and_that_is_said_aloud(function, alt
     assert status == 1
     assert result["rollback"]["now"].startswith("NOT led back")
     assert "there is none before it" in result["rollback"]["now"]
-    assert live(function) == Routing("1")
+    assert live() == Routing("1")
 
 
 def test_an_alias_at_latest_has_no_way_back(function):
     function.update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="$LATEST")
     with pytest.raises(AliasError, match="LATEST"):
-        Alias(FUNCTION).roll_back()
+        Alias(FUNCTION).roll_back("$LATEST", str)
 
 
 # --- what moto has not
@@ -600,22 +954,34 @@ def codedeploy(aws, function, request):
     https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_StopDeployment.html
     """
     client = aws("codedeploy")
-    ours, other = "d-OURS", "d-OTHER"
+    ours = "d-OURS"
+    of_lambda = [
+        {"lambdaTarget": {"lambdaFunctionInfo": {"functionName": name, "functionAlias": "live"}}}
+        for name in ("another", FUNCTION)
+    ]
+    instances = [f"i-{number}" for number in range(30)]
     with Stubber(client) as stub:
         stub.add_response(
             "list_deployments",
-            {"deployments": [other, ours]},
+            {"deployments": ["d-SOON", "d-DENIED", "d-EMPTY", "d-EC2", "d-OTHER", ours]},
             {"includeOnlyStatuses": ["Created", "Queued", "InProgress", "Ready"]},
         )
-        for deployment, name in ((other, "another"), (ours, FUNCTION)):
+        for code in ("DeploymentNotStartedException", "AccessDeniedException"):
+            stub.add_client_error("list_deployment_targets", code)
+        stub.add_response("list_deployment_targets", {"targetIds": []}, {"deploymentId": "d-EMPTY"})
+        for deployment, ids, targets in (
+            ("d-EC2", instances, [{"instanceTarget": {"targetId": one}} for one in instances[:25]]),
+            ("d-OTHER", ["t"], of_lambda[:1]),
+            (ours, ["t"], of_lambda[1:]),
+        ):
             stub.add_response(
-                "list_deployment_targets", {"targetIds": ["t"]}, {"deploymentId": ANY}
+                "list_deployment_targets", {"targetIds": ids}, {"deploymentId": deployment}
             )
-            info = {"functionName": name, "functionAlias": "live"}
             stub.add_response(
                 "batch_get_deployment_targets",
-                {"deploymentTargets": [{"lambdaTarget": {"lambdaFunctionInfo": info}}]},
-                {"deploymentId": deployment, "targetIds": ["t"]},
+                {"deploymentTargets": targets},
+                # As many as AWS takes: https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_BatchGetDeploymentTargets.html
+                {"deploymentId": deployment, "targetIds": ids[:25]},
             )
         stub.add_response(
             "stop_deployment",
@@ -636,32 +1002,59 @@ def codedeploy(aws, function, request):
         stub.assert_no_pending_responses()
 
 
-def test_a_deployment_under_way_is_stopped_by_its_own_service(function, codedeploy, aws):
-    function.update_alias(
-        FunctionName=FUNCTION,
-        Name="live",
-        FunctionVersion="2",
-        RoutingConfig={"AdditionalVersionWeights": {"3": 0.1}},
-    )
-    alias = Alias(FUNCTION, clients=lambda name: codedeploy if name == "codedeploy" else aws(name))
-    assert "d-OURS" in alias.roll_back()
+@pytest.mark.parametrize("name", [FUNCTION, f"{FUNCTION}:live", ARN, f"{ARN}:live"])
+def test_a_deployment_under_way_is_stopped_by_its_own_service(name, function, codedeploy, aws):
+    canary(function)
+    alias = Alias(name, clients=lambda name: codedeploy if name == "codedeploy" else aws(name))
+    assert alias.roll_back("3", str) == "stopped CodeDeploy's d-OURS, which led all calls back"
     assert alias.routing() == Routing("2")
+    said = function.get_alias(FunctionName=FUNCTION, Name="live")["Description"]
+    assert said == "[found faulty: 3]"
+
+
+def test_where_a_deployment_cannot_be_read_the_weight_is_taken_and_that_is_told(function, aws):
+    client = aws("codedeploy")
+    canary(function)
+    alias = Alias(FUNCTION, clients=lambda name: client if name == "codedeploy" else aws(name))
+    with Stubber(client) as stub:
+        stub.add_response("list_deployments", {"deployments": ["d-SOON", "d-DENIED", "d-EMPTY"]})
+        for code in ("DeploymentNotStartedException", "AccessDeniedException"):
+            stub.add_client_error("list_deployment_targets", code)
+        stub.add_response("list_deployment_targets", {"targetIds": []})
+        done = alias.roll_back("3", str)
+    assert done == (
+        "took the canary's weight away; CodeDeploy's d-DENIED could not be read: if it shifts this "
+        "alias, stop it, as it else leads it on"
+    )
+    assert alias.routing() == Routing("2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my-1", "my-1:live", "123456789012:my-1", "123456789012:function:my-1:live"]
+    + [f"arn:aws{of}:lambda:us-gov-west-1:123456789012:function:my-1" for of in ("", "-us-gov")]
+    + ["arn:aws:lambda:eu-west-1:123456789012:function:my-1:$LATEST"],
+)
+def test_a_function_has_one_name_in_each_form_that_aws_takes(name):
+    assert name_of(name) == "my-1"
+
+
+@pytest.mark.parametrize("name", [f"{FUNCTION}:staging", f"{ARN}:3", "https://x"])
+def test_what_names_another_alias_or_nothing_is_refused(name, aws, capsys):
+    status, _, err = run(capsys, "http://127.0.0.1:1/predict", "--function", name)
+    assert status == 2
+    assert "--alias" in err or "neither a function's name nor its ARN" in err
 
 
 @pytest.mark.parametrize("codedeploy", ["3"], indirect=True)
 def test_a_deployment_that_was_done_before_its_stop_is_not_taken_for_a_way_back(
     function, codedeploy, aws, monkeypatch
 ):
-    function.update_alias(
-        FunctionName=FUNCTION,
-        Name="live",
-        FunctionVersion="2",
-        RoutingConfig={"AdditionalVersionWeights": {"3": 0.1}},
-    )
+    canary(function)
     monkeypatch.setattr("deploy.alias.CODEDEPLOY_S", 0)
     alias = Alias(FUNCTION, clients=lambda name: codedeploy if name == "codedeploy" else aws(name))
     with pytest.raises(AliasError, match="is at version 3 after 0 s, not at version 2"):
-        alias.roll_back()
+        alias.roll_back("3", str)
 
 
 def test_the_report_of_a_cold_start_is_read_from_the_log(aws):
@@ -674,10 +1067,16 @@ def test_the_report_of_a_cold_start_is_read_from_the_log(aws):
     )
     with Stubber(client) as stub:
         stub.add_response(
-            "invoke", {"LogResult": base64.b64encode(line.encode()).decode(), "StatusCode": 200}
+            "invoke",
+            {
+                "LogResult": base64.b64encode(line.encode()).decode(),
+                "StatusCode": 200,
+                "Payload": StreamingBody(io.BytesIO(b'{"t-shirt": 1.5}'), 16),
+            },
         )
         found = Alias(FUNCTION, clients=lambda _: client).invoke({})
-    assert found == {
+    assert found.answer == {"t-shirt": 1.5}
+    assert found.figures == {
         "Duration": 41.27,
         "Memory Size": 1024,
         "Max Memory Used": 143,
