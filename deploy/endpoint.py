@@ -20,6 +20,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
+from classifier.errors import every
 from deploy.alias import SAID_BYTES, Alias, FunctionFailed
 
 # Over API Gateway's 29 s: its own answer is better than our silence.
@@ -41,9 +42,14 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """The error's code where it is the function's own, else nothing."""
+        """The error's code: the function's, or API Gateway's, told alike by template.yaml."""
         error = self.content.get("error") if isinstance(self.content, dict) else None
         return str(error.get("code")) if isinstance(error, dict) else ""
+
+    @property
+    def own(self) -> bool:
+        """Whether the error is the function's own."""
+        return self.code in {error.code for error in every()}
 
     @property
     def cold(self) -> bool | None:
@@ -244,7 +250,7 @@ def refused(reply: Reply, url: str) -> None:
         )
     if reply.status == 429:
         raise NotAsked(f"{url} answers {reply}: throttled; try again, or raise the stage's limits")
-    if reply.status == 404 and not reply.code:
+    if reply.status == 404 and not reply.own:
         raise NotAsked(f"{url} answers {reply}: is this the URL of .../predict?")
 
 

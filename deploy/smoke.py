@@ -49,9 +49,9 @@ has it (float32: 0.0001). A deployed model must be here, and have the same SHA-2
 exit status:
   0  deployed is as here
   1  it differs, or fails. With --function and without --no-rollback the alias was led back, if
-     that is the version's fault: a score or a SHA-256 is another, what is no image is not refused
-     with 415, or a failure (5xx) was there in a direct invocation too. A canary's new version is
-     judged by direct invocations alone, as over HTTP the stable one answers too
+     that is the version's fault: a score or a SHA-256 is another, or what is no image is not
+     refused with 415. Where something fails (5xx), which a gateway does too, and of a canary, whose
+     stable version answers too, the version is judged by direct invocations alone
   2  it could not be asked: the network, the URL, the credentials, an option. Nothing is led back
 """
 
@@ -100,14 +100,14 @@ class Fault:
 class Found:
     """What a pass over the endpoint found.
 
-    failed: model ("" for the default) and sample of each call that ended in a 5xx.
-    compared: answers. largest: difference of a score. default: the model that is asked by default.
+    failed: whether a call ended in a 5xx. compared: answers. largest: difference of a score.
+    default: the model that is asked by default.
     """
 
     faults: list[Fault] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: bool = False
     compared: int = 0
     largest: float = 0.0
     default: str = ""
@@ -176,7 +176,7 @@ def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[S
     content = listed.content if isinstance(listed.content, dict) else {}
     if listed.status >= 500:
         found.faults.append(Fault(f"GET /models answers {listed}"))
-        found.failed.append(("", samples[0].name))
+        found.failed = True
         return found
     if listed.status != 200 or "models" not in content:
         raise NotAsked(f"GET /models answers {listed}: is {endpoint.url} this project's function?")
@@ -207,8 +207,7 @@ def _compare_sample(
         if reply.status != 200 or not isinstance(there, dict):
             said = f"answers {reply}"
             found.differences.append(Difference(name, sample.name, way, "", None, None, said))
-            if reply.status >= 500:
-                found.failed.append((name, sample.name))
+            found.failed = found.failed or reply.status >= 500
             continue
         for label in {**here, **there}:
             ours, theirs = here.get(label), there.get(label)
@@ -227,8 +226,9 @@ def check_refusal(endpoint: Endpoint, found: Found) -> None:
     wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
     found.facts["what is no image"] = str(wrong)
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
-        own = wrong.status == 200 or bool(wrong.code)
+        own = wrong.status == 200 or wrong.own
         found.faults.append(Fault(f"what is no image is answered with {wrong}, not 415", own))
+        found.failed = found.failed or wrong.status >= 500
 
 
 def check_contract(endpoint: Endpoint, found: Found) -> None:
@@ -259,22 +259,6 @@ def check_contract(endpoint: Endpoint, found: Found) -> None:
     if stranger.status not in {401, 403}:
         said = f"a call without credentials is answered with {stranger}, not refused"
         found.faults.append(Fault(said))
-
-
-def confirm(alias: Alias, found: Found, samples: Sequence[Sample]) -> None:
-    """Ask the function itself for what failed over HTTP, as a gateway fails in ways of its own."""
-    if not found.failed:
-        return
-    by_name = {sample.name: sample for sample in samples}
-    try:
-        for model, name in dict.fromkeys(found.failed):
-            alias.invoke(_event(by_name[name], model))
-    except FunctionFailed as error:
-        found.faults.append(Fault(f"invoked directly, {error}", version=True))
-    except AliasError as error:
-        found.faults.append(Fault(f"whether the function itself fails is not known: {error}"))
-    else:
-        found.faults.append(Fault("invoked directly, the function answers what failed over HTTP"))
 
 
 def judge(version: Version, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
@@ -517,7 +501,7 @@ def smoke(args: argparse.Namespace) -> int:
     note(f"comparing with {endpoint.url} ...")
     if first.status >= 500:
         fault = Fault(f"it answered {first} for {args.wait:.0f} s")
-        found = Found([fault], failed=[("", samples[0].name)])
+        found = Found([fault], failed=True)
     else:
         found = compare(endpoint, models, samples)
     if found.default in models:
@@ -532,11 +516,11 @@ def smoke(args: argparse.Namespace) -> int:
     if alias:
         now = alias.routing()
         newest = now.newest
-        # Of a canary the stable version gives most answers over HTTP, and may give all of them.
-        if now.weights or now != routing:
+        # Of a canary the stable version gives most answers over HTTP, and may give all of them; and
+        # a gateway fails in ways of its own.
+        doubtful = found.failed and not found.by_version
+        if now.weights or now != routing or doubtful:
             trial = judge(Version(alias, newest), models, samples)
-        elif not found.by_version:
-            confirm(alias, found, samples)
     same = found.same and (trial is None or trial.same)
     result = {"same": same, **result, **_plain(found)}
     if trial:

@@ -151,7 +151,7 @@ class Front:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 path = unquote(self.path)
                 target = self.headers.get("X-Amz-Target", "")
-                if path.endswith("/invocations") and front.function:
+                if path.partition("?")[0].endswith("/invocations") and front.function:
                     self._lambda(front.function.invoke(body))
                 elif target.startswith("AWSStepFunctions.") and front.map_runs:
                     self._states(target.partition(".")[2], body)

@@ -413,13 +413,13 @@ def test_samples_of_one_name_in_two_folders_are_two(right, photos, capsys):
     assert [s.name for s in smoke.read_samples(photos / "dress" / "1.jpg")] == ["1.jpg"]
 
 
-def test_the_one_of_two_that_failed_is_the_one_that_is_invoked_with(routed, right, photos, capsys):
+def test_a_version_that_fails_for_one_of_two_goes_back(routed, right, photos, capsys):
     broken = failing_for((photos / "dress" / "1.jpg").read_bytes(), right)
     with served(routed(v2=right, v3=broken)) as url:
         status, result, _ = run(capsys, url, "--samples", str(photos), "--function", FUNCTION,
                                 "--wait", "0")  # fmt: skip
     assert status == 1
-    assert "classifier:live fails with" in texts(result)[-1]
+    assert "classifier:3 fails with" in texts(result["trial"])[0]
     assert live() == Routing("2")
 
 
@@ -596,13 +596,37 @@ def test_a_preflight_without_headers_moves_no_version(function, right, capsys):
 
 
 def test_a_gateway_that_fails_before_a_function_that_answers_moves_no_version(
-    function, right, capsys
+    function, invoked, right, capsys
 ):
+    invoked(v3=right)
     with served(throttling_gateway(right)) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION, "--wait", "0")
     assert status == 1
     assert "503" in texts(result)[0]
-    assert "invoked directly, the function answers" in texts(result)[1]
+    assert result["trial"]["same"]
+    assert result["rollback"]["now"] == (
+        "nothing is led back: version 3, invoked directly, answers as here"
+    )
+    assert live() == Routing("3")
+
+
+def test_an_error_that_the_gateway_tells_as_the_function_does_moves_no_version(
+    function, invoked, right, capsys
+):
+    """As template.yaml has a REST API say it; at the one call with what is no image."""
+
+    def gateway(environ, start):
+        if body_of(environ) == b"this is not an image":
+            start("500 Internal Server Error", [("Content-Type", "application/json")])
+            return [b'{"error": {"code": "INTEGRATION_FAILURE", "message": "..."}}']
+        return right(environ, start)
+
+    invoked(v3=right)
+    with served(gateway) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert "500 INTEGRATION_FAILURE, not 415" in texts(result)[0]
+    assert result["trial"]["same"]
     assert result["rollback"]["now"].startswith("nothing is led back")
     assert live() == Routing("3")
 
@@ -654,7 +678,7 @@ def test_a_function_that_only_fails_goes_back(routed, right, capsys):
         status, result, _ = run(capsys, url, "--function", FUNCTION, "--wait", "1")
     assert status == 1
     assert "502" in texts(result)[0]
-    assert "classifier:live fails with" in texts(result)[1]
+    assert "classifier:3 fails with" in texts(result["trial"])[0]
     assert "Runtime.ExitError" in result["invoked"]
     assert live() == Routing("2")
     assert result["rollback"]["same"]
