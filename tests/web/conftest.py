@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import os
 import threading
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.serve.conftest import running
+from tests.unavailable import unavailable
 from tests.web import chromium
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +24,7 @@ expect.set_options(timeout=20_000)  # patience for a machine that is busy with o
 @pytest.fixture(scope="session")
 def browser():
     if chromium.find() is None:
-        told = "no Chromium on this machine (Debian: apt install chromium)"
-        if os.environ.get("REQUIRE_BROWSER"):
-            pytest.fail(told)
-        pytest.skip(told)
+        unavailable("no Chromium on this machine (Debian: apt install chromium)", "REQUIRE_BROWSER")
     with chromium.launched() as browser:
         yield browser
 
