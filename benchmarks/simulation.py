@@ -67,18 +67,24 @@ class Speed:
     source: str
 
 
-def measured(path: Path = RECEIPT) -> Speed:
-    """The speed of the advised size, or else of the cheapest, of a receipt's first model.
+def measured(path: Path = RECEIPT, memory_mb: int | None = None) -> Speed:
+    """The speed of a receipt's first model.
+
+    Args:
+        memory_mb: of this size; of the advised one for None, or else of the cheapest.
 
     Raises:
         OSError: there is no receipt.
-        ValueError: it is none.
+        ValueError: it is none, or has not measured this size.
     """
     receipt: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     try:
         rows = [r for r in receipt["sizes"] if r["model"] == receipt["sizes"][0]["model"]]
-        advised = receipt["advice"][rows[0]["model"]]["memory_mb"]
-        row = next((r for r in rows if r["memory_mb"] == advised), None)
+        size = memory_mb or receipt["advice"][rows[0]["model"]]["memory_mb"]
+        row = next((r for r in rows if r["memory_mb"] == size), None)
+        if memory_mb and not row:
+            sizes = ", ".join(str(r["memory_mb"]) for r in rows)
+            raise ValueError(f"{path.name} has no row of {memory_mb} MB, but of {sizes}")
         row = row or min(rows, key=lambda r: r["dollars_per_million"]["x86_64"])
         return Speed(
             ms_per_image=row["ms_per_image"],
@@ -237,7 +243,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--ms", type=float, help="milliseconds of an image inside a batch")
     p.add_argument("--overhead", type=float, metavar="MS", help="of an invocation besides")
     p.add_argument("--cold", type=float, metavar="MS", help="of a cold start, as billed")
-    p.add_argument("--memory", type=int, metavar="MB", help="of the function")
+    p.add_argument(
+        "--memory", type=int, metavar="MB", help="of the function; one that the receipt has"
+    )
     p.add_argument(
         "--batch", type=int, default=BATCHES["map"], metavar="N",
         help="images in a batch of the map (default: %(default)s)",
@@ -304,7 +312,7 @@ def _speed(args: argparse.Namespace) -> Speed:
         OSError, ValueError: nothing was given, and there is no receipt.
     """
     if args.ms is None:
-        base = measured()
+        base = measured(memory_mb=args.memory)
     else:
         base = Speed(
             args.ms, 1.0, 1_000.0, LOG_BYTES, MEMORY_MB, "as given with --ms, not measured"

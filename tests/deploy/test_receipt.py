@@ -135,6 +135,10 @@ def test_the_simulation_reads_what_the_receipt_writes(tmp_path):
     assert speed.cold_ms == 400
     assert speed.log_bytes == 1280
     assert speed.ms_per_image == pytest.approx(ROWS[2].ms_per_image)
+    other = simulation.measured(path, 1024)
+    assert (other.memory_mb, other.cold_ms) == (1024, 700)
+    with pytest.raises(ValueError, match=r"no row of 1000 MB, but of 512, 1024, 1769, 3008"):
+        simulation.measured(path, 1000)
 
 
 def test_without_an_advised_size_the_simulation_takes_the_cheapest(tmp_path):
