@@ -12,6 +12,8 @@ PYTHON311 ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 PORT ?= 9000
+# An absolute path of what is here is meant from here, as Docker wants it.
+override MODEL := $(patsubst $(CURDIR)/%,%,$(MODEL))
 STACK ?= keras-to-lambda
 # The template's parameters; what is not said stays as it is in the stack, or at its default.
 PARAMETERS = $(if $(ARCHITECTURE),Architecture=$(ARCHITECTURE)) $(if $(AUTH),Authentication=$(AUTH)) $(if $(API),ApiType=$(API)) \
@@ -47,7 +49,9 @@ run: $(APP) ## serve the models and the playground at http://127.0.0.1:9000, wit
 emulator: $(APP) $(AWS) ## the function in AWS's Runtime Interface Emulator on port 9000, with no Docker
 	@$(LOCAL) .venv/bin/python -m deploy.emulator --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
 
-image: ## build the container image keras-to-lambda
+image: ## build the container image keras-to-lambda: make image [MODEL=models/my/my.tflite]
+	@test -z "$(MODEL)" || { [[ "$(MODEL)" == models* ]] && test -n "$$(find "$(MODEL)" -name '*.tflite' 2>/dev/null)"; } || \
+		{ echo "MODEL=$(MODEL): say a .tflite below models/, or a folder of them there" >&2; exit 2; }
 	docker build -t keras-to-lambda $(if $(MODEL),--build-arg MODEL="$(MODEL)") .
 
 setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
@@ -56,7 +60,7 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 
 doctor: $(APP) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
 	@.venv/bin/python -m deploy.doctor --stack $(STACK) $(ACCOUNT) $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
-		$(if $(MODEL),--model "$(MODEL)") $(PARAMETERS)
+		$(if $(MODEL),--model "$(MODEL)") $(PARAMETERS) $(OPTIONS)
 
 deploy: $(APP) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
 	@.venv/bin/python -m deploy.stack --stack $(STACK) $(ACCOUNT) $(PARAMETERS) -- $(OPTIONS)
@@ -67,7 +71,8 @@ smoke: $(APP) ## does what is deployed answer as here? make smoke URL=... [FUNCT
 		$(if $(MODEL),--model "$(MODEL)") $(ACCOUNT) $(OPTIONS)
 
 classic: $(AWS) ## ECR, function and API step by step by awscli: make classic OPTIONS='--dry-run'
-	@PATH="$$PWD/.venv-aws/bin:$$PATH" deploy/classic.sh $(OPTIONS)
+	@PATH="$$PWD/.venv-aws/bin:$$PATH" $(if $(PROFILE),AWS_PROFILE="$(PROFILE)") deploy/classic.sh \
+		$(if $(REGION),--region $(REGION)) $(OPTIONS)
 
 receipt: $(APP) $(TF) ## what a model costs, by memory, threads, quantization: make receipt [MODEL='FILE OPTIONS' DATA=... QUICK=1]
 	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(DATA),--data "$(DATA)") \

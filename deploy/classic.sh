@@ -205,6 +205,7 @@ find_log() {
 preconditions() {
   step "Who and where"
   [ -n "$region" ] || region=$(aws configure get region 2>/dev/null) || true
+  [ -z "$dry" ] || region=${region:-REGION}
   [ -n "$region" ] || wrong "no region: give --region eu-west-1, or run \`aws configure\`"
   export AWS_REGION=$region AWS_DEFAULT_REGION=$region AWS_PAGER=""
   role=$name-$region # IAM knows no regions

@@ -308,9 +308,11 @@ def _refuse_port_in_use(host: str, port: int) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
+        # Python adds the address that it tried; Errno alone is for people.
+        why = str(error.strerror or error).partition(" (while ")[0]
         raise EmulatorError(
-            f"cannot listen on {host}:{port} ({error.strerror}): end what uses it, or choose "
-            "another with --port"
+            f"cannot listen on {host}:{port} ({why}): end what uses it, or choose another with "
+            "--port"
         ) from error
 
 

@@ -160,8 +160,10 @@ def _output(command: list[str]) -> str:
     except OSError as error:
         raise SbomError(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["no output"]
-        raise SbomError(f"{' '.join(command[:2])} failed: {last[0]}")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        # Docker's last line may only say where its help is.
+        telling = [line for line in said if line.strip() and "--help" not in line] or ["no output"]
+        raise SbomError(f"{' '.join(command[:2])} failed: {telling[-1]}")
     return done.stdout
 
 

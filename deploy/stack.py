@@ -13,15 +13,19 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError as ParserError
 
+from deploy.doctor.explain import advice
 from deploy.doctor.template import Template
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +37,9 @@ IMAGE = "classifier"
 UNTOLD = "Description: settings not told"
 BUILD_PARAMETERS = ("Architecture", "Model")
 ALIAS = "live"
+MODELS = ROOT / "models"
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
+STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
 MACHINE_NAME = 80
 
@@ -54,7 +61,8 @@ def given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
             raise StackError(
                 f"{text!r}: say NAME=VALUE, and NAME one of {', '.join(sorted(names))}"
             )
-        found[name] = value
+        # An absolute path of a model that is here is meant as Docker wants it: from here.
+        found[name] = value.removeprefix(f"{ROOT}/") if name == "Model" else value
     return found
 
 
@@ -87,10 +95,17 @@ def deployed(stack: str, session: boto3.Session) -> Deployed:
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":  # does not exist
             return Deployed()
-        raise StackError(f"the stack {stack} could not be looked at: {error}") from error
-    except BotoCoreError as error:
-        raise StackError(f"the stack {stack} could not be looked at: {error}") from error
+        raise StackError(_refused(stack, error)) from error
+    except (BotoCoreError, ParserError) as error:
+        raise StackError(_refused(stack, error)) from error
     return Deployed(parameters, outputs, live)
+
+
+def _refused(stack: str, error: Exception) -> str:
+    """Why the stack could not be looked at. A proxy's page, which is no answer, is not told."""
+    said = " ".join(str(error).partition("<")[0].split())
+    remedy = advice(str(error))
+    return f"the stack {stack} could not be looked at: {said}{f'; {remedy}' if remedy else ''}"
 
 
 def _live(function: str, session: boto3.Session) -> str:
@@ -102,6 +117,12 @@ def _live(function: str, session: boto3.Session) -> str:
             raise
         return ""
     return str(found["FunctionVersion"])
+
+
+def tflite_files(path: Path) -> list[Path]:
+    """The file, if it is one, or those in the folder."""
+    found = [path] if path.is_file() else path.rglob("*.tflite")
+    return [each for each in found if each.suffix == ".tflite"]
 
 
 def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[str, str]:
@@ -124,12 +145,23 @@ def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[st
     return {"Deployment": default} if before.parameters.get("Deployment") == "Off" else {}
 
 
-def possible(stack: str, settings: Mapping[str, str]) -> None:
-    """See that the settings fit each other, where CloudFormation would only find out on the way.
+def possible(stack: str, template: Template, settings: Mapping[str, str]) -> None:
+    """See that the settings fit each other, where AWS would only find out on the way.
 
     Raises:
         StackError: they do not.
     """
+    if not STACK_NAME.fullmatch(stack):
+        raise StackError(f"{stack!r} is no name for a stack: letters, digits and -, a letter first")
+    if faults := list(template.deployed_with(settings).faults()):
+        raise StackError("; ".join(faults))
+    # What the Dockerfile copies. `sam build` says only that it is not in the build's context.
+    model = ROOT / settings["Model"]
+    if not model.resolve().is_relative_to(MODELS) or not any(tflite_files(model)):
+        raise StackError(
+            f"Model={settings['Model']}: there is no .tflite; say one below models/, or a folder "
+            "of them there (`.venv-tf/bin/python -m convert` writes them)"
+        )
     if settings["Bulk"] != "true":
         return
     if len(f"{stack}-bulk") > MACHINE_NAME:
@@ -176,14 +208,18 @@ def run(*command: str | Path, **environ: str) -> None:
         command, cwd=ROOT, env={**os.environ, **environ}, check=False
     )
     if done.returncode:
-        name = " ".join(Path(str(part)).name for part in command[:3])
-        raise StackError(f"{name} ended with {done.returncode}; it says why above")
+        words = takewhile(lambda word: not word.startswith("--"), map(str, command))
+        name = " ".join(Path(word).name for word in words)
+        raise StackError(
+            f"{name} ended with {done.returncode}, and says why above; `.venv/bin/python -m "
+            "deploy.doctor --explain` knows many an error that is pasted into it"
+        )
 
 
 def deploy(
     stack: str,
     parameters: Mapping[str, str],
-    defaults: Mapping[str, str],
+    template: Template,
     session: boto3.Session,
     profile: str,
     options: Sequence[str],
@@ -191,19 +227,23 @@ def deploy(
     """Build, examine, deploy.
 
     Args:
-        parameters: those that were said. defaults: the template's. profile: if one was named; keys
-            in the environment come before one that was not. options: more of sam deploy's.
+        parameters: those that were said. profile: if one was named; keys in the environment come
+            before one that was not. options: more of sam deploy's.
 
     Raises:
         StackError
     """
     if not SAM.exists():
         raise StackError("sam is not here: run `make setup`")
+    defaults = {name: template.default(name) for name in template.parameters}
     before = deployed(stack, session)
     kept = {name: before.parameters[name] for name in BUILD_PARAMETERS if name in before.parameters}
     parameters = {**kept, **parameters, **shifting(before, parameters, defaults["Deployment"])}
     settings = {**defaults, **before.parameters, **parameters}
-    possible(stack, settings)
+    possible(stack, template, settings)
+    own = [f"{name}={settings[name]}" for name, default in defaults.items()
+           if settings[name] != default or name in ("Authentication", "MemorySize")]  # fmt: skip
+    print(f"stack: {stack} in {session.region_name}, {', '.join(own)}", flush=True)
     told = ["--parameter-overrides", *overrides(parameters)] if parameters else []
     where = ["--region", session.region_name, *(["--profile", profile] if profile else [])]
     # BuildKit's attestations would make a list of manifests of the image, which Lambda refuses.
@@ -241,8 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         session = boto3.Session(region_name=args.region, profile_name=args.profile)
         if not session.region_name:
             raise StackError("no AWS region: --region us-east-1, say, or set AWS_DEFAULT_REGION")
-        defaults = {name: template.default(name) for name in template.parameters}
-        deploy(args.stack, parameters, defaults, session, args.profile or "", options)
+        deploy(args.stack, parameters, template, session, args.profile or "", options)
     except (StackError, BotoCoreError) as error:
         print(f"stack: {error}", file=sys.stderr)
         return 1

@@ -52,7 +52,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C. Exit status 2: the model, a setting or the port is wrong."""
-    args = parser().parse_args(argv)
+    p = parser()
+    args = p.parse_args(argv)
+    if not 0 <= args.port <= 65535:  # sockets take it modulo 65,536
+        p.error(f"--port {args.port} is no port: 0 to 65535")
     if args.reload and not hupper.is_active():
         # Watches from a process of its own, and runs this one again in another.
         hupper.start_reloader(

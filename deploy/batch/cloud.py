@@ -16,6 +16,7 @@ from botocore.exceptions import (
     NoRegionError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from deploy import ARCHITECTURE, MEMORY_MB
 
@@ -99,7 +100,8 @@ class Cloud:
             BatchError: there is no such execution.
         """
         with told(f"execution {name}"):
-            found = self.states.list_map_runs(executionArn=self.execution(name))["mapRuns"]
+            answer = self.states.list_map_runs(executionArn=self.execution(name))
+            found = answer.get("mapRuns")
             if not found:
                 return {}
             described: Mapping[str, Any] = self.states.describe_map_run(
@@ -160,6 +162,10 @@ def told(what: str = "") -> Iterator[None]:
         raise BatchError(_denied(error, what)) from error
     except BotoCoreError as error:
         raise BatchError(f"{what or 'AWS'}: {error}") from error
+    except ResponseParserError as error:  # a proxy's page
+        raise BatchError(
+            f"{what or 'AWS'}: what answers is not AWS; is a proxy between?"
+        ) from error
 
 
 def _denied(error: ClientError, what: str) -> str:

@@ -174,10 +174,13 @@ def plan(
     count = None
     if given.startswith("s3://"):
         source = Images.named(given)
+        found = next(source.items(cloud), None) is not None
     else:
         source, count = _upload(cloud, name, images.local(Path(given)))
-        if not count:
-            raise BatchError(f"{given} has no images")
+        found = count > 0
+    # A name is taken by what is started under it, a mistyped bucket too.
+    if not found:
+        raise BatchError(f"{given} has no images")
     options = {**options, "Bucket": source.bucket}
     part = Part(1, name, source, datetime.now(UTC).isoformat())
     return Run(name, cloud.state_machine, options, batch, (part,)), count

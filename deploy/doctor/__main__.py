@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,15 +12,18 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from deploy.doctor import account, machine, project
 from deploy.doctor.explain import Explained, advice, explain
 from deploy.doctor.finding import Finding, Skip, Status, warn
 from deploy.doctor.setup import ROOT, Setup
+from deploy.doctor.template import Template
 
 OK, FAILED, USAGE = 0, 1, 2
 WIDTH = 100
 STATUS_WIDTH, NAME_WIDTH = 9, 20
+SAID = 300  # of an error that no check expected
 
 # From near to far: what fails first explains what fails, or is skipped, after it.
 CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
@@ -31,6 +35,7 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
     ("sam", machine.sam),
     ("aws", machine.aws),
     ("template", project.template),
+    ("parameters", project.parameters),
     ("timeouts", project.timeouts),
     ("model", project.model),
     ("labels", project.labels),
@@ -55,8 +60,8 @@ NOTHING_KNOWN = """\
 nothing that is known here. The line that says most is the last one of a traceback, or the first
 with "error" in it; paste more of:
   a build         docker build --progress=plain . 2>&1 | tee build.log
-  a deployment    sam deploy --debug 2>&1 | tee deploy.log
-  the function    sam logs --stack-name STACK --region REGION --tail
+  a deployment    make deploy OPTIONS="--no-confirm-changeset --debug" 2>&1 | tee deploy.log
+  the function    sam logs --stack-name STACK --region REGION
   a request       curl -v ...
 then: python -m deploy.doctor --explain build.log"""
 
@@ -71,7 +76,8 @@ def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
             finding = Finding(Status.SKIPPED, str(why))
         except Exception as error:  # noqa: BLE001  # a check that breaks must not hide the others
             said = " ".join(str(error).split()) or "no message"
-            text = f"could not be checked: {type(error).__name__}: {said}"
+            # An answer that is no AWS's, but a proxy's page, is told without the page.
+            text = f"could not be checked: {type(error).__name__}: {said.partition('<')[0][:SAID]}"
             finding = warn(text, advice(str(error)))
         yield name, dataclasses.replace(finding, fix=setup.addressed(finding.fix))
 
@@ -116,6 +122,14 @@ def check(setup: Setup, as_json: bool) -> int:
     return FAILED if count[Status.FAIL] else OK
 
 
+def pasted(stream: IO[bytes]) -> bytes:
+    """All of it; Ctrl-C ends what has no end, as `sam logs --tail` before a pipe."""
+    parts: list[bytes] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        parts.extend(iter(lambda: stream.read1(1 << 16), b""))  # type: ignore[attr-defined]
+    return b"".join(parts)
+
+
 def explain_log(source: str, as_json: bool) -> int:
     """Explain a file, or what is pasted."""
     if source == "-":
@@ -124,7 +138,7 @@ def explain_log(source: str, as_json: bool) -> int:
                 "paste the log or traceback, then press Ctrl-D on a line of its own",
                 file=sys.stderr,
             )
-        text = sys.stdin.buffer.read().decode(errors="replace")
+        text = pasted(sys.stdin.buffer).decode(errors="replace")
     else:
         try:
             text = Path(source).read_text(encoding="utf-8", errors="replace")
@@ -185,7 +199,7 @@ def parser() -> argparse.ArgumentParser:
         "examples:\n"
         "  python -m deploy.doctor --offline\n"
         "  python -m deploy.doctor --region eu-central-1 Architecture=arm64 ConcurrencyLimit=5\n"
-        "  sam deploy 2>&1 | python -m deploy.doctor --explain\n",
+        "  sam logs --stack-name keras-to-lambda | python -m deploy.doctor --explain\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
@@ -221,7 +235,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command; the exit status is explained in its help."""
-    args = parser().parse_args(argv)
+    p = parser()
+    args = p.parse_args(argv)
+    known: tuple[str, ...] = ()
+    with contextlib.suppress(Exception):  # a template that cannot be read is a finding, not this
+        known = Template.read(root / "template.yaml").parameters
+    for name, _ in args.parameters:
+        if known and name not in known:
+            p.error(f"{name} is no parameter of template.yaml: one of {', '.join(sorted(known))}")
     try:
         if args.explain:
             return explain_log(args.explain, args.json)

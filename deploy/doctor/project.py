@@ -13,6 +13,7 @@ from classifier import models
 from classifier.errors import SetupError
 from deploy.doctor.finding import Finding, Skip, fail, ok, warn
 from deploy.doctor.setup import ARCHITECTURES, Setup, version
+from deploy.doctor.template import Template
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 # (integration timeout: 29 s by default; an HTTP API's is 30 s)
@@ -47,6 +48,17 @@ def template(setup: Setup) -> Finding:
         first = next((x for x in ran.out.splitlines() if re.match(r"[EW]\d{4}", x)), "")
         return fail(first or ran.last_words, f"`{sam} validate --lint` shows where it is wrong")
     return ok(f"{count} resources, valid")
+
+
+def parameters(setup: Setup) -> Finding:
+    """What the template would be deployed with, before CloudFormation sees it."""
+    faults = list(setup.template.faults())
+    if faults:
+        return fail("; ".join(faults), "`make deploy` with others; docs/deploy.md has them all")
+    plain = Template.read(setup.root / "template.yaml")
+    told = {name: setup.parameter(name) for name in plain.parameters}
+    own = [f"{name}={value}" for name, value in told.items() if value != plain.default(name)]
+    return ok(", ".join(own) or "the template's defaults")
 
 
 def timeouts(setup: Setup) -> Finding:
@@ -99,6 +111,8 @@ def labels(setup: Setup) -> Finding:
 
 def model_size(setup: Setup) -> Finding:
     """The largest model beside the function's memory."""
+    if not setup.model_path.exists():
+        raise Skip(f"{_shown(setup)} is not there")
     sizes = [Path(path).stat().st_size for path in models.files(str(setup.model_path))]
     memory = next(
         (
@@ -110,9 +124,10 @@ def model_size(setup: Setup) -> Finding:
     text = f"{sum(sizes) / 1e6:.1f} MB in {len(sizes)} files; MemorySize {memory:g} MB"
     # XNNPACK keeps a packed copy of the weights beside the file's.
     if 2 * max(sizes) / 1e6 > memory / 2:
+        enough = max(8 * max(sizes) // 10**6, setup.template.minimum("MemorySize"))
         return warn(
             f"{text}: the weights, and their packed copy, are over half of it",
-            f"`make deploy MEMORY={8 * max(sizes) // 10**6}`, or convert with --quantize",
+            f"`make deploy MEMORY={enough}`, or convert with --quantize",
         )
     return ok(text)
 

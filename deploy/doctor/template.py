@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,57 @@ class Template:
         """A parameter's default; empty where it has none, or is not there."""
         value = self.body.get("Parameters", {}).get(parameter, {}).get("Default", "")
         return str(value)
+
+    def minimum(self, parameter: str) -> int:
+        """A parameter's least value; 0 where it has none."""
+        return int(self.body.get("Parameters", {}).get(parameter, {}).get("MinValue", 0))
+
+    def faults(self) -> Iterator[str]:
+        """What CloudFormation would refuse of the parameters' defaults, each a sentence.
+
+        It does so only when image and bucket are made: AllowedValues, MinValue, MaxValue, Rules.
+        https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/rules-section-structure.html
+        """
+        for name, each in self.body.get("Parameters", {}).items():
+            value = self.default(name)
+            allowed = [str(one) for one in each.get("AllowedValues", ())]
+            if allowed and value not in allowed:
+                yield f"{name}={value}: one of {', '.join(allowed)}"
+            elif each.get("Type") == "Number":
+                least, most = each.get("MinValue", -math.inf), each.get("MaxValue", math.inf)
+                try:
+                    fits = least <= float(value) <= most
+                except ValueError:
+                    fits = False
+                if not fits:
+                    upwards = f"{least:,} or more" if most == math.inf else f"{least:,} to {most:,}"
+                    yield f"{name}={value}: a number, {upwards}"
+        for rule in self.body.get("Rules", {}).values():
+            if self._holds(rule.get("RuleCondition", {"Equals": ["", ""]})):
+                for assertion in rule["Assertions"]:
+                    if not self._holds(assertion["Assert"]):
+                        yield assertion["AssertDescription"]
+
+    def _holds(self, condition: Mapping[str, Any]) -> bool:
+        [(name, given)] = condition.items()
+        match name.removeprefix("Fn::"):
+            case "Equals":
+                return self._value(given[0]) == self._value(given[1])
+            case "Contains":
+                return self._value(given[1]) in [self._value(each) for each in given[0]]
+            case "EachMemberEquals":
+                members = self._value(given[0]).split(",")
+                return all(each == self._value(given[1]) for each in members)
+            case "Not":
+                return not self._holds(given[0])
+            case "Or":
+                return any(self._holds(each) for each in given)
+            case "And":
+                return all(self._holds(each) for each in given)
+        raise ValueError(f"a rule has {name}, which is not known here")
+
+    def _value(self, given: Any) -> str:
+        return self.default(given["Ref"]) if isinstance(given, dict) else str(given)
 
     def deployed_with(self, parameters: Mapping[str, str]) -> Template:
         """The template with these as its parameters' defaults; it may have others, or lack some."""

@@ -6,9 +6,11 @@ deploy to; what they would be told is compared, and read by sam's own parser of 
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import subprocess
+import threading
 
 import boto3
 import pytest
@@ -20,7 +22,12 @@ from deploy.stack import StackError
 
 TEMPLATE = {
     "Parameters": {
-        name: {"Type": "String", "Default": "x"} for name in ("Architecture", "Model", "MemorySize")
+        name: {"Type": "String", "Default": default}
+        for name, default in (
+            ("Architecture", "x86_64"),
+            ("Model", "models"),
+            ("MemorySize", "512"),
+        )
     },
     "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
 }
@@ -67,7 +74,7 @@ def led_back(aws):
         StackName="back",
         TemplateBody=json.dumps(
             {
-                "Parameters": {"Deployment": {"Type": "String", "Default": "Linear"}},
+                "Parameters": {"Deployment": {"Type": "String", "Default": "AllAtOnce"}},
                 "Resources": TEMPLATE["Resources"],
                 "Outputs": {"FunctionName": {"Value": "f"}, "FunctionVersion": {"Value": "3"}},
             }
@@ -123,6 +130,18 @@ def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
     ("given", "said"),
     [
         (["--stack", "a" * 76, "Bulk=true"], "may have 75 letters.*this one has 76"),
+        (["--stack", "my_stack"], "'my_stack' is no name for a stack"),
+        (["Authentication=public"], "Authentication=public: one of iam, api-key, none"),
+        (["MemorySize=12"], "MemorySize=12: a number, 512 to 10,240"),
+        (["MemorySize=abc", "RateLimit=0"], "512 to 10,240; RateLimit=0: a number, 1 or more"),
+        (["ApiType=http", "Authentication=api-key"], "HTTP APIs have no API keys"),
+        (["Authentication=none", "Bulk=true"], "Anybody could look at the pictures of Bulk"),
+        (["Authentication=none", "ImageBuckets=,a"], "the pictures in ImageBuckets"),
+        (["FunctionUrl=none"], "Nothing throttles a function URL but ConcurrencyLimit"),
+        (["Bulk=true", "ConcurrencyLimit=abc"], "ConcurrencyLimit=abc: a number, 0 to 10,000"),
+        (["Model=models/nope.tflite"], "there is no .tflite; say one below models/"),
+        (["Model=models/clothing/clothing.keras"], "there is no .tflite"),
+        (["Model=/etc"], "there is no .tflite"),
         (["Bulk=true", "ConcurrencyLimit=5"], "leaves nothing beside.*QueueConcurrency=5"),
         (["Bulk=true", "ConcurrencyLimit=9", "QueueConcurrency=10"], "leaves nothing beside"),
     ],
@@ -131,7 +150,11 @@ def test_what_would_fail_on_its_way_is_refused_before(aws, commands, capsys, giv
     assert stack.main(["--stack", "new", *given]) == 1
     assert re.search(said, capsys.readouterr().err)
     assert commands == []
-    for fits in (["Bulk=true"], ["Bulk=true", "ConcurrencyLimit=6"], ["ConcurrencyLimit=1"]):
+    for fits in (
+        ["Bulk=true", "Authentication=iam"], ["Bulk=true", "ConcurrencyLimit=6"],
+        ["ConcurrencyLimit=1", "FunctionUrl=none"], ["Authentication=none"],
+        ["Model=models/clothing/clothing.tflite"],
+    ):  # fmt: skip
         stack.BUILT.write_text("Description: settings not told")
         assert stack.main(["--stack", "new", *fits]) == 0
 
@@ -170,18 +193,18 @@ def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, com
         TemplateBody=json.dumps(TEMPLATE),
         Parameters=[
             {"ParameterKey": "Architecture", "ParameterValue": "arm64"},
-            {"ParameterKey": "Model", "ParameterValue": "models/my"},
+            {"ParameterKey": "Model", "ParameterValue": "models/digits"},
         ],
     )
     assert stack.main(["--stack", "there", "MemorySize=1769"]) == 0
     build, doctor, deploy = commands
-    expected = {"Architecture": "arm64", "Model": "models/my", "MemorySize": "1769"}
+    expected = {"Architecture": "arm64", "Model": "models/digits", "MemorySize": "1769"}
     assert told(build) == told(deploy) == expected
-    assert {"Architecture=arm64", "Model=models/my", "MemorySize=1769"} <= set(doctor)
+    assert {"Architecture=arm64", "Model=models/digits", "MemorySize=1769"} <= set(doctor)
     commands.clear()
     stack.BUILT.write_text("Description: settings not told")
-    assert stack.main(["--stack", "there", "Model=models/other"]) == 0
-    assert told(commands[0]) == {"Architecture": "arm64", "Model": "models/other"}
+    assert stack.main(["--stack", "there", f"Model={stack.ROOT}/models/clothing"]) == 0
+    assert told(commands[0]) == {"Architecture": "arm64", "Model": "models/clothing"}
 
 
 def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_template(aws, commands):
@@ -259,6 +282,39 @@ def test_the_template_has_the_place_once(tmp_path):
         stack.settle(path, {})
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<!doctype html><p>log in"), (200, b"{}"), (503, b"<html>")]
+)
+def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, capsys, status, body):
+    class Portal(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Portal) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        assert stack.main(["--stack", "new"]) == 1
+        server.shutdown()
+    [told] = capsys.readouterr().err.splitlines()
+    assert told.startswith("stack: the stack new could not be looked at: ")
+    assert "<" not in told
+    assert commands == []
+
+
+def test_the_settings_are_told_before_anything_is_built(aws, commands, capsys):
+    assert stack.main(["--stack", "new", "Authentication=none", "LogDays=7"]) == 0
+    assert capsys.readouterr().out == (
+        "stack: new in us-east-1, MemorySize=1769, Authentication=none, LogDays=7\n"
+    )
+
+
 @pytest.mark.parametrize("wrong", ["Memory=1769", "MemorySize"])
 def test_a_parameter_that_is_none_is_refused(wrong, commands, capsys):
     assert stack.main([wrong]) == 1
@@ -267,7 +323,9 @@ def test_a_parameter_that_is_none_is_refused(wrong, commands, capsys):
 
 
 def test_what_failed_is_named(capsys):
-    with pytest.raises(StackError, match=r"^false ended with 1; it says why above$"):
+    with pytest.raises(
+        StackError, match=r"^false ended with 1, and says why above; .* --explain` knows"
+    ):
         stack.run("false")
 
 
