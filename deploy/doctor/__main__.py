@@ -12,7 +12,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from deploy.doctor import account, machine, project
 from deploy.doctor.explain import Explained, advice, explain
@@ -122,11 +122,12 @@ def check(setup: Setup, as_json: bool) -> int:
     return FAILED if count[Status.FAIL] else OK
 
 
-def pasted(stream: IO[bytes]) -> bytes:
+def pasted(stream: Any) -> bytes:
     """All of it; Ctrl-C ends what has no end, as `sam logs --tail` before a pipe."""
     parts: list[bytes] = []
     with contextlib.suppress(KeyboardInterrupt):
-        parts.extend(iter(lambda: stream.read1(1 << 16), b""))  # type: ignore[attr-defined]
+        while part := stream.read1(1 << 16):
+            parts.append(part)
     return b"".join(parts)
 
 

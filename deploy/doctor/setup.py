@@ -130,11 +130,9 @@ class Setup:
         """template.yaml as it would be deployed: with what is given, here or in samconfig.toml.
 
         Raises:
-            OSError; yaml.YAMLError; ValueError: it is no template, or has no such parameter.
+            OSError; yaml.YAMLError; ValueError: it is no template.
         """
         found = Template.read(self.root / "template.yaml")
-        if unknown := self.parameters.keys() - set(found.parameters):
-            raise ValueError(f"template.yaml has no parameter {', '.join(sorted(unknown))}")
         return found.deployed_with({**self.defaults, **self.parameters})
 
     @cached_property

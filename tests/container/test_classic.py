@@ -131,6 +131,12 @@ def test_calls_have_to_be_signed_unless_something_else_is_said():
     assert "NOBODY HAS TO SIGN IN" in shown
 
 
+def test_a_dry_run_needs_no_region_either():
+    done = script("--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "arn:aws:lambda:REGION:" in done.stdout
+
+
 def test_a_dry_run_of_delete_names_what_aws_has_chosen_in_capitals():
     done = script("delete", "--dry-run", "--region", REGION)
     assert done.returncode == 0, done.stderr

@@ -484,6 +484,22 @@ def test_what_comes_while_the_input_is_counted_is_of_the_run(aws):
     assert Run.load(cloud, "run").last.when >= counted
 
 
+def test_what_has_no_images_takes_no_name(aws, batch):
+    aws.s3.put_object(Bucket="photos", Key="empty.csv", Body=b"url\n")
+    for source, said in (
+        ("s3://photos/none/", "s3://photos/none/ has no images"),
+        ("s3://photos/empty.csv", "has no images"),
+        ("s3://photos/missing.csv", "there is no such object"),
+        ("s3://no-such-bucket/in/", "there is no such bucket"),
+    ):
+        code, out, err = batch("start", source, "--name", "run")
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert said in err
+    aws.photos(2)
+    assert batch("start", "s3://photos/in/", "--name", "run")[0] == 0
+    assert next(iter(aws.map_runs.executions.values())).wait() == "SUCCEEDED"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

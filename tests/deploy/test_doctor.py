@@ -807,11 +807,55 @@ def test_concurrency_is_judged_as_it_will_be_deployed(doctor, front, wanted, sta
     assert doctor(f"ConcurrencyLimit={wanted}")["concurrency"]["status"] == status
 
 
-def test_a_parameter_that_the_template_does_not_have_is_told(doctor, front):
-    found = doctor("Concurrency=50")["concurrency"]
+def test_a_parameter_that_the_template_does_not_have_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["Concurrency=50"])
+    assert "Concurrency is no parameter of template.yaml: one of AlarmEmail, " in (
+        capsys.readouterr().err
+    )
 
-    assert found["status"] == "warn"
-    assert found["finding"].endswith("template.yaml has no parameter Concurrency")
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["Authentication=public"], "Authentication=public: one of iam, api-key, none"),
+        (["MemorySize=12"], "MemorySize=12: a number, 512 to 10,240"),
+        (["RateLimit=many"], "RateLimit=many: a number, 1 or more"),
+        (["Authentication=api-key", "ApiType=http"], "HTTP APIs have no API keys"),
+        (["Authentication=none", "Bulk=true"], "Anybody could look at the pictures of Bulk"),
+    ],
+)
+def test_values_that_cloudformation_would_refuse_are_told_before(doctor, given, said):
+    found = doctor("--offline", *given)["parameters"]
+
+    assert found["status"] == "FAIL"
+    assert said in found["finding"]
+
+
+def test_what_is_deployed_otherwise_than_by_default_is_shown(doctor):
+    assert doctor("--offline")["parameters"]["finding"] == "the template's defaults"
+    found = doctor("--offline", "MemorySize=1024", "Authentication=iam", "LogDays=7")
+    assert found["parameters"]["finding"] == "MemorySize=1024, LogDays=7"
+
+
+def test_every_rule_of_the_template_can_be_judged():
+    from deploy.doctor.template import Template
+
+    template = Template.read(ROOT / "template.yaml")
+    assert list(template.faults()) == []
+    assert len(template.body["Rules"]) == 3
+    fits = {"Authentication": "none", "FunctionUrl": "none", "ConcurrencyLimit": "5"}
+    assert list(template.deployed_with(fits).faults()) == []
+    unknown = Template({**template.body, "Rules": {"R": {"RuleCondition": {"RefAll": ["x"]}}}})
+    with pytest.raises(ValueError, match="RefAll, which is not known here"):
+        list(unknown.faults())
+
+
+def test_a_model_that_is_not_there_has_no_size(doctor):
+    found = doctor("--offline", "Model=models/nope.tflite")
+
+    assert found["model"]["status"] == "FAIL"
+    assert found["model size"]["status"] == "skipped"
 
 
 @pytest.mark.parametrize(

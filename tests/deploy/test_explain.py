@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import array
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,36 @@ def run(log, monkeypatch, capsys, *options):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(log.encode())))
     status = main(["--explain", *options])
     return status, capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is unread of a pipe")
+def test_a_log_without_an_end_is_explained_when_ctrl_c_ends_it():
+    command = [sys.executable, "-m", "deploy.doctor", "--explain"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # A shell's background job, as a test run may be, has SIGINT ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:  # fmt: skip
+        process.stdin.write("Task timed out after 3.00 seconds\n")
+        process.stdin.flush()
+        give_up = time.monotonic() + 20
+        while unread(process.stdin):
+            assert time.monotonic() < give_up, "it does not read"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        told = process.stdout.read()
+    assert process.returncode == 0
+    assert "timed out" in told
+
+
+def unread(pipe):
+    """How many bytes wait in a pipe to be read at its other end."""
+    import fcntl
+    import termios
+
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe.fileno(), termios.FIONREAD, count)
+    return count[0]
 
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.txt")), ids=lambda path: path.stem)

@@ -220,7 +220,7 @@ def test_a_base_image_by_digest_is_in_the_sbom(tmp_path):
         (["--model", "models/none"], {}, "no .tflite"),
         ([], {"SOURCE_DATE_EPOCH": "noon"}, "SOURCE_DATE_EPOCH=noon"),
         (["-o", "/no/such/folder/sbom.json"], {}, "No such file or directory"),
-        (["--image", "no-such-image:nowhere"], {}, "docker"),
+        (["--image", "no-such-image:nowhere"], {}, "docker run failed"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(options, environment, says, tmp_path):
@@ -229,6 +229,7 @@ def test_what_is_missing_is_said_in_one_line(options, environment, says, tmp_pat
     assert done.returncode == 1
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+    assert "--help" not in done.stderr
     assert not (tmp_path / "sbom.json").exists()
 
 

@@ -29,6 +29,7 @@ from PIL import Image
 from classifier.handler import Handler
 from classifier.resources import MAX_EVENT_BYTES
 from classifier.settings import Settings
+from serve import __main__ as command
 from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +136,12 @@ def test_overlapping_requests_get_their_own_answers(url, handler):
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(ask, pictures * 3))
     assert answers == [expected(handler, data) for data in pictures] * 3
+
+
+def test_a_port_that_is_none_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--port", "99999"])
+    assert "--port 99999 is no port: 0 to 65535" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_told_without_a_traceback():
