@@ -59,8 +59,7 @@ setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
 ## In AWS
 
 doctor: $(APP) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
-	@.venv/bin/python -m deploy.doctor --stack $(STACK) $(ACCOUNT) $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) \
-		$(if $(MODEL),--model "$(MODEL)") $(PARAMETERS) $(OPTIONS)
+	@.venv/bin/python -m deploy.doctor --stack $(STACK) $(ACCOUNT) $(PARAMETERS) $(OPTIONS)
 
 deploy: $(APP) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
 	@.venv/bin/python -m deploy.stack --stack $(STACK) $(ACCOUNT) $(PARAMETERS) -- $(OPTIONS)

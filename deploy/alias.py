@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
+from deploy import ALIAS
+
 # CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
 CODEDEPLOY_S = 120
 SAID_BYTES = 300  # of an error; its stack trace is in the log
@@ -92,7 +94,7 @@ class Alias:
     def __init__(
         self,
         function: str,
-        name: str = "live",
+        name: str = ALIAS,
         region: str | None = None,
         profile: str | None = None,
         clients: Any = None,

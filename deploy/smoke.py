@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from classifier.errors import SetupError, UnsupportedFormat
 from classifier.handler import Handler
 from classifier.settings import Settings
+from deploy import ALIAS
 from deploy.alias import Alias, AliasError, FunctionFailed
 from deploy.endpoint import Endpoint, NotAsked, Reply, Signature, Version, refused
 
@@ -418,7 +419,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--function", metavar="NAME", help="the function behind the URL; its alias may be led back"
     )
-    p.add_argument("--alias", default="live", help="of the function (default: %(default)s)")
+    p.add_argument("--alias", default=ALIAS, help="of the function (default: %(default)s)")
     p.add_argument("--region", help="of function and URL (default: the shell's; the URL's own)")
     p.add_argument("--profile", help="of AWS's configuration, for --iam and --function")
     p.add_argument(

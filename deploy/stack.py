@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,9 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError as ParserError
 
+from classifier import models
+from classifier.errors import SetupError
+from deploy import ALIAS
 from deploy.doctor.explain import advice
 from deploy.doctor.template import Template
 
@@ -36,7 +40,6 @@ IMAGE = "classifier"
 # The text of the template that makes way for the settings' hash, and why it does: see there.
 UNTOLD = "Description: settings not told"
 BUILD_PARAMETERS = ("Architecture", "Model")
-ALIAS = "live"
 MODELS = ROOT / "models"
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
 STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
@@ -119,12 +122,6 @@ def _live(function: str, session: boto3.Session) -> str:
     return str(found["FunctionVersion"])
 
 
-def tflite_files(path: Path) -> list[Path]:
-    """The file, if it is one, or those in the folder."""
-    found = [path] if path.is_file() else path.rglob("*.tflite")
-    return [each for each in found if each.suffix == ".tflite"]
-
-
 def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[str, str]:
     """How requests go over to the new version, where nobody has said it.
 
@@ -157,7 +154,11 @@ def possible(stack: str, template: Template, settings: Mapping[str, str]) -> Non
         raise StackError("; ".join(faults))
     # What the Dockerfile copies. `sam build` says only that it is not in the build's context.
     model = ROOT / settings["Model"]
-    if not model.resolve().is_relative_to(MODELS) or not any(tflite_files(model)):
+    found: list[str] = []
+    if model.resolve().is_relative_to(MODELS):
+        with suppress(SetupError):  # a folder without any
+            found = models.files(str(model))
+    if not any(path.endswith(".tflite") and Path(path).is_file() for path in found):
         raise StackError(
             f"Model={settings['Model']}: there is no .tflite; say one below models/, or a folder "
             "of them there (`.venv-tf/bin/python -m convert` writes them)"

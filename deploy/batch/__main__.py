@@ -205,8 +205,6 @@ def _tell(read: Iterable[tuple[str, int]]) -> int:
 
 def _estimate(cloud: Cloud, count: int, arguments: argparse.Namespace) -> dict[str, float]:
     """Time and cost of a run that could work; BatchError of any other."""
-    if not count:
-        raise BatchError(f"{arguments.input} has no images")
     try:
         guess = estimate(
             count,

@@ -18,7 +18,6 @@ from deploy.doctor import account, machine, project
 from deploy.doctor.explain import Explained, advice, explain
 from deploy.doctor.finding import Finding, Skip, Status, warn
 from deploy.doctor.setup import ROOT, Setup
-from deploy.doctor.template import Template
 
 OK, FAILED, USAGE = 0, 1, 2
 WIDTH = 100
@@ -238,12 +237,6 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command; the exit status is explained in its help."""
     p = parser()
     args = p.parse_args(argv)
-    known: tuple[str, ...] = ()
-    with contextlib.suppress(Exception):  # a template that cannot be read is a finding, not this
-        known = Template.read(root / "template.yaml").parameters
-    for name, _ in args.parameters:
-        if known and name not in known:
-            p.error(f"{name} is no parameter of template.yaml: one of {', '.join(sorted(known))}")
     try:
         if args.explain:
             return explain_log(args.explain, args.json)
@@ -259,6 +252,12 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
             parameters=dict(args.parameters),
             root=root,
         )
+        known: tuple[str, ...] = ()
+        with contextlib.suppress(Exception):  # a template that cannot be read is a finding
+            known = setup.plain.parameters
+        if known and (unknown := setup.parameters.keys() - set(known)):
+            which = ", ".join(sorted(unknown))
+            p.error(f"{which} is no parameter of template.yaml: one of {', '.join(sorted(known))}")
         return check(setup, args.json)
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

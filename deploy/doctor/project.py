@@ -13,7 +13,6 @@ from classifier import models
 from classifier.errors import SetupError
 from deploy.doctor.finding import Finding, Skip, fail, ok, warn
 from deploy.doctor.setup import ARCHITECTURES, Setup, version
-from deploy.doctor.template import Template
 
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 # (integration timeout: 29 s by default; an HTTP API's is 30 s)
@@ -55,9 +54,8 @@ def parameters(setup: Setup) -> Finding:
     faults = list(setup.template.faults())
     if faults:
         return fail("; ".join(faults), "`make deploy` with others; docs/deploy.md has them all")
-    plain = Template.read(setup.root / "template.yaml")
-    told = {name: setup.parameter(name) for name in plain.parameters}
-    own = [f"{name}={value}" for name, value in told.items() if value != plain.default(name)]
+    told = {name: setup.parameter(name) for name in setup.plain.parameters}
+    own = [f"{name}={value}" for name, value in told.items() if value != setup.plain.default(name)]
     return ok(", ".join(own) or "the template's defaults")
 
 

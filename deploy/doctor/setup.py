@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy import ALIAS
 from deploy.doctor.finding import Skip
 from deploy.doctor.template import Template
 
@@ -25,10 +26,6 @@ IMAGES = ("keras-to-lambda", "classifier")
 
 # The names of processors, as machines, Docker and Lambda say them.
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-
-# What callers reach, by template.yaml as by classic.sh: a version. The function itself stays as it
-# is when a deployment is taken back.
-ALIAS = "live"
 
 # A command in a remedy, in backticks; of one that goes on by a pipe or && each part.
 COMMAND = re.compile(r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|make deploy)\b(?:[^`|&]*[^`|& ])?")
@@ -126,14 +123,22 @@ class Setup:
     # The project
 
     @cached_property
+    def plain(self) -> Template:
+        """template.yaml as it is.
+
+        Raises:
+            OSError; yaml.YAMLError; ValueError: it is no template.
+        """
+        return Template.read(self.root / "template.yaml")
+
+    @cached_property
     def template(self) -> Template:
         """template.yaml as it would be deployed: with what is given, here or in samconfig.toml.
 
         Raises:
             OSError; yaml.YAMLError; ValueError: it is no template.
         """
-        found = Template.read(self.root / "template.yaml")
-        return found.deployed_with({**self.defaults, **self.parameters})
+        return self.plain.deployed_with({**self.defaults, **self.parameters})
 
     @cached_property
     def defaults(self) -> dict[str, str]:

@@ -20,17 +20,7 @@ from deploy.doctor.__main__ import parser
 from deploy.doctor.template import Template
 from deploy.stack import StackError
 
-TEMPLATE = {
-    "Parameters": {
-        name: {"Type": "String", "Default": default}
-        for name, default in (
-            ("Architecture", "x86_64"),
-            ("Model", "models"),
-            ("MemorySize", "512"),
-        )
-    },
-    "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
-}
+RESOURCES = {"Queue": {"Type": "AWS::SQS::Queue"}}
 PARSE = """
 import json, sys
 from samcli.cli.types import CfnParameterOverridesType
@@ -75,7 +65,7 @@ def led_back(aws):
         TemplateBody=json.dumps(
             {
                 "Parameters": {"Deployment": {"Type": "String", "Default": "AllAtOnce"}},
-                "Resources": TEMPLATE["Resources"],
+                "Resources": RESOURCES,
                 "Outputs": {"FunctionName": {"Value": "f"}, "FunctionVersion": {"Value": "3"}},
             }
         ),
@@ -187,15 +177,20 @@ def test_a_first_deployment_is_told_what_was_said(aws, commands):
     assert "settings not told" not in stack.BUILT.read_text()
 
 
-def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, commands):
+def there(name, parameters):
+    """A stack that was deployed with these."""
+    known = {each: {"Type": "String"} for each in parameters}
     boto3.client("cloudformation").create_stack(
-        StackName="there",
-        TemplateBody=json.dumps(TEMPLATE),
+        StackName=name,
+        TemplateBody=json.dumps({"Parameters": known, "Resources": RESOURCES}),
         Parameters=[
-            {"ParameterKey": "Architecture", "ParameterValue": "arm64"},
-            {"ParameterKey": "Model", "ParameterValue": "models/digits"},
+            {"ParameterKey": each, "ParameterValue": value} for each, value in parameters.items()
         ],
     )
+
+
+def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, commands):
+    there("there", {"Architecture": "arm64", "Model": "models/digits"})
     assert stack.main(["--stack", "there", "MemorySize=1769"]) == 0
     build, doctor, deploy = commands
     expected = {"Architecture": "arm64", "Model": "models/digits", "MemorySize": "1769"}
@@ -209,18 +204,7 @@ def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, com
 
 def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_template(aws, commands):
     parameters = {"ConcurrencyLimit": "50", "LogDays": "7", "OfAnOlderTemplate": "x"}
-    boto3.client("cloudformation").create_stack(
-        StackName="limited",
-        TemplateBody=json.dumps(
-            {
-                "Parameters": {name: {"Type": "String"} for name in parameters},
-                "Resources": TEMPLATE["Resources"],
-            }
-        ),
-        Parameters=[
-            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
-        ],
-    )
+    there("limited", parameters)
     assert stack.main(["--stack", "limited", "LogDays=30"]) == 0
     _, doctor, _ = commands
     judged = dict(parser().parse_args(doctor[3:]).parameters)
@@ -248,18 +232,7 @@ def test_the_same_deployment_again_is_told_alike(aws, commands):
     template = Template.read(stack.ROOT / "template.yaml")
     parameters = {name: template.default(name) for name in template.parameters}
     parameters["MemorySize"] = "1769"
-    boto3.client("cloudformation").create_stack(
-        StackName="again",
-        TemplateBody=json.dumps(
-            {
-                "Parameters": {name: {"Type": "String"} for name in parameters},
-                "Resources": TEMPLATE["Resources"],
-            }
-        ),
-        Parameters=[
-            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
-        ],
-    )
+    there("again", parameters)
     assert settled() == first
 
 

@@ -10,7 +10,7 @@ const kept = { language: "curl", open: false }; // for the next image
 export function detail(entry, cards, view, again) {
   const { picture } = entry;
   const results = cards.map((card) => entry.results.get(card.name));
-  // An image is wrong for both.
+  // What is wrong with an image is so for both.
   const alike = results.every((result) => result instanceof Error && result.code === results[0].code);
   return el("article", { class: "card", "aria-label": picture.name },
     sight(entry, cards),
