@@ -36,11 +36,22 @@ class ClassifierError(Exception):
     status: ClassVar[int] = 500
     # Whether the same request may succeed later: a queue should then try again.
     transient: ClassVar[bool] = False
+    # The message where the image was downloaded; empty: the same as elsewhere.
+    of_download: ClassVar[str] = ""
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
         self.message = message
         self.facts = facts
+
+    def masked(self) -> ClassifierError:
+        """The same error without a word about what was downloaded; the log has it as `reason`.
+
+        A message that names a format would let any caller see what a private host or bucket holds.
+        """
+        if not self.of_download:
+            return self
+        return type(self)(self.of_download, **self.facts, reason=self.message)
 
     def to_json(self) -> dict[str, Any]:
         """The error as HTTP clients and lists of results carry it."""
@@ -100,6 +111,7 @@ class ImageTooLarge(ClassifierError):
 
 class TooManyPixels(ImageTooLarge):
     code = "too_many_pixels"
+    of_download = "the downloaded image has more pixels than are accepted; scale it down first"
 
 
 class TooManyImages(ImageTooLarge):
@@ -109,11 +121,16 @@ class TooManyImages(ImageTooLarge):
 class UnsupportedFormat(ClassifierError):
     code = "unsupported_format"
     status = 415
+    of_download = (
+        "the download is not an image in a supported format (JPEG, PNG, WebP, GIF or BMP); the URL "
+        "must point to the image file, not to a page that shows it"
+    )
 
 
 class UndecodableImage(ClassifierError):
     code = "undecodable_image"
     status = 422
+    of_download = "the downloaded image is truncated or damaged; check that it opens in a viewer"
 
 
 class FetchFailed(ClassifierError):

@@ -9,11 +9,13 @@ import http.client
 import io
 import re
 import socket
+import zlib
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
-from classifier import netguard
+from classifier import hostname, netguard
 from classifier.deadline import Deadline
 from classifier.errors import (
     ClassifierError,
@@ -31,7 +33,14 @@ MAX_REDIRECTS = 4
 MAX_URL_CHARS = 8192
 REDIRECTS = {301, 302, 303, 307, 308}
 PORTS = {"http": 80, "https": 443}
-USER_AGENT = "keras-to-lambda (image fetch)"
+# RFC 9110, 8.6.3: a shared cache may have transformed a 203; it is the image all the same.
+SUCCESS = {200, 203}
+MAX_INTERIM = 8  # 1xx responses in front of the final one (RFC 9110, 15.2)
+# The content codings of HTTP (https://www.iana.org/assignments/http-parameters). Storage services
+# return whatever header an upload carried; any other word there says nothing about the bytes.
+GZIP, DEFLATE = ("gzip", "x-gzip"), ("deflate",)
+NOT_UNPACKED = ("br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip")
+CHUNK = 1 << 16
 
 
 class Target(NamedTuple):
@@ -44,29 +53,41 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """Raises InvalidUrl; the message never repeats the URL, which may hold a secret."""
+        """Read a URL as browsers do: spaces around it are dropped, those in it are encoded.
+
+        Raises:
+            InvalidUrl: the message never repeats the URL, which may hold a secret.
+        """
+        url = url.strip(" \t\r\n\f")
         if len(url) > MAX_URL_CHARS:
             raise InvalidUrl(f"the URL is longer than {MAX_URL_CHARS} characters")
-        # Parsers disagree about these, and disagreement is how a guard is passed by.
-        if re.search(r"[\x00-\x20\x7f\\]", url):
-            raise InvalidUrl("the URL contains a space, a control character or a backslash")
+        # Parsers disagree about these, and disagreement is how a guard is passed by. A lone
+        # surrogate cannot be encoded.
+        if re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]", url):
+            raise InvalidUrl(
+                "the URL contains a control character, a backslash or half a character"
+            )
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
-            ascii_host = host if ":" in host else host.encode("idna").decode("ascii")
-        except ValueError as error:  # UnicodeError is one
-            raise InvalidUrl("the URL's host or port makes no sense") from error
+        except ValueError as error:
+            raise InvalidUrl("invalid host or port in the URL") from error
         if parts.scheme not in PORTS:
             scheme = parts.scheme[:20] or "none"
-            raise InvalidUrl(f"the URL's scheme is {scheme}; use https:, http:, s3: or data:")
+            raise InvalidUrl(f"unsupported URL scheme: {scheme}; use https:, http:, s3: or data:")
         if parts.username is not None or parts.password is not None:
             raise InvalidUrl("the URL holds a user name or password; remove it")
-        if not ascii_host or "%" in ascii_host:
+        if not host or "%" in host:
             raise InvalidUrl("the URL has no host, or one with a zone")
+        try:
+            # A colon is only ever in an IPv6 literal, which urlsplit has checked.
+            host = host.lower() if ":" in host else hostname.to_ascii(host)
+        except ValueError as error:
+            raise InvalidUrl("invalid host in the URL") from error
         path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
         if parts.query:
             path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
-        return cls(parts.scheme, ascii_host.lower(), port or PORTS[parts.scheme], path)
+        return cls(parts.scheme, host, port or PORTS[parts.scheme], path)
 
     @property
     def netloc(self) -> str:
@@ -98,9 +119,12 @@ def fetch(url: str, settings: Settings, deadline: Deadline) -> bytes:
             return answer
         try:
             url = urljoin(url, answer)
-            target = Target.parse(url)
+            redirected = Target.parse(url)
         except (ClassifierError, ValueError) as error:
             raise FetchFailed("redirected to a URL that is not fetched") from error
+        if (target.scheme, redirected.scheme) == ("https", "http"):
+            raise FetchFailed("redirected from https to http")
+        target = redirected
     raise FetchFailed(f"more than {MAX_REDIRECTS} redirects")
 
 
@@ -120,33 +144,102 @@ def _get(target: Target, settings: Settings, deadline: Deadline) -> bytes | str:
         sock.settimeout(deadline.remaining_s("the download"))
         # No cookies, no credentials, no proxies; and one request for a connection.
         sock.sendall(
-            f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\nUser-Agent: {USER_AGENT}\r\n"
-            "Accept: image/*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
+            f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n"
+            f"User-Agent: {settings.fetch_user_agent}\r\n"
+            "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
         )
-        # HTTPResponse asks its socket for a file, and for nothing else.
-        response = http.client.HTTPResponse(_Timed(sock, deadline), method="GET")  # type: ignore[arg-type]
-        response.begin()
-        return _body(response, settings.max_image_bytes)
+        return _body(_final(_Timed(sock, deadline)), settings.max_image_bytes, deadline)
     finally:
         sock.close()
 
 
-def _body(response: http.client.HTTPResponse, limit: int) -> bytes | str:
+def _final(sock: _Timed) -> http.client.HTTPResponse:
+    """The response after any interim ones, such as 103 Early Hints."""
+    for _ in range(MAX_INTERIM + 1):
+        # HTTPResponse asks its socket for a file, and for nothing else.
+        response = http.client.HTTPResponse(sock, method="GET")  # type: ignore[arg-type]
+        response.begin()
+        if not 101 < response.status < 200:
+            return response
+    raise FetchFailed(f"more than {MAX_INTERIM} interim responses")
+
+
+def _body(response: http.client.HTTPResponse, limit: int, deadline: Deadline) -> bytes | str:
     location = response.getheader("Location")
     if response.status in REDIRECTS and location:
-        return location
-    if response.status != 200:
+        return _as_text(location)
+    if response.status not in SUCCESS:
         raise FetchFailed(f"status {response.status}")
-    if response.getheader("Content-Encoding", "identity").lower() != "identity":
-        raise FetchFailed("encoded body")  # a few bytes could unpack into gigabytes
     if response.length is not None and response.length > limit:
         raise ImageTooLarge.of(limit)
-    data = response.read(limit + 1)
-    if len(data) > limit:
-        raise ImageTooLarge.of(limit)
+    data = _read(response, limit)
     if response.length:
         raise FetchFailed("body ended early")
+    names = response.getheader("Content-Encoding", "").lower().split(",")
+    codings = [name.strip() for name in names]
+    for coding in reversed(codings):  # in the order in which they were applied (RFC 9110, 8.4)
+        if coding in NOT_UNPACKED:
+            raise FetchFailed(f"body in the content coding {coding}")
+        if coding in (*GZIP, *DEFLATE):
+            data = _unpacked(data, coding, limit, deadline)
     return data
+
+
+def _as_text(location: str) -> str:
+    """A Location header, which http.client decodes as Latin-1; browsers read UTF-8."""
+    data = location.encode("latin-1")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return location
+
+
+def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """The body, in one buffer: `read` would keep each chunk, however small, as an object."""
+    data, piece = bytearray(), memoryview(bytearray(CHUNK))
+    while count := response.readinto(piece):
+        data += piece[:count]
+        if len(data) > limit:
+            raise ImageTooLarge.of(limit)
+    return bytes(data)
+
+
+def _unpacked(data: bytes, coding: str, limit: int, deadline: Deadline) -> bytes:
+    """A gzip or deflate body, at most `limit` bytes: a few bytes can unpack into gigabytes."""
+    if coding in GZIP:
+        if not data.startswith(b"\x1f\x8b"):
+            return data  # stored with the header and without the coding
+        wbits = 16 + zlib.MAX_WBITS
+    else:
+        # RFC 9110, 8.4.1.2: the zlib format; some servers omit its header, which a multiple of 31
+        # gives away (RFC 1950, 2.2).
+        zlib_header = len(data) > 1 and data[0] & 15 == 8 and int.from_bytes(data[:2]) % 31 == 0
+        wbits = zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS
+    unpacked = bytearray()
+    try:
+        for part in _members(data, wbits, coding in GZIP):
+            deadline.remaining_s("unpacking the download")
+            unpacked += part
+            if len(unpacked) > limit:
+                raise ImageTooLarge.of(limit)
+    except (zlib.error, EOFError) as error:
+        raise FetchFailed(f"damaged {coding} body") from error
+    return bytes(unpacked)
+
+
+def _members(data: bytes, wbits: int, several: bool) -> Iterator[bytes]:
+    """Pieces of at most CHUNK bytes; a gzip body may have several members (RFC 1952, 2.2)."""
+    while data:
+        unpacker = zlib.decompressobj(wbits)
+        while not unpacker.eof:
+            part = unpacker.decompress(data, CHUNK)
+            data = unpacker.unconsumed_tail
+            if not (part or data or unpacker.eof):
+                raise EOFError
+            yield part
+        data = unpacker.unused_data if several else b""
+        if not data.startswith(b"\x1f\x8b"):
+            return  # padding behind the last member
 
 
 @cache
@@ -163,10 +256,17 @@ class _Timed:
     """
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        self._sock, self._deadline = sock, deadline
+        self._file = _Open(_TimedReader(sock, deadline))
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._sock, self._deadline))
+        return self._file
+
+
+class _Open(io.BufferedReader):
+    """A file that an interim response leaves open for the next one; `_get` closes the socket."""
+
+    def close(self) -> None:
+        pass
 
 
 class _TimedReader(io.RawIOBase):

@@ -250,7 +250,7 @@ class Handler:
         contents = sources.read_all(images, self.settings, deadline)
         decoding = deadline.sooner(deadline.left_s() * SHARE_FOR_DECODING)
         slowest_s = 0.0
-        for _ in images:
+        for image in images:
             with watch.stage("fetch"):
                 content = next(contents)
             try:
@@ -260,7 +260,8 @@ class Handler:
                 tensors.append(self._tensor(content, card, watch))
                 slowest_s = max(slowest_s, before_s - decoding.left_s())
             except Exception as error:  # noqa: BLE001  # one image fails alone
-                tensors.append(self._named(error, watch))
+                named = self._named(error, watch)
+                tensors.append(named.masked() if sources.is_downloaded(image) else named)
         return tensors
 
     def _tensor(self, content: bytes, card: ModelCard, watch: Stopwatch) -> Floats:

@@ -54,13 +54,44 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
 
 
+def _hosts(text: str) -> frozenset[str]:
+    return frozenset(_host(name) for name in _names(text))
+
+
+def _host(name: str) -> str:
+    from classifier import hostname  # only where hosts are listed
+
+    try:
+        return hostname.to_ascii(name)
+    except ValueError:
+        raise ValueError(
+            f"{name!r} is not a host name; give names such as images.example.com, without scheme, "
+            "port or path"
+        ) from None
+
+
 def _host_ports(text: str) -> frozenset[str]:
-    names = _names(text)
-    for name in names:
-        host, colon, port = name.rpartition(":")
+    pairs = set()
+    for pair in _names(text):
+        host, colon, port = pair.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
         if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-            raise ValueError(f"{name!r} is not host:port")
-    return names
+            raise ValueError(f"{pair!r} is not host:port")
+        pairs.add(f"{_address(host) if ':' in host else _host(host)}:{port}")
+    return frozenset(pairs)
+
+
+def _address(text: str) -> str:
+    from ipaddress import IPv6Address
+
+    return str(IPv6Address(text))
+
+
+def _user_agent(text: str) -> str:
+    # One header line (RFC 9110, 5.5).
+    if not (text.isascii() and text.isprintable() and len(text) <= 256):
+        raise ValueError("must be printable ASCII, at most 256 characters")
+    return text
 
 
 def _ports(text: str) -> frozenset[int]:
@@ -71,7 +102,13 @@ def _ports(text: str) -> frozenset[int]:
 
 
 def _buckets(text: str) -> frozenset[str]:
-    return frozenset(part.strip() for part in text.split(",") if part.strip())
+    names = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for name in names:
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and the
+        # names of older buckets.
+        if not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
+            raise ValueError(f"{name!r} is not a bucket name; give names without s3:// and keys")
+    return names
 
 
 def _prefix(text: str) -> tuple[str, str]:
@@ -147,8 +184,13 @@ class Settings:
     fetch_timeout_s: float = _setting(
         _seconds, 10.0, "total seconds for one download: name look-up, redirects and body"
     )
+    fetch_user_agent: str = _setting(
+        _user_agent,
+        "keras-to-lambda/0.1 (image fetch; FETCH_USER_AGENT names a contact)",
+        "the `User-Agent` of downloads; some hosts ask for a contact address in it",
+    )
     fetch_allowed_hosts: frozenset[str] = _setting(
-        _names, frozenset(), "when set, comma-separated host names; only these are fetched"
+        _hosts, frozenset(), "when set, comma-separated host names; only these are fetched"
     )
     fetch_allowed_ports: frozenset[int] = _setting(
         _ports, frozenset({80, 443}), "comma-separated ports that are fetched from"

@@ -67,6 +67,16 @@ def name(source: Source) -> str:
     return "inline"
 
 
+def is_downloaded(source: Source | ClassifierError) -> bool:
+    """Whether an image comes from a host or a bucket, and not with the request."""
+    match source:
+        case Url(url):
+            return url[:5].lower() != "data:"
+        case Object():
+            return True
+    return False
+
+
 def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
     """The bytes of an image, at most `settings.max_image_bytes`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.server
 import io
 import json
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -54,6 +57,22 @@ def jpeg(picture, encoded):
     return encoded(picture)
 
 
+def raw_deflate(data):
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+PACKERS = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "gzip-members": lambda data: gzip.compress(data[:99]) + gzip.compress(data[99:]) + b"\0" * 9,
+    "gzip-twice": lambda data: gzip.compress(gzip.compress(data)),
+    "gzip-cut": lambda data: gzip.compress(data)[:-99],
+    "zlib": zlib.compress,
+    "raw-deflate": raw_deflate,
+}
+
+
 class Faults(http.server.BaseHTTPRequestHandler):
     """Each path is one way of misbehaving."""
 
@@ -68,7 +87,8 @@ class Faults(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.close_connection = True
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            getattr(self, "do_" + self.path.strip("/").split("?")[0].replace("-", "_"))()
+            name = self.path.strip("/").split("?")[0]
+            getattr(self, "do_" + name.replace("-", "_").replace("%", "_"))()
 
     def reply(self, status, body, length=None, **headers):
         self.send_response(status)
@@ -80,6 +100,7 @@ class Faults(http.server.BaseHTTPRequestHandler):
 
     def do_photo(self):
         assert self.headers["Accept-Encoding"] == "identity"
+        assert self.headers["Accept"] == "*/*"
         assert "Cookie" not in self.headers
         self.reply(200, self.jpeg)
 
@@ -104,6 +125,18 @@ class Faults(http.server.BaseHTTPRequestHandler):
     def do_page(self):
         self.reply(200, b"<!DOCTYPE html><title>a page</title>", Content_Type="image/jpeg")
 
+    def do_document(self):
+        bomb = io.BytesIO()
+        Image.new("1", (10_000, 10_000)).save(bomb, "PNG")
+        documents = {
+            "html": b"<!DOCTYPE html><title>a page</title>",
+            "json": b'{"Code": "Success"}',
+            "pdf": b"%PDF-1.7",
+            "cut": self.jpeg[: len(self.jpeg) // 2],
+            "pixels": bomb.getvalue(),
+        }
+        self.reply(200, documents[self.path.partition("=")[2]])
+
     def do_truncated_photo(self):
         self.reply(200, self.jpeg[: len(self.jpeg) // 2])
 
@@ -119,8 +152,42 @@ class Faults(http.server.BaseHTTPRequestHandler):
         for _ in range(4000):
             self.wfile.write(b"\xff" * 65536)
 
-    def do_gzip(self):
-        self.reply(200, self.jpeg, Content_Encoding="gzip")
+    def do_coded(self):
+        """The photo packed as `how` says, under the Content-Encoding that `header` says."""
+        query = {key: value[0] for key, value in parse_qs(self.path.partition("?")[2]).items()}
+        self.reply(200, PACKERS[query["how"]](self.jpeg), Content_Encoding=query.get("header", ""))
+
+    def do_gzip_bomb(self):
+        self.reply(200, gzip.compress(b"\0" * 50_000_000), Content_Encoding="gzip")
+
+    def do_tiny_chunks(self):
+        """The photo in chunks of two bytes, with an extension each (RFC 9112, 7.1)."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        pairs = [self.jpeg[i : i + 2] for i in range(0, len(self.jpeg), 2)]
+        self.wfile.write(b"".join(b"%x;x=y\r\n%b\r\n" % (len(pair), pair) for pair in pairs))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def do_hints(self):
+        """As many interim responses as the query says, then the photo."""
+        for _ in range(int(self.path.partition("=")[2])):
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        self.reply(200, self.jpeg)
+
+    def do_transformed(self):
+        self.reply(203, self.jpeg)
+
+    def do_agent(self):
+        assert self.headers["User-Agent"] == "shop (images@shop.example)"
+        self.reply(200, self.jpeg)
+
+    def do_to_cyrillic(self):
+        # send_header writes Latin-1: UTF-8's own bytes come through it unchanged.
+        self.reply(302, b"", Location="/\u0444\u043e\u0442\u043e 1".encode().decode("latin-1"))
+
+    def do__D1_84_D0_BE_D1_82_D0_BE_201(self):
+        self.reply(200, self.jpeg)
 
     def do_loop(self):
         self.reply(302, b"", Location="/loop")

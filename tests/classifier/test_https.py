@@ -28,6 +28,11 @@ def secure_host(jpeg, tmp_path, monkeypatch):
             pass
 
         def do_GET(self):
+            if self.path == "/to-http":
+                self.send_response(302)
+                self.send_header("Location", "http://localhost/photo")
+                self.end_headers()
+                return
             self.send_response(200)
             self.send_header("Content-Length", str(len(jpeg)))
             self.end_headers()
@@ -78,3 +83,12 @@ def test_an_authority_that_nobody_trusts_is_refused(secure_host, settings, monke
     with pytest.raises(FetchFailed) as caught:
         read(f"https://localhost:{secure_host}/", allowing(settings, "localhost", secure_host))
     assert caught.value.facts["reason"] == "SSLCertVerificationError"
+
+
+def test_a_redirect_from_https_to_http_is_refused(secure_host, settings):
+    with pytest.raises(FetchFailed) as caught:
+        read(
+            f"https://localhost:{secure_host}/to-http",
+            allowing(settings, "localhost", secure_host),
+        )
+    assert caught.value.facts["reason"] == "redirected from https to http"

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
+import socket
+import threading
+import tracemalloc
 from urllib.parse import quote_from_bytes
 
 import pytest
 
-from classifier import sources
+from classifier import fetch, sources
 from classifier.deadline import Deadline
 from classifier.errors import (
+    ClassifierError,
     DeadlineExceeded,
     FetchFailed,
     ImageTooLarge,
     InvalidRequest,
     InvalidUrl,
     TooManyPixels,
+    UndecodableImage,
+    UnsupportedFormat,
 )
 from classifier.fetch import Target
 from classifier.handler import Handler
@@ -39,7 +46,11 @@ def test_a_redirect_is_followed(far_host, settings, jpeg):
     ("path", "reason"),
     [
         ("missing", "status 404"),
-        ("gzip", "encoded body"),
+        ("coded?how=plain&header=br", "body in the content coding br"),
+        ("coded?how=plain&header=base64,zstd", "body in the content coding zstd"),
+        ("coded?how=gzip-cut&header=gzip", "damaged gzip body"),
+        ("coded?how=gzip&header=deflate", "damaged deflate body"),
+        ("hints?n=9", "more than 8 interim responses"),
         ("short-body", "body ended early"),
         ("loop", "more than 4 redirects"),
         ("to-file", "redirected to a URL that is not fetched"),
@@ -56,6 +67,56 @@ def test_what_the_far_host_does_wrong_is_one_error_to_the_caller(far_host, setti
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        # Only HTTP's own content codings are codings: S3 returns any header an upload carried.
+        *("coded?how=plain", "coded?how=plain&header=identity", "coded?how=plain&header=base64"),
+        *("coded?how=plain&header=utf-8", "coded?how=plain&header=aws-chunked"),
+        "coded?how=plain&header=gzip",
+        *(
+            "coded?how=gzip&header=gzip",
+            "coded?how=gzip&header=X-GZIP",
+            "coded?how=zlib&header=deflate",
+        ),
+        *("coded?how=gzip&header=aws-chunked,gzip", "coded?how=gzip-twice&header=gzip,gzip"),
+        *("coded?how=gzip-members&header=gzip", "coded?how=raw-deflate&header=deflate"),
+        *("tiny-chunks", "hints?n=1", "hints?n=8", "transformed", "to-cyrillic"),
+    ],
+)
+def test_a_photo_is_read_from_hosts_that_browsers_read_it_from(far_host, settings, jpeg, path):
+    assert read(Url(f"http://{far_host}/{path}"), settings) == jpeg
+
+
+def test_the_user_agent_is_a_setting(far_host, settings, jpeg):
+    named = dataclasses.replace(settings, fetch_user_agent="shop (images@shop.example)")
+    assert read(Url(f"http://{far_host}/agent"), named) == jpeg
+
+
+def test_a_photo_whose_url_has_spaces_around_and_in_it_is_downloaded(far_host, settings, jpeg):
+    assert read(Url(f" http://{far_host}/photo?name=my shirt.jpg\n"), settings) == jpeg
+
+
+def test_tiny_chunks_take_no_more_memory_than_their_bytes():
+    """http.client's own `read` keeps each chunk as an object: 21 times the bytes here."""
+    body = b"\x01" * 1_000_000
+    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire += b"2\r\n\x01\x01\r\n" * (len(body) // 2) + b"0\r\n\r\n"
+    near, far = socket.socketpair()
+    with near, far:
+        sender = threading.Thread(target=far.sendall, args=(wire,))
+        sender.start()
+        response = fetch._final(fetch._Timed(near, Deadline(60)))
+        tracemalloc.start()
+        try:
+            assert fetch._read(response, 2_000_000) == body
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            sender.join()
+    assert peak < 4 * len(body)
+
+
 @pytest.mark.parametrize("path", ["stall", "drip", "drip-headers"])
 def test_one_deadline_ends_a_host_that_drips_or_stalls(far_host, settings, path):
     # The host goes on for 3 s and then ends in order: without the deadline of 0.6 s the drip would
@@ -64,7 +125,7 @@ def test_one_deadline_ends_a_host_that_drips_or_stalls(far_host, settings, path)
         read(Url(f"http://{far_host}/{path}"), settings)
 
 
-@pytest.mark.parametrize("path", ["announced-large", "endless"])
+@pytest.mark.parametrize("path", ["announced-large", "endless", "gzip-bomb"])
 def test_more_bytes_than_the_limit_are_not_read(far_host, settings, path):
     patient = dataclasses.replace(settings, fetch_timeout_s=5.0)
     with pytest.raises(ImageTooLarge):
@@ -123,6 +184,21 @@ def test_a_url_is_sent_in_ascii():
     assert target.path == "/a%20b/%C3%A4?q=%C3%B6"
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        # UTS 46, non-transitional: IDNA 2003 asks another owner's host, fass.de.
+        ("https://fa\u00df.de/x.jpg", "xn--fa-hia.de"),
+        ("https://B\u00dcCHER.example/", "xn--bcher-kva.example"),
+        ("https://example\u3002com/", "example.com"),
+        ("https://\uff11\uff12\uff17.0.0.1/", "127.0.0.1"),
+        ("https://my_bucket.example/", "my_bucket.example"),
+    ],
+)
+def test_a_host_is_the_one_that_browsers_ask(url, host):
+    assert Target.parse(url).host == host
+
+
 def test_base64_is_read_in_both_alphabets_padded_or_not(settings):
     data = bytes(range(256)) + b"\xfb\xff"
     text = base64.b64encode(data).decode()
@@ -166,6 +242,23 @@ def test_a_connection_that_is_reset_fails(far_host, settings):
 def test_a_bomb_from_a_url_is_refused_by_its_header(far_host, settings):
     with pytest.raises(TooManyPixels):
         Handler(settings)({"url": f"http://{far_host}/bomb"})
+
+
+@pytest.mark.parametrize("kind", ["html", "json", "pdf", "cut", "pixels"])
+def test_the_answer_never_reveals_what_was_downloaded(far_host, settings, kind, capsys):
+    """Otherwise any caller could list what a private host or bucket holds."""
+    loud = dataclasses.replace(settings, log_level="INFO")
+    with pytest.raises(ClassifierError) as caught:
+        Handler(loud)({"url": f"http://{far_host}/document?kind={kind}"})
+    code, message, reason = {
+        "html": ("unsupported_format", UnsupportedFormat.of_download, "HTML"),
+        "json": ("unsupported_format", UnsupportedFormat.of_download, "JSON"),
+        "pdf": ("unsupported_format", UnsupportedFormat.of_download, "PDF"),
+        "cut": ("undecodable_image", UndecodableImage.of_download, "truncated"),
+        "pixels": ("too_many_pixels", TooManyPixels.of_download, "10000"),
+    }[kind]
+    assert (caught.value.code, caught.value.message) == (code, message)
+    assert reason in json.loads(capsys.readouterr().out.splitlines()[-1])["reason"]
 
 
 def test_other_ports_are_a_setting(settings):
