@@ -37,6 +37,7 @@ FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"BM", "BmpImagePlugin", "BmpImageFile"),
 )
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+Step = Callable[[Image.Image], Image.Image]
 # By how much smaller a format's pictures have to be. Pillow reads every WebP as an animation:
 # libwebp holds two canvases and Pillow two more, 16 bytes a pixel, where others take 8 at most.
 SHARES = {"WEBP": 2}
@@ -63,7 +64,8 @@ def decode(
             lets a large JPEG be decoded at a fraction, at least twice this size; None: never.
 
     Returns:
-        An image of mode "L", "RGB" or "RGBA", 8 bits a channel.
+        An image of mode "L", "RGB" or "RGBA"; or "I;16", 0..65535, for a greyscale picture of 16
+        bits that a model of one channel gets as `load_img` reads it.
 
     Raises:
         UnsupportedFormat: not one of the formats above.
@@ -80,21 +82,15 @@ def decode(
                 f"the image has {width} x {height} pixels, more than the {accepted:,} accepted of "
                 f"a {image.format}; scale it down first"
             )
-        if steps.decode == "scaled" and target is not None:
-            # libjpeg leaves out the high frequencies of each 8 x 8 block. Others than JPEG have no
-            # such thing, and ignore it. On its side, the picture's sides are each other's.
-            side = max(target) if steps.exif == "apply" else 0
-            image.draft(None, (2 * (side or target[0]), 2 * (side or target[1])))
+        if target is not None:
+            DECODE[steps.decode](image, target, steps)
         image.load()
+        image = EXIF[steps.exif](image)
         if image.mode in DEEP:
-            image = _high_byte(image)
-        if steps.exif == "apply":
-            from PIL import ImageOps  # a millisecond, for these cards alone
-
-            image = ImageOps.exif_transpose(image)
-        if steps.alpha != "drop" and image.has_transparency_data:
-            above = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", above.size, steps.alpha), above)
+            image = SIXTEEN_BITS[steps.interpolation.partition(":")[0]](image)
+        image = ALPHA[steps.alpha](image)
+        if channels == 1 and image.mode in DEEP:
+            return image
         return image if image.mode == MODES[channels] else image.convert(MODES[channels])
     except TooManyPixels:
         raise
@@ -110,12 +106,49 @@ def decode(
         raise TooManyPixels("the image takes too much memory to decode") from error
 
 
-def _high_byte(image: Image.Image) -> Image.Image:
-    """16 bits -> 8, as libpng and `tf.io.decode_image` do, and as Pillow does for 16-bit colour.
+def _exact(_image: Image.Image, _target: tuple[int, int], _steps: Preprocessing) -> None:
+    """Decode every pixel."""
 
-    `Image.convert` clips instead: nearly all of such a picture would be white.
-    """
+
+def _scaled(image: Image.Image, target: tuple[int, int], steps: Preprocessing) -> None:
+    # libjpeg leaves out the high frequencies of each 8 x 8 block. Others than JPEG have no such
+    # thing, and ignore it. On its side, the picture's sides are each other's.
+    side = max(target) if steps.exif == "apply" else 0
+    image.draft(None, (2 * (side or target[0]), 2 * (side or target[1])))
+
+
+def _as_it_is(image: Image.Image) -> Image.Image:
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps  # a millisecond, for these cards alone
+
+    return ImageOps.exif_transpose(image)
+
+
+def _on(colour: str) -> Step:
+    def blended(image: Image.Image) -> Image.Image:
+        if not image.has_transparency_data:
+            return image
+        above = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", above.size, colour), above)
+
+    return blended
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    """16 bits -> 8, as libpng and `tf.io.decode_image` do, and as Pillow does for 16-bit colour."""
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
+DECODE = {"exact": _exact, "scaled": _scaled}
+EXIF: dict[str, Step] = {"ignore": _as_it_is, "apply": _upright}
+ALPHA: dict[str, Step] = {"drop": _as_it_is, "white": _on("white"), "black": _on("black")}
+# Greyscale of 16 bits, by whose resizing the card names, as whose reader goes with it: load_img
+# keeps 0..65535 for one channel and clips at 255 for three; image_dataset_from_directory decodes
+# with tf.io.decode_image.
+SIXTEEN_BITS: dict[str, Step] = {"pillow": _as_it_is, "tf": _high_byte}
 
 
 def _opener(data: bytes) -> Callable[[BytesIO], Image.Image]:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from classifier.card import ModelCard
+from classifier.class_folders import ClassFolders
+from classifier.class_folders import images as images_below
 from classifier.errors import ClassifierError, InvalidRequest
 from classifier.evaluation import Evaluation
 from classifier.handler import Handler
 from classifier.sources import Raw, Source, Url
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 class Item(NamedTuple):
@@ -48,13 +48,15 @@ def named(images: Sequence[str], labels: Sequence[str]) -> Iterator[Item]:
         elif "://" in name or name.startswith("data:"):
             yield Item(name[:200], lambda name=name: Url(name))  # type: ignore[misc]
         elif Path(name).is_dir():
-            root = Path(name)
-            files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+            files = images_below(Path(name))
             if not files:
-                raise FileNotFoundError(f"no images in {root}")
-            for file in files:
-                truth = file.parent.name if file.parent.name in labels else None
-                yield _file(file, truth)
+                raise FileNotFoundError(f"no images in {name}")
+            folders = ClassFolders(labels)
+            truth = folders.truth(files)
+            if any(place is not None for place in truth) and (note := folders.unmatched(files)):
+                print(f"classifier: note: {note}", file=sys.stderr)
+            for file, place in zip(files, truth, strict=True):
+                yield _file(file, None if place is None else labels[place])
         elif Path(name).is_file():
             yield _file(Path(name))
         else:

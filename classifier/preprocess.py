@@ -18,20 +18,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
-
-FILTERS = {
-    "pillow:nearest": Image.Resampling.NEAREST,
-    "pillow:bilinear": Image.Resampling.BILINEAR,
-    "pillow:bicubic": Image.Resampling.BICUBIC,
-    "pillow:lanczos": Image.Resampling.LANCZOS,
-}
+    # An image, the card, and a mode of its `resize` -> (height, width) or (height, width, channels)
+    Interpolation = Callable[[Image.Image, ModelCard, str], Floats]
 
 
 def prepare(image: Image.Image, card: ModelCard) -> Floats:
     """Resize and scale.
 
     Args:
-        image: mode "RGB" or "L", any size; not altered.
+        image: as `decode` returns it; not altered.
         card: the model's.
 
     Returns:
@@ -43,44 +38,77 @@ def prepare(image: Image.Image, card: ModelCard) -> Floats:
 def resize(image: Image.Image, card: ModelCard) -> Floats:
     """The picture at the model's size: float32, (height, width, channels), in 0..255."""
     steps = card.preprocessing
-    size = (card.width, card.height)
-    method = FILTERS.get(steps.interpolation)
-    if method is None:
-        image = _fit(image, size, steps.resize)
-        pixels = TENSORFLOW[steps.interpolation](np.asarray(image), card.height, card.width)
-    else:
-        if steps.resize in ("crop", "pad"):
-            from PIL import ImageOps  # a millisecond, for these alone
-
-            fit = ImageOps.fit if steps.resize == "crop" else ImageOps.pad
-            image = fit(image, size, method=method)
-        elif image.size != size:
-            image = image.resize(size, method)
-        pixels = np.asarray(image, dtype=np.float32)
+    pixels = INTERPOLATION[steps.interpolation](image, card, steps.resize)
     return pixels.reshape(card.height, card.width, card.channels)
 
 
-def _fit(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
-    """Bring an image to the aspect ratio of `size` without resampling: TensorFlow then resizes.
+def _pillow(method: Image.Resampling) -> Interpolation:
+    def resized(image: Image.Image, card: ModelCard, mode: str) -> Floats:
+        image = PILLOW_RESIZE[mode](image, (card.width, card.height), method)
+        return np.asarray(image, dtype=np.float32)
 
-    crop: the largest centred box, as `keras.utils.image_dataset_from_directory(
-    crop_to_aspect_ratio=True)` cuts it (`smart_resize` in keras/src/utils/image_utils.py); pad: its
-    `pad_to_aspect_ratio=True`, with black (`resize` in keras/src/backend/tensorflow/image.py, which
-    drops an odd border's last pixel). Both with their integer arithmetic.
-    """
-    width, height = size
-    if mode == "crop":
-        crop_h = min(image.height, int(float(image.width * height) / width))
-        crop_w = min(image.width, int(float(image.height * width) / height))
-        top, left = int((image.height - crop_h) / 2), int((image.width - crop_w) / 2)
-        return image.crop((left, top, left + crop_w, top + crop_h))
-    if mode == "pad":
-        top = max(0, int(float(image.width * height) / width) - image.height) // 2
-        left = max(0, int(float(image.height * width) / height) - image.width) // 2
-        padded = Image.new(image.mode, (image.width + 2 * left, image.height + 2 * top))
-        padded.paste(image, (left, top))
-        return padded
+    return resized
+
+
+def _stretch(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, method)
+
+
+def _crop(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    from PIL import ImageOps  # a millisecond, for these cards alone
+
+    return ImageOps.fit(image, size, method=method)
+
+
+def _pad(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.pad(image, size, method=method)
+
+
+PILLOW_RESIZE = {"stretch": _stretch, "crop": _crop, "pad": _pad}
+
+
+def _tensorflow(method: Callable[[npt.NDArray[np.uint8], int, int], Floats]) -> Interpolation:
+    def resized(image: Image.Image, card: ModelCard, mode: str) -> Floats:
+        image = TENSORFLOW_RESIZE[mode](image, card.width, card.height)
+        return method(np.asarray(image), card.height, card.width)
+
+    return resized
+
+
+# Bring an image to the input's aspect ratio without resampling: TensorFlow then resizes. Both are
+# in Keras' integer arithmetic.
+
+
+def _as_it_is(image: Image.Image, _width: int, _height: int) -> Image.Image:
     return image
+
+
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The largest centred box, as image_dataset_from_directory(crop_to_aspect_ratio=True) cuts it.
+
+    `smart_resize` in keras/src/utils/image_utils.py.
+    """
+    crop_h = min(image.height, int(float(image.width * height) / width))
+    crop_w = min(image.width, int(float(image.height * width) / height))
+    top, left = int((image.height - crop_h) / 2), int((image.width - crop_w) / 2)
+    return image.crop((left, top, left + crop_w, top + crop_h))
+
+
+def _bordered(image: Image.Image, width: int, height: int) -> Image.Image:
+    """A black border, as `image_dataset_from_directory(pad_to_aspect_ratio=True)` adds it.
+
+    `resize` in keras/src/backend/tensorflow/image.py, which drops an odd border's last pixel.
+    """
+    top = max(0, int(float(image.width * height) / width) - image.height) // 2
+    left = max(0, int(float(image.height * width) / height) - image.width) // 2
+    padded = Image.new(image.mode, (image.width + 2 * left, image.height + 2 * top))
+    padded.paste(image, (left, top))
+    return padded
+
+
+TENSORFLOW_RESIZE = {"stretch": _as_it_is, "crop": _centre, "pad": _bordered}
 
 
 def tf_bilinear(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
@@ -191,7 +219,16 @@ def _keys(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(distance <= 1, near, far)
 
 
-TENSORFLOW = {"tf:bilinear": tf_bilinear, "tf:nearest": tf_nearest, "tf:bicubic": tf_bicubic}
+INTERPOLATION: dict[str, Interpolation] = {
+    "pillow:nearest": _pillow(Image.Resampling.NEAREST),
+    "pillow:bilinear": _pillow(Image.Resampling.BILINEAR),
+    "pillow:bicubic": _pillow(Image.Resampling.BICUBIC),
+    "pillow:lanczos": _pillow(Image.Resampling.LANCZOS),
+    "tf:bilinear": _tensorflow(tf_bilinear),
+    "tf:nearest": _tensorflow(tf_nearest),
+    "tf:bicubic": _tensorflow(tf_bicubic),
+}
+COLOR_ORDER = {"rgb": slice(None), "bgr": slice(None, None, -1)}
 
 
 def scale(pixels: Floats, card: ModelCard) -> Floats:
@@ -201,8 +238,7 @@ def scale(pixels: Floats, card: ModelCard) -> Floats:
         pixels: float32, (height, width, channels), in 0..255; not altered.
     """
     steps = card.preprocessing
-    if steps.color_order == "bgr":
-        pixels = pixels[..., ::-1]
+    pixels = pixels[..., COLOR_ORDER[steps.color_order]]
     if isinstance(steps.scaling, Affine):
         scale, offset = (
             np.asarray(v, np.float32) for v in (steps.scaling.scale, steps.scaling.offset)

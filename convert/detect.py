@@ -108,6 +108,8 @@ def run(
     net = network.load(path, wanted)
     given = Path(labels) if labels else None
     places = samples.orders(samples.folders(place), place, net.classes, given)
+    matched = next(iter(places.values()))
+    found = [sample for sample in found if sample.folder in matched]
     trials = Trials(net, found, terminal.progress)
     if len({s.folder for s in trials.samples}) < 2:
         raise ConvertError(f"fewer than two folders of {place} have photos that can be read")

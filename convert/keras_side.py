@@ -58,6 +58,7 @@ def run(
     loaded = _two_sided(loaded, outline, photos)
     card = _card(loaded, outline)
     notes = [*loaded.notes, *_doubts(loaded, card)]
+    deep = 0
     graph = loaded.concrete()
 
     begin = time.perf_counter()
@@ -70,6 +71,7 @@ def run(
             read.append(False)
             continue
         read.append(True)
+        deep += reference.sixteen_bits(Path(photo))
         start = time.perf_counter()
         logits.append(keras_model.predict(graph, seen.tensor))
         keras_ms.append((time.perf_counter() - start) * 1000)
@@ -77,6 +79,8 @@ def run(
         pictures.append(np.rint(seen.resized.clip(0, 255)).astype(np.uint8))
         if "int8" in quantizations:  # the others are not calibrated
             tensors.append(seen.tensor)
+    if deep:
+        notes.append(_sixteen_bits(deep, card))
     if not logits:
         raise ConvertError("none of the samples could be read")
     rows = np.stack(logits)
@@ -188,6 +192,20 @@ def _doubts(model: KerasModel, card: ModelCard) -> list[str]:
             "if that was not so in training, say --preprocess raw"
         ]
     return []
+
+
+def _sixteen_bits(count: int, card: ModelCard) -> str:
+    if card.preprocessing.interpolation.startswith("tf:"):
+        return (
+            f"{count} samples have 16 bits: read as image_dataset_from_directory does, by their "
+            "high byte, 0..255"
+        )
+    values = "as 0..65535" if card.channels == 1 else "with all above 255 clipped to white"
+    return (
+        f"{count} samples have 16 bits: read as load_img does, {values}; if the model was trained "
+        "by image_dataset_from_directory, which takes the high byte, give --interpolation "
+        "tf:bilinear"
+    )
 
 
 def output_kind(ending: str | None, rows: np.ndarray) -> str:

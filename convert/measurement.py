@@ -12,7 +12,7 @@ import numpy as np
 
 from classifier.card import ModelCard, Preprocessing
 from classifier.card import load as load_card
-from convert import photos as samples
+from classifier.class_folders import ClassFolders
 from convert import stages, tflite_file
 from convert.choice import Candidate
 from convert.comparison import Comparison, compare, same_answers
@@ -31,7 +31,8 @@ class KerasSide:
     facts: as `keras_side.run` returns them. photos: those that it could read. skipped: how many it
     could not. logits: float32, (photos, classes). parts: float32, (photos, 3), see `stages`.
     pictures: uint8, (photos, height, width, channels): what the model saw, before the scaling.
-    truth: the right output of each photo, where its folder is named after a label.
+    truth: the right output of each photo, where its folder is named after a label. unmatched: a
+    sentence on the folders that are not.
     """
 
     facts: Mapping[str, Any]
@@ -42,6 +43,7 @@ class KerasSide:
     parts: np.ndarray
     pictures: np.ndarray
     truth: tuple[int | None, ...]
+    unmatched: str = ""
 
     @classmethod
     def ask(
@@ -62,6 +64,7 @@ class KerasSide:
             read = arrays["read"]
             kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
             card = ModelCard.from_json(facts["card"])
+            folders = ClassFolders(card.labels)
             return cls(
                 facts=facts,
                 card=card,
@@ -70,7 +73,8 @@ class KerasSide:
                 logits=arrays["logits"],
                 parts=arrays["parts"],
                 pictures=arrays["pictures"],
-                truth=_truth(kept, card.labels),
+                truth=tuple(folders.truth(kept)),
+                unmatched=folders.unmatched(kept),
             )
 
     def card_of(self, quantization: str, io: str = "float32") -> ModelCard:
@@ -96,13 +100,6 @@ class KerasSide:
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""
         return compare(self.logits, answers, tolerance, skipped=self.skipped, truth=self.truth)
-
-
-def _truth(photos: Sequence[Path], labels: Sequence[str]) -> tuple[int | None, ...]:
-    """The right outputs; none, if more than one photo in ten has none: the rest would mislead."""
-    found = samples.truth(photos, labels)
-    known = sum(right is not None for right in found)
-    return tuple(found) if known >= 0.9 * len(found) else (None,) * len(found)
 
 
 def measure(

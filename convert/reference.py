@@ -7,8 +7,10 @@ interpolation says. Nothing here is shared with the serving path, or the proof w
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,21 +19,18 @@ from PIL import Image, ImageOps
 
 from classifier.card import Affine, ModelCard
 
-# Where keras.applications keeps the preprocess_input of each preset.
-MODULES = {
-    "resnet50": "resnet",
-    "densenet121": "densenet",
-    "resnet50_v2": "resnet_v2",
-}
 COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# Pillow's modes for greyscale of 16 bits.
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I")
 
 
 @dataclass(frozen=True)
 class Seen:
     """A photo at the stages of its way to the model.
 
-    decoded: uint8, (rows, columns, channels). resized: float32, (height, width, channels), 0..255.
+    decoded: uint8 (uint16 for greyscale of 16 bits), (rows, columns, channels).
+    resized: float32, (height, width, channels), 0..255.
     tensor: float32, the same shape, in the range that the model was trained on.
     """
 
@@ -53,24 +52,56 @@ def see(path: Path, card: ModelCard) -> Seen:
 
 
 def _opened(path: Path, card: ModelCard) -> Image.Image:
-    """At its own size: by load_img, or by Pillow for what that does not do."""
-    if card.preprocessing.exif == "ignore" and card.preprocessing.alpha == "drop":
-        return keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
+    """At its own size: by Keras' own reader, or by Pillow for what that does not do."""
+    steps = card.preprocessing
     with Image.open(path) as image:
         image.load()
-        if card.preprocessing.exif == "apply":
-            image = ImageOps.exif_transpose(image)
-        if card.preprocessing.alpha != "drop" and image.has_transparency_data:
-            ground = Image.new("RGBA", image.size, card.preprocessing.alpha)
-            image = Image.alpha_composite(ground, image.convert("RGBA"))
+        if image.mode in SIXTEEN_BITS and steps.interpolation.startswith("tf:"):
+            # image_dataset_from_directory reads by tf.io.decode_image.
+            pixels = tf.io.decode_image(path.read_bytes(), channels=1, expand_animations=False)
+            exif = image.info.get("exif", b"")
+            image = Image.fromarray(np.asarray(pixels)[..., 0])
+            image.info["exif"] = exif
+        elif _plain(card):
+            return keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
+        image = ALPHA[steps.alpha](EXIF[steps.exif](image))
+        if image.mode in SIXTEEN_BITS and card.channels == 1:  # as load_img leaves it
+            return image
         return image.convert(MODES[card.channels])
+
+
+def sixteen_bits(path: Path) -> bool:
+    """Whether a photo is greyscale of 16 bits."""
+    with Image.open(path) as image:
+        return image.mode in SIXTEEN_BITS
+
+
+def _plain(card: ModelCard) -> bool:
+    return (card.preprocessing.exif, card.preprocessing.alpha) == ("ignore", "drop")
+
+
+def _on(colour: str) -> Callable[[Image.Image], Image.Image]:
+    def blended(image: Image.Image) -> Image.Image:
+        if not image.has_transparency_data:
+            return image
+        ground = Image.new("RGBA", image.size, colour)
+        return Image.alpha_composite(ground, image.convert("RGBA"))
+
+    return blended
+
+
+EXIF = {"ignore": lambda image: image, "apply": ImageOps.exif_transpose}
+ALPHA = {"drop": lambda image: image, "white": _on("white"), "black": _on("black")}
 
 
 def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
     steps, size = card.preprocessing, (card.height, card.width)
-    library, name = steps.interpolation.split(":")
-    plain = steps.exif == "ignore" and steps.alpha == "drop"
-    if library == "pillow" and steps.resize == "stretch" and plain:
+    library, method = INTERPOLATION[steps.interpolation]
+    name = steps.interpolation.partition(":")[2]
+    if library is TENSORFLOW:
+        pixels = keras.utils.img_to_array(image)
+        return np.asarray(TENSORFLOW[steps.resize](pixels, size, method))
+    if steps.resize == "stretch" and _plain(card):
         image = keras.utils.load_img(
             path,
             color_mode=COLOR_MODES[card.channels],
@@ -78,29 +109,76 @@ def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
             interpolation=name,
         )
         return keras.utils.img_to_array(image)
-    if library == "tf":
-        pixels = keras.utils.img_to_array(image)
-        if steps.resize == "crop":
-            return np.asarray(keras.preprocessing.image.smart_resize(pixels, size, name))
-        if steps.resize == "pad":
-            return np.asarray(keras.ops.image.resize(pixels, size, name, pad_to_aspect_ratio=True))
-        return np.asarray(tf.image.resize(pixels, size, method=name))
-    resample = Image.Resampling[name.upper()]
-    fit = {"crop": ImageOps.fit, "pad": ImageOps.pad}.get(steps.resize)
-    wide = (card.width, card.height)
-    resized = fit(image, wide, method=resample) if fit else image.resize(wide, resample)
+    resized = PILLOW[steps.resize](image, (card.width, card.height), method)
     return keras.utils.img_to_array(resized)
 
 
+PILLOW: dict[str, Callable[..., Any]] = {
+    "stretch": lambda image, size, method: image.resize(size, method),
+    "crop": lambda image, size, method: ImageOps.fit(image, size, method=method),
+    "pad": lambda image, size, method: ImageOps.pad(image, size, method=method),
+}
+TENSORFLOW: dict[str, Callable[..., Any]] = {
+    "stretch": lambda pixels, size, name: tf.image.resize(pixels, size, method=name),
+    "crop": keras.preprocessing.image.smart_resize,
+    "pad": lambda pixels, size, name: keras.ops.image.resize(
+        pixels, size, name, pad_to_aspect_ratio=True
+    ),
+}
+# Whose resizing, by mode, and its word for the filter.
+INTERPOLATION: dict[str, tuple[dict[str, Callable[..., Any]], Any]] = {
+    "pillow:nearest": (PILLOW, Image.Resampling.NEAREST),
+    "pillow:bilinear": (PILLOW, Image.Resampling.BILINEAR),
+    "pillow:bicubic": (PILLOW, Image.Resampling.BICUBIC),
+    "pillow:lanczos": (PILLOW, Image.Resampling.LANCZOS),
+    "tf:bilinear": (TENSORFLOW, "bilinear"),
+    "tf:nearest": (TENSORFLOW, "nearest"),
+    "tf:bicubic": (TENSORFLOW, "bicubic"),
+}
+
+
 def _scaled(pixels: np.ndarray, card: ModelCard) -> np.ndarray:
-    if card.preprocessing.color_order == "bgr":
-        pixels = pixels[..., ::-1]
+    pixels = COLOR_ORDER[card.preprocessing.color_order](pixels)
     scaling = card.preprocessing.scaling
     if isinstance(scaling, Affine):
         return pixels * np.float32(scaling.scale) + np.float32(scaling.offset)
-    if scaling == "raw":
-        return pixels
-    if scaling == "rescale":
-        return pixels / np.float32(255)
-    module = importlib.import_module(f"keras.applications.{MODULES.get(scaling, scaling)}")
-    return np.asarray(module.preprocess_input(np.array(pixels[np.newaxis])))[0]
+    return SCALING[scaling](pixels)
+
+
+def _application(module: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The preprocess_input of a module of keras.applications."""
+
+    def scaled(pixels: np.ndarray) -> np.ndarray:
+        original = importlib.import_module(f"keras.applications.{module}")
+        return np.asarray(original.preprocess_input(np.array(pixels[np.newaxis])))[0]
+
+    return scaled
+
+
+COLOR_ORDER: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rgb": lambda pixels: pixels,
+    "bgr": lambda pixels: pixels[..., ::-1],
+}
+# By preset: as it is, a division, or a module of keras.applications.
+SCALING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "raw": lambda pixels: pixels,
+    "rescale": lambda pixels: pixels / np.float32(255),
+    "xception": _application("xception"),
+    "inception_v3": _application("inception_v3"),
+    "inception_resnet_v2": _application("inception_resnet_v2"),
+    "mobilenet": _application("mobilenet"),
+    "mobilenet_v2": _application("mobilenet_v2"),
+    "mobilenet_v3": _application("mobilenet_v3"),
+    "resnet50": _application("resnet"),
+    "resnet": _application("resnet"),
+    "resnet50_v2": _application("resnet_v2"),
+    "resnet_v2": _application("resnet_v2"),
+    "nasnet": _application("nasnet"),
+    "vgg16": _application("vgg16"),
+    "vgg19": _application("vgg19"),
+    "densenet121": _application("densenet"),
+    "densenet": _application("densenet"),
+    "efficientnet": _application("efficientnet"),
+    "efficientnet_v2": _application("efficientnet_v2"),
+    "convnext": _application("convnext"),
+}

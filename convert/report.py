@@ -95,7 +95,8 @@ class Findings:
         """Sentences that the user should read."""
         left_out = metadata.objection(self.card)
         without = [f"no standard model metadata: {left_out}"] if left_out else []
-        return [*self.keras.facts["notes"], *without]
+        unmatched = [self.keras.unmatched] if self.keras.unmatched else []
+        return [*self.keras.facts["notes"], *unmatched, *without]
 
     def parting(self) -> list[str | None]:
         """For each photo, the first stage at which the two ways part; None: they do not."""
@@ -176,7 +177,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         )
     else:
         # Two pipelines that are wrong alike agree: only photos whose labels are known tell.
-        table.append(("accuracy", "unknown: the samples are in no folders named after labels"))
+        table.append(("accuracy", "unknown: no sample is in a folder named after a label"))
     parted = Counter(stage for stage in findings.parting() if stage)
     if found.faults and parted:
         ways = ", ".join(f"{stage} ({count} photos)" for stage, count in parted.most_common())

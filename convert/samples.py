@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert import labels, photos
+from classifier.card import distinct
+from classifier.class_folders import ClassFolders, ignored, images
+from convert import labels, photos, terminal
 from convert.errors import ConvertError
 
 
@@ -26,7 +28,7 @@ def find(folder: Path, most: int) -> list[Sample]:
     """
     if not folder.is_dir():
         raise ConvertError(f"there is no folder of samples at {folder}")
-    found = {name: photos.below(folder / name) for name in folders(folder)}
+    found = {name: images(folder / name) for name in folders(folder)}
     found = {name: paths for name, paths in found.items() if paths}
     if len(found) < 2:
         raise ConvertError(
@@ -45,7 +47,7 @@ def find(folder: Path, most: int) -> list[Sample]:
 
 def folders(folder: Path) -> list[str]:
     """The names of the class folders in a folder, sorted."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not ignored(p.name))
 
 
 def _shares(counts: Sequence[int], most: int) -> list[int]:
@@ -61,7 +63,7 @@ def _shares(counts: Sequence[int], most: int) -> list[int]:
 def orders(
     folders: Sequence[str], samples_dir: Path, classes: int, given: Path | None
 ) -> dict[str, dict[str, int]]:
-    """For each label order that is possible: the output of each folder.
+    """For each label order that is possible: the output of each folder that matches a label.
 
     Args:
         folders: the names of all class folders.
@@ -80,29 +82,24 @@ def orders(
                 "say with --labels which output is which"
             )
         return {"alphabetical": {name: index for index, name in enumerate(sorted(folders))}}
-    names = labels.read(given)
+    names = distinct(labels.read(given))
     if len(names) != classes:
         raise ConvertError(
             f"{given} has {len(names)} labels, the model has {classes} outputs: give one label for "
             "each output, in the output's order"
         )
-    known: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        known.setdefault(_plain(name), []).append(index)
-    strangers = [folder for folder in folders if len(known.get(_plain(folder), ())) != 1]
-    if strangers:
-        raise ConvertError(
-            f"folders of {samples_dir} that are none, or several, of the labels in {given}: "
-            + ", ".join(strangers[:8])
-            + (f" and {len(strangers) - 8} more" if len(strangers) > 8 else "")
-        )
-    place = {folder: known[_plain(folder)][0] for folder in folders}
+    known = ClassFolders(names)
+    place = {name: index for name in folders if (index := known.place(name)) is not None}
+    if strangers := [name for name in folders if name not in place]:
+        listed = ", ".join(strangers[:8]) + (len(strangers) > 8) * f" and {len(strangers) - 8} more"
+        if len(set(place.values())) < 2:
+            raise ConvertError(
+                f"{len(place)} folders of {samples_dir} match a label in {given}; at least two are "
+                f"needed. Without a label: {listed}"
+            )
+        terminal.note(f"folders that match no label in {given}, left out: {listed}")
     # Keras sorts the folders' names as they are spelled; those without a folder, the file spells.
     spelled = {place[folder]: folder for folder in folders}
     ranked = sorted(range(classes), key=lambda index: spelled.get(index, names[index]))
     alphabetical = {folder: ranked.index(index) for folder, index in place.items()}
     return {"given": place} | ({"alphabetical": alphabetical} if alphabetical != place else {})
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

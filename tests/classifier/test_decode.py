@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.card import Preprocessing
-from classifier.decode import decode
+from classifier.card import CHOICES, Preprocessing
+from classifier.decode import ALPHA, DECODE, EXIF, MODES, SIXTEEN_BITS, decode
 from classifier.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
 
 STEPS = Preprocessing()
@@ -41,14 +41,23 @@ def levels(*values, dtype=np.uint16):
     return Image.fromarray(np.array([values], dtype))
 
 
-def test_16_bits_keep_their_high_byte(encoded):
-    # What tf.io.decode_png gives for such a file; Image.convert would clip it all to white.
+@pytest.mark.parametrize(
+    ("interpolation", "channels", "mode", "expected"),
+    [
+        # tf.io.decode_image, by which image_dataset_from_directory reads
+        ("tf:bilinear", 1, "L", [0, 0, 1, 128, 255]),
+        ("tf:nearest", 3, "RGB", [0, 0, 1, 128, 255]),
+        # load_img: all 16 bits for one channel, Image.convert's clipping for three
+        ("pillow:nearest", 1, "I;16", [0, 255, 256, 32768, 65535]),
+        ("pillow:bilinear", 3, "RGB", [0, 255, 255, 255, 255]),
+    ],
+)
+def test_16_bits_are_read_as_keras_reads_them(interpolation, channels, mode, expected, encoded):
     data = encoded(levels(0, 255, 256, 32768, 65535), "PNG")
     assert Image.open(io.BytesIO(data)).mode == "I;16"
-    for channels, mode in ((1, "L"), (3, "RGB")):
-        image = decode(data, STEPS, channels, LIMIT)
-        assert image.mode == mode
-        assert np.asarray(image).reshape(5, channels)[:, 0].tolist() == [0, 0, 1, 128, 255]
+    image = decode(data, Preprocessing(interpolation=interpolation), channels, LIMIT)
+    assert image.mode == mode
+    assert np.asarray(image).reshape(5, channels)[:, 0].tolist() == expected
 
 
 def test_16_bits_of_colour_keep_their_high_byte_too():
@@ -280,3 +289,15 @@ def test_a_photo_of_12_megapixels_needs_less_than_128_mb(tmp_path, encoded):
     # The drop-in's library is larger: 125 MB on a quiet machine, 128 on a busy one.
     drop_in = importlib.util.find_spec("ai_edge_litert") is None
     assert peak < (140e6 if drop_in else 128e6)
+
+
+@pytest.mark.parametrize(
+    ("choice", "table"),
+    [("channels", MODES), ("exif", EXIF), ("alpha", ALPHA), ("decode", DECODE)],
+)
+def test_every_choice_of_a_card_is_implemented(choice, table):
+    assert set(table) == set(CHOICES[choice])
+
+
+def test_every_resizing_library_has_its_16_bits():
+    assert set(SIXTEEN_BITS) == {name.split(":")[0] for name in CHOICES["interpolation"]}

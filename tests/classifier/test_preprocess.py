@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.card import PRESETS, Affine, ModelCard, Preprocessing
+from classifier.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
 from classifier.preprocess import (
+    COLOR_ORDER,
+    CONVENTIONS,
+    INTERPOLATION,
+    PILLOW_RESIZE,
+    TENSORFLOW_RESIZE,
     matches_helper,
     prepare,
     resize,
@@ -131,3 +136,25 @@ def test_a_channel_that_the_scaling_loses_is_black():
     card = with_steps(scaling=Affine((0.0, 1.0, 1.0), (7.0, 0.0, 0.0)))
     seen = unscale(np.full((2, 2, 3), 7.0, np.float32), card)
     assert seen.tolist() == [[[0, 7, 7]] * 2] * 2
+
+
+@pytest.mark.parametrize(
+    ("choices", "table"),
+    [
+        (CHOICES["resize"], PILLOW_RESIZE),
+        (CHOICES["resize"], TENSORFLOW_RESIZE),
+        (CHOICES["interpolation"], INTERPOLATION),
+        (CHOICES["color_order"], COLOR_ORDER),
+        (PRESETS.values(), CONVENTIONS),
+    ],
+)
+def test_every_choice_of_a_card_is_implemented(choices, table):
+    assert set(table) == set(choices)
+
+
+@pytest.mark.parametrize("interpolation", ["pillow:bilinear", "tf:bilinear"])
+def test_a_choice_that_nothing_implements_is_an_error(interpolation, monkeypatch):
+    monkeypatch.setitem(CHOICES, "resize", (*CHOICES["resize"], "fill"))
+    card = dataclasses.replace(CARD, preprocessing=Preprocessing("fill", interpolation))
+    with pytest.raises(KeyError, match="fill"):
+        resize(Image.new("RGB", (9, 5)), card)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from classifier import preprocess
-from classifier.card import PRESETS, Affine, ModelCard, Preprocessing
+from classifier.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
 from classifier.decode import decode
 from convert import reference
 
@@ -283,3 +283,57 @@ def test_every_kind_of_picture_file_equals_the_reference(name, channels, policy,
     np.testing.assert_array_equal(
         preprocess.prepare(image, steps), reference.see(path, steps).tensor
     )
+
+
+@pytest.mark.parametrize(
+    ("choices", "table"),
+    [
+        (CHOICES["resize"], reference.PILLOW),
+        (CHOICES["resize"], reference.TENSORFLOW),
+        (CHOICES["interpolation"], reference.INTERPOLATION),
+        (CHOICES["color_order"], reference.COLOR_ORDER),
+        (CHOICES["exif"], reference.EXIF),
+        (CHOICES["alpha"], reference.ALPHA),
+        (CHOICES["channels"], reference.COLOR_MODES),
+        (CHOICES["channels"], reference.MODES),
+        (PRESETS, reference.SCALING),
+    ],
+)
+def test_every_choice_of_a_card_has_its_reference(choices, table):
+    assert set(table) == set(choices)
+
+
+@pytest.mark.parametrize("interpolation", ["pillow:bilinear", "tf:bilinear"])
+def test_the_reference_refuses_a_choice_that_it_does_not_implement(
+    interpolation, monkeypatch, tmp_path
+):
+    monkeypatch.setitem(CHOICES, "resize", (*CHOICES["resize"], "fill"))
+    Image.fromarray(noise(40, 90)).save(tmp_path / "a.png")
+    with pytest.raises(KeyError, match="fill"):
+        reference.see(tmp_path / "a.png", card(32, 32, resize="fill", interpolation=interpolation))
+
+
+@pytest.mark.parametrize("exif", CHOICES["exif"])
+@pytest.mark.parametrize("alpha", CHOICES["alpha"])
+@pytest.mark.parametrize("resize", CHOICES["resize"])
+@pytest.mark.parametrize("interpolation", ["pillow:nearest", "pillow:bilinear", "tf:bilinear"])
+@pytest.mark.parametrize("channels", CHOICES["channels"])
+def test_16_bit_greyscale_is_read_alike_on_both_sides(
+    channels, interpolation, resize, alpha, exif, tmp_path
+):
+    levels = np.random.default_rng(4).integers(0, 65536, (37, 61), dtype=np.uint16)
+    path = tmp_path / "xray.png"
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(levels).save(path, exif=turned)
+    one = ModelCard(
+        "x", ("a", "b"), 24, 32, channels,
+        preprocessing=Preprocessing(resize, interpolation, exif=exif, alpha=alpha),
+    )  # fmt: skip
+    seen = reference.see(path, one)
+    image = decode(path.read_bytes(), one.preprocessing, channels, 1 << 20)
+    np.testing.assert_array_equal(
+        seen.decoded, np.asarray(image).reshape(image.height, image.width, channels)
+    )
+    np.testing.assert_allclose(seen.tensor, preprocess.prepare(image, one), atol=2e-3)
+    assert (seen.decoded.max() > 255) == (channels == 1 and interpolation.startswith("pillow"))

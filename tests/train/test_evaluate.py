@@ -391,13 +391,13 @@ def test_the_seed_and_the_data_of_the_training_are_compared(compared):
 def test_labels_that_the_model_does_not_know_are_an_error(folder, tmp_path, capfd):
     model = tmp_path / "colours.tflite"
     content = (folder / "lite" / "colours.tflite").read_bytes()
-    card = replace(CARD, labels=("Red", "green", "blue"))
+    card = replace(CARD, labels=("reddish", "green", "blue"))
     model.write_bytes(
         cards.join(content[: cards.load(folder / "lite" / "colours.tflite").model_bytes], card)
     )
     message = refused(capfd, model, "--data", folder / "data")
     assert "colours.tflite does not know 1 of the data's 3 labels (red)" in message
-    assert "Red, green, blue" in message
+    assert "reddish, green, blue" in message
 
 
 def test_labels_that_only_the_model_knows_are_noted(compared):

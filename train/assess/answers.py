@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from classifier import card as cards
 from classifier.card import ModelCard, Preprocessing
+from classifier.class_folders import ClassFolders
 from classifier.errors import SetupError
 from convert import terminal
 from convert.endpoint import Endpoint
@@ -170,7 +171,7 @@ def ask(subject: Subject, data: Dataset, split: Split, asking: Asking) -> Asked:
 def matched(
     ours: Sequence[str], theirs: Sequence[str], model: str
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Find the data's labels among the model's, by name.
+    """Find the data's labels among the model's, by the rule for class folders.
 
     Returns:
         int64, (ours,): the place of each; and the labels that only the model knows.
@@ -178,17 +179,21 @@ def matched(
     Raises:
         DataError: the model does not know one.
     """
-    unknown = [label for label in ours if label not in theirs]
+    folders = ClassFolders(theirs)
+    place = {label: folders.place(label) for label in ours}
+    unknown = [label for label, index in place.items() if index is None]
     if unknown:
         raise DataError(
             f"{model} does not know {len(unknown)} of the data's {len(ours)} labels "
             f"({', '.join(unknown[:5])}); its own are {', '.join(theirs[:8])}"
             + (f" and {len(theirs) - 8} more" * (len(theirs) > 8))
-            + ": evaluate it on data with the labels that it was trained on, spelled alike"
+            + ": evaluate it on data with the labels that it was trained on"
         )
-    place = {label: index for index, label in enumerate(theirs)}
-    own = set(ours)
-    return np.array([place[label] for label in ours]), [x for x in theirs if x not in own]
+    own = set(place.values())
+    return (
+        np.array([place[label] for label in ours], np.int64),
+        [label for index, label in enumerate(theirs) if index not in own],
+    )
 
 
 def _output(subject: Subject, scores: Scores) -> tuple[str, list[str]]:

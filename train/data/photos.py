@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from classifier.card import Preprocessing
+from classifier.class_folders import ignored
 from classifier.decode import decode
 from classifier.errors import ClassifierError
 from train.data.ahead import ahead
@@ -175,12 +176,12 @@ def assemble(
 
 def _classes(top: Path) -> set[str]:
     """The names of the class folders: those with files in them."""
-    folders = [path for path in top.iterdir() if path.is_dir() and path.name[0] != "."]
+    folders = [path for path in top.iterdir() if path.is_dir() and not ignored(path.name)]
     return {folder.name for folder in folders if next(_files(folder), None)}
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    return (path for path in folder.iterdir() if path.is_file() and not ignored(path.name))
 
 
 def _by_label(top: Path) -> dict[str, list[Path]]:

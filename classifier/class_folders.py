@@ -1,0 +1,88 @@
+"""Class folders: photos in folders named after their labels; one rule for every command."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+SHOWN = 8
+
+
+def ignored(name: str) -> bool:
+    """Whether a file or folder is of a tool, not of the user: .ipynb_checkpoints, __MACOSX, ._a."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def images(root: Path) -> list[Path]:
+    """All images below a folder, sorted by path."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(ignored(part) for part in path.relative_to(root).parts)
+        and path.is_file()
+    )
+
+
+def folded(name: str) -> str:
+    """A name without what does not count: case, and how spaces, _ and - are used."""
+    text = unicodedata.normalize("NFC", name).casefold()
+    return " ".join(text.replace("_", " ").replace("-", " ").split())
+
+
+class ClassFolders:
+    """Which label a folder is named after.
+
+    Labels that fold alike ("T-shirt" and "t shirt") are told apart by their exact spelling alone.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._exact = {unicodedata.normalize("NFC", name): i for i, name in enumerate(labels)}
+        times = Counter(folded(name) for name in labels)
+        self._folded = {
+            key: index for index, name in enumerate(labels) if times[key := folded(name)] == 1
+        }
+
+    def place(self, folder: str) -> int | None:
+        """The index of the folder's label; None: it is named after none, or after several."""
+        exact = self._exact.get(unicodedata.normalize("NFC", folder))
+        return self._folded.get(folded(folder)) if exact is None else exact
+
+    def truth(self, photos: Sequence[Path]) -> list[int | None]:
+        """The label of each photo: that of the nearest folder which is named after one.
+
+        Folders above the one that holds all the photos do not count.
+        """
+        places: dict[Path, int | None] = {}
+        top = _top(photos)
+        for photo in photos:
+            folder = photo.absolute().parent
+            if folder not in places:
+                above = [folder, *(p for p in folder.parents if p.is_relative_to(top))]
+                found = (self.place(path.name) for path in above)
+                places[folder] = next((place for place in found if place is not None), None)
+        return [places[photo.absolute().parent] for photo in photos]
+
+    def unmatched(self, photos: Sequence[Path]) -> str:
+        """A sentence that names the folders of photos which match no label; "" if all match."""
+        top, truth = _top(photos), self.truth(photos)
+        strangers = Counter(
+            os.path.relpath(photo.absolute().parent, top)
+            for photo, place in zip(photos, truth, strict=True)
+            if place is None and photo.absolute().parent != top
+        )
+        if not strangers:
+            return ""
+        names = sorted(strangers)
+        shown = ", ".join(f"{name} ({strangers[name]} photos)" for name in names[:SHOWN])
+        more = f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+        return f"folders that match no label: {shown}{more}; name each folder after its label"
+
+
+def _top(photos: Sequence[Path]) -> Path:
+    parents = {photo.absolute().parent for photo in photos}
+    return Path(os.path.commonpath(parents)) if parents else Path()
