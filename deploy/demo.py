@@ -91,14 +91,13 @@ def _function(port: int, image_host: str) -> Iterator[tuple[str, Callable[[Any],
             yield emulator.url, emulator.invoke
         return
     print(f"\n2. Serve it on port {port} (AWS's emulator is a Linux binary)", flush=True)
-    import waitress
-
     from classifier.handler import Handler
     from classifier.settings import Settings
+    from serve import http_server
     from serve.gateway import Gateway
 
     handler = Handler(Settings.from_environ({**settings, "MODEL_PATH": str(OUTPUT)}))
-    server = waitress.create_server(Gateway(handler), host="127.0.0.1", port=port)
+    server = http_server.create(Gateway(handler), "127.0.0.1", port)
     threading.Thread(target=server.run, daemon=True).start()
     url = f"http://127.0.0.1:{port}{INVOCATIONS}"
     # Its thread ends with the process, which ends with the demo.

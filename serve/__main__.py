@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import hupper
-import waitress
 
 from classifier.errors import SetupError
 from classifier.handler import Handler
 from classifier.models import files
 from classifier.settings import ROOT, Settings
-from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
+from serve import http_server
+from serve.gateway import INVOCATION_PATH, Gateway
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
 
@@ -68,15 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hupper.is_active():
             hupper.get_reloader().watch_files(files(settings.model_path))
         handler = Handler(settings)
-        server = waitress.create_server(
-            Gateway(handler),
-            host=args.host,
-            port=args.port,
-            threads=max(4, os.cpu_count() or 1),
-            # More than the gateway takes, so that a body over its limit gets its own answer.
-            max_request_body_size=2 * MAX_BODY_BYTES,
-            ident=None,
-        )
+        server = http_server.create(Gateway(handler), args.host, args.port)
     except (SetupError, OSError) as error:
         told = str(error)
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:

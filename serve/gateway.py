@@ -27,6 +27,8 @@ INVOCATION_PATH = "/2015-03-31/functions/function/invocations"
 # API Gateway's own limit; the function that it asks takes MAX_EVENT_BYTES, base64 and all.
 MAX_BODY_BYTES = 10 * 1024 * 1024
 TIMEOUT_S = 28.0  # the function's, as template.yaml has it; API Gateway gives up at 30
+# Calls of the function at a time; while each waits for a slow host, the next one is a 503.
+MAX_CALLS = 32
 TEXT = ("application/json", "application/x-www-form-urlencoded", "text/")
 JSON = {"content-type": "application/json"}
 
@@ -54,17 +56,26 @@ class TimedOut(Exception):
     """The function did not answer within its time-out."""
 
 
+class Busy(Exception):
+    """As many calls as are allowed are under way: Lambda's throttling (429), a gateway's 503."""
+
+
 class Gateway:
     """The application; `handler` is called as Lambda calls it, from several threads.
 
     timeout_s: the function's. A call that takes longer is answered for, as there; but no process
         is killed here, so its thread goes on.
+    max_calls: how many calls may be under way, those after their time-out included.
     """
 
     def __init__(
-        self, handler: Callable[[Any, Context], Any], timeout_s: float = TIMEOUT_S
+        self,
+        handler: Callable[[Any, Context], Any],
+        timeout_s: float = TIMEOUT_S,
+        max_calls: int = MAX_CALLS,
     ) -> None:
         self._handler, self._timeout_s = handler, timeout_s
+        self._calls = threading.BoundedSemaphore(max_calls)
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
@@ -80,8 +91,11 @@ class Gateway:
         if len(event["body"]) + len(json.dumps({**event, "body": ""})) > MAX_EVENT_BYTES:
             return _refuse(start, 413)
         try:
-            answer = self._call(event, request_id)
+            # A page waits for no host: it is given while every call is taken.
+            answer = self._call(event, request_id, counted=environ["REQUEST_METHOD"] == "POST")
             return _send(start, *_response(answer))
+        except Busy:
+            return _refuse(start, 503)
         except TimedOut as error:
             print(f"serve: {request_id} {error}", file=sys.stderr, flush=True)
         except Exception:  # noqa: BLE001  # the gateway tells nobody why
@@ -93,11 +107,13 @@ class Gateway:
         request_id = str(uuid.uuid4())
         try:
             event = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             result: Any = {"errorType": "Runtime.UnmarshalError", "errorMessage": str(error)}
         else:
             try:
                 result = self._call(event, request_id)
+            except Busy:
+                return _refuse(start, 503)
             except TimedOut as error:
                 message = f"RequestId: {request_id} Error: {error}"
                 result = {"errorType": "Sandbox.Timedout", "errorMessage": message}
@@ -105,12 +121,14 @@ class Gateway:
                 result = {"errorType": type(error).__name__, "errorMessage": str(error)}
         return _send(start, 200, JSON, json.dumps(result).encode())
 
-    def _call(self, event: Any, request_id: str) -> Any:
+    def _call(self, event: Any, request_id: str, *, counted: bool = True) -> Any:
         """The handler's answer, or what it raised.
 
         Raises:
-            TimedOut
+            TimedOut, Busy
         """
+        if counted and not self._calls.acquire(blocking=False):
+            raise Busy
         outcome: list[Any] = []
         failed: list[Exception] = []
 
@@ -119,6 +137,9 @@ class Gateway:
                 outcome.append(self._handler(event, Context(request_id, self._timeout_s)))
             except Exception as error:  # noqa: BLE001  # raised again below
                 failed.append(error)
+            finally:
+                if counted:
+                    self._calls.release()
 
         # A daemon, so that one that hangs does not keep the server from ending.
         thread = threading.Thread(target=work, name=request_id, daemon=True)
@@ -211,7 +232,8 @@ def _response(answer: Any) -> tuple[int, dict[str, str], bytes]:
 def _refuse(start: StartResponse, status: int) -> list[bytes]:
     """What API Gateway answers by itself."""
     body = json.dumps({"message": HTTPStatus(status).phrase}).encode()
-    return _send(start, status, JSON, body)
+    headers = {**JSON, "retry-after": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else JSON
+    return _send(start, status, headers, body)
 
 
 def _send(start: StartResponse, status: int, headers: dict[str, str], body: bytes) -> list[bytes]:

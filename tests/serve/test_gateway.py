@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import http.server
 import io
 import json
@@ -23,13 +24,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-import waitress
 from PIL import Image
 
 from classifier.handler import Handler
 from classifier.resources import MAX_EVENT_BYTES
 from classifier.settings import Settings
 from serve import __main__ as command
+from serve import http_server
 from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,13 +51,7 @@ def handler():
 @contextlib.contextmanager
 def serving(handler, **options):
     """The gateway in front of a function: where it listens."""
-    server = waitress.create_server(
-        Gateway(handler, **options),
-        host="127.0.0.1",
-        port=0,
-        threads=4,
-        max_request_body_size=2 * MAX_BODY_BYTES,
-    )
+    server = http_server.create(Gateway(handler, **options), "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -307,6 +302,67 @@ def test_a_function_that_hangs_is_answered_for(capfd):
     assert named["errorType"] == "Sandbox.Timedout"
     assert "Task timed out after 0.30 seconds" in named["errorMessage"]
     assert "Task timed out after 0.30 seconds" in capfd.readouterr().err
+
+
+def test_callers_of_slow_hosts_do_not_stop_the_others():
+    held, waiting = threading.Event(), threading.Semaphore(0)
+
+    def slow(event, _):
+        if event["rawPath"] == "/slow":
+            waiting.release()
+            held.wait(60)
+        return {"statusCode": 204}
+
+    with serving(slow, max_calls=3) as url, ThreadPoolExecutor(3) as pool:
+        clients = [pool.submit(requests.post, f"{url}/slow", timeout=60) for _ in range(3)]
+        for _ in clients:
+            assert waiting.acquire(timeout=60)
+        refused = requests.post(f"{url}/predict", timeout=60)
+        invoked = requests.post(url + INVOCATION_PATH, json={}, timeout=60)
+        page = requests.get(url, timeout=60)
+        held.set()
+        served = [client.result().status_code for client in clients]
+        after = requests.post(f"{url}/predict", timeout=60)
+    for answer in (refused, invoked):
+        assert (answer.status_code, answer.json()) == (503, {"message": "Service Unavailable"})
+        assert answer.headers["Retry-After"] == "1"
+    assert page.status_code == 204
+    assert (served, after.status_code) == ([204, 204, 204], 204)
+
+
+def test_connections_that_never_finish_their_request_do_not_stop_the_others():
+    with serving(lambda *_: {"statusCode": 204}) as url, contextlib.ExitStack() as stack:
+        port = int(url.rpartition(":")[2])
+        for _ in range(150):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        assert requests.post(f"{url}/predict", timeout=60).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "message"),
+    [
+        (b"POST / HTTP/1.1\r\nContent-Length: 30000000\r\n\r\n", 413, "Request Entity Too Large"),
+        (b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "Bad Request"),
+        (b"GET / HTTP/1.1\r\nNo colon\r\n\r\n", 400, "Bad Request"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 300_000, 431, "Request Header Fields Too Large"),
+    ],
+)
+def test_what_the_server_refuses_by_itself_is_json(url, request_bytes, status, message):
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as sock:
+        sock.sendall(request_bytes)
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        assert response.status == status
+        assert response.getheader("Content-Type") == "application/json"
+        assert json.loads(response.read()) == {"message": message}
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b"\xff", b"", b'{"url": "\\ud800'])
+def test_a_body_that_is_not_json_is_an_unmarshal_error_at_the_invocation_url(url, body, capfd):
+    answer = requests.post(url + INVOCATION_PATH, data=body, timeout=60)
+    assert (answer.status_code, answer.json()["errorType"]) == (200, "Runtime.UnmarshalError")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_what_is_printed_can_be_opened_and_the_curl_line_works():
