@@ -12,6 +12,7 @@
     |-- ImageTooLarge           413  image_too_large        more bytes than MAX_IMAGE_BYTES
     |   |-- TooManyPixels       413  too_many_pixels        more pixels than MAX_IMAGE_PIXELS
     |   `-- TooManyImages       413  too_many_images        more images than MAX_IMAGES
+    |-- AnswerTooLarge          413  answer_too_large       an answer that Lambda cannot carry
     |-- UnsupportedFormat       415  unsupported_format     not an image of a kind that we decode
     |-- UndecodableImage        422  undecodable_image      an image, but truncated or damaged
     |-- FetchFailed             424  fetch_failed           the image's host refused or failed
@@ -28,9 +29,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from classifier.text import clean
+
+# An error's text in full; a caller's words in it have limits of their own.
+MAX_MESSAGE = 1000
+
 
 class ClassifierError(Exception):
-    """Base class. `facts` are logged and never sent to the caller."""
+    """Base class. `facts` are logged and never sent to the caller.
+
+    A message is clean by construction, whatever words of a caller it repeats.
+    """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
@@ -40,8 +49,8 @@ class ClassifierError(Exception):
     of_download: ClassVar[str] = ""
 
     def __init__(self, message: str, **facts: Any) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = clean(message, MAX_MESSAGE)
+        super().__init__(self.message)
         self.facts = facts
 
     def masked(self) -> ClassifierError:
@@ -116,6 +125,11 @@ class TooManyPixels(ImageTooLarge):
 
 class TooManyImages(ImageTooLarge):
     code = "too_many_images"
+
+
+class AnswerTooLarge(ClassifierError):
+    code = "answer_too_large"
+    status = 413
 
 
 class UnsupportedFormat(ClassifierError):

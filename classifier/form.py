@@ -11,6 +11,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from classifier.errors import InvalidRequest, MissingImage, TooManyImages
 from classifier.sources import Raw, Source, Url
+from classifier.text import clean
 
 # Fields that are not files: the options, each a word, and URLs.
 MAX_FIELDS = 16
@@ -44,7 +45,7 @@ def read(body: bytes, content_type: str, max_images: int) -> tuple[list[Source],
                     content += event
                     if part is not None and not _is_file(part) and len(content) > MAX_FIELD_BYTES:
                         raise InvalidRequest(
-                            f"the form's field {(part.name or '')[:40]!r} is longer than "
+                            f"the form's field {clean(part.name or '', 40)!r} is longer than "
                             f"{MAX_FIELD_BYTES} bytes; an image must be sent as a file"
                         )
                 elif part is not None:
@@ -60,7 +61,7 @@ def read(body: bytes, content_type: str, max_images: int) -> tuple[list[Source],
             parser.close()
     except (MultipartError, ValueError, TypeError) as error:
         raise InvalidRequest(
-            f"the body is not the multipart form it claims to be ({error}); "
+            f"the body is not the multipart form it claims to be ({clean(error)}); "
             "let your HTTP library set Content-Type, with its boundary"
         ) from error
     if not images:

@@ -5,16 +5,18 @@ event -> jobs -> bytes -> pixels -> tensor -> logits -> scores -> answer
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier import decode, events, preprocess, respond, results, sources, telemetry
+from classifier import decode, events, preprocess, respond, results, sources, telemetry, text
 from classifier.card import ModelCard
 from classifier.deadline import Deadline
 from classifier.errors import (
+    AnswerTooLarge,
     ClassifierError,
     DeadlineExceeded,
     InternalError,
@@ -26,7 +28,7 @@ from classifier.events.job import Done, Family, Job, Outcome, Resource
 from classifier.model import Classifier
 from classifier.models import Models
 from classifier.request import Options, Request
-from classifier.settings import Settings
+from classifier.settings import MAX_EVENT_BYTES, Settings
 from classifier.telemetry import Stopwatch
 
 if TYPE_CHECKING:
@@ -61,21 +63,22 @@ class Handler:
         cold, self._cold = self._cold, False
         watch = Stopwatch(getattr(context, "aws_request_id", None) or "")
         family = events.detect(event)
-        done: list[Done] = []
         failed: ClassifierError | None = None
         try:
             done = self._work(family, _deadline(context), watch)
+            answer = _sendable(
+                family.answer(done, respond.headers(self.settings, watch, cold=cold))
+            )
+            errors = [x for _, x in done if isinstance(x, ClassifierError)]
         except Exception as error:  # noqa: BLE001  # the border: nothing passes it
             failed = self._named(error, watch)
-        errors = [failed] if failed else [x for _, x in done if isinstance(x, ClassifierError)]
+            errors = [failed]
         telemetry.request(self.settings, watch, family.source, errors, cold=cold)
-        headers = respond.headers(self.settings, watch, cold=cold)
-        try:
-            return family.failure(failed, headers) if failed else family.answer(done, headers)
-        except ClassifierError:
-            raise  # so it is told where there is no envelope for it
-        except Exception as error:  # noqa: BLE001  # an answer that JSON cannot carry, say
-            return family.failure(self._named(error, watch), headers)
+        if failed is not None:
+            answer = _sendable(
+                family.failure(failed, respond.headers(self.settings, watch, cold=cold))
+            )
+        return answer
 
     def _work(self, family: Family, deadline: Deadline, watch: Stopwatch) -> list[Done]:
         """Do every job of an event; each succeeds or fails alone.
@@ -93,10 +96,16 @@ class Handler:
                 [stopped] * len(group) if stopped else self._answers(family, group, deadline, watch)
             )
             for job, answer in zip(group, answers, strict=True):
-                if family.lines:
-                    outcome = self._lines(family, job, answer, deadline)
-                else:
-                    outcome = _plain(job, answer)
+                try:
+                    outcome = (
+                        self._lines(family, job, answer, deadline)
+                        if family.lines
+                        else _plain(job, answer)
+                    )
+                except Exception as error:  # noqa: BLE001  # one job fails alone
+                    outcome = self._named(error, watch)
+                if isinstance(answer, ClassifierError):
+                    watch.failed.append(answer)
                 done.append(Done(job, outcome))
                 if family.in_order and isinstance(outcome, ClassifierError):
                     stopped = outcome
@@ -111,8 +120,8 @@ class Handler:
             ClassifierError: of a family whose jobs have the same options, what is wrong with those.
         """
         asked = group[0].asked
-        if isinstance(asked, ClassifierError):
-            return [asked]
+        if isinstance(asked, Exception):
+            return [self._named(asked, watch)]
         if isinstance(asked, Resource):
             return [self._resource(asked)]
         requests = [job.asked for job in group if isinstance(job.asked, Request)]
@@ -127,14 +136,15 @@ class Handler:
             ]
             if passing:
                 watch.images -= len(passing)
-                watch.failures -= len(passing)
                 second = work([images[i] for i in passing], asked.options, deadline, watch)
                 for index, answer in zip(passing, second, strict=True):
                     found[index] = answer
-        except ClassifierError as error:
+        except Exception as error:  # noqa: BLE001  # one group fails alone
+            named = self._named(error, watch)
             if family.alike:
-                raise
-            return [error] * len(group)
+                raise named from None
+            return [named] * len(group)
+        watch.failed += [answer for answer in found if isinstance(answer, ClassifierError)]
         answers = iter(found)
         return [[next(answers) for _ in request.images] for request in requests]
 
@@ -187,12 +197,10 @@ class Handler:
         watch.model = model.card
         if options.scores == "logits" and model.card.output == "probabilities":
             raise InvalidRequest("this model ends in a softmax: it has probabilities, not logits")
-        answers = [
+        return [
             row if isinstance(row, ClassifierError) else _scores(row, model.card, options)
             for row in self._rows(images, model, deadline, watch)
         ]
-        watch.failures += sum(isinstance(answer, ClassifierError) for answer in answers)
-        return answers
 
     def tensors(
         self, images: Sequence[Image], options: Options, deadline: Deadline, watch: Stopwatch
@@ -205,12 +213,10 @@ class Handler:
         from classifier import debug
 
         card = watch.model = self.models.card(options.model)
-        answers: list[Answer] = [
+        return [
             tensor if isinstance(tensor, ClassifierError) else debug.describe(tensor, card)
             for tensor in self._tensors(images, card, deadline, watch)
         ]
-        watch.failures += sum(isinstance(answer, ClassifierError) for answer in answers)
-        return answers
 
     def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> Floats:
         """One image, through every step of the default model: float32, (labels,)."""
@@ -236,10 +242,21 @@ class Handler:
         good = good[:fits]
         if good:
             with watch.stage("inference"):
-                logits = model.batch(np.stack([rows[index] for index in good]))
+                logits = self._inferred(model, [rows[index] for index in good], watch)
             for index, row in zip(good, logits, strict=True):
                 rows[index] = row
         return rows
+
+    def _inferred(
+        self, model: Classifier, tensors: list[Floats], watch: Stopwatch
+    ) -> list[Floats | ClassifierError]:
+        """Logits of each tensor; when they fail together, each is tried alone."""
+        try:
+            return [*model.batch(np.stack(tensors))]
+        except Exception as error:  # noqa: BLE001  # one image fails alone
+            if len(tensors) == 1:
+                return [self._named(error, watch)]
+            return [row for tensor in tensors for row in self._inferred(model, [tensor], watch)]
 
     def _tensors(
         self, images: Sequence[Image], card: ModelCard, deadline: Deadline, watch: Stopwatch
@@ -291,6 +308,8 @@ class Handler:
         """
         if isinstance(error, ClassifierError):
             return error
+        if isinstance(error, RecursionError):
+            return InvalidRequest("the request is nested too deeply")
         telemetry.log(
             self.settings,
             "ERROR",
@@ -302,7 +321,7 @@ class Handler:
             setup=str(error) if isinstance(error, SetupError) else None,
             traceback=[
                 f"{frame.filename}:{frame.lineno} {frame.name}"
-                for frame in traceback.extract_tb(error.__traceback__)
+                for frame in traceback.extract_tb(error.__traceback__)[-telemetry.MAX_LIST :]
             ],
         )
         return InternalError(
@@ -364,6 +383,24 @@ def softmax(logits: Floats) -> Floats:
     exponentials = np.exp(logits.astype(np.float64) - logits.max())
     shares: Floats = (exponentials / exponentials.sum()).astype(np.float32)
     return shares
+
+
+def _sendable(answer: Any) -> Any:
+    """An answer that the runtime can encode and Lambda can carry, whatever is in it.
+
+    Raises:
+        AnswerTooLarge; TypeError, ValueError: JSON has no such value.
+    """
+    content = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    if not text.encodable(content):
+        content = text.to_json(answer)
+        answer = json.loads(content)
+    if len(content.encode()) > MAX_EVENT_BYTES:
+        raise AnswerTooLarge(
+            f"the answer has more than {MAX_EVENT_BYTES:,} bytes, which Lambda does not carry; "
+            "send fewer images at once, or ask for less of each"
+        )
+    return answer
 
 
 def _deadline(context: Any) -> Deadline:

@@ -14,6 +14,7 @@ from classifier.errors import (
     TooManyImages,
 )
 from classifier.sources import Base64, Raw, Source, Url
+from classifier.text import clean, encodable
 
 HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 SCORES = ("logits", "probabilities")
@@ -39,11 +40,14 @@ class Options(NamedTuple):
         Raises:
             InvalidRequest: as `read`; or one stands in both and differs.
         """
-        body = {name: value for name, value in body.items() if value is not None}
-        for name in query.keys() & body.keys():
-            if query[name] != str(body[name]):
+        first = cls.read(query)._asdict()
+        second = cls.read({name: value for name, value in body.items() if value is not None})
+        for name, value in second._asdict().items():
+            if None not in (value, first[name]) and value != first[name]:
                 raise InvalidRequest(f"{name} is given twice: the query and the body differ")
-        return cls.read({**query, **body})
+            if value is None:
+                second = second._replace(**{name: first[name]})
+        return second
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Options:
@@ -55,7 +59,7 @@ class Options(NamedTuple):
         unknown = sorted(set(given) - set(cls._fields))
         if unknown:
             raise InvalidRequest(
-                f"unknown option {', '.join(unknown)[:100]}; there are {', '.join(cls._fields)}"
+                f"unknown option {clean(', '.join(unknown))}; there are {', '.join(cls._fields)}"
             )
         top_k, scores, model = (given.get(name) for name in cls._fields)
         if isinstance(top_k, str) and top_k.isdecimal() and len(top_k) < 10:
@@ -66,7 +70,7 @@ class Options(NamedTuple):
             raise InvalidRequest("top_k must be a whole number, 1 or more")
         if scores not in (None, *SCORES):
             raise InvalidRequest(f"scores must be one of {', '.join(SCORES)}")
-        if model is not None and (not isinstance(model, str) or not model):
+        if model is not None and not (isinstance(model, str) and model and encodable(model)):
             raise InvalidRequest("model must be a model's name")
         return cls(top_k, scores, model)
 

@@ -14,7 +14,7 @@ from classifier.errors import RouteNotFound
 from classifier.events.job import Resource
 from classifier.models import Models
 from classifier.respond import JSON, Page, Redirect
-from classifier.settings import ROOT, Settings
+from classifier.settings import MAX_EVENT_BYTES, ROOT, Settings
 
 WEB = Path(ROOT) / "web"
 PAGES = {"index": "index.html", "docs": "docs.html"}
@@ -27,9 +27,6 @@ TYPES = {
 SAMPLE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 NOBODY = "'none'"
 MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
-# What a synchronous invocation takes: the whole event, in which an image's body is base64
-# (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
-MAX_EVENT_BYTES = 6 * 1024 * 1024
 
 
 def get(resource: Resource, models: Models, settings: Settings) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from classifier import telemetry
+from classifier import telemetry, text
 from classifier.errors import ClassifierError, MethodNotAllowed
 from classifier.settings import Settings
 from classifier.telemetry import Stopwatch
@@ -49,8 +48,10 @@ def success(outcome: Any) -> Answer:
         own = {"Content-Type": outcome.type, "Cache-Control": "no-cache", "ETag": f'"{digest}"'}
         return Answer(200, {**own, **outcome.headers}, outcome.content)
     if isinstance(outcome, Redirect):
-        return Answer(308, {"Location": outcome.location}, "")
-    return Answer(200, {"Content-Type": JSON}, _json(outcome))
+        from urllib.parse import quote
+
+        return Answer(308, {"Location": quote(outcome.location, safe="/", errors="replace")}, "")
+    return Answer(200, {"Content-Type": JSON}, text.to_json(outcome))
 
 
 def failure(error: ClassifierError) -> Answer:
@@ -58,7 +59,7 @@ def failure(error: ClassifierError) -> Answer:
     headers = {"Content-Type": JSON}
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allow
-    return Answer(error.status, headers, _json(error.to_json()))
+    return Answer(error.status, headers, text.to_json(error.to_json()))
 
 
 def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, str]:
@@ -83,7 +84,3 @@ def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, st
     if telemetry.trace_id():
         own["X-Amzn-Trace-Id"] = telemetry.trace_id()
     return own
-
-
-def _json(body: Any) -> str:
-    return json.dumps(body, ensure_ascii=False, allow_nan=False)

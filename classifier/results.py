@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from classifier import sources
+from classifier import sources, text
 from classifier.deadline import Deadline
 from classifier.errors import ClassifierError
 from classifier.events.job import Job
@@ -23,7 +22,7 @@ def line(
     named = "none" if isinstance(image, ClassifierError) else sources.name(image)
     if isinstance(answer, ClassifierError):
         retry = {"retry": True} if answer.transient else {}
-        return {"image": named, "model": model, **answer.to_json(), **retry}
+        return {"image": named, "model": text.clean(model), **answer.to_json(), **retry}
     return {"image": named, "model": model, "scores": answer}
 
 
@@ -39,6 +38,6 @@ def keep(job: Job, lines: Sequence[dict[str, Any]], settings: Settings, deadline
 
     from classifier import storage
 
-    content = "".join(json.dumps(x, ensure_ascii=False, allow_nan=False) + "\n" for x in lines)
+    content = "".join(text.to_json(line) + "\n" for line in lines)
     name = hashlib.sha256(job.identity.encode("utf-8", "replace")).hexdigest()[:40]
     storage.write(f"{name}.jsonl", content.encode(), settings, deadline)

@@ -17,6 +17,10 @@ from classifier.errors import SetupError
 # (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).
 MB_PER_VCPU = 1769
 
+# What a synchronous invocation takes, and what it answers at most: the whole event, in which an
+# image's body is base64 (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+MAX_EVENT_BYTES = 6 * 1024 * 1024
+
 # Text, not a Path: importing pathlib costs 3 ms of a cold start.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 MODELS = os.path.join(ROOT, "models")  # noqa: PTH118

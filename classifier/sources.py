@@ -15,7 +15,10 @@ from classifier.errors import (
     ObjectNotRead,
 )
 from classifier.settings import Settings
+from classifier.text import clean, encodable
 
+# Of a name in a result line; browsers and servers have about the same limit.
+MAX_URL = 8192
 # Downloads at a time for one request. Of each, the whole body may wait in memory for its turn.
 SIDE_BY_SIDE = 8
 # Of a request's time, the share that downloads of several images may take: one silent host must
@@ -53,7 +56,11 @@ Source = Url | Object | Base64 | Raw
 
 
 def name(source: Source) -> str:
-    """What results and logs may call an image: no query, user info or data, which may be secret."""
+    """What results may call an image: clean, and without query, user info or data."""
+    return clean(_named(source), MAX_URL)
+
+
+def _named(source: Source) -> str:
     match source:
         case Object(bucket, key):
             return f"s3://{bucket}/{key}"
@@ -85,6 +92,10 @@ def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
     """
     limit = settings.max_image_bytes
     match source:
+        case Url(url) if not encodable(url):
+            raise InvalidUrl("the URL has half a surrogate pair, which is no character")
+        case Object(bucket, key) if not encodable(bucket + key):
+            raise InvalidUrl("the object's key has half a surrogate pair, which is no character")
         case Raw(data):
             pass
         case Base64(text):
@@ -180,6 +191,8 @@ def _from_data_url(url: str, limit: int) -> bytes:
     if not comma:
         raise InvalidUrl("the data: URL has no comma, and so no data")
     if header.lower().endswith(";base64"):
+        if body[:5].lower() == "data:":
+            raise InvalidUrl("a data: URL is inside another; send the inner one alone")
         return _from_base64(body, limit)
     from urllib.parse import unquote_to_bytes
 

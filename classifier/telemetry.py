@@ -1,7 +1,7 @@
 """What is told about a request: the milliseconds of each stage, and one structured log line.
 
 Never logged: query strings, user info, bodies, data: URLs, image bytes. The line is built from
-numbers, codes and ids alone, so that nothing has to be filtered out.
+numbers, codes and ids alone, so that nothing has to be filtered out. It has at most MAX_LINE_BYTES.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from classifier.card import ModelCard
 from classifier.errors import ClassifierError
 from classifier.settings import Settings
+from classifier.text import clean
 
 STAGES = ("fetch", "decode", "preprocess", "inference")
 # The numbers of a line that are CloudWatch metrics, where METRICS_NAMESPACE is set.
@@ -30,6 +31,12 @@ METRICS = {
 }
 
 
+MAX_LINE_BYTES = 8192
+# What a line's lists (failed images, a traceback's frames) and texts are cut to.
+MAX_LIST = 10
+MAX_TEXT = 256
+
+
 class Stopwatch:
     """A request's milliseconds by stage, summed over its images, and what else it came to."""
 
@@ -40,7 +47,7 @@ class Stopwatch:
         self.bytes = 0
         self.pixels = 0
         self.images = 0
-        self.failures = 0
+        self.failed: list[ClassifierError] = []
         self.model: ModelCard | None = None
 
     def stage(self, name: str) -> _Stage:
@@ -81,24 +88,25 @@ def trace_id() -> str:
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     It goes into the log line and the answer, and with boto3 to S3; never to the hosts of images.
     """
-    return os.environ.get("_X_AMZN_TRACE_ID", "")
+    # Callers can send parts of it.
+    return clean(os.environ.get("_X_AMZN_TRACE_ID", ""), MAX_TEXT)
 
 
 def request(
     settings: Settings,
     watch: Stopwatch,
     source: str,
-    errors: Sequence[ClassifierError],
+    errors: list[ClassifierError],
     *,
     cold: bool,
 ) -> None:
-    """Log the line of a request, which had these errors."""
+    """Log the line of a request, which had these errors; those of single images are the watch's."""
     numbers: dict[str, Any] = {
         **{f"{name}_ms": round(ms, 2) for name, ms in watch.stages.items()},
         "total_ms": round(watch.total_ms(), 2),
         "bytes": watch.bytes,
         "images": watch.images,
-        "failures": max(watch.failures, len(errors)),
+        "failures": max(len(watch.failed), len(errors)),
         "cold_starts": int(cold),
     }
     line: dict[str, Any] = {
@@ -111,6 +119,8 @@ def request(
         **numbers,
         **(errors[0].facts if errors else {}),
     }
+    if watch.failed and watch.failed != errors:
+        line["failed"] = [{"code": error.code, **error.facts} for error in watch.failed]
     if watch.model is not None:
         line["model"] = watch.model.name
         line["model_sha256"] = watch.model.model_sha256
@@ -145,5 +155,17 @@ def log(settings: Settings, level: str, **fields: Any) -> None:
     """
     if settings.log_level == "FATAL" or (settings.log_level == "ERROR" and level != "ERROR"):
         return
-    line = json.dumps({"level": level, **fields}, default=str)
+    for limit in (MAX_TEXT, 40):  # the second for texts that are long when escaped; ids fit in it
+        line = json.dumps({"level": level, **_bounded(fields, limit)})
+        if len(line) <= MAX_LINE_BYTES:
+            break
     print(line, file=sys.stdout, flush=True)
+
+
+def _bounded(value: Any, limit: int) -> Any:
+    """A field's value with clean texts of at most `limit` characters, and short lists."""
+    if isinstance(value, dict):
+        return {name: _bounded(member, limit) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_bounded(member, limit) for member in value[:MAX_LIST]]
+    return value if value is None or isinstance(value, int | float) else clean(value, limit)

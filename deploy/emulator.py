@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 from typing import IO, Any, Self
 
-from deploy import MEMORY_MB, TIMEOUT_S
+from deploy import MEMORY_MB, PYTHON, TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent
 HANDLER = "lambda_function.lambda_handler"
@@ -148,7 +148,8 @@ class Emulator:
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(MEMORY_MB),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_python3.{sys.version_info.minor}",
+            # What ships, whichever Python runs here: the runtime's client answers by it.
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{PYTHON}",
             "LAMBDA_TASK_ROOT": str(ROOT),
             "TZ": ":UTC",
             # The emulator's own.

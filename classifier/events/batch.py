@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from classifier.errors import ClassifierError, UnsupportedEvent
-from classifier.events.job import Done, Family, Job, Outcome, bare
+from classifier.events.job import MAX_ID, Done, Family, Job, Outcome, bare
 from classifier.request import Options, Request, image_or_error
 from classifier.settings import Settings
 from classifier.sources import Object, Source
+from classifier.text import clean
 
 
 class S3Batch(Family):
@@ -40,11 +41,11 @@ class S3Batch(Family):
 
     def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
         return {
-            "invocationSchemaVersion": self._event["invocationSchemaVersion"],
+            "invocationSchemaVersion": clean(self._event["invocationSchemaVersion"]),
             "treatMissingKeysAs": "PermanentFailure",
-            "invocationId": self._event.get("invocationId"),
+            "invocationId": _id(self._event, "invocationId"),
             "results": [
-                {"taskId": task.get("taskId") if isinstance(task, dict) else None, **_result(out)}
+                {"taskId": _id(task, "taskId"), **_result(out)}
                 for task, (_, out) in zip(self._event["tasks"], done, strict=True)
             ],
         }
@@ -101,6 +102,11 @@ def _task(task: Any, options: Options) -> Request | ClassifierError:
     version = task.get("s3VersionId")
     source = Object(bucket, unquote_plus(key), version if isinstance(version, str) else None)
     return Request((source,), False, options)
+
+
+def _id(fields: Any, name: str) -> str | None:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return clean(value, MAX_ID) if isinstance(value, str) else None
 
 
 def _result(outcome: Outcome) -> Mapping[str, str]:

@@ -9,6 +9,9 @@ from classifier.errors import ClassifierError
 from classifier.request import Request
 from classifier.settings import Settings
 
+# Of an id that an event's source gave and gets back; the longest of AWS are a few hundred.
+MAX_ID = 1024
+
 
 class Resource(NamedTuple):
     """What an HTTP client may get besides answers.
@@ -24,12 +27,12 @@ class Resource(NamedTuple):
 class Job(NamedTuple):
     """One request of an event.
 
-    asked: what for; or why it cannot be done.
+    asked: what for; or why it cannot be done, which is a fault of ours if no ClassifierError.
     identity: tells this work from any other, and is the same when it is delivered again.
     message: by which the event's source knows it, where it tells failed ones from others.
     """
 
-    asked: Request | Resource | ClassifierError
+    asked: Request | Resource | Exception
     identity: str = ""
     message: str = ""
 

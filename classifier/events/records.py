@@ -7,14 +7,15 @@ source, to be delivered again; what never will is an answer like any other, so t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from classifier.errors import ClassifierError, InvalidJson, UnsupportedEvent
-from classifier.events.job import Done, Family, Job, bare
+from classifier.events.job import MAX_ID, Done, Family, Job, bare
 from classifier.request import HOW, Request
 from classifier.settings import Settings
 from classifier.sources import Object
+from classifier.text import clean
 
 # What S3 sends when a notification is set up
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).
@@ -57,16 +58,14 @@ class Queue(Records):
         super().__init__(event)
         # All messages of an event are of one queue.
         self.in_order = any(
-            str(record.get("eventSourceARN", "")).endswith(".fifo") for record in event["Records"]
+            _text(record, "eventSourceARN").endswith(".fifo") for record in event["Records"]
         )
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
         return [
             job
             for record in self._event["Records"]
-            for job in _jobs(
-                str(record.get("body", "")), str(record.get("messageId", "")), settings
-            )
+            for job in _jobs(_text(record, "body"), _text(record, "messageId"), settings)
         ]
 
     def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
@@ -75,7 +74,9 @@ class Queue(Records):
         )
         if "" in failed:
             raise UnsupportedEvent("an SQS record without messageId")  # the whole batch, again
-        return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
+        return {
+            "batchItemFailures": [{"itemIdentifier": clean(message, MAX_ID)} for message in failed]
+        }
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
         raise bare(error)  # every message is delivered again
@@ -92,7 +93,7 @@ class Topic(Records):
         for record in self._event["Records"]:
             sns = record.get("Sns")
             sns = sns if isinstance(sns, dict) else {}
-            jobs += _jobs(str(sns.get("Message", "")), str(sns.get("MessageId", "")), settings)
+            jobs += _jobs(_text(sns, "Message"), _text(sns, "MessageId"), settings)
         return jobs
 
 
@@ -164,7 +165,7 @@ def _service(event: Any) -> str:
     if not all(isinstance(record, dict) for record in records):
         return ""
     # SNS writes it with a capital.
-    names = {str(r.get("eventSource") or r.get("EventSource") or "") for r in records}
+    names = {_text(r, "eventSource") or _text(r, "EventSource") for r in records}
     return names.pop() if len(names) == 1 else "several"
 
 
@@ -184,7 +185,7 @@ def _jobs(text: str, message: str, settings: Settings, depth: int = 0) -> list[J
             if EventBridge.infer(body):
                 return [job._replace(message=message) for job in _bridged(body, settings)]
         request = Request.from_json(body, max_images=settings.max_images)
-    except ClassifierError as error:
+    except Exception as error:  # noqa: BLE001  # one message fails alone
         return [Job(error, identity, message)]
     return [Job(request, identity, message)]
 
@@ -200,13 +201,14 @@ def _notified(event: dict[str, Any], settings: Settings) -> Iterator[Job]:
     """The jobs of an S3 notification; of a test, or of what was removed, there are none."""
     from urllib.parse import unquote_plus
 
-    for record in event.get("Records") or ():
-        if not str(record.get("eventName", "")).removeprefix("s3:").startswith("ObjectCreated:"):
+    records = event.get("Records")
+    for record in records if isinstance(records, list) else ():
+        if not _text(record, "eventName").removeprefix("s3:").startswith("ObjectCreated:"):
             continue
         match record.get("s3"):
             case {"bucket": {"name": str(bucket)}, "object": {"key": str(key), **rest}}:
                 # https://docs.aws.amazon.com/lambda/latest/dg/with-s3.html: the key is URL-encoded
-                source = Object(bucket, unquote_plus(key), _text(rest, "versionId"))
+                source = Object(bucket, unquote_plus(key), _text(rest, "versionId") or None)
                 yield from _object(source, _text(rest, "eTag"), settings)
             case _:
                 yield Job(UnsupportedEvent("a record of S3 without bucket and key"), "nameless")
@@ -217,13 +219,13 @@ def _bridged(event: dict[str, Any], settings: Settings) -> Iterator[Job]:
         return
     match event["detail"]:
         case {"bucket": {"name": str(bucket)}, "object": {"key": str(key), **rest}}:
-            source = Object(bucket, key, _text(rest, "version-id"))
+            source = Object(bucket, key, _text(rest, "version-id") or None)
             yield from _object(source, _text(rest, "etag"), settings)
         case _:
             yield Job(UnsupportedEvent("an event of S3 without bucket and key"), "nameless")
 
 
-def _object(source: Object, etag: str | None, settings: Settings) -> Iterator[Job]:
+def _object(source: Object, etag: str, settings: Settings) -> Iterator[Job]:
     """The job of a new object; none if it is an answer of ours, which would trigger itself."""
     if settings.results_prefix is not None:
         bucket, prefix = settings.results_prefix
@@ -233,6 +235,7 @@ def _object(source: Object, etag: str | None, settings: Settings) -> Iterator[Jo
     yield Job(Request((source,)), identity)
 
 
-def _text(fields: Mapping[Any, Any], name: str) -> str | None:
-    value = fields.get(name)
-    return value if isinstance(value, str) and value else None
+def _text(fields: Any, name: str) -> str:
+    """A member that is text; "" where there is none."""
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return value if isinstance(value, str) else ""

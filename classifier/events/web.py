@@ -14,6 +14,7 @@ from classifier.errors import ClassifierError, InvalidRequest, MethodNotAllowed,
 from classifier.events.job import Done, Family, Job, Resource
 from classifier.request import Request
 from classifier.settings import Settings
+from classifier.text import clean, encodable
 
 READ = ("GET", "HEAD", "OPTIONS")
 ROUTES: Mapping[str, tuple[str, ...]] = {
@@ -60,7 +61,9 @@ class HttpApi(Family):
             raise RouteNotFound("no such path; there are POST /predict, GET /, /models and more "
                                 "in /openapi.json")  # fmt: skip
         if method not in methods:
-            raise MethodNotAllowed(f"{path} takes {', '.join(methods)}", allow=", ".join(methods))
+            raise MethodNotAllowed(
+                f"{clean(path)} takes {', '.join(methods)}", allow=", ".join(methods)
+            )
         if method == "OPTIONS":
             return [Job(Resource("preflight"))]
         if path.startswith(STATIC):
@@ -129,7 +132,9 @@ class HttpApi(Family):
                 "the gateway passed the image on as text, which damages it: list its type in the "
                 "API's BinaryMediaTypes, or send JSON with the image as base64"
             )
-        return body.encode("utf-8", "surrogatepass")
+        if not encodable(body):
+            raise InvalidRequest("the event's body has half a surrogate pair, which is no text")
+        return body.encode()
 
 
 class FunctionUrl(HttpApi):

@@ -100,6 +100,33 @@ def test_a_failure_through_http_is_a_status_and_a_code(emulator, read_event):
     assert json.loads(answer["body"])["error"]["code"] == "invalid_json"
 
 
+HALF = "\ud800"  # half a surrogate pair, which JSON can spell and UTF-8 cannot carry
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {HALF: 1, "url": "data:,x"},
+        {"url": f"https://example.com/{HALF}"},
+        {"image": "data:;base64," * 2000},
+    ],
+)
+def test_half_a_character_does_not_end_the_process(emulator, read_event, event):
+    emulator.invoke(read_event(ROOT / "events" / "direct-image.json"))
+
+    with pytest.raises(FunctionError) as raised:
+        emulator.invoke(event)
+    http = read_event(ROOT / "events" / "http-api-v2-url.json") | {"body": json.dumps(event)}
+    answer = emulator.invoke(http)
+    lines = emulator.invoke({"Items": [event]})["answers"]
+
+    assert raised.value.type in ("InvalidRequest", "InvalidUrl")
+    assert answer["statusCode"] == 400
+    assert "error" in lines[0]
+    # It is the process that answered before: a new one would have begun with a cold start.
+    assert 'desc="warm"' in answer["headers"]["Server-Timing"]
+
+
 def test_boto3_invokes_it_as_it_would_invoke_lambda(lambda_client, local_scores):
     response = lambda_client.invoke(
         FunctionName="function", Payload=(ROOT / "events" / "direct-image.json").read_bytes()

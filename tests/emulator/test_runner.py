@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from deploy import ARCHITECTURE, MEMORY_MB, TIMEOUT_S
+from deploy import ARCHITECTURE, MEMORY_MB, PYTHON, TIMEOUT_S
 from deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
 
 MODEL = ROOT / "models" / "clothing" / "clothing.tflite"
@@ -180,7 +180,7 @@ def test_the_environment_of_the_function_is_lambdas(emulator):
     assert environ["OPENBLAS_NUM_THREADS"] == "1"
 
 
-def test_time_memory_and_architecture_are_those_of_the_template():
+def test_time_memory_architecture_and_python_are_those_that_ship():
     template = (ROOT / "template.yaml").read_text("utf-8")
     memory, architecture = (
         re.search(rf"{name}:\n(?: {{4}}.*\n)*? {{4}}Default: (\w+)\n", template)[1]
@@ -189,3 +189,5 @@ def test_time_memory_and_architecture_are_those_of_the_template():
 
     assert int(re.search(r"Timeout: (\d+)", template)[1]) == TIMEOUT_S
     assert (int(memory), architecture) == (MEMORY_MB, ARCHITECTURE)
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    assert f"ARG PYTHON_VERSION={PYTHON}\n" in dockerfile

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from classifier import storage
 from classifier.errors import ClassifierError, InternalError
 from classifier.handler import Handler
 from classifier.settings import Settings
@@ -36,7 +37,10 @@ HANG_S = 10
 TOKENS: tuple[Any, ...] = (
     *(None, True, 0, -1, 1e308, "", "x", [], {}, [None], {"": None}, "s3://a/b", "data:,"),
     *("http://[::1", "https://x:99999/", "http://a@b/", "aws:sqs", "aws:s3", "%", "\ud800", "\0"),
+    *("data:;base64,data:;base64,", "data:,\udfff", "s3://a/\ud800", "https://x/\udbff", [[[[]]]]),
 )
+# What is put into names and texts: halves of surrogate pairs, control characters, other directions.
+UNFIT = ("\ud800", "\udfff", "\0", "\r\n", "\x1b[31m", "\u2028", "\u202e", "\U0001f600")
 
 
 def pictures() -> list[bytes]:
@@ -102,13 +106,30 @@ def changed(value: Any, choose: random.Random) -> Any:
             chance = choose.random()
             if chance < 0.05:
                 continue
-            new["x" if chance < 0.08 else key] = changed(item, choose) if chance < 0.5 else item
+            key = "x" if chance < 0.08 else spoiled(key, choose) if chance < 0.12 else key
+            new[key] = changed(item, choose) if chance < 0.5 else item
         return new
     if isinstance(value, list):
         return [changed(item, choose) for item in value for _ in range(choose.choice((1, 1, 1, 2)))]
     if isinstance(value, str) and choose.random() < 0.3:
+        if value[:1] == "{" and choose.random() < 0.5:  # a message or body in JSON
+            return json.dumps(changed(json.loads(value), choose))
+        if choose.random() < 0.3:
+            return spoiled(value, choose)
         return damaged(value.encode("utf-8", "replace"), choose).decode("utf-8", "replace")
     return value
+
+
+def spoiled(words: str, choose: random.Random) -> str:
+    """Words with something in them that not every encoding, log or terminal can take."""
+    at = choose.randrange(len(words) + 1)
+    return words[:at] + choose.choice(UNFIT) * choose.choice((1, 1, 1, 3000)) + words[at:]
+
+
+def is_sound(answer: Any) -> bool:
+    """Whether an answer or message can be sent, by its bytes, and nothing in it ends a line."""
+    content = json.dumps(answer, ensure_ascii=False).encode()
+    return not any(mark in content for mark in (b"\xe2\x80\xae", b"\xe2\x80\xa8", b"\x1b"))
 
 
 def events() -> list[Any]:
@@ -166,6 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             results_prefix=("answers", "out/"),
         )
     )
+    # There is no S3 here: result lines are judged in its place.
+    lines: list[bytes] = []
+    storage.write = lambda key, content, *_: lines.append(content) or key  # type: ignore[assignment]
     choose = random.Random(args.seed)
     case = cases(choose)
     outcomes: Counter[str] = Counter()
@@ -178,14 +202,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A hang in C has no exception: its traceback is printed, and the process ends.
         faulthandler.dump_traceback_later(HANG_S, exit=True)
         try:
+            lines.clear()
             answer = handler(event)
-            json.dumps(answer)
+            sound = is_sound([answer, *map(bytes.decode, lines)])
             status = answer.get("statusCode", 200) if isinstance(answer, dict) else 200
             outcome = str(status)
-            bad = status == 500
+            bad = status == 500 or not sound
         except ClassifierError as error:
             outcome, bad = error.code, isinstance(error, InternalError)
-            bad = bad and outcome != "results_not_kept"  # there is no S3 here
+            bad = bad or not is_sound(str(error)) or len(str(error)) > 1000
         except Exception as error:  # noqa: BLE001
             outcome, bad = type(error).__name__, True
         faulthandler.cancel_dump_traceback_later()

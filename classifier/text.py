@@ -1,0 +1,42 @@
+"""Text that goes out: a caller's words in answers, headers, errors, result lines and logs.
+
+`clean` is for words that a message repeats. `to_json` is the border: what it returns can be
+encoded, whatever went in.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# Control characters, line and paragraph separators, marks that reorder a line on a screen, and
+# halves of surrogate pairs, which no encoding has.
+_UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+UNFIT = "\ufffd"
+
+
+def clean(words: object, limit: int = 100) -> str:
+    """Words of at most `limit` characters, all of them printable and encodable."""
+    text = words if isinstance(words, str) else str(words)
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return _UNFIT.sub(UNFIT, text)
+
+
+def encodable(words: str) -> bool:
+    """Whether UTF-8 can carry a text: one with half a surrogate pair is no text."""
+    try:
+        return words.isascii() or bool(words.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def to_json(value: Any) -> str:
+    """Any JSON value as JSON that UTF-8 can carry: what it cannot becomes a question mark.
+
+    Raises:
+        TypeError, ValueError: not a JSON value; a number that is not finite is none.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
