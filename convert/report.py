@@ -177,7 +177,12 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         )
     else:
         # Two pipelines that are wrong alike agree: only photos whose labels are known tell.
-        table.append(("accuracy", "unknown: no sample is in a folder named after a label"))
+        table.append(
+            (
+                "accuracy",
+                "unknown: fewer than half of the samples are in folders named after labels",
+            )
+        )
     parted = Counter(stage for stage in findings.parting() if stage)
     if found.faults and parted:
         ways = ", ".join(f"{stage} ({count} photos)" for stage, count in parted.most_common())

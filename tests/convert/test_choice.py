@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from classifier import card as cards
+from classifier.class_folders import ClassFolders
 from convert.choice import Candidate, choose
 from convert.comparison import Comparison
 from convert.measurement import _truth
@@ -89,9 +90,10 @@ def test_what_its_own_tolerance_fails_is_never_chosen():
 def test_a_few_folders_named_after_labels_do_not_judge_all_photos(tmp_path):
     photos = [tmp_path / "cat" / f"{n}.jpg" for n in range(3)]
     photos += [tmp_path / "holiday" / f"{n}.jpg" for n in range(17)]
-    assert set(_truth(photos, ("cat", "dog"))) == {None}
-    assert _truth(photos[:3], ("cat", "dog")) == (0, 0, 0)
-    assert _truth([*photos[:3] * 3, photos[5]], ("Cat", "dog")) == (*(0,) * 9, None)
+    folders = ClassFolders(("Cat", "dog"))
+    assert set(_truth(photos, folders)) == {None}
+    assert _truth(photos[:3], folders) == (0, 0, 0)
+    assert _truth(photos[:6], folders) == (0, 0, 0, None, None, None)
 
 
 def test_auto_measures_all_and_writes_the_chosen_one(models, in_sandbox, capsys):
