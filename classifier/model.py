@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from classifier import card as cards
+from classifier import preprocess
 from classifier.errors import SetupError
 
 try:
@@ -31,6 +34,18 @@ if TYPE_CHECKING:
 # A batch's answers may part from single ones by this share of their spread, as another order of
 # float32 additions does; more means that the graph mixes the images of a batch.
 BATCH_TOLERANCE = 1e-4
+
+
+# A quantized input may reach this share beyond the card's range, and has to cover this share of it:
+# calibration rounds, and its photos may be neither black nor white.
+WIDER, COVERED = 0.05, 0.6
+# Outputs that a model of so many labels may have, where that is not their number.
+OUTPUTS = {2: (1, 2)}
+# What the first of two labels gets of a model's one output, the second's.
+ONE_UNIT: dict[str, Callable[[Floats], Floats]] = {
+    "probabilities": lambda answers: 1 - answers,
+    "logits": np.zeros_like,
+}
 
 
 class Engine:
@@ -112,20 +127,43 @@ class Classifier:
     def _check(self) -> None:
         card = self.card
         shape = tuple(int(n) for n in self._input["shape"])
-        if shape != (1, card.height, card.width, card.channels):
-            raise SetupError(
-                f"{self.path} takes a tensor of shape {shape}, its card says "
-                f"(1, {card.height}, {card.width}, {card.channels})"
-            )
+        taken = (1, card.height, card.width, card.channels)
+        # A network of rank 3 has no axis for its one channel.
+        if taken not in (shape, (*shape, 1)):
+            raise SetupError(f"{self.path} takes a tensor of shape {shape}, its card says {taken}")
+        self._shape = shape[1:]
         dtype = np.dtype(self._input["dtype"]).name
         if dtype != card.dtype:
             raise SetupError(f"{self.path} takes {dtype}, its card says {card.dtype}")
+        if dtype != "float32":
+            self._check_range()
         outputs = tuple(int(n) for n in self._output["shape"])
-        if outputs != (1, len(card.labels)):
+        units = math.prod(outputs)
+        # A convolutional head gives (1, 1, 1, labels).
+        if sum(n != 1 for n in outputs) > 1 or units not in OUTPUTS.get(
+            len(card.labels), (len(card.labels),)
+        ):
             raise SetupError(
                 f"{self.path} has an output of shape {outputs}, its card has {len(card.labels)} "
                 "labels: give one label for each output, in the output's order"
             )
+
+    def _check_range(self) -> None:
+        """Whether the input's scale and zero point fit what the card's scaling gives."""
+        scale, zero_point = _steps(self._input)
+        codes = np.iinfo(self._input["dtype"])
+        low, high = ((code - zero_point) * scale for code in (codes.min, codes.max))
+        least, most = preprocess.extent(self.card)
+        slack = WIDER * (most - least)
+        covered = min(high, most) - max(low, least)
+        if low >= least - slack and high <= most + slack and covered >= COVERED * (most - least):
+            return
+        raise SetupError(
+            f"{self.path}: its input has a scale of {scale:.6g} and a zero point of {zero_point}, "
+            f"which is {low:.4g} to {high:.4g}; preprocessing.scaling in its card gives "
+            f"{least:.4g} to {most:.4g}. Correct the card (python -m convert reads the scaling "
+            "from the file), or calibrate on photos that reach from black to white"
+        )
 
     def logits(self, tensor: Floats) -> Floats:
         """Run the network on one image.
@@ -158,9 +196,18 @@ class Classifier:
 
     def _one(self, tensor: Floats) -> Floats:
         start = time.perf_counter()
-        output = self._engine(_quantize(tensor[np.newaxis], self._input))
+        output = self._engine(_quantize(tensor.reshape(1, *self._shape), self._input))
         self._took(time.perf_counter() - start)
-        return _dequantize(output[0], self._output)
+        answer: Floats = self._answers(output, 1)[0]
+        return answer
+
+    def _answers(self, output: npt.NDArray[Any], images: int) -> Floats:
+        """The interpreter's output as float32, (images, labels)."""
+        answers: Floats = _dequantize(output.reshape(images, -1), self._output)
+        if answers.shape[1] == 1:  # one unit tells two labels apart
+            first = ONE_UNIT[self.card.output](answers)
+            return np.concatenate([first, answers], axis=1)
+        return answers
 
     def _took(self, seconds: float) -> None:
         self.seconds = min(self.seconds or seconds, seconds)
@@ -173,7 +220,8 @@ class Classifier:
             fresh = self._batch is None
             self._batch = self._batch or Engine(self.path, self._num_threads)
             start = time.perf_counter()
-            answers = _dequantize(self._batch(_quantize(tensors, self._input)), self._output)
+            batch = tensors.reshape(len(tensors), *self._shape)
+            answers = self._answers(self._batch(_quantize(batch, self._input)), len(tensors))
             self._took((time.perf_counter() - start) / len(tensors))
             if answers.shape != (len(tensors), len(self.card.labels)):
                 raise ValueError("a batch of another shape")

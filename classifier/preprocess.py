@@ -248,6 +248,14 @@ def scale(pixels: Floats, card: ModelCard) -> Floats:
     return np.ascontiguousarray(CONVENTIONS[PRESETS[steps.scaling]](np.array(pixels)))
 
 
+def extent(card: ModelCard) -> tuple[float, float]:
+    """The least and the largest number that the card's scaling makes of a pixel, and 0."""
+    ends = np.zeros((2, 1, card.channels), np.float32)
+    ends[1] = 255.0
+    made = scale(ends, card)
+    return min(0.0, float(made.min())), max(0.0, float(made.max()))
+
+
 def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
     """The picture that a tensor is of: `scale` undone, and rounded.
 

@@ -27,6 +27,7 @@ flatbuffers = pytest.importorskip("flatbuffers", reason="no ai-edge-litert here"
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="no ai-edge-litert here")
 
 from convert.metadata import attach  # noqa: E402
+from tests.small_tflite import STEPS, network  # noqa: E402
 
 CARD = ModelCard(
     name="colours",
@@ -35,64 +36,6 @@ CARD = ModelCard(
     width=8,
     preprocessing=Preprocessing(scaling="mobilenet"),
 )
-# Scale and zero point of -1..1 in 8 bits.
-STEPS = {"uint8": (1 / 127.5, 127), "int8": (1 / 127.5, 0)}
-TYPES = {
-    "float32": schema.TensorType.FLOAT32,
-    "uint8": schema.TensorType.UINT8,
-    "int8": schema.TensorType.INT8,
-    "int32": schema.TensorType.INT32,
-}
-
-
-def _tensor(name, shape, dtype, buffer=0, steps=None):
-    tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, TYPES[dtype], buffer
-    if steps:
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = [steps[0]], [steps[1]]
-    return tensor
-
-
-def _operator(opcode, inputs, outputs, kind, options):
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = opcode, inputs, outputs
-    operator.builtinOptionsType, operator.builtinOptions = kind, options
-    return operator
-
-
-def network(dtype="float32", *, softmax=True):
-    """A network that answers with the mean of each channel, or their softmax."""
-    steps = STEPS.get(dtype)
-    last = {"uint8": (1 / 256, 0), "int8": (1 / 256, -128)}.get(dtype)
-    graph = schema.SubGraphT()
-    graph.tensors = [
-        _tensor("image", [1, 8, 8, 3], dtype, steps=steps),
-        _tensor("axes", [2], "int32", buffer=1),
-        _tensor("means", [1, 3], dtype, steps=steps),
-        _tensor("softmax", [1, 3], dtype, steps=last),
-    ]
-    mean, softmax_options = schema.ReducerOptionsT(), schema.SoftmaxOptionsT()
-    softmax_options.beta = 1.0
-    options = schema.BuiltinOptions
-    graph.operators = [
-        _operator(0, [0, 1], [2], options.ReducerOptions, mean),
-        _operator(1, [2], [3], options.SoftmaxOptions, softmax_options),
-    ][: 1 + softmax]
-    graph.inputs, graph.outputs = [0], [3 if softmax else 2]
-    model = schema.ModelT()
-    model.version, model.subgraphs = 3, [graph]
-    model.operatorCodes = []
-    for number in (schema.BuiltinOperator.MEAN, schema.BuiltinOperator.SOFTMAX):
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = number
-        code.version = 1 if dtype == "float32" else 2
-        model.operatorCodes.append(code)
-    model.buffers = [schema.BufferT(), schema.BufferT()]
-    model.buffers[1].data = np.frombuffer(np.array([1, 2], "<i4").tobytes(), np.uint8)
-    builder = flatbuffers.Builder(0)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def third_party(flatbuffer, labels="red\ngreen\nblue\n"):
