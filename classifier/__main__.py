@@ -96,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         handler = Handler(replace(settings, num_threads=1))  # it is the images that go side by side
         card = handler.models.card()
         if args.scores == "logits" and card.output == "probabilities":
-            raise SetupError(f"{card.name} ends in a softmax: it has probabilities, not logits")
+            raise SetupError(
+                f"{card.name} ends in a {card.activation}: it has probabilities, not logits"
+            )
         asked = list(items.named(args.images, card.labels))
     except (SetupError, OSError) as error:
         print(f"classifier: {error}", file=sys.stderr)

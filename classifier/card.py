@@ -63,6 +63,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "alpha": ("drop", "white", "black"),
     "decode": ("exact", "scaled"),
     "output": ("logits", "probabilities"),
+    "activation": ("softmax", "sigmoid"),
 }
 
 
@@ -109,7 +110,9 @@ class ModelCard:
     labels: one for each output, in the output's order.
     height, width, channels: of the input tensor, in pixels.
     dtype: of the input tensor. An integer model's scale and zero point are in the flatbuffer.
-    output: logits, or probabilities if the network ends in a softmax.
+    output: logits, or probabilities if the network ends in a softmax or sigmoid.
+    activation: what made the probabilities, or makes them of the logits. Several labels with a
+        sigmoid each are multi-label: their probabilities do not add up to 1.
     model_bytes, model_sha256: of the flatbuffer in front of the archive; a file cut short or
         altered is told by them.
     provenance: the source file's name and hash, versions, quantization.
@@ -124,6 +127,7 @@ class ModelCard:
     dtype: str = "float32"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     output: str = "logits"
+    activation: str = "softmax"
     model_bytes: int | None = None
     model_sha256: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +140,10 @@ class ModelCard:
 
     def to_json(self) -> dict[str, Any]:
         """The card as plain JSON values, `from_json`'s inverse."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        body = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        if self.activation == "softmax":
+            del body["activation"]  # releases that do not know it read the card
+        return body
 
     @classmethod
     def from_json(cls, data: Any) -> ModelCard:
@@ -193,14 +200,17 @@ def _optional(cls: Any) -> set[str]:
     # `provenance`, `verification` and the hash may be absent from a card written by hand; how the
     # pixels are treated may not: a default there would be a guess.
     if cls is ModelCard:
-        return {"model_bytes", "model_sha256", "provenance", "verification", "dtype", "channels"}
+        return {
+            *("model_bytes", "model_sha256", "provenance", "verification"),
+            *("dtype", "channels", "activation"),
+        }
     return {"exif", "alpha", "decode", "color_order"} if cls is Preprocessing else set()
 
 
 def _faults(card: ModelCard) -> Any:
     """Yield a sentence for each value that is wrong."""
     steps = card.preprocessing
-    for name in ("dtype", "channels", "output"):
+    for name in ("dtype", "channels", "output", "activation"):
         yield from _not_among(name, getattr(card, name))
     for name in ("resize", "interpolation", "color_order", "exif", "alpha", "decode"):
         yield from _not_among(name, getattr(steps, name), "preprocessing.")

@@ -196,7 +196,9 @@ class Handler:
         model = self.models.get(options.model)
         watch.model = model.card
         if options.scores == "logits" and model.card.output == "probabilities":
-            raise InvalidRequest("this model ends in a softmax: it has probabilities, not logits")
+            raise InvalidRequest(
+                f"this model ends in a {model.card.activation}: it has probabilities, not logits"
+            )
         return [
             row if isinstance(row, ClassifierError) else _scores(row, model.card, options)
             for row in self._rows(images, model, deadline, watch)
@@ -370,7 +372,7 @@ def ranked(outputs: Floats, card: ModelCard, options: Options) -> dict[str, floa
     """A model's outputs, finite float32 (labels,), by label, as the options ask for them."""
     scores = outputs
     if options.scores == "probabilities" and card.output == "logits":
-        scores = softmax(outputs)
+        scores = PROBABILITIES[card.activation](outputs)
     # tolist gives Python floats, which JSON can carry; each is the float32 exactly.
     if options.top_k is None:
         return dict(zip(card.labels, scores.tolist(), strict=True))
@@ -383,6 +385,17 @@ def softmax(logits: Floats) -> Floats:
     exponentials = np.exp(logits.astype(np.float64) - logits.max())
     shares: Floats = (exponentials / exponentials.sum()).astype(np.float32)
     return shares
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Probabilities of logits, each by itself: float32, the same shape."""
+    # By tanh, which does not overflow.
+    shares: Floats = (0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))).astype(np.float32)
+    return shares
+
+
+# Probabilities of logits, by the card's `activation`.
+PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
 
 
 def _sendable(answer: Any) -> Any:

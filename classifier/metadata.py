@@ -57,7 +57,7 @@ RGB, GRAYSCALE = 1, 2
 NORMALIZATION = 1
 TENSOR_AXIS_LABELS = 2
 _DTYPES = {0: "float32", 3: "uint8", 9: "int8"}
-_SOFTMAX, _LOGISTIC = 25, 14
+_ACTIVATIONS = {25: "softmax", 14: "sigmoid"}  # SOFTMAX, LOGISTIC
 _PASSING_ON = (6, 22, 114)  # DEQUANTIZE, RESHAPE, QUANTIZE
 _OLD_OPCODES = 127  # above, and for new files in any case, the other field counts
 
@@ -105,6 +105,7 @@ def _card(path: Path, file: BinaryIO) -> dict[str, Any] | None:
             "channels) in float32, uint8 or int8"
         )
     described = _first(about.tables(Field.ABOUT_SUBGRAPHS), "graph in its metadata")
+    activation = _activation(model, graph, target)
     inputs = described.tables(Field.SUBGRAPH_INPUTS)
     outputs = described.tables(Field.SUBGRAPH_OUTPUTS)
     return {
@@ -119,7 +120,8 @@ def _card(path: Path, file: BinaryIO) -> dict[str, Any] | None:
             "interpolation": "tf:bilinear",
             "scaling": _scaling(path, source, dtype, shape[3], inputs),
         },
-        "output": "probabilities" if _probabilities(model, graph, target) else "logits",
+        "output": "probabilities" if activation else "logits",
+        "activation": activation or "softmax",
         "provenance": {"card": "from the file's standard metadata"},
     }
 
@@ -199,13 +201,12 @@ def _scaling(
     )
 
 
-def _probabilities(model: _Table, graph: _Table, target: _Table) -> bool:
-    """Whether what comes out is a softmax's or a sigmoid's."""
+def _activation(model: _Table, graph: _Table, target: _Table) -> str | None:
+    """What makes probabilities at the network's end: softmax or sigmoid; None: nothing does."""
     scale, _ = target.quantization()
     # https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec:
-    # a quantized softmax has this scale and no other.
-    if scale == 1 / 256:
-        return True
+    # a quantized softmax or sigmoid has this scale and no other.
+    unseen = "softmax" if scale == 1 / 256 else None
     makers = {
         output: operator
         for operator in graph.tables(Field.GRAPH_OPERATORS)
@@ -217,15 +218,15 @@ def _probabilities(model: _Table, graph: _Table, target: _Table) -> bool:
         operator = makers.get(outputs[0]) if outputs else None
         index = operator.uint(Field.OPERATOR_OPCODE) if operator else len(codes)
         if operator is None or index >= len(codes):
-            return False
+            return unseen
         old = codes[index].byte(Field.OPCODE_OLD)
         code = old if 0 < old < _OLD_OPCODES else codes[index].uint(Field.OPCODE)
-        if code in (_SOFTMAX, _LOGISTIC):
-            return True
+        if code in _ACTIVATIONS:
+            return _ACTIVATIONS[code]
         if code not in _PASSING_ON:
-            return False
+            return unseen
         outputs = operator.ints(Field.OPERATOR_INPUTS)
-    return False
+    return unseen
 
 
 def _first(tables: list[_Table], what: str) -> _Table:

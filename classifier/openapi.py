@@ -288,6 +288,7 @@ def _models(models: Models) -> dict[str, Any]:
                         "labels": {"type": "array", "items": {"type": "string"}},
                         **{n: {"type": "integer"} for n in ("height", "width", "channels")},
                         "output": {"enum": ["logits", "probabilities"]},
+                        "activation": {"enum": ["softmax", "sigmoid"], "default": "softmax"},
                         "preprocessing": {"type": "object"},
                         "provenance": {"type": "object"},
                         "verification": {"type": "object"},

@@ -13,7 +13,7 @@ from typing import Any
 
 from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
-from convert import decoding, labels, metadata, options, photos, registry, report, terminal
+from convert import decoding, labels, metadata, options, outputs, photos, registry, report, terminal
 from convert.choice import PREFERENCES, Candidate, Choice, choose
 from convert.decoding import MIN_PHOTOS
 from convert.errors import ConvertError
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "-o",
-        "--output",
+        "--out",
         type=Path,
         required=True,
         metavar="OUT.tflite",
@@ -101,6 +101,18 @@ def parser() -> argparse.ArgumentParser:
         help=f"auto: where at least {MIN_PHOTOS} samples are JPEGs of 10 megapixels or more, and "
         "decoding such at a fraction of their size alters no answer, let the function do so; "
         "exact: never (default: auto)",
+    )
+    group.add_argument(
+        "--accept-scaling",
+        action="store_true",
+        help="convert with --preprocess although the network scales pixels itself",
+    )
+    p.add_argument(
+        "--output",
+        type=_kind,
+        choices=outputs.CHOICES,
+        help="what the outputs are, against the evidence: logits, or what made probabilities of "
+        "them (default: by the network's last operators and its answers to the samples)",
     )
     group = p.add_argument_group("quantization")
     group.add_argument(
@@ -163,17 +175,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    if args.output.suffix != ".tflite":
-        raise ConvertError(f"the output {args.output} must end in .tflite")
+    if args.out.suffix != ".tflite":
+        raise ConvertError(f"the output {args.out} must end in .tflite")
     if args.io != "float32" and args.quantize != "int8":
         raise ConvertError("--io int8 and uint8 go with --quantize int8")
     if not args.model.absolute().name:
         raise ConvertError(f"{args.model} is not a model")
     samples = photos.find(args.samples, args.max_samples)
     asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     # Published only if it passes: until then the file has no name that anybody would serve.
-    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".convert-") as name:
+    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".convert-") as name:
         folder = Path(name)
         keras = KerasSide.ask(
             options.sandbox(args),
@@ -184,6 +196,8 @@ def _convert(args: argparse.Namespace) -> int:
             outline=_outline(args),
             quantizations=asked,
             io=args.io,
+            output=args.output,
+            accept_scaling=args.accept_scaling,
         )
         candidates, failed = _candidates(args, keras, folder)
         choice = _choice(args, candidates, failed)
@@ -194,7 +208,7 @@ def _convert(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(findings.to_json(), indent=1))
         else:
-            print(f"\n{args.model.name} -> {args.output.name}")
+            print(f"\n{args.model.name} -> {args.out.name}")
             print(report.text(findings))
         if args.report:
             args.report.write_text(report.html(findings), encoding="utf-8")
@@ -206,14 +220,14 @@ def _convert(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return DISAGREES
-        written = _publish(args.output, folder, findings)
+        written = _publish(args.out, folder, findings)
         if chosen.comparison.accuracy is None:
             terminal.note(
                 "a wrong --labels or --preprocess would go unseen, as Keras was given the same; "
                 "put the samples into folders named after their labels to have that checked"
             )
     if not args.json:
-        print(f"\nwrote {args.output}, " + " and ".join(path.name for path in written))
+        print(f"\nwrote {args.out}, " + " and ".join(path.name for path in written))
     return OK
 
 
@@ -311,13 +325,19 @@ def _outline(args: argparse.Namespace) -> dict[str, Any]:
     }
     steps = replace(steps, **{key: value for key, value in changes.items() if value is not None})
     names = labels.read(named, numbered=args.teachable_machine) if named else _labels(known)
-    name = args.name or (known.name if known else args.output.stem)
+    name = args.name or (known.name if known else args.out.stem)
     return outline(name, names, steps, known.provenance if known else {})
 
 
 def _labels(known: ModelCard | None) -> tuple[str, ...]:
     assert known is not None
     return known.labels
+
+
+def _kind(text: str) -> str:
+    if text.endswith(".tflite"):
+        raise argparse.ArgumentTypeError(f"is what the outputs are; for the file: -o {text}")
+    return text
 
 
 def _share(text: str) -> float:

@@ -20,8 +20,6 @@ from convert import keras1, repair
 from convert.errors import ConvertError
 from convert.saved import SavedFile
 
-# What a network ends in, where that can be seen: softmax, sigmoid, or anything else.
-SOFTMAX, SIGMOID, OTHER = "softmax", "sigmoid", "other"
 # What Keras 2 and 3 say of a class or function that they do not know.
 _UNKNOWN = ("custom_objects", "custom object", "Unknown layer", "Could not locate", "Unknown activ")
 
@@ -33,7 +31,6 @@ class KerasModel:
     call: float32 tensor (batch, height, width, channels) -> (batch, classes), in inference mode.
     kind: "keras", "h5" or "saved_model". written_by: the version that wrote the file, if it says.
     loaded_by: the library that loaded it, with its version.
-    ending: SOFTMAX, SIGMOID or OTHER; None where the file does not say (SavedModels).
     notes: sentences about what was done to the network so that it can be served.
     parameters: how many numbers were trained; None for SavedModels.
     anchor: keeps the variables alive that `call` reads.
@@ -49,7 +46,6 @@ class KerasModel:
     anchor: Any
     written_by: str | None = None
     loaded_by: str = ""
-    ending: str | None = None
     notes: tuple[str, ...] = ()
     parameters: int | None = None
     layers: tuple[str, ...] = ()
@@ -130,7 +126,7 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
             "the file does not say which backend trained it; TensorFlow is assumed. If it was "
             "Theano, its answers are wrong without --backend theano",
         )
-    output, ending = _head(path, model, wanted)
+    output = _head(path, model, wanted)
     if len(model.inputs) != 1:
         raise ConvertError(
             f"{path} has {len(model.inputs)} inputs; an image classifier has one. Wrap it in a "
@@ -148,7 +144,6 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
         found,
         written_by=saved.written_by,
         loaded_by=loaded_by,
-        ending=ending,
         notes=(*notes, *more, *found.notes),
         parameters=int(model.count_params()),
         layers=tuple(layer.name for layer in _layers(model)),
@@ -363,13 +358,13 @@ def _float32_of_one(config: Any) -> Any:
     return "float32" if config in ("mixed_float16", "mixed_bfloat16") else config
 
 
-def _head(path: Path, model: Any, wanted: Wanted) -> tuple[int | None, str]:
-    """Which of a model's outputs is the classifier's (None: there is one), and what it ends in."""
+def _head(path: Path, model: Any, wanted: Wanted) -> int | None:
+    """Which of a model's outputs is the classifier's; None: there is one."""
     names = list(getattr(model, "output_names", None) or [])
     if len(model.outputs) == 1:
         if wanted.head is not None and wanted.head not in (*names, "0"):
             raise ConvertError(f"{path} has one output; leave --head away")
-        return None, _ending(model, names[0] if names else None)
+        return None
     if wanted.head is None:
         listed = ", ".join(
             f"{name} {tuple(output.shape)}"
@@ -386,22 +381,7 @@ def _head(path: Path, model: Any, wanted: Wanted) -> tuple[int | None, str]:
             f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
             f"{len(model.outputs) - 1}"
         )
-    return index, _ending(model, names[index])
-
-
-def _ending(model: Any, output: str | None) -> str:
-    """What the layer behind an output does last, in nested models as well."""
-    layers = [layer for layer in model.layers if layer.name == output] or model.layers[-1:]
-    layer = layers[-1] if layers else None
-    if layer is None:
-        return OTHER
-    if getattr(layer, "layers", None):
-        names = getattr(layer, "output_names", None) or [None]
-        return _ending(layer, names[0])
-    if type(layer).__name__ == "Softmax":
-        return SOFTMAX
-    activation = getattr(getattr(layer, "activation", None), "__name__", "")
-    return activation if activation in (SOFTMAX, SIGMOID) else OTHER
+    return index
 
 
 def _layers(model: Any) -> list[Any]:
@@ -523,13 +503,12 @@ def _channels_first(
     return lambda image: call(tf.transpose(image, (0, 3, 1, 2)))
 
 
-def of_two_classes(model: KerasModel) -> KerasModel:
+def of_two_classes(model: KerasModel, *, sigmoid: bool) -> KerasModel:
     """A network with one output as one with two: of the first label, and of the second.
 
     The output is that of the second label, as Keras's binary losses and `flow_from_directory` have
     it. A sigmoid's p becomes (1 - p, p); a logit z becomes (0, z), whose softmax is sigmoid(z).
     """
-    sigmoid = model.ending == SIGMOID
 
     def call(image: Any) -> Any:
         second = model.call(image)

@@ -13,15 +13,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from classifier.card import PRESETS, SCHEMA_VERSION, Affine, ModelCard, distinct
-from convert import digest, flatbuffer, keras_model, reference, sandbox, stages, terminal
+from classifier.card import SCHEMA_VERSION, ModelCard, distinct
+from classifier.class_folders import ClassFolders
+from convert import (
+    digest,
+    flatbuffer,
+    keras_model,
+    operators,
+    outputs,
+    own_scaling,
+    reference,
+    sandbox,
+    stages,
+    terminal,
+)
 from convert.errors import ConvertError
-from convert.keras_model import OTHER, SIGMOID, SOFTMAX, KerasModel, Wanted
+from convert.keras_model import KerasModel, Wanted
+from convert.own_scaling import OwnScaling
 from convert.quantization import QUANTIZATIONS
 
 LOAD_WITHIN_S = 600
-# Layers that scale pixels inside the network: whoever names a scaling as well has it done twice.
-SCALING_LAYERS = ("Rescaling", "Normalization")
 
 
 def run(
@@ -33,6 +44,8 @@ def run(
     folder: str,
     quantizations: Sequence[str] = (),
     io: str = "float32",
+    output: str | None = None,
+    accept_scaling: bool = False,
 ) -> dict[str, Any]:
     """Load a model, answer the photos as Keras does, and build the flatbuffers that are asked for.
 
@@ -46,6 +59,8 @@ def run(
             (read, height, width, channels), resized.
         quantizations: names of QUANTIZATIONS. With several, one that fails leaves the others.
         io: the dtype of an int8 model's input and output.
+        output: what the outputs are, one of `outputs.CHOICES`; None: the evidence decides.
+        accept_scaling: convert a network that scales pixels itself with a scaling before it.
 
     Returns:
         The card, as JSON, and facts about the model and the run.
@@ -55,11 +70,11 @@ def run(
     with sandbox.within(LOAD_WITHIN_S):
         loaded = keras_model.load(Path(model), Wanted.from_json(wanted))
     seconds = {"load": time.perf_counter() - begin}
-    loaded = _two_sided(loaded, outline, photos)
     card = _card(loaded, outline)
-    notes = [*loaded.notes, *_doubts(loaded, card)]
     deep = 0
     graph = loaded.concrete()
+    shape = (1, loaded.height, loaded.width, loaded.channels)
+    ending, scaling = _looked_at(graph, shape)
 
     begin = time.perf_counter()
     terminal.step(f"asking Keras about {len(photos)} photos")
@@ -79,14 +94,30 @@ def run(
         pictures.append(np.rint(seen.resized.clip(0, 255)).astype(np.uint8))
         if "int8" in quantizations:  # the others are not calibrated
             tensors.append(seen.tensor)
-    if deep:
-        notes.append(_sixteen_bits(deep, card))
     if not logits:
         raise ConvertError("none of the samples could be read")
     rows = np.stack(logits)
     if not np.isfinite(rows).all():
         raise ConvertError(f"{model} answers with NaN or infinity; was it trained to the end?")
-    card = replace(card, output=output_kind(loaded.ending, rows))
+    kind = outputs.decide(ending, rows, output)
+    card = replace(
+        card,
+        output=kind.output,
+        activation=kind.activation,
+        provenance={**card.provenance, "outputs": kind.note},
+    )
+    notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
+    if deep:
+        notes.append(_sixteen_bits(deep, card))
+    kept = [Path(photo) for photo, fine in zip(photos, read, strict=True) if fine]
+    if scaling is not None and own_scaling.scales(card.preprocessing):
+        notes.append(_scaled_twice(scaling, graph, kept, rows, card, accepted=accept_scaling))
+    if loaded.classes == 1:
+        sigmoid = kind.output == "probabilities"
+        loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
+        notes.append(loaded.notes[-1])
+        first = 1 - rows if sigmoid else np.zeros_like(rows)
+        rows, graph = np.concatenate([first, rows], axis=1), loaded.concrete()
     np.savez(
         Path(folder) / "keras.npz",
         logits=rows,
@@ -125,31 +156,73 @@ def run(
     }
 
 
-def _two_sided(model: KerasModel, outline: dict[str, Any], photos: Sequence[str]) -> KerasModel:
-    """A model of one output as one of two."""
-    if model.classes != 1:
-        return model
-    if len(outline["labels"]) != 2:
-        raise ConvertError(
-            f"{model.path} has one output, which tells two classes apart: give two labels, first "
-            f"the one that it answers with 0, not {len(outline['labels'])}"
+def _looked_at(graph: Any, shape: tuple[int, ...]) -> tuple[outputs.Ending, OwnScaling | None]:
+    """The network's last operators, and what its first ones do to pixels."""
+    found, graph_def = operators.of_graph(graph)
+    image = graph.inputs[0].name.partition(":")[0]
+    return outputs.Ending.of(found), own_scaling.find(found, graph_def, image, shape)
+
+
+def _scaled_twice(
+    scaling: OwnScaling,
+    graph: Any,
+    photos: Sequence[Path],
+    rows: np.ndarray,
+    card: ModelCard,
+    *,
+    accepted: bool,
+) -> str:
+    """A sentence on a network that scales pixels itself, with a scaling before it.
+
+    Args:
+        photos: those that were answered. rows: the answers, before one output becomes two.
+
+    Raises:
+        ConvertError: the network's scaling is meant for pixels of 0..255, and neither labelled
+            samples nor the user say that another one before it is right.
+    """
+    both = f"the network scales pixels itself ({scaling}), and --preprocess does so before it"
+    if not scaling.for_bytes:
+        return f"{both}: if that was not so in training, say --preprocess raw"
+    expected = ClassFolders(card.labels).truth(photos)
+    known = [index for index, right in enumerate(expected) if right is not None]
+    if known:
+        raw = replace(card, preprocessing=replace(card.preprocessing, scaling="raw"))
+        alone = np.stack(
+            [
+                keras_model.predict(graph, reference.see(photos[index], raw).tensor)
+                for index in known
+            ]
         )
-    if model.ending is None:
-        graph, values = model.concrete(), []
-        card = _card(replace(model, classes=2), outline)
-        for photo in photos[:32]:
-            try:
-                values.append(keras_model.predict(graph, reference.see(Path(photo), card).tensor))
-            except OSError:
-                continue
-        within = values and all(value.min() >= 0 and value.max() <= 1 for value in values)
-        model = replace(model, ending=SIGMOID if within else OTHER)
-    return keras_model.of_two_classes(model)
+        right = np.array([expected[index] for index in known])
+        limit = 0.5 if card.output == "probabilities" else 0.0
+        twice, once = (
+            float((_chosen(each, limit) == right).mean()) for each in (rows[known], alone)
+        )
+        both += f"; of {len(known)} labelled samples {twice:.1%} are right so, {once:.1%} with raw"
+        if twice > once:
+            return f"{both}: taken for what training did"
+    if accepted:
+        return f"{both}: accepted by --accept-scaling"
+    raise ConvertError(
+        f"{both}: such pixels would be scaled twice. Say --preprocess raw; or --accept-scaling, if "
+        "training really did both"
+    )
+
+
+def _chosen(rows: np.ndarray, limit: float) -> np.ndarray:
+    """The label that each row puts first; of one output the second, above the limit."""
+    return (rows[:, 0] > limit).astype(int) if rows.shape[1] == 1 else rows.argmax(axis=1)
 
 
 def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
     """The outline, completed with what the model knows."""
-    if len(outline["labels"]) != model.classes:
+    if model.classes == 1 and len(outline["labels"]) != 2:
+        raise ConvertError(
+            f"{model.path} has one output, which tells two classes apart: give two labels, first "
+            f"the one that it answers with 0, not {len(outline['labels'])}"
+        )
+    if len(outline["labels"]) != max(model.classes, 2):
         raise ConvertError(
             f"there are {len(outline['labels'])} labels, the model has {model.classes} outputs: "
             "give one label for each output, in the output's order"
@@ -178,22 +251,6 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
     return ModelCard.from_json(body)
 
 
-def _doubts(model: KerasModel, card: ModelCard) -> list[str]:
-    """What the user should look at again."""
-    inside = [
-        type(layer).__name__
-        for layer in getattr(model.anchor, "layers", ())
-        if type(layer).__name__ in SCALING_LAYERS
-    ]
-    scaling = card.preprocessing.scaling
-    if inside and (isinstance(scaling, Affine) or PRESETS[scaling] != "raw"):
-        return [
-            f"the model scales pixels itself ({inside[0]}), and --preprocess does so before it: "
-            "if that was not so in training, say --preprocess raw"
-        ]
-    return []
-
-
 def _sixteen_bits(count: int, card: ModelCard) -> str:
     if card.preprocessing.interpolation.startswith("tf:"):
         return (
@@ -206,13 +263,3 @@ def _sixteen_bits(count: int, card: ModelCard) -> str:
         "by image_dataset_from_directory, which takes the high byte, give --interpolation "
         "tf:bilinear"
     )
-
-
-def output_kind(ending: str | None, rows: np.ndarray) -> str:
-    """Whether scores, float32 (samples, classes), are probabilities or logits.
-
-    They are probabilities behind a softmax or sigmoid; and where the ending is not known, or is an
-    operation without a name, if none is negative and each row's sum is 1.
-    """
-    sums = bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3))
-    return "probabilities" if ending in (SOFTMAX, SIGMOID) or sums else "logits"

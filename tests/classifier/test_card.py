@@ -34,6 +34,17 @@ def test_a_card_survives_the_file(tmp_path):
     assert path.read_bytes().startswith(FLATBUFFER)
 
 
+def test_a_card_without_an_activation_has_a_softmax_and_says_nothing_of_it():
+    body = CARD.to_json()
+    assert "activation" not in body
+    assert ModelCard.from_json(body).activation == "softmax"
+    other = dataclasses.replace(CARD, activation="sigmoid")
+    assert other.to_json()["activation"] == "sigmoid"
+    assert ModelCard.from_json(other.to_json()) == other
+    with pytest.raises(SetupError, match="activation is 'relu', not one of softmax, sigmoid"):
+        dataclasses.replace(CARD, activation="relu")
+
+
 def test_the_same_model_and_card_give_the_same_bytes():
     assert cards.join(FLATBUFFER, CARD) == cards.join(FLATBUFFER, CARD)
 

@@ -12,7 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from classifier import errors
-from classifier.handler import Handler, softmax
+from classifier.card import ModelCard
+from classifier.handler import Handler, ranked, softmax
+from classifier.request import Options
 from classifier.settings import Settings
 
 LABELS = [
@@ -103,6 +105,21 @@ def test_softmax_is_that_of_its_definition():
     expected = [0.0900306, 0.2447285, 0.6652410]
     np.testing.assert_allclose(softmax(np.array([1, 2, 3], np.float32)), expected, rtol=1e-6)
     assert np.isfinite(softmax(np.array([1e4, -1e4], np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("output", "activation", "scores"),
+    [
+        ("logits", "softmax", [0.0468, 0.0128, 0.9404]),
+        ("logits", "sigmoid", [0.2689, 0.0911, 0.8808]),
+        ("probabilities", "softmax", [-1, -2.3, 2]),
+        ("probabilities", "sigmoid", [-1, -2.3, 2]),
+    ],
+)
+def test_probabilities_are_made_of_logits_alone_and_by_the_activation(output, activation, scores):
+    card = ModelCard("m", ("a", "b", "c"), 8, 8, output=output, activation=activation)
+    found = ranked(np.float32([-1, -2.3, 2]), card, Options(None, "probabilities", None))
+    assert list(found.values()) == pytest.approx(scores, abs=1e-4)
 
 
 def test_in_a_list_each_image_succeeds_or_fails_alone(handler, b64, far_host, scores):

@@ -68,26 +68,6 @@ def test_layers_that_scale_and_augment_are_part_of_the_network(convert, tmp_path
     np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
 
 
-def test_scaling_in_the_network_and_before_it_is_doubted(convert, tmp_path, capsys):
-    model = keras.Sequential(
-        [keras.Input((40, 40, 3)), layers.Rescaling(1 / 255), layers.Flatten(), head()]
-    )
-    model.save(tmp_path / "net.keras")
-    status, _ = convert(tmp_path / "net.keras", preprocess="rescale")
-    assert status == 0
-    assert "scales pixels itself (Rescaling)" in capsys.readouterr().out
-
-
-def test_a_preset_that_leaves_pixels_alone_is_not_doubted(convert, tmp_path, capsys):
-    model = keras.Sequential(
-        [keras.Input((40, 40, 3)), layers.Rescaling(1 / 255), layers.Flatten(), head()]
-    )
-    model.save(tmp_path / "net.keras")
-    status, _ = convert(tmp_path / "net.keras", preprocess="efficientnet")
-    assert status == 0
-    assert "scales pixels itself" not in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_grey_colour_and_transparent_pictures(channels, convert, tmp_path, photo):
     keras.utils.set_random_seed(3)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -203,6 +203,11 @@ def _output(subject: Subject, scores: Scores) -> tuple[str, list[str]]:
     if subject.card is None:
         return ("probabilities" if shares else "logits"), []
     said = subject.card.output
+    if said == "probabilities" and not shares and subject.card.activation == "sigmoid":
+        return said, [
+            "multi-label: the scores do not add up to 1; accuracy is that of the highest one, and "
+            "log loss, Brier score and calibration are of scores made to add up to 1"
+        ]
     if said == "probabilities" and not shares:
         raise DataError(
             f"the card of {subject.file} says that it answers with probabilities, but they do not "
@@ -259,17 +264,17 @@ def by_keras(
         ConvertError: the model cannot be loaded, or is not the one that the card describes.
         ClassifierError: a picture has changed since it was checked.
     """
-    from convert import keras_model
-    from convert.keras_model import OTHER, SIGMOID, Wanted
+    from convert import keras_model, operators
+    from convert.keras_model import Wanted
+    from convert.outputs import Ending
 
     described = ModelCard.from_json(card)
     size = wanted.get("size") or [described.height, described.width]
     loaded = keras_model.load(Path(model), Wanted.from_json({**wanted, "size": size}))
     if loaded.classes == 1 and len(described.labels) == 2:
-        if loaded.ending is None:  # a SavedModel
-            sigmoid = described.output == "probabilities"
-            loaded = replace(loaded, ending=SIGMOID if sigmoid else OTHER)
-        loaded = keras_model.of_two_classes(loaded)
+        ending = Ending.of(operators.of_graph(loaded.concrete())[0])
+        sigmoid = ending.bounded or described.output == "probabilities"
+        loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
     name = Path(model).name
     if loaded.classes != len(described.labels):
         raise ConvertError(

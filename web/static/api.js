@@ -1,4 +1,4 @@
-// The function, as a client sees it. Addresses are relative, so that the page works below any stage.
+// The function, as a client sees it. Addresses are relative: the page works below any stage.
 
 import { Failure } from "./errors.js";
 
@@ -11,7 +11,7 @@ export const address = (path, query = {}) => {
   return url;
 };
 
-// Gateways pass on as bytes what they were told to; another type might arrive damaged, as text.
+// Gateways pass on these types as bytes; others might arrive damaged.
 const typeOf = (blob) => (SENT_AS.includes(blob.type) ? blob.type : "application/octet-stream");
 
 export const body = (picture) =>
@@ -21,13 +21,13 @@ export const body = (picture) =>
 
 export const get = (path) => ask(path);
 
-// Every score, once: what is shown of them is decided here, without asking again.
+// Every score, once: the page decides what it shows.
 export async function predict(picture, card) {
   const began = performance.now();
   const { answer, headers } = await ask("predict", picture, card.name);
   const values = card.labels.map((label) => answer[label]);
   const logits = card.output === "logits" ? values : null;
-  const probabilities = logits ? softmax(logits) : values;
+  const probabilities = logits ? shares(logits, card) : values;
   const order = [...values.keys()].sort((a, b) => values[b] - values[a] || a - b);
   return { labels: card.labels, logits, probabilities, order, times: times(headers.get("server-timing"), performance.now() - began) };
 }
@@ -51,20 +51,21 @@ async function ask(path, picture, model) {
   try {
     answer = JSON.parse(text);
   } catch {
-    // A gateway's or proxy's page: its status tells enough.
+    // A gateway's page: the status is enough.
   }
   if (!response.ok || answer === null) throw Failure.of(response.status, answer, response.headers.get("x-request-id"));
   return { answer, headers: response.headers };
 }
 
-function softmax(logits) {
-  const highest = Math.max(...logits);
-  const powers = logits.map((logit) => Math.exp(logit - highest));
+function shares(logits, { activation }) {
+  if (activation === "sigmoid") return logits.map((logit) => 1 / (1 + Math.exp(-logit)));
+  const top = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - top));
   const sum = powers.reduce((a, b) => a + b);
-  return powers.map((power) => power / sum);
+  return powers.map((x) => x / sum);
 }
 
-// "fetch;dur=0.02, decode;dur=1.32, total;dur=4.1, start;desc="warm"" and the round trip, ms.
+// "fetch;dur=0.02, total;dur=4.1, start;desc="warm"" and the round trip, ms.
 function times(header, trip) {
   const stages = {};
   for (const [, name, time] of (header ?? "").matchAll(/(\w+);dur=([\d.]+)/g)) stages[name] = Number(time);

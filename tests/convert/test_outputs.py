@@ -1,0 +1,221 @@
+"""What a network's outputs are: by its last operators and by its answers."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from classifier import card as cards
+from classifier.deadline import Deadline
+from classifier.handler import Handler
+from classifier.request import Options
+from classifier.settings import Settings
+from classifier.sources import Raw
+from classifier.telemetry import Stopwatch
+from convert import operators, outputs
+from convert.outputs import Ending
+
+layers, ops = keras.layers, keras.ops
+INF = math.inf
+
+
+def net(last, units=3):
+    keras.utils.set_random_seed(3)
+    image = keras.Input((16, 16, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(image))
+    return keras.Model(image, last(layers.Dense(units, kernel_initializer="he_normal")(x)))
+
+
+def concrete(model):
+    spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name="image")
+    call = tf.function(lambda image: model(image, training=False), autograph=False)
+    return call.get_concrete_function(spec)
+
+
+def pooled(x):
+    """A sigmoid for each place, then the mean of all places."""
+    maps = ops.sigmoid(ops.reshape(x, (-1, 1, 1, 3)))
+    return layers.GlobalAveragePooling2D()(maps)
+
+
+# Each ending, the limits that its operators keep, and what its probabilities are made by.
+ENDINGS = {
+    "linear": (lambda x: x, (-INF, INF), set()),
+    "softmax": (layers.Softmax(), (0, 1), {"softmax"}),
+    "sigmoid": (ops.sigmoid, (0, 1), {"sigmoid"}),
+    "activation behind a reshape": (
+        lambda x: ops.reshape(layers.Activation("sigmoid")(ops.reshape(x, (-1, 3, 1))), (-1, 3)),
+        (0, 1),
+        {"sigmoid"},
+    ),
+    "pooled": (pooled, (0, 1), {"sigmoid"}),
+    "hard sigmoid": (layers.Activation("hard_sigmoid"), (0, 1), set()),
+    "clipped line": (lambda x: ops.clip(0.2 * x + 0.5, 0, 1), (0, 1), set()),
+    "by exp": (lambda x: 1 / (1 + ops.exp(-x)), (0, 1), set()),
+    "by tanh": (lambda x: 0.5 * (ops.tanh(x / 2) + 1), (0, 1), set()),
+    "complement": (lambda x: 1 - ops.sigmoid(x), (0, 1), {"sigmoid"}),
+    "both": (
+        lambda x: ops.concatenate([1 - ops.sigmoid(x[:, :1]), ops.sigmoid(x[:, :1])]),
+        (0, 1),
+        {"sigmoid"},
+    ),
+    "mean of two": (lambda x: (ops.softmax(x) + ops.softmax(2 * x)) / 2, (0, 1), {"softmax"}),
+    "gated": (lambda x: ops.sigmoid(x) * ops.softmax(x), (0, 1), {"sigmoid", "softmax"}),
+    "dropout behind": (
+        lambda x: layers.Dropout(0.5)(ops.sigmoid(x)),
+        (0, 1),
+        {"sigmoid"},
+    ),
+    "percent": (lambda x: 100 * ops.softmax(x), (0, 100), {"softmax"}),
+    "log softmax": (layers.Activation("log_softmax"), (-INF, 0), set()),
+    "softmax, then dense": (
+        lambda x: layers.Dense(3)(ops.softmax(x)),
+        (-INF, INF),
+        set(),
+    ),
+    "relu": (layers.ReLU(), (0, INF), set()),
+    "swish": (layers.Activation("swish"), (-INF, INF), {"sigmoid"}),
+    "batch normalization": (layers.BatchNormalization(), (-INF, INF), set()),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_the_last_operators_of_a_keras_network_limit_its_outputs(name):
+    last, limits, makers = ENDINGS[name]
+    ending = Ending.of(operators.of_graph(concrete(net(last)))[0])
+    assert ending.limits == pytest.approx(limits)
+    assert ending.makers == makers
+    assert ending.understood
+
+
+@pytest.mark.parametrize(
+    "name", [x for x in ENDINGS if x not in ("log softmax", "swish", "batch normalization")]
+)
+def test_the_last_operators_of_a_tflite_file_limit_its_outputs(name, tmp_path):
+    last, limits, _ = ENDINGS[name]
+    graph = concrete(net(last))
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
+    assert Ending.of(operators.of_flatbuffer(path)).limits == pytest.approx(limits)
+
+
+def test_a_softmax_written_out_is_seen():
+    def last(x):
+        powers = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
+        return powers / (ops.sum(powers, axis=-1, keepdims=True) + 1e-7)
+
+    ending = Ending.of(operators.of_graph(concrete(net(last)))[0])
+    assert ending.bounded
+    assert ending.makers == {"softmax"}
+
+
+UNIT, OPEN = (
+    Ending((0.0, 1.0), frozenset({"sigmoid"}), "Sigmoid", True),
+    Ending((-INF, INF), frozenset(), "MatMul", True),
+)
+STRANGE = Ending((-INF, INF), frozenset(), "Pow", False)
+TABLE = [
+    # ending, rows, wanted; output, activation, several labels at once
+    (UNIT, [[0.1], [0.9]], None, ("probabilities", "sigmoid", False)),
+    (UNIT, [[0.1, 0.8], [0.9, 0.7]], None, ("probabilities", "sigmoid", True)),
+    (UNIT, [[0.1, 0.9], [0.7, 0.3]], None, ("probabilities", "sigmoid", False)),
+    (OPEN, [[0.1], [0.9]], None, ("logits", "softmax", False)),
+    (OPEN, [[0.1, 0.8], [0.9, 0.7]], None, ("logits", "softmax", False)),
+    (OPEN, [[0.25, 0.75], [0.5, 0.5]], None, ("probabilities", "softmax", False)),
+    (STRANGE, [[0.1], [0.9]], None, ("probabilities", "sigmoid", False)),
+    (STRANGE, [[-0.1], [0.9]], None, ("logits", "softmax", False)),
+    (UNIT, [[0.1], [0.9]], "logits", ("logits", "softmax", False)),
+    (OPEN, [[0.1], [0.9]], "sigmoid", ("probabilities", "sigmoid", False)),
+    (OPEN, [[-4.0, 3.0], [2.0, 9.0]], "sigmoid", ("logits", "sigmoid", True)),
+    (OPEN, [[-4.0], [3.0]], "sigmoid", ("logits", "softmax", False)),
+    (UNIT, [[0.1, 0.9], [0.7, 0.3]], "softmax", ("probabilities", "softmax", False)),
+]
+
+
+@pytest.mark.parametrize(("ending", "rows", "wanted", "expected"), TABLE)
+def test_operators_and_values_decide_together(ending, rows, wanted, expected):
+    found = outputs.decide(ending, np.float32(rows), wanted)
+    assert (found.output, found.activation, found.multi_label) == expected
+    assert ("multi-label" in found.note) == expected[2]
+
+
+def test_a_step_behind_a_softmax_is_reported():
+    ending = Ending((0.0, 100.0), frozenset({"softmax"}), "Mul", True)
+    found = outputs.decide(ending, np.float32([[20, 80], [70, 30]]))
+    assert found.output == "logits"
+    assert "softmax near its end, but Mul comes behind it" in found.doubt
+
+
+def test_rows_of_an_8_bit_softmax_need_not_add_up_to_1_exactly():
+    rows = np.float32([[0.5, 0.25, 0.234375], [0.99609375, 0, 0]])
+    ending = Ending((0.0, 1.0), frozenset({"softmax"}), "SOFTMAX", True)
+    assert not outputs.decide(ending, rows, coarse=True).multi_label
+
+
+@pytest.fixture
+def answered(convert, samples, tmp_path):
+    """Convert a network: card, the served logits and probabilities of a photo, Keras's answer."""
+
+    def run(model, *options, names):
+        model.save(tmp_path / "net.keras")
+        file = tmp_path / "names.txt"
+        file.write_text("\n".join(names), encoding="utf-8")
+        status, output = convert(tmp_path / "net.keras", *options, names=file)
+        assert status == 0
+        photo = sorted(samples.iterdir())[3]
+        handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
+        plain = handler.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
+        [shares] = handler.classify([Raw(photo.read_bytes())], Options(None, "probabilities", None))
+        picture = keras.utils.load_img(photo, target_size=(16, 16))
+        scaled = keras.utils.img_to_array(picture)[np.newaxis] / 127.5 - 1
+        return cards.load(output), plain, shares, np.asarray(model(scaled))[0]
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "hard sigmoid", "by exp", "pooled one"])
+def test_one_unit_with_any_sigmoid_gives_the_probability_that_keras_gives(name, answered):
+    last = {
+        **{key: value[0] for key, value in ENDINGS.items()},
+        "pooled one": lambda x: ops.mean(ops.sigmoid(ops.reshape(x, (-1, 1, 1, 1))), axis=(1, 2)),
+    }[name]
+    card, plain, shares, expected = answered(net(last, units=1), names=("no", "yes"))
+    assert (card.output, card.activation) == ("probabilities", "sigmoid")
+    np.testing.assert_allclose(plain, [1 - expected[0], expected[0]], atol=1e-5)
+    assert shares["yes"] == pytest.approx(expected[0], abs=1e-5)
+    assert "on 12 samples the outputs lie in" in card.provenance["outputs"]
+
+
+def test_several_sigmoids_are_multi_label_and_never_go_through_a_softmax(answered):
+    card, plain, shares, expected = answered(net(ops.sigmoid), names=("a", "b", "c"))
+    assert (card.output, card.activation) == ("probabilities", "sigmoid")
+    assert card.provenance["outputs"].startswith("multi-label: ")
+    np.testing.assert_allclose(plain, expected, atol=1e-5)
+    np.testing.assert_allclose(list(shares.values()), expected, atol=1e-5)
+
+
+def test_logits_of_several_labels_become_probabilities_by_a_sigmoid(answered):
+    card, plain, shares, expected = answered(
+        net(lambda x: 5 * x), "--output", "sigmoid", names=("a", "b", "c")
+    )
+    assert (card.output, card.activation) == ("logits", "sigmoid")
+    np.testing.assert_allclose(plain, expected, atol=1e-5)
+    np.testing.assert_allclose(list(shares.values()), 1 / (1 + np.exp(-expected)), atol=1e-5)
+
+
+def test_the_output_option_overrules_the_operators(answered):
+    card, plain, _, expected = answered(
+        net(ops.sigmoid, units=1), "--output", "logits", names=("no", "yes")
+    )
+    assert card.output == "logits"
+    np.testing.assert_allclose(plain, [0, expected[0]], atol=1e-5)
+
+
+def test_a_file_given_to_the_output_option_is_explained(convert, models, capsys):
+    with pytest.raises(SystemExit):
+        convert(models["keras"], "--output", "x.tflite")
+    assert "for the file: -o x.tflite" in capsys.readouterr().err
