@@ -24,6 +24,7 @@ from PIL import Image
 
 from classifier.handler import Handler
 from classifier.settings import MODELS, Settings
+from tests.http_host import HttpHost
 
 CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
@@ -79,7 +80,8 @@ class Faults(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     jpeg = b""
     counts: ClassVar[dict[str, int]] = {}
-    lock = threading.Lock()
+    eight = threading.Barrier(8)
+    session_ended = threading.Event()
 
     def log_message(self, *_):
         pass
@@ -104,13 +106,9 @@ class Faults(http.server.BaseHTTPRequestHandler):
         assert "Cookie" not in self.headers
         self.reply(200, self.jpeg)
 
-    def do_slow_photo(self):
-        with self.lock:
-            self.counts["now"] = self.counts.get("now", 0) + 1
-            self.counts["most"] = max(self.counts.get("most", 0), self.counts["now"])
-        time.sleep(0.2)
-        with self.lock:
-            self.counts["now"] -= 1
+    def do_photo_of_eight(self):
+        """The photo, once eight requests for it are here."""
+        self.eight.wait(60)
         self.reply(200, self.jpeg)
 
     def do_flaky(self):
@@ -205,22 +203,20 @@ class Faults(http.server.BaseHTTPRequestHandler):
         self.reply(302, b"", Location="http://169.254.169.254/latest/meta-data/")
 
     def do_stall(self):
-        time.sleep(3)
+        self.session_ended.wait(600)
 
     def do_drip(self):
         self.send_response(200)
         self.end_headers()
-        for _ in range(60):
+        while not self.session_ended.wait(0.05):
             self.wfile.write(b"\xff")
             self.wfile.flush()
-            time.sleep(0.05)
 
     def do_drip_headers(self):
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        for _ in range(60):
+        while not self.session_ended.wait(0.05):
             self.wfile.write(b"X: y\r\n")
             self.wfile.flush()
-            time.sleep(0.05)
 
     def do_hops(self):
         """Redirect as many times as the query says, then give the photo."""
@@ -253,17 +249,11 @@ class Faults(http.server.BaseHTTPRequestHandler):
 def far_host(jpeg):
     """host:port of the misbehaving server."""
     handler = type("WithPhoto", (Faults,), {"jpeg": jpeg})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with HttpHost(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
+        Faults.session_ended.set()
         server.shutdown()
-
-
-@pytest.fixture
-def far_host_counts():
-    """How many requests the misbehaving server has in hand, and had at most."""
-    return Faults.counts
 
 
 @pytest.fixture(scope="session")
@@ -271,7 +261,7 @@ def settings(far_host):
     return Settings(
         num_threads=1,
         fetch_private_hosts=frozenset({far_host}),
-        fetch_timeout_s=0.6,
+        fetch_timeout_s=60.0,
         max_image_bytes=2_000_000,
         log_level="FATAL",
     )

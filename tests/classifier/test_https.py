@@ -14,6 +14,7 @@ from classifier import fetch, sources
 from classifier.deadline import Deadline
 from classifier.errors import FetchFailed
 from classifier.sources import Url
+from tests.http_host import HttpHost
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def secure_host(jpeg, tmp_path, monkeypatch):
     authority.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     fetch._tls.cache_clear()
-    with http.server.HTTPServer(("127.0.0.1", 0), Photo) as server:
+    with HttpHost(("127.0.0.1", 0), Photo) as server:
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
@@ -61,7 +62,7 @@ def allowing(settings, host, port):
 
 
 def read(url, settings):
-    return sources.read(Url(url), settings, Deadline(5))
+    return sources.read(Url(url), settings, Deadline(60))
 
 
 def test_a_photo_is_downloaded_by_https(secure_host, settings, jpeg):

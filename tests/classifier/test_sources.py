@@ -31,7 +31,7 @@ from classifier.sources import Base64, Raw, Url
 
 
 def read(source, settings):
-    return sources.read(source, settings, Deadline(5))
+    return sources.read(source, settings, Deadline(60))
 
 
 def test_a_photo_is_downloaded(far_host, settings, jpeg):
@@ -119,17 +119,16 @@ def test_tiny_chunks_take_no_more_memory_than_their_bytes():
 
 @pytest.mark.parametrize("path", ["stall", "drip", "drip-headers"])
 def test_one_deadline_ends_a_host_that_drips_or_stalls(far_host, settings, path):
-    # The host goes on for 3 s and then ends in order: without the deadline of 0.6 s the drip would
-    # be an answer, and each of its bytes comes in time.
+    # The host never ends, and each of its bytes comes in time.
+    hurried = dataclasses.replace(settings, fetch_timeout_s=0.6)
     with pytest.raises(DeadlineExceeded):
-        read(Url(f"http://{far_host}/{path}"), settings)
+        read(Url(f"http://{far_host}/{path}"), hurried)
 
 
 @pytest.mark.parametrize("path", ["announced-large", "endless", "gzip-bomb"])
 def test_more_bytes_than_the_limit_are_not_read(far_host, settings, path):
-    patient = dataclasses.replace(settings, fetch_timeout_s=5.0)
     with pytest.raises(ImageTooLarge):
-        read(Url(f"http://{far_host}/{path}"), patient)
+        read(Url(f"http://{far_host}/{path}"), settings)
 
 
 def test_a_host_that_does_not_listen_fails(settings):

@@ -215,7 +215,7 @@ def test_progress_is_shown_on_a_terminal_alone():
             break
         told += part
     os.close(master)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert b"/6 [" in told
     process = shown(subprocess.PIPE)
     assert b"/6 [" not in process.communicate(timeout=30)[1]

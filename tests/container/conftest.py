@@ -26,6 +26,7 @@ import pytest
 
 from classifier.handler import Handler
 from classifier.settings import Settings
+from tests.http_host import HttpHost
 from tests.unavailable import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -162,9 +163,9 @@ def image_host(image: str) -> Iterator[str]:
     files = functools.partial(QuietFiles, directory=SAMPLES)
     try:
         # Where the engine is this machine's own, its bridge is the one address to listen on.
-        server = http.server.ThreadingHTTPServer((address, 0), files)
+        server = HttpHost((address, 0), files)
     except OSError:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), files)
+        server = HttpHost(("127.0.0.1", 0), files)
     with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"{HOST}:{server.server_port}"

@@ -1104,7 +1104,7 @@ def served():
     assert found
     yield found[0]
     process.terminate()
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()
 
 

@@ -19,6 +19,7 @@ from deploy import stack
 from deploy.doctor.__main__ import parser
 from deploy.doctor.template import Template
 from deploy.stack import StackError
+from tests.http_host import HttpHost
 
 RESOURCES = {"Queue": {"Type": "AWS::SQS::Queue"}}
 PARSE = """
@@ -269,7 +270,7 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Portal) as server:
+    with HttpHost(("127.0.0.1", 0), Portal) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

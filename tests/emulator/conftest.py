@@ -17,6 +17,7 @@ import pytest
 from classifier.handler import Handler
 from classifier.settings import Settings
 from deploy.emulator import ROOT, Emulator
+from tests.http_host import HttpHost
 
 SAMPLES = ROOT / "samples"
 
@@ -36,7 +37,7 @@ def linux() -> None:
 def image_host() -> Iterator[str]:
     """host:port of a server that has samples/ at its root."""
     files = functools.partial(QuietFiles, directory=SAMPLES)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+    with HttpHost(("127.0.0.1", 0), files) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -85,7 +85,7 @@ def test_a_failure_is_a_named_error(emulator):
 
 
 def test_a_failure_has_status_200_so_that_the_body_tells(emulator):
-    response = requests.post(emulator.url, json={"image": "AAAA"}, timeout=30)
+    response = requests.post(emulator.url, json={"image": "AAAA"}, timeout=60)
 
     assert response.status_code == 200
     assert response.json()["errorType"] == "UnsupportedFormat"

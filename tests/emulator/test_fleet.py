@@ -158,9 +158,9 @@ def test_the_command_prints_a_curl_that_works_and_ctrl_c_ends_it():
                 for line in command.stdout
                 if (found := re.search(r"(http://\S+/predict)", line))
             )
-            scores = requests.post(url, data=PHOTO, timeout=30).json()
+            scores = requests.post(url, data=PHOTO, timeout=60).json()
             command.send_signal(signal.SIGINT)
-            assert command.wait(15) == 0
+            assert command.wait(60) == 0
         finally:
             command.kill()
     assert max(scores, key=scores.get) == "t-shirt"

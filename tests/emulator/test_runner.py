@@ -73,13 +73,13 @@ def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path
     ) as command:
         line = next(line for line in command.stdout if "curl" in line)
         body, url = re.search(r"curl -d @(\S+) (\S+)$", line).groups()
-        scores = requests.post(url, data=(ROOT / body).read_bytes(), timeout=30).json()
+        scores = requests.post(url, data=(ROOT / body).read_bytes(), timeout=60).json()
         started = descendants(command.pid)
 
         command.send_signal(signal.SIGINT)
 
         try:
-            assert command.wait(10) == 0
+            assert command.wait(60) == 0
         finally:
             command.kill()  # or leaving the block would wait for ever
     assert "t-shirt" in scores
@@ -101,7 +101,7 @@ def test_sigterm_ends_the_function_too():
         command.terminate()
 
         try:
-            assert command.wait(10) == 0
+            assert command.wait(60) == 0
         finally:
             command.kill()  # or leaving the block would wait for ever
     assert started

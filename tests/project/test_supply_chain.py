@@ -25,6 +25,7 @@ import pytest
 import trustme
 from moto.server import ThreadedMotoServer
 
+from tests.http_host import HttpHost
 from tests.unavailable import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,7 +265,7 @@ class Advisories(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def advisories():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as server:
+    with HttpHost(("127.0.0.1", 0), Advisories) as server:
         server.vulnerable = None
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server

@@ -32,6 +32,7 @@ from classifier.settings import Settings
 from serve import __main__ as command
 from serve import http_server
 from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
+from tests.http_host import HttpHost
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +61,8 @@ def serving(handler, **options):
         # By the loop itself, and all of it, which ends the loop: sockets that are closed under its
         # feet, as server.close() would, are an error there now and then.
         sockets = server._map
-        server.trigger.pull_trigger(lambda: server.asyncore.close_all(sockets, ignore_all=True))
+        with contextlib.suppress(OSError):  # the loop can end before the pipe is written to
+            server.trigger.pull_trigger(lambda: server.asyncore.close_all(sockets, ignore_all=True))
         thread.join()
         server.task_dispatcher.shutdown()
 
@@ -78,7 +80,7 @@ def expected(handler, data):
 def test_post_predict_takes_the_image_itself(url, handler):
     data = picture(0)
     for headers in ({"Content-Type": "image/png"}, {}):
-        answer = requests.post(f"{url}/predict", data=data, headers=headers, timeout=30)
+        answer = requests.post(f"{url}/predict", data=data, headers=headers, timeout=60)
         assert answer.status_code == 200
         assert answer.json() == expected(handler, data)
         assert "inference;dur=" in answer.headers["Server-Timing"]
@@ -87,38 +89,38 @@ def test_post_predict_takes_the_image_itself(url, handler):
 def test_post_predict_and_the_invocation_url_take_the_same_json(url, handler):
     event = {"image": base64.b64encode(picture(1)).decode()}
     for path in ("/predict", INVOCATION_PATH):
-        answer = requests.post(url + path, json=event, timeout=30)
+        answer = requests.post(url + path, json=event, timeout=60)
         assert answer.json() == expected(handler, picture(1))
 
 
 def test_options_in_the_query_reach_the_function(url):
-    answer = requests.post(f"{url}/predict?top_k=2", data=picture(2), timeout=30)
+    answer = requests.post(f"{url}/predict?top_k=2", data=picture(2), timeout=60)
     assert len(answer.json()) == 2
 
 
 def test_errors_have_their_status_at_one_door_and_their_name_at_the_other(url):
-    answer = requests.post(f"{url}/predict", json={}, timeout=30)
+    answer = requests.post(f"{url}/predict", json={}, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "missing_image")
-    answer = requests.post(url + INVOCATION_PATH, json={}, timeout=30)
+    answer = requests.post(url + INVOCATION_PATH, json={}, timeout=60)
     assert (answer.status_code, answer.json()["errorType"]) == (200, "MissingImage")
-    answer = requests.post(url + INVOCATION_PATH, data=b"{", timeout=30)
+    answer = requests.post(url + INVOCATION_PATH, data=b"{", timeout=60)
     assert answer.json()["errorType"] == "Runtime.UnmarshalError"
-    assert requests.get(f"{url}/nowhere", timeout=30).status_code == 404
-    assert requests.get(f"{url}/predict", timeout=30).status_code == 405
-    assert requests.options(f"{url}/predict", timeout=30).status_code == 204
+    assert requests.get(f"{url}/nowhere", timeout=60).status_code == 404
+    assert requests.get(f"{url}/predict", timeout=60).status_code == 405
+    assert requests.options(f"{url}/predict", timeout=60).status_code == 204
 
 
 @pytest.mark.parametrize("size", [MAX_EVENT_BYTES * 3 // 4, MAX_BODY_BYTES + 1])
 def test_a_body_over_the_gateways_limit_is_refused(url, size):
     """As an event it is a third larger, in base64: over 4.5 MB Lambda refuses it."""
-    answer = requests.post(f"{url}/predict", data=b"\xff" * size, timeout=30)
+    answer = requests.post(f"{url}/predict", data=b"\xff" * size, timeout=60)
     assert answer.status_code == 413
     assert answer.json() == {"message": "Request Entity Too Large"}
 
 
 def test_a_body_just_under_it_reaches_the_function(url):
     data = b"\xff" * (MAX_EVENT_BYTES * 3 // 4 - 3000)
-    answer = requests.post(f"{url}/predict", data=data, timeout=30)
+    answer = requests.post(f"{url}/predict", data=data, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_format")
 
 
@@ -126,7 +128,7 @@ def test_overlapping_requests_get_their_own_answers(url, handler):
     pictures = [picture(seed) for seed in range(12)]
 
     def ask(data):
-        return requests.post(f"{url}/predict", data=data, timeout=30).json()
+        return requests.post(f"{url}/predict", data=data, timeout=60).json()
 
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(ask, pictures * 3))
@@ -170,7 +172,7 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
             self.end_headers()
             self.wfile.write(picture(2))
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as host:
+    with HttpHost(("127.0.0.1", 0), Slow) as host:
         threading.Thread(target=host.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{host.server_port}"
         with subprocess.Popen(
@@ -186,14 +188,14 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
 
             def ask():
                 body = {"url": f"http://{address}/x.png"}
-                answers.append(requests.post(f"{url}/predict", json=body, timeout=30))
+                answers.append(requests.post(f"{url}/predict", json=body, timeout=60))
 
             client = threading.Thread(target=ask)
             client.start()
-            assert Slow.asked.wait(10)
+            assert Slow.asked.wait(60)
             process.send_signal(stop)
-            out, err = process.communicate(timeout=20)
-            client.join(10)
+            out, err = process.communicate(timeout=60)
+            client.join(60)
         host.shutdown()
     assert process.returncode == 0
     assert "Traceback" not in err
@@ -214,7 +216,7 @@ def test_the_event_is_api_gateways():
             headers={"Cookie": "x=1; y=2", "Content-Type": "text/plain", "X-Own": "here"},
             timeout=10,
         )
-        requests.get(url, timeout=10)
+        requests.get(url, timeout=60)
     event, plain = seen
     assert event["version"] == "2.0"
     assert event["rawPath"] == event["requestContext"]["http"]["path"] == "/my/pathé"
@@ -246,7 +248,7 @@ def test_the_context_has_the_remaining_time_and_the_request_id():
         return {"statusCode": 204}
 
     with serving(handler, timeout_s=5.0) as url:
-        assert requests.get(url, timeout=10).status_code == 204
+        assert requests.get(url, timeout=60).status_code == 204
     [(event, request_id, left_ms)] = seen
     assert request_id == event["requestContext"]["requestId"]
     assert 0 < left_ms <= 5000
@@ -276,7 +278,7 @@ def test_the_context_has_the_remaining_time_and_the_request_id():
 )
 def test_what_a_function_answers_is_read_as_the_gateway_reads_it(answer, status, body):
     with serving(lambda *_: answer) as url:
-        got = requests.get(url, timeout=10)
+        got = requests.get(url, timeout=60)
         assert (got.status_code, got.content) == (status, body)
 
 
@@ -285,8 +287,8 @@ def test_a_function_that_raises_is_a_500_here_and_named_there(capfd):
         raise ValueError("secret")
 
     with serving(handler) as url:
-        answer = requests.get(url, timeout=10)
-        named = requests.post(url + INVOCATION_PATH, json={}, timeout=10)
+        answer = requests.get(url, timeout=60)
+        named = requests.post(url + INVOCATION_PATH, json={}, timeout=60)
     assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
     assert named.json() == {"errorType": "ValueError", "errorMessage": "secret"}
     assert "ValueError: secret" in capfd.readouterr().err
@@ -294,9 +296,9 @@ def test_a_function_that_raises_is_a_500_here_and_named_there(capfd):
 
 def test_a_function_that_hangs_is_answered_for(capfd):
     hang = threading.Event()
-    with serving(lambda *_: hang.wait(20), timeout_s=0.3) as url:
-        answer = requests.get(url, timeout=10)
-        named = requests.post(url + INVOCATION_PATH, json={}, timeout=10).json()
+    with serving(lambda *_: hang.wait(60), timeout_s=0.3) as url:
+        answer = requests.get(url, timeout=60)
+        named = requests.post(url + INVOCATION_PATH, json={}, timeout=60).json()
         hang.set()
     assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
     assert named["errorType"] == "Sandbox.Timedout"
@@ -371,7 +373,7 @@ def test_what_is_printed_can_be_opened_and_the_curl_line_works():
     ) as process:
         opened = re.search(r"Open (http://\S+)", process.stdout.readline())[1]
         curl = process.stdout.readline()
-        page = requests.get(opened, timeout=30)
+        page = requests.get(opened, timeout=60)
         done = subprocess.run(
             shlex.split(curl), capture_output=True, text=True, check=True, cwd=ROOT
         )
@@ -383,8 +385,15 @@ def test_what_is_printed_can_be_opened_and_the_curl_line_works():
 
 def test_reload_starts_anew_when_a_model_changes(tmp_path):
     """A real file watcher and real processes: another model takes the place of the first."""
-    model = tmp_path / "model.tflite"
+    model, replaced = tmp_path / "model.tflite", threading.Event()
     shutil.copy(ROOT / "models" / "clothing" / "clothing.tflite", model)
+
+    def replace():
+        while not replaced.is_set():
+            shutil.copy(ROOT / "models" / "digits" / "digits.tflite", tmp_path / "new")
+            (tmp_path / "new").replace(model)
+            replaced.wait(5)
+
     with subprocess.Popen(
         [sys.executable, "-m", "serve", "--port", "0", "--reload", "--model", model],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -395,15 +404,15 @@ def test_reload_starts_anew_when_a_model_changes(tmp_path):
         try:
             lines = iter(process.stdout.readline, "")
             first = next(line for line in lines if line.startswith("serving"))
-            time.sleep(2)  # the watcher looks once a second; it must have seen the first model
-            shutil.copy(ROOT / "models" / "digits" / "digits.tflite", tmp_path / "new")
-            (tmp_path / "new").replace(model)
+            # The watcher must have seen the first model before the second is a change to it.
+            threading.Timer(2, replace).start()
             second = next(line for line in lines if line.startswith("serving"))
+            replaced.set()
             url = re.search(r"http://127\.0\.0\.1:\d+", second)[0]
-            default = requests.get(f"{url}/models", timeout=30).json()["default"]
+            default = requests.get(f"{url}/models", timeout=60).json()["default"]
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
             patience.cancel()
     assert first.startswith("serving clothing;")
     assert default == "digits"

@@ -12,7 +12,7 @@ import sys
 import threading
 import urllib.parse
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from tests.http_host import HttpHost
 from tests.serve.conftest import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def addresses():
     """Those of the document, and where they are in this test."""
     handler = partial(Quiet, directory=ROOT / "samples")
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as host:
+    with HttpHost(("127.0.0.1", 0), handler) as host:
         threading.Thread(target=host.serve_forever, daemon=True).start()
         photos = f"127.0.0.1:{host.server_port}"
         with running(FETCH_PRIVATE_HOSTS=photos) as (url, _):
@@ -120,7 +121,7 @@ def signed_addresses(addresses, monkeypatch):
     ):
         monkeypatch.setenv(name, value)
     gateway = type("Behind", (Gateway,), {"behind": addresses["http://127.0.0.1:9000"]})
-    with ThreadingHTTPServer(("127.0.0.1", 0), gateway) as server:
+    with HttpHost(("127.0.0.1", 0), gateway) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {"http://127.0.0.1:9000": f"http://127.0.0.1:{server.server_port}"}
         server.shutdown()

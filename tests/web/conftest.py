@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
+from tests.http_host import HttpHost
 from tests.serve.conftest import running
 from tests.unavailable import unavailable
 from tests.web import chromium
@@ -49,7 +50,7 @@ class Hosts(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def image_host():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hosts) as server:
+    with HttpHost(("127.0.0.1", 0), Hosts) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.http_host import HttpHost
 from tests.serve.conftest import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +33,7 @@ def site():
             self.end_headers()
             self.wfile.write(pages.get(self.path, "").encode())
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+    with HttpHost(("127.0.0.1", 0), Site) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}", pages
         server.shutdown()
