@@ -1,35 +1,41 @@
-"""A multipart form (RFC 7578): its files, and URLs, are images; its other fields options.
+"""Forms: files and URLs are images, some fields are options, and all else is the page's own affair.
 
     curl -F file=@dress.jpg -F file=@hat.jpg -F top_k=3 http://.../predict
+    curl -d url=https://example.com/dress.jpg -d top_k=3 http://.../predict
 
 Imported at the first form alone, and `multipart` with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from urllib.parse import unquote_plus
+
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from classifier.errors import InvalidRequest, MissingImage, TooManyImages
-from classifier.sources import Raw, Source, Url
+from classifier.request import Options, field, simple
+from classifier.sources import Base64, Raw, Source, Url, recognised
 from classifier.text import clean
 
-# Fields that are not files: the options, each a word, and URLs.
-MAX_FIELDS = 16
-MAX_FIELD_BYTES = 8192
+# Fields beside the images: options, submit buttons, tokens and whatever else a page sends.
+MAX_FIELDS = 64
+Pair = tuple[str, str | Raw]  # a field's name, and its text or file
 
 
-def read(body: bytes, content_type: str, max_images: int) -> tuple[list[Source], dict[str, str]]:
-    """Read a form that is in memory. An empty field, as browsers send them, counts for nothing.
+def multipart(
+    body: bytes, content_type: str, max_images: int
+) -> tuple[list[Source], dict[str, str]]:
+    """Read a multipart form (RFC 7578) that is in memory.
 
     Returns:
-        Its images, at least one, in their order; and its other fields.
+        Its images, at least one, in their order; and its options.
 
     Raises:
-        InvalidRequest: not a form, or a field that is too long. MissingImage, TooManyImages.
+        InvalidRequest: not a form, or a misspelt option. MissingImage, TooManyImages.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
-    images: list[Source] = []
-    fields: dict[str, str] = {}
+    pairs: list[Pair] = []
     part: MultipartSegment | None = None
     content = bytearray()
     try:
@@ -43,20 +49,13 @@ def read(body: bytes, content_type: str, max_images: int) -> tuple[list[Source],
                     part, content = event, bytearray()
                 elif event:
                     content += event
-                    if part is not None and not _is_file(part) and len(content) > MAX_FIELD_BYTES:
-                        raise InvalidRequest(
-                            f"the form's field {clean(part.name or '', 40)!r} is longer than "
-                            f"{MAX_FIELD_BYTES} bytes; an image must be sent as a file"
-                        )
                 elif part is not None:
-                    if _is_file(part):
+                    if not _is_file(part):
+                        pairs.append((part.name or "", content.decode("utf-8", "replace")))
+                    elif content or part.filename:
                         # A file field that was left empty has no name either; an empty file has,
                         # and its place among the answers.
-                        images += [Raw(bytes(content))] if content or part.filename else []
-                    elif part.name == "url":
-                        images += [Url(content.decode())] if content else []
-                    else:
-                        fields[part.name or ""] = content.decode()
+                        pairs.append((part.name or "", Raw(bytes(content))))
                     part = None
             parser.close()
     except (MultipartError, ValueError, TypeError) as error:
@@ -64,13 +63,73 @@ def read(body: bytes, content_type: str, max_images: int) -> tuple[list[Source],
             f"the body is not the multipart form it claims to be ({clean(error)}); "
             "let your HTTP library set Content-Type, with its boundary"
         ) from error
+    return _sorted(pairs, max_images)
+
+
+def urlencoded(text: str, max_images: int) -> tuple[list[Source], dict[str, str]]:
+    """Read a form of `name=value&...` (https://url.spec.whatwg.org/#urlencoded-parsing).
+
+    Returns, Raises:
+        as `multipart`.
+    """
+    pairs: list[Pair] = []
+    whole = False  # the last value is a URL with a query, which the client did not encode
+    for piece in text.strip().split("&", max_images + MAX_FIELDS):
+        name, _, value = piece.partition("=")
+        name = unquote_plus(name)
+        if whole and name not in Options._fields and field(name) is None:
+            before, start = pairs[-1]
+            pairs[-1] = (before, f"{start}&{piece}")
+            continue
+        raw = "://" in value[:10]
+        whole = raw and "?" in value
+        if not raw:
+            value = unquote_plus(value)
+            # In base64 a plus sign that was not encoded has become a space.
+            if not isinstance(recognised(value), Url) or value[:5].lower() == "data:":
+                joined = value.replace(" ", "+")
+                value = joined if recognised(joined) else value
+        pairs.append((name, value))
+    return _sorted(pairs, max_images)
+
+
+def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[str, str]]:
+    images: list[Source] = []
+    options: dict[str, str] = {}
+    for name, value in pairs:
+        if isinstance(value, Raw):
+            images.append(value)
+        elif not value.strip():
+            continue  # as browsers send a field that was left empty
+        elif name in Options._fields:
+            options[name] = value
+        elif simple(name[:20]) in map(simple, Options._fields):
+            raise InvalidRequest(
+                f"unknown option {clean(name)}; there are {_list(Options._fields)}"
+            )
+        elif field(name) is not None:
+            found = recognised(value)
+            if found or name in ("url", "image"):
+                images.append(found or (Url(value) if name == "url" else Base64(value)))
     if not images:
-        raise MissingImage("the form has no file; add one: curl -F file=@photo.jpg")
+        names = clean(_list([name for name, _ in pairs])) or "none"
+        raise MissingImage(
+            f"the form has no image; its fields: {names}; add a file or a URL: "
+            "curl -F file=@photo.jpg, or curl -d url=https://..."
+        )
     if len(images) > max_images:
         raise TooManyImages(f"{len(images)} images, more than the {max_images} accepted")
-    return images, fields
+    return images, options
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def _is_file(part: MultipartSegment) -> bool:
-    # RFC 7578, 4.2: a file has a name; some clients give a content type only.
-    return part.filename is not None or (part.content_type or "").startswith("image/")
+    # RFC 7578, 4.2: a file has a name; some clients give it in RFC 5987's form, or a type only.
+    return (
+        part.filename is not None
+        or "filename*" in (part.header("Content-Disposition") or "").lower()
+        or (part.content_type or "").startswith(("image/", "application/octet-stream"))
+    )

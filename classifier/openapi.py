@@ -115,6 +115,8 @@ def _parameters(models: Models, *names: str) -> list[dict[str, Any]]:
 def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
     binary: dict[str, Any] = {"schema": {}}
     options = _options(models)
+    chosen = {name: options[name] for name in names}
+    url = {"type": "string", "anyOf": [{"pattern": pattern} for pattern in URLS]}
     examples = {
         "url": {"summary": "By its URL", "value": {"url": "https://example.com/photo.jpg"}},
         "image": {"summary": "As base64", "value": {"image": PIXEL}},
@@ -134,8 +136,8 @@ def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "required": ["file"],
-                "additionalProperties": False,
+                "description": "Other fields are ignored",
+                "anyOf": [{"required": ["file"]}, {"required": ["url"]}],
                 "properties": {
                     "file": {
                         "description": "Files, as many as `limits` at /models says",
@@ -143,8 +145,17 @@ def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
                         "items": {"contentMediaType": "application/octet-stream"},
                         "minItems": 1,
                     },
-                    **{name: options[name] for name in names},
+                    "url": url,
+                    **chosen,
                 },
+            }
+        },
+        "application/x-www-form-urlencoded": {
+            "schema": {
+                "type": "object",
+                "description": "`image`, as base64, may be there instead; other fields are ignored",
+                "required": ["url"],
+                "properties": {"url": url, **chosen},
             }
         },
     }

@@ -8,17 +8,28 @@ from typing import Any, NamedTuple
 
 from classifier.errors import (
     ClassifierError,
+    ImageTooLarge,
     InvalidJson,
     InvalidRequest,
     MissingImage,
     TooManyImages,
+    UnsupportedFormat,
 )
-from classifier.sources import Base64, Raw, Source, Url
+from classifier.sources import Base64, Raw, Source, Url, recognised
 from classifier.text import clean, encodable
 
 HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
+FORM = "application/x-www-form-urlencoded"
+MAX_NAME = 20  # longer ones are none of NAMES
 SCORES = ("logits", "probabilities")
-IMAGE_FIELDS = ("url", "image", "images")
+# What clients call an image. Capitals, hyphens and underscores make no difference.
+NAMES = {
+    "url": "url imageurl imgurl photourl pictureurl fileurl uri imageuri s3uri link src href",
+    "image": "image img photo picture pic file imagefile upload data imagedata content bytes "
+    "base64 b64 imagebase64 imageb64 base64image",
+    "images": "images imgs photos pictures files urls imageurls",
+}
+FIELDS = {name: field for field, names in NAMES.items() for name in names.split()}
 
 
 class Options(NamedTuple):
@@ -107,20 +118,26 @@ class Request(NamedTuple):
         Raises:
             InvalidJson: not an object. MissingImage, TooManyImages. InvalidRequest: a bad option.
         """
+        if isinstance(payload, str):
+            found = recognised(payload)
+            if found:
+                return cls((found,), False, Options.read(query or {}))
+            if payload.lstrip()[:1] == "{":  # an object that was made JSON twice
+                payload = _loads(payload)
         if not isinstance(payload, dict):
             raise InvalidJson(f"the payload is {kind(payload)}, not a JSON object; {HOW}")
-        given = [name for name in IMAGE_FIELDS if payload.get(name) is not None]
+        rest = {name: value for name, value in payload.items() if field(name) is None}
+        given = [name for name in payload if name not in rest and payload[name] is not None]
         if not given:
-            raise MissingImage(f"no image; {HOW}")
+            raise MissingImage(f"no image{_among(payload)}; {HOW}")
         if len(given) > 1:
-            raise InvalidRequest(f"{' and '.join(given)} were given; give one of them")
-        rest = {name: value for name, value in payload.items() if name not in IMAGE_FIELDS}
+            raise InvalidRequest(f"{clean(' and '.join(given))} were given; give one of them")
         options = Options.merged(query or {}, rest)
-        if given != ["images"]:
-            return cls((image(payload),), False, options)
-        items = payload["images"]
+        items = payload[given[0]]
+        if field(given[0]) != "images":
+            return cls((image({given[0]: items}),), False, options)
         if not isinstance(items, list) or not items:
-            raise MissingImage('"images" must be a list with at least one image')
+            raise MissingImage(f"{clean(given[0])!r} must be a list with at least one image")
         if len(items) > max_images:
             raise TooManyImages(f"{len(items)} images, more than the {max_images} accepted")
         return cls(tuple(image_or_error(item) for item in items), True, options)
@@ -132,31 +149,106 @@ class Request(NamedTuple):
         content_type: str = "",
         query: Mapping[str, str] | None = None,
         max_images: int = 16,
+        *,
+        encoding: str = "",
+        max_bytes: int = 20_000_000,
     ) -> Request:
-        """Read an HTTP body: JSON, a multipart form, or else the image itself.
+        """Read an HTTP body: JSON, a form, a URL, base64 text, or else the image itself.
 
-        What starts with a brace is JSON whatever its declared type, as no image does and clients
-        that send JSON as a form (`curl -d`) are many; what is declared as JSON has to be.
+        What it is decides, whatever its declared type, as clients that declare another are many
+        (`curl -d` calls everything a form); what is declared as JSON or a form has to be one.
+
+        Args:
+            encoding: the Content-Encoding; gzip is known without it.
+            max_bytes: the most that the body may have when it is unpacked.
 
         Raises:
-            as `from_json`; MissingImage for an empty body.
+            as `from_json`; MissingImage for an empty body; UnsupportedFormat, ImageTooLarge.
         """
+        body = _unpacked(body, encoding.strip().lower(), max_bytes).removeprefix(b"\xef\xbb\xbf")
         if not body:
             raise MissingImage(f"the body is empty; send an image, or JSON: {HOW}")
         declared = content_type.partition(";")[0].strip().lower()
-        if body.lstrip()[:1] in (b"{", b"[") or declared == "application/json":
-            try:
-                payload = json.loads(body)
-            except (ValueError, RecursionError) as error:
-                raise InvalidJson(f"the body is not valid JSON ({error}); {HOW}") from error
-            return cls.from_json(payload, query, max_images)
         if declared == "multipart/form-data":
             from classifier import form
 
-            images, fields = form.read(body, content_type, max_images)
-            options = Options.merged(query or {}, fields)
-            return cls(tuple(images), len(images) > 1, options)
-        return cls((Raw(body),), False, Options.read(query or {}))
+            return cls._of_form(*form.multipart(body, content_type, max_images), query)
+        text = _text(body)
+        found = recognised(text) if text else None
+        if found:
+            return cls((found,), False, Options.read(query or {}))
+        if declared.endswith("json") or (text and text[:64].lstrip()[:1] in ("{", "[", '"')):
+            return cls.from_json(_loads(text or body), query, max_images)
+        if not text or declared.startswith("image/") or text[:64].lstrip()[:1] == "<":
+            return cls((Raw(body),), False, Options.read(query or {}))
+        if declared == FORM or field(text[:20].partition("=")[0].strip()):
+            from classifier import form
+
+            return cls._of_form(*form.urlencoded(text, max_images), query)
+        raise UnsupportedFormat(
+            f"the body is text of {len(text)} characters, but no JSON object, form, URL or base64 "
+            f"of an image; send the image's bytes, or {HOW}"
+        )
+
+    @classmethod
+    def _of_form(
+        cls, images: list[Source], fields: dict[str, str], query: Mapping[str, str] | None
+    ) -> Request:
+        return cls(tuple(images), len(images) > 1, Options.merged(query or {}, fields))
+
+
+def field(name: str) -> str | None:
+    """Which of NAMES a name stands for; None: none of them."""
+    return FIELDS.get(simple(name)) if len(name) <= MAX_NAME else None
+
+
+def simple(name: str) -> str:
+    """A name without what differs between languages: capitals, hyphens, underscores."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _among(payload: Mapping[str, Any]) -> str:
+    return f" among {clean(', '.join(payload))}" if payload else ""
+
+
+def _loads(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidJson(f"the body is not valid JSON ({clean(error)}); {HOW}") from error
+
+
+def _text(body: bytes) -> str | None:
+    """A body that is text, or None: an image of any format is not."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    """A body without its content coding (RFC 9110, 8.4.1).
+
+    Raises:
+        UnsupportedFormat: a coding that is not read. InvalidRequest: damaged. ImageTooLarge.
+    """
+    if encoding in ("br", "zstd", "compress", "x-compress"):
+        raise UnsupportedFormat(f"the body's Content-Encoding is {encoding}; send it plain or gzip")
+    if body[:2] != b"\x1f\x8b" and not (encoding == "deflate" and body[:1] == b"x"):
+        return body
+    import zlib
+
+    unpacker = zlib.decompressobj(47)  # gzip or zlib, by its header
+    try:
+        plain = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise InvalidRequest(f"the body is damaged gzip: {error}") from error
+    if len(plain) > limit:
+        raise ImageTooLarge(f"the body has more than {limit:,} bytes when unpacked")
+    if not unpacker.eof:
+        raise InvalidRequest("the body is gzip that was cut off; send it whole")
+    return plain
 
 
 def kind(value: Any) -> str:
@@ -168,18 +260,24 @@ def kind(value: Any) -> str:
 def image(item: Any) -> Source:
     """The image in a JSON value: {"url": ...}, {"image": ...}, or a URL.
 
+    A URL where base64 is expected is a URL, and the reverse.
+
     Raises:
         MissingImage: there is none.
     """
     if isinstance(item, str):
-        return Url(item)
+        return recognised(item) or Url(item)
     if isinstance(item, dict):
-        match item:
-            case {"url": str(url)}:
-                return Url(url)
-            case {"image": str(text)}:
-                return Base64(text)
+        by_field = {field(name): value for name, value in item.items() if value is not None}
+        for of, source in (("url", Url), ("image", Base64)):
+            value = by_field.get(of)
+            if isinstance(value, dict):  # {"image_url": {"url": ...}}
+                inner = {field(name): text for name, text in value.items()}
+                value = inner.get("url") or inner.get("image")
+            if isinstance(value, str):
+                return recognised(value) or source(value)
     raise MissingImage(
+        f"no image in {kind(item)}{_among(item) if isinstance(item, dict) else ''}; "
         'an image must be {"url": "<string>"} or {"image": "<base64 string>"}, or a URL'
     )
 

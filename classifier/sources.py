@@ -53,6 +53,28 @@ class Raw(NamedTuple):
 
 
 Source = Url | Object | Base64 | Raw
+_STANDARD = str.maketrans("-_", "+/")  # base64's URL-safe alphabet as its standard one
+
+
+# How common images begin; those that are not decoded are named when they are refused.
+_BEGINNINGS = (
+    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0"),
+    *(b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  "),
+)
+
+
+def recognised(text: str) -> Url | Base64 | None:
+    """What a text plainly is: a URL, or base64 of an image; or None."""
+    text = text.strip()
+    if text[:8].lower().startswith(("http://", "https://", "s3://", "data:")):
+        return Url(text)
+    try:
+        start = binascii.a2b_base64("".join(text[:64].split())[:16].translate(_STANDARD))
+    except ValueError:
+        return None
+    if len(start) > 9 and (start.startswith(_BEGINNINGS) or start[4:8] == b"ftyp"):
+        return Base64(text)
+    return None
 
 
 def name(source: Source) -> str:
@@ -179,7 +201,7 @@ def _from_base64(text: str, limit: int) -> bytes:
     except ValueError:  # binascii.Error is one
         pass  # line breaks, no padding, the URL-safe alphabet; looked for in vain, they cost 3 ms
     try:
-        compact = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+        compact = "".join(text.split()).translate(_STANDARD).rstrip("=")
         return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
     except ValueError as error:
         raise InvalidRequest(f"the image is not valid base64: {error}") from error

@@ -14,7 +14,7 @@ from classifier.errors import ClassifierError, InvalidJson, UnsupportedEvent
 from classifier.events.job import MAX_ID, Done, Family, Job, bare
 from classifier.request import HOW, Request
 from classifier.settings import Settings
-from classifier.sources import Object
+from classifier.sources import Object, recognised
 from classifier.text import clean
 
 # What S3 sends when a notification is set up
@@ -194,6 +194,8 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
+        if recognised(text):
+            return text
         raise InvalidJson(f"the message is not JSON; {HOW}") from error
 
 

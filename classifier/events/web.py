@@ -14,6 +14,7 @@ from classifier.errors import ClassifierError, InvalidRequest, MethodNotAllowed,
 from classifier.events.job import Done, Family, Job, Resource
 from classifier.request import Request
 from classifier.settings import Settings
+from classifier.sources import recognised
 from classifier.text import clean, encodable
 
 READ = ("GET", "HEAD", "OPTIONS")
@@ -77,7 +78,15 @@ class HttpApi(Family):
             return [Job(Resource(RESOURCES[path]))]
         kind = _header(self._event, "content-type")
         body = self._body(kind.lower())
-        request = Request.from_body(body, kind, self._query(), settings.max_images)
+        request = Request.from_body(
+            body,
+            kind,
+            self._query(),
+            settings.max_images,
+            encoding=_header(self._event, "content-encoding"),
+            # As base64 in JSON, which is the longest that an image can be.
+            max_bytes=settings.max_image_bytes // 3 * 4 + 65_536,
+        )
         return [Job(request.for_tensor() if path == "/tensor" else request)]
 
     def answer(self, done: Sequence[Done], headers: dict[str, str]) -> dict[str, Any]:
@@ -127,7 +136,9 @@ class HttpApi(Family):
                 return binascii.a2b_base64(body, strict_mode=True)
             except ValueError as error:  # binascii.Error is one
                 raise InvalidRequest(f"the event's body is not valid base64: {error}") from error
-        if body and content_type.startswith(("image/", "application/octet-stream", "multipart/")):
+        binary = content_type.startswith(("image/", "application/octet-stream", "multipart/"))
+        damaged = "\ufffd" in body[:16] and body[:1] not in ("{", "[", '"')
+        if damaged or (binary and body and not recognised(body)):
             raise InvalidRequest(
                 "the gateway passed the image on as text, which damages it: list its type in the "
                 "API's BinaryMediaTypes, or send JSON with the image as base64"

@@ -14,8 +14,8 @@ def encode(kind, size, mode):
     return file.getvalue()
 
 
-# What starts with a brace is JSON to the function, whatever its type says (request.py).
-damaged = st.binary(min_size=1, max_size=64).filter(lambda body: body.lstrip()[:1] not in b"{[")
+# What starts with a brace or a quote is JSON to the function, whatever its type says (request.py).
+damaged = st.binary(min_size=1, max_size=64).filter(lambda body: body.lstrip()[:1] not in b'{["')
 for kind in ("jpeg", "png", "webp", "gif", "bmp"):
     sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
     images = st.builds(encode, st.just(kind.upper()), sizes, st.sampled_from(["L", "RGB"]))

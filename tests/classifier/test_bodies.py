@@ -1,0 +1,217 @@
+"""Bodies as clients send them: served where the meaning is plain, else an error that helps."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import zlib
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from classifier import errors
+from classifier.request import Options, Request
+from classifier.sources import Base64, Raw, Url
+
+FORM = "application/x-www-form-urlencoded"
+JPEG = b"\xff\xd8\xff\xfb\xef\xbe" + bytes(range(60))  # its base64 has plus signs and slashes
+B64 = base64.b64encode(JPEG).decode()
+URL = "https://example.com/a.jpg"
+SIGNED = (
+    "https://b.s3.amazonaws.com/k.jpg?X-Amz-Credential=A%2Fb&X-Amz-Expires=9&X-Amz-Signature=0f"
+)
+assert "+" in B64
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "image"),
+    [
+        # Forms of one line, as curl -d, requests' data= and HTML send them.
+        (FORM, f"url={URL}", Url(URL)),
+        (FORM, f"url={quote(URL, safe='')}", Url(URL)),
+        (FORM, urlencode({"url": SIGNED, "commit": "Send"}), Url(SIGNED)),
+        (FORM, f"url={SIGNED}", Url(SIGNED)),
+        (FORM, f"image={quote(B64, safe='')}", Base64(B64)),
+        (FORM, f"image={B64}", Base64(B64)),
+        (FORM, f"image=data:image/jpeg;base64,{B64}", Url(f"data:image/jpeg;base64,{B64}")),
+        (FORM, f"file={B64}", Base64(B64)),
+        (FORM, f"_charset_=utf-8&csrf=a%3D&url={quote(URL, safe='')}&go=", Url(URL)),
+        ("text/plain", f"url={URL}\r\n", Url(URL)),
+        ("", f"image={B64}", Base64(B64)),
+        # The whole body.
+        ("", URL, Url(URL)),
+        ("text/plain", f"\n {URL}\r\n", Url(URL)),
+        (FORM, SIGNED, Url(SIGNED)),
+        ("application/json", URL, Url(URL)),
+        ("", B64, Base64(B64)),
+        (FORM, B64, Base64(B64)),
+        ("image/jpeg", B64, Base64(B64)),
+        ("application/octet-stream", base64.encodebytes(JPEG).decode(), None),
+        ("", base64.urlsafe_b64encode(JPEG).decode(), None),
+        ("", f"data:image/jpeg;base64,{B64}", Url(f"data:image/jpeg;base64,{B64}")),
+        # JSON: quoted, made twice, after a byte order mark, of other types.
+        ("application/json", json.dumps(URL), Url(URL)),
+        ("text/plain", json.dumps(B64), Base64(B64)),
+        ("application/json", json.dumps(json.dumps({"url": URL})), Url(URL)),
+        ("application/json", "\ufeff" + json.dumps({"url": URL}), Url(URL)),
+        ("application/vnd.api+json", json.dumps({"url": URL}), Url(URL)),
+        # A URL where base64 is expected, and the reverse.
+        ("", json.dumps({"image": URL}), Url(URL)),
+        ("", json.dumps({"url": B64}), Base64(B64)),
+        # Names that other services have.
+        ("", json.dumps({"image_url": URL}), Url(URL)),
+        ("", json.dumps({"imageUrl": URL}), Url(URL)),
+        ("", json.dumps({"image-url": URL}), Url(URL)),
+        ("", json.dumps({"URL": URL}), Url(URL)),
+        ("", json.dumps({"img": B64}), Base64(B64)),
+        ("", json.dumps({"photo": URL, "image": None}), Url(URL)),
+        ("", json.dumps({"b64": B64}), Base64(B64)),
+        ("", json.dumps({"image_url": {"url": URL, "detail": "low"}}), Url(URL)),
+    ],
+)  # fmt: skip
+def test_a_plain_meaning_is_served(kind, body, image):
+    request = Request.from_body(body.encode(), kind)
+    assert request.images == (image or Base64(body.strip()),)
+    assert (request.many, request.options) == (False, Options())
+
+
+def test_a_form_of_one_line_has_options_and_several_images():
+    body = urlencode([("url", URL), ("url", SIGNED), ("top_k", 3), ("model", "a b"), ("go", "Go")])
+    request = Request.from_body(body.encode(), FORM, {"top_k": "3"})
+    assert request == ((Url(URL), Url(SIGNED)), True, Options(top_k=3, model="a b"), False)
+    unquoted = Request.from_body(f"url={SIGNED}&top_k=2".encode(), FORM)
+    assert unquoted == ((Url(SIGNED),), False, Options(top_k=2), False)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ({"images": [B64, URL, {"image": URL}]}, (Base64(B64), Url(URL), Url(URL))),
+        ({"urls": [URL]}, (Url(URL),)),
+        ({"imageUrls": [URL, URL]}, (Url(URL), Url(URL))),
+        ({"files": [{"b64": B64, "id": 7}]}, (Base64(B64),)),
+    ],
+)
+def test_lists_are_read_by_the_same_rules(images, expected):
+    request = Request.from_json(images)
+    assert (request.images, request.many) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress),
+        ("", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+        ("base64", bytes),  # what some SDKs leave in a header of S3's
+        ("gzip", bytes),  # a proxy has unpacked it
+    ],
+)
+@pytest.mark.parametrize("body", [JPEG, json.dumps({"image": B64}).encode()])
+def test_a_packed_body_is_unpacked(encoding, packed, body):
+    [image] = Request.from_body(packed(body), encoding=encoding).images
+    assert image in (Raw(JPEG), Base64(B64))
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "error"),
+    [
+        (gzip.compress(JPEG)[:-9], "gzip", errors.InvalidRequest),
+        (b"\x1f\x8b" + JPEG, "", errors.InvalidRequest),
+        (gzip.compress(bytes(50_000_000)), "gzip", errors.ImageTooLarge),
+        (b"x", "br", errors.UnsupportedFormat),
+        (gzip.compress(b""), "gzip", errors.MissingImage),
+    ],
+)
+def test_a_packed_body_that_cannot_be_read_is_an_error_of_its_own(body, encoding, error):
+    with pytest.raises(error) as caught:
+        Request.from_body(body, encoding=encoding)
+    assert type(caught.value) is error
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+
+
+@pytest.mark.parametrize(
+    ("parts", "images"),
+    [
+        ([(b"f", b"; filename*=UTF-8''a%20b.jpg", JPEG)], (Raw(JPEG),)),
+        ([(b"f", b"\r\nContent-Type: application/octet-stream", JPEG)], (Raw(JPEG),)),
+        ([(b"url", b"", URL.encode())], (Url(URL),)),
+        ([(b"image", b"", B64.encode() * 200)], (Base64(B64 * 200),)),
+        ([(b"photo", b"", URL.encode())], (Url(URL),)),
+        (
+            [
+                (b"_charset_", b"", b"utf-8"),
+                (b"csrf_token", b"", b"x" * 9000),
+                (b"f", b'; filename="a"', JPEG),
+                (b"description", b"", b"\xe9t\xe9"),
+                (b"file", b"", b"a.jpg"),
+                (b"submit", b"", b"Send"),
+            ],
+            (Raw(JPEG),),
+        ),
+    ],
+)
+def test_a_form_s_images_are_found_among_the_page_s_own_fields(parts, images):
+    body = b"".join(PART % part for part in parts) + b"--b--"
+    request = Request.from_body(body, "multipart/form-data; boundary=b")
+    assert (request.images, request.options) == (images, Options())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "error", "words"),
+    [
+        ("", json.dumps({"picture_id": 5, "x": 1}), errors.MissingImage, "among picture_id, x"),
+        ("", "{}", errors.MissingImage, 'no image; give {"url"'),
+        ("", json.dumps({"url": URL, "image": B64}), errors.InvalidRequest, "url and image were"),
+        ("", json.dumps({"img": 5}), errors.MissingImage, "among img"),
+        ("", json.dumps({"url": [URL]}), errors.MissingImage, "among url"),
+        ("", json.dumps({"images": URL}), errors.MissingImage, "must be a list"),
+        ("", json.dumps("hello"), errors.InvalidJson, "is a string"),
+        ("", "hello there", errors.UnsupportedFormat, "text of 11 characters"),
+        ("text/csv", "a,b\n1,2", errors.UnsupportedFormat, "base64 of an image"),
+        (FORM, "colour=red&go=1", errors.MissingImage, "its fields: colour, go;"),
+        (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK"),
+        (FORM, "", errors.MissingImage, "body is empty"),
+        (FORM, "a=1&" * 200, errors.MissingImage, "no image"),
+        (FORM, f"url={quote(URL)}&" * 17, errors.TooManyImages, "17 images"),
+        ("application/json", "hello", errors.InvalidJson, "not valid JSON"),
+    ],
+)
+def test_what_is_not_plain_is_refused_with_what_came_and_what_to_send(kind, body, error, words):
+    with pytest.raises(error, match=words) as caught:
+        Request.from_body(body.encode(), kind)
+    assert type(caught.value) is error
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("body", ["<svg></svg>", "<!doctype html>"])
+def test_what_has_a_format_of_its_own_is_left_to_the_decoder_to_name(body):
+    assert Request.from_body(body.encode(), "text/plain").images == (Raw(body.encode()),)
+
+
+def test_a_gateway_that_turned_bytes_into_text_is_told_so_whatever_the_type(handler):
+    event = {
+        "rawPath": "/predict",
+        "headers": {"content-type": FORM},
+        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
+        "body": JPEG.decode(errors="replace"),
+    }
+    assert "BinaryMediaTypes" in handler(event)["body"]
+    event["headers"] = {"content-type": "image/jpeg"}
+    assert json.loads(handler({**event, "body": B64})["body"])["error"]["code"] in (
+        "undecodable_image",
+        "unsupported_format",
+    )
+
+
+def test_a_message_of_a_queue_may_be_a_bare_url():
+    from classifier.events.records import _jobs
+    from classifier.settings import Settings
+
+    [job] = _jobs(URL, "m", Settings(num_threads=1))
+    assert job.asked.images == (Url(URL),)
