@@ -92,6 +92,9 @@ else
 	@echo "SKIPPED tests with tflite-runtime: its last release needs Python 3.11, which is not here"
 endif
 
+test-busy: $(APP) ## the handler's and the local server's tests while every core is busy
+	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q tests/classifier tests/serve/test_gateway.py
+
 test-old-keras: $(TF) ## model files written anew by TensorFlow 2.13 and 2.15, converted (Python 3.11)
 ifneq ($(PYTHON311),)
 	@$(MAKE) .venv-tf213/.ready .venv-tf215/.ready
@@ -227,4 +230,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-old-keras test-mediapipe test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-busy test-old-keras test-mediapipe test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help
