@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from classifier.card import Preprocessing
 from classifier.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
+from classifier.orientation import ON_ITS_SIDE, flag, upright
 
 # Of a damaged picture Pillow also warns on standard error; the caller is told by an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -112,19 +113,14 @@ def _exact(_image: Image.Image, _target: tuple[int, int], _steps: Preprocessing)
 
 def _scaled(image: Image.Image, target: tuple[int, int], steps: Preprocessing) -> None:
     # libjpeg leaves out the high frequencies of each 8 x 8 block. Others than JPEG have no such
-    # thing, and ignore it. On its side, the picture's sides are each other's.
-    side = max(target) if steps.exif == "apply" else 0
-    image.draft(None, (2 * (side or target[0]), 2 * (side or target[1])))
+    # thing, and ignore it.
+    if steps.exif == "apply" and flag(image.info) in ON_ITS_SIDE:
+        target = target[::-1]
+    image.draft(None, (2 * target[0], 2 * target[1]))
 
 
 def _as_it_is(image: Image.Image) -> Image.Image:
     return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps  # a millisecond, for these cards alone
-
-    return ImageOps.exif_transpose(image)
 
 
 def _on(colour: str) -> Step:
@@ -143,7 +139,7 @@ def _high_byte(image: Image.Image) -> Image.Image:
 
 
 DECODE = {"exact": _exact, "scaled": _scaled}
-EXIF: dict[str, Step] = {"ignore": _as_it_is, "apply": _upright}
+EXIF: dict[str, Step] = {"ignore": _as_it_is, "apply": upright}
 ALPHA: dict[str, Step] = {"drop": _as_it_is, "white": _on("white"), "black": _on("black")}
 # Greyscale of 16 bits, by whose resizing the card names, as whose reader goes with it: load_img
 # keeps 0..65535 for one channel and clips at 255 for three; image_dataset_from_directory decodes

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from classifier.card import Affine, ModelCard
 
@@ -62,7 +62,7 @@ def _opened(path: Path, card: ModelCard) -> Image.Image:
             exif = image.info.get("exif", b"")
             image = Image.fromarray(np.asarray(pixels)[..., 0])
             image.info["exif"] = exif
-        elif _plain(card):
+        elif _plain(path, card):
             return keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
         image = ALPHA[steps.alpha](EXIF[steps.exif](image))
         if image.mode in SIXTEEN_BITS and card.channels == 1:  # as load_img leaves it
@@ -76,8 +76,10 @@ def sixteen_bits(path: Path) -> bool:
         return image.mode in SIXTEEN_BITS
 
 
-def _plain(card: ModelCard) -> bool:
-    return (card.preprocessing.exif, card.preprocessing.alpha) == ("ignore", "drop")
+def _plain(path: Path, card: ModelCard) -> bool:
+    """Whether load_img does all that the card asks for: it ignores the orientation and alpha."""
+    steps = card.preprocessing
+    return steps.alpha == "drop" and (steps.exif == "ignore" or orientation(path) == 1)
 
 
 def _on(colour: str) -> Callable[[Image.Image], Image.Image]:
@@ -90,7 +92,26 @@ def _on(colour: str) -> Callable[[Image.Image], Image.Image]:
     return blended
 
 
-EXIF = {"ignore": lambda image: image, "apply": ImageOps.exif_transpose}
+def orientation(path: Path) -> int:
+    """The EXIF orientation, 1 (upright) to 8, as Pillow reads it; 1 where it is damaged."""
+    with Image.open(path) as image:
+        if image.format == "PNG" and "exif" not in image.info:
+            image.load()  # it may be behind the pixels
+        try:
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        except Exception:  # noqa: BLE001  # damaged metadata raise anything in Pillow
+            return 1
+    return value if value in range(1, 9) else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  # as in `orientation`
+        return image
+
+
+EXIF = {"ignore": lambda image: image, "apply": _upright}
 ALPHA = {"drop": lambda image: image, "white": _on("white"), "black": _on("black")}
 
 
@@ -101,7 +122,7 @@ def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
     if library is TENSORFLOW:
         pixels = keras.utils.img_to_array(image)
         return np.asarray(TENSORFLOW[steps.resize](pixels, size, method))
-    if steps.resize == "stretch" and _plain(card):
+    if steps.resize == "stretch" and _plain(path, card):
         image = keras.utils.load_img(
             path,
             color_mode=COLOR_MODES[card.channels],

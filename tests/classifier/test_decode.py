@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import importlib.util
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from classifier.card import CHOICES, Preprocessing
 from classifier.decode import ALPHA, DECODE, EXIF, MODES, SIXTEEN_BITS, decode
@@ -61,9 +64,6 @@ def test_16_bits_are_read_as_keras_reads_them(interpolation, channels, mode, exp
 
 
 def test_16_bits_of_colour_keep_their_high_byte_too():
-    import struct
-    import zlib
-
     def chunk(kind, content):
         crc = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
@@ -137,9 +137,6 @@ def test_a_second_frame_that_is_a_bomb_is_never_opened(encoded):
 
 
 def test_a_text_that_unpacks_into_a_gigabyte_is_refused(picture, encoded):
-    import struct
-    import zlib
-
     whole = encoded(picture, "PNG")
     text = b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9)
     crc = struct.pack(">I", zlib.crc32(b"zTXt" + text))
@@ -166,14 +163,23 @@ def test_scaled_decoding_keeps_twice_the_target(size, target, decoded, encoded):
     assert decode(png, scaled, 3, LIMIT, target).size == size
 
 
-def test_scaled_decoding_of_a_photo_on_its_side_knows_its_sides(encoded):
+@pytest.mark.parametrize(
+    ("orientation", "target", "upright"),
+    [
+        (1, (400, 100), (1200, 600)),
+        (3, (400, 100), (1200, 600)),
+        (6, (100, 400), (600, 1200)),  # lying, it is 2400 x 1200: 800 of its width are needed
+        (8, (100, 100), (300, 600)),
+    ],
+)
+def test_scaled_decoding_knows_the_sides_of_a_photo_that_is_turned(
+    orientation, target, upright, encoded
+):
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     data = encoded(Image.new("RGB", (2400, 1200), "teal"), exif=exif)
     steps = Preprocessing(decode="scaled", exif="apply")
-    # Upright it is 1200 x 2400; a target of 100 x 400 needs 800 of the longer side.
-    assert decode(data, steps, 3, LIMIT, (100, 400)).size == (1200, 2400)
-    assert decode(data, steps, 3, LIMIT, (100, 100)).size == (300, 600)
+    assert decode(data, steps, 3, LIMIT, target).size == upright
 
 
 def test_the_first_frame_of_an_animation_is_taken(encoded):
@@ -182,21 +188,122 @@ def test_the_first_frame_of_an_animation_is_taken(encoded):
     assert decode(data, STEPS, 3, LIMIT).getpixel((4, 4)) == (255, 0, 0)
 
 
+# Where the red quarter of a picture comes to lie: TIFF 6.0, "Orientation".
+TOP_LEFT, TOP_RIGHT, BOTTOM_RIGHT, BOTTOM_LEFT = (9, 9), (30, 9), (30, 20), (9, 20)
+RED_IS_AT = {
+    1: TOP_LEFT,
+    2: TOP_RIGHT,
+    3: BOTTOM_RIGHT,
+    4: BOTTOM_LEFT,
+    5: TOP_LEFT,
+    6: TOP_RIGHT,
+    7: BOTTOM_RIGHT,
+    8: BOTTOM_LEFT,
+}
+
+
+def quarters():
+    """40 x 30 pixels, red at the top left, then green, blue, white, in the order of reading."""
+    image = Image.new("RGB", (40, 30), "white")
+    for colour, at in (("red", (0, 0)), ("lime", (20, 0)), ("blue", (0, 15))):
+        image.paste(colour, (*at, at[0] + 20, at[1] + 15))
+    return image
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_applied_only_if_the_card_says_so(orientation, picture, encoded):
+def test_orientation_is_applied_only_if_the_card_says_so(orientation, format, encoded):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(picture, "PNG", exif=exif)
-    ignored = decode(data, STEPS, 3, LIMIT)
-    np.testing.assert_array_equal(np.asarray(ignored), np.asarray(picture))
-    # What each value means: TIFF 6.0, "Orientation"; (transpose, flip rows, flip columns).
-    turns = [(0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0)]
-    transpose, rows, columns = turns[orientation - 1]
-    upright = np.asarray(picture)
-    upright = upright.transpose(1, 0, 2) if transpose else upright
-    upright = upright[:: -1 if rows else 1, :: -1 if columns else 1]
+    data = encoded(quarters(), format, exif=exif)
+    plain = Image.open(io.BytesIO(data)).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode(data, STEPS, 3, LIMIT)), np.asarray(plain))
+    for how in ("exact", "scaled"):
+        steps = Preprocessing(exif="apply", decode=how)
+        applied = decode(data, steps, 3, LIMIT, (40, 40))
+        # Another implementation's answer, to the last bit; and the place, in words.
+        theirs = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+        np.testing.assert_array_equal(np.asarray(applied), np.asarray(theirs))
+        assert applied.size == ((40, 30) if orientation < 5 else (30, 40))
+        x, y = RED_IS_AT[orientation]
+        x, y = (x, y) if orientation < 5 else (9 if x == 9 else 20, 9 if y == 9 else 30)
+        red, green, blue = applied.getpixel((x, y))
+        assert red > 200
+        assert max(green, blue) < 60
+
+
+def tiff(order, kind=3, value=6, count=1, entries=1):
+    """An EXIF block with an orientation in it."""
+    e = "<" if order == b"II" else ">"
+    content = struct.pack(e + {1: "B3x", 3: "H2x", 4: "I"}[kind], value)
+    entry = struct.pack(e + "HHI", 0x0112, kind, count) + content
+    return order + struct.pack(e + "HIH", 42, 8, entries) + entry + bytes(4)
+
+
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    ("options", "turned"),
+    [
+        ({"exif": tiff(b"II")}, True),
+        ({"exif": tiff(b"MM")}, True),
+        ({"exif": tiff(b"MM", kind=4)}, True),
+        ({"exif": tiff(b"II", entries=65535)}, True),
+        ({"exif": tiff(b"II", count=2)}, True),
+        ({"exif": tiff(b"II", kind=1)}, False),
+        ({"exif": tiff(b"II", value=0)}, False),
+        ({"exif": tiff(b"II", value=9)}, False),
+        ({"exif": tiff(b"II")[:14]}, False),
+        ({"exif": b"garbage!"}, False),
+        ({"exif": b"II*\0\xff\xff\xff\xff"}, False),
+        ({"xmp": XMP}, True),
+        ({"xmp": XMP, "exif": tiff(b"II", value=1)}, False),
+    ],
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Metadata Warning")
+def test_odd_and_damaged_metadata_are_read_as_pillow_reads_them(format, options, turned, encoded):
+    if format == "PNG" and "xmp" in options:
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        options = {key: value for key, value in options.items() if key != "xmp"}
+        options["pnginfo"] = text
+    if "exif" in options and format == "JPEG":
+        options = {**options, "exif": b"Exif\0\0" + options["exif"]}
+    data = encoded(quarters(), format, **options)
     applied = decode(data, Preprocessing(exif="apply"), 3, LIMIT)
-    np.testing.assert_array_equal(np.asarray(applied), upright)
+    assert applied.size == ((30, 40) if turned else (40, 30))
+    try:
+        theirs = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size
+    except SyntaxError:  # what Pillow raises of garbage
+        theirs = (40, 30)
+    assert applied.size == theirs
+
+
+def test_an_exif_profile_of_imagemagick_is_read(encoded):
+    text = PngInfo()
+    block = tiff(b"II")
+    text.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
+    data = encoded(quarters(), "PNG", pnginfo=text)
+    assert decode(data, Preprocessing(exif="apply"), 3, LIMIT).size == (30, 40)
+
+
+def test_a_grey_picture_of_16_bits_is_turned_too(encoded):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    data = encoded(levels(0, 256, 65535), "PNG", exif=exif)
+    for library, expected in (("pillow", [[65535], [256], [0]]), ("tf", [[255], [1], [0]])):
+        steps = Preprocessing(exif="apply", interpolation=f"{library}:nearest")
+        assert np.asarray(decode(data, steps, 1, LIMIT)).tolist() == expected
+
+
+def test_an_orientation_behind_the_pixels_of_a_png_is_read(encoded):
+    whole = encoded(quarters(), "PNG")
+    block = tiff(b"MM")
+    crc = struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    late = whole[:-12] + struct.pack(">I", len(block)) + b"eXIf" + block + crc + whole[-12:]
+    assert decode(late, Preprocessing(exif="apply"), 3, LIMIT).size == (30, 40)
 
 
 @pytest.mark.parametrize(

@@ -234,10 +234,10 @@ def test_the_whole_way_equals_the_reference(preset, interpolation, resize, saved
     np.testing.assert_array_equal(served, reference.see(path, steps).tensor)
 
 
-def turned(image, path):
+def turned(orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: 90 degrees
-    image.save(path, exif=exif)
+    exif[0x0112] = orientation
+    return lambda image, path: image.save(path, exif=exif)
 
 
 def see_through(image, path):
@@ -251,7 +251,11 @@ FILES = {
     "progressive.jpg": lambda image, path: image.save(path, progressive=True),
     "grey.jpg": lambda image, path: image.convert("L").save(path),
     "cmyk.jpg": lambda image, path: image.convert("CMYK").save(path),
-    "turned.jpg": turned,
+    "turned.jpg": turned(6),
+    "turned.png": turned(5),
+    "turned.webp": turned(8),
+    "damaged-exif.png": lambda image, path: image.save(path, exif=b"garbage!"),
+    "damaged-exif.webp": lambda image, path: image.save(path, exif=b"garbage!"),
     "see-through.png": see_through,
     "palette.png": lambda image, path: image.convert("P").save(path),
     "bits.png": lambda image, path: image.convert("1").save(path),

@@ -1,0 +1,85 @@
+"""Orientation: how a photo lies, and how it becomes upright.
+
+A phone stores the rows as its sensor reads them, and a flag for how to turn them. Read here, as
+Pillow's own reader copies all that the EXIF block refers to: of a hostile file, gigabytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+# TIFF 6.0, section 8, "Orientation"; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ON_ITS_SIDE = (5, 6, 7, 8)  # width and height change places
+TAG = 0x0112
+SIZES = {3: 2, 4: 4}  # bytes of TIFF's types SHORT and LONG
+ORDERS: Mapping[bytes, Any] = {b"II*\0": "little", b"MM\0*": "big"}
+XMP = rb'tiff:Orientation(?:="|>)([0-9])'
+
+
+def flag(info: Mapping[Any, Any]) -> int:
+    """The orientation, 1 to 8, from what Pillow calls an image's `info`.
+
+    EXIF counts before XMP, as in `PIL.ImageOps.exif_transpose`. Damaged metadata count as none.
+    """
+    found = _of_exif(_block(info))
+    if found is None:
+        found = _of_xmp(info)
+    return found if found in TURNS else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A decoded image as it is to be seen."""
+    turn = TURNS.get(flag(image.info))
+    return image if turn is None else image.transpose(turn)
+
+
+def _block(info: Mapping[Any, Any]) -> bytes:
+    if "exif" in info:
+        return bytes(info["exif"])
+    # How ImageMagick writes EXIF into a PNG: a name, a length, then hexadecimal lines.
+    text = str(info.get("Raw profile type exif", ""))
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        return b""
+
+
+def _of_exif(block: bytes) -> int | None:
+    """The value in the first directory (TIFF 6.0, section 2); None: it has none."""
+    data = memoryview(block.removeprefix(b"Exif\0\0"))
+    order = ORDERS.get(bytes(data[:4]))
+    if order is None:
+        return None
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    first = number(4, 4)
+    found = None
+    for entry in range(first + 2, first + 2 + 12 * number(first, 2), 12):
+        if entry + 12 > len(data):
+            break
+        if number(entry, 2) == TAG:
+            size = SIZES.get(number(entry + 2, 2), 0)
+            inside = 1 <= number(entry + 4, 4) * size <= 4  # else an offset is here
+            found = number(entry + 8, size) if inside else 0
+    return found
+
+
+def _of_xmp(info: Mapping[Any, Any]) -> int | None:
+    text = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
+    match = re.search(XMP, text.encode("utf-8", "ignore") if isinstance(text, str) else text)
+    return int(match[1]) if match else None
