@@ -86,7 +86,12 @@ def parser() -> argparse.ArgumentParser:
         ("interpolation", "pillow:nearest", "the resizing filter and whose it is; load_img's"),
         ("resize", "stretch", "to the input's shape: stretch, crop the centre, or pad"),
         ("color-order", "rgb", "the order in which channels are handed to the scaling"),
-        ("exif", "ignore", "the orientation flag; Keras ignores it"),
+        (
+            "exif",
+            "apply",
+            "the orientation flag of phone photos: apply, or ignore as Keras does; the default is "
+            "ignore if labelled samples show that the model was trained so",
+        ),
         ("alpha", "drop", "transparency: drop it as Keras does, or blend with a colour"),
     ):
         group.add_argument(
@@ -198,6 +203,7 @@ def _convert(args: argparse.Namespace) -> int:
             io=args.io,
             output=args.output,
             accept_scaling=args.accept_scaling,
+            exif_open=not (args.exif or _exif_beside(args.model)),
         )
         candidates, failed = _candidates(args, keras, folder)
         choice = _choice(args, candidates, failed)
@@ -320,13 +326,23 @@ def _outline(args: argparse.Namespace) -> dict[str, Any]:
         "interpolation": args.interpolation,
         "resize": args.resize,
         "color_order": args.color_order,
-        "exif": args.exif,
+        "exif": args.exif or _exif_beside(args.model) or "apply",
         "alpha": args.alpha,
     }
     steps = replace(steps, **{key: value for key, value in changes.items() if value is not None})
     names = labels.read(named, numbered=args.teachable_machine) if named else _labels(known)
     name = args.name or (known.name if known else args.out.stem)
     return outline(name, names, steps, known.provenance if known else {})
+
+
+def _exif_beside(model: Path) -> str | None:
+    """What the card beside a model states; a card that lacks the field states nothing."""
+    aside = beside(model.absolute())
+    if not aside.exists():
+        return None
+    steps = json.loads(aside.read_text(encoding="utf-8")).get("preprocessing", {})
+    found: str | None = steps.get("exif")
+    return found
 
 
 def _labels(known: ModelCard | None) -> tuple[str, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from convert import (
     stages,
     terminal,
 )
+from convert.conventions import mcnemar
 from convert.errors import ConvertError
+from convert.exif import Flagged
 from convert.keras_model import KerasModel, Wanted
 from convert.own_scaling import OwnScaling
 from convert.quantization import QUANTIZATIONS
@@ -46,6 +49,7 @@ def run(
     io: str = "float32",
     output: str | None = None,
     accept_scaling: bool = False,
+    exif_open: bool = False,
 ) -> dict[str, Any]:
     """Load a model, answer the photos as Keras does, and build the flatbuffers that are asked for.
 
@@ -61,6 +65,8 @@ def run(
         io: the dtype of an int8 model's input and output.
         output: what the outputs are, one of `outputs.CHOICES`; None: the evidence decides.
         accept_scaling: convert a network that scales pixels itself with a scaling before it.
+        exif_open: whether samples may show that the model was trained with another `exif` than the
+            outline's.
 
     Returns:
         The card, as JSON, and facts about the model and the run.
@@ -77,6 +83,9 @@ def run(
     ending, scaling = _looked_at(graph, shape)
 
     begin = time.perf_counter()
+    flagged = _flagged(photos, card, lambda tensor: keras_model.predict(graph, tensor))
+    if exif_open and flagged.fits:
+        card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
     terminal.step(f"asking Keras about {len(photos)} photos")
     tensors, logits, parts, pictures, read, keras_ms = [], [], [], [], [], []
     for photo in terminal.progress(photos):
@@ -107,6 +116,7 @@ def run(
         provenance={**card.provenance, "outputs": kind.note},
     )
     notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
+    notes += flagged.note(card.preprocessing.exif, chosen_here=exif_open)
     if deep:
         notes.append(_sixteen_bits(deep, card))
     kept = [Path(photo) for photo, fine in zip(photos, read, strict=True) if fine]
@@ -147,6 +157,7 @@ def run(
         "loaded_by": loaded.loaded_by,
         "parameters": loaded.parameters,
         "notes": notes,
+        "flagged": asdict(flagged),
         "failed": failed,
         "io": io,
         "keras_ms": float(np.median(keras_ms)),
@@ -249,6 +260,45 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
         },
     }
     return ModelCard.from_json(body)
+
+
+def _flagged(
+    photos: Sequence[str], card: ModelCard, answer: Callable[[np.ndarray], np.ndarray]
+) -> Flagged:
+    """The samples with an orientation flag, answered with it applied and with it ignored.
+
+    Args:
+        answer: a tensor's scores, by Keras.
+    """
+    paths = [Path(photo) for photo in photos]
+    flagged = []
+    for path, label in zip(paths, ClassFolders(card.labels).truth(paths), strict=True):
+        with contextlib.suppress(OSError):  # not readable: counted among the skipped ones
+            if reference.orientation(path) != 1:
+                flagged.append((path, label))
+    known = [(path, label) for path, label in flagged if label is not None]
+
+    def right(exif: str) -> np.ndarray:
+        way = replace(card, preprocessing=replace(card.preprocessing, exif=exif))
+        rows = [answer(reference.see(path, way).tensor) for path, _ in known]
+        return np.equal(_first(np.array(rows)), [label for _, label in known])
+
+    applied, ignored = (right(exif) if known else np.zeros(0, bool) for exif in ("apply", "ignore"))
+    return Flagged(
+        samples=len(flagged),
+        judged=len(known),
+        apply=int(applied.sum()),
+        ignore=int(ignored.sum()),
+        p=mcnemar(applied, ignored),
+    )
+
+
+def _first(rows: np.ndarray) -> np.ndarray:
+    """The label with the highest score; of one output, the second label above its middle."""
+    if rows.shape[1] > 1:
+        return rows.argmax(axis=1)
+    middle = 0.5 if ((rows >= 0) & (rows <= 1)).all() else 0.0
+    return (rows[:, 0] > middle).astype(int)
 
 
 def _sixteen_bits(count: int, card: ModelCard) -> str:

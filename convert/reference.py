@@ -59,9 +59,9 @@ def _opened(path: Path, card: ModelCard) -> Image.Image:
         if image.mode in SIXTEEN_BITS and steps.interpolation.startswith("tf:"):
             # image_dataset_from_directory reads by tf.io.decode_image.
             pixels = tf.io.decode_image(path.read_bytes(), channels=1, expand_animations=False)
-            exif = image.info.get("exif", b"")
+            info = image.info
             image = Image.fromarray(np.asarray(pixels)[..., 0])
-            image.info["exif"] = exif
+            image.info = info
         elif _plain(path, card):
             return keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
         image = ALPHA[steps.alpha](EXIF[steps.exif](image))

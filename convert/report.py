@@ -19,6 +19,7 @@ from convert.choice import Candidate, Choice
 from convert.comparison import per_class
 from convert.decoding import Decoding
 from convert.errors import ConvertError
+from convert.exif import Flagged
 from convert.measurement import KerasSide
 
 WORST = 8
@@ -72,6 +73,7 @@ class Findings:
             card,
             verification={
                 **found.to_json(),
+                "flagged": keras.facts["flagged"],
                 "keras_ms": keras.facts["keras_ms"],
                 "tflite_ms": subject.one_thread_ms,
                 "load_ms": subject.load_ms,
@@ -183,6 +185,8 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
                 "unknown: fewer than half of the samples are in folders named after labels",
             )
         )
+    flagged = Flagged(**facts["flagged"])
+    table.append(("EXIF orientation", flagged.row(findings.card.preprocessing.exif)))
     parted = Counter(stage for stage in findings.parting() if stage)
     if found.faults and parted:
         ways = ", ".join(f"{stage} ({count} photos)" for stage, count in parted.most_common())

@@ -49,7 +49,9 @@ class Trials:
         if path in self._decoded:
             return self._decoded[path]
         try:
-            image = decode(path.read_bytes(), Preprocessing(), self.network.channels, MAX_PIXELS)
+            image = decode(
+                path.read_bytes(), Preprocessing(exif="apply"), self.network.channels, MAX_PIXELS
+            )
         except (ClassifierError, OSError):
             return None
         size = image.width * image.height * self.network.channels

@@ -132,7 +132,10 @@ def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
         width=recipe.served_size,
         channels=recipe.channels,
         preprocessing=Preprocessing(
-            resize=recipe.resize, interpolation="pillow:bilinear", scaling=recipe.scaling
+            resize=recipe.resize,
+            interpolation="pillow:bilinear",
+            scaling=recipe.scaling,
+            exif="apply",
         ),
         output="logits",
     )

@@ -124,7 +124,12 @@ class Features:
             "pooling": recipe.head.pooling,
             "mix": recipe.mix,
             "precision": recipe.precision,
-            "size": (card.height, card.channels, card.preprocessing.resize),
+            "size": (
+                card.height,
+                card.channels,
+                card.preprocessing.resize,
+                card.preprocessing.exif,
+            ),
             "augmentation": repr(recipe.augmentation) if recipe.views else "",
         }
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

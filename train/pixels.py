@@ -32,8 +32,9 @@ def stored(
         DataError: the disk has no room for it.
     """
     pictures = data.splits[split]
-    resize = card.preprocessing.resize
-    name = f"{split}-{members(pictures)}-{resize}-{side}x{card.channels}.npy"
+    steps = card.preprocessing
+    how = f"{steps.resize}-{steps.exif}"
+    name = f"{split}-{members(pictures)}-{how}-{side}x{card.channels}.npy"
     path = folder / data.sha256[:16] / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -294,7 +294,7 @@ def neutral(data: Dataset) -> ModelCard:
         height=SIDE,
         width=SIDE,
         channels=1 if data.shape and data.shape[2] == 1 else 3,
-        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="raw"),
+        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="raw", exif="apply"),
     )
 
 

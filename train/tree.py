@@ -96,7 +96,7 @@ def card(name: str, data: Dataset) -> ModelCard:
         height=height,
         width=width,
         channels=1,
-        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="raw"),
+        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="raw", exif="apply"),
         output="logits",
     )
 

@@ -74,7 +74,7 @@ def test_options_reach_the_card(models, convert):
     status, output = convert(
         models["keras"],
         *("--name", "colours", "--resize", "crop", "--interpolation", "tf:bilinear"),
-        *("--exif", "apply", "--alpha", "white", "--color-order", "bgr", "--max-samples", "5"),
+        *("--exif", "ignore", "--alpha", "white", "--color-order", "bgr", "--max-samples", "5"),
         preprocess="rescale",
     )
     assert status == 0
@@ -83,7 +83,7 @@ def test_options_reach_the_card(models, convert):
     assert card.name == "colours"
     assert card.verification["samples"] == 5
     assert (steps.scaling, steps.resize, steps.interpolation) == ("rescale", "crop", "tf:bilinear")
-    assert (steps.exif, steps.alpha, steps.color_order) == ("apply", "white", "bgr")
+    assert (steps.exif, steps.alpha, steps.color_order) == ("ignore", "white", "bgr")
 
 
 def test_the_card_beside_the_model_is_enough(network, convert, tmp_path, write_json):

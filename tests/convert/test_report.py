@@ -68,6 +68,7 @@ def findings(tmp_path):
             "keras_ms": 1.0,
             "parameters": 1234,
             "notes": list(notes),
+            "flagged": {},
             "io": "float32",
         }
         keras = KerasSide(

@@ -97,7 +97,7 @@ def test_every_way_that_agrees_is_said_and_written_into_the_card(path, net, run)
         ({"resize": "crop"}, "resize"),
         ({"scaling": "rescale"}, "scale or inference"),
         ({"color_order": "bgr"}, "scale or inference"),
-        ({"exif": "apply"}, "decode"),
+        ({"exif": "ignore"}, "decode"),
     ],
 )
 def test_the_stage_at_which_an_endpoint_parts_is_named(steps, stage, net, run, altered, tmp_path):

@@ -406,7 +406,12 @@ def _neutral(data: Dataset) -> ModelCard:
     """A card that leaves pictures as they are, where the model's is not known."""
     channels = data.shape[2] if data.shape else 3
     return ModelCard(
-        "unknown", data.labels, 1, 1, channels, preprocessing=Preprocessing(scaling="raw")
+        "unknown",
+        data.labels,
+        1,
+        1,
+        channels,
+        preprocessing=Preprocessing(scaling="raw", exif="apply"),
     )
 
 

@@ -66,7 +66,7 @@ RGB = ModelCard(
     labels=("one", "other"),
     height=SIDE,
     width=SIDE,
-    preprocessing=Preprocessing(interpolation="pillow:bilinear"),
+    preprocessing=Preprocessing(interpolation="pillow:bilinear", exif="apply"),
 )
 BLOCK = 128  # pictures at a time: of 70,000, their likenesses to all are 36 MB
 BATCH = 512  # pairs at a time: 6 MB each side

@@ -1,0 +1,51 @@
+"""EXIF: samples with an orientation flag, and whether the model was trained with it applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIGNIFICANT = 0.05
+DONE = {"apply": "applied", "ignore": "ignored"}
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """The samples whose flag says that they are not upright as they are stored.
+
+    samples: how many. judged: how many of these are in folders named after labels.
+    apply, ignore: how many of the judged ones are right with the flag applied, and ignored.
+    p: of McNemar's test between the two.
+    """
+
+    samples: int = 0
+    judged: int = 0
+    apply: int = 0
+    ignore: int = 0
+    p: float = 1.0
+
+    @property
+    def fits(self) -> str | None:
+        """The way that is significantly more accurate; None: the samples do not show it."""
+        if self.p >= SIGNIFICANT:
+            return None
+        return "apply" if self.apply > self.ignore else "ignore"
+
+    def note(self, exif: str, *, chosen_here: bool) -> list[str]:
+        """What the user should know about the card's `exif`.
+
+        Args:
+            chosen_here: whether neither an option nor a card beside the model named it.
+        """
+        if self.fits is None or (chosen_here and exif == "apply"):
+            return []
+        evidence = (
+            f"of {self.judged} samples with an EXIF orientation flag, {self.ignore} are right with "
+            f"the flag ignored and {self.apply} with it applied (p = {self.p:.2g})"
+        )
+        if exif == self.fits:
+            return [f"{evidence}: exif: {exif}"] if chosen_here else []
+        return [f"exif: {exif} was given, but {evidence}; compare with --exif {self.fits}"]
+
+    def row(self, exif: str) -> str:
+        """For the report."""
+        return f"{self.samples} samples have a flag; it is {DONE[exif]}"

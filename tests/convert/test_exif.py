@@ -1,0 +1,136 @@
+"""Photos with an orientation flag: what a conversion does with them, and how it chooses."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier import card as cards
+
+LABELS = ("top", "left", "bottom", "right")  # where the picture is bright
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A network that is right about every picture which it sees as its label has it."""
+    path = tmp_path_factory.mktemp("model") / "bright.keras"
+    image = keras.Input((SIDE, SIDE, 3))
+    dense = keras.layers.Dense(4)
+    net = keras.Model(image, dense(keras.layers.Flatten()(image)))
+    ramp = np.linspace(1, -1, SIDE)[:, np.newaxis, np.newaxis] * np.ones((SIDE, SIDE, 3))
+    sides = [np.rot90(ramp, turns) for turns in range(4)]
+    kernel = np.stack([side.ravel() for side in sides], axis=1) / ramp.size
+    dense.set_weights([kernel.astype(np.float32), np.zeros(4, np.float32)])
+    net.save(path)
+    (path.parent / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    return path
+
+
+def scene(turns, number):
+    """A picture that is bright at the top, turned against the clock."""
+    rows, columns = 60, 44 + number
+    pixels = np.linspace(230, 20 + number, rows)[:, np.newaxis].repeat(columns, axis=1)
+    return Image.fromarray(np.rot90(pixels, turns).astype(np.uint8)).convert("RGB")
+
+
+def photos(folder, *, named_after, orientations=(3, 6, 8), kind="jpg", each=4):
+    """Class folders of files with flags, whose folder is right as they are `seen`, or `stored`."""
+    for turns, label in enumerate(LABELS):
+        (folder / label).mkdir(parents=True)
+        for number in range(each):
+            orientation = orientations[number % len(orientations)]
+            # The stored pixels are the upright ones, turned back.
+            back = {1: 0, 3: 2, 6: 1, 8: 3}[orientation] if named_after == "seen" else 0
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            stored = scene(turns + back, number)
+            stored.save(folder / label / f"{number}.{kind}", exif=exif)
+    return folder
+
+
+@pytest.fixture
+def run(convert, model):
+    def call(folder, *options, source=model):
+        names = model.with_name("labels.txt") if source is model else None
+        status, output = convert(source, *options, photos=folder, preprocess="raw", names=names)
+        return status, cards.load(output)
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_the_flag_is_applied_by_default_and_counted(kind, run, tmp_path, capsys):
+    status, card = run(photos(tmp_path / "p", named_after="seen", kind=kind))
+    assert status == 0
+    assert card.preprocessing.exif == "apply"
+    assert card.verification["accuracy"] == 1.0
+    assert card.verification["flagged"] == {
+        "samples": 16, "judged": 16, "apply": 16, "ignore": 0, "p": pytest.approx(2 / 2**16),
+    }  # fmt: skip
+    out = capsys.readouterr().out
+    assert "16 samples have a flag; it is applied" in out
+    assert "note:" not in out
+
+
+def test_a_model_that_was_trained_with_the_flag_ignored_keeps_it_ignored(run, tmp_path, capsys):
+    status, card = run(photos(tmp_path / "p", named_after="stored"))
+    assert status == 0
+    assert card.preprocessing.exif == "ignore"
+    assert card.verification["accuracy"] == 1.0
+    out = capsys.readouterr().out
+    assert "16 samples have a flag; it is ignored" in out
+    assert (
+        "note: of 16 samples with an EXIF orientation flag, 16 are right with the flag ignored and "
+        "0 with it applied (p = 3.1e-05): exif: ignore"
+    ) in out
+
+
+def test_few_flagged_samples_show_nothing_and_the_default_stays(run, tmp_path):
+    folder = photos(tmp_path / "p", named_after="stored", orientations=(6, 1, 1, 1))
+    status, card = run(folder)
+    assert status == 0
+    assert card.verification["flagged"]["ignore"] == 4
+    assert card.preprocessing.exif == "apply"
+
+
+@pytest.mark.parametrize("given", ["apply", "ignore"])
+def test_an_option_overrules_what_the_samples_show_which_is_noted(given, run, tmp_path, capsys):
+    seen_as = {"apply": "stored", "ignore": "seen"}[given]
+    status, card = run(photos(tmp_path / "p", named_after=seen_as), "--exif", given)
+    assert status == 0
+    assert card.preprocessing.exif == given
+    assert f"note: exif: {given} was given, but of 16 samples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("states", ["apply", "ignore", None])
+def test_a_card_beside_the_model_is_honoured_where_it_names_the_flag(
+    states, run, model, tmp_path, write_json
+):
+    source = tmp_path / "own" / "bright.keras"
+    source.parent.mkdir()
+    source.write_bytes(model.read_bytes())
+    body = cards.ModelCard("bright", LABELS, SIDE, SIDE).to_json()
+    del body["preprocessing"]["exif"]
+    if states:
+        body["preprocessing"]["exif"] = states
+    write_json(source.with_name("bright.card.json"), body)
+    folder = photos(tmp_path / "p", named_after="stored", orientations=(1,))
+    assert run(folder, source=source)[1].preprocessing.exif == (states or "apply")
+    other = {"apply": "ignore", "ignore": "apply", None: "ignore"}[states]
+    assert run(folder, "--exif", other, source=source)[1].preprocessing.exif == other
+
+
+def test_the_samples_of_a_card_that_lacks_the_flag_decide(run, model, tmp_path, write_json):
+    source = tmp_path / "own" / "bright.keras"
+    source.parent.mkdir()
+    source.write_bytes(model.read_bytes())
+    body = json.loads(json.dumps(cards.ModelCard("bright", LABELS, SIDE, SIDE).to_json()))
+    del body["preprocessing"]["exif"]
+    write_json(source.with_name("bright.card.json"), body)
+    folder = photos(tmp_path / "p", named_after="stored")
+    assert run(folder, source=source)[1].preprocessing.exif == "ignore"
