@@ -44,7 +44,7 @@ class Flagged:
         )
         if exif == self.fits:
             return [f"{evidence}: exif: {exif}"] if chosen_here else []
-        return [f"exif: {exif} was given, but {evidence}; compare with --exif {self.fits}"]
+        return [f"exif: {exif} is given, but {evidence}; compare with --exif {self.fits}"]
 
     def row(self, exif: str) -> str:
         """For the report."""

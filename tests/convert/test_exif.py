@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -74,7 +75,7 @@ def test_the_flag_is_applied_by_default_and_counted(kind, run, tmp_path, capsys)
     }  # fmt: skip
     out = capsys.readouterr().out
     assert "16 samples have a flag; it is applied" in out
-    assert "note:" not in out
+    assert "is given, but" not in out
 
 
 def test_a_model_that_was_trained_with_the_flag_ignored_keeps_it_ignored(run, tmp_path, capsys):
@@ -88,6 +89,26 @@ def test_a_model_that_was_trained_with_the_flag_ignored_keeps_it_ignored(run, tm
         "note: of 16 samples with an EXIF orientation flag, 16 are right with the flag ignored and "
         "0 with it applied (p = 3.1e-05): exif: ignore"
     ) in out
+
+
+def test_the_samples_of_a_model_with_one_output_decide_as_well(convert, tmp_path):
+    image = keras.Input((SIDE, SIDE, 3))
+    dense = keras.layers.Dense(1, activation="sigmoid")
+    net = keras.Model(image, dense(keras.layers.Flatten()(image)))
+    ramp = np.linspace(-1, 1, SIDE)[:, np.newaxis] * np.ones((SIDE, SIDE * 3))
+    dense.set_weights([ramp.reshape(-1, 1).astype(np.float32) / 9999, np.zeros(1, np.float32)])
+    net.save(tmp_path / "bright.keras")
+    (tmp_path / "labels.txt").write_text("top\nbottom\n", encoding="utf-8")
+    folder = photos(tmp_path / "p", named_after="stored", orientations=(3, 6, 8), each=6)
+    for side in ("left", "right"):
+        shutil.rmtree(folder / side)
+    status, output = convert(
+        tmp_path / "bright.keras", photos=folder, preprocess="raw", names=tmp_path / "labels.txt"
+    )
+    assert status == 0
+    card = cards.load(output)
+    assert card.verification["flagged"]["ignore"] == card.verification["flagged"]["judged"] == 12
+    assert card.preprocessing.exif == "ignore"
 
 
 def test_few_flagged_samples_show_nothing_and_the_default_stays(run, tmp_path):
@@ -104,7 +125,7 @@ def test_an_option_overrules_what_the_samples_show_which_is_noted(given, run, tm
     status, card = run(photos(tmp_path / "p", named_after=seen_as), "--exif", given)
     assert status == 0
     assert card.preprocessing.exif == given
-    assert f"note: exif: {given} was given, but of 16 samples" in capsys.readouterr().out
+    assert f"note: exif: {given} is given, but of 16 samples" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("states", ["apply", "ignore", None])
