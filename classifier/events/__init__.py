@@ -4,7 +4,7 @@ One class for each family of events, with both directions side by side. `detect`
 order and always finds one: what is nobody's event is a direct invocation's payload.
 
     web      HttpApi, FunctionUrl, RestApi, LoadBalancer, Lattice
-    records  Queue (SQS), Topic (SNS), Bucket (S3), EventBridge, Unsupported
+    records  Queue (SQS), Topic (SNS), Bucket (S3), EventBridge, Unsupported (services)
     batch    S3Batch, MapBatch (Step Functions)
     direct   Ping, Mapped (non-proxy integration), Direct
 """
@@ -17,11 +17,11 @@ from classifier.events.batch import MapBatch, S3Batch
 from classifier.events.direct import Direct, Mapped, Ping
 from classifier.events.job import Family
 from classifier.events.records import Bucket, EventBridge, Queue, Topic, Unsupported
-from classifier.events.web import FunctionUrl, HttpApi, Lattice, LoadBalancer, RestApi
+from classifier.events.web import FunctionUrl, HttpApi, Lattice, LatticeV1, LoadBalancer, RestApi
 
 # In this order: what is more special comes first.
 FAMILIES: tuple[type[Family], ...] = (
-    *(FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice),
+    *(FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice, LatticeV1),
     *(Queue, Topic, Bucket, EventBridge, S3Batch, MapBatch),
     *(Mapped, Ping, Unsupported, Direct),
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from classifier.errors import ClassifierError, InvalidJson, UnsupportedEvent
+from classifier.events import services
 from classifier.events.job import MAX_ID, Done, Family, Job, bare
 from classifier.request import HOW, Request
 from classifier.settings import Settings
@@ -55,10 +56,11 @@ class Queue(Records):
     unread = True
 
     def __init__(self, event: Any) -> None:
-        super().__init__(event)
+        # EventBridge Pipes sends the list alone, and takes the same answer.
+        super().__init__(event if isinstance(event, dict) else {"Records": event})
         # All messages of an event are of one queue.
         self.in_order = any(
-            _text(record, "eventSourceARN").endswith(".fifo") for record in event["Records"]
+            _text(record, "eventSourceARN").endswith(".fifo") for record in self._event["Records"]
         )
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
@@ -137,20 +139,23 @@ class EventBridge(Records):
 
 
 class Unsupported(Family):
-    """Records of a service that brings no images."""
+    """An event of a service that brings no images."""
 
     source = "unsupported"
 
     @classmethod
     def infer(cls, event: Any) -> bool:
-        return bool(_service(event)) or (
+        return bool(_service(event) or services.name(event)) or (
             isinstance(event, dict) and {"detail-type", "source", "detail"} <= set(event)
         )
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
+        source = _service(event := self._event)
+        named = services.SOURCES.get(source, source) or services.name(event) or event["source"]
         raise UnsupportedEvent(
-            "an event of a service that brings no images; there are SQS, SNS, S3, EventBridge's "
-            "S3 events, S3 Batch Operations, Step Functions, HTTP and direct invocation"
+            f"an event of {clean(named)}, which brings no images; there are SQS, SNS, S3, "
+            "EventBridge's S3 events, S3 Batch Operations, Step Functions, HTTP and direct "
+            "invocation"
         )
 
     def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
@@ -159,14 +164,14 @@ class Unsupported(Family):
 
 def _service(event: Any) -> str:
     """The service that all records of an event are of, or nothing."""
-    records = event.get("Records") if isinstance(event, dict) else None
+    records = event.get("Records") if isinstance(event, dict) else event
     if not isinstance(records, list) or not records:
         return ""
     if not all(isinstance(record, dict) for record in records):
         return ""
     # SNS writes it with a capital.
     names = {_text(r, "eventSource") or _text(r, "EventSource") for r in records}
-    return names.pop() if len(names) == 1 else "several"
+    return names.pop() if len(names) == 1 else "several services"
 
 
 def _jobs(text: str, message: str, settings: Settings, depth: int = 0) -> list[Job]:

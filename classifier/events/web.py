@@ -48,7 +48,8 @@ class HttpApi(Family):
 
     @classmethod
     def infer(cls, event: Any) -> bool:
-        return _context(event, "http") is not None
+        # What asks whether a request may pass has the request's form, and is none.
+        return _context(event, "http") is not None and "routeArn" not in event
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
         method = self._method().upper()
@@ -110,13 +111,12 @@ class HttpApi(Family):
         return str(self._event["requestContext"]["http"].get("method", ""))
 
     def _path(self) -> str:
-        context = self._event["requestContext"]
-        path = str(self._event.get("rawPath") or context["http"].get("path") or "/")
-        stage = str(context.get("stage") or "")
-        # A named stage is the path's first part here, unlike in payload format 1.0.
-        if stage and (path + "/").startswith(f"/{stage}/"):
-            path = path[len(stage) + 1 :]
-        return path
+        # A named stage is the path's first part here, unlike in a REST API.
+        return self._below_stage(self._asked())
+
+    def _below_stage(self, path: str) -> str:
+        stage = str(self._event["requestContext"].get("stage") or "")
+        return path[len(stage) + 1 :] if stage and f"{path}/".startswith(f"/{stage}/") else path
 
     def _asked(self) -> str:
         """The path as the client knows it, with stage and base path; "/" where that is not told."""
@@ -158,9 +158,10 @@ class FunctionUrl(HttpApi):
 
     @classmethod
     def infer(cls, event: Any) -> bool:
-        if _context(event, "http") is None:
+        if not HttpApi.infer(event):
             return False
-        return ".lambda-url." in str(event["requestContext"].get("domainName"))
+        domain = event["requestContext"].get("domainName")
+        return isinstance(domain, str) and ".lambda-url." in domain
 
 
 class RestApi(HttpApi):
@@ -177,6 +178,7 @@ class RestApi(HttpApi):
             isinstance(event, dict)
             and isinstance(event.get("httpMethod"), str)
             and isinstance(event.get("requestContext"), dict)
+            and not {"methodArn", "routeArn"} & event.keys()
         )
 
     def _method(self) -> str:
@@ -189,7 +191,9 @@ class RestApi(HttpApi):
             return resource
         if resource.startswith(STATIC):
             return STATIC + str(_dict(self._event, "pathParameters").get("file", ""))
-        return str(self._event.get("path") or "/")
+        path = str(self._event.get("path") or "/")
+        # An HTTP API that sends this format says its version, and puts a named stage into the path.
+        return self._below_stage(path) if self._event.get("version") == "1.0" else path
 
     def _asked(self) -> str:
         return str(self._event["requestContext"].get("path") or "/")
@@ -260,6 +264,26 @@ class Lattice(HttpApi):
         query = _dict(self._event, "queryStringParameters")
         # Lists in version 2.0 of the event; text in what early services sent.
         return {key: str(value[-1] if _full(value) else value) for key, value in query.items()}
+
+
+class LatticeV1(Lattice):
+    """VPC Lattice, event structure version 1.0: the API's default. Other names, no context."""
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return (
+            isinstance(event, dict)
+            and isinstance(event.get("raw_path"), str)
+            and isinstance(event.get("method"), str)
+        )
+
+    def __init__(self, event: Any) -> None:
+        renamed = {
+            "path": event["raw_path"],
+            "queryStringParameters": event.get("query_string_parameters"),
+            "isBase64Encoded": event.get("is_base64_encoded"),
+        }
+        super().__init__({**event, **renamed})
 
 
 def _context(event: Any, key: str) -> dict[str, Any] | None:

@@ -22,7 +22,10 @@ def answered(handler, event):
     try:
         return handler(event)
     except ClassifierError as error:
-        return {"raised": type(error).__name__, "code": error.code}
+        raised = {"raised": type(error).__name__, "code": error.code}
+        if error.code == "unsupported_event":  # the service that it names
+            raised["says"] = error.message.removeprefix("an event of ").partition(", which")[0]
+        return raised
 
 
 def readable(value):
@@ -73,3 +76,36 @@ def test_every_family_has_a_golden_event():
         for path in GOLDEN
     }
     assert found == set(events.FAMILIES)
+
+
+def test_every_service_has_a_golden_event():
+    from classifier.events import services
+
+    said = {json.loads(path.read_text("utf-8"))["answer"].get("says") for path in GOLDEN}
+    assert set(services.SOURCES.values()) | {name for name, _ in services.SERVICES} <= said
+
+
+@pytest.mark.parametrize("family", ["several", "list"])
+def test_records_of_several_services_are_refused(family, handler):
+    records = [{"eventSource": "aws:sqs"}, {"eventSource": "aws:s3"}]
+    with pytest.raises(ClassifierError, match="an event of several services"):
+        handler({"Records": records} if family == "several" else records)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"agent": 1},
+        {"records": []},
+        {"info": {}},
+        {"request": {}},
+        {"requestContext": {}},
+        [],
+        [{}],
+    ],
+)
+def test_what_only_resembles_a_service_s_event_is_a_payload(payload):
+    from classifier import events
+    from classifier.events import Direct
+
+    assert type(events.detect(payload)) is Direct
