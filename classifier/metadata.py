@@ -10,7 +10,7 @@ start, and answer damaged bytes with whatever exception comes first.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -64,7 +64,7 @@ _OLD_OPCODES = 127  # above, and for new files in any case, the other field coun
 MAX_LABEL_BYTES = 16 << 20
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
     """What a file's standard metadata says, in a card's words, as JSON; None if it has none.
 
     Metadata is silent about resizing. Pixels are resized as the TensorFlow Lite Task Library does,
@@ -72,12 +72,15 @@ def read(path: Path) -> dict[str, Any] | None:
     `tf.image.resize` (on the samples the logits agree to 0.03). MediaPipe differs by half a pixel:
     mediapipe/calculators/tensor/image_to_tensor_converter_opencv.cc.
 
+    Args:
+        partial: None stands for labels and a scaling that the metadata lacks.
+
     Raises:
         SetupError: the file cannot be read, is damaged, or its metadata says too little.
     """
     try:
         with path.open("rb") as file:
-            return _card(path, file)
+            return _card(path, file, partial=partial)
     except _Damaged as error:
         raise SetupError(
             f"{path} was cut short or damaged: {error}; get it again, or {_describe(path)}"
@@ -86,7 +89,7 @@ def read(path: Path) -> dict[str, Any] | None:
         raise SetupError(f"cannot read the model {path}: {error.strerror or error}") from error
 
 
-def _card(path: Path, file: BinaryIO) -> dict[str, Any] | None:
+def _card(path: Path, file: BinaryIO, *, partial: bool) -> dict[str, Any] | None:
     data = _Bytes.of(file)
     model = data.root()
     about = _about(data, model)
@@ -98,27 +101,39 @@ def _card(path: Path, file: BinaryIO) -> dict[str, Any] | None:
     target = _one(tensors, graph.ints(Field.GRAPH_OUTPUTS), path, "output")
     shape = source.ints(Field.TENSOR_SHAPE)
     dtype = _DTYPES.get(source.byte(Field.TENSOR_TYPE))
-    if len(shape) != 4 or dtype is None:
+    if len(shape) not in (3, 4) or dtype is None:
         kind = dtype or f"tensor type {source.byte(Field.TENSOR_TYPE)}"
         raise SetupError(
             f"{path} takes {kind} of shape {shape}; an image classifier takes (1, height, width, "
-            "channels) in float32, uint8 or int8"
+            "channels) or (1, height, width) in float32, uint8 or int8"
         )
     described = _first(about.tables(Field.ABOUT_SUBGRAPHS), "graph in its metadata")
     activation = _activation(model, graph, target)
     inputs = described.tables(Field.SUBGRAPH_INPUTS)
     outputs = described.tables(Field.SUBGRAPH_OUTPUTS)
+    *_, channels = (*shape, 1)[:4]
+
+    def known(read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except _Damaged:
+            raise
+        except SetupError:
+            if partial:
+                return None
+            raise
+
     return {
         "name": path.stem,
-        "labels": _labels(path, file, outputs),
+        "labels": known(lambda: _labels(path, file, outputs)),
         "height": shape[1],
         "width": shape[2],
-        "channels": shape[3],
+        "channels": channels,
         "dtype": dtype,
         "preprocessing": {
             "resize": "stretch",
             "interpolation": "tf:bilinear",
-            "scaling": _scaling(path, source, dtype, shape[3], inputs),
+            "scaling": known(lambda: _scaling(path, source, dtype, channels, inputs)),
         },
         "output": "probabilities" if activation else "logits",
         "activation": activation or "softmax",
@@ -167,7 +182,9 @@ def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> list[str]:
 
 
 def _describe(path: Path) -> str:
-    return f"describe the model in {path.stem}.card.json"
+    return (
+        f"write a card into it: python -m convert {path.name} --labels FILE --preprocess NAME ..."
+    )
 
 
 def _scaling(

@@ -11,16 +11,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
+from classifier.card import CHOICES, PRESETS, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
-from convert import decoding, labels, metadata, options, outputs, photos, registry, report, terminal
+from convert import (
+    decoding,
+    foreign,
+    labels,
+    metadata,
+    options,
+    outputs,
+    photos,
+    registry,
+    report,
+    scaling,
+    terminal,
+)
 from convert.choice import PREFERENCES, Candidate, Choice, choose
 from convert.decoding import MIN_PHOTOS
 from convert.errors import ConvertError
 from convert.measurement import KerasSide, measure, outline
 from convert.quantization import QUANTIZATIONS
 
-OK, DISAGREES, BAD_INPUT = 0, 1, 2
+OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
 EPILOG = """\
 examples:
   python -m convert models/clothing/clothing.keras --samples photos -o clothing.tflite
@@ -28,6 +40,7 @@ examples:
   python -m convert net.keras --labels l.txt --preprocess rescale --interpolation tf:bilinear \\
       --samples photos --quantize auto --prefer size -o net.tflite
   python -m convert keras_model.h5 --teachable-machine --samples photos -o tm.tflite
+  python -m convert download.tflite --labels l.txt --preprocess rescale --samples photos -o d.tflite
 
 A model trained by `python -m train` has MODEL.card.json beside it, with its labels and its
 preprocessing: nothing but the samples needs to be said then. If you do not know how the pixels
@@ -37,6 +50,8 @@ exit status:
   0  converted and verified; OUT.tflite, OUT.report.md and OUT.report.html were written
   1  Keras and the converted model disagree beyond the tolerance; nothing but --report was written
   2  the model, the labels, the samples or an option is wrong; nothing was written
+  3  not verified: another program's .tflite, and samples that are not in folders named after their
+     labels; nothing was written
 """
 
 
@@ -52,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
         "model",
         type=Path,
         metavar="MODEL",
-        help=".keras, .h5, a SavedModel folder, or models:/NAME/VERSION of MLflow's registry",
+        help=".keras, .h5, a SavedModel folder, models:/NAME/VERSION of MLflow's registry, or "
+        "another program's .tflite",
     )
     p.add_argument(
         "-o",
@@ -66,21 +82,26 @@ def parser() -> argparse.ArgumentParser:
         p, "photos like those the model will see; class folders give accuracies as well"
     )
     p.add_argument(
-        "--labels", type=Path, metavar="FILE", help="a label a line, in the output's order"
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="one label per line, in the output's order, or one of the other forms in "
+        "docs/conversion.md; imagenet: Keras' own list",
     )
     p.add_argument("--name", help="what clients and logs call the model (default: OUT's name)")
     p.add_argument(
         "--teachable-machine",
         action="store_true",
-        help="MODEL is Google Teachable Machine's keras_model.h5: labels.txt beside it with its "
-        "numbers, a centred square by LANCZOS, pixels from -1 to 1",
+        help="MODEL is Google Teachable Machine's export, keras_model.h5 or .tflite: labels.txt "
+        "beside it with its numbers, a centred square by LANCZOS, pixels from -1 to 1",
     )
     group = p.add_argument_group("how photos became tensors in training")
     group.add_argument(
         "--preprocess",
-        choices=sorted(PRESETS),
-        metavar="NAME",
-        help=f"how pixels were scaled: {', '.join(sorted(PRESETS))}",
+        type=scaling.parse,
+        metavar="SCALING",
+        help=f"how pixels of 0..255 were scaled: {', '.join(sorted(PRESETS))}; or in numbers: "
+        f"{scaling.GRAMMAR}",
     )
     for option, default, meaning in (
         ("interpolation", "pillow:nearest", "the resizing filter and whose it is; load_img's"),
@@ -186,6 +207,8 @@ def _convert(args: argparse.Namespace) -> int:
         raise ConvertError("--io int8 and uint8 go with --quantize int8")
     if not args.model.absolute().name:
         raise ConvertError(f"{args.model} is not a model")
+    if foreign.is_one(args.model):
+        _only_its_options(args)
     samples = photos.find(args.samples, args.max_samples)
     asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -226,6 +249,14 @@ def _convert(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return DISAGREES
+        if foreign.is_one(args.model) and chosen.comparison.accuracy is None:
+            print(
+                "\nconvert: not written, because nothing was verified: a .tflite has no Keras file "
+                "to compare with. Put the samples into folders named after their labels"
+                + (f" ({keras.unmatched})" if keras.unmatched else ""),
+                file=sys.stderr,
+            )
+            return NOT_VERIFIED
         written = _publish(args.out, folder, findings)
         if chosen.comparison.accuracy is None:
             terminal.note(
@@ -235,6 +266,18 @@ def _convert(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"\nwrote {args.out}, " + " and ".join(path.name for path in written))
     return OK
+
+
+def _only_its_options(args: argparse.Namespace) -> None:
+    """Raise ConvertError for an option that does nothing for a `.tflite`, which is converted."""
+    p = parser()
+    names = ("quantize", "io", "size", "head", "backend", "custom", "trust")
+    given = [f"--{name}" for name in names if getattr(args, name) != p.get_default(name)]
+    if given:
+        raise ConvertError(
+            f"{args.model.name} is converted already; leave out {', '.join(given)}, or give the "
+            "Keras file that it was made of"
+        )
 
 
 def _candidates(
@@ -306,33 +349,52 @@ def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path
 
 
 def _outline(args: argparse.Namespace) -> dict[str, Any]:
-    """What is known of the card before the model is loaded: the card's beside it, the options."""
+    """What is known of the card before the model is loaded: its own or the one beside it, options.
+
+    Raises:
+        ConvertError: the labels or the scaling are missing.
+    """
     aside = beside(args.model.absolute())
-    known = load_json(aside) if aside.exists() else None
-    named, scaling = args.labels, args.preprocess
-    steps = known.preprocessing if known else Preprocessing()
+    if foreign.is_one(args.model):
+        model = str(args.model.absolute())
+        said = options.sandbox(args).call("convert.foreign:said", model=model)
+    else:
+        said = load_json(aside).to_json() if aside.exists() else {}
+    steps = dict(said.get("preprocessing", {}))
+    said_exif = steps.get("exif") if foreign.is_one(args.model) else _exif_beside(args.model)
+    named = args.labels
     if args.teachable_machine:
-        # What the code that Teachable Machine hands out with the file does.
-        steps = Preprocessing(resize="crop", interpolation="pillow:lanczos", scaling="mobilenet")
-        named = named or args.model.absolute().with_name("labels.txt")
-    elif known is None and not (named and scaling):
-        raise ConvertError(
-            f"--labels and --preprocess are needed: there is no {aside.name} beside the model "
-            "(--teachable-machine says both for a Teachable Machine export)"
+        # What the code that Teachable Machine hands out with the file does; of a quantized .tflite
+        # the file itself says how its codes are scaled.
+        own = (
+            {} if foreign.is_one(args.model) and steps.get("scaling") else {"scaling": "mobilenet"}
         )
+        steps |= {"resize": "crop", "interpolation": "pillow:lanczos", **own}
+        named = named or args.model.absolute().with_name("labels.txt")
     changes = {
         "decode": "exact",  # what large photos allow is found out anew
-        "scaling": scaling,
+        "scaling": args.preprocess,
         "interpolation": args.interpolation,
         "resize": args.resize,
         "color_order": args.color_order,
-        "exif": args.exif or _exif_beside(args.model) or "apply",
+        "exif": args.exif or said_exif or "apply",
         "alpha": args.alpha,
     }
-    steps = replace(steps, **{key: value for key, value in changes.items() if value is not None})
-    names = labels.read(named, numbered=args.teachable_machine) if named else _labels(known)
-    name = args.name or (known.name if known else args.out.stem)
-    return outline(name, names, steps, known.provenance if known else {})
+    steps |= {key: value for key, value in changes.items() if value is not None}
+    if named:
+        names = labels.read(named, numbered=args.teachable_machine and args.labels is None)
+    else:
+        names = said.get("labels")
+    missing = [] if names else [_NO_LABELS]
+    if "scaling" not in steps:
+        missing.append(_NO_SCALING)
+    if missing:
+        raise ConvertError(
+            f"{' and '.join(option for option, _ in missing)} missing, as there is no {aside.name} "
+            "beside the model: " + "; ".join(f"{option}: {text}" for option, text in missing)
+        )
+    name = args.name or said.get("name") or args.out.stem
+    return outline(name, names, Preprocessing(**steps), said.get("provenance", {}))
 
 
 def _exif_beside(model: Path) -> str | None:
@@ -345,9 +407,13 @@ def _exif_beside(model: Path) -> str | None:
     return found
 
 
-def _labels(known: ModelCard | None) -> tuple[str, ...]:
-    assert known is not None
-    return known.labels
+_NO_LABELS = ("--labels", "a file with one label per line, in the order of the model's outputs")
+_NO_SCALING = (
+    "--preprocess",
+    "how pixels were scaled in training: rescale (0..1), raw (0..255), the network's name in "
+    f"keras.applications (mobilenet_v2, resnet50, ...), or numbers ({scaling.GRAMMAR}); "
+    "`python -m convert.detect MODEL --samples DIR` finds out which fits",
+)
 
 
 def _kind(text: str) -> str:

@@ -34,6 +34,8 @@ class KerasModel:
     notes: sentences about what was done to the network so that it can be served.
     parameters: how many numbers were trained; None for SavedModels.
     anchor: keeps the variables alive that `call` reads.
+    flatbuffer: of a `.tflite`, which needs no conversion; None for all others.
+    dtype: of the served network's input, where it is not the converter's choice.
     """
 
     path: Path
@@ -49,6 +51,8 @@ class KerasModel:
     notes: tuple[str, ...] = ()
     parameters: int | None = None
     layers: tuple[str, ...] = ()
+    flatbuffer: bytes | None = None
+    dtype: str = "float32"
 
     def concrete(self) -> Any:
         """The network as a TensorFlow graph for exactly one image: (1, height, width, channels)."""

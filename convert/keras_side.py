@@ -14,11 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from classifier.card import SCHEMA_VERSION, ModelCard, distinct
+from classifier.card import SCHEMA_VERSION, Affine, ModelCard, distinct
 from classifier.class_folders import ClassFolders
 from convert import (
     digest,
     flatbuffer,
+    foreign,
     keras_model,
     operators,
     outputs,
@@ -34,6 +35,7 @@ from convert.exif import Flagged
 from convert.keras_model import KerasModel, Wanted
 from convert.own_scaling import OwnScaling
 from convert.quantization import QUANTIZATIONS
+from convert.scaling import for_channels
 
 LOAD_WITHIN_S = 600
 
@@ -74,13 +76,17 @@ def run(
     begin = time.perf_counter()
     terminal.step("loading the model")
     with sandbox.within(LOAD_WITHIN_S):
-        loaded = keras_model.load(Path(model), Wanted.from_json(wanted))
+        loaded = (
+            foreign.load(Path(model))
+            if foreign.is_one(Path(model))
+            else keras_model.load(Path(model), Wanted.from_json(wanted))
+        )
     seconds = {"load": time.perf_counter() - begin}
     card = _card(loaded, outline)
     deep = 0
     graph = loaded.concrete()
     shape = (1, loaded.height, loaded.width, loaded.channels)
-    ending, scaling = _looked_at(graph, shape)
+    ending, scaling = (None, None) if loaded.flatbuffer else _looked_at(graph, shape)
 
     begin = time.perf_counter()
     flagged = _flagged(photos, card, lambda tensor: keras_model.predict(graph, tensor))
@@ -108,7 +114,11 @@ def run(
     rows = np.stack(logits)
     if not np.isfinite(rows).all():
         raise ConvertError(f"{model} answers with NaN or infinity; was it trained to the end?")
-    kind = outputs.decide(ending, rows, output)
+    kind = (
+        outputs.of_tflite(loaded.path, rows, output)
+        if ending is None
+        else outputs.decide(ending, rows, output)
+    )
     card = replace(
         card,
         output=kind.output,
@@ -142,7 +152,7 @@ def run(
         begin = time.perf_counter()
         terminal.step(f"converting: {name} ({QUANTIZATIONS[name].meaning})")
         try:
-            data = flatbuffer.build(graph, name, tensors, loaded.layers, io)
+            data = loaded.flatbuffer or flatbuffer.build(graph, name, tensors, loaded.layers, io)
         except ConvertError as error:
             if len(quantizations) == 1:
                 raise
@@ -238,15 +248,20 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
             f"there are {len(outline['labels'])} labels, the model has {model.classes} outputs: "
             "give one label for each output, in the output's order"
         )
+    steps = outline["preprocessing"]
+    if isinstance(steps["scaling"], dict):
+        scaling = for_channels(Affine(**steps["scaling"]), model.channels)
+        steps = {**steps, "scaling": asdict(scaling)}
     body = {
         "schema_version": SCHEMA_VERSION,
         "output": "logits",  # until answers have been seen
         "name": outline["name"],
-        "preprocessing": outline["preprocessing"],
+        "preprocessing": steps,
         "labels": list(distinct(outline["labels"])),
         "height": model.height,
         "width": model.width,
         "channels": model.channels,
+        "dtype": model.dtype,
         "provenance": {
             **outline.get("provenance", {}),
             "source_file": model.path.name,

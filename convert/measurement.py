@@ -81,7 +81,7 @@ class KerasSide:
         """The card of a flatbuffer that was made of the model."""
         return replace(
             self.card,
-            dtype=io if quantization == "int8" else "float32",
+            dtype=io if quantization == "int8" else self.card.dtype,
             provenance={**self.card.provenance, "quantization": quantization},
         )
 

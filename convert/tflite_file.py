@@ -25,12 +25,28 @@ WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT4", "INT2", "I
 
 
 def facts(path: Path) -> dict[str, Any]:
+    found = graph(path)
+    stopped = found.pop("stopped_by")
+    described = _described(path)
+    stopped += described.pop("stopped_by")
+    if not stopped:
+        stopped += _disagreements(found, described)
+    size = path.stat().st_size
+    return {"kind": "tflite", "bytes": size, **found, **described, "stopped_by": stopped}
+
+
+def graph(path: Path) -> dict[str, Any]:
+    """What the network of a file is, whatever its card says.
+
+    Raises:
+        ConvertError: it is damaged.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     data = path.read_bytes()
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
-        found = _of_model(model, schema)
+        return _of_model(model, schema)
     except DAMAGED as error:
         raise ConvertError(f"{path} was cut short or damaged: get it again") from error
     except Exception as error:
@@ -38,12 +54,6 @@ def facts(path: Path) -> dict[str, Any]:
         if type(error).__module__ != "struct":
             raise
         raise ConvertError(f"{path} was cut short or damaged: get it again") from error
-    stopped = found.pop("stopped_by")
-    described = _described(path)
-    stopped += described.pop("stopped_by")
-    if not stopped:
-        stopped += _disagreements(found, described)
-    return {"kind": "tflite", "bytes": len(data), **found, **described, "stopped_by": stopped}
 
 
 def makers(path: Path, name: str, version: int) -> list[str]:
@@ -109,9 +119,15 @@ def _of_model(model: Any, schema: Any) -> dict[str, Any]:
 
 
 def _tensor(tensor: Any, types: dict[int, str]) -> dict[str, Any]:
+    shape = [int(n) for n in (tensor.shape if tensor.shape is not None else ())]
+    signature = tensor.shapeSignature if tensor.shapeSignature is not None else ()
+    # What is open is 1 in the shape, and -1 in its signature; one image at a time is served.
     found = {
         "name": _string(tensor.name),
-        "shape": [int(n) for n in (tensor.shape if tensor.shape is not None else ())],
+        "shape": [
+            None if at and at < len(signature) and signature[at] < 0 else n
+            for at, n in enumerate(shape)
+        ],
         "dtype": types.get(tensor.type, f"type {tensor.type}").lower(),
     }
     details = tensor.quantization
@@ -208,13 +224,20 @@ def _shape_faults(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -
             yield f"it has {len(tensors)} {kind}s ({listed}); an image classifier has one"
     if len(inputs) == 1:
         shape, dtype = tuple(inputs[0]["shape"]), inputs[0]["dtype"]
-        if len(shape) != 4 or shape[0] != 1 or shape[3] not in cards.CHOICES["channels"]:
-            yield f"it takes {shape}; an image classifier takes (1, height, width, channels)"
+        if len(shape) == 3 and shape[0] == 1:
+            shape = (*shape, 1)  # no axis for its one channel
+        if None in shape[1:]:
+            yield "it leaves its input size open: export it with a fixed height and width"
+        elif len(shape) != 4 or shape[0] != 1 or shape[3] not in cards.CHOICES["channels"]:
+            yield (
+                f"it takes {shape}; an image classifier takes (1, height, width, channels) or "
+                "(1, height, width)"
+            )
         if dtype not in cards.CHOICES["dtype"]:
             yield f"it takes {dtype}; float32, int8 and uint8 are served"
     if len(outputs) == 1:
         shape = tuple(outputs[0]["shape"])
-        if len(shape) != 2 or shape[0] != 1:
+        if not shape or shape[0] != 1 or sum(n != 1 for n in shape) > 1:
             yield f"it gives {shape}; an image classifier gives (1, labels)"
 
 
@@ -250,14 +273,14 @@ def _described(path: Path) -> dict[str, Any]:
 
 def _disagreements(found: dict[str, Any], described: dict[str, Any]) -> Iterator[str]:
     card = described["card"]
-    outputs, labels = found["outputs"][0]["shape"][1], len(described["labels"])
-    if outputs != labels:
+    outputs, labels = math.prod(found["outputs"][0]["shape"]), len(described["labels"])
+    if outputs != labels and (outputs, labels) != (1, 2):
         yield (
             f"it has {outputs} outputs, its card has {labels} labels: give one label for each "
             "output, in the output's order"
         )
     shape = [1, card["height"], card["width"], card["channels"]]
-    if found["inputs"][0]["shape"] != shape:
+    if shape not in (found["inputs"][0]["shape"], [*found["inputs"][0]["shape"], 1]):
         yield f"it takes {tuple(found['inputs'][0]['shape'])}, its card says {tuple(shape)}"
     if found["inputs"][0]["dtype"] != card["dtype"]:
         yield f"it takes {found['inputs'][0]['dtype']}, its card says {card['dtype']}"

@@ -1,0 +1,144 @@
+"""A `.tflite` of another program: what it says of itself, and its network as the proof asks it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifier import card as cards
+from classifier import metadata
+from convert import tflite_file
+from convert.errors import ConvertError
+
+# As the TensorFlow Lite Task Library resizes, for which such files are made.
+STEPS = {"resize": "stretch", "interpolation": "tf:bilinear"}
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file is a `.tflite`."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3"
+
+
+def said(*, model: str) -> dict[str, Any]:
+    """What a file says of its card: in it, beside it, or in its standard metadata and its numbers.
+
+    Returns:
+        Fields of a ModelCard as JSON, as far as they are known.
+
+    Raises:
+        ConvertError: the function cannot serve such a network.
+        SetupError: its card or its metadata is damaged.
+    """
+    path = Path(model)
+    source = _input(path)
+    with path.open("rb") as file:
+        card = cards.read(file)[1]
+    if card is None and cards.beside(path).exists():
+        card = cards.load_json(cards.beside(path))
+    if card is not None:
+        return card.to_json()
+    found = metadata.read(path, partial=True) or {"name": None, "labels": None}
+    steps = {**STEPS, "scaling": _scaling(source), **found.get("preprocessing", {})}
+    return {**found, "preprocessing": {k: v for k, v in steps.items() if v is not None}}
+
+
+def _input(path: Path) -> dict[str, Any]:
+    graph = tflite_file.graph(path)
+    if graph["stopped_by"]:
+        raise ConvertError(f"{path.name} cannot be served: " + "; ".join(graph["stopped_by"]))
+    source: dict[str, Any] = graph["inputs"][0]
+    return source
+
+
+def _scaling(source: dict[str, Any]) -> dict[str, Any] | None:
+    """What an integer input says: its codes are the pixels, 0..255."""
+    if source["dtype"] == "float32":
+        return None
+    scale = (source.get("scale") or [0.0])[0] or 1.0
+    zero_point = (source.get("zero_point") or [0])[0]
+    channels = _shape(source)[2]
+    offset = (np.iinfo(source["dtype"]).min - zero_point) * scale
+    return {"scale": [scale] * channels, "offset": [offset] * channels}
+
+
+def _shape(source: dict[str, Any]) -> tuple[int, int, int]:
+    """Height, width, channels; an input of rank 3 has one channel."""
+    _, height, width, channels = (*source["shape"], 1)[:4]
+    return height, width, channels
+
+
+def load(path: Path) -> Any:
+    """The network as a KerasModel, so that it is asked and proven as one.
+
+    The interpreter is asked here without the function's code, which is the other side of the proof.
+
+    Raises:
+        ConvertError: the function cannot serve such a network, or the interpreter not run it.
+    """
+    import tensorflow as tf
+    from ai_edge_litert import __version__ as version
+    from ai_edge_litert.interpreter import Interpreter
+
+    from convert.keras_model import KerasModel
+
+    source = _input(path)
+    with path.open("rb") as file:
+        flatbuffer = path.read_bytes()[: cards.read(file)[0]]
+    try:
+        interpreter = Interpreter(model_content=flatbuffer)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ConvertError(f"the interpreter cannot load {path}: {error}") from error
+    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    classes = math.prod(int(n) for n in given["shape"])
+
+    def answer(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(taken["index"], _encoded(image.reshape(taken["shape"]), taken))
+        interpreter.invoke()
+        return _decoded(interpreter.get_tensor(given["index"]), given).reshape(1, classes)
+
+    def call(image: Any) -> Any:
+        scores = tf.numpy_function(answer, [image], tf.float32, stateful=False)
+        return tf.ensure_shape(scores, (1, classes))
+
+    height, width, channels = _shape(source)
+    return KerasModel(
+        path=path,
+        kind="tflite",
+        call=call,
+        height=height,
+        width=width,
+        channels=channels,
+        classes=classes,
+        anchor=interpreter,
+        loaded_by=f"ai-edge-litert {version}",
+        parameters=tflite_file.graph(path)["parameters"],
+        flatbuffer=flatbuffer,
+        dtype=source["dtype"],
+    )
+
+
+# https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec:
+# real = (code - zero point) * scale
+
+
+def _encoded(image: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    if details["dtype"] == np.float32:
+        return image.astype(np.float32)
+    codes = np.rint(image / np.float32(scale or 1.0)) + zero_point
+    limits = np.iinfo(details["dtype"])
+    return np.minimum(np.maximum(codes, limits.min), limits.max).astype(details["dtype"])
+
+
+def _decoded(output: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    if details["dtype"] == np.float32:
+        return output
+    return (output.astype(np.float32) - zero_point) * np.float32(scale or 1.0)
