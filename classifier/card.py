@@ -347,8 +347,8 @@ def _third_party(path: str | Path) -> ModelCard:
     body = metadata.read(Path(path))
     if body is None:
         raise SetupError(
-            f"{path} has no card: it was cut short, or another program wrote it; write one into it "
-            "with `python -m convert MODEL.tflite --labels FILE --preprocess NAME --samples DIR -o "
+            f"{path} has no card in it: it was cut short, or another program wrote it; write "
+            "one with `python -m convert MODEL.tflite --labels FILE --preprocess NAME --samples DIR -o "
             f"OUT.tflite` (docs/tflite.md), or put {aside.name} beside it"
         )
     labels = distinct(body["labels"])

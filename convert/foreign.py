@@ -10,6 +10,7 @@ import numpy as np
 
 from classifier import card as cards
 from classifier import metadata
+from classifier.archive import Archive
 from convert import tflite_file
 from convert.errors import ConvertError
 
@@ -88,8 +89,7 @@ def load(path: Path) -> Any:
     from convert.keras_model import KerasModel
 
     source = _input(path)
-    with path.open("rb") as file:
-        flatbuffer = path.read_bytes()[: cards.read(file)[0]]
+    flatbuffer = own_part(path)
     try:
         interpreter = Interpreter(model_content=flatbuffer)
         interpreter.allocate_tensors()
@@ -122,6 +122,14 @@ def load(path: Path) -> Any:
         flatbuffer=flatbuffer,
         dtype=source["dtype"],
     )
+
+
+def own_part(path: Path) -> bytes:
+    """The file without the archive behind it, whose labels and card are replaced."""
+    with path.open("rb") as file:
+        archive = Archive.find(file)
+        file.seek(0)
+        return file.read() if archive is None else file.read(archive.start)
 
 
 # https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec:

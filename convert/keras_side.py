@@ -92,7 +92,7 @@ def run(
     flagged = _flagged(photos, card, lambda tensor: keras_model.predict(graph, tensor))
     if exif_open and flagged.fits:
         card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
-    terminal.step(f"asking Keras about {len(photos)} photos")
+    terminal.step(f"asking {loaded.loaded_by} about {len(photos)} photos")
     tensors, logits, parts, pictures, read, keras_ms = [], [], [], [], [], []
     for photo in terminal.progress(photos):
         try:
@@ -150,7 +150,8 @@ def run(
     failed = {}
     for name in quantizations:
         begin = time.perf_counter()
-        terminal.step(f"converting: {name} ({QUANTIZATIONS[name].meaning})")
+        if not loaded.flatbuffer:
+            terminal.step(f"converting: {name} ({QUANTIZATIONS[name].meaning})")
         try:
             data = loaded.flatbuffer or flatbuffer.build(graph, name, tensors, loaded.layers, io)
         except ConvertError as error:

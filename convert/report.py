@@ -154,6 +154,8 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     subject, facts = findings.subject, findings.keras.facts
     found = subject.comparison
     share = found.tolerance.difference
+    # A `.tflite` of another program is compared with the interpreter alone, behind Keras' readers.
+    other = "LiteRT" if facts["kind"] == "tflite" else "Keras"
     table = [
         ("quantization", subject.quantization),
         ("loaded by", str(facts["loaded_by"])),
@@ -172,7 +174,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     if found.accuracy is not None:
         table.append(
             (
-                "accuracy, Keras's",
+                f"accuracy, {other}'s",
                 f"{found.accuracy:.1%}, {found.reference_accuracy:.1%} "
                 f"({found.judged} photos in folders named after labels)",
             )
@@ -196,7 +198,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     return [
         *table,
         ("size", f"{subject.bytes / 1e6:.2f} MB"),
-        ("Keras, median", f"{facts['keras_ms']:.2f} ms"),
+        (f"{other}, median", f"{facts['keras_ms']:.2f} ms"),
         ("TFLite, one thread, median", f"{subject.one_thread_ms:.2f} ms"),
         ("verdict", "verified" if not found.faults else "FAILED: " + "; ".join(found.faults)),
     ]

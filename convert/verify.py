@@ -20,7 +20,7 @@ from PIL import Image
 from classifier.card import ModelCard, join
 from classifier.card import load as load_card
 from classifier.errors import SetupError
-from convert import container, options, photos, report, stages, terminal
+from convert import container, foreign, options, photos, report, stages, terminal
 from convert.comparison import Comparison, same_answers
 from convert.endpoint import Endpoint
 from convert.errors import ConvertError
@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="MODEL.keras",
-        help="the Keras file or folder that it was made of",
+        help="the Keras file or folder that it was made of, or another program's .tflite",
     )
     options.add_samples(p, "photos like those the model will see")
     p.add_argument("--container", metavar="IMAGE", help="an image of the function, run by Docker")
@@ -154,7 +154,8 @@ def _ways(
 ) -> Iterator[Way]:
     tolerance = tolerance_of(quantization, card.preprocessing.decode)
     copy = folder / "model.tflite"
-    copy.write_bytes(args.model.read_bytes())
+    # A card beside the file, or one from its standard metadata, goes with the copy.
+    copy.write_bytes(join(foreign.own_part(args.model), card))
     sandbox = options.sandbox(args, args.interpreter)
     terminal.step(f"asking the .tflite here about {len(keras.photos)} photos")
     here = measure(sandbox, copy, keras, quantization)
@@ -299,7 +300,7 @@ def _write(model: Path, card: ModelCard, ways: Sequence[Way]) -> None:
     """The results into the card, beside what the conversion found."""
     data = model.read_bytes()
     if card.model_bytes is None or card.model_bytes >= len(data):
-        terminal.note(f"{model} has no card in it, so that nothing was written into it")
+        terminal.note(f"{model} has no card in it, so nothing was written into it")
         return
     verification = {
         **card.verification,

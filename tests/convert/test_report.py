@@ -64,6 +64,7 @@ def findings(tmp_path):
         logits = random.normal(size=(samples, classes)).astype(np.float32)
         pictures = random.integers(0, 256, (samples, 32, 48, 3), dtype=np.uint8)
         facts = {
+            "kind": "keras",
             "loaded_by": "keras 3",
             "keras_ms": 1.0,
             "parameters": 1234,

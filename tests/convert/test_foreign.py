@@ -1,0 +1,191 @@
+"""A `.tflite` of another program becomes one with a card, proven on labelled samples."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier import card as cards
+from classifier.card import Affine, ModelCard, Preprocessing
+from classifier.model import Classifier
+from classifier.preprocess import prepare
+from convert import verify
+from convert.__main__ import main
+from convert.metadata import attach
+from tests.small_tflite import network
+
+COLOURS = {"red": (230, 20, 30), "green": (10, 220, 40), "blue": (20, 30, 240)}
+STATED = ModelCard("x", tuple(COLOURS), 8, 8, preprocessing=Preprocessing(scaling="mobilenet"))
+
+
+def with_metadata(flatbuffer):
+    """As others write it: metadata in the file, and labels.txt alone in its archive."""
+    buffer = io.BytesIO(attach(flatbuffer, STATED))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("labels.txt", "red\ngreen\nblue\n")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with class folders of photos, and labels.txt."""
+    random = np.random.default_rng(3)
+    for name, colour in COLOURS.items():
+        (tmp_path / "photos" / name.upper()).mkdir(parents=True)
+        for number in range(4):
+            noise = random.integers(-15, 15, (9 + number, 11, 3))
+            pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name.upper() / f"{number}.png")
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    return tmp_path
+
+
+@pytest.fixture
+def convert(place, in_process, capfd):
+    """Run the command on a flatbuffer: exit status, output file, what was printed."""
+
+    def run(flatbuffer, *options, photos="photos"):
+        (place / "net.tflite").write_bytes(flatbuffer)
+        arguments = [str(place / "net.tflite"), "--samples", str(place / photos)]
+        status = main([*arguments, "-o", str(place / "out" / "net.tflite"), *options])
+        printed = capfd.readouterr()
+        return status, place / "out" / "net.tflite", printed.out + printed.err
+
+    return run
+
+
+LABELS = ("--labels", "LABELS")
+STEPS = {"uint8": (1 / 127.5, 127), "int8": (1 / 127.5, 0)}
+
+
+@pytest.mark.parametrize(
+    ("flatbuffer", "options", "scaling", "output"),
+    [
+        (network(softmax=False), (*LABELS, "--preprocess", "rescale"), "rescale", "logits"),
+        (
+            network(),
+            (*LABELS, "--preprocess", "mean=127.5,std=127.5"),
+            Affine((1 / 127.5,) * 3, (-1.0,) * 3),
+            "probabilities",
+        ),
+        # What the file says is not asked for.
+        (network("uint8"), LABELS, Affine((1 / 127.5,) * 3, (-127 / 127.5,) * 3), "probabilities"),
+        (network("int8"), LABELS, Affine((1 / 127.5,) * 3, (-128 / 127.5,) * 3), "probabilities"),
+        (network("uint8"), (*LABELS, "--preprocess", "mobilenet"), "mobilenet", "probabilities"),
+        (with_metadata(network()), (), Affine((1 / 127.5,) * 3, (-1.0,) * 3), "probabilities"),
+    ],
+    ids=["float", "numbers", "uint8", "int8", "agreeing", "metadata"],
+)
+def test_the_card_is_written_into_the_file(place, convert, flatbuffer, options, scaling, output):
+    options = [str(place / "labels.txt") if word == "LABELS" else word for word in options]
+    status, path, text = convert(flatbuffer, *options)
+    assert status == 0, text
+    assert "accuracy" in text
+    card = cards.load(path)
+    assert (card.name, card.labels, card.output) == ("net", tuple(COLOURS), output)
+    steps = card.preprocessing
+    assert (steps.resize, steps.interpolation) == ("stretch", "tf:bilinear")
+    if isinstance(scaling, Affine):
+        np.testing.assert_allclose(
+            (steps.scaling.scale, steps.scaling.offset), (scaling.scale, scaling.offset), rtol=1e-6
+        )
+    else:
+        assert steps.scaling == scaling
+    assert card.provenance["source_kind"] == "tflite"
+    assert card.verification["accuracy"] == 1.0
+    scores = Classifier(path).logits(prepare(Image.new("RGB", (5, 9), (10, 240, 10)), card))
+    assert scores.argmax() == 1
+    assert not path.with_name("net.tflite.part").exists()
+
+
+def test_one_output_and_no_channel_axis_are_converted(place, convert):
+    for name, level in (("dark", 30), ("light", 220)):
+        (place / "two" / name).mkdir(parents=True)
+        for number in range(3):
+            image = Image.new("RGB", (9, 7), (level + number,) * 3)
+            image.save(place / "two" / name / f"{number}.png")
+    (place / "labels.txt").write_text("dark\nlight\n")
+    status, path, text = convert(
+        network(shape=(1, 8, 8), axes=(1, 2), keep_axes=True, softmax=False),
+        *("--labels", str(place / "labels.txt"), "--preprocess", "mobilenet"),
+        photos="two",
+    )
+    assert status == 0, text
+    card = cards.load(path)
+    assert (card.height, card.width, card.channels, card.output) == (8, 8, 1, "logits")
+    grey = np.full((8, 8, 1), 0.25, np.float32)
+    np.testing.assert_allclose(Classifier(path).logits(grey), [0, 0.25])
+
+
+def test_teachable_machines_export_needs_the_samples_alone(place, convert):
+    (place / "labels.txt").write_text("0 red\n1 green\n2 blue\n")
+    status, path, text = convert(network(), "--teachable-machine")
+    assert status == 0, text
+    steps = cards.load(path).preprocessing
+    assert (steps.resize, steps.interpolation) == ("crop", "pillow:lanczos")
+    assert steps.scaling == "mobilenet"
+    status, path, text = convert(network("uint8"), "--teachable-machine")
+    assert status == 0, text
+    assert cards.load(path).preprocessing.scaling.scale == pytest.approx([1 / 127.5] * 3)
+
+
+@pytest.mark.parametrize(
+    ("flatbuffer", "options", "message"),
+    [
+        (network(), (), "--labels and --preprocess missing, as there is no net.card.json beside"),
+        (network(), ("--preprocess", "raw"), "--labels missing, as there is no net.card.json"),
+        (network(), LABELS, "--preprocess missing, as there is no net.card.json beside the model: "
+            "--preprocess: how pixels were scaled in training: rescale (0..1), raw (0..255)"),
+        (network("uint8"), (*LABELS, "--preprocess", "raw"),
+            "its input has a scale of 0.00784314 and a zero point of 127"),
+        (network(), (*LABELS, "--preprocess", "raw", "--quantize", "int8"),
+            "net.tflite is converted already; leave out --quantize"),
+        (network(axes=(2,)), (*LABELS, "--preprocess", "raw"), "net.tflite cannot be served: it "
+            "gives (1, 8, 3); an image classifier gives (1, labels)"),
+        (network(shape=(1, 8, 8, 5)), (*LABELS, "--preprocess", "raw"), "it takes (1, 8, 8, 5)"),
+        (network(shape=(1, 8, 8, 4)), (*LABELS, "--preprocess", "raw"),
+            "there are 3 labels, the model has 4 outputs"),
+        (network()[:200], (*LABELS, "--preprocess", "raw"), "was cut short or damaged"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_wrong_exits_with_2(place, convert, flatbuffer, options, message):
+    options = [str(place / "labels.txt") if word == "LABELS" else word for word in options]
+    status, path, text = convert(flatbuffer, *options)
+    assert status == 2, text
+    assert message in text
+    assert not list(path.parent.glob("*"))
+
+
+def test_samples_without_labels_verify_nothing(place, convert):
+    (place / "photos").rename(place / "loose")
+    for folder, name in zip(sorted((place / "loose").iterdir()), "xyz", strict=True):
+        folder.rename(place / "loose" / name)
+    status, path, text = convert(
+        network(), "--labels", str(place / "labels.txt"), "--preprocess", "raw", photos="loose"
+    )
+    assert status == 3
+    assert not list(path.parent.glob("*"))
+    assert "a .tflite has no Keras file to compare with" in text
+    assert "folders that match no label: x (4 photos), y (4 photos), z (4 photos)" in text
+
+
+def test_verify_compares_with_the_file_it_was_made_of(place, convert, capfd):
+    status, path, text = convert(
+        network("uint8"), "--labels", str(place / "labels.txt"), "--preprocess", "mobilenet"
+    )
+    assert status == 0, text
+    arguments = ["--against", str(place / "net.tflite"), "--samples", str(place / "photos")]
+    assert verify.main([str(path), *arguments]) == 0
+    assert set(cards.load(path).verification["ways"]) == {"here"}
+    # The same with a card beside the file.
+    card = replace(cards.load(path), model_bytes=None, model_sha256=None)
+    (place / "net.card.json").write_text(json.dumps(card.to_json()))
+    capfd.readouterr()
+    assert verify.main([str(place / "net.tflite"), *arguments]) == 0
+    assert "net.tflite has no card in it, so nothing was written into it" in capfd.readouterr().err
