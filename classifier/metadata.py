@@ -183,7 +183,8 @@ def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> list[str]:
 
 def _describe(path: Path) -> str:
     return (
-        f"write a card into it: python -m convert {path.name} --labels FILE --preprocess NAME ..."
+        "write a card into it with `python -m convert` (docs/tflite.md), or put "
+        f"{path.stem}.card.json beside it"
     )
 
 

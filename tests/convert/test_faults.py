@@ -30,15 +30,16 @@ def test_a_wrong_label_count_in_the_card_beside_names_both_numbers(
 
 def test_labels_that_cannot_be_read_are_named(models, refused, tmp_path, write_json):
     assert "cannot read the labels" in refused(models["keras"], names=tmp_path / "none.txt")
-    path = write_json(tmp_path / "labels.json", {"0": "red"})
-    assert "must be a JSON list" in refused(models["keras"], names=path)
+    path = write_json(tmp_path / "labels.json", {"0": 0.5})
+    assert "give a list of labels, or a dictionary" in refused(models["keras"], names=path)
     path.write_text("[", encoding="utf-8")
     assert "is not JSON" in refused(models["keras"], names=path)
 
 
 def test_without_a_card_labels_and_preprocess_are_asked_for(models, refused):
     line = refused(models["keras"], names=None)
-    assert "--labels and --preprocess are needed" in line
+    assert "--labels and --preprocess missing, as there is no net.card.json" in line
+    assert "python -m convert.detect" in line
     assert "net.card.json" in line
 
 
