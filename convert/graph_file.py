@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from convert import keras_file
-from convert.saved import SavedFile, graph_of
+from convert.saved import SavedFile
+from convert.scan import graph as graphs
 
 
 def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
     import tensorflow as tf
 
-    graph = graph_of(path)
+    graph = graphs.for_serving(graphs.read(path, saved.copy or path))
     signature = graph.signature_def.get("serving_default")
-    nodes = [node for part in graph.graph_def.library.function for node in part.node_def]
-    counts = Counter(node.op for node in (*graph.graph_def.node, *nodes))
+    counts = Counter(node.op for node in graphs.operators(graph))
 
     def tensors(of: Any) -> list[dict[str, Any]]:
         return [
@@ -31,8 +31,8 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
 
     inputs = tensors(signature.inputs) if signature else []
     outputs = tensors(signature.outputs) if signature else []
-    numbers, size = _variables(path)
-    stopped = list(keras_file.refusals(saved))
+    numbers, size = _variables(saved.copy) if saved.copy else (None, None)
+    stopped = list(saved.refusals())
     if signature is None:
         listed = ", ".join(sorted(set(graph.signature_def) - {"__saved_model_init_op"})) or "none"
         stopped.append(

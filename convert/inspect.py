@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,14 @@ def facts(path: str) -> dict[str, Any]:
         with file.open("rb") as stream:
             if stream.read(8)[4:] == b"TFL3":
                 return tflite_file.facts(file)
-    saved = SavedFile.read(file)
-    if saved.kind == "saved_model":
-        return graph_file.facts(file, saved)
-    try:
-        return keras_file.facts(file, saved)
-    except keras_file.DAMAGED as error:
-        raise ConvertError(f"{file}: its network is described as no Keras does it") from error
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        saved = SavedFile.read(file, Path(folder))
+        if saved.kind == "saved_model":
+            return graph_file.facts(file, saved)
+        try:
+            return keras_file.facts(file, saved)
+        except keras_file.DAMAGED as error:
+            raise ConvertError(f"{file}: its network is described as no Keras does it") from error
 
 
 def load(path: str) -> None:

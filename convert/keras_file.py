@@ -26,7 +26,7 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
     layers = [layer for layer in _layers(network) if isinstance(layer.get("config"), dict)]
     inputs = _inputs(inside, layers)
     outputs = _outputs(inside, _own_layers(network))
-    numbers, size = (None, None) if saved.faults else _stored(path, saved)
+    numbers, size = _stored(saved)
     aside = cards.beside(path)
     return {
         "kind": saved.kind,
@@ -45,21 +45,8 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
         "card_from": aside.name if aside.exists() else None,
         "labels": [],
         "notes": notes(inputs),
-        "stopped_by": [*refusals(saved), *_keras_faults(saved, layers, inputs, outputs)],
+        "stopped_by": [*saved.refusals(), *_keras_faults(saved, inputs, outputs)],
     }
-
-
-def refusals(saved: SavedFile) -> Iterator[str]:
-    """Yield why a file is not loaded, or not without more being said."""
-    yield from saved.faults
-    if saved.code:
-        yield (
-            f"it carries code: {', '.join(saved.code)}. Rebuild the model without it, or convert "
-            "it with --trust if you know who wrote it"
-        )
-    if saved.own:
-        names = ", ".join(f"{name} of the module {module!r}" for module, name in saved.own)
-        yield f"it has {names}, which Keras does not know: convert it with --custom FILE.py"
 
 
 def _loader(saved: SavedFile) -> str:
@@ -138,16 +125,18 @@ def _names(value: Any) -> list[str]:
     return [name for part in value for name in _names(part)]
 
 
-def _stored(path: Path, saved: SavedFile) -> tuple[int | None, int | None]:
+def _stored(saved: SavedFile) -> tuple[int | None, int | None]:
     """How many numbers the weights are, and their bytes, without the optimizer's."""
     import h5py
 
+    if saved.copy is None:
+        return None, None
     try:
         if saved.kind == "h5":
-            with h5py.File(path, "r") as file:
+            with h5py.File(saved.copy, "r") as file:
                 return _sizes(file)
         with (
-            zipfile.ZipFile(path) as archive,
+            zipfile.ZipFile(saved.copy) as archive,
             archive.open("model.weights.h5") as member,
             h5py.File(member, "r") as file,
         ):
@@ -171,25 +160,11 @@ def _sizes(file: Any) -> tuple[int, int]:
 
 def _keras_faults(
     saved: SavedFile,
-    layers: list[dict[str, Any]],
     inputs: list[dict[str, Any]],
     outputs: list[dict[str, Any]],
 ) -> Iterator[str]:
     if saved.config is None:
         return
-    own = sorted(
-        {
-            str(layer["class_name"])
-            for layer in layers
-            if ">" in str(layer.get("registered_name") or layer.get("class_name"))
-            or layer.get("module") == "__main__"
-        }
-    )
-    if own:
-        yield (
-            f"it has layers that are not of Keras: {', '.join(own)}. Give the Python file that "
-            "defines them with --custom"
-        )
     if len(inputs) > 1:
         listed = ", ".join(f"{x['name']} {tuple(x['shape'])}" for x in inputs)
         yield f"it has {len(inputs)} inputs ({listed}); wrap it in a model with the image alone"
@@ -205,7 +180,6 @@ def _channels_first(shape: list[Any]) -> bool:
 
 def notes(inputs: list[dict[str, Any]]) -> list[str]:
     """What is done to a network of such inputs."""
-    """What is no obstacle, and still good to know."""
     if len(inputs) == 1 and _channels_first(inputs[0]["shape"]):
         return ["channels first: not every network of that kind can be computed on a CPU"]
     return []

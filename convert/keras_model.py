@@ -18,8 +18,10 @@ import tensorflow as tf
 
 from convert import keras1, repair
 from convert.errors import ConvertError
-from convert.saved import SavedFile
+from convert.saved import SavedFile, is_security_refusal
 
+# What the user's file is called as a module.
+CUSTOM = "custom_objects"
 # What Keras 2 and 3 say of a class or function that they do not know.
 _UNKNOWN = ("custom_objects", "custom object", "Unknown layer", "Could not locate", "Unknown activ")
 
@@ -33,6 +35,7 @@ class KerasModel:
     loaded_by: the library that loaded it, with its version.
     notes: sentences about what was done to the network so that it can be served.
     parameters: how many numbers were trained; None for SavedModels.
+    sha256: of the file, as it was judged and loaded.
     anchor: keeps the variables alive that `call` reads.
     flatbuffer: of a `.tflite`, which needs no conversion; None for all others.
     dtype: of the served network's input, where it is not the converter's choice.
@@ -53,6 +56,7 @@ class KerasModel:
     layers: tuple[str, ...] = ()
     flatbuffer: bytes | None = None
     dtype: str = "float32"
+    sha256: str = ""
 
     def concrete(self) -> Any:
         """The network as a TensorFlow graph for exactly one image: (1, height, width, channels)."""
@@ -110,15 +114,17 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
         ConvertError: it cannot be loaded, carries code, or is not an image classifier.
     """
     wanted = wanted or Wanted()
-    saved = SavedFile.read(path)
-    if saved.faults:
-        raise ConvertError(f"{path} is refused: " + "; ".join(saved.faults))
-    if saved.code and not wanted.trust:
-        raise ConvertError(
-            f"{path} carries code that would be run by loading it: {', '.join(saved.code)}. "
-            "Rebuild the model without it (keras.layers.Rescaling and the like), or say --trust if "
-            "you know who wrote it"
-        )
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        saved = SavedFile.read(path, Path(folder))
+        if saved.faults:
+            raise ConvertError(f"{path} is refused: " + "; ".join(saved.faults))
+        if saved.code and not wanted.trust:
+            raise ConvertError(f"{path} is refused: " + next(saved.refusals()))
+        return replace(_load(path, saved, wanted), sha256=saved.sha256)
+
+
+def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
+    """The network of a file that was judged. `path` is for messages: what is opened is the copy."""
     if saved.kind == "saved_model":
         return _saved_model(path, saved, wanted)
     model, custom, loaded_by, notes = _loaded(path, saved, wanted)
@@ -160,9 +166,11 @@ def _loaded(
     """The model by the first library that loads it, custom objects, the library, and notes."""
     custom = _custom(path, saved, wanted)
     try:
-        return _keras3(path, custom, wanted), custom, f"keras {keras.__version__}", ()
-    except Exception as error:  # noqa: BLE001
+        return _keras3(saved, custom, wanted), custom, f"keras {keras.__version__}", ()
+    except Exception as error:
         # Keras raises whatever its layers raise.
+        if is_security_refusal(error):
+            raise ConvertError(f"{path} is refused by Keras: {_first_line(error)}") from error
         reasons = {f"Keras {keras.__version__}": _first_line(error)}
         cause = error
     if not str(saved.written_by or "").startswith("3"):
@@ -174,7 +182,7 @@ def _loaded(
             try:
                 with _as_it_was():
                     custom = _custom(path, saved, wanted)
-                model = _keras2(path, saved, custom, wanted)
+                model = _keras2(saved, custom, wanted)
             except Exception as error:  # noqa: BLE001
                 reasons[f"tf_keras {tf_keras.__version__}"] = _first_line(error)
                 cause = error
@@ -199,17 +207,19 @@ def _loaded(
     ) from cause
 
 
-def _keras3(path: Path, custom: dict[str, Any], wanted: Wanted) -> Any:
+def _keras3(saved: SavedFile, custom: dict[str, Any], wanted: Wanted) -> Any:
     if wanted.trust:
         keras.config.enable_unsafe_deserialization()
     return keras.models.load_model(
-        path, custom_objects=custom, compile=False, safe_mode=not wanted.trust
+        saved.copy, custom_objects=custom, compile=False, safe_mode=not wanted.trust
     )
 
 
-def _keras2(path: Path, saved: SavedFile, custom: dict[str, Any], wanted: Wanted) -> Any:
+def _keras2(saved: SavedFile, custom: dict[str, Any], wanted: Wanted) -> Any:
     import tf_keras
 
+    path = saved.copy
+    assert path is not None
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
         if saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config):
             assert saved.config is not None
@@ -225,7 +235,7 @@ def _keras2(path: Path, saved: SavedFile, custom: dict[str, Any], wanted: Wanted
 
 
 def _custom(path: Path, saved: SavedFile, wanted: Wanted) -> dict[str, Any]:
-    """The classes and functions of the user's file, by name.
+    """What the model names of the user's file, by name.
 
     Both Keras import the module that a configuration names, for what is not Keras's: it is made to
     be the user's file, by whatever name, and nothing else.
@@ -234,19 +244,22 @@ def _custom(path: Path, saved: SavedFile, wanted: Wanted) -> dict[str, Any]:
         ConvertError: the model names something that the file does not define.
     """
     module = _module(wanted)
+    found = {}
     for name, thing in saved.own:
-        if module is not None and hasattr(module, thing):
-            sys.modules[name] = module
+        bare = thing.rpartition(">")[2]
+        if module is not None and callable(value := getattr(module, bare, None)):
+            found[bare] = found[thing] = value
+            # Never in place of a module that Python has already.
+            known = sys.modules.get(name, module)
+            if name and known.__spec__ and known.__spec__.name == CUSTOM:
+                sys.modules[name] = module
         elif not wanted.trust:
             raise ConvertError(
-                f"{path} has a layer or function of its author's own, {thing} of the module "
-                f"{name!r}: give the Python file that defines it with --custom"
+                f"{path} has a layer or function that is not of Keras, {thing!r}"
+                + (f" of the module {name!r}" if name else "")
+                + ": give the Python file that defines it with --custom"
             )
-    return {
-        name: value
-        for name, value in (vars(module) if module else {}).items()
-        if not name.startswith("_") and callable(value)
-    }
+    return found
 
 
 @contextlib.contextmanager
@@ -278,7 +291,7 @@ def _module(wanted: Wanted) -> Any:
     """The user's file as a module, run anew each time; None: there is none."""
     if wanted.custom is None:
         return None
-    spec = importlib.util.spec_from_file_location("custom_objects", wanted.custom)
+    spec = importlib.util.spec_from_file_location(CUSTOM, wanted.custom)
     if spec is None or spec.loader is None or not wanted.custom.exists():
         raise ConvertError(f"--custom {wanted.custom} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -402,7 +415,7 @@ def _layers(model: Any) -> list[Any]:
 
 def _saved_model(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
     try:
-        loaded = tf.saved_model.load(str(path))
+        loaded = tf.saved_model.load(str(saved.copy))
     except Exception as error:
         reason = _first_line(error)
         raise ConvertError(f"TensorFlow {tf.__version__} cannot load {path}: {reason}") from error

@@ -17,7 +17,6 @@ import tensorflow as tf
 from classifier.card import SCHEMA_VERSION, Affine, ModelCard, distinct
 from classifier.class_folders import ClassFolders
 from convert import (
-    digest,
     flatbuffer,
     foreign,
     keras_model,
@@ -267,7 +266,7 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
             **outline.get("provenance", {}),
             "source_file": model.path.name,
             "source_kind": model.kind,
-            "source_sha256": digest.of(model.path),
+            "source_sha256": model.sha256,
             "written_by": model.written_by
             and f"{'tensorflow' if model.kind == 'saved_model' else 'keras'} {model.written_by}",
             "loaded_by": model.loaded_by,

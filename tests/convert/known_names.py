@@ -1,0 +1,77 @@
+"""What the installed Keras 3 and tf_keras have: the classes that a configuration may name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+from convert.scan.configuration import plain_module
+from convert.scan.keras_names import CODE, OPERATOR_LAYERS
+
+
+def _below(cls):
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _below(sub)
+
+
+# They call a function that the configuration names, describe tables of files, or are for training.
+NOT_MODULES = ("feature_space", "compile_utils", "distillation", "backend.tensorflow.optimizer")
+NOT_CLASSES = """
+    AssociativeScan Cond ForiLoop JVP Map Scan Switch VectorizedMap WhileLoop Function
+    LinearModel WideDeepModel"""
+
+
+def keras_classes():
+    """Names by module, as `keras_names.CLASSES` has them."""
+    import keras
+    import tf_keras
+    from keras.src.api_export import get_name_from_symbol
+    from keras.src.ops.operation import Operation
+    from tf_keras.src import initializers
+    from tf_keras.src.layers import serialization
+
+    for package in (keras.src.applications, tf_keras.src.applications):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    three = {
+        keras.initializers.Initializer,
+        keras.regularizers.Regularizer,
+        keras.constraints.Constraint,
+        keras.DTypePolicy,
+        Operation,
+    }
+    found = {sub for base in three for sub in (base, *_below(base)) if base is not Operation}
+    found |= {sub for sub in _below(Operation) if issubclass(sub, keras.Layer) or _is_op(sub)}
+    serialization.populate_deserializable_objects()
+    initializers.populate_deserializable_objects()
+    layers = serialization.LOCAL.ALL_OBJECTS
+    two = {
+        x for x in layers.values() if inspect.isclass(x) and issubclass(x, tf_keras.layers.Layer)
+    }
+    two |= {x for x in initializers.LOCAL.ALL_OBJECTS.values() if inspect.isclass(x)}
+    bases = (tf_keras.regularizers.Regularizer, tf_keras.constraints.Constraint)
+    two |= {sub for base in bases for sub in (base, *_below(base))}
+    two |= {x for x in _below(tf_keras.layers.Layer) if ".applications." in x.__module__}
+    two |= set(_below(tf_keras.mixed_precision.Policy)) | {tf_keras.mixed_precision.Policy}
+    pairs = set()
+    for cls in found | two:
+        public = [get_name_from_symbol(cls)] if get_name_from_symbol(cls) else []
+        for attribute in ("_keras_api_names", "_keras_api_names_v1"):
+            public += vars(cls).get(attribute, ())
+        # A file names a class by its public module, or by the file where it has none.
+        pairs |= {
+            tuple(name.rsplit(".", 1)) for name in public or [f"{cls.__module__}.{cls.__name__}"]
+        }
+    unlisted = {*CODE, *OPERATOR_LAYERS, *NOT_CLASSES.split()}
+    table: dict[str, set[str]] = {}
+    for module, name in pairs:
+        plain = plain_module(module)
+        if plain.startswith("keras") and not plain.endswith(NOT_MODULES) and name not in unlisted:
+            table.setdefault(plain, set()).add(name)
+    return table
+
+
+def _is_op(cls):
+    return cls.__module__.startswith("keras.src.ops.")
