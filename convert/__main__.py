@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _convert(args)
     except (ConvertError, SetupError, OSError) as error:
         # OSError: a folder that cannot be written, a full disk; it names the path itself.
-        print(f"convert: {error}", file=sys.stderr)
+        terminal.fail("convert", error)
         return BAD_INPUT
 
 
@@ -237,7 +237,7 @@ def _convert(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(findings.to_json(), indent=1))
         else:
-            print(f"\n{args.model.name} -> {args.out.name}")
+            print(f"\n{terminal.plain(args.model.name)} -> {args.out.name}")
             print(report.text(findings))
         if args.report:
             args.report.write_text(report.html(findings), encoding="utf-8")

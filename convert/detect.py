@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,9 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             exhaustive=args.exhaustive,
         )
     except (ConvertError, SetupError) as error:
-        print(f"convert.detect: {error}", file=sys.stderr)
+        terminal.fail("convert.detect", error)
         return BAD_INPUT
-    print(json.dumps(found["json"], indent=1) if args.json else found["text"])
+    text = terminal.plain_lines(found["text"])
+    print(json.dumps(found["json"], indent=1) if args.json else text)
     return NAMED if found["named"] else OPEN
 
 

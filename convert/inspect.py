@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = inspect(args.file)
     except (ConvertError, SetupError) as error:
-        print(f"inspect: {error}", file=sys.stderr)
+        terminal.fail("inspect", error)
         return NO_MODEL
     print(json.dumps(found, indent=1) if args.json else text(found))
     return STOPPED if found["stopped_by"] else OK
@@ -119,7 +118,7 @@ def text(found: dict[str, Any]) -> str:
         lines += ["", f"It cannot be {verb} as it is:", *(f"  - {reason}" for reason in stopped)]
     else:
         lines += ["", f"It can be {verb}."]
-    return "\n".join(lines)
+    return "\n".join(terminal.plain(line) for line in lines)
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:

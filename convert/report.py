@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from classifier.card import Affine, ModelCard
-from convert import metadata, stages
+from convert import metadata, stages, terminal
 from convert.choice import Candidate, Choice
 from convert.comparison import per_class
 from convert.decoding import Decoding
@@ -253,23 +253,25 @@ def text(findings: Findings) -> str:
         if findings.choice.chosen:
             parts.append(f"chosen: {findings.subject.quantization}, {findings.choice.reason}")
     parts.append(aligned(rows(findings)))
-    parts += [f"note: {note}" for note in findings.notes]
+    parts += [terminal.plain(f"note: {note}") for note in findings.notes]
     return "\n\n".join(parts)
 
 
 def aligned(pairs: Sequence[tuple[str, str]]) -> str:
     """Rows of a name and a value, aligned for a terminal."""
     width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in pairs)
+    return "\n".join(terminal.plain(f"  {name:<{width}}  {value}") for name, value in pairs)
 
 
 def columns(table: Sequence[tuple[str, ...]]) -> str:
     """A table with a head, aligned for a terminal; the last column is as wide as it is."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
     return "\n".join(
-        f"  {row[0]:<{widths[0]}}  "
-        + "".join(f"{cell:>{w}}  " for cell, w in zip(row[1:-1], widths[1:], strict=True))
-        + row[-1]
+        terminal.plain(
+            f"  {row[0]:<{widths[0]}}  "
+            + "".join(f"{cell:>{w}}  " for cell, w in zip(row[1:-1], widths[1:], strict=True))
+            + row[-1]
+        )
         for row in table
     )
 
@@ -304,7 +306,7 @@ def markdown(findings: Findings) -> str:
         ("sample", "Keras", "TFLite", "largest difference"),
         [(w.name, w.keras, w.served, w.difference) for w in worst(findings)],
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join(terminal.plain(line) for line in lines) + "\n"
 
 
 def input_rows(card: ModelCard) -> list[tuple[str, str]]:
@@ -395,7 +397,9 @@ def html(findings: Findings) -> str:
     """The report for a person: one file that needs no network."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown
+    )
     grouped, classes = findings.classes()
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         card=findings.card,
@@ -412,6 +416,13 @@ def html(findings: Findings) -> str:
         largest=max(c.bytes for c in findings.candidates),
         slowest=max(c.one_thread_ms for c in findings.candidates),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Text without what reorders or hides what stands beside it; pictures as they are."""
+    if type(value) is str and not value.isprintable():
+        return terminal.plain(value)
+    return value
 
 
 def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

@@ -62,7 +62,8 @@ class Sandbox:
             with contextlib.suppress(FileNotFoundError):
                 answer = json.loads((Path(folder) / "answer.json").read_text(encoding="utf-8"))
                 if "crash" in answer:
-                    raise RuntimeError(f"in the child process:\n{answer['crash']}")
+                    crash = terminal.plain_lines(answer["crash"])
+                    raise RuntimeError(f"in the child process:\n{crash}")
                 if "error" in answer:
                     raise ConvertError(answer["error"])
                 return answer["result"]

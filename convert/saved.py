@@ -110,6 +110,30 @@ class SavedFile:
             )
 
 
+def weights(path: Path, folder: Path) -> Path:
+    """A copy in `folder` of a file of weights, or of an `.h5` model, that holds nothing else.
+
+    Raises:
+        ConvertError: it is another kind of file, or more than HDF5.
+    """
+    copy = folder / "judged.h5"
+    try:
+        _copy(path, copy)
+        with copy.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise ConvertError(f"cannot read {path}: {error.strerror or error}") from error
+    if not head.startswith(hdf5.SIGNATURE):
+        raise ConvertError(f"{path} is not a file of weights (.h5, .weights.h5)")
+    faults = list(_h5_faults(path, copy))
+    if faults:
+        raise ConvertError(f"{path} is refused: " + "; ".join(faults))
+    with _opened(path, copy) as file:
+        older = "layer_names" in file.attrs or "model_weights" in file
+    # Keras chooses the format by the suffix.
+    return copy.rename(folder / ("model.h5" if older else "model.weights.h5"))
+
+
 def is_security_refusal(error: BaseException) -> bool:
     """Whether a library refused a file as unsafe, which ends the attempt to load it."""
     return any(sign in str(error) for sign in _REFUSALS)
@@ -134,9 +158,7 @@ def _copy(path: Path, target: Path) -> str:
 
 
 def _file(path: Path, raw: Path, folder: Path) -> SavedFile:
-    with raw.open("rb") as file:
-        head = file.read(512)
-    if head.startswith(b"PK"):
+    if kind_of(raw, path) == "keras":
         try:
             with zipfile.ZipFile(raw) as members:
                 return _keras(path, members, raw.stat().st_size, folder)
@@ -144,10 +166,31 @@ def _file(path: Path, raw: Path, folder: Path) -> SavedFile:
             raise ConvertError(
                 f"{path} was cut short or damaged ({error}): get it again, or {SAVE_AGAIN}"
             ) from error
+    copy = raw.rename(folder / "model.h5")
+    return replace(_h5(path, copy), copy=copy)
+
+
+def kind_of(file: Path, path: Path | None = None) -> str:
+    """What a file begins like, or a folder is: "keras", "h5" or "saved_model".
+
+    Args:
+        path: what messages call the file, where it is another.
+
+    Raises:
+        ConvertError: there is no such file, or it is none of these.
+    """
+    path = path or file
+    if file.is_dir():
+        return "saved_model"
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(512)
+    except FileNotFoundError:
+        raise ConvertError(f"there is no model at {path}") from None
+    if head.startswith(b"PK"):
+        return "keras"
     if head.startswith(hdf5.SIGNATURE):
-        copy = folder / "model.h5"
-        raw.rename(copy)
-        return replace(_h5(path, copy), copy=copy)
+        return "h5"
     raise ConvertError(_stranger(path, head))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -114,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _verify(args)
     except (ConvertError, SetupError, OSError) as error:
-        print(f"convert.verify: {error}", file=sys.stderr)
+        terminal.fail("convert.verify", error)
         return BAD_INPUT
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from classifier import terminal
 from classifier.card import ModelCard, Preprocessing
 from classifier.errors import SetupError
+from convert.terminal import fail
 from train import handover, options, quiet
 from train.data import sources
 from train.data.dataset import DataError, Dataset
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             _not_another(output, recipe, data)
         status = _train(args, data, recipe, card(name, data.labels, recipe), output, command)
     except (DataError, SetupError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        fail(f"{parser.prog}: error", error)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from its last state", file=sys.stderr)

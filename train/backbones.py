@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import keras
 import numpy as np
 
 from classifier.card import PRESETS
+from convert import saved
+from convert.errors import ConvertError
+from convert.saved import SavedFile
 from train.data.dataset import DataError
 from train.recipe import Backbone
 
@@ -77,10 +81,12 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
         into.set_weights(_within(path, into, backbone.name))
         return
     try:
-        with warnings.catch_warnings():
+        with tempfile.TemporaryDirectory(prefix="weights-") as folder, warnings.catch_warnings():
             # Keras only warns of layers that the file has nothing for.
             warnings.simplefilter("error", UserWarning)
-            into.load_weights(path)
+            into.load_weights(saved.weights(path, Path(folder)))
+    except ConvertError as error:
+        raise DataError(str(error)) from error
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise DataError(f"{path.name} does not fit {backbone.name}: {_line(error)}") from error
 
@@ -126,7 +132,13 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
 def _within(path: Path, into: keras.Model, name: str) -> list[np.ndarray]:
     """The weights of the same network inside a `.keras` file: all of it, its front, or a layer."""
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with tempfile.TemporaryDirectory(prefix="weights-") as folder:
+            found = SavedFile.read(path, Path(folder))
+            for reason in found.refusals():
+                raise DataError(f"{path.name} is refused: {reason}")
+            model = keras.saving.load_model(found.copy, compile=False, safe_mode=True)
+    except ConvertError as error:
+        raise DataError(str(error)) from error
     except (ValueError, OSError, TypeError, KeyError) as error:
         raise DataError(f"{path.name} cannot be loaded: {_line(error)}") from error
     wanted = [tuple(weight.shape) for weight in into.weights]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from classifier.errors import ClassifierError
 from convert import labels as label_files
 from convert import options as shared
+from convert import terminal
 from convert.errors import ConvertError
 from train.assess import findings, metrics
 from train.assess.answers import Asked, Asking, Subject, announce, ask, matched
@@ -59,13 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in write(report, output, options.most):
             announce(f"wrote {path}")
     except (DataError, ConvertError, ClassifierError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        terminal.fail(f"{parser.prog}: error", error)
         return 2
     except OSError as error:
         reason = f"{error.filename or ''}: {error.strerror or error}".removeprefix(": ")
         print(f"{parser.prog}: error: {reason}", file=sys.stderr)
         return 2
-    print(json.dumps(findings.to_json(report), indent=1) if options.json else findings.text(report))
+    text = terminal.plain_lines(findings.text(report))
+    print(json.dumps(findings.to_json(report), indent=1) if options.json else text)
     return 0
 
 

@@ -25,10 +25,9 @@ from classifier import card as cards
 from classifier.card import ModelCard, Preprocessing
 from classifier.class_folders import ClassFolders
 from classifier.errors import SetupError
-from convert import terminal
+from convert import saved, terminal
 from convert.endpoint import Endpoint
 from convert.errors import ConvertError
-from convert.saved import SavedFile
 from train.assess.metrics import Answers
 from train.data.dataset import DataError
 
@@ -84,7 +83,7 @@ class Subject:
             if path.is_file() and _head(path)[4:8] == b"TFL3":
                 found = cards.load_json(card) if card else cards.load(path)
                 return cls("tflite", model, found.name, path.name, found)
-            SavedFile.read(path)
+            saved.kind_of(path)
             aside = card or cards.beside(path.resolve())
             if not aside.exists():
                 raise DataError(
