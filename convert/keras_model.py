@@ -255,7 +255,7 @@ def _custom(path: Path, saved: SavedFile, wanted: Wanted) -> dict[str, Any]:
                 sys.modules[name] = module
         elif not wanted.trust:
             raise ConvertError(
-                f"{path} has a layer or function that is not of Keras, {thing!r}"
+                f"{path} has a layer or function that is not of Keras, {thing}"
                 + (f" of the module {name!r}" if name else "")
                 + ": give the Python file that defines it with --custom"
             )

@@ -138,7 +138,7 @@ def _within(path: Path, into: keras.Model, name: str) -> list[np.ndarray]:
                 raise DataError(f"{path.name} is refused: {reason}")
             model = keras.saving.load_model(found.copy, compile=False, safe_mode=True)
     except ConvertError as error:
-        raise DataError(str(error)) from error
+        raise DataError(f"{path.name} cannot be loaded: {error}") from error
     except (ValueError, OSError, TypeError, KeyError) as error:
         raise DataError(f"{path.name} cannot be loaded: {_line(error)}") from error
     wanted = [tuple(weight.shape) for weight in into.weights]

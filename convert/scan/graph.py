@@ -22,6 +22,8 @@ _VARIABLE_FILE = re.compile(r"variables\.(index|data-\d{5}-of-\d{5})")
 # What may be restored: objects, functions, variables and constants; no tables, no files.
 _OBJECTS = ("user_object", "function", "bare_concrete_function", "variable", "constant")
 _OBJECTS += ("captured_tensor",)
+# The class of TensorFlow that restores itself, and is only a value.
+_CONSTANT = "tf.TrackableConstant"
 _BLOCK = 1 << 20
 
 
@@ -132,7 +134,7 @@ def code(saved: Any) -> Iterator[str]:
             kind = node.WhichOneof("kind")
             if kind not in (*_OBJECTS, "asset", None):
                 named.setdefault(kind, f"a {kind} that is set up when it is loaded")
-            for name in filter(None, (node.registered_name, node.registered_saver)):
+            for name in {node.registered_name, node.registered_saver} - {"", _CONSTANT}:
                 named.setdefault(name, f"an object of the class {name!r}")
     yield from named.values()
 
