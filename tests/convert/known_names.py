@@ -34,7 +34,8 @@ def keras_classes():
 
     for package in (keras.src.applications, tf_keras.src.applications):
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+            if not module.name.endswith("_test"):
+                importlib.import_module(f"{package.__name__}.{module.name}")
     three = {
         keras.initializers.Initializer,
         keras.regularizers.Regularizer,
