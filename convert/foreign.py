@@ -11,7 +11,7 @@ import numpy as np
 from classifier import card as cards
 from classifier import metadata
 from classifier.archive import Archive
-from convert import tflite_file
+from convert import digest, tflite_file
 from convert.errors import ConvertError
 
 # As the TensorFlow Lite Task Library resizes, for which such files are made.
@@ -121,6 +121,7 @@ def load(path: Path) -> Any:
         parameters=tflite_file.graph(path)["parameters"],
         flatbuffer=flatbuffer,
         dtype=source["dtype"],
+        sha256=digest.of(path),
     )
 
 
