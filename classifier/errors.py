@@ -44,7 +44,7 @@ class ClassifierError(Exception):
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     # Whether the same request may succeed later: a queue should then try again.
-    transient: ClassVar[bool] = False
+    transient: bool = False
     # The message where the image was downloaded; empty: the same as elsewhere.
     of_download: ClassVar[str] = ""
 
@@ -162,8 +162,11 @@ class FetchFailed(ClassifierError):
         "status 200; open the URL in a private browser window to check"
     )
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        """final: trying again does not help. Callers do not see it: no class or text differs."""
         super().__init__(self.advice, reason=reason)
+        if final:
+            self.transient = False
 
 
 class ObjectNotRead(FetchFailed):

@@ -18,6 +18,10 @@ from classifier.errors import ImageTooLarge, ObjectNotRead, ResultsNotKept
 from classifier.settings import Settings
 
 CHUNK_BYTES = 1 << 20
+# What trying again does not change
+# (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html). S3 answers NoSuchKey only
+# to a role with s3:ListBucket; to others a missing object is AccessDenied.
+FINAL = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllowed"})
 
 
 @cache
@@ -40,7 +44,7 @@ def read(
     """An object's bytes; version: its version id, or None for the latest.
 
     Raises:
-        ObjectNotRead: S3 did not give it.
+        ObjectNotRead: S3 did not give it; final where there is no such object or version.
         ImageTooLarge: more than `settings.max_image_bytes`; told before a byte is read.
         DeadlineExceeded
     """
@@ -71,7 +75,8 @@ def _get(
                 deadline.remaining_s("reading the image from S3")
             return bytes(data)
     except ClientError as error:
-        raise ObjectNotRead(str(error.response.get("Error", {}).get("Code"))) from error
+        code = str(error.response.get("Error", {}).get("Code"))
+        raise ObjectNotRead(code, final=code in FINAL) from error
     except (BotoCoreError, OSError, ValueError) as error:
         raise ObjectNotRead(type(error).__name__) from error
 

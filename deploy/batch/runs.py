@@ -257,13 +257,16 @@ def read(
         count = 0
         for key in _result_files(cloud, run, part):
             for child in _children(cloud, key):
-                for item, line in _answers(child):
-                    item = part.images.plain(item)
+                for requested, line in _answers(child):
+                    item = part.images.plain(requested)
                     name = images.identity(item, bucket)
+                    standing = _standing(line)
+                    if standing is Standing.REFUSED and item != requested:
+                        standing = Standing.AGAIN  # under its plain name it may be there
                     if images.is_folder(name):
                         ledger.folder(name)
                     else:
-                        ledger.put(name, _standing(line), part.number, item, line)
+                        ledger.put(name, standing, part.number, item, line)
                     count += 1
                     yield part.name, count
 

@@ -169,6 +169,17 @@ def test_answers_that_cannot_be_kept_are_tried_again(s3):
         lost({"Records": [notified]})
 
 
+def test_an_object_that_is_gone_is_final_and_one_that_is_refused_is_not(s3):
+    for key in ("gone.jpg", "in/t shirt+1.jpg"):
+        [line] = handler()({"Items": [{"Bucket": "photos", "Key": key}]})["answers"]
+        assert ("error" in line, "retry" in line) == (key == "gone.jpg", False)
+    assert line["image"] == "s3://photos/in/t shirt+1.jpg"
+    [line] = handler(S3_ALLOWED_BUCKETS="other")({"Items": [{"Bucket": "photos", "Key": "x"}]})[
+        "answers"
+    ]
+    assert (line["error"]["code"], line["retry"]) == ("fetch_failed", True)
+
+
 def test_the_same_message_twice_is_kept_once_and_two_messages_twice(s3):
     keeping = handler(RESULTS_PREFIX="s3://answers/out/")
 

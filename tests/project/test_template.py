@@ -271,6 +271,11 @@ def test_the_function_may_do_no_more_than_its_choices_need(stack):
         "arn:aws:s3:::a/*", "arn:aws:s3:::b/*"
     ]  # fmt: skip
     bulk = stack(Bulk="true", ImageBuckets="a,b")
+    # Without it, S3 does not distinguish an object that is gone from one that may not be read.
+    assert bulk.allowed("ClassifierRole", "s3:ListBucket") == [
+        "arn:aws:s3:::a", "arn:aws:s3:::b", "<DataBucket.Arn>"
+    ]  # fmt: skip
+    assert alone.allowed("ClassifierRole", "s3:ListBucket") == []
     assert bulk.allowed("ClassifierRole", "s3:PutObject") == ["<DataBucket.Arn>/answers/*"]
     assert bulk.allowed("StateMachineRole", "s3:PutObject") == ["<DataBucket.Arn>/runs/*"]
     assert bulk.allowed("StateMachineRole", "lambda:InvokeFunction") == ["<ClassifierAliaslive>"]
@@ -400,6 +405,12 @@ def test_a_queue_gives_the_function_time_and_keeps_what_fails(stack):
     assert made.resources["QueueReader"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+def test_a_bucket_of_a_creation_that_failed_does_not_stay(translated):
+    bucket = translated["Resources"]["DataBucket"]
+    assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert bucket["UpdateReplacePolicy"] == "Retain"
+
+
 def test_alarms_tell_whom_they_were_told_to(stack):
     made = stack(AlarmEmail="me@example.com", Bulk="true")
     alarms = [
@@ -408,7 +419,8 @@ def test_alarms_tell_whom_they_were_told_to(stack):
         if made.template["Resources"][name]["Type"] == "AWS::CloudWatch::Alarm"
     ]
     assert {name for name, _ in alarms} == {
-        "NewVersionFails", "Errors", "ServerErrors", "Slow", "Throttles", "Dead", "Spend"
+        "NewVersionFails", "Errors", "ServerErrors", "Slow", "Throttles", "Dead", "Waiting",
+        "BatchFailed", "Spend",
     }  # fmt: skip
     for _, alarm in alarms:
         assert alarm["AlarmActions"] == ["<Alerts>"]
