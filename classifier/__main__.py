@@ -14,7 +14,7 @@ import numpy as np
 
 from classifier import card as cards
 from classifier import formats, items
-from classifier.errors import ClassifierError, SetupError
+from classifier.errors import ClassifierError, ModelNotNamed, SetupError
 from classifier.handler import Handler
 from classifier.preprocess import matches_helper
 from classifier.request import SCORES, Options
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{card.name} ends in a {card.activation}: it has probabilities, not logits"
             )
         asked = list(items.named(args.images, card.labels))
-    except (SetupError, OSError) as error:
+    except (SetupError, ModelNotNamed, OSError) as error:
         print(f"classifier: {error}", file=sys.stderr)
         return BAD_INPUT
     workers = min(args.workers or os.cpu_count() or 1, len(asked))
@@ -152,7 +152,10 @@ def check(handler: Handler) -> str:
         if same is False:
             raise SetupError(f"{path}: its scaling is not keras-image-helper's; report this")
         scaling = ", scaling as keras-image-helper's" if same else ""
-        lines.append(f"{name}: {len(card.labels)} labels, hash and inference checked{scaling}")
+        default = " (default)" if name == handler.models.default else ""
+        lines.append(
+            f"{name}{default}: {len(card.labels)} labels, hash and inference checked{scaling}"
+        )
     return "\n".join(lines)
 
 

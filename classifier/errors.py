@@ -5,6 +5,7 @@
     |   |-- InvalidJson         400  invalid_json           the body or payload is not a JSON object
     |   |-- MissingImage        400  missing_image          no image was given
     |   |-- InvalidUrl          400  invalid_url            a URL that is not fetched
+    |   |-- ModelNotNamed       400  model_not_named        several models, and no default
     |   `-- UnsupportedEvent    400  unsupported_event      an AWS event that holds no images
     |-- RouteNotFound           404  route_not_found
     |   `-- ModelNotFound       404  model_not_found
@@ -82,6 +83,10 @@ class MissingImage(InvalidRequest):
 
 class InvalidUrl(InvalidRequest):
     code = "invalid_url"
+
+
+class ModelNotNamed(InvalidRequest):
+    code = "model_not_named"
 
 
 class UnsupportedEvent(InvalidRequest):

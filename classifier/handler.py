@@ -6,8 +6,9 @@ event -> jobs -> bytes -> pixels -> tensor -> logits -> scores -> answer
 from __future__ import annotations
 
 import json
+import math
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ SHARE_FOR_DECODING = 0.9
 DEFAULT_DEADLINE_S = 28.0
 
 Image = sources.Source | ClassifierError
-Answer = dict[str, Any] | ClassifierError
+Answer = dict[str, Any] | list[Any] | ClassifierError
 
 
 class Handler:
@@ -157,9 +158,9 @@ class Handler:
             for each in answers:
                 if isinstance(each, ClassifierError) and each.transient:
                     return each
-        model = request.options.model or self.models.default
+        model = request.options.model or self.models.default or "none"
         lines = [
-            results.line(image, each, model)
+            results.line(image, each, model, request.options.answer)
             for image, each in zip(request.images, answers, strict=True)
         ]
         if family.kept and settings.results_prefix is not None:
@@ -365,7 +366,7 @@ def _plain(job: Job, answer: Any) -> Outcome:
 def _scores(logits: Floats, card: ModelCard, options: Options) -> Answer:
     if not np.isfinite(logits).all():
         return InternalError("the model answered with something that is not a finite number")
-    return ranked(logits, card, options)
+    return shaped(logits, card, options)
 
 
 def ranked(outputs: Floats, card: ModelCard, options: Options) -> dict[str, float]:
@@ -374,10 +375,38 @@ def ranked(outputs: Floats, card: ModelCard, options: Options) -> dict[str, floa
     if options.scores == "probabilities" and card.output == "logits":
         scores = PROBABILITIES[card.activation](outputs)
     # tolist gives Python floats, which JSON can carry; each is the float32 exactly.
+    numbers = scores.tolist()
+    if options.top_k is None and options.threshold is None:
+        return dict(zip(card.labels, numbers, strict=True))
     if options.top_k is None:
-        return dict(zip(card.labels, scores.tolist(), strict=True))
-    best = np.argsort(-scores, kind="stable")[: options.top_k].tolist()
-    return {card.labels[index]: float(scores[index]) for index in best}
+        order: Sequence[int] = range(len(numbers))
+    else:
+        order = np.argsort(-scores, kind="stable")[: options.top_k].tolist()
+    lowest = -math.inf if options.threshold is None else options.threshold
+    return {card.labels[index]: numbers[index] for index in order if numbers[index] >= lowest}
+
+
+def shaped(outputs: Floats, card: ModelCard, options: Options) -> Answer:
+    """A model's outputs in the shape that the options ask for."""
+    shape, best_first = SHAPES[options.answer or "scores"]
+    if best_first and options.top_k is None:
+        options = options._replace(top_k=len(card.labels))
+    answer: Answer = shape(ranked(outputs, card, options), card.labels)
+    return answer
+
+
+def _best(chosen: dict[str, float], _labels: Sequence[str]) -> dict[str, Any]:
+    label = next(iter(chosen), None)
+    return {"label": label, "score": None if label is None else chosen[label]}
+
+
+# What a shape makes of the chosen scores by label, and whether it wants them best first.
+SHAPES: dict[str, tuple[Callable[[dict[str, float], Sequence[str]], Any], bool]] = {
+    "scores": (lambda chosen, _: chosen, False),
+    "best": (_best, True),
+    "list": (lambda chosen, _: [{"label": x, "score": chosen[x]} for x in chosen], True),
+    "values": (lambda chosen, labels: [chosen.get(label) for label in labels], False),
+}
 
 
 def softmax(logits: Floats) -> Floats:

@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 from classifier import card as cards
 from classifier.card import ModelCard
-from classifier.errors import ModelNotFound, SetupError
+from classifier.errors import ModelNotFound, ModelNotNamed, SetupError
 from classifier.model import Classifier
 from classifier.settings import Settings
+from classifier.text import clean
+
+# In a folder of several models: the name of the one that answers when a request names none.
+DEFAULT = "default.txt"
 
 
 class Installed(NamedTuple):
@@ -25,6 +29,9 @@ class Models:
 
     Every card is read at start, so that a wrong one is told then. Interpreters are made at a
     model's first use, but for the default model's, or all of them by LOAD_MODELS.
+
+    default: the model that DEFAULT_MODEL or the folder's `default.txt` names, or the only one; else
+        None. So another model in the folder changes no caller's answer.
 
     Raises:
         SetupError: no model, a wrong one, two of one name, or no such default.
@@ -42,42 +49,65 @@ class Models:
                 raise SetupError(f"{twin.path} and {path} are both named {card.name!r}")
             found[card.name] = Installed(path, card)
         self.installed = dict(sorted(found.items()))
-        self.default = settings.default_model or min(self.installed)
-        if self.default not in self.installed:
-            there = ", ".join(sorted(self.installed))
-            raise SetupError(f"no model {self.default!r} (DEFAULT_MODEL); there is {there}")
-        for name in self.installed if settings.load_models == "all" else (self.default,):
+        self.default: str | None = settings.default_model or None
+        where = "DEFAULT_MODEL"
+        if self.default is None:
+            if len(self.installed) == 1:
+                self.default = min(self.installed)
+            else:
+                where = os.path.join(settings.model_path, DEFAULT)  # noqa: PTH118
+                self.default = _first_line(where)
+        if self.default is not None and self.default not in self.installed:
+            there = ", ".join(self.installed)
+            raise SetupError(f"no model {self.default!r} ({where}); there is {there}")
+        at_start = [self.default] if self.default else []
+        for name in self.installed if settings.load_models == "all" else at_start:
             self.get(name)
 
     def card(self, name: str | None = None) -> ModelCard:
         """A model's card, without loading it; the default one's for None.
 
         Raises:
-            ModelNotFound
+            ModelNotFound, ModelNotNamed
         """
-        installed = self.installed.get(name or self.default)
-        if installed is None:
-            there = ", ".join(sorted(self.installed))
-            raise ModelNotFound(f"no such model here; there is {there}")
-        return installed.card
+        return self.installed[self._known(name)].card
+
+    def _known(self, name: str | None) -> str:
+        name = name or self.default
+        if name in self.installed:
+            return name
+        there = clean(", ".join(self.installed), 500)
+        if name is None:
+            raise ModelNotNamed(
+                f"several models are served and none is the default: give model as one of {there}, "
+                f"or name a default with DEFAULT_MODEL or in {DEFAULT}"
+            )
+        raise ModelNotFound(f"no such model here; there is {there}")
 
     def get(self, name: str | None = None) -> Classifier:
         """A model, loaded now if it was not yet; the default one for None.
 
         Raises:
-            ModelNotFound; SetupError: its file is wrong.
+            ModelNotFound, ModelNotNamed; SetupError: its file is wrong.
         """
-        name = name or self.default
+        name = self._known(name)
         model = self._loaded.get(name)
         if model is None:
-            card = self.card(name)
+            path, card = self.installed[name]
             with self._lock:
                 model = self._loaded.get(name)
                 if model is None:
-                    path = self.installed[name].path
                     model = Classifier(path, self._threads, card, self._cache)
                     self._loaded[name] = model
         return model
+
+
+def _first_line(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            return file.readline().strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def files(path: str) -> list[str]:

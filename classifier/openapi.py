@@ -9,7 +9,7 @@ from typing import Any
 
 from classifier import errors
 from classifier.models import Models
-from classifier.request import SCORES
+from classifier.request import ANSWERS, SCORES, Options
 from classifier.settings import Settings
 
 IMAGE_TYPES = ("jpeg", "png", "webp", "gif", "bmp")
@@ -52,10 +52,10 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
                     "summary": "Classify an image, or several",
                     "description": "One image gets an object, a list of images a list in the "
                     "same order, in which an image that failed has its own error.",
-                    "parameters": _parameters(models, "top_k", "scores", "model"),
+                    "parameters": _parameters(models, *Options._fields),
                     "requestBody": {
                         "required": True,
-                        "content": _bodies("Predict", models, "top_k", "scores", "model"),
+                        "content": _bodies("Predict", models, *Options._fields),
                     },
                     "responses": {
                         "200": _timed(
@@ -101,7 +101,23 @@ def _options(models: Models) -> dict[str, Any]:
             "enum": list(SCORES),
             "description": "Default: what the model gives, logits for most",
         },
-        "model": {"enum": names, "default": models.default, "description": "Which model answers"},
+        "model": {
+            "enum": names,
+            **({"default": models.default} if models.default else {}),
+            "description": "Which model answers",
+        },
+        "answer": {
+            "enum": list(ANSWERS),
+            "default": ANSWERS[0],
+            "description": "scores: {label: score}; best: {label, score} of the best; list: of "
+            "these, best first; values: the scores in the order of the model's labels",
+        },
+        "threshold": {
+            "type": "number",
+            "description": "Only labels that score as much: others are left out, null in `values`, "
+            "and `best` is null where there is none",
+            "examples": [0.5],
+        },
     }
 
 
@@ -181,9 +197,17 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
     }
     scores = {
         "type": "object",
-        "description": "The model's labels, or the best top_k of them",
+        "description": "The model's labels, or those that the options choose",
         "additionalProperties": {"type": "number"},
-        "minProperties": 1,
+    }
+    best = {
+        "type": "object",
+        "required": ["label", "score"],
+        "properties": {
+            "label": _or_null("string"),
+            "score": _or_null("number"),
+        },
+        "additionalProperties": False,
     }
     options = _options(models)
 
@@ -210,10 +234,13 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
         }
 
     return {
-        "Predict": request("top_k", "scores", "model"),
+        "Predict": request(*Options._fields),
         "Look": request("model"),
         "Scores": scores,
-        "Answer": _one_or_several("Scores"),
+        "Best": best,
+        "List": {"type": "array", "items": {"$ref": "#/components/schemas/Best"}},
+        "Values": {"type": "array", "items": _or_null("number")},
+        "Answer": _one_or_several("Scores", "Best", "List", "Values"),
         "Tensor": {
             "type": "object",
             "required": ["model", "shape", "dtype", "min", "max", "mean", "image"],
@@ -286,7 +313,10 @@ def _models(models: Models) -> dict[str, Any]:
         "type": "object",
         "required": ["default", "models", "limits"],
         "properties": {
-            "default": {"enum": sorted(models.installed)},
+            "default": {
+                "enum": [*models.installed, None],
+                "description": "null: of several models none is; a request names one",
+            },
             "models": {
                 "type": "array",
                 "minItems": 1,
@@ -316,15 +346,20 @@ def _models(models: Models) -> dict[str, Any]:
     }
 
 
-def _one_or_several(schema: str) -> dict[str, Any]:
-    one = {"$ref": f"#/components/schemas/{schema}"}
+def _or_null(kind: str) -> dict[str, Any]:
+    return {"anyOf": [{"type": kind}, {"type": "null"}]}
+
+
+def _one_or_several(*schemas: str) -> dict[str, Any]:
+    one = [{"$ref": f"#/components/schemas/{schema}"} for schema in schemas]
     failed = {"$ref": "#/components/schemas/Error"}
     # The error first: it is an object, too.
-    return {"anyOf": [one, {"type": "array", "items": {"anyOf": [failed, one]}}]}
+    return {"anyOf": [*one, {"type": "array", "items": {"anyOf": [failed, *one]}}]}
 
 
 def _answers(models: Models) -> dict[str, Any]:
-    scores = dict.fromkeys(models.card().labels[:3], 0.5)
+    [card, *_] = (installed.card for installed in models.installed.values())
+    scores = dict.fromkeys(card.labels[:3], 0.5)
     failed = errors.UndecodableImage("the image is damaged").to_json()
     return {
         "one": {"summary": "Of one image", "value": scores},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 FORM = "application/x-www-form-urlencoded"
 MAX_NAME = 20  # longer ones are none of NAMES
 SCORES = ("logits", "probabilities")
+ANSWERS = ("scores", "best", "list", "values")
 # What clients call an image. Capitals, hyphens and underscores make no difference.
 NAMES = {
     "url": "url imageurl imgurl photourl pictureurl fileurl uri imageuri s3uri link src href",
@@ -38,11 +40,15 @@ class Options(NamedTuple):
     top_k: only the best so many, best first; None: every label, in the model's order.
     scores: "logits", "probabilities", or None: what the model gives.
     model: a model's name, or None: the default one.
+    answer: the shape, one of ANSWERS, or None: "scores".
+    threshold: only labels that score as much; None: every label.
     """
 
     top_k: int | None = None
     scores: str | None = None
     model: str | None = None
+    answer: str | None = None
+    threshold: float | None = None
 
     @classmethod
     def merged(cls, query: Mapping[str, str], body: Mapping[str, Any]) -> Options:
@@ -72,7 +78,7 @@ class Options(NamedTuple):
             raise InvalidRequest(
                 f"unknown option {clean(', '.join(unknown))}; there are {', '.join(cls._fields)}"
             )
-        top_k, scores, model = (given.get(name) for name in cls._fields)
+        top_k, scores, model, answer, threshold = (given.get(name) for name in cls._fields)
         if isinstance(top_k, str) and top_k.isdecimal() and len(top_k) < 10:
             top_k = int(top_k)  # from a query
         if isinstance(top_k, float) and top_k.is_integer():
@@ -83,7 +89,22 @@ class Options(NamedTuple):
             raise InvalidRequest(f"scores must be one of {', '.join(SCORES)}")
         if model is not None and not (isinstance(model, str) and model and encodable(model)):
             raise InvalidRequest("model must be a model's name")
-        return cls(top_k, scores, model)
+        if answer not in (None, *ANSWERS):
+            raise InvalidRequest(f"answer must be one of {', '.join(ANSWERS)}")
+        return cls(top_k, scores, model, answer, _number(threshold, "threshold"))
+
+
+def _number(value: Any, name: str) -> float | None:
+    """An option that is a number, or text of one as in a query; None: it was not given."""
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidRequest(f"{name} must be a number")
+    return number
 
 
 class Request(NamedTuple):
@@ -105,7 +126,7 @@ class Request(NamedTuple):
         Raises:
             InvalidRequest: another one was given.
         """
-        if self.options.top_k is not None or self.options.scores is not None:
+        if self.options != Options(model=self.options.model):
             raise InvalidRequest("a tensor has no scores: of the options, give model alone")
         return self._replace(tensor=True)
 

@@ -13,17 +13,22 @@ from classifier.settings import Settings
 
 
 def line(
-    image: sources.Source | ClassifierError, answer: dict[str, Any] | ClassifierError, model: str
+    image: sources.Source | ClassifierError,
+    answer: dict[str, Any] | list[Any] | ClassifierError,
+    model: str,
+    shape: str | None = None,
 ) -> dict[str, Any]:
     """One image's result: which image, which model, and its scores or its error.
 
-    `retry` says of an error that it may be gone the next time.
+    `retry` says of an error that it may be gone the next time; `answer` names the scores' shape
+    where one was asked for.
     """
     named = "none" if isinstance(image, ClassifierError) else sources.name(image)
     if isinstance(answer, ClassifierError):
         retry = {"retry": True} if answer.transient else {}
         return {"image": named, "model": text.clean(model), **answer.to_json(), **retry}
-    return {"image": named, "model": model, "scores": answer}
+    asked = {"answer": shape} if shape else {}
+    return {"image": named, "model": model, **asked, "scores": answer}
 
 
 def keep(job: Job, lines: Sequence[dict[str, Any]], settings: Settings, deadline: Deadline) -> None:

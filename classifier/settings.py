@@ -165,7 +165,7 @@ class Settings:
     model_path: str = _setting(str, MODELS, "the `.tflite` file to serve, or a folder with several")
     default_model: str = _setting(
         str, "", "of several models, the name of the one that answers when a request names none; "
-        "default: the first by name"
+        "default: the one in the folder's `default.txt`, or the only one; else requests have to"
     )  # fmt: skip
     load_models: str = _setting(
         _one_of("default", "all"),

@@ -81,11 +81,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     host = "localhost" if args.host in EVERYWHERE else args.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
     sample = os.path.relpath(Path(ROOT) / "samples" / "t-shirt.jpg")
+    default = handler.models.default
+    names = [f"{x} (default)" if x == default else x for x in handler.models.installed]
     print(
-        f"serving {', '.join(handler.models.installed)}; Ctrl-C ends it. Open {url}/ or try:\n"
+        f"serving {', '.join(names)}; Ctrl-C ends it. Open {url}/ or try:\n"
         f"  curl --data-binary @{sample} -H 'Content-Type: image/jpeg' {url}/predict",
         flush=True,
     )
+    if default is None:
+        print(
+            "no model is the default: a request has to name one as `model`, unless DEFAULT_MODEL "
+            "or default.txt in the models' folder does",
+            flush=True,
+        )
     # A page asks for several things at once; that they wait a millisecond is no warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.

@@ -174,7 +174,8 @@ def two_models(tmp_path_factory):
 
 
 def test_a_folder_of_models_is_served_by_name(two_models, jpeg):
-    handler = Handler(Settings(model_path=str(two_models), num_threads=1, log_level="FATAL"))
+    settings = Settings(model_path=str(two_models), num_threads=1, log_level="FATAL")
+    handler = Handler(dataclasses.replace(settings, default_model="clothing"))
     assert list(handler.models._loaded) == ["clothing"]
     text = base64.b64encode(jpeg).decode()
     plain = handler({"image": text})

@@ -207,7 +207,7 @@ def test_the_description_has_every_error_and_option(handler):
     described = json.loads(get(handler, "/openapi.json")["body"])
     assert described["openapi"].startswith("3.1")
     post = described["paths"]["/predict"]["post"]
-    assert {parameter["name"] for parameter in post["parameters"]} == {"top_k", "scores", "model"}
+    assert {parameter["name"] for parameter in post["parameters"]} == {*Options._fields}
     codes = described["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]
     assert set(codes["enum"]) == {kind.code for kind in errors.every()}
     gateway = {413, 429, 503}  # what API Gateway answers by itself
@@ -238,7 +238,7 @@ def test_a_form_has_files_urls_and_options():
     request = Request.from_body(body, kind, {"scores": "logits"})
     assert request.images == (Raw(b"\xff\xd8\r\n--x"), Url("https://example.com/b.jpg"))
     assert request.many
-    assert request.options == (3, "logits", None)
+    assert request.options == Options(top_k=3, scores="logits")
 
 
 def test_a_boundary_keeps_its_capitals():

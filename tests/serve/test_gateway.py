@@ -414,5 +414,5 @@ def test_reload_starts_anew_when_a_model_changes(tmp_path):
             process.terminate()
             process.communicate(timeout=60)
             patience.cancel()
-    assert first.startswith("serving clothing;")
+    assert first.startswith("serving clothing (default);")
     assert default == "digits"

@@ -271,12 +271,13 @@ async function start() {
   const { answer } = await get("models");
   limits = answer.limits;
   models = new Map(answer.models.map((each) => [each.name, each]));
-  const option = (name, text = name) => el("option", { value: name }, text);
+  const option = (value, text = value) => el("option", { value }, text);
   const names = [...models.keys()];
-  $("#model").append(...names.map((name) => option(name)));
-  $("#compare").append(option("", "nothing"), ...names.map((name) => option(name)));
-  $("#model").value = models.has(query.get("model")) ? query.get("model") : answer.default;
-  $("#compare").value = models.has(query.get("compare")) ? query.get("compare") : "";
+  $("#model").append(...names.map((each) => option(each)));
+  $("#compare").append(option("", "nothing"), ...names.map((each) => option(each)));
+  const asked = (key) => models.has(query.get(key)) && query.get(key);
+  $("#model").value = asked("model") || answer.default || names[0];
+  $("#compare").value = asked("compare") || "";
   $("#compare").closest("label").hidden = models.size < 2;
   listen();
   choose();
