@@ -135,8 +135,11 @@ class Classifier:
         dtype = np.dtype(self._input["dtype"]).name
         if dtype != card.dtype:
             raise SetupError(f"{self.path} takes {dtype}, its card says {card.dtype}")
-        if dtype != "float32":
-            self._check_range()
+        if dtype != "float32" and (reason := contradiction(card, self._input)):
+            raise SetupError(
+                f"{self.path}: {reason}. Correct the card (python -m convert reads the scaling "
+                "from the file), or calibrate on photos that reach from black to white"
+            )
         outputs = tuple(int(n) for n in self._output["shape"])
         units = math.prod(outputs)
         # A convolutional head gives (1, 1, 1, labels).
@@ -147,23 +150,6 @@ class Classifier:
                 f"{self.path} has an output of shape {outputs}, its card has {len(card.labels)} "
                 "labels: give one label for each output, in the output's order"
             )
-
-    def _check_range(self) -> None:
-        """Whether the input's scale and zero point fit what the card's scaling gives."""
-        scale, zero_point = _steps(self._input)
-        codes = np.iinfo(self._input["dtype"])
-        low, high = ((code - zero_point) * scale for code in (codes.min, codes.max))
-        least, most = preprocess.extent(self.card)
-        slack = WIDER * (most - least)
-        covered = min(high, most) - max(low, least)
-        if low >= least - slack and high <= most + slack and covered >= COVERED * (most - least):
-            return
-        raise SetupError(
-            f"{self.path}: its input has a scale of {scale:.6g} and a zero point of {zero_point}, "
-            f"which is {low:.4g} to {high:.4g}; preprocessing.scaling in its card gives "
-            f"{least:.4g} to {most:.4g}. Correct the card (python -m convert reads the scaling "
-            "from the file), or calibrate on photos that reach from black to white"
-        )
 
     def logits(self, tensor: Floats) -> Floats:
         """Run the network on one image.
@@ -232,6 +218,27 @@ class Classifier:
             self._may_batch, self._batch = False, None
             return None
         return answers
+
+
+def contradiction(card: cards.ModelCard, details: dict[str, Any]) -> str:
+    """Why an integer input's scale and zero point cannot be those of the card's scaling; "": can.
+
+    Args:
+        details: of the input tensor, as an interpreter has them.
+    """
+    scale, zero_point = _steps(details)
+    codes = np.iinfo(details["dtype"])
+    low, high = ((code - zero_point) * scale for code in (codes.min, codes.max))
+    least, most = preprocess.extent(card)
+    slack = WIDER * (most - least)
+    covered = min(high, most) - max(low, least)
+    if low >= least - slack and high <= most + slack and covered >= COVERED * (most - least):
+        return ""
+    return (
+        f"its input has a scale of {scale:.6g} and a zero point of {zero_point}, which is "
+        f"{low:.4g} to {high:.4g}; preprocessing.scaling in its card gives {least:.4g} to "
+        f"{most:.4g}"
+    )
 
 
 def _close(ours: Floats, theirs: Floats) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from classifier import card as cards
 from classifier.card import ModelCard
 from classifier.errors import SetupError
-from convert import network, options, samples, terminal
+from convert import labels, network, options, samples, terminal
 from convert.errors import ConvertError
 from convert.trials import Detective, Trials
 from convert.verdict import Verdict
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="a label a line, in the output's order (default: the folders, alphabetically)",
+        help="as for python -m convert (default: the folders, alphabetically)",
     )
     p.add_argument(
         "--exhaustive",
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             wanted=options.wanted(args),
             folder=str(args.samples.absolute()),
             most=args.max_samples,
-            labels=args.labels and str(args.labels),
+            labels=args.labels and str(labels.located(args.labels)),
             exhaustive=args.exhaustive,
         )
     except (ConvertError, SetupError) as error:

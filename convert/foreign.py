@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,53 +75,87 @@ def _shape(source: dict[str, Any]) -> tuple[int, int, int]:
     return height, width, channels
 
 
+@dataclass(frozen=True)
+class TfliteNetwork:
+    """A file's network, asked without the function's code, which is the other side of the proof.
+
+    taken, given: details of its input and output, as the interpreter has them.
+    flatbuffer: the file without its archive.
+    """
+
+    flatbuffer: bytes
+    interpreter: Any
+    taken: dict[str, Any]
+    given: dict[str, Any]
+    dtype: str
+    height: int
+    width: int
+    channels: int
+    classes: int
+
+    @classmethod
+    def open(cls, path: Path) -> TfliteNetwork:
+        """Load a file.
+
+        Raises:
+            ConvertError: the function cannot serve such a network, or the interpreter not run it.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        source = _input(path)
+        flatbuffer = own_part(path)
+        try:
+            interpreter = Interpreter(model_content=flatbuffer)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ConvertError(f"the interpreter cannot load {path}: {error}") from error
+        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        height, width, channels = _shape(source)
+        classes = math.prod(int(n) for n in given["shape"])
+        dtype = source["dtype"]
+        return cls(
+            flatbuffer, interpreter, taken, given, dtype, height, width, channels, classes
+        )  # fmt: skip
+
+    def answer(self, image: np.ndarray) -> np.ndarray:
+        """One image's scores: float32, (1, height, width, channels) -> (1, classes)."""
+        tensor = _encoded(image.reshape(self.taken["shape"]), self.taken)
+        self.interpreter.set_tensor(self.taken["index"], tensor)
+        self.interpreter.invoke()
+        output = _decoded(self.interpreter.get_tensor(self.given["index"]), self.given)
+        return output.reshape(1, self.classes)
+
+
 def load(path: Path) -> Any:
     """The network as a KerasModel, so that it is asked and proven as one.
 
-    The interpreter is asked here without the function's code, which is the other side of the proof.
-
     Raises:
-        ConvertError: the function cannot serve such a network, or the interpreter not run it.
+        ConvertError: as for `TfliteNetwork.open`.
     """
     import tensorflow as tf
     from ai_edge_litert import __version__ as version
-    from ai_edge_litert.interpreter import Interpreter
 
     from convert.keras_model import KerasModel
 
-    source = _input(path)
-    flatbuffer = own_part(path)
-    try:
-        interpreter = Interpreter(model_content=flatbuffer)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ConvertError(f"the interpreter cannot load {path}: {error}") from error
-    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    classes = math.prod(int(n) for n in given["shape"])
-
-    def answer(image: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(taken["index"], _encoded(image.reshape(taken["shape"]), taken))
-        interpreter.invoke()
-        return _decoded(interpreter.get_tensor(given["index"]), given).reshape(1, classes)
+    network = TfliteNetwork.open(path)
 
     def call(image: Any) -> Any:
-        scores = tf.numpy_function(answer, [image], tf.float32, stateful=False)
-        return tf.ensure_shape(scores, (1, classes))
+        scores = tf.numpy_function(network.answer, [image], tf.float32, stateful=False)
+        return tf.ensure_shape(scores, (1, network.classes))
 
-    height, width, channels = _shape(source)
     return KerasModel(
         path=path,
         kind="tflite",
         call=call,
-        height=height,
-        width=width,
-        channels=channels,
-        classes=classes,
-        anchor=interpreter,
+        height=network.height,
+        width=network.width,
+        channels=network.channels,
+        classes=network.classes,
+        anchor=network,
         loaded_by=f"ai-edge-litert {version}",
         parameters=tflite_file.graph(path)["parameters"],
-        flatbuffer=flatbuffer,
-        dtype=source["dtype"],
+        flatbuffer=network.flatbuffer,
+        dtype=network.dtype,
         sha256=digest.of(path),
     )
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from classifier.card import ModelCard
+from convert import foreign
 from convert.conventions import Floats
 from convert.errors import ConvertError
 
@@ -19,6 +21,7 @@ class Network:
 
     scores: float32 (batch, height, width, channels) -> float32 (batch, classes), whatever the model
         ends in: logits, probabilities, or one sigmoid.
+    fits: whether its input can take what a card's scaling gives, as far as the file says it.
     """
 
     scores: Callable[[Floats], Floats]
@@ -26,6 +29,7 @@ class Network:
     width: int
     channels: int
     classes: int
+    fits: Callable[[ModelCard], bool] = lambda _: True
 
 
 def load(path: Path, wanted: dict[str, Any] | None = None) -> Network:
@@ -71,38 +75,18 @@ def _keras(path: Path, wanted: dict[str, Any]) -> Network:
 
 
 def _tflite(path: Path, size: tuple[int, int] | None) -> Network:
-    from classifier.model import Interpreter, _dequantize, _only, _quantize
+    from classifier.model import contradiction
 
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
-        source = _only(interpreter.get_input_details(), "input", path)
-        signature = [int(n) for n in source.get("shape_signature", source["shape"])]
-        if len(signature) == 4 and -1 in signature[1:3]:
-            if size is None:
-                raise ConvertError(f"{path} leaves its input size open: give --size HEIGHTxWIDTH")
-            interpreter.resize_tensor_input(source["index"], (1, *size, signature[3]))
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ConvertError(f"the interpreter cannot load {path}: {error}") from error
-    source = _only(interpreter.get_input_details(), "input", path)
-    output = _only(interpreter.get_output_details(), "output", path)
-    shape, outputs = ([int(n) for n in detail["shape"]] for detail in (source, output))
-    if len(shape) != 4 or len(outputs) != 2 or shape[0] != 1 or shape[3] not in (1, 3, 4):
+    network = foreign.TfliteNetwork.open(path)
+    if size not in (None, (network.height, network.width)):
         raise ConvertError(
-            f"{path} maps {tuple(shape)} to {tuple(outputs)}; an image classifier maps (1, height, "
-            "width, 1, 3 or 4 channels) to (1, classes)"
-        )
-    if size and tuple(shape[1:3]) != size:
-        raise ConvertError(
-            f"{path} takes {shape[1]} x {shape[2]} pixels, not {size[0]} x {size[1]}"
+            f"{path} takes {network.height} x {network.width} pixels, not {size[0]} x {size[1]}"
         )
 
     def scores(batch: Floats) -> Floats:
-        answers = []
-        for tensor in batch:
-            interpreter.set_tensor(source["index"], _quantize(tensor[np.newaxis], source))
-            interpreter.invoke()
-            answers.append(_dequantize(interpreter.get_tensor(output["index"])[0], output))
-        return np.stack(answers).astype(np.float32)
+        return np.concatenate([network.answer(tensor[np.newaxis]) for tensor in batch])
 
-    return Network(scores, *shape[1:], outputs[1])
+    def fits(card: ModelCard) -> bool:
+        return network.dtype == "float32" or not contradiction(card, network.taken)
+
+    return Network(scores, network.height, network.width, network.channels, network.classes, fits)

@@ -110,7 +110,19 @@ class Detective:
 
     def __init__(self, trials: Trials, places: dict[str, dict[str, int]]) -> None:
         self._trials = trials
-        self._channels = trials.network.channels
+        network = trials.network
+        shape = (network.height, network.width, network.channels)
+        # A quantized input itself excludes some: what `convert` would refuse is not tried.
+        self._colours = [
+            colour
+            for colour in conventions.colours(network.channels)
+            if network.fits(Convention(*colour, *START).card(*shape))
+        ]
+        if not self._colours:
+            raise ConvertError(
+                "no known scaling fits the scale and zero point of the model's input, which state "
+                "how pixels are scaled: leave --preprocess out of `python -m convert`"
+            )
         self._targets = {
             order: np.array([place[s.folder] for s in trials.samples], np.int64)
             for order, place in places.items()
@@ -123,7 +135,7 @@ class Detective:
 
     def search(self, *, exhaustive: bool) -> Finding:
         """Colours in one geometry, geometries in the colours that fit, colours in the best one."""
-        colours, geometries = conventions.colours(self._channels), conventions.geometries()
+        colours, geometries = self._colours, conventions.geometries()
         if exhaustive:
             self._try(colours, geometries, "all combinations")
             return self.finding()
@@ -150,7 +162,7 @@ class Detective:
 
     def finding(self) -> Finding:
         """What all that was tried says."""
-        colours, geometries = conventions.colours(self._channels), conventions.geometries()
+        colours, geometries = self._colours, conventions.geometries()
         outcomes = [
             conventions.outcome(
                 Convention(*colour, *geometry, order), self._trials.scores[tried], targets

@@ -382,6 +382,11 @@ def test_a_quantized_model_takes_and_gives_floats(pattern_files):
     assert scores.sum(axis=1) == pytest.approx(1, abs=0.02)
 
 
+def test_a_quantized_input_excludes_scalings_that_convert_refuses(pattern_files, folders):
+    finding = solve(load(pattern_files / "uint8.tflite"), folders, most=40)
+    assert finding.factor("scaling").tried == ("rescale",)
+
+
 def test_the_options_are_those_of_convert(run, pattern_files, folders):
     from convert import __main__ as command
 
@@ -430,7 +435,7 @@ def test_wrong_input_is_one_line_and_status_2(run, pattern_files, folders, tmp_p
     (tmp_path / "lone").mkdir()
     for arguments, says in (
         ((tmp_path / "none.tflite", "--samples", folders), "there is no model"),
-        ((tmp_path / "broken.tflite", "--samples", folders), "cannot load"),
+        ((tmp_path / "broken.tflite", "--samples", folders), "cut short or damaged"),
         ((net, "--samples", tmp_path / "none"), "no folder of samples"),
         ((net, "--samples", tmp_path), "at least two"),
         ((net, "--samples", folders, "--labels", tmp_path / "two.txt"), "2 labels"),
