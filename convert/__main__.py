@@ -7,11 +7,11 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from classifier.card import CHOICES, PRESETS, Preprocessing, beside, join, load_json
+from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
 from convert import (
     decoding,
@@ -26,6 +26,7 @@ from convert import (
     scaling,
     terminal,
 )
+from convert.accuracy import without_claims
 from convert.choice import PREFERENCES, Candidate, Choice, choose
 from convert.decoding import MIN_PHOTOS
 from convert.errors import ConvertError
@@ -50,8 +51,10 @@ exit status:
   0  converted and verified; OUT.tflite, OUT.report.md and OUT.report.html were written
   1  Keras and the converted model disagree beyond the tolerance; nothing but --report was written
   2  the model, the labels, the samples or an option is wrong; nothing was written
-  3  not verified: another program's .tflite, and samples that are not in folders named after their
-     labels; nothing was written
+  3  not verified: on labelled samples the accuracy is no better than chance or significantly below
+     the card's, or all samples get the same answer; or MODEL is another program's .tflite, and the
+     samples are not in folders named after their labels. Nothing but --report was written; the
+     order of labels or the scaling that would fit is named
 """
 
 
@@ -170,6 +173,7 @@ def parser() -> argparse.ArgumentParser:
         help="what auto may lose, 0 to 1: of accuracy where the samples lie in folders named after "
         "labels, of agreement with Keras elsewhere (default: 0.01)",
     )
+    options.add_proof(p)
     options.add_model(p)
     options.add_run(p)
     p.add_argument(
@@ -210,6 +214,7 @@ def _convert(args: argparse.Namespace) -> int:
     if foreign.is_one(args.model):
         _only_its_options(args)
     samples = photos.find(args.samples, args.max_samples)
+    given = _given(args)
     asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     # Published only if it passes: until then the file has no name that anybody would serve.
@@ -221,7 +226,7 @@ def _convert(args: argparse.Namespace) -> int:
             samples,
             model=str(args.model.absolute()),
             wanted=options.wanted(args),
-            outline=_outline(args),
+            outline=given.outline,
             quantizations=asked,
             io=args.io,
             output=args.output,
@@ -232,6 +237,17 @@ def _convert(args: argparse.Namespace) -> int:
         choice = _choice(args, candidates, failed)
         chosen = choice.chosen
         findings = report.Findings.of(keras, candidates, choice, failed)
+        findings = replace(findings, told=given.notes)
+        if findings.agrees:
+            proof = keras.judge(
+                findings.subject.logits,
+                options.sandbox(args),
+                given.provenance,
+                given.labels,
+                model=args.model,
+                wanted=options.wanted(args),
+            )
+            findings = findings.with_proof(proof, accepted=args.accept_accuracy)
         if findings.passed and args.decode == "auto":
             findings = _decoding(args, findings, folder)
         if args.json:
@@ -257,6 +273,13 @@ def _convert(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return NOT_VERIFIED
+        if not findings.passed:
+            terminal.fail(
+                "convert",
+                f"not written, because it is not verified: {_reasons(findings)}. If the model is "
+                "right all the same: --accept-accuracy",
+            )
+            return NOT_VERIFIED
         written = _publish(args.out, folder, findings)
         if chosen.comparison.accuracy is None:
             terminal.note(
@@ -278,6 +301,16 @@ def _only_its_options(args: argparse.Namespace) -> None:
             f"{args.model.name} is converted already; leave out {', '.join(given)}, or give the "
             "Keras file that it was made of"
         )
+
+
+def _reasons(findings: report.Findings) -> str:
+    proof = findings.proof
+    if not proof.hints and proof.judged:
+        return "; ".join(proof.faults) + (
+            "; neither another order of labels nor another scaling fits better, so look at the "
+            "samples: are they like the photos of training, each in its label's folder?"
+        )
+    return "; ".join([*proof.faults, *proof.hints])
 
 
 def _candidates(
@@ -348,7 +381,21 @@ def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path
     return [path for path in drafts if path != output]
 
 
-def _outline(args: argparse.Namespace) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is known before the model is loaded.
+
+    outline: of the card, see `measurement.outline`. provenance, labels: those of the card beside
+    the model or in it; empty where it has none. notes: sentences on options that contradict it.
+    """
+
+    outline: dict[str, Any]
+    provenance: dict[str, Any]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _given(args: argparse.Namespace) -> Given:
     """What is known of the card before the model is loaded: its own or the one beside it, options.
 
     Raises:
@@ -394,7 +441,37 @@ def _outline(args: argparse.Namespace) -> dict[str, Any]:
             "beside the model: " + "; ".join(f"{option}: {text}" for option, text in missing)
         )
     name = args.name or said.get("name") or args.out.stem
-    return outline(name, names, Preprocessing(**steps), said.get("provenance", {}))
+    provenance = dict(said.get("provenance", {}))
+    own = tuple(said.get("labels") or ())
+    kept, notes = provenance, []
+    if said and not foreign.is_one(args.model):
+        apart, stale = _contradictions(args, load_json(aside), names)
+        kept = without_claims(provenance) if stale else provenance
+        if apart:
+            dropped = "; its test accuracy is left out" if kept != provenance else ""
+            notes.append(f"the options contradict {aside.name}: {', '.join(apart)}{dropped}")
+    begun = outline(name, names, Preprocessing(**steps), kept)
+    return Given(begun, provenance, own, tuple(notes))
+
+
+def _contradictions(
+    args: argparse.Namespace, known: ModelCard, names: Sequence[str]
+) -> tuple[list[str], bool]:
+    """In what options contradict a card; and whether its accuracy is another model's by that."""
+    apart, stale = [], False
+    if tuple(names) != known.labels:
+        kind = "another order of labels" if set(names) == set(known.labels) else "other labels"
+        apart.append(f"--labels has {kind}")
+        stale = True
+    if args.preprocess is not None and not scaling.same(args.preprocess, known):
+        apart.append(f"--preprocess is not its {scaling.words(known.preprocessing.scaling)}")
+        stale = True
+    for field in ("interpolation", "resize", "color_order", "exif", "alpha"):
+        ours, theirs = getattr(args, field), getattr(known.preprocessing, field)
+        if ours not in (None, theirs):
+            apart.append(f"--{field.replace('_', '-')} is not its {theirs}")
+            stale |= field not in ("exif", "alpha")  # most photos are the same with either
+    return apart, stale
 
 
 def _exif_beside(model: Path) -> str | None:

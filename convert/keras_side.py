@@ -122,7 +122,11 @@ def run(
         card,
         output=kind.output,
         activation=kind.activation,
-        provenance={**card.provenance, "outputs": kind.note},
+        provenance={
+            **card.provenance,
+            "outputs": kind.note,
+            **({"output_option": output} if output else {}),  # convert.verify asks the same way
+        },
     )
     notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
     notes += flagged.note(card.preprocessing.exif, chosen_here=exif_open)

@@ -13,7 +13,8 @@ import numpy as np
 from classifier.card import ModelCard, Preprocessing
 from classifier.card import load as load_card
 from classifier.class_folders import ClassFolders
-from convert import stages, tflite_file
+from convert import stages, terminal, tflite_file
+from convert.accuracy import Claim, Verdict, examine, slip
 from convert.choice import Candidate
 from convert.comparison import Comparison, compare, same_answers
 from convert.errors import ConvertError
@@ -96,6 +97,40 @@ class KerasSide:
             stages.first(parts, same_answer=bool(fine))
             for parts, fine in zip(self.parts, same, strict=True)
         ]
+
+    def judge(
+        self,
+        answers: np.ndarray,
+        sandbox: Sandbox,
+        provenance: Mapping[str, Any],
+        card_labels: Sequence[str],
+        *,
+        model: Path,
+        wanted: Mapping[str, Any],
+    ) -> Verdict:
+        """What the samples say of a path's answers; and if they speak against it, what would fit.
+
+        Args:
+            answers: float32, (photos, classes).
+            provenance: of the card that says which accuracy was measured. card_labels: its labels.
+            model: the file that other scalings are tried with. wanted: `keras_model.Wanted`.
+        """
+        labels, claim = self.card.labels, Claim.of(provenance)
+        found = examine(
+            answers, self.truth, labels, self.pictures, claim=claim, card_labels=card_labels
+        )
+        if not found.faults or not found.judged or found.hints:
+            return found
+        terminal.step("looking for the scaling that would fit")
+        trials = sandbox.call(
+            "convert.trials:scalings",
+            model=str(model.absolute()),
+            wanted=dict(wanted),
+            card=self.card.to_json(),
+            photos=[str(photo.absolute()) for photo in self.photos],
+        )
+        hint = slip(trials, answers, self.truth, labels, card_labels) if trials else ""
+        return replace(found, hints=(hint,)) if hint else found
 
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""

@@ -83,6 +83,16 @@ def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
     )
 
 
+def add_proof(p: argparse.ArgumentParser) -> None:
+    """What overrules the samples."""
+    p.add_argument(
+        "--accept-accuracy",
+        action="store_true",
+        help="accept an accuracy on labelled samples that is no better than chance or "
+        "significantly below the card's, and answers that are the same for all samples",
+    )
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:

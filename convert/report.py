@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from classifier.card import Affine, ModelCard
-from convert import metadata, stages, terminal
+from classifier.card import ModelCard
+from convert import accuracy, metadata, stages, terminal
+from convert.accuracy import Verdict
 from convert.choice import Candidate, Choice
 from convert.comparison import per_class
 from convert.decoding import Decoding
 from convert.errors import ConvertError
 from convert.exif import Flagged
 from convert.measurement import KerasSide
+from convert.scaling import words
 
 WORST = 8
+UNJUDGED = Verdict(())
+ENOUGH = 30  # samples, below which it is said what they are worth
+CALIBRATED_ON = 100  # photos that int8 is calibrated on, at least, without a caution
 CLASSES_SHOWN = 30  # at once; the others on a click
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -32,7 +37,8 @@ class Findings:
     """All that a conversion found.
 
     card: that of the subject, verification included. subject: the chosen candidate; or the first,
-    if none was. failed: why a quantization could not be made or run.
+    if none was. failed: why a quantization could not be made or run. proof: what the samples say.
+    accepted: the user takes the model whatever they say. told: sentences on the options.
     """
 
     keras: KerasSide
@@ -42,6 +48,20 @@ class Findings:
     subject: Candidate
     failed: Mapping[str, str]
     decoding: Decoding | None = None
+    proof: Verdict = UNJUDGED
+    accepted: bool = False
+    told: tuple[str, ...] = ()
+
+    def with_proof(self, proof: Verdict, *, accepted: bool) -> Findings:
+        """These findings, judged by the samples; the card keeps no accuracy that they refute."""
+        found = replace(self, proof=proof, accepted=accepted)
+        verification = {**self.card.verification, "passed": found.passed}
+        provenance = self.card.provenance
+        if proof.faults:
+            verification["accuracy_faults"] = list(proof.faults)
+            provenance = accuracy.without_claims(provenance)
+        card = replace(self.card, verification=verification, provenance=provenance)
+        return replace(found, card=card)
 
     def with_decoding(self, found: Decoding) -> Findings:
         """These findings, and a card that lets large photos be decoded as was found."""
@@ -83,9 +103,14 @@ class Findings:
         return cls(keras, card, candidates, choice, subject, failed)
 
     @property
-    def passed(self) -> bool:
+    def agrees(self) -> bool:
         """Whether the subject was chosen and answers as Keras does."""
         return self.choice.chosen is not None and not self.subject.comparison.faults
+
+    @property
+    def passed(self) -> bool:
+        """Whether it agrees, and the samples do not speak against it, or are overruled."""
+        return self.agrees and (self.accepted or not self.proof.faults)
 
     @property
     def several(self) -> bool:
@@ -98,7 +123,32 @@ class Findings:
         left_out = metadata.objection(self.card)
         without = [f"no standard model metadata: {left_out}"] if left_out else []
         unmatched = [self.keras.unmatched] if self.keras.unmatched else []
-        return [*self.keras.facts["notes"], *unmatched, *without]
+        return [*self.told, *self.keras.facts["notes"], *unmatched, *without, *self._few()]
+
+    def _few(self) -> Iterator[str]:
+        """What is to be said of samples that are few, or all alike to the network."""
+        found, pictures = self.subject.comparison, self.keras.pictures
+        copies = found.samples - len({picture.tobytes() for picture in pictures})
+        if copies:
+            yield f"{copies} of the {found.samples} samples are copies of others"
+        if found.samples < ENOUGH and found.agreement == 1:
+            least = accuracy.worth(found.samples, found.samples)
+            yield (
+                f"{found.samples} {'sample' if found.samples == 1 else 'samples'}: an agreement on "
+                f"all of them shows one of at least {least:.0%}, with 95 % confidence; on "
+                f"{ENOUGH} it would be {accuracy.worth(ENOUGH, ENOUGH):.0%}"
+            )
+        if self.subject.quantization == "int8" and found.samples < CALIBRATED_ON:
+            yield (
+                f"int8 was calibrated on {found.samples} photos: give {CALIBRATED_ON} or more, of "
+                "all classes, or rarer pictures may be cut off"
+            )
+        labels = set(self.subject.logits.argmax(axis=1))
+        if len(labels) == 1 and len({p.tobytes() for p in pictures}) > 1 and not found.judged:
+            yield (
+                f"every sample gets the label {self.card.labels[labels.pop()]!r}: give samples of "
+                "several classes"
+            )
 
     def parting(self) -> list[str | None]:
         """For each photo, the first stage at which the two ways part; None: they do not."""
@@ -141,6 +191,9 @@ class Findings:
                 for c in self.candidates
             ],
             "failed": dict(self.failed),
+            "accuracy_faults": list(self.proof.faults),
+            "hints": list(self.proof.hints),
+            "notes": self.notes,
             "keras": {key: value for key, value in self.keras.facts.items() if key != "card"},
         }
 
@@ -200,8 +253,20 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         ("size", f"{subject.bytes / 1e6:.2f} MB"),
         (f"{other}, median", f"{facts['keras_ms']:.2f} ms"),
         ("TFLite, one thread, median", f"{subject.one_thread_ms:.2f} ms"),
-        ("verdict", "verified" if not found.faults else "FAILED: " + "; ".join(found.faults)),
+        *(("would fit", hint) for hint in findings.proof.hints),
+        ("verdict", _verdict(findings)),
     ]
+
+
+def _verdict(findings: Findings) -> str:
+    if findings.subject.comparison.faults:
+        return "FAILED: " + "; ".join(findings.subject.comparison.faults)
+    if not findings.proof.faults:
+        return "verified"
+    faults = "; ".join(findings.proof.faults)
+    if findings.accepted:
+        return f"the same answers as Keras; accepted by --accept-accuracy, although {faults}"
+    return f"NOT VERIFIED: {faults}"
 
 
 def candidate_rows(findings: Findings) -> list[tuple[str, ...]]:
@@ -312,16 +377,13 @@ def markdown(findings: Findings) -> str:
 def input_rows(card: ModelCard) -> list[tuple[str, str]]:
     """How a photo becomes the tensor."""
     steps = card.preprocessing
-    scaling = steps.scaling
-    if isinstance(scaling, Affine):
-        scaling = f"pixel x {list(scaling.scale)} + {list(scaling.offset)}"
     return [
         ("tensor", f"{card.height} x {card.width} x {card.channels}, {card.dtype}"),
         ("decoding", steps.decode),
         ("resize", f"{steps.resize}, {steps.interpolation}"),
-        ("scaling", f"{scaling}, channels in {steps.color_order} order"),
+        ("scaling", f"{words(steps.scaling)}, channels in {steps.color_order} order"),
         ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
-        ("output", f"{len(card.labels)} {card.output}"),
+        ("output", f"{len(card.labels)} {card.output}, {card.activation}"),
     ]
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from dataclasses import replace
 
-from classifier.card import PRESETS, Affine
+import numpy as np
+
+from classifier import preprocess
+from classifier.card import PRESETS, Affine, ModelCard
 
 GRAMMAR = "scale=1/127.5,offset=-1 or mean=123.7,116.8,103.9,std=58.4,57.1,57.4"
 _PAIRS = ({"scale", "offset"}, {"mean", "std"})
@@ -88,3 +92,21 @@ def for_channels(scaling: Affine, channels: int) -> Affine:
     if len(scaling.scale) != 1:
         return scaling
     return Affine(tuple(scaling.scale) * channels, tuple(scaling.offset) * channels)
+
+
+def same(given: str | Affine, card: ModelCard) -> bool:
+    """Whether a scaling makes the same of pixels as a card's."""
+    if isinstance(given, Affine):
+        given = for_channels(given, card.channels)
+    other = replace(card, preprocessing=replace(card.preprocessing, scaling=given))
+    pixels = np.linspace(0, 255, 3, dtype=np.float32)[:, None, None].repeat(card.channels, axis=2)
+    return bool(
+        np.allclose(preprocess.scale(pixels, card), preprocess.scale(pixels, other), atol=1e-3)
+    )
+
+
+def words(given: str | Affine) -> str:
+    """A scaling for a sentence."""
+    if isinstance(given, Affine):
+        return f"pixel x {list(given.scale)} + {list(given.offset)}"
+    return given

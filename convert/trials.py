@@ -13,10 +13,10 @@ from classifier.card import ModelCard, Preprocessing
 from classifier.decode import decode
 from classifier.errors import ClassifierError
 from classifier.preprocess import prepare, resize, scale
-from convert import conventions
+from convert import conventions, terminal
 from convert.conventions import Convention, Finding, Floats, Ints
 from convert.errors import ConvertError
-from convert.network import Network
+from convert.network import Network, load
 from convert.photos import spread
 from convert.samples import Sample
 
@@ -190,3 +190,36 @@ class Detective:
                 wanted = np.array(modes)[np.searchsorted(folders, self.classes)]
                 best = max(best, float(weights @ (chosen == wanted)))
         return best
+
+
+def scalings(
+    *, model: str, wanted: dict[str, Any], card: dict[str, Any], photos: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What a model answers under each scaling and colour order; runs in the sandbox.
+
+    Args:
+        model: the file or folder. wanted: the fields of `keras_model.Wanted`.
+        card: the model's card, as JSON: its interpolation and resizing stay.
+        photos: what is answered.
+
+    Returns:
+        For each: scaling, color_order, and `chosen`: each photo's label by index.
+    """
+    network = load(Path(model), wanted)
+    steps = ModelCard.from_json(card).preprocessing
+    trials = Trials(network, [Sample(Path(photo), "") for photo in photos], terminal.progress)
+    if len(trials.samples) != len(photos):
+        return []
+    tried = [
+        Convention(*colour, steps.interpolation, steps.resize)
+        for colour in conventions.colours(network.channels)
+    ]
+    trials.run(tried, "scaling and colour order")
+    return [
+        {
+            "scaling": one.scaling,
+            "color_order": one.color_order,
+            "chosen": conventions.logits(trials.scores[one]).argmax(axis=1).tolist(),
+        }
+        for one in tried
+    ]

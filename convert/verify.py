@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from classifier.card import ModelCard, join
+from classifier.card import ModelCard, beside, join, load_json
 from classifier.card import load as load_card
 from classifier.errors import SetupError
 from convert import container, foreign, options, photos, report, stages, terminal
+from convert.accuracy import Verdict
 from convert.comparison import Comparison, same_answers
 from convert.endpoint import Endpoint
 from convert.errors import ConvertError
 from convert.measurement import KerasSide, measure, outline
 from convert.quantization import QUANTIZATIONS, Tolerance, tolerance_of
 
-OK, DISAGREES, BAD_INPUT = 0, 1, 2
+OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
 # Of photos whose answers part: as many are looked at closely, and saved as pictures.
 LOOKED_AT = 8
 EPILOG = """\
@@ -47,6 +48,8 @@ exit status:
   0  every way gives Keras's answers, within the tolerance of the model's quantization
   1  at least one does not
   2  a file, an option or the endpoint is wrong
+  3  not verified: every way agrees, but on labelled samples the accuracy is no better than chance
+     or significantly below the card's, or all samples get the same answer
 """
 
 
@@ -102,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         "--interpreter", type=Path, metavar="PYTHON", help="whose interpreter runs the .tflite here"
     )
     p.add_argument("--no-write", action="store_true", help="leave the card as it is")
+    options.add_proof(p)
     options.add_model(p)
     options.add_run(p)
     return p
@@ -132,16 +136,46 @@ def _verify(args: argparse.Namespace) -> int:
             model=str(args.against.absolute()),
             wanted=options.wanted(args),
             outline=outline(card.name, card.labels, card.preprocessing, card.provenance),
+            output=card.provenance.get("output_option"),
+            accept_scaling=True,
         )
         _same_shape(args, card, keras.card)
         ways = list(_ways(args, card, quantization, keras, folder))
+        proof = _proof(args, card, keras)
     if args.json:
-        print(json.dumps({way.name: way.to_json() for way in ways}, indent=1))
+        found = {way.name: way.to_json() for way in ways}
+        print(
+            json.dumps({**found, "accuracy_faults": proof.faults, "hints": proof.hints}, indent=1)
+        )
     else:
         print(report.columns(_table(ways)))
+    proven = args.accept_accuracy or not proof.faults
     if not args.no_write:
-        _write(args.model, card, ways)
-    return OK if all(not way.comparison.faults for way in ways) else DISAGREES
+        _write(args.model, card, ways, proof, proven=proven)
+    if any(way.comparison.faults for way in ways):
+        return DISAGREES
+    if not proven:
+        reasons = "; ".join((*proof.faults, *proof.hints))
+        terminal.fail("convert.verify", f"not verified: {reasons}")
+        return NOT_VERIFIED
+    return OK
+
+
+def _proof(args: argparse.Namespace, card: ModelCard, keras: KerasSide) -> Verdict:
+    """What the samples say; the claim is the card's beside the Keras model, or the file's own."""
+    aside = beside(args.against.absolute())
+    # Beside another program's .tflite there may be a card that says less.
+    known = load_json(aside) if aside.exists() and not foreign.is_one(args.against) else None
+    if known is not None and known.labels != card.labels:
+        terminal.note(f"{args.model.name} and {aside.name} have other labels, or another order")
+    return keras.judge(
+        keras.logits,
+        options.sandbox(args),
+        (known or card).provenance,
+        (known or card).labels,
+        model=args.against,
+        wanted=options.wanted(args),
+    )
 
 
 def _ways(
@@ -295,7 +329,9 @@ def _same_shape(args: argparse.Namespace, card: ModelCard, keras: ModelCard) -> 
             )
 
 
-def _write(model: Path, card: ModelCard, ways: Sequence[Way]) -> None:
+def _write(
+    model: Path, card: ModelCard, ways: Sequence[Way], proof: Verdict, *, proven: bool
+) -> None:
     """The results into the card, beside what the conversion found."""
     data = model.read_bytes()
     if card.model_bytes is None or card.model_bytes >= len(data):
@@ -303,7 +339,8 @@ def _write(model: Path, card: ModelCard, ways: Sequence[Way]) -> None:
         return
     verification = {
         **card.verification,
-        "passed": all(not way.comparison.faults for way in ways),
+        "passed": proven and all(not way.comparison.faults for way in ways),
+        "accuracy_faults": list(proof.faults),
         "ways": {way.name: way.to_json() for way in ways},
     }
     draft = model.with_name(model.name + ".part")

@@ -1,0 +1,270 @@
+"""Accuracy: what labelled samples say of a model, and which slip would explain too few right ones.
+
+Two pipelines that are wrong alike agree. Only photos whose labels are known show that labels and
+scaling are those of training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import binomtest
+
+Scores = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+# A model is taken for as good as chance, or for worse than its card says, at this risk of error.
+ALPHA_CHANCE, ALPHA_CLAIM, ALPHA_ORDER = 0.05, 0.01, 0.05
+# Answers that differ by less than this share of their size are the same.
+SAME = 1e-6
+# Labels that a sentence lists.
+LISTED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The accuracy that a card says was measured, 0..1, and what it is at least."""
+
+    accuracy: float
+    low: float
+
+    @classmethod
+    def of(cls, provenance: Mapping[str, Any]) -> Claim | None:
+        """Of a card's provenance; None: it says none."""
+        accuracy, interval = (provenance.get(x) for x in ("test_accuracy", "test_interval_95"))
+        if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
+            return None
+        low = interval[0] if isinstance(interval, list | tuple) and interval else accuracy
+        return cls(float(accuracy), float(low) if isinstance(low, int | float) else accuracy)
+
+
+def without_claims(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's provenance without what was measured on test photos."""
+    return {key: value for key, value in provenance.items() if not key.startswith("test_")}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Another order of the labels.
+
+    name: what is done to the labels, for a sentence; several, where the samples do not tell which.
+    places: for each output the index of its label among those given.
+    """
+
+    name: str
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the samples say.
+
+    faults: why they do not show that the model is right; empty: they do, or cannot tell.
+    hints: what would fit better. right, judged: of the labelled samples.
+    """
+
+    faults: tuple[str, ...]
+    hints: tuple[str, ...] = ()
+    right: int = 0
+    judged: int = 0
+
+
+def examine(
+    answers: Scores,
+    truth: Sequence[int | None],
+    labels: Sequence[str],
+    pictures: npt.NDArray[np.uint8],
+    *,
+    claim: Claim | None = None,
+    card_labels: Sequence[str] = (),
+) -> Verdict:
+    """Judge answers by the samples.
+
+    Args:
+        answers: (samples, labels). truth: each sample's label by index, where it is known.
+        pictures: (samples, height, width, channels): what the model saw.
+        claim: of the card beside the model. card_labels: its labels.
+    """
+    faults = [*_without_content(answers, pictures)]
+    known = np.array([index for index, right in enumerate(truth) if right is not None], int)
+    if not len(known):
+        return Verdict(tuple(faults))
+    targets = np.array([truth[index] for index in known], np.int64)
+    chosen = answers[known].argmax(axis=1)
+    right, judged = int((chosen == targets).sum()), len(known)
+    faults += _accuracy_faults(right, targets, len(labels), claim)
+    hints = []
+    found = _better_order(chosen, targets, labels, card_labels)
+    if found is not None:
+        fitting = int((np.array(found.places)[chosen] == targets).sum())
+        if not faults:
+            faults.append(
+                f"{right} of {judged} labelled samples are right, and significantly more would be "
+                "with other labels"
+            )
+        hints.append(f"with the labels {found.name} {fitting} of {judged} would be right")
+    return Verdict(tuple(faults), tuple(hints), right, judged)
+
+
+def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[str]:
+    """Why answers would prove nothing, whatever they are compared with."""
+    size = max(float(np.abs(answers).max()), 1e-12)
+    if float(np.ptp(answers, axis=1).max()) <= SAME * size:
+        return ["the network gives every label the same score: its answers prove nothing"]
+    several = len({picture.tobytes() for picture in pictures}) > 1
+    if several and float(np.ptp(answers, axis=0).max()) <= SAME * size:
+        return [
+            f"the network answers the same for all {len(answers)} samples: its answers prove "
+            "nothing. Was it trained, and are pixels scaled as they were then (--preprocess)?"
+        ]
+    return []
+
+
+def _accuracy_faults(right: int, targets: Ints, labels: int, claim: Claim | None) -> list[str]:
+    judged = len(targets)
+    measured = f"accuracy {right / judged:.1%} ({right} of {judged} labelled samples)"
+    if right <= judged / labels:
+        return [f"{measured}: no better than guessing among {labels} labels"]
+    commonest = int(np.unique(targets, return_counts=True)[1].max()) / judged
+    # Not shown to be better; and so many samples that a model which is half way to being always
+    # right would have shown it.
+    if commonest < 1 and _p(right, judged, commonest, "greater") > ALPHA_CHANCE:
+        high = binomtest(right, judged, alternative="less").proportion_ci(1 - ALPHA_CHANCE).high
+        if high < (1 + commonest) / 2:
+            return [
+                f"{measured}: no better than answering always with the commonest label "
+                f"({commonest:.1%})"
+            ]
+    if claim is not None and claim.low > 0:
+        p = _p(right, judged, claim.low, "less")
+        if p < ALPHA_CLAIM:
+            return [
+                f"{measured}: significantly below the {claim.accuracy:.1%} of the card beside the "
+                f"model (p = {p:.1g})"
+            ]
+    return []
+
+
+def _p(right: int, judged: int, share: float, alternative: str) -> float:
+    """The binomial test's p; never 0, so that its logarithm is a number."""
+    return max(float(binomtest(right, judged, share, alternative=alternative).pvalue), 1e-300)
+
+
+def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
+    """Whether other answers are right significantly more often, on the same samples.
+
+    McNemar's exact test, one-sided (https://doi.org/10.1007/BF02295996).
+
+    Args:
+        own, other: which samples are right. tries: the logarithm of how many were tried.
+    """
+    gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
+    if gained <= lost:
+        return False
+    return math.log(_p(gained, gained + lost, 0.5, "greater")) + tries < math.log(ALPHA_ORDER)
+
+
+def _better_order(
+    chosen: Ints, targets: Ints, labels: Sequence[str], card_labels: Sequence[str]
+) -> Order | None:
+    """The order of labels that fits significantly better than the one given; None: none does."""
+    own = chosen == targets
+    best, most = None, int(own.sum())
+    for order, tries in _orders(chosen, targets, labels, card_labels):
+        other = np.array(order.places)[chosen] == targets
+        right = int(other.sum())
+        if best is not None and right == most:
+            if tries > math.log(len(labels) ** 2):
+                continue  # one of many that fit the samples as well
+            best = Order(f"{best.name}, or {order.name}", best.places)
+        elif (
+            right > most
+            and better(own, other, tries)
+            and not _accuracy_faults(right, targets, len(labels), None)
+        ):
+            best, most = order, right
+    return best
+
+
+def _orders(
+    chosen: Ints, targets: Ints, labels: Sequence[str], card_labels: Sequence[str]
+) -> list[tuple[Order, float]]:
+    """Orders to try, each with the logarithm of how many of its kind there are."""
+    count = len(labels)
+    found: list[tuple[Order, float]] = []
+    if set(card_labels) == set(labels):
+        places = tuple(labels.index(label) for label in card_labels)
+        found.append((Order("of the card beside the model", places), 0.0))
+    places = tuple(sorted(range(count), key=lambda index: labels[index]))
+    found.append((Order("in alphabetical order", places), 0.0))
+    found.append((Order("in reversed order", tuple(reversed(range(count)))), 0.0))
+    table = np.zeros((count, count))
+    np.add.at(table, (chosen, targets), 1)
+    # Outputs that no sample is of keep their labels, where that is possible.
+    places = tuple(int(x) for x in linear_sum_assignment(table + 1e-6 * np.eye(count), True)[1])
+    moved = [output for output, place in enumerate(places) if output != place]
+    tries = math.lgamma(count + 1) - math.lgamma(count - len(moved) + 1)
+    found.append((Order(_described(places, moved, labels), places), tries))
+    # Each once: labels in alphabetical order may be those of the card.
+    once: dict[tuple[int, ...], tuple[Order, float]] = {}
+    for order, tries in found:
+        once.setdefault(order.places, (order, tries))
+    once.pop(tuple(range(count)), None)
+    return list(once.values())
+
+
+def _described(places: Sequence[int], moved: Sequence[int], labels: Sequence[str]) -> str:
+    if len(moved) == 2:
+        first, second = (labels[output] for output in moved)
+        return f"{first!r} and {second!r} swapped"
+    if len(labels) <= LISTED:
+        return f"in the order {', '.join(labels[place] for place in places)}"
+    pairs = ", ".join(f"{labels[x]!r} for {labels[places[x]]!r}" for x in moved[:LISTED])
+    return f"changed at {len(moved)} outputs ({pairs}{', ...' * (len(moved) > LISTED)})"
+
+
+def slip(
+    trials: Sequence[Mapping[str, Any]],
+    own: Scores,
+    truth: Sequence[int | None],
+    labels: Sequence[str],
+    card_labels: Sequence[str] = (),
+) -> str:
+    """The scaling, and order of labels, that fits significantly better; "" if none does.
+
+    Args:
+        trials: as `trials.scalings` returns them. own: the answers, (samples, labels).
+    """
+    known = np.array([index for index, right in enumerate(truth) if right is not None], int)
+    targets = np.array([truth[index] for index in known], np.int64)
+    before, tries = own[known].argmax(axis=1) == targets, math.log(len(trials))
+    found: list[str] = []
+    most = int(before.sum())
+    for trial in trials:
+        chosen = np.array(trial["chosen"], np.int64)[known]
+        order = _better_order(chosen, targets, labels, card_labels)
+        places = np.array(order.places if order else range(len(labels)))
+        after = places[chosen] == targets
+        right = int(after.sum())
+        if right < most or not better(before, after, tries):
+            continue
+        if _accuracy_faults(right, targets, len(labels), None):
+            continue
+        option = f"--preprocess {trial['scaling']}"
+        option += " --color-order bgr" * (trial["color_order"] == "bgr")
+        option += f" and the labels {order.name}" if order else ""
+        found = [*(found if right == most else []), option]
+        most = right
+    return f"with {', or '.join(found)} {most} of {len(known)} would be right" if found else ""
+
+
+def worth(agreeing: int, samples: int) -> float:
+    """What an agreement on so many samples is at least, with 95 % confidence, 0..1 (Wilson)."""
+    return float(binomtest(agreeing, samples).proportion_ci(0.95, method="wilson").low)

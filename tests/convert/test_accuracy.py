@@ -1,0 +1,342 @@
+"""What labelled samples say of a model, and what would fit better."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier import card as cards
+from convert import accuracy, verify
+from convert.accuracy import Claim, examine
+
+LABELS = ("apple", "bean", "corn", "date", "elder", "fig", "grape", "herb", "iris", "kale")
+TEN = range(10)
+
+
+def scores(chosen, labels=10):
+    """Answers that put the given labels first, no two alike."""
+    rows = np.eye(labels, dtype=np.float32)[list(chosen)]
+    return rows + np.linspace(0, 0.01, len(rows), dtype=np.float32)[:, None] * np.arange(labels)
+
+
+def pictures(count):
+    return np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+
+
+def judged(chosen, truth, labels=LABELS, **more):
+    return examine(scores(chosen, len(labels)), truth, labels, pictures(len(truth)), **more)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "truth", "labels", "claim", "fault"),
+    [
+        ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], LABELS, None, None),
+        # As good as guessing, or worse.
+        (
+            [9],
+            [0],
+            LABELS,
+            None,
+            "accuracy 0.0% (0 of 1 labelled samples): no better than guessing",
+        ),
+        ([0, 1, 1, 0], [0, 0, 1, 1], LABELS[:2], None, "50.0% (2 of 4 labelled samples)"),
+        # A few photos of one class: all that they can show is that it is found.
+        ([0, 0, 0], [0, 0, 0], LABELS[:2], None, None),
+        ([0], [0], LABELS[:2], None, None),
+        # Always the commonest label.
+        (
+            [0] * 40,
+            [0] * 12 + [1] * 10 + [2] * 9 + [3] * 9,
+            LABELS,
+            None,
+            "with the commonest label",
+        ),
+        # Nearly always right, on samples of which nearly all are of one class.
+        ([0] * 20, [0] * 19 + [1], LABELS[:2], None, None),
+        ([0, 0, 1, 1], [0, 0, 1, 0], LABELS[:2], None, None),
+        # What the card says.
+        ([0] * 2 + [1] * 18, [0] * 10 + [1] * 10, LABELS[:2], Claim(0.95, 0.9), "below the 95.0%"),
+        ([0] * 9 + [1] * 11, [0] * 10 + [1] * 10, LABELS[:2], Claim(0.99, 0.98), None),
+        ([0, 1, 2, 4, 5], [0, 1, 2, 3, 4], LABELS, Claim(0.9, 0.88), None),
+    ],
+)
+def test_an_accuracy_is_judged_by_chance_and_by_the_card(chosen, truth, labels, claim, fault):
+    found = judged(chosen, truth, labels, claim=claim).faults
+    if fault is None:
+        assert found == ()
+    else:
+        assert len(found) == 1
+        assert fault in found[0]
+
+
+SIX = [0, 2, 4, 5, 7, 9]
+THIRTY = [*range(10)] * 3
+
+
+@pytest.mark.parametrize(
+    ("output", "truth", "card_labels", "hint"),
+    [
+        # For each output, the label that training had there.
+        ([9 - x for x in TEN], SIX, None, "with the labels in reversed order 6 of 6"),
+        (
+            [9 - x for x in TEN],
+            SIX,
+            LABELS[::-1],
+            "with the labels of the card beside the model 6 of 6",
+        ),
+        # Two swapped; nothing but photos of these two.
+        (
+            [0, 3, 2, 1, *range(4, 10)],
+            [1, 3] * 15,
+            None,
+            "with the labels 'bean' and 'date' swapped 30 of 30",
+        ),
+        # Two swapped, and all the others right.
+        (
+            [0, 3, 2, 1, *range(4, 10)],
+            THIRTY * 3,
+            None,
+            "with the labels 'bean' and 'date' swapped 90 of 90",
+        ),
+        (
+            [*range(1, 10), 0],
+            THIRTY,
+            None,
+            "in the order bean, corn, date, elder, fig, grape, herb, iris, kale, apple 30 of 30",
+        ),
+        # Every label right: nothing to find.
+        ([*TEN], THIRTY, None, None),
+    ],
+)
+def test_the_order_of_labels_that_fits_is_named(output, truth, card_labels, hint):
+    chosen = [output.index(right) for right in truth]
+    found = judged(chosen, truth, card_labels=card_labels or ())
+    if hint is None:
+        assert (found.faults, found.hints) == ((), ())
+    else:
+        assert len(found.faults) == 1
+        assert hint in found.hints[0]
+
+
+def test_labels_out_of_the_alphabet_fit_by_the_alphabet():
+    labels = ("pear", "apple", "fig", "date")
+    place = {name: index for index, name in enumerate(sorted(labels))}
+    truth = [0, 1, 2, 3] * 3
+    found = judged([place[labels[right]] for right in truth], truth, labels)
+    assert found.hints[0].startswith("with the labels in alphabetical order")
+
+
+def test_confusion_of_two_labels_is_no_other_order():
+    # Of ten shirts four are taken for T-shirts, of ten T-shirts six for shirts.
+    truth = [0] * 10 + [1] * 10 + [2] * 10
+    chosen = [0] * 6 + [1] * 4 + [1] * 4 + [0] * 6 + [2] * 10
+    assert judged(chosen, truth, LABELS[:3]).faults == ()
+
+
+def test_noise_is_no_other_order():
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        truth = random.integers(0, 10, 40)
+        chosen = np.where(random.random(40) < 0.4, truth, random.integers(0, 10, 40))
+        assert judged(chosen, truth.tolist()).hints == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        (np.zeros((4, 3)), "gives every label the same score"),
+        (np.ones((4, 3)) * np.arange(4)[:, None], "gives every label the same score"),
+        (np.tile([0.1, 0.7, 0.2], (4, 1)), "answers the same for all 4 samples"),
+    ],
+)
+def test_answers_without_content_prove_nothing(rows, fault):
+    found = examine(np.float32(rows), [None] * 4, LABELS[:3], pictures(4))
+    assert fault in found.faults[0]
+
+
+def test_one_picture_and_copies_of_one_are_answered_alike_by_any_network():
+    rows = np.tile(np.float32([0.1, 0.7, 0.2]), (4, 1))
+    assert examine(rows[:1], [None], LABELS[:3], pictures(1)).faults == ()
+    assert examine(rows, [None] * 4, LABELS[:3], np.zeros((4, 1, 1, 1), np.uint8)).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("provenance", "claim"),
+    [
+        ({"test_accuracy": 0.879, "test_interval_95": [0.842, 0.9084]}, Claim(0.879, 0.842)),
+        ({"test_accuracy": 0.9}, Claim(0.9, 0.9)),
+        ({"test_accuracy": "high"}, None),
+        ({}, None),
+    ],
+)
+def test_the_claim_is_what_the_card_measured(provenance, claim):
+    assert Claim.of(provenance) == claim
+
+
+def test_what_an_agreement_is_worth():
+    assert accuracy.worth(1, 1) == pytest.approx(0.2065, abs=1e-4)
+    assert accuracy.worth(6, 6) == pytest.approx(0.6097, abs=1e-4)
+    assert accuracy.worth(300, 300) == pytest.approx(0.9874, abs=1e-4)
+
+
+# The command, on a network that tells colours apart.
+
+COLOURS = {"blue": (90, 90, 230), "green": (90, 230, 90), "red": (230, 90, 90)}
+
+
+@pytest.fixture
+def colours(tmp_path):
+    """A network whose outputs are red, green, blue, for pixels from -1 to 1; and photos."""
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(3, 1, name="eye")(image)
+    # Beyond what pixels of -1 to 1 give, everything is red.
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(max_value=1.0)(x))
+    model = keras.Model(image, keras.layers.Dense(3, name="head")(x))
+    model.get_layer("eye").set_weights([np.eye(3, dtype=np.float32)[None, None], np.zeros(3)])
+    head = 4 * np.eye(3, dtype=np.float32)
+    model.get_layer("head").set_weights([head, np.float32([0.1, 0, 0])])
+    model.save(tmp_path / "net.keras")
+    random = np.random.default_rng(4)
+    for (name, colour), number in itertools.product(COLOURS.items(), range(4)):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(random.normal(colour, 12, (9, 9, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def judge(colours, convert, capsys):
+    def run(names, *options, preprocess="mobilenet_v2"):
+        file = colours / "names.txt"
+        file.write_text("\n".join(names), encoding="utf-8")
+        status, output = convert(
+            colours / "net.keras",
+            *options,
+            names=file,
+            preprocess=preprocess,
+            photos=colours / "photos",
+        )
+        told = capsys.readouterr()
+        return status, output, told.out, told.err
+
+    return run
+
+
+RIGHT = ("red", "green", "blue")
+
+
+def test_right_labels_and_scaling_are_verified(judge):
+    status, output, told, _ = judge(RIGHT)
+    assert status == 0
+    assert "verdict                     verified" in told
+    assert "12 samples: an agreement on all of them shows one of at least 76%" in told
+    assert cards.load(output).verification["passed"] is True
+
+
+def test_labels_in_another_order_exit_with_3_and_nothing_is_written(judge, colours):
+    page = colours / "why.html"
+    status, output, told, error = judge(RIGHT[::-1], "--report", str(page))
+    assert status == 3
+    assert not list(output.parent.iterdir())
+    assert "NOT VERIFIED: accuracy 33.3% (4 of 12 labelled samples)" in told
+    assert "with the labels in reversed order 12 of 12 would be right" in error
+    assert "--accept-accuracy" in error
+    assert '<span class="verdict bad">not verified</span>' in page.read_text(encoding="utf-8")
+
+
+def test_the_scaling_that_fits_is_named(judge):
+    status, _, _, error = judge(RIGHT, preprocess="raw")
+    assert status == 3
+    assert "or --preprocess mobilenet_v2" in error
+    assert "12 of 12 would be right" in error
+
+
+def test_an_accuracy_can_be_accepted_and_the_report_says_so(judge):
+    status, output, told, _ = judge(RIGHT[::-1], "--accept-accuracy")
+    assert status == 0
+    assert "accepted by --accept-accuracy, although accuracy 33.3%" in told
+    card = cards.load(output)
+    assert card.verification["passed"] is True
+    assert "accuracy 33.3%" in card.verification["accuracy_faults"][0]
+    assert "accepted by" in output.with_suffix(".report.md").read_text(encoding="utf-8")
+
+
+def known(folder, write_json, **changes):
+    card = cards.ModelCard(
+        name="colours",
+        labels=RIGHT,
+        height=8,
+        width=8,
+        preprocessing=cards.Preprocessing(scaling="mobilenet_v2"),
+        provenance={"test_accuracy": 0.97, "test_interval_95": [0.93, 0.99], "seed": 3},
+    )
+    write_json(folder / "net.card.json", cards.replace(card, **changes).to_json())
+
+
+def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
+    judge, colours, write_json
+):
+    known(colours, write_json)
+    status, output, told, _ = judge(RIGHT, preprocess="xception")  # the same convention
+    assert status == 0
+    assert "contradict" not in told
+    assert cards.load(output).provenance["test_accuracy"] == 0.97
+    status, output, told, _ = judge(RIGHT, "--resize", "crop", preprocess="mobilenet_v2")
+    assert status == 0
+    assert (
+        "the options contradict net.card.json: --resize is not its stretch; its test accuracy is "
+        "left out" in told
+    )
+    provenance = cards.load(output).provenance
+    assert provenance["seed"] == 3
+    assert not [key for key in provenance if key.startswith("test_")]
+
+
+def test_an_accuracy_below_the_cards_is_not_verified_and_its_labels_are_named(
+    judge, colours, write_json
+):
+    known(colours, write_json)
+    status, _, told, error = judge(("green", "red", "blue"))
+    assert status == 3
+    assert "--labels has another order of labels" in told
+    assert "with the labels of the card beside the model" in error
+    assert "12 of 12 would be right" in error
+
+
+def test_a_network_of_zeros_is_not_verified(judge, colours):
+    model = keras.models.load_model(colours / "net.keras")
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
+    model.save(colours / "net.keras")
+    status, output, _, error = judge(RIGHT)
+    assert status == 3
+    assert not list(output.parent.iterdir())
+    assert "gives every label the same score: its answers prove nothing" in error
+
+
+def test_int8_that_was_calibrated_on_a_few_photos_is_cautioned(judge):
+    status, _, told, _ = judge(RIGHT, "--quantize", "int8")
+    assert status == 0
+    assert "int8 was calibrated on 12 photos: give 100 or more" in told
+
+
+def test_verify_judges_the_accuracy_too(judge, colours, in_process, capsys, write_json):
+    _, output, _, _ = judge(RIGHT[::-1], "--accept-accuracy")
+    arguments = [str(output), "--against", str(colours / "net.keras")]
+    arguments += ["--samples", str(colours / "photos")]
+    assert verify.main(arguments) == 3
+    told = capsys.readouterr()
+    assert "not verified: accuracy 33.3%" in told.err
+    assert "with the labels in reversed order 12 of 12 would be right" in told.err
+    card = cards.load(output)
+    assert card.verification["passed"] is False
+    assert "accuracy 33.3%" in card.verification["accuracy_faults"][0]
+    assert verify.main([*arguments, "--accept-accuracy", "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["hints"] == ["with the labels in reversed order 12 of 12 would be right"]
+    assert cards.load(output).verification["passed"] is True
