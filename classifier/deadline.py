@@ -38,7 +38,8 @@ class Deadline:
             raise DeadlineExceeded(f"{doing} took too long; try a smaller image or a faster host")
         if left < needs_s:
             raise DeadlineExceeded(
-                f"{doing} was not begun: it takes about {needs_s:.1f} s, and {left:.1f} s were left"
+                f"{doing} takes about {needs_s:.1f} s, and {left:.1f} s were left; try a smaller "
+                "image, or fewer at once"
             )
         return left
 

@@ -11,7 +11,7 @@
     |   `-- ModelNotFound       404  model_not_found
     |-- MethodNotAllowed        405  method_not_allowed
     |-- ImageTooLarge           413  image_too_large        more bytes than MAX_IMAGE_BYTES
-    |   |-- TooManyPixels       413  too_many_pixels        more pixels than MAX_IMAGE_PIXELS
+    |   |-- TooManyPixels       413  too_many_pixels        more pixels than accepted, or memory
     |   `-- TooManyImages       413  too_many_images        more images than MAX_IMAGES
     |-- AnswerTooLarge          413  answer_too_large       an answer that Lambda cannot carry
     |-- UnsupportedFormat       415  unsupported_format     not an image of a kind that we decode

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from classifier import decode, events, preprocess, respond, results, sources, telemetry, text
+from classifier import (
+    decode,
+    events,
+    memory,
+    preprocess,
+    respond,
+    results,
+    sources,
+    telemetry,
+    text,
+)
 from classifier.card import ModelCard
 from classifier.deadline import Deadline
 from classifier.errors import (
@@ -29,7 +40,7 @@ from classifier.events.job import Done, Family, Job, Outcome, Resource
 from classifier.model import Classifier
 from classifier.models import Models
 from classifier.request import Options, Request
-from classifier.settings import MAX_EVENT_BYTES, Settings
+from classifier.settings import MAX_EVENT_BYTES, Settings, processor_share
 from classifier.telemetry import Stopwatch
 
 if TYPE_CHECKING:
@@ -40,6 +51,9 @@ ANSWER_MARGIN_S = 0.5
 # Of the time that is left, the share after which no more images are decoded: what has been decoded
 # by then is answered, not lost with the rest.
 SHARE_FOR_DECODING = 0.9
+# Of that, the share that one picture may take while others wait; half as much after each that did
+# not end in it, down to an even share, so that those that come last have time, too.
+SHARE_FOR_ONE = 0.5
 # The deadline where no invocation context says one; under API Gateway's 29 s.
 DEFAULT_DEADLINE_S = 28.0
 
@@ -57,6 +71,8 @@ class Handler:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.models = Models(settings)
+        self._memory = memory.limit()
+        self._processor = processor_share(os.environ)
         self._cold = True
 
     def __call__(self, event: Any, context: Any = None) -> Any:
@@ -269,35 +285,57 @@ class Handler:
         tensors: list[Floats | ClassifierError] = []
         contents = sources.read_all(images, self.settings, deadline)
         decoding = deadline.sooner(deadline.left_s() * SHARE_FOR_DECODING)
+        share = SHARE_FOR_ONE
         slowest_s = 0.0
-        for image in images:
+        for number, image in enumerate(images, start=1):
             with watch.stage("fetch"):
                 content = next(contents)
             try:
                 if isinstance(content, Exception):
                     raise content
                 before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
-                tensors.append(self._tensor(content, card, watch))
+                others = images[number:]
+                this = decoding
+                if others:
+                    fair = max(share, 1 / (1 + len(others)))
+                    this = decoding.sooner(max(before_s * fair, 2 * slowest_s))
+                tensors.append(self._tensor(content, card, self._limits(this, others, card), watch))
                 slowest_s = max(slowest_s, before_s - decoding.left_s())
             except Exception as error:  # noqa: BLE001  # one image fails alone
                 named = self._named(error, watch)
+                if isinstance(named, DeadlineExceeded) and not isinstance(content, Exception):
+                    share /= 2
                 tensors.append(named.masked() if sources.is_downloaded(image) else named)
         return tensors
 
-    def _tensor(self, content: bytes, card: ModelCard, watch: Stopwatch) -> Floats:
+    def _limits(
+        self, deadline: Deadline, others: Sequence[Image], card: ModelCard
+    ) -> decode.Limits:
+        """What one picture may take, while others wait or are being downloaded."""
+
+        def check(seconds: float) -> None:
+            deadline.remaining_s("decoding", needs_s=seconds / self._processor)
+
+        def left() -> int:
+            ahead = min(sources.SIDE_BY_SIDE, sum(map(sources.is_downloaded, others)))
+            waiting = ahead * self.settings.max_image_bytes
+            tensors = 8 * card.height * card.width * card.channels * (1 + len(others))
+            return memory.left(self._memory) - waiting - tensors
+
+        return decode.Limits(self.settings.max_image_pixels, check, left)
+
+    def _tensor(
+        self, content: bytes, card: ModelCard, limits: decode.Limits, watch: Stopwatch
+    ) -> Floats:
         """One image's bytes, as the tensor that the card asks for."""
         watch.bytes += len(content)
         with watch.stage("decode"):
-            image = decode.decode(
-                content,
-                card.preprocessing,
-                card.channels,
-                self.settings.max_image_pixels,
-                (card.width, card.height),
+            picture = decode.opened(
+                content, card.preprocessing, card.channels, limits, (card.width, card.height)
             )
-        watch.pixels += image.width * image.height
+        watch.pixels += picture.width * picture.height
         with watch.stage("preprocess"):
-            tensor = preprocess.prepare(image, card)
+            tensor = preprocess.prepare(picture, card)
         if self.settings.debug_dir:
             from classifier import debug
 

@@ -22,7 +22,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-ON_ITS_SIDE = (5, 6, 7, 8)  # width and height change places
+ON_ITS_SIDE = (5, 6, 7, 8)  # its rows are columns of the file
+UPSIDE_DOWN = (3, 4, 7, 8)  # its first row is the last of the file, or the last column
 TAG = 0x0112
 SIZES = {3: 2, 4: 4}  # bytes of TIFF's types SHORT and LONG
 ORDERS: Mapping[bytes, Any] = {b"II*\0": "little", b"MM\0*": "big"}
@@ -30,7 +31,7 @@ XMP = rb'tiff:Orientation(?:="|>)([0-9])'
 
 
 def flag(info: Mapping[Any, Any]) -> int:
-    """The orientation, 1 to 8, from what Pillow calls an image's `info`.
+    """The orientation, 1 to 8, from a file's metadata by the names that Pillow gives them.
 
     EXIF counts before XMP, as in `PIL.ImageOps.exif_transpose`. Damaged metadata count as none.
     """
@@ -38,12 +39,6 @@ def flag(info: Mapping[Any, Any]) -> int:
     if found is None:
         found = _of_xmp(info)
     return found if found in TURNS else 1
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """A decoded image as it is to be seen."""
-    turn = TURNS.get(flag(image.info))
-    return image if turn is None else image.transpose(turn)
 
 
 def _block(info: Mapping[Any, Any]) -> bytes:

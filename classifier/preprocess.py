@@ -13,20 +13,22 @@ import numpy as np
 from PIL import Image
 
 from classifier.card import PRESETS, Affine, ModelCard
+from classifier.decode import BAND, Picture
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
-    # An image, the card, and a mode of its `resize` -> (height, width) or (height, width, channels)
-    Interpolation = Callable[[Image.Image, ModelCard, str], Floats]
+    Ints = npt.NDArray[np.intp]
+    # A picture, the card and a mode of its `resize` -> (height, width) or (height, width, channels)
+    Interpolation = Callable[[Picture, ModelCard, str], Floats]
 
 
-def prepare(image: Image.Image, card: ModelCard) -> Floats:
+def prepare(image: Image.Image | Picture, card: ModelCard) -> Floats:
     """Resize and scale.
 
     Args:
-        image: as `decode` returns it; not altered.
+        image: as `decode` or `opened` returns it; not altered.
         card: the model's.
 
     Returns:
@@ -35,109 +37,145 @@ def prepare(image: Image.Image, card: ModelCard) -> Floats:
     return scale(resize(image, card), card)
 
 
-def resize(image: Image.Image, card: ModelCard) -> Floats:
+def resize(image: Image.Image | Picture, card: ModelCard) -> Floats:
     """The picture at the model's size: float32, (height, width, channels), in 0..255."""
     steps = card.preprocessing
-    pixels = INTERPOLATION[steps.interpolation](image, card, steps.resize)
+    picture = Picture(image) if isinstance(image, Image.Image) else image
+    pixels = INTERPOLATION[steps.interpolation](picture, card, steps.resize)
     return pixels.reshape(card.height, card.width, card.channels)
 
 
 def _pillow(method: Image.Resampling) -> Interpolation:
-    def resized(image: Image.Image, card: ModelCard, mode: str) -> Floats:
-        image = PILLOW_RESIZE[mode](image, (card.width, card.height), method)
+    def resized(picture: Picture, card: ModelCard, mode: str) -> Floats:
+        image = PILLOW_RESIZE[mode](picture, (card.width, card.height), method)
         return np.asarray(image, dtype=np.float32)
 
     return resized
 
 
-def _stretch(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
-    return image if image.size == size else image.resize(size, method)
+def _stretch(picture: Picture, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    return picture.resize(size, method)
 
 
-def _crop(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+def _crop(picture: Any, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
     from PIL import ImageOps  # a millisecond, for these cards alone
 
-    return ImageOps.fit(image, size, method=method)
+    return ImageOps.fit(picture, size, method=method)
 
 
-def _pad(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+def _pad(picture: Any, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
     from PIL import ImageOps
 
-    return ImageOps.pad(image, size, method=method)
+    return ImageOps.pad(picture, size, method=method)
 
 
 PILLOW_RESIZE = {"stretch": _stretch, "crop": _crop, "pad": _pad}
 
 
-def _tensorflow(method: Callable[[npt.NDArray[np.uint8], int, int], Floats]) -> Interpolation:
-    def resized(image: Image.Image, card: ModelCard, mode: str) -> Floats:
-        image = TENSORFLOW_RESIZE[mode](image, card.width, card.height)
-        return method(np.asarray(image), card.height, card.width)
+def _tensorflow(method: Callable[[Grid, int, int], Floats]) -> Interpolation:
+    def resized(picture: Picture, card: ModelCard, mode: str) -> Floats:
+        grid = TENSORFLOW_RESIZE[mode](picture, card.width, card.height)
+        return method(grid, card.height, card.width)
 
     return resized
 
 
-# Bring an image to the input's aspect ratio without resampling: TensorFlow then resizes. Both are
-# in Keras' integer arithmetic.
+class Grid:
+    """Pixels by row and column, of which only those that are asked for are made.
+
+    Args:
+        left, top: the picture's column and row that are this grid's first; below 0 all is black.
+        size: width and height; None: the picture's.
+    """
+
+    def __init__(
+        self, picture: Picture, left: int = 0, top: int = 0, size: tuple[int, int] | None = None
+    ) -> None:
+        self._picture, self._left, self._top = picture, left, top
+        width, height = size or picture.size
+        self.shape = (height, width)
+
+    def at(self, rows: Ints, columns: Ints) -> npt.NDArray[np.uint8]:
+        """(rows, columns, channels)."""
+        wide, high = self._picture.size
+        rows, columns = rows + self._top, columns + self._left
+        inside_y = (rows >= 0) & (rows < high)
+        inside_x = (columns >= 0) & (columns < wide)
+        columns = np.clip(columns, 0, wide - 1)
+        if wide * high <= BAND:
+            whole = np.asarray(self._picture.whole()).reshape(high, wide, -1)
+            result = whole[np.ix_(np.clip(rows, 0, high - 1), columns)]
+        else:
+            needed, places = np.unique(np.clip(rows, 0, high - 1), return_inverse=True)
+            lines = [np.asarray(self._picture.rows(row, row + 1)) for row in needed.tolist()]
+            result = np.stack([line.reshape(wide, -1)[columns] for line in lines])[places]
+        result[~inside_y] = 0
+        result[:, ~inside_x] = 0
+        return result
 
 
-def _as_it_is(image: Image.Image, _width: int, _height: int) -> Image.Image:
-    return image
+# A picture at the input's aspect ratio without resampling: TensorFlow then resizes. Both are in
+# Keras' integer arithmetic.
 
 
-def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+def _centre(picture: Picture, width: int, height: int) -> Grid:
     """The largest centred box, as image_dataset_from_directory(crop_to_aspect_ratio=True) cuts it.
 
-    `smart_resize` in keras/src/utils/image_utils.py.
+    `smart_resize` in keras/src/utils/image_utils.py, which fails where less than a pixel is left.
     """
-    crop_h = min(image.height, int(float(image.width * height) / width))
-    crop_w = min(image.width, int(float(image.height * width) / height))
-    top, left = int((image.height - crop_h) / 2), int((image.width - crop_w) / 2)
-    return image.crop((left, top, left + crop_w, top + crop_h))
+    wide, high = picture.size
+    crop_h = max(1, min(high, int(float(wide * height) / width)))
+    crop_w = max(1, min(wide, int(float(high * width) / height)))
+    return Grid(picture, int((wide - crop_w) / 2), int((high - crop_h) / 2), (crop_w, crop_h))
 
 
-def _bordered(image: Image.Image, width: int, height: int) -> Image.Image:
+def _bordered(picture: Picture, width: int, height: int) -> Grid:
     """A black border, as `image_dataset_from_directory(pad_to_aspect_ratio=True)` adds it.
 
     `resize` in keras/src/backend/tensorflow/image.py, which drops an odd border's last pixel.
     """
-    top = max(0, int(float(image.width * height) / width) - image.height) // 2
-    left = max(0, int(float(image.height * width) / height) - image.width) // 2
-    padded = Image.new(image.mode, (image.width + 2 * left, image.height + 2 * top))
-    padded.paste(image, (left, top))
-    return padded
+    wide, high = picture.size
+    top = max(0, int(float(wide * height) / width) - high) // 2
+    left = max(0, int(float(high * width) / height) - wide) // 2
+    return Grid(picture, -left, -top, (wide + 2 * left, high + 2 * top))
 
 
-TENSORFLOW_RESIZE = {"stretch": _as_it_is, "crop": _centre, "pad": _bordered}
+def _all(picture: Picture, _width: int, _height: int) -> Grid:
+    return Grid(picture)
 
 
-def tf_bilinear(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
+TENSORFLOW_RESIZE = {"stretch": _all, "crop": _centre, "pad": _bordered}
+
+
+def tf_bilinear(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
     """`tf.image.resize(pixels, (height, width))`: bilinear, half-pixel centres, no antialiasing.
 
     Follows ResizeBilinear with half_pixel_centers=True (tensorflow/core/kernels/image/
     resize_bilinear_op.cc) in its order of float32 operations.
 
     Args:
-        pixels: uint8, (rows, columns) or (rows, columns, channels), in 0..255.
+        pixels: uint8, (rows, columns, channels), in 0..255.
 
     Returns:
-        float32, the same rank, in 0..255.
+        float32, (height, width, channels), in 0..255.
     """
-    image = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-    top, bottom, y = _neighbours(image.shape[0], height)
-    left, right, x = _neighbours(image.shape[1], width)
+    top, bottom, y = _neighbours(pixels.shape[0], height)
+    left, right, x = _neighbours(pixels.shape[1], width)
     x = x[np.newaxis, :, np.newaxis]
     y = y[:, np.newaxis, np.newaxis]
+    corners = _at(pixels, np.concatenate((top, bottom)), np.concatenate((left, right)))
 
-    def blend_row(rows: npt.NDArray[np.intp]) -> Floats:
-        line = image[rows]
-        first = line[:, left].astype(np.float32)
-        last = line[:, right].astype(np.float32)
+    def blend_row(line: npt.NDArray[np.uint8]) -> Floats:
+        first = line[:, :width].astype(np.float32)
+        last = line[:, width:].astype(np.float32)
         return first + (last - first) * x
 
-    above = blend_row(top)
-    result = above + (blend_row(bottom) - above) * y
-    return result if pixels.ndim == 3 else result[..., 0]
+    above = blend_row(corners[:height])
+    return above + (blend_row(corners[height:]) - above) * y
+
+
+def _at(pixels: npt.NDArray[np.uint8] | Grid, rows: Ints, columns: Ints) -> npt.NDArray[np.uint8]:
+    return pixels.at(rows, columns) if isinstance(pixels, Grid) else pixels[np.ix_(rows, columns)]
 
 
 def _neighbours(size: int, target: int) -> tuple[Any, Any, Floats]:
@@ -156,46 +194,45 @@ def _sources(size: int, target: int) -> Floats:
     return middles
 
 
-def tf_nearest(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
+def tf_nearest(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
     """`tf.image.resize(pixels, (height, width), "nearest")`.
 
     Follows ResizeNearestNeighbor with half_pixel_centers=True (tensorflow/core/kernels/image/
     resize_nearest_neighbor_op.cc). Pillow's nearest rounds in another way.
 
     Args:
-        pixels: uint8, (rows, columns) or (rows, columns, channels), in 0..255.
+        pixels: uint8, (rows, columns, channels), in 0..255.
 
     Returns:
-        float32, the same rank, in 0..255.
+        float32, (height, width, channels), in 0..255.
     """
     rows, columns = (
         np.minimum(np.floor(_sources(size, target)).astype(np.intp), size - 1)
         for size, target in ((pixels.shape[0], height), (pixels.shape[1], width))
     )
-    result: Floats = pixels[rows][:, columns].astype(np.float32)
-    return result
+    return _at(pixels, rows, columns).astype(np.float32)
 
 
-def tf_bicubic(pixels: npt.NDArray[np.uint8], height: int, width: int) -> Floats:
+def tf_bicubic(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
     """`tf.image.resize(pixels, (height, width), "bicubic")`: Keys' kernel, no antialiasing.
 
     Follows ResizeBicubic with half_pixel_centers=True (tensorflow/core/kernels/image/
     resize_bicubic_op.cc), its table of weights included. It may leave 0..255, as TensorFlow's does.
 
     Args:
-        pixels: uint8, (rows, columns) or (rows, columns, channels), in 0..255.
+        pixels: uint8, (rows, columns, channels), in 0..255.
 
     Returns:
-        float32, the same rank.
+        float32, (height, width, channels).
     """
-    image = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-    rows, y = _four(image.shape[0], height)
-    columns, x = _four(image.shape[1], width)
-    lines = sum(
-        image[rows[k]].astype(np.float32) * y[k][:, np.newaxis, np.newaxis] for k in range(4)
-    )
-    result: Floats = sum(lines[:, columns[k]] * x[k][np.newaxis, :, np.newaxis] for k in range(4))
-    return result if pixels.ndim == 3 else result[..., 0]
+    rows, y = _four(pixels.shape[0], height)
+    columns, x = _four(pixels.shape[1], width)
+    near = _at(pixels, rows.ravel(), columns.ravel()).astype(np.float32)
+    near = near.reshape(4, height, 4 * width, near.shape[-1])
+    lines = sum(near[k] * y[k][:, np.newaxis, np.newaxis] for k in range(4))
+    lines = lines.reshape(height, 4, width, -1)
+    result: Floats = sum(lines[:, k] * x[k][np.newaxis, :, np.newaxis] for k in range(4))
+    return result
 
 
 def _four(size: int, target: int) -> tuple[Any, Any]:

@@ -40,6 +40,12 @@ def vcpus(environ: Mapping[str, str]) -> int:
     return seen
 
 
+def processor_share(environ: Mapping[str, str]) -> float:
+    """The share of one processor that this process has: less than 1 on Lambda below 1,769 MB."""
+    memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    return min(1.0, int(memory_mb) / MB_PER_VCPU) if memory_mb.isdecimal() else 1.0
+
+
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:

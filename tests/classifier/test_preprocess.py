@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -61,9 +62,9 @@ def test_bgr_order_is_handed_to_the_scaling():
 
 def test_tensorflow_bilinear_has_half_pixel_centres_and_no_antialiasing():
     # tf.image.resize([[0, 100, 200, 300 % 256]], (1, 2)) and (1, 8), computed by hand.
-    row = np.array([[0, 100, 200, 44]], np.uint8)
-    np.testing.assert_array_equal(tf_bilinear(row, 1, 2), [[50, 122]])
-    np.testing.assert_array_equal(tf_bilinear(row, 1, 8), [[0, 25, 75, 125, 175, 161, 83, 44]])
+    row = np.array([[[0], [100], [200], [44]]], np.uint8)
+    assert tf_bilinear(row, 1, 2).ravel().tolist() == [50, 122]
+    assert tf_bilinear(row, 1, 8).ravel().tolist() == [0, 25, 75, 125, 175, 161, 83, 44]
 
 
 def test_pillow_bilinear_is_pillows():
@@ -158,3 +159,49 @@ def test_a_choice_that_nothing_implements_is_an_error(interpolation, monkeypatch
     card = dataclasses.replace(CARD, preprocessing=Preprocessing("fill", interpolation))
     with pytest.raises(KeyError, match="fill"):
         resize(Image.new("RGB", (9, 5)), card)
+
+
+@pytest.mark.parametrize("interpolation", ["tf:bilinear", "tf:nearest", "tf:bicubic"])
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("size", [(90, 31), (31, 90), (5, 3), (400, 2), (2, 400)])
+def test_tensorflows_pixels_row_by_row_are_those_of_the_whole(
+    size, mode, interpolation, monkeypatch
+):
+    noise = np.random.default_rng(6).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    card = dataclasses.replace(
+        with_steps(interpolation=interpolation, resize=mode), height=24, width=36
+    )
+    whole = resize(Image.fromarray(noise), card)
+    monkeypatch.setattr("classifier.preprocess.BAND", 1)
+    np.testing.assert_array_equal(resize(Image.fromarray(noise), card), whole)
+
+
+def test_padding_a_long_picture_takes_no_memory_for_the_border():
+    """12,000 x 10 pixels, padded to 12,000 x 12,000, would be 432 MB of black."""
+    card = dataclasses.replace(
+        with_steps(interpolation="tf:bilinear", resize="pad"), height=24, width=24
+    )
+    picture = Image.new("RGB", (12_000, 10), "white")
+    tracemalloc.start()
+    result = resize(picture, card)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+    # 12,000 rows are 24: each is of two that are 500 apart, and none hits the ten in the middle.
+    assert result.max() == 0
+    card = dataclasses.replace(card, height=25, width=25)  # the 13th is of the middle two
+    result = resize(picture, card)
+    assert result[12].min() == 255
+    assert result[11].max() == result[13].max() == 0
+
+
+@pytest.mark.parametrize("size", [(1, 500), (500, 1), (1, 1)])
+@pytest.mark.parametrize("interpolation", ["pillow:bilinear", "tf:bilinear", "tf:nearest"])
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+def test_a_picture_of_a_pixels_width_has_a_tensor(mode, interpolation, size):
+    card = dataclasses.replace(
+        with_steps(interpolation=interpolation, resize=mode), height=224, width=320
+    )
+    result = resize(Image.new("RGB", size, "white"), card)
+    assert result.shape == (224, 320, 3)
+    assert mode == "pad" or result.min() == 255

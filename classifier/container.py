@@ -1,0 +1,221 @@
+"""Container: what a decoder needs of a picture's file, and the metadata of its orientation.
+
+Pillow reads every segment and chunk of a file, and some of them cost far more time and memory than
+their bytes: profiles, texts, Exif in ten thousand pieces. None of them changes a pixel. So what
+is handed to Pillow is the file without them; `orientation` reads what was left out.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+# Parts of a file between two looks at the deadline.
+STEP = 1024
+# Longest metadata in which an orientation is looked for, in bytes: as much as a JPEG segment holds.
+MAX_METADATA = 65_536
+# JPEG, ISO 10918-1 table B.1.
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
+FILL = re.compile(rb"\xff+")  # a marker begins with any number of them
+START_OF_SCAN = 0xDA
+JPEG_LS = 0xF7
+# PNG: the chunks that pixels are made of (https://www.w3.org/TR/png-3/#11Chunks).
+PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+WEBP_METADATA = {b"EXIF": "exif", b"XMP ": "xmp"}
+
+Check = Callable[[], object]
+
+
+@dataclass
+class Contents:
+    """A file as a decoder gets it: `head`, and the file's bytes from `start` on.
+
+    size: width and height, where the decoder takes memory for them before it tells them.
+    info: metadata that may hold an orientation, by Pillow's names.
+    kept: bytes that the decoder takes besides the picture.
+    process: a JPEG's SOF marker. precision: its bits per channel.
+    apple: whether it is a PNG that Apple's tools made for its own devices.
+    """
+
+    head: bytes = b""
+    start: int = 0
+    size: tuple[int, int] | None = None
+    info: dict[str, bytes | str] = field(default_factory=dict)
+    kept: int = 0
+    process: int = 0
+    precision: int = 8
+    apple: bool = False
+
+    def variant(self) -> str | None:
+        """The sound kind of a format that no decoder here reads; None: an ordinary one."""
+        if self.process == JPEG_LS:
+            return "a JPEG-LS image"
+        if self.process and self.precision != 8:
+            return f"a JPEG of {self.precision} bits per channel"
+        if self.process and self.process not in (0xC0, 0xC1, 0xC2):
+            return "a lossless, arithmetic or hierarchical JPEG"
+        return "a PNG in Apple's own form (CgBI)" if self.apple else None
+
+
+def jpeg(data: bytes, check: Check) -> Contents:
+    """A JPEG without its APPn and COM segments, but for those that tell its colours."""
+    contents = Contents()
+    kept = [data[:2]]
+    frame = b""
+    at = since = 2
+    for marker, begin, end in _segments(data, check):
+        body = data[begin + 4 : end]
+        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            # libjpeg takes the colour space from JFIF's and Adobe's segments.
+            colours = (marker == 0xE0 and body[:5] == b"JFIF\0") or (
+                marker == 0xEE and body[:5] == b"Adobe"
+            )
+            if not colours:
+                kept.append(data[since:begin])
+                since = end
+            if marker == 0xE1 and body[:6] == b"Exif\0\0":
+                contents.info.setdefault("exif", body)
+            elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+                contents.info["xmp"] = body
+        elif marker in START_OF_FRAME or marker == JPEG_LS:
+            contents.process, frame = marker, body
+        at = end
+        if marker == START_OF_SCAN:
+            _scans(contents, frame, body)
+            break
+    kept.append(data[since:at])
+    contents.head, contents.start = b"".join(kept), at
+    return contents
+
+
+def _segments(data: bytes, check: Check) -> Iterator[tuple[int, int, int]]:
+    """A JPEG's segments up to its first scan: marker, first byte, end."""
+    at = 2
+    number = 0
+    while found := FILL.search(data, at):
+        number += 1
+        if not number % STEP:
+            check()
+        begin = found.end() - 1
+        if len(data) < begin + 4:
+            return
+        marker = data[begin + 1]
+        if marker == 0 or marker in ALONE:
+            at = begin + 2
+            continue
+        at = begin + 2 + max(2, int.from_bytes(data[begin + 2 : begin + 4], "big"))
+        yield marker, begin, at
+
+
+def _scans(contents: Contents, frame: bytes, scan: bytes) -> None:
+    """Of a JPEG in several scans, how much libjpeg keeps: 2 bytes for each coefficient."""
+    if len(frame) < 6 or not scan:
+        return
+    contents.precision = frame[0]
+    height, width, count = struct.unpack_from(">HHB", frame, 1)
+    factors = [divmod(byte, 16) for byte in frame[7 : 6 + 3 * count : 3]]
+    if not factors or not all(h and v for h, v in factors):
+        return
+    if contents.process in PROGRESSIVE or scan[0] < count:
+        most_h, most_v = (max(each) for each in zip(*factors, strict=True))
+        rows, columns = -(-height // (8 * most_v)), -(-width // (8 * most_h))
+        contents.kept = 128 * rows * columns * sum(h * v for h, v in factors)
+
+
+def png(data: bytes, check: Check) -> Contents:
+    """A PNG of the chunks that its pixels are made of: no profiles, texts or further frames."""
+    contents = Contents()
+    kept: list[bytes] = []
+    at = since = 8
+    number = 0
+    while at + 8 <= len(data):
+        number += 1
+        if not number % STEP:
+            check()
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if kind not in PNG_CHUNKS:
+            kept.append(data[since:at])
+            since = end
+            contents.apple = contents.apple or kind == b"CgBI"
+            _png_metadata(contents, kind, data[at + 8 : min(end - 4, at + 8 + 2 * MAX_METADATA)])
+        at = end
+        if kind == b"IEND":
+            break
+    if since == 8:
+        return contents
+    kept.append(data[since:at])
+    contents.head, contents.start = data[:8] + b"".join(kept), len(data)
+    return contents
+
+
+def _png_metadata(contents: Contents, kind: bytes, body: bytes) -> None:
+    if kind == b"eXIf":
+        contents.info["exif"] = body
+    elif kind == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\0\0"):  # not compressed
+        contents.info["xmp"] = body
+    elif kind in (b"tEXt", b"zTXt") and body.startswith(b"Raw profile type exif\0"):
+        text = body[22:]
+        if kind == b"zTXt":
+            import zlib
+
+            try:
+                text = zlib.decompressobj().decompress(text[1:], 2 * MAX_METADATA)
+            except zlib.error:
+                return
+        contents.info["Raw profile type exif"] = text.decode("latin-1")
+
+
+def webp(data: bytes, check: Check) -> Contents:
+    """A WebP as it is; libwebp looks for what it needs itself."""
+    contents = Contents(size=_webp_size(data))
+    if contents.size:
+        # The canvas, the one before it, the frame, and the copy that Pillow reads from.
+        contents.kept = 16 * contents.size[0] * contents.size[1] + 2 * len(data)
+    at = 12
+    number = 0
+    while at + 8 <= len(data):
+        number += 1
+        if not number % STEP:
+            check()
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if kind in WEBP_METADATA:
+            part = data[at + 8 : at + 8 + min(length, MAX_METADATA)]
+            contents.info.setdefault(WEBP_METADATA[kind], part)
+        at += 8 + length + length % 2
+    return contents
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """RFC 9649, 2.5 to 2.7."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 ":
+        width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    else:
+        return None
+    return width, height
+
+
+def gif(_data: bytes, _check: Check) -> Contents:
+    """A GIF as it is; of its frames Pillow reads the first."""
+    return Contents()
+
+
+def bmp(data: bytes, _check: Check) -> Contents:
+    """A BMP as it is; Pillow unpacks run lengths into two copies of the picture."""
+    contents = Contents()
+    if len(data) >= 34 and int.from_bytes(data[14:18], "little") >= 40:
+        width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
+        if compression in (1, 2):
+            contents.size = abs(width), abs(height)
+            contents.kept = 3 * abs(width * height)
+    return contents
