@@ -49,10 +49,8 @@ has it (float32: 0.0001). A deployed model must be here, and have the same SHA-2
 
 exit status:
   0  deployed is as here
-  1  it differs, or fails. With --function and without --no-rollback the alias was led back, if
-     that is the version's fault: a score or a SHA-256 is another, or what is no image is not
-     refused with 415. Where something fails (5xx), which a gateway does too, and of a canary, whose
-     stable version answers too, the version is judged by direct invocations alone
+  1  it differs, or fails. With --function the version is then invoked directly, past the gateway;
+     if it answers wrongly there too, and without --no-rollback, the alias was led back
   2  it could not be asked: the network, the URL, the credentials, an option. Nothing is led back
 """
 
@@ -517,17 +515,16 @@ def smoke(args: argparse.Namespace) -> int:
     if alias:
         now = alias.routing()
         newest = now.newest
-        # Of a canary the stable version gives most answers over HTTP, and may give all of them; and
-        # a gateway fails in ways of its own.
-        doubtful = found.failed and not found.by_version
-        if now.weights or now != routing or doubtful:
+        # Over HTTP a gateway can be at fault, and in a canary the stable version answers too: the
+        # alias moves only if the version itself, invoked directly, answers wrongly.
+        if now.weights or now != routing or not found.same:
             trial = judge(Version(alias, newest), models, samples)
     same = found.same and (trial is None or trial.same)
     result = {"same": same, **result, **_plain(found)}
     if trial:
         result["trial"] = {"version": newest, "same": trial.same, **_plain(trial)}
     if not same and alias and not args.no_rollback:
-        if (trial or found).by_version:
+        if trial and trial.by_version:
             result["rollback"] = _roll_back(alias, newest, endpoint, models, samples, args.settle)
         else:
             why = (

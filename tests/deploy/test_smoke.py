@@ -566,7 +566,8 @@ def test_a_profile_is_for_the_signature_and_for_the_alias(
 # --- what no version causes is no reason to go back either
 
 
-def test_a_door_that_is_open_moves_no_version(function, right, capsys):
+def test_a_door_that_is_open_moves_no_version(function, invoked, right, capsys):
+    invoked(v3=right)
     with served(right) as url:
         status, result, _ = run(capsys, url, "--api-key", "sesame", "--function", FUNCTION)
     assert status == 1
@@ -575,7 +576,8 @@ def test_a_door_that_is_open_moves_no_version(function, right, capsys):
     assert live() == Routing("3")
 
 
-def test_a_model_that_is_not_here_moves_no_version(function, another, capsys):
+def test_a_model_that_is_not_here_moves_no_version(function, invoked, another, capsys):
+    invoked(v3=another)
     with served(another) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
@@ -628,6 +630,26 @@ def test_an_error_that_the_gateway_tells_as_the_function_does_moves_no_version(
     assert "500 INTEGRATION_FAILURE, not 415" in texts(result)[0]
     assert result["trial"]["same"]
     assert result["rollback"]["now"].startswith("nothing is led back")
+    assert live() == Routing("3")
+
+
+def test_a_gateway_that_passes_bodies_on_as_text_moves_no_version(function, invoked, right, capsys):
+    """Without BinaryMediaTypes: a right function reports the gateway's fault as its own error."""
+
+    def gateway(environ, start):
+        if body_of(environ) == b"this is not an image":
+            start("400 Bad Request", [("Content-Type", "application/json")])
+            return [b'{"error": {"code": "invalid_request", "message": "list its type"}}']
+        return right(environ, start)
+
+    invoked(v3=right)
+    with served(gateway) as url:
+        status, result, _ = run(capsys, url, "--function", FUNCTION)
+    assert status == 1
+    assert "400 invalid_request, not 415" in texts(result)[0]
+    assert result["rollback"]["now"] == (
+        "nothing is led back: version 3, invoked directly, answers as here"
+    )
     assert live() == Routing("3")
 
 
