@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from classifier import card as cards
-from classifier import formats, items
+from classifier import formats, items, origin
 from classifier.errors import ClassifierError, ModelNotNamed, SetupError
 from classifier.handler import Handler
 from classifier.preprocess import matches_helper
@@ -94,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.images:
             return OK
         handler = Handler(replace(settings, num_threads=1))  # it is the images that go side by side
+        origin.check(handler.models.installed.values())
         card = handler.models.card()
         if args.scores == "logits" and card.output == "probabilities":
             raise SetupError(
@@ -139,9 +140,10 @@ def check(handler: Handler) -> str:
     """Check each model's hash and scaling and run one inference; a line about each.
 
     Raises:
-        SetupError: a file was altered, does not answer with finite numbers, or its pixels are not
-            scaled as keras-image-helper scales them.
+        SetupError: a file was altered, or the Keras model beside it is another one; it does not
+            answer with finite numbers; its pixels are not scaled as keras-image-helper scales them.
     """
+    origin.check(handler.models.installed.values())
     lines = []
     for name, (path, card) in handler.models.installed.items():
         cards.check_hash(path, card)

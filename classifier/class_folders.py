@@ -29,9 +29,12 @@ def images(root: Path) -> list[Path]:
 
 
 def folded(name: str) -> str:
-    """A name without what does not count: case, and how spaces, _ and - are used."""
+    """A name without what does not count: case, and how spaces, _ and - are used.
+
+    A label's / is _ in the name of a folder.
+    """
     text = unicodedata.normalize("NFC", name).casefold()
-    return " ".join(text.replace("_", " ").replace("-", " ").split())
+    return " ".join(text.replace("_", " ").replace("-", " ").replace("/", " ").split())
 
 
 class ClassFolders:

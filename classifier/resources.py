@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,26 @@ def described(models: Models, settings: Settings) -> dict[str, Any]:
 
 
 def samples(models: Models) -> dict[str, list[dict[str, str]]]:
-    """For each model the pictures in the folder `samples` beside its file, as data: URLs."""
-    return {
-        name: [
-            {"name": file.stem, "image": _data_url(file)}
-            for file in sorted(Path(installed.path).parent.glob("samples/*"))
+    """For each model the pictures in the folder `samples` beside its file, as data: URLs.
+
+    Those in folders are named after these, and take turns.
+    """
+    found = {}
+    for name, installed in models.installed.items():
+        folder = Path(installed.path).parent / "samples"
+        groups = [
+            sorted(path.glob("*")) if path.is_dir() else [path] for path in sorted(folder.glob("*"))
+        ]
+        turns = (file for turn in zip_longest(*groups) for file in turn if file)
+        found[name] = [
+            {
+                "name": file.stem if file.parent == folder else file.parent.name,
+                "image": _data_url(file),
+            }
+            for file in turns
             if file.suffix.lower() in SAMPLE_TYPES and file.stat().st_size <= MAX_SAMPLE_BYTES
         ][:MAX_SAMPLES]
-        for name, installed in models.installed.items()
-    }
+    return found
 
 
 def _data_url(file: Path) -> str:

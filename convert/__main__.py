@@ -24,6 +24,7 @@ from convert import (
     registry,
     report,
     scaling,
+    source_card,
     terminal,
 )
 from convert.accuracy import without_claims
@@ -196,7 +197,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     try:
-        with registry.local(args.model) as args.model:
+        with (
+            registry.local(args.model) as args.model,
+            photos.local(args.samples, args.max_samples) as args.samples,
+        ):
             return _convert(args)
     except (ConvertError, SetupError, OSError) as error:
         # OSError: a folder that cannot be written, a full disk; it names the path itself.
@@ -401,12 +405,17 @@ def _given(args: argparse.Namespace) -> Given:
     Raises:
         ConvertError: the labels or the scaling are missing.
     """
-    aside = beside(args.model.absolute())
+    aside = source_card.place(args.model.absolute())
     if foreign.is_one(args.model):
         model = str(args.model.absolute())
         said = options.sandbox(args).call("convert.foreign:said", model=model)
     else:
         said = load_json(aside).to_json() if aside.exists() else {}
+        if aside != beside(args.model.absolute()):
+            # Of a kept epoch: the run's name and accuracy are another model's.
+            kept = said["provenance"].items()
+            kept = {key: value for key, value in kept if not key.startswith("test_")}
+            said |= {"name": "", "provenance": kept}
     steps = dict(said.get("preprocessing", {}))
     said_exif = steps.get("exif") if foreign.is_one(args.model) else _exif_beside(args.model)
     named = args.labels
@@ -476,7 +485,7 @@ def _contradictions(
 
 def _exif_beside(model: Path) -> str | None:
     """What the card beside a model states; a card that lacks the field states nothing."""
-    aside = beside(model.absolute())
+    aside = source_card.place(model.absolute())
     if not aside.exists():
         return None
     steps = json.loads(aside.read_text(encoding="utf-8")).get("preprocessing", {})

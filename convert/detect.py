@@ -11,7 +11,7 @@ from typing import Any
 from classifier import card as cards
 from classifier.card import ModelCard
 from classifier.errors import SetupError
-from convert import labels, network, options, samples, terminal
+from convert import labels, network, options, photos, samples, source_card, terminal
 from convert.errors import ConvertError
 from convert.trials import Detective, Trials
 from convert.verdict import Verdict
@@ -71,15 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         # All of it in the sandbox: the network is asked thousands of times.
-        found = options.sandbox(args).call(
-            "convert.detect:run",
-            model=str(args.model.absolute()),
-            wanted=options.wanted(args),
-            folder=str(args.samples.absolute()),
-            most=args.max_samples,
-            labels=args.labels and str(labels.located(args.labels)),
-            exhaustive=args.exhaustive,
-        )
+        with photos.local(args.samples, args.max_samples) as folder:
+            found = options.sandbox(args).call(
+                "convert.detect:run",
+                model=str(args.model.absolute()),
+                wanted=options.wanted(args),
+                folder=str(folder.absolute()),
+                most=args.max_samples,
+                labels=args.labels and str(labels.located(args.labels)),
+                exhaustive=args.exhaustive,
+            )
     except (ConvertError, SetupError) as error:
         terminal.fail("convert.detect", error)
         return BAD_INPUT
@@ -133,7 +134,7 @@ def _card(path: Path) -> ModelCard | None:
     try:
         if path.suffix.lower() == ".tflite":
             return cards.load(path)
-        aside = cards.beside(path)
+        aside = source_card.place(path.absolute())
         return cards.load_json(aside) if aside.exists() else None
     except SetupError:
         return None

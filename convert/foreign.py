@@ -12,7 +12,8 @@ import numpy as np
 from classifier import card as cards
 from classifier import metadata
 from classifier.archive import Archive
-from convert import digest, tflite_file
+from classifier.origin import digest
+from convert import tflite_file
 from convert.errors import ConvertError
 
 # As the TensorFlow Lite Task Library resizes, for which such files are made.
@@ -156,7 +157,7 @@ def load(path: Path) -> Any:
         parameters=tflite_file.graph(path)["parameters"],
         flatbuffer=network.flatbuffer,
         dtype=network.dtype,
-        sha256=digest.of(path),
+        sha256=digest(path),
     )
 
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from classifier import card as cards
-from convert import keras1
+from convert import keras1, source_card
 from convert.saved import SavedFile
 
 # A config is JSON of any shape: Python answers a strange one with whatever comes first.
@@ -27,7 +26,7 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
     inputs = _inputs(inside, layers)
     outputs = _outputs(inside, _own_layers(network))
     numbers, size = _stored(saved)
-    aside = cards.beside(path)
+    aside = source_card.place(path.absolute())
     return {
         "kind": saved.kind,
         "bytes": path.stat().st_size,

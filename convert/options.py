@@ -73,7 +73,14 @@ def add_run(p: argparse.ArgumentParser) -> None:
 
 def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
     """Which photos are looked at."""
-    p.add_argument("--samples", type=Path, required=True, metavar="DIR", help=meaning)
+    p.add_argument(
+        "--samples",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"{meaning}; or other data that `python -m train` reads, of which the test pictures "
+        "are taken (idx files, .csv, .npz, CIFAR's archive, keras:mnist)",
+    )
     p.add_argument(
         "--max-samples",
         type=_positive,

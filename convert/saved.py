@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convert import digest
+from classifier.origin import digest
 from convert.errors import ConvertError
 from convert.scan import archive, configuration, graph, hdf5
 
@@ -49,7 +49,7 @@ class SavedFile:
     config: the network as Keras's JSON; None for SavedModels and files of weights.
     faults: why the file is refused whoever trusts it.
     copy: exactly what was judged, named after its kind; None where there is a fault.
-    sha256: of the file; of a folder, see `digest`.
+    sha256: of the file; of a folder, see `origin.digest`.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class SavedFile:
         try:
             if path.is_dir():
                 found = _saved_model(path, folder / "model")
-                sha256 = digest.of(path)
+                sha256 = digest(path)
             else:
                 raw = folder / "judged"
                 sha256 = _copy(path, raw)

@@ -115,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     try:
-        return _verify(args)
+        with photos.local(args.samples, args.max_samples) as args.samples:
+            return _verify(args)
     except (ConvertError, SetupError, OSError) as error:
         terminal.fail("convert.verify", error)
         return BAD_INPUT

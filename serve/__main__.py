@@ -14,6 +14,7 @@ from pathlib import Path
 
 import hupper
 
+from classifier import origin
 from classifier.errors import SetupError
 from classifier.handler import Handler
 from classifier.models import files
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hupper.is_active():
             hupper.get_reloader().watch_files(files(settings.model_path))
         handler = Handler(settings)
+        origin.check(handler.models.installed.values())
         server = http_server.create(Gateway(handler), args.host, args.port)
     except (SetupError, OSError) as error:
         told = str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ examples:
   python -m train mnist
   python -m train cifar-100-python.tar.gz --labels-kind coarse
 
-A run that was stopped, at whatever moment, goes on from its last state when it
+A run ends with OUTPUT/NAME.keras and OUTPUT/NAME.tflite, which `python -m convert`
+has verified. One that was stopped, at whatever moment, goes on from its last state when it
 is started again with the same arguments.
 
 DATA is one of these:
@@ -33,7 +35,10 @@ DATA is one of these:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command. Returns the exit code: 2 for wrong arguments or data, 130 if stopped."""
+    """Run the command. Returns the exit code.
+
+    1: trained, but not converted. 2: wrong arguments or data. 130: stopped.
+    """
     parser = _parser()
     args = parser.parse_args(arguments)
     command = ["python", "-m", "train", *(sys.argv[1:] if arguments is None else arguments)]
@@ -58,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nstopped; the same command goes on from its last state", file=sys.stderr)
         return 130
     if status == 0 and args.serve is not None:
-        return handover.serve(output / f"{name}.keras", data, args.serve)
+        return handover.serve(output / f"{name}.tflite", args.serve)
     return status
 
 
@@ -94,16 +99,17 @@ def _train(
     for line in report.told(results):
         print(line)
     keras_file = output / f"{name}.keras"
-    print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md")
-    if args.serve is None:
-        tflite = keras_file.with_suffix(".tflite")
-        python = terminal.python()
-        print(f"next: {python} -m convert {keras_file} --samples DIR -o {tflite}")
+    print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md", flush=True)
     if args.keep_checkpoints:
         (folder / "state.npz").unlink()
         shutil.rmtree(folder / "cache", ignore_errors=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
+    tflite = handover.convert(keras_file, data)
+    if tflite is None:
+        return 1
+    if args.serve is None:
+        print(f"next: {terminal.python()} -m serve --model {shlex.quote(str(tflite))}")
     return 0
 
 
@@ -230,8 +236,8 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         const=PORT,
         metavar="PORT",
-        help="when it is trained: convert it, verify it, and serve it with the playground (default "
-        "port: %(const)s)",
+        help="when it is trained and converted: serve it with the playground (default port: "
+        "%(const)s)",
     )
     options.add(parser)
     return parser

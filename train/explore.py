@@ -21,9 +21,9 @@ from classifier.errors import ClassifierError, SetupError
 from train import page
 from train.data import sources
 from train.data import twins as near
-from train.data.dataset import DataError, Dataset
+from train.data.dataset import DataError, Dataset, neutral
 from train.data.twins import Twin
-from train.survey import BALANCES, INPUTS, Survey, neutral, survey
+from train.survey import BALANCES, INPUTS, Survey, survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

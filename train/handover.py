@@ -1,7 +1,8 @@
-"""Handover: from a trained model to an endpoint. Convert, verify, serve."""
+"""Handover: from a trained model to a verified `.tflite`, and to an endpoint."""
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from classifier import card as cards
+from classifier import terminal
+from train.data import unpack
 from train.data.dataset import DataError
 
 if TYPE_CHECKING:
@@ -35,46 +37,47 @@ def free(port: int) -> None:
 
 
 def convert(model: Path, data: Dataset) -> Path | None:
-    """Write the `.tflite` beside a trained `.keras`, verified on validation pictures.
+    """Write the `.tflite` beside a trained model, verified on validation pictures.
 
-    Labels and preprocessing come from the card beside the model: nobody has to know them.
+    Labels and preprocessing come from the card beside the model. A few test pictures are written
+    to `samples/` beside it, for the playground and for later conversions.
 
     Returns:
-        The file; None if the two do not agree, of which the converter has told.
+        The file; None if it was not written, with what to do on standard error.
     """
-    output = model.with_suffix(".tflite")
-    with tempfile.TemporaryDirectory(prefix="samples-") as folder:
-        samples(data, cards.load_json(cards.beside(model)), Path(folder))
-        told = subprocess.run(  # noqa: S603  # our own command, no shell
-            [sys.executable, "-m", "convert", model, "--samples", folder, "-o", output],
+    folder, name = model.parent, model.name.removesuffix(".keras")
+    output, examples = folder / f"{name}.tflite", folder / "samples"
+    unpack.examples(data, examples)
+    print(f"\nconverting {model.name}, verified on validation pictures", flush=True)
+    with tempfile.TemporaryDirectory(prefix="samples-") as held_out:
+        unpack.split(data, "validation", Path(held_out), SAMPLES)
+        status = subprocess.run(  # noqa: S603  # our own command, no shell
+            [sys.executable, "-m", "convert", model.absolute(), "--samples", held_out, "-o",
+             output.absolute()],
             cwd=ROOT,
             check=False,
-        )
-    return output if told.returncode == 0 else None
+        ).returncode  # fmt: skip
+    if status == 0:
+        return output
+    again = shlex.join(
+        [terminal.python(), "-m", "convert", str(model), "--samples", str(examples), "-o",
+         str(output)]
+    )  # fmt: skip
+    print(
+        f"{model} is trained and saved, but it was not converted, for the reason above; when that "
+        f"is solved:\n  {again}",
+        file=sys.stderr,
+    )
+    return None
 
 
-def samples(data: Dataset, card: cards.ModelCard, folder: Path) -> None:
-    """Write validation pictures into class folders: files as they are, rows of arrays as PNG."""
-    split = data.splits["validation"]
-    # Every so many: all labels are among them, as pictures are sorted by label or shuffled.
-    rows = range(0, len(split), max(1, -(-len(split) // SAMPLES)))
-    for row in rows:
-        label = folder / data.labels[split.targets[row]].replace("/", "_")
-        label.mkdir(exist_ok=True)
-        ending = Path(split.name(row)).suffix or ".png"
-        (label / f"{row:06}{ending}").write_bytes(split.file(row, card))
-
-
-def serve(model: Path, data: Dataset, port: int) -> int:
-    """Convert a trained model, and serve it until Ctrl-C. Returns the exit status."""
-    print(f"\nconverting {model.name}, verified on validation pictures", flush=True)
-    tflite = convert(model.resolve(), data)
-    if tflite is None:
-        return 1
+def serve(tflite: Path, port: int) -> int:
+    """Serve a converted model until Ctrl-C. Returns the exit status."""
     print(
         f"\nserving {tflite.name}; Ctrl-C ends it, and make run MODEL={tflite} serves it again",
         flush=True,
     )
+    tflite = tflite.absolute()
     command = [sys.executable, "-m", "serve", "--port", str(port), "--model", str(tflite)]
     server = subprocess.Popen(command, cwd=ROOT)  # noqa: S603
     # Ctrl-C reaches both: the server ends by itself, and so does this.

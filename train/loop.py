@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
-from train import backbones, feeds, networks, schedule
+from train import backbones, feeds, files, networks, schedule
 from train.recipe import ALL, Backbone, Phase, Recipe, Stage
 from train.run import Run, Stopped
 
@@ -236,6 +236,8 @@ class Loop:
         draft = run.folder / f"draft-{name}"
         self._average.model.save(draft)
         draft.replace(run.folder / name)
+        # What `convert` and `evaluate` read of it; the run's own comes with the run's end.
+        files.write_json(run.folder / f"{run.card.name}.card.json", run.card.to_json())
         self._best = {"worth": worth, "files": [*self._best["files"], name]}
 
     def _prune(self) -> None:

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
-from classifier.card import ModelCard, Preprocessing
+from train.data.dataset import neutral
 from train.data.photos import Photos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from classifier.card import ModelCard
     from train.data.dataset import Dataset, Split
 
 SIDE = 16  # of the squares that pictures of a class are compared as
@@ -286,18 +287,6 @@ class Survey:
         }
 
 
-def neutral(data: Dataset) -> ModelCard:
-    """A card that decodes pictures and leaves them as they are."""
-    return ModelCard(
-        name="survey",
-        labels=data.labels,
-        height=SIDE,
-        width=SIDE,
-        channels=1 if data.shape and data.shape[2] == 1 else 3,
-        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="raw", exif="apply"),
-    )
-
-
 def survey(data: Dataset, most: int, tell: Callable[[], object] = lambda: None) -> Survey:
     """Look at every picture once.
 
@@ -309,7 +298,7 @@ def survey(data: Dataset, most: int, tell: Callable[[], object] = lambda: None) 
     Raises:
         ClassifierError: a file has changed since it was checked.
     """
-    card = neutral(data)
+    card = neutral(data, SIDE)
     means = _Means(data, card)
     names = tuple(data.splits)
     parts = [

@@ -3,13 +3,14 @@
 python -m train.tree DATA -o models/digits-tree
 
 scikit-learn fits the tree; TensorFlow walks it, in as many steps as it is deep, with four small
-tables. The SavedModel is then converted and verified like any other.
+tables. The SavedModel is converted and verified like any other.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import shutil
 import sys
 import tempfile
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from classifier import terminal
 from classifier.card import ModelCard, Preprocessing
 from classifier.evaluation import Evaluation
+from train import handover
 from train.data import idx
 from train.data.dataset import DataError, Dataset
 
@@ -125,11 +128,11 @@ def save(tables: Tables, height: int, width: int, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit code: 2 for wrong arguments or files."""
+    """Run the command. Returns the exit code: 1: not converted; 2: wrong arguments or files."""
     parser = argparse.ArgumentParser(
         prog="python -m train.tree",
         description="Fit a decision tree to the pixels of idx files (MNIST and its like), and "
-        "write it as a SavedModel that `python -m convert` turns into a .tflite.",
+        "write it as a SavedModel and as the .tflite that `python -m convert` makes of it.",
     )
     parser.add_argument("data", metavar="DATA", type=Path, help="the folder with the idx files")
     parser.add_argument(
@@ -152,6 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     for line in _write(data, options.output, options.seed, ["python", "-m", "train.tree", *given]):
         print(line)
+    model = options.output / options.output.resolve().name
+    tflite = handover.convert(model, data)
+    if tflite is None:
+        return 1
+    print(f"next: {terminal.python()} -m serve --model {shlex.quote(str(tflite))}")
     return 0
 
 
@@ -186,7 +194,6 @@ def _write(data: Dataset, output: Path, seed: int, command: Sequence[str]) -> li
     return [
         f"{len(tables.feature):,} nodes, {tables.depth} levels",
         *report.told(results),
-        f"next: python -m convert {output / name} --samples DIR -o {output / (name + '.tflite')}",
     ]
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,19 @@ def test_samples_are_the_pictures_beside_each_model(handler):
     for sample in answer["clothing"]:
         got = handler({"url": sample["image"]})
         assert max(got, key=got.get) == sample["name"]
+
+
+def test_samples_in_class_folders_are_named_after_these_and_take_turns(tmp_path):
+    shutil.copy(ROOT / "models" / "digits" / "digits.tflite", tmp_path)
+    for label in ("7", "3"):
+        (tmp_path / "samples" / label).mkdir(parents=True)
+        for number in (1, 2):
+            picture = Image.new("L", (8, 8), 100 * number)
+            picture.save(tmp_path / "samples" / label / f"{number}.png")
+    (tmp_path / "samples" / "notes.txt").touch()
+    settings = Settings.from_environ({"MODEL_PATH": str(tmp_path), "LOG_LEVEL": "FATAL"})
+    found = json.loads(get(Handler(settings), "/samples")["body"])["digits"]
+    assert [sample["name"] for sample in found] == ["3", "7", "3", "7"]
 
 
 def test_the_network_reads_every_sample_digit_and_the_tree_does_not(handler):

@@ -31,7 +31,7 @@ from serve.gateway import INVOCATION_PATH, Gateway
 from train import evaluate
 from train.assess import answers
 from train.data.arrays import assemble
-from train.data.dataset import DataError
+from train.data.dataset import DataError, neutral
 from train.data.photos import Photos
 from train.evaluate import main
 
@@ -355,7 +355,7 @@ def test_pictures_of_arrays_are_sent_as_they_are():
         images = random.integers(0, 256, shape, dtype=np.uint8)
         targets = np.arange(20) % 2
         data = assemble({"train": (images, targets), "test": (images, targets)}, 1, "0" * 64)
-        content = data.splits["test"].file(3, answers._neutral(data))
+        content = data.splits["test"].file(3, neutral(data))
         with Image.open(io.BytesIO(content)) as image:
             assert image.format == "PNG"
             np.testing.assert_array_equal(np.asarray(image), images[3])

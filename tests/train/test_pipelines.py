@@ -15,8 +15,10 @@ import keras
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 
 from classifier import card as cards
+from classifier import origin, terminal
 from convert.__main__ import main as convert
 from tests.train.published import idx_file, python2
 from train import tree
@@ -75,23 +77,97 @@ def mnist(tmp_path_factory):
     return folder
 
 
-def converted(output, samples):
-    """The verified .tflite of a training's folder."""
+def verified(output):
+    """The `.tflite` that a training has left in its folder, and its card."""
     path = output / f"{output.name}.tflite"
-    arguments = [str(path.with_suffix(".keras")), "--samples", str(samples), "-o", str(path)]
-    assert convert(arguments) == 0
-    assert cards.load(path).verification["passed"] is True
-    return path
+    card = cards.load(path)
+    assert card.verification["passed"] is True
+    assert card.verification["judged"] > 0
+    origin.check([(str(path), card)])
+    return path, card
 
 
-def unpacked(source, folder):
-    from train.data import sources
-    from train.handover import samples
+def folders(root):
+    """Pictures that are dark or light, in class folders."""
+    random = np.random.default_rng(7)
+    for label, least in (("dark", 0), ("light", 160)):
+        (root / label).mkdir(parents=True)
+        for number in range(30):
+            pixels = random.integers(least, least + 96, (24, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{number}.png")
+    return root
 
-    folder.mkdir()
-    data = sources.load(str(source), 1)
-    samples(data, cards.ModelCard("any", data.labels, 32, 32), folder)
-    return folder
+
+def table(root):
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in folders(root).rglob("*.png")]
+    (root / "all.csv").write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    return root / "all.csv"
+
+
+def arrays():
+    targets = np.arange(90) % 2
+    random = np.random.default_rng(7)
+    images = 160 * targets[:, np.newaxis, np.newaxis] + random.integers(0, 96, (90, 28, 28))
+    return images.astype(np.uint8), targets.astype(np.uint8)
+
+
+def npz(root):
+    root.mkdir()
+    images, targets = arrays()
+    np.savez(root / "all.npz", x_train=images, y_train=targets)
+    return root / "all.npz"
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """keras.datasets.mnist, without a network."""
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: (arrays(), arrays()))
+    return lambda root: "keras:mnist"
+
+
+@pytest.mark.parametrize("kind", ["folders", "table", "npz", "published"])
+def test_each_kind_of_data_ends_in_a_verified_tflite_and_samples(kind, request, tmp_path, capfd):
+    makers = {"folders": folders, "table": table, "npz": npz}
+    make = makers.get(kind) or request.getfixturevalue(kind)
+    output = tmp_path / "out"
+    assert train([str(make(tmp_path / "data")), "-o", str(output), "--model", "mlp", "--epochs",
+                  "4", "--batch-size", "8", "--size", "28", *QUIET]) == 0  # fmt: skip
+    path, card = verified(output)
+    assert card.preprocessing.exif == "apply"
+    assert f"next: {terminal.python()} -m serve --model {path}" in capfd.readouterr().out
+    samples = list(output.glob("samples/*/test-*"))
+    assert {sample.parent.name for sample in samples} == set(card.labels)
+    assert 2 <= len(samples) <= 6
+
+
+def test_a_failed_conversion_leaves_the_training_and_says_what_to_do(tmp_path, monkeypatch, capfd):
+    output = tmp_path / "my model"
+    output.mkdir()
+    (output / "my model.tflite").mkdir()  # in the way
+    assert train([str(folders(tmp_path / "data")), "-o", str(output), "--model", "mlp", "--epochs",
+                  "2", "--batch-size", "8", "--size", "28", *QUIET]) == 1  # fmt: skip
+    assert (output / "my model.keras").is_file()
+    assert record_of(output)["labels"] == ["dark", "light"]
+    error = capfd.readouterr().err
+    assert f"{output}/my model.keras is trained and saved, but it was not converted" in error
+    assert f"-m convert '{output}/my model.keras' --samples '{output}/samples' -o" in error
+
+
+def test_a_kept_epoch_is_converted_by_its_runs_card(tmp_path):
+    output = tmp_path / "run"
+    data = npz(tmp_path / "data")
+    assert train([str(data), "-o", str(output), "--name", "m1", "--model", "mlp", "--epochs", "4",
+                  "--batch-size", "8", "--keep-checkpoints", *QUIET]) == 0  # fmt: skip
+    kept = next(output.glob("m1.checkpoints/m1-0*.keras"))
+    # Both the card beside it, of a run that was cut short, and that of the run's end are found.
+    for _ in range(2):
+        result = tmp_path / "epoch.tflite"
+        assert convert([str(kept), "--samples", str(data), "-o", str(result)]) == 0
+        card = cards.load(result)
+        assert (card.name, card.labels) == ("epoch", ("0", "1"))
+        assert "test_accuracy" not in card.provenance
+        (kept.parent / "m1.card.json").unlink(missing_ok=True)
+    assert cards.load(output / "m1.tflite").provenance["test_accuracy"] > 0.5
 
 
 def test_cifar_100_from_pickles_to_a_verified_model_and_its_evaluation(cifar, tmp_path):
@@ -103,8 +179,8 @@ def test_cifar_100_from_pickles_to_a_verified_model_and_its_evaluation(cifar, tm
     assert record["labels"] == ["flowers", "plants"]
     assert record["photos"] == {"train": 144, "validation": 16, "test": 40}
     assert record["results"]["test"]["accuracy"] >= 0.9
-    path = converted(output, unpacked(cifar, tmp_path / "samples"))
-    assert (cards.load(path).height, cards.load(path).channels) == (32, 3)
+    path, described = verified(output)
+    assert (described.height, described.channels) == (32, 3)
     assert evaluate([str(path), "--data", str(cifar), "--labels-kind", "coarse"]) == 0
     found = json.loads(next(tmp_path.rglob("*.evaluation.json")).read_text(encoding="utf-8"))
     assert found["model"]["accuracy"]["value"] == record["results"]["test"]["accuracy"]
@@ -128,8 +204,7 @@ def test_each_backbone_of_the_capstones_is_trained_tuned_and_converted(name, siz
     record = record_of(output)
     assert [entry["phase"] for entry in record["history"]] == ["head", "head", "fine-tuning"]
     assert record["recipe"]["network"]["weights"] == "base.weights.h5"
-    path = converted(output, unpacked(cifar, tmp_path / "samples"))
-    card = cards.load(path)
+    _, card = verified(output)
     assert card.labels == ("rose", "poppy", "leaf", "moss")
     assert card.preprocessing.scaling in cards.PRESETS
     assert card.provenance["training_command"].startswith("python -m train cifar-100-python")
@@ -141,9 +216,10 @@ def test_mnist_from_idx_files_with_a_perceptron_and_a_tree_compared(mnist, tmp_p
     assert train([str(mnist), "-o", str(output), "--model", "mlp", "--epochs", "8",
                   "--batch-size", "16", *QUIET]) == 0  # fmt: skip
     assert record_of(output)["recipe"]["network"]["kind"] == "perceptron"
-    path = converted(output, unpacked(mnist, tmp_path / "samples"))
-    assert cards.load(path).channels == 1
+    path, card = verified(output)
+    assert card.channels == 1
     assert tree.main([str(mnist), "-o", str(tmp_path / "tree")]) == 0
+    assert verified(tmp_path / "tree")[1].preprocessing.exif == "apply"
     capfd.readouterr()
     page = tmp_path / "both.html"
     assert evaluate([str(path), "--data", str(mnist), "--against", str(tmp_path / "tree" / "tree"),
@@ -169,8 +245,8 @@ def test_train_and_serve_ends_in_an_endpoint_that_answers(mnist, tmp_path):
         url = f"http://127.0.0.1:{port}/predict"
         card = _models(url, process, tmp_path / "log")
         assert card["labels"] == ["0", "1", "2"]
-        samples = unpacked(mnist, tmp_path / "samples")
-        files = sorted(samples.rglob("*.png"))
+        files = sorted(output.glob("samples/*/*.png"))
+        assert len(files) == 9
         right = 0
         for file in files:
             answer = requests.post(

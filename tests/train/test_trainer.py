@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -53,14 +54,21 @@ def trained(pictures, tmp_path_factory):
     return folder / "shapes"
 
 
-def test_a_run_writes_model_card_record_and_report_and_nothing_else(trained):
+def test_a_run_writes_models_cards_reports_and_samples_and_nothing_else(trained):
     assert sorted(path.name for path in trained.iterdir()) == [
         "MODEL_CARD.md",
+        "samples",
         "shapes.augmentation.png",
         "shapes.card.json",
         "shapes.keras",
+        "shapes.report.html",
+        "shapes.report.md",
+        "shapes.tflite",
         "training.json",
     ]
+    samples = sorted(path.relative_to(trained) for path in trained.glob("samples/*/*"))
+    assert len(samples) == 9
+    assert {path.parent.name for path in samples} == {"disc", "plain", "stripes"}
 
 
 def test_a_run_learns_what_can_be_learnt(trained):
@@ -94,21 +102,17 @@ def test_the_report_tells_accuracy_interval_and_skipped_files(trained):
     assert "Files skipped as broken: 1." in text
 
 
-def test_what_was_trained_converts_with_samples_alone(trained, tmp_path):
-    from convert.__main__ import main as convert
-
-    output = tmp_path / "shapes.tflite"
-    samples = trained.parent / "data"
-    assert (
-        convert([str(trained / "shapes.keras"), "--samples", str(samples), "-o", str(output)]) == 0
-    )
-    card = cards.load(output)
+def test_a_run_ends_in_a_verified_tflite(trained):
+    card = cards.load(trained / "shapes.tflite")
     assert card.name == "shapes"
+    assert card.preprocessing.exif == "apply"
+    assert card.verification["samples"] == 12
     assert card.labels == ("disc", "plain", "stripes")
     assert card.preprocessing.interpolation == "pillow:bilinear"
     assert card.provenance["trained_by"] == "python -m train"
     assert card.verification["passed"] is True
-    assert card.verification["skipped"] == 1
+    digest = hashlib.sha256((trained / "shapes.keras").read_bytes()).hexdigest()
+    assert card.provenance["source_sha256"] == digest
 
 
 @pytest.fixture

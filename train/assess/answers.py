@@ -22,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier import card as cards
-from classifier.card import ModelCard, Preprocessing
+from classifier.card import ModelCard
 from classifier.class_folders import ClassFolders
 from classifier.errors import SetupError
-from convert import saved, terminal
+from convert import saved, source_card, terminal
 from convert.endpoint import Endpoint
 from convert.errors import ConvertError
 from train.assess.metrics import Answers
-from train.data.dataset import DataError
+from train.data.dataset import DataError, neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,7 +84,7 @@ class Subject:
                 found = cards.load_json(card) if card else cards.load(path)
                 return cls("tflite", model, found.name, path.name, found)
             saved.kind_of(path)
-            aside = card or cards.beside(path.resolve())
+            aside = card or source_card.place(path.resolve())
             if not aside.exists():
                 raise DataError(
                     f"{model} has no card beside it: `python -m train` writes {aside.name}, which "
@@ -350,7 +350,7 @@ def _by_endpoint(
     subject: Subject, data: Dataset, split: Split, asking: Asking
 ) -> tuple[tuple[str, ...], Scores]:
     """Labels and scores of an endpoint: float32, (pictures, labels)."""
-    card = _neutral(data)
+    card = neutral(data)
     url, headers = subject.where, dict(asking.headers or {})
     own = threading.local()  # requests' sessions are not for several threads
     stranger = _Stranger(url, headers)
@@ -401,22 +401,9 @@ def _tried(endpoint: Endpoint, split: Split, index: int, card: ModelCard) -> Sco
         raise DataError(f"asked twice about {split.name(index)}: {error}") from error
 
 
-def _neutral(data: Dataset) -> ModelCard:
-    """A card that leaves pictures as they are, where the model's is not known."""
-    channels = data.shape[2] if data.shape else 3
-    return ModelCard(
-        "unknown",
-        data.labels,
-        1,
-        1,
-        channels,
-        preprocessing=Preprocessing(scaling="raw", exif="apply"),
-    )
-
-
 def card_for(subject: Subject, data: Dataset) -> ModelCard:
     """What a subject's pictures are decoded by, to be shown."""
-    return subject.card or _neutral(data)
+    return subject.card or neutral(data)
 
 
 def described(subject: Subject) -> list[tuple[str, str]]:

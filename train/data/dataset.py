@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from classifier.card import ModelCard, Preprocessing
 from classifier.preprocess import prepare, resize
 from train.data.ahead import ahead
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from PIL import Image
-
-    from classifier.card import ModelCard
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # share of each class for validation, and for test, where the data has no split
@@ -110,6 +109,18 @@ class Dataset:
     broken: tuple[tuple[str, str], ...]
     sha256: str
     shape: tuple[int, int, int] | None = None
+
+
+def neutral(data: Dataset, side: int = 1) -> ModelCard:
+    """A card that decodes pictures upright and leaves their values as they are."""
+    return ModelCard(
+        name="neutral",
+        labels=data.labels,
+        height=side,
+        width=side,
+        channels=data.shape[2] if data.shape else 3,
+        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="raw", exif="apply"),
+    )
 
 
 def stratified(
