@@ -23,7 +23,9 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
         return [
             {
                 "name": name,
-                "shape": [d.size if d.size >= 0 else None for d in info.tensor_shape.dim],
+                "shape": None
+                if info.tensor_shape.unknown_rank
+                else [d.size if d.size >= 0 else None for d in info.tensor_shape.dim],
                 "dtype": tf.dtypes.as_dtype(info.dtype).name,
             }
             for name, info in sorted(of.items())
@@ -45,6 +47,7 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
             names = ", ".join(x["name"] for x in outputs)
             stopped.append(f"it has {len(outputs)} outputs ({names}): choose one with --head NAME")
         stopped += keras_file.open_shape(inputs)
+        stopped += keras_file.no_classifier(outputs)
     return {
         "kind": saved.kind,
         "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),

@@ -72,6 +72,7 @@ def inspect(path: Path) -> dict[str, Any]:
         ConvertError: it is not a model, or cannot be read.
     """
     found = SANDBOX.call("convert.inspect:facts", path=str(path.absolute()))
+    found["label_count"] = len(found["labels"]) or _label_count(found)
     if found["kind"] == "tflite" and not found["stopped_by"]:
         try:
             SANDBOX.call("convert.inspect:load", path=str(path.absolute()))
@@ -116,8 +117,14 @@ def text(found: dict[str, Any]) -> str:
     verb = "served" if found["kind"] == "tflite" else "converted"
     if stopped:
         lines += ["", f"It cannot be {verb} as it is:", *(f"  - {reason}" for reason in stopped)]
+    elif found["kind"] == "tflite":
+        lines += ["", "It can be served. Its labels and its scaling were not tried on photos."]
     else:
-        lines += ["", f"It can be {verb}."]
+        lines += [
+            "",
+            "Nothing was found that stops a conversion. The network was not built or run, and not "
+            "compared with TensorFlow Lite's operators: python -m convert does that.",
+        ]
     return "\n".join(terminal.plain(line) for line in lines)
 
 
@@ -143,6 +150,8 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield ("" if index else kind), ", ".join(part)
     yield "card", _card_text(found)
     labels = found["labels"]
+    if not labels and (count := _label_count(found)):
+        yield "labels", f"unknown; the outputs take {count}"
     if labels:
         more = f" and {len(labels) - LABELS_SHOWN} more" * (len(labels) > LABELS_SHOWN)
         yield "labels", f"{len(labels)}: {', '.join(labels[:LABELS_SHOWN])}{more}"
@@ -152,8 +161,23 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield ("" if index else "provenance"), f"{key}: {value}"
 
 
+def _label_count(found: dict[str, Any]) -> int | None:
+    """How many labels the outputs take, where the file determines it; one output is for two."""
+    if len(found["outputs"]) != 1:
+        return None
+    output = found["outputs"][0]
+    sizes = output["shape"] or [output.get("last")]
+    if sizes[-1] is None or any(n not in (None, 1) for n in sizes[:-1]):
+        return None
+    return max(int(sizes[-1]), 2)
+
+
 def _tensor_text(tensor: dict[str, Any]) -> str:
-    shape = " x ".join("?" if n is None else str(n) for n in tensor["shape"])
+    sizes = tensor["shape"]
+    last = tensor.get("last")
+    shape = "unknown shape" if last is None else f"unknown shape, the last size {last}"
+    if sizes is not None:
+        shape = " x ".join("?" if n is None else str(n) for n in sizes)
     words = f"{tensor['name']}: {shape}"
     words += f", {tensor['dtype']}" if tensor["dtype"] else ""
     if tensor.get("scale") and tensor["zero_point"]:

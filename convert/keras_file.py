@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convert import keras1, source_card
+from convert import keras1, layer_shapes, source_card
 from convert.saved import SavedFile
 
 # A config is JSON of any shape: Python answers a strange one with whatever comes first.
 DAMAGED = (ValueError, TypeError, IndexError, AttributeError, KeyError, OSError, RecursionError)
-# Layers that give as many numbers as they take.
-_NO_WIDTH = ("Activation", "Softmax", "Dropout", "BatchNormalization")
 
 
 def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
@@ -24,7 +22,7 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
     inside = inside if isinstance(inside, dict) else {}
     layers = [layer for layer in _layers(network) if isinstance(layer.get("config"), dict)]
     inputs = _inputs(inside, layers)
-    outputs = _outputs(inside, _own_layers(network))
+    outputs = _outputs(network, inside)
     numbers, size = _stored(saved)
     aside = source_card.place(path.absolute())
     return {
@@ -89,28 +87,17 @@ def _inputs(inside: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[s
     return found
 
 
-def _outputs(inside: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last layers; how wide they are is known only of those that say it."""
-    wanted = _names(inside.get("output_layers"))
-    named = {str(x["config"].get("name")): x for x in layers if isinstance(x.get("config"), dict)}
-    return [
-        {"name": name, "shape": [None, _width(named.get(name), layers)], "dtype": None}
-        for name in wanted or list(named)[-1:]
-    ]
-
-
-def _width(layer: dict[str, Any] | None, layers: list[dict[str, Any]]) -> Any:
-    """How many numbers a layer gives: its own word, or that of the ones before it."""
-    if layer is None:
-        return None
-    within = [x for x in _layers(layer) if isinstance(x.get("config"), dict)]
-    for part in reversed([*layers[: layers.index(layer) + 1], *within]):
-        config = part["config"] if isinstance(part.get("config"), dict) else {}
-        # `output_dim` was Keras 1's word.
-        width = config.get("units", config.get("output_dim"))
-        if width or part.get("class_name") not in (*_NO_WIDTH, "Sequential"):
-            return width
-    return None
+def _outputs(network: Any, inside: dict[str, Any]) -> list[dict[str, Any]]:
+    """The last layers, and what they give as far as the configuration determines it."""
+    shapes = layer_shapes.of_network(network)
+    found = []
+    for name in _names(inside.get("output_layers")) or list(shapes)[-1:]:
+        shape = shapes.get(name)
+        known: dict[str, Any] = {"shape": None if shape is None else list(shape)}
+        if shape and shape[0] == layer_shapes.ANY_RANK:
+            known = {"shape": None, "last": shape[-1]}
+        found.append({"name": name, **known, "dtype": None})
+    return found
 
 
 def _names(value: Any) -> list[str]:
@@ -170,7 +157,26 @@ def _keras_faults(
     if len(outputs) > 1:
         names = ", ".join(x["name"] for x in outputs)
         yield f"it has {len(outputs)} outputs ({names}): choose one with --head NAME"
+    if outputs and not inputs:
+        yield (
+            "it does not state its input shape, as it was saved before it was built: call "
+            "model.build((None, height, width, channels)), and save it again"
+        )
     yield from open_shape(inputs)
+    yield from no_classifier(outputs)
+
+
+def no_classifier(outputs: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield that what a network gives is not a score for each label, where that is known."""
+    if len(outputs) != 1 or outputs[0]["shape"] is None:
+        return
+    shape = outputs[0]["shape"]
+    sizes = shape[1:-1]
+    if len(shape) < 2 or len(shape) == 3 or any(n not in (None, 1) for n in sizes):
+        yield (
+            f"it gives {tuple(shape)}, which is not one score per label: an image classifier gives "
+            "(batch, labels); a segmentation or a detector is none"
+        )
 
 
 def _channels_first(shape: list[Any]) -> bool:
@@ -179,7 +185,7 @@ def _channels_first(shape: list[Any]) -> bool:
 
 def notes(inputs: list[dict[str, Any]]) -> list[str]:
     """What is done to a network of such inputs."""
-    if len(inputs) == 1 and _channels_first(inputs[0]["shape"]):
+    if len(inputs) == 1 and inputs[0]["shape"] and _channels_first(inputs[0]["shape"]):
         return ["channels first: not every network of that kind can be computed on a CPU"]
     return []
 
@@ -189,6 +195,8 @@ def open_shape(inputs: list[dict[str, Any]]) -> Iterator[str]:
     if len(inputs) != 1:
         return
     shape = inputs[0]["shape"]
+    if shape is None:  # of unknown rank
+        return
     if _channels_first(shape):
         shape = [shape[0], *shape[2:], shape[1]]
     if len(shape) != 4 or shape[3] not in (1, 3, 4):

@@ -524,3 +524,50 @@ def test_reading_a_file_imports_neither_tensorflow_nor_keras(models):
         env={**os.environ, "PYTHONPATH": "."},
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+@pytest.mark.parametrize(
+    ("layers", "stopped", "shown"),
+    [
+        (
+            [keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, padding="same", name="out")],
+            ["it gives (None, 8, 8, 2), which is not one score per label"],
+            "out: ? x 8 x 8 x 2",
+        ),
+        (
+            [keras.Input((8, 8, 3)), keras.layers.Reshape((-1, 6), name="out")],
+            ["it gives (None, 32, 6), which is not one score per label"],
+            "out: ? x 32 x 6",
+        ),
+        (
+            [keras.layers.Flatten(), keras.layers.Dense(3, name="out")],
+            ["it does not state its input shape, as it was saved before it was built"],
+            "unknown; the outputs take 3",
+        ),
+        (
+            [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, name="out")],
+            [],
+            "unknown; the outputs take 2",
+        ),
+        (
+            [keras.Input((8, 8, 3)), keras.layers.Permute((2, 1, 3), name="out")],
+            [],
+            "out: unknown shape",
+        ),
+        (
+            [keras.Input((8, 8, 3)), keras.layers.UpSampling2D(2, name="out")],
+            [],
+            "out: ? x ? x ? x 3",
+        ),
+    ],
+)
+def test_what_a_network_gives_is_claimed_as_far_as_it_is_known(
+    layers, stopped, shown, tmp_path, capsys
+):
+    keras.Sequential(layers).save(tmp_path / "net.keras")
+    assert main([str(tmp_path / "net.keras")]) == (1 if stopped else 0)
+    text = capsys.readouterr().out
+    assert shown in text
+    for reason in stopped or ["The network was not built or run"]:
+        assert reason in text

@@ -1,0 +1,229 @@
+"""Layer shapes: what a network gives, as far as its configuration alone determines it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# (batch, ...); None in it is a size that is not known. None instead of it: nothing is known. Of a
+# shape that begins with ANY_RANK, the last size alone is known.
+Shape = tuple[int | None, ...]
+ANY_RANK = -1
+# What goes into a layer; the first is known where a rule is asked.
+Taken = list[Any]
+Config = Mapping[str, Any]
+
+
+def of_network(network: Any, given: Shape | None = None) -> dict[str, Shape | None]:
+    """The output shape of each layer of a Sequential or Functional configuration, by name.
+
+    Args:
+        network: a layer's entry, with its config.
+        given: the shape of what goes in, where an outer network says it.
+    """
+    inside = network.get("config") if isinstance(network, dict) else None
+    layers = inside.get("layers") if isinstance(inside, dict) else inside
+    shapes: dict[str, Shape | None] = {}
+    last = given
+    for layer in layers if isinstance(layers, list) else ():
+        if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict | list):
+            continue
+        name = name_of(layer)
+        taken = _taken(layer, shapes)
+        last = shapes[name] = _given(layer, taken or [_own_input(layer) or last], given)
+    return shapes
+
+
+def name_of(layer: Mapping[str, Any]) -> str:
+    """A layer's name."""
+    config = layer.get("config")
+    return str(config.get("name", layer.get("name")) if isinstance(config, dict) else layer["name"])
+
+
+def _given(
+    layer: Mapping[str, Any], taken: list[Shape | None], outer: Shape | None
+) -> Shape | None:
+    kind, config = str(layer.get("class_name")), layer["config"]
+    if kind == "InputLayer":
+        return outer or _own_input(layer)
+    if isinstance(config, list) or "layers" in config:
+        inner = of_network(layer, taken[0])
+        wanted = first_name(config.get("output_layers")) if isinstance(config, dict) else None
+        return inner.get(wanted) if wanted else next(reversed(inner.values()), None)
+    rule = RULES.get(kind)
+    shape = taken[0] or ((ANY_RANK, None) if rule is _units else None)
+    if rule in (_flat, _global) and not config.get("keepdims"):
+        shape = shape if shape and shape[0] != ANY_RANK else (None, None)
+    if rule is None or shape is None or (shape[0] == ANY_RANK and rule not in (_same, _units)):
+        return None
+    try:
+        return rule([shape, *taken[1:]], config)
+    except (TypeError, ValueError, LookupError, ArithmeticError):  # a configuration of another form
+        return None
+
+
+def _own_input(layer: Mapping[str, Any]) -> Shape | None:
+    """What a layer's entry states of its input: as the first of a Sequential, or when built."""
+    config = layer["config"]
+    built = layer.get("build_config")
+    places = [config] if isinstance(config, dict) else []
+    shape = next(
+        (
+            found
+            for x in places
+            for key in ("batch_shape", "batch_input_shape")
+            if (found := x.get(key))
+        ),
+        built.get("input_shape") if isinstance(built, dict) else None,
+    )
+    return _shape(shape)
+
+
+def _shape(value: Any) -> Shape | None:
+    whole = isinstance(value, list) and all(x is None or type(x) is int for x in value)
+    return tuple(value) if whole and value else None
+
+
+def _taken(layer: Mapping[str, Any], shapes: Mapping[str, Shape | None]) -> list[Shape | None]:
+    """The shapes of what goes into a layer of a Functional network."""
+    nodes = layer.get("inbound_nodes")
+    if not isinstance(nodes, list) or not nodes:
+        return []
+    if isinstance(nodes[0], dict):  # Keras 3 writes the shapes beside the names
+        return [_shape(tensor.get("shape")) for tensor in _tensors(nodes[0])]
+    found = []
+    for entry in nodes[0] if isinstance(nodes[0], list) else ():
+        name = entry[0] if isinstance(entry, list) and entry else entry
+        if isinstance(name, str) and name in shapes:
+            found.append(shapes[name])
+    return found
+
+
+def _tensors(value: Any) -> list[Mapping[str, Any]]:
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            return [value["config"]] if isinstance(value.get("config"), dict) else []
+        return [tensor for part in value.values() for tensor in _tensors(part)]
+    if isinstance(value, list):
+        return [tensor for part in value for tensor in _tensors(part)]
+    return []
+
+
+def first_name(value: Any) -> str | None:
+    """The layer of [["a", 0, 0]], of ["a", 0, 0], or of a dict of those."""
+    while isinstance(value, list | dict) and value:
+        value = value[0] if isinstance(value, list) else next(iter(value.values()))
+    return value if isinstance(value, str) else None
+
+
+# Rules: the shapes of what a layer takes, and its configuration -> the shape of what it gives.
+
+
+def _same(taken: Taken, _config: Config) -> Shape:
+    return taken[0]
+
+
+def _units(taken: Taken, config: Config) -> Shape:
+    return (*taken[0][:-1], config.get("units", config.get("output_dim")))
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _spatial(shape: Shape, config: Config, channels: int | None, window: Any) -> Shape:
+    """Sizes behind a window that is moved: Keras' formulas for `same` and `valid`."""
+    if config.get("data_format") == "channels_first":
+        return (shape[0], channels, None, None)
+    steps = _pair(config.get("strides") or window)
+    dilation = _pair(config.get("dilation_rate") or 1)
+    sizes: list[int | None] = []
+    for size, wide, step, apart in zip(shape[1:3], _pair(window), steps, dilation, strict=True):
+        if size is None:
+            sizes.append(None)
+        elif config.get("padding") == "same":
+            sizes.append(-(-size // step))
+        else:
+            sizes.append((size - apart * (wide - 1) - 1) // step + 1)
+    return (shape[0], *sizes, channels)
+
+
+def _convolution(taken: Taken, config: Config) -> Shape:
+    if "nb_filter" in config:  # Keras 1's words
+        names = {"strides": "subsample", "padding": "border_mode"}
+        config = {
+            "filters": config["nb_filter"],
+            "kernel_size": (config["nb_row"], config["nb_col"]),
+            "data_format": "channels_first" if config.get("dim_ordering") == "th" else None,
+            **{name: config[old] for name, old in names.items() if old in config},
+        }
+    return _spatial(taken[0], config, config["filters"], config["kernel_size"])
+
+
+def _depthwise(taken: Taken, config: Config) -> Shape:
+    channels = taken[0][-1]
+    wide = None if channels is None else channels * int(config.get("depth_multiplier", 1))
+    return _spatial(taken[0], config, wide, config["kernel_size"])
+
+
+def _pooling(taken: Taken, config: Config) -> Shape:
+    return _spatial(taken[0], config, taken[0][-1], config["pool_size"])
+
+
+def _global(taken: Taken, config: Config) -> Shape:
+    first = config.get("data_format") == "channels_first"
+    shape, channels = taken[0], taken[0][1 if first else -1]
+    ones = (1,) * (len(shape) - 2)
+    if not config.get("keepdims"):
+        return (shape[0], channels)
+    return (shape[0], channels, *ones) if first else (shape[0], *ones, channels)
+
+
+def _flat(taken: Taken, _config: Config) -> Shape:
+    known = [n for n in taken[0][1:] if n is not None]
+    return (taken[0][0], math.prod(known) if len(known) == len(taken[0]) - 1 else None)
+
+
+def _reshaped(taken: Taken, config: Config) -> Shape:
+    target = config.get("target_shape", config.get("dims"))
+    whole = None if None in taken[0][1:] else math.prod(taken[0][1:])
+    rest = None if whole is None else whole // math.prod(n for n in target if n != -1)
+    return (taken[0][0], *(rest if n == -1 else n for n in target))
+
+
+def _resized(taken: Taken, config: Config) -> Shape:
+    return (taken[0][0], config["height"], config["width"], taken[0][-1])
+
+
+def _rank_alone(taken: Taken, _config: Config) -> Shape:
+    return (taken[0][0], *(None for _ in taken[0][1:-1]), taken[0][-1])
+
+
+def _joined(taken: Taken, config: Config) -> Shape:
+    if config.get("axis", -1) not in (-1, len(taken[0]) - 1):
+        return (taken[0][0], *(None for _ in taken[0][1:]))
+    last = [None if shape is None else shape[-1] for shape in taken]
+    return (*taken[0][:-1], None if None in last else sum(n for n in last if n is not None))
+
+
+RULES: Mapping[str, Callable[[Taken, Config], Shape]] = {
+    **dict.fromkeys(("Activation", "Softmax", "ReLU", "LeakyReLU", "PReLU", "ELU"), _same),
+    **dict.fromkeys(("Sigmoid", "Relu", "Gelu", "Silu", "Tanh", "ThresholdedReLU"), _same),
+    **dict.fromkeys(("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"), _same),
+    **dict.fromkeys(("BatchNormalization", "LayerNormalization", "GroupNormalization"), _same),
+    **dict.fromkeys(("Rescaling", "Normalization", "Add", "Multiply", "Average", "Maximum"), _same),
+    **dict.fromkeys(("RandomFlip", "RandomRotation", "RandomZoom", "RandomContrast"), _same),
+    **dict.fromkeys(("RandomTranslation", "RandomBrightness", "ActivityRegularization"), _same),
+    "Dense": _units,
+    **dict.fromkeys(("Conv2D", "SeparableConv2D", "Convolution2D"), _convolution),
+    "DepthwiseConv2D": _depthwise,
+    **dict.fromkeys(("MaxPooling2D", "AveragePooling2D"), _pooling),
+    **dict.fromkeys(("ZeroPadding2D", "Cropping2D", "UpSampling2D"), _rank_alone),
+    **dict.fromkeys(("GlobalAveragePooling2D", "GlobalMaxPooling2D"), _global),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), _global),
+    "Flatten": _flat,
+    "Reshape": _reshaped,
+    **dict.fromkeys(("Resizing", "RandomCrop", "CenterCrop"), _resized),
+    "Concatenate": _joined,
+}
