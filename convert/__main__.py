@@ -251,6 +251,8 @@ def _convert(args: argparse.Namespace) -> int:
                 model=args.model,
                 wanted=options.wanted(args),
             )
+            if foreign.is_one(args.model) and not proof.judged:
+                proof = replace(proof, faults=(*proof.faults, _UNPROVEN))
             findings = findings.with_proof(proof, accepted=args.accept_accuracy)
         if findings.passed and args.decode == "auto":
             findings = _decoding(args, findings, folder)
@@ -269,14 +271,6 @@ def _convert(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return DISAGREES
-        if foreign.is_one(args.model) and chosen.comparison.accuracy is None:
-            print(
-                "\nconvert: not written, because nothing was verified: a .tflite has no Keras file "
-                "to compare with. Put the samples into folders named after their labels"
-                + (f" ({keras.unmatched})" if keras.unmatched else ""),
-                file=sys.stderr,
-            )
-            return NOT_VERIFIED
         if not findings.passed:
             terminal.fail(
                 "convert",
@@ -293,6 +287,12 @@ def _convert(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"\nwrote {args.out}, " + " and ".join(path.name for path in written))
     return OK
+
+
+_UNPROVEN = (
+    "fewer than half of the samples are in folders named after labels, and a .tflite has no Keras "
+    "file to compare with: put them into such folders"
+)
 
 
 def _only_its_options(args: argparse.Namespace) -> None:

@@ -110,14 +110,7 @@ class Detective:
 
     def __init__(self, trials: Trials, places: dict[str, dict[str, int]]) -> None:
         self._trials = trials
-        network = trials.network
-        shape = (network.height, network.width, network.channels)
-        # A quantized input itself excludes some: what `convert` would refuse is not tried.
-        self._colours = [
-            colour
-            for colour in conventions.colours(network.channels)
-            if network.fits(Convention(*colour, *START).card(*shape))
-        ]
+        self._colours = _colours(trials.network)
         if not self._colours:
             raise ConvertError(
                 "no known scaling fits the scale and zero point of the model's input, which state "
@@ -192,6 +185,16 @@ class Detective:
         return best
 
 
+def _colours(network: Network) -> list[tuple[str, str]]:
+    """Scalings with colour orders, without those that a quantized input itself excludes."""
+    shape = (network.height, network.width, network.channels)
+    return [
+        colour
+        for colour in conventions.colours(network.channels)
+        if network.fits(Convention(*colour, *START).card(*shape))
+    ]
+
+
 def scalings(
     *, model: str, wanted: dict[str, Any], card: dict[str, Any], photos: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -210,10 +213,7 @@ def scalings(
     trials = Trials(network, [Sample(Path(photo), "") for photo in photos], terminal.progress)
     if len(trials.samples) != len(photos):
         return []
-    tried = [
-        Convention(*colour, steps.interpolation, steps.resize)
-        for colour in conventions.colours(network.channels)
-    ]
+    tried = [Convention(*colour, steps.interpolation, steps.resize) for colour in _colours(network)]
     trials.run(tried, "scaling and colour order")
     return [
         {
