@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 from classifier.class_folders import SUFFIXES, images
 from convert.errors import ConvertError
 
-SEED = 1  # what `python -m train` sets aside with, if no other is named
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @contextlib.contextmanager
@@ -26,19 +29,23 @@ def local(samples: Path, most: int) -> Iterator[Path]:
     Raises:
         ConvertError: it is no data that is read.
     """
-    data = str(samples).startswith("keras:") or samples.is_file()
-    if not data and not (samples.is_dir() and not images(samples)):
+    elsewhere = str(samples).startswith("keras:")
+    if not elsewhere and not samples.is_file() and (not samples.is_dir() or images(samples)):
         yield samples
         return
-    from train.data import sources, unpack
-    from train.data.dataset import DataError
-
-    try:
-        found = sources.load(str(samples), SEED)
-    except DataError as error:
-        raise ConvertError(f"--samples: {error}") from error
+    source = str(samples if elsewhere else samples.absolute())
     with tempfile.TemporaryDirectory(prefix="samples-") as folder:
-        unpack.split(found, "test", Path(folder), most)
+        done = subprocess.run(  # noqa: S603  # our own command, no shell
+            [sys.executable, "-m", "train.data.unpack", source, folder, str(most)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ConvertError(f"--samples {samples}: no photos, and no other data: {reason}")
         yield Path(folder)
 
 

@@ -1,14 +1,20 @@
-"""Unpack: pictures of a split as files in class folders, whatever they were read from."""
+"""Unpack: pictures of a split as files in class folders, whatever they were read from.
+
+python -m train.data.unpack DATA DIR MOST   writes at most MOST of the test pictures
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from train.data.dataset import neutral
+from train.data import sources
+from train.data.dataset import DataError, neutral
 
 if TYPE_CHECKING:
     from train.data.dataset import Dataset
@@ -18,6 +24,7 @@ SMALL_KINDS, SMALL_BYTES = (".jpg", ".jpeg", ".png"), 100_000
 SMALL_SIDE = 400  # pixels of a photo that is scaled down to that
 EACH, MOST = 3, 60  # examples of a label, and in all
 EXAMPLE = "test-"  # how their names begin
+SEED = 1  # what `python -m train` sets test pictures aside with, if no other is given
 
 
 def split(data: Dataset, name: str, folder: Path, most: int) -> None:
@@ -62,3 +69,22 @@ def _folder(root: Path, label: str) -> Path:
     path = root / (f"_{name[1:]}" if name.startswith(".") else name)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def main() -> int:
+    """Run the command. Returns the exit code: 2 for data that cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m train.data.unpack", description=__doc__)
+    parser.add_argument("data", metavar="DATA", help="as `python -m train` takes it")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder for the class folders")
+    parser.add_argument("most", metavar="MOST", type=int, help="number of pictures, at most")
+    args = parser.parse_args()
+    try:
+        split(sources.load(args.data, SEED), "test", args.folder, args.most)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
