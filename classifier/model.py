@@ -220,11 +220,14 @@ class Classifier:
         return answers
 
 
-def contradiction(card: cards.ModelCard, details: dict[str, Any]) -> str:
+def contradiction(
+    card: cards.ModelCard, details: dict[str, Any], name: str = "preprocessing.scaling in its card"
+) -> str:
     """Why an integer input's scale and zero point cannot be those of the card's scaling; "": can.
 
     Args:
         details: of the input tensor, as an interpreter has them.
+        name: of the scaling, for the sentence.
     """
     scale, zero_point = _steps(details)
     codes = np.iinfo(details["dtype"])
@@ -236,8 +239,7 @@ def contradiction(card: cards.ModelCard, details: dict[str, Any]) -> str:
         return ""
     return (
         f"its input has a scale of {scale:.6g} and a zero point of {zero_point}, which is "
-        f"{low:.4g} to {high:.4g}; preprocessing.scaling in its card gives {least:.4g} to "
-        f"{most:.4g}"
+        f"{low:.4g} to {high:.4g}; {name} gives {least:.4g} to {most:.4g}"
     )
 
 

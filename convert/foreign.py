@@ -161,6 +161,25 @@ def load(path: Path) -> Any:
     )
 
 
+def check(model: Any, card: cards.ModelCard) -> None:
+    """Compare a scaling with the input's scale and zero point.
+
+    Args:
+        model: as `load` gives it.
+
+    Raises:
+        ConvertError: they contradict each other.
+    """
+    from classifier.model import contradiction
+
+    if model.dtype == "float32":
+        return
+    if reason := contradiction(card, model.anchor.taken, "--preprocess"):
+        raise ConvertError(
+            f"{model.path.name}: {reason}. Leave --preprocess out: the file itself states it"
+        )
+
+
 def own_part(path: Path) -> bytes:
     """The file without the archive behind it, whose labels and card are replaced."""
     with path.open("rb") as file:

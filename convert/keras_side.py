@@ -82,6 +82,8 @@ def run(
         )
     seconds = {"load": time.perf_counter() - begin}
     card = _card(loaded, outline)
+    if loaded.flatbuffer:
+        foreign.check(loaded, card)
     deep = 0
     graph = loaded.concrete()
     shape = (1, loaded.height, loaded.width, loaded.channels)

@@ -297,9 +297,11 @@ def decide(
     units, sums = rows.shape[1], rows.sum(axis=1)
     inside = bool(rows.min() >= -rounding and rows.max() <= 1 + rounding)
     # Of a softmax written out, of a mean of several, and of (1 - p, p).
-    whole = inside and units > 1 and bool(np.abs(sums - 1).max() <= sum_rounding)
+    exact = inside and units > 1 and bool(np.abs(sums - 1).max() <= sum_rounding)
+    # In 8 bits what is less than 1/512 is 0: a softmax of many labels adds up to less than 1.
+    whole = exact or (inside and units > 1 and coarse and NAMES.get(ending.last) == SOFTMAX)
     several = units > 1 and not whole
-    seen = _seen(rows, inside, whole)
+    seen = _seen(rows, inside, exact)
     by_sigmoid = SIGMOID in ending.makers and SOFTMAX not in ending.makers
     if wanted is not None:
         return _overruled(wanted, rows, seen, inside=inside, whole=whole)
@@ -382,5 +384,11 @@ def of_tflite(path: Path, rows: np.ndarray, wanted: str | None = None) -> Output
         operators = of_flatbuffer(path)
     except DAMAGED as error:
         raise ConvertError(f"{path} was cut short or damaged: get it again") from error
-    scale = operators.nodes.get(operators.output, Node("")).scale
-    return decide(Ending.of(operators), rows, wanted, coarse=scale > 0)
+    # The last step may turn 8 bits into floats, which are as coarse.
+    node, coarse = operators.nodes.get(operators.output, Node("")), False
+    for _ in range(DEPTH):
+        coarse = coarse or node.scale > 0
+        if node.op not in KEEPING or len(node.inputs) <= KEEPING[node.op]:
+            break
+        node = operators.nodes.get(node.inputs[KEEPING[node.op]], Node(""))
+    return decide(Ending.of(operators), rows, wanted, coarse=coarse)

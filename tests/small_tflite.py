@@ -44,6 +44,7 @@ def network(
     axes=(1, 2),
     keep_axes=False,
     steps=None,
+    dequantized=False,
 ):
     """A network that answers with the mean of each channel, or their softmax.
 
@@ -51,6 +52,7 @@ def network(
         last: the last operator, SOFTMAX or LOGISTIC; none without `softmax`.
         axes: what the mean is over. keep_axes: they stay, of length 1.
         steps: scale and zero point of the input.
+        dequantized: the scores of an integer network are turned into float32 by it.
     """
     steps = steps or STEPS.get(dtype)
     last_steps = {"uint8": (1 / 256, 0), "int8": (1 / 256, -128)}.get(dtype)
@@ -73,10 +75,15 @@ def network(
         else _operator(1, [2], [3], 0, None),
     ][: 1 + softmax]
     graph.inputs, graph.outputs = [0], [3 if softmax else 2]
+    if dequantized:
+        graph.tensors.append(_tensor("floats", means, "float32"))
+        graph.operators.append(_operator(2, graph.outputs, [4], 0, None))
+        graph.outputs = [4]
     model = schema.ModelT()
     model.version, model.subgraphs = 3, [graph]
     model.operatorCodes = []
-    for number in (schema.BuiltinOperator.MEAN, getattr(schema.BuiltinOperator, last)):
+    known = schema.BuiltinOperator
+    for number in (known.MEAN, getattr(known, last), known.DEQUANTIZE):
         code = schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = number
         code.version = 1 if dtype == "float32" else 2

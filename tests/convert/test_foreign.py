@@ -78,9 +78,15 @@ STEPS = {"uint8": (1 / 127.5, 127), "int8": (1 / 127.5, 0)}
         (network("uint8"), LABELS, Affine((1 / 127.5,) * 3, (-127 / 127.5,) * 3), "probabilities"),
         (network("int8"), LABELS, Affine((1 / 127.5,) * 3, (-128 / 127.5,) * 3), "probabilities"),
         (network("uint8"), (*LABELS, "--preprocess", "mobilenet"), "mobilenet", "probabilities"),
+        (
+            network("uint8", dequantized=True),
+            LABELS,
+            Affine((1 / 127.5,) * 3, (-127 / 127.5,) * 3),
+            "probabilities",
+        ),
         (with_metadata(network()), (), Affine((1 / 127.5,) * 3, (-1.0,) * 3), "probabilities"),
     ],
-    ids=["float", "numbers", "uint8", "int8", "agreeing", "metadata"],
+    ids=["float", "numbers", "uint8", "int8", "agreeing", "float scores", "metadata"],
 )
 def test_the_card_is_written_into_the_file(place, convert, flatbuffer, options, scaling, output):
     options = [str(place / "labels.txt") if word == "LABELS" else word for word in options]
@@ -89,6 +95,7 @@ def test_the_card_is_written_into_the_file(place, convert, flatbuffer, options, 
     assert "accuracy" in text
     card = cards.load(path)
     assert (card.name, card.labels, card.output) == ("net", tuple(COLOURS), output)
+    assert card.activation == "softmax"
     steps = card.preprocessing
     assert (steps.resize, steps.interpolation) == ("stretch", "tf:bilinear")
     if isinstance(scaling, Affine):
@@ -143,7 +150,8 @@ def test_teachable_machines_export_needs_the_samples_alone(place, convert):
         (network(), LABELS, "--preprocess missing, as there is no net.card.json beside the model: "
             "--preprocess: how pixels were scaled in training: rescale (0..1), raw (0..255)"),
         (network("uint8"), (*LABELS, "--preprocess", "raw"),
-            "its input has a scale of 0.00784314 and a zero point of 127"),
+            "net.tflite: its input has a scale of 0.00784314 and a zero point of 127, which is "
+            "-0.9961 to 1.004; --preprocess gives 0 to 255"),
         (network(), (*LABELS, "--preprocess", "raw", "--quantize", "int8"),
             "net.tflite is converted already; leave out --quantize"),
         (network(axes=(2,)), (*LABELS, "--preprocess", "raw"), "net.tflite cannot be served: it "
