@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from classifier.card import ModelCard, Preprocessing
+from classifier.card import CHOICES, ModelCard, Preprocessing
 from classifier.errors import SetupError
-from classifier.model import Classifier
+from classifier.model import ONE_UNIT, Classifier
 from tests.small_tflite import network
 
 
@@ -53,6 +53,10 @@ def test_one_output_tells_two_labels_apart(classifier, last, output, expected, n
     images = np.ones((2, 8, 8, 1), np.float32)
     np.testing.assert_allclose(model.logits(images[0]), expected, rtol=1e-6)
     np.testing.assert_allclose(model.batch(images), [expected] * 2, rtol=1e-6)
+
+
+def test_every_kind_of_output_has_its_first_label():
+    assert set(ONE_UNIT) == set(CHOICES["output"])
 
 
 def test_a_convolutional_head_is_served(classifier):
