@@ -181,8 +181,8 @@ def _better_order(
         other = np.array(order.places)[chosen] == targets
         right = int(other.sum())
         if best is not None and right == most:
-            if tries > math.log(len(labels) ** 2):
-                continue  # one of many that fit the samples as well
+            if card_labels or tries > math.log(len(labels) ** 2):
+                continue  # the card's is enough; or it is one of many that fit as well
             best = Order(f"{best.name}, or {order.name}", best.places)
         elif (
             right > most

@@ -136,6 +136,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for kind in ("inputs", "outputs"):
         for index, tensor in enumerate(found[kind]):
             yield ("" if index else kind), _tensor_text(tensor)
+    yield "outputs are", found.get("outputs_are") or ""
     if found["parameters"] is not None:
         size = found["parameter_bytes"]
         yield "parameters", f"{found['parameters']:,} in {size:,} bytes"

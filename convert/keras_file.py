@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convert import keras1, layer_shapes, source_card
+from convert.outputs import MULTI_LABEL
 from convert.saved import SavedFile
 
 # A config is JSON of any shape: Python answers a strange one with whatever comes first.
@@ -41,7 +42,7 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
         "card": None,
         "card_from": aside.name if aside.exists() else None,
         "labels": [],
-        "notes": notes(inputs),
+        "notes": [*notes(inputs), *_multi_label(outputs, layers)],
         "stopped_by": [*saved.refusals(), *_keras_faults(saved, inputs, outputs)],
     }
 
@@ -98,6 +99,16 @@ def _outputs(network: Any, inside: dict[str, Any]) -> list[dict[str, Any]]:
             known = {"shape": None, "last": shape[-1]}
         found.append({"name": name, **known, "dtype": None})
     return found
+
+
+def _multi_label(outputs: list[dict[str, Any]], layers: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield which outputs are several labels that do not exclude each other."""
+    activations = {x["config"].get("name"): x["config"].get("activation") for x in layers}
+    for output in outputs:
+        units = (output["shape"] or [output.get("last")])[-1]
+        several = isinstance(units, int) and units > 1
+        if several and activations.get(output["name"]) == "sigmoid":
+            yield f"{MULTI_LABEL} ({output['name']}, {units} units)"
 
 
 def _names(value: Any) -> list[str]:

@@ -222,10 +222,7 @@ def _scaled_twice(
             ]
         )
         right = np.array([expected[index] for index in known])
-        limit = 0.5 if card.output == "probabilities" else 0.0
-        twice, once = (
-            float((_chosen(each, limit) == right).mean()) for each in (rows[known], alone)
-        )
+        twice, once = (float((_first(each) == right).mean()) for each in (rows[known], alone))
         both += f"; of {len(known)} labelled samples {twice:.1%} are right so, {once:.1%} with raw"
         if twice > once:
             return f"{both}: taken for what training did"
@@ -237,17 +234,13 @@ def _scaled_twice(
     )
 
 
-def _chosen(rows: np.ndarray, limit: float) -> np.ndarray:
-    """The label that each row puts first; of one output the second, above the limit."""
-    return (rows[:, 0] > limit).astype(int) if rows.shape[1] == 1 else rows.argmax(axis=1)
-
-
 def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
     """The outline, completed with what the model knows."""
     if model.classes == 1 and len(outline["labels"]) != 2:
         raise ConvertError(
             f"{model.path} has one output, which tells two classes apart: give two labels, first "
-            f"the one that it answers with 0, not {len(outline['labels'])}"
+            f"the one that it answers with 0, not {len(outline['labels'])}. A network that gives a "
+            "number (an age, a price) is no classifier"
         )
     if len(outline["labels"]) != max(model.classes, 2):
         raise ConvertError(

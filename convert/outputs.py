@@ -18,6 +18,7 @@ import numpy as np
 from convert.errors import ConvertError
 from convert.operators import Node, Operators, of_flatbuffer
 
+MULTI_LABEL = "multi-label: each label has a sigmoid, and the scores do not add up to 1"
 LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
 CHOICES = (LOGITS, SOFTMAX, SIGMOID)
 Limits = tuple[float, float]
@@ -161,6 +162,16 @@ class Ending:
         return self.limits[0] >= -ROUNDING and self.limits[1] <= 1 + ROUNDING
 
 
+def in_words(ending: Ending, units: int) -> str:
+    """What the last operators alone say of outputs, before any sample is answered."""
+    if not ending.bounded:
+        return "logits, unless the samples show probabilities"
+    maker = " and ".join(sorted(ending.makers)) or ending.last
+    if ending.makers == {SIGMOID} and units > 1:
+        return f"{MULTI_LABEL}, unless the samples show otherwise"
+    return f"probabilities, by the operators ({maker})"
+
+
 class _Reader:
     def __init__(self, operators: Operators) -> None:
         self.operators = operators
@@ -278,9 +289,6 @@ class Outputs:
     doubt: str = ""
 
 
-MULTI_LABEL = "multi-label: each label has a sigmoid, and the scores do not add up to 1"
-
-
 def decide(
     ending: Ending, rows: np.ndarray, wanted: str | None = None, *, coarse: bool = False
 ) -> Outputs:
@@ -317,6 +325,11 @@ def decide(
             doubt = (
                 f"the network ends in {ending.last or 'an unknown operator'}, and its outputs lie "
                 "in 0..1: taken for probabilities. If they are logits, say --output logits"
+            )
+        if units == 1 and SOFTMAX in ending.makers and float(rows.min()) >= 1 - rounding:
+            doubt = (
+                "a softmax of one unit is always 1, whatever the picture: train one unit with a "
+                "sigmoid, or two with a softmax"
             )
         note = f"probabilities {how} ({_makers(ending)}): {seen}"
         if several:

@@ -262,7 +262,7 @@ def _verdict(findings: Findings) -> str:
     if findings.subject.comparison.faults:
         return "FAILED: " + "; ".join(findings.subject.comparison.faults)
     if not findings.proof.faults:
-        return "verified"
+        return "verified" + ", on one sample alone" * (findings.subject.comparison.samples == 1)
     faults = "; ".join(findings.proof.faults)
     if findings.accepted:
         return f"the same answers as Keras; accepted by --accept-accuracy, although {faults}"

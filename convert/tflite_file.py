@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zipfile
 from collections import Counter
@@ -13,6 +14,8 @@ from classifier import card as cards
 from classifier import metadata
 from classifier.errors import SetupError
 from convert.errors import ConvertError
+from convert.operators import of_flatbuffer
+from convert.outputs import Ending, in_words
 
 # flatbuffers' Python answers damaged bytes with whatever comes first.
 DAMAGED = (
@@ -31,6 +34,10 @@ def facts(path: Path) -> dict[str, Any]:
     stopped += described.pop("stopped_by")
     if not stopped:
         stopped += _disagreements(found, described)
+    if len(found["outputs"]) == 1:
+        units = math.prod(found["outputs"][0]["shape"][1:])
+        with contextlib.suppress(*DAMAGED):
+            found["outputs_are"] = in_words(Ending.of(of_flatbuffer(path)), units)
     size = path.stat().st_size
     return {"kind": "tflite", "bytes": size, **found, **described, "stopped_by": stopped}
 

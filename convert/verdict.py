@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -122,7 +123,7 @@ class Verdict:
         return result
 
     def _paste(self) -> str:
-        options = " ".join(self.options())
+        options = shlex.join(self.options())
         lines = ["FOUND. Options for `python -m convert`:", f"  {options}"]
         for factor in self.finding.factors:
             if factor.name != "labels" and len(factor.fitting) > 1:
@@ -133,7 +134,7 @@ class Verdict:
                 )
         order = self.finding.best.convention.labels
         if order == "given":
-            lines.append(f"  --labels {self.labels}")
+            lines.append(f"  --labels {shlex.quote(str(self.labels))}")
         elif self.labels:
             lines.append(
                 f"  --labels: not as {self.labels.name} orders them, but sorted alphabetically"

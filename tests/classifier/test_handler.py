@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import io
 import json
 
 import numpy as np
@@ -11,11 +13,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from classifier import card as cards
 from classifier import errors
 from classifier.card import ModelCard
 from classifier.handler import Handler, ranked, softmax
 from classifier.request import Options
 from classifier.settings import Settings
+from classifier.sources import Raw
 
 LABELS = [
     "dress", "hat", "longsleeve", "outwear", "pants",
@@ -120,6 +124,17 @@ def test_probabilities_are_made_of_logits_alone_and_by_the_activation(output, ac
     card = ModelCard("m", ("a", "b", "c"), 8, 8, output=output, activation=activation)
     found = ranked(np.float32([-1, -2.3, 2]), card, Options(None, "probabilities", None))
     assert list(found.values()) == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_logits_are_refused_where_probabilities_come_out(activation, tmp_path, model_bytes, jpeg):
+    path = tmp_path / "model.tflite"
+    end, card = cards.read(io.BytesIO(model_bytes))
+    other = dataclasses.replace(card, output="probabilities", activation=activation)
+    path.write_bytes(cards.join(model_bytes[:end], other))
+    handler = Handler(Settings(model_path=path, num_threads=1, log_level="FATAL"))
+    with pytest.raises(errors.InvalidRequest, match=f"this model ends in a {activation}: it has"):
+        handler.classify([Raw(jpeg)], Options(None, "logits", None))
 
 
 def test_in_a_list_each_image_succeeds_or_fails_alone(handler, b64, far_host, scores):

@@ -89,17 +89,20 @@ def test_an_integer_model_is_given_the_pixel_itself(dtype, write):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "softmax", "output"),
+    ("dtype", "end", "output", "activation"),
     [
-        ("float32", True, "probabilities"),
-        ("float32", False, "logits"),
-        ("uint8", True, "probabilities"),
-        ("uint8", False, "logits"),
+        ("float32", "SOFTMAX", "probabilities", "softmax"),
+        ("float32", "LOGISTIC", "probabilities", "sigmoid"),
+        ("float32", None, "logits", "softmax"),
+        ("uint8", "SOFTMAX", "probabilities", "softmax"),
+        ("uint8", "LOGISTIC", "probabilities", "sigmoid"),
+        ("uint8", None, "logits", "softmax"),
     ],
 )
-def test_what_comes_out_is_seen_from_the_network(dtype, softmax, output, write):
-    path = write(third_party(attach(network(dtype, softmax=softmax), CARD)))
-    assert cards.load(path).output == output
+def test_what_comes_out_is_seen_from_the_network(dtype, end, output, activation, write):
+    model = network(dtype, softmax=end is not None, last=end or "SOFTMAX")
+    card = cards.load(write(third_party(attach(model, CARD))))
+    assert (card.output, card.activation) == (output, activation)
 
 
 def test_labels_that_stand_twice_get_their_index(write):

@@ -16,7 +16,7 @@ from classifier.request import Options
 from classifier.settings import Settings
 from classifier.sources import Raw
 from classifier.telemetry import Stopwatch
-from convert import operators, outputs
+from convert import inspect, operators, outputs
 from convert.outputs import Ending
 
 layers, ops = keras.layers, keras.ops
@@ -219,3 +219,35 @@ def test_a_file_given_to_the_output_option_is_explained(convert, models, capsys)
     with pytest.raises(SystemExit):
         convert(models["keras"], "--output", "x.tflite")
     assert "for the file: -o x.tflite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (lambda x: x, "logits, unless the samples show probabilities"),
+        (layers.Softmax(), "probabilities, by the operators (softmax)"),
+        (ops.sigmoid, "multi-label: each label has a sigmoid"),
+        (layers.Activation("hard_sigmoid"), "probabilities, by the operators (MUL)"),
+    ],
+)
+def test_inspect_says_what_the_outputs_of_a_tflite_file_are(last, words, tmp_path):
+    path = tmp_path / "net.tflite"
+    graph = concrete(net(last))
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
+    assert inspect.facts(str(path))["outputs_are"].startswith(words)
+
+
+def test_inspect_names_a_keras_file_of_several_labels_at_once(tmp_path):
+    image = keras.Input((16, 16, 3))
+    x = layers.GlobalAveragePooling2D()(image)
+    keras.Model(image, layers.Dense(3, "sigmoid", name="tags")(x)).save(tmp_path / "net.keras")
+    [note] = inspect.facts(str(tmp_path / "net.keras"))["notes"]
+    assert note.startswith("multi-label: ")
+    assert note.endswith("(tags, 3 units)")
+    keras.Model(image, layers.Dense(3, "softmax")(x)).save(tmp_path / "net.keras")
+    assert inspect.facts(str(tmp_path / "net.keras"))["notes"] == []
+
+
+def test_a_softmax_of_one_unit_is_reported():
+    ending = Ending((0.0, 1.0), frozenset({"softmax"}), "Softmax", True)
+    assert "is always 1" in outputs.decide(ending, np.float32([[1], [1]])).doubt

@@ -531,6 +531,11 @@ def test_a_card_that_is_wrong_about_probabilities_is_told(folder):
     wrong = answers.Subject("keras", "m", "m", "m.keras", replace(CARD, output="probabilities"))
     with pytest.raises(DataError, match="do not add up to 1"):
         answers._output(wrong, np.array([[3.0, -1.0, 0.5]], np.float32))
+    tags = replace(CARD, output="probabilities", activation="sigmoid")
+    several = answers.Subject("keras", "m", "m", "m.keras", tags)
+    said, notes = answers._output(several, np.array([[0.9, 0.8, 0.1]], np.float32))
+    assert said == "probabilities"
+    assert notes[0].startswith("multi-label: the scores do not add up to 1")
     said, notes = answers._output(
         answers.Subject("keras", "m", "m", "m.keras", CARD),
         np.array([[0.5, 0.25, 0.25]], np.float32),
