@@ -62,6 +62,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "exif": ("ignore", "apply"),
     "alpha": ("drop", "white", "black"),
     "decode": ("exact", "scaled"),
+    "drawing": ("none", "mnist"),
     "output": ("logits", "probabilities"),
     "activation": ("softmax", "sigmoid"),
 }
@@ -91,6 +92,8 @@ class Preprocessing:
     decode: exact (every pixel is decoded before resizing), or scaled: a large JPEG is decoded at a
         half, a quarter or an eighth, at least twice the input's size. `convert` writes it where it
         has seen that answers stay the same.
+    drawing: none, or mnist: drawings are made light on black and centred as MNIST's digits are
+        (classifier/drawing.py).
     """
 
     resize: str = "stretch"
@@ -100,6 +103,7 @@ class Preprocessing:
     exif: str = "ignore"
     alpha: str = "drop"
     decode: str = "exact"
+    drawing: str = "none"
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ def _optional(cls: Any) -> set[str]:
             *("model_bytes", "model_sha256", "provenance", "verification"),
             *("dtype", "channels", "activation"),
         }
-    return {"exif", "alpha", "decode", "color_order"} if cls is Preprocessing else set()
+    return {"exif", "alpha", "decode", "drawing", "color_order"} if cls is Preprocessing else set()
 
 
 def _faults(card: ModelCard) -> Any:
@@ -212,7 +216,7 @@ def _faults(card: ModelCard) -> Any:
     steps = card.preprocessing
     for name in ("dtype", "channels", "output", "activation"):
         yield from _not_among(name, getattr(card, name))
-    for name in ("resize", "interpolation", "color_order", "exif", "alpha", "decode"):
+    for name in ("resize", "interpolation", "color_order", "exif", "alpha", "decode", "drawing"):
         yield from _not_among(name, getattr(steps, name), "preprocessing.")
     for name in ("height", "width"):
         value = getattr(card, name)

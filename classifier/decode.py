@@ -160,6 +160,24 @@ class Picture:
         for top in range(0, self.height, count):
             yield top, self.rows(top, min(top + count, self.height))
 
+    def converted_by(self, convert: Step) -> Picture:
+        """The same picture with another conversion."""
+        return Picture(self._image, self._orientation, convert, self._check)
+
+    def reduced(self, longest: int) -> Image.Image:
+        """The picture as one image with no side over `longest`: means of whole pixels."""
+        factor = -(-max(self.size) // longest)
+        if factor == 1:
+            return self.whole()
+        small: Image.Image | None = None
+        count = factor * max(1, BAND // self.width // factor)
+        for top in range(0, self.height, count):
+            band = self.rows(top, min(top + count, self.height)).reduce(factor)
+            small = small or Image.new(band.mode, (band.width, -(-self.height // factor)))
+            small.paste(band, (0, top // factor))
+        assert small is not None
+        return small
+
     def whole(self) -> Image.Image:
         """The picture as one image."""
         if self._plain or self.width * self.height <= BAND:
@@ -225,7 +243,7 @@ def opened(
 
     Args:
         data: a JPEG, PNG, WebP, GIF or BMP file.
-        steps: the card's exif and alpha policies.
+        steps: the card's exif, alpha and drawing policies.
         channels: 1 for greyscale, 3 for RGB, 4 for RGB and alpha.
         limits: compared with the header before any pixel is decoded, and the deadline throughout.
         target: the width and height that the picture will be resized to. A card of `decode: scaled`
@@ -257,12 +275,32 @@ def opened(
         image.decodermaxblock = kind.block  # type: ignore[attr-defined]
         limits.check(reader.seconds)
         image.load()
-    return Picture(
+    picture = Picture(
         image,
         orientation,
         _conversion(image, steps, MODES[channels]),
         check=lambda: limits.check(0.0),
     )
+    return DRAWING[steps.drawing](picture, image, channels)
+
+
+def _no_drawing(picture: Picture, _image: Image.Image, _channels: int) -> Picture:
+    return picture
+
+
+def _ink(picture: Picture, image: Image.Image, channels: int) -> Picture:
+    from classifier import drawing  # for these cards alone
+
+    mode = "RGBA" if image.has_transparency_data else "L"
+
+    def plain(rows: Image.Image) -> Image.Image:
+        return (_high_byte(rows) if rows.mode in DEEP else rows).convert(mode)
+
+    ink = drawing.ink(picture.converted_by(plain).reduced(drawing.LONGEST))
+    return Picture(ink.convert(MODES[channels]))
+
+
+DRAWING = {"none": _no_drawing, "mnist": _ink}
 
 
 def _conversion(image: Image.Image, steps: Preprocessing, mode: str) -> Step:

@@ -41,8 +41,21 @@ def resize(image: Image.Image | Picture, card: ModelCard) -> Floats:
     """The picture at the model's size: float32, (height, width, channels), in 0..255."""
     steps = card.preprocessing
     picture = Picture(image) if isinstance(image, Image.Image) else image
+    picture = DRAWING[steps.drawing](picture, card)
     pixels = INTERPOLATION[steps.interpolation](picture, card, steps.resize)
     return pixels.reshape(card.height, card.width, card.channels)
+
+
+def _centred(picture: Picture, card: ModelCard) -> Picture:
+    from classifier import drawing  # for these cards alone
+
+    return Picture(drawing.centred(picture.whole(), card.width, card.height))
+
+
+DRAWING: dict[str, Callable[[Picture, ModelCard], Picture]] = {
+    "none": lambda picture, _: picture,
+    "mnist": _centred,
+}
 
 
 def _pillow(method: Image.Resampling) -> Interpolation:

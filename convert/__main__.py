@@ -118,6 +118,11 @@ def parser() -> argparse.ArgumentParser:
             "ignore if labelled samples show that the model was trained so",
         ),
         ("alpha", "drop", "transparency: drop it as Keras does, or blend with a colour"),
+        (
+            "drawing",
+            "none",
+            "preparation of drawings; mnist: light ink on black, centred as MNIST's digits are",
+        ),
     ):
         group.add_argument(
             f"--{option}",
@@ -435,6 +440,7 @@ def _given(args: argparse.Namespace) -> Given:
         "color_order": args.color_order,
         "exif": args.exif or said_exif or "apply",
         "alpha": args.alpha,
+        "drawing": args.drawing,
     }
     steps |= {key: value for key, value in changes.items() if value is not None}
     if named:

@@ -157,7 +157,8 @@ def _steps(card: ModelCard) -> str:
     steps = card.preprocessing
     return (
         f"{card.height} x {card.width} pixels. Trained with resizing by {steps.resize}, "
-        f"{steps.interpolation}; EXIF orientation: {steps.exif}; alpha: {steps.alpha}."
+        f"{steps.interpolation}; EXIF orientation: {steps.exif}; alpha: {steps.alpha}; "
+        f"drawing: {steps.drawing}."
     )
 
 

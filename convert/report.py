@@ -383,6 +383,7 @@ def input_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("resize", f"{steps.resize}, {steps.interpolation}"),
         ("scaling", f"{words(steps.scaling)}, channels in {steps.color_order} order"),
         ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
+        ("drawing", steps.drawing),
         ("output", f"{len(card.labels)} {card.output}, {card.activation}"),
     ]
 

@@ -14,7 +14,7 @@ from classifier.card import ModelCard, Preprocessing
 from classifier.errors import SetupError
 from convert.terminal import fail
 from train import handover, options, quiet
-from train.data import sources
+from train.data import idx, sources
 from train.data.dataset import DataError, Dataset
 from train.recipe import PHOTOS, Recipe
 from train.run import SAVE_EVERY_S
@@ -143,6 +143,7 @@ def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
             interpolation="pillow:bilinear",
             scaling=recipe.scaling,
             exif="apply",
+            drawing="mnist" if recipe.channels == 1 and labels == idx.DIGITS else "none",
         ),
         output="logits",
     )

@@ -99,7 +99,12 @@ def card(name: str, data: Dataset) -> ModelCard:
         height=height,
         width=width,
         channels=1,
-        preprocessing=Preprocessing(interpolation="pillow:bilinear", scaling="raw", exif="apply"),
+        preprocessing=Preprocessing(
+            interpolation="pillow:bilinear",
+            scaling="raw",
+            exif="apply",
+            drawing="mnist" if data.labels == idx.DIGITS else "none",
+        ),
         output="logits",
     )
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from classifier import preprocess
 from classifier.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
 from classifier.decode import decode
-from convert import reference
+from classifier.settings import MODELS
+from convert import reference, stages
 
 # Preset -> the module of keras.applications whose preprocess_input it stands for.
 MODULES = {
@@ -355,3 +358,46 @@ def test_an_orientation_is_read_alike_on_both_sides(exif, kind, tmp_path):
     seen = reference.see(path, steps)
     np.testing.assert_array_equal(seen.decoded, np.asarray(image))
     np.testing.assert_array_equal(seen.tensor, preprocess.prepare(image, steps))
+
+
+def sketch(mode, ground, colour, size):
+    """Two strokes, thick and thin, off the middle."""
+    image = Image.new(mode, size, ground)
+    pen = ImageDraw.Draw(image)
+    width, height = size
+    pen.line((width * 0.2, height * 0.3, width * 0.5, height * 0.25), colour, max(1, width // 12))
+    pen.line((width * 0.5, height * 0.25, width * 0.3, height * 0.8), colour, max(1, width // 30))
+    return image
+
+
+@pytest.mark.parametrize("target", [(28, 28, 1), (32, 48, 1), (28, 28, 3)])
+@pytest.mark.parametrize(
+    ("mode", "ground", "colour"),
+    [
+        ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255)),
+        ("RGBA", (255, 255, 255, 255), (20, 40, 90, 255)),
+        ("LA", (0, 0), (255, 200)),
+        ("RGB", "white", "black"),
+        ("RGB", (230, 220, 210), (60, 50, 90)),
+        ("L", 0, 255),
+        ("L", 255, 0),
+        ("L", 250, 240),
+        ("P", 3, 200),
+        ("1", 1, 0),
+    ],
+)
+@pytest.mark.parametrize("size", [(280, 280), (28, 28), (31, 90), (2300, 2100), (1, 1), (5, 4)])
+def test_a_drawing_is_prepared_by_two_codes_alike(size, mode, ground, colour, target, tmp_path):
+    height, width, channels = target
+    path = tmp_path / "drawing.png"
+    sketch(mode, ground, colour, size).save(path)
+    of = replace(card(height, width, drawing="mnist", scaling="mobilenet"), channels=channels)
+    assert stages.differences(path, reference.see(path, of), of) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("path", sorted(Path(MODELS).glob("digits/samples/*.png")), ids=str)
+def test_a_picture_of_mnist_is_no_drawing_to_either_code(path):
+    of = replace(card(28, 28, drawing="mnist", scaling="mobilenet"), channels=1)
+    seen = reference.see(path, of)
+    assert stages.differences(path, seen, of) == [0, 0, 0]
+    np.testing.assert_array_equal(seen.resized[..., 0], np.asarray(Image.open(path)))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UINT8 = 8  # the type that pictures and labels have
+DIGITS = tuple("0123456789")
 # https://github.com/zalandoresearch/fashion-mnist#labels
 FASHION = (
     "T-shirt/top",

@@ -4,8 +4,7 @@ import { $, el, percent } from "./dom.js";
 import { get, predict, tensor } from "./api.js";
 import { about, detail, failure, sight } from "./detail.js";
 import { Failure } from "./errors.js";
-import { centred } from "./digits.js";
-import { fromBlob, fromDataUrl, fromFile, fromUrl, greyPng } from "./picture.js";
+import { fromBlob, fromDataUrl, fromFile, fromUrl, toBlob } from "./picture.js";
 import { Sheet } from "./sheet.js";
 
 const ASKED_ANEW = 40; // entries, when another model is chosen
@@ -128,9 +127,7 @@ function addAll(pictures) {
 }
 
 async function addFiles(files) {
-  const { channels, preprocessing: { exif } } = card();
-  const prepare = $("#prepare").checked && channels === 1 && card();
-  const how = { limits, exif, exact: $("#exact").checked, prepare };
+  const how = { limits, exif: card().preprocessing.exif, exact: $("#exact").checked };
   const pictures = [];
   for (const file of files) {
     try {
@@ -151,13 +148,9 @@ function addText(text) {
 
 // A drawing is one entry until the sheet is cleared; each stroke asks anew.
 async function drawn() {
-  const { channels, height } = card();
   if (sheet.blank) return void (drawing = null);
-  const values = sheet.values();
-  const digit = $("#centre").checked && channels === 1 ? centred(values, sheet.ink.width, height) : null;
-  const blob = await (digit ? greyPng(digit, height) : greyPng(values, sheet.ink.width));
-  const preview = sheet.ink.toDataURL();
-  const picture = fromBlob(blob, "drawing.png", digit ? "centred" : "as drawn", preview);
+  // As it is drawn: the function centres it, for every client alike.
+  const picture = fromBlob(await toBlob(sheet.ink, "image/png"), "drawing.png", "", sheet.ink.toDataURL());
   if (!drawing) drawing = add(picture);
   batch = [drawing];
   Object.assign(drawing, { picture, results: new Map(), tensors: new Map() });
@@ -165,8 +158,7 @@ async function drawn() {
 }
 
 function choose() {
-  const grey = shown().some((each) => each.channels === 1);
-  $("#draw").hidden = $("#prepare-line").hidden = !grey;
+  $("#draw").hidden = !shown().some((each) => each.preprocessing.drawing === "mnist");
   for (const [name, value] of [["model", $("#model").value], ["compare", $("#compare").value]])
     value ? query.set(name, value) : query.delete(name);
   history.replaceState(null, "", `?${query}`);
@@ -230,7 +222,6 @@ function listen() {
   $("#brush").addEventListener("click", () => tool(false));
   $("#eraser").addEventListener("click", () => tool(true));
   $("#width").addEventListener("input", ({ target }) => (sheet.width = Number(target.value)));
-  $("#centre").addEventListener("change", drawn);
   $("#clear").addEventListener("click", () => sheet.clear());
   $("#forget").addEventListener("click", () => {
     for (const { picture } of entries.splice(0)) [picture.preview, picture.sent].forEach(URL.revokeObjectURL);

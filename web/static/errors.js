@@ -20,6 +20,8 @@ const WORDS = {
   fetch_failed: ["That picture could not be downloaded", "Its address must open in a private browser window, with no login. Or save it and drop the file here."],
   deadline_exceeded: ["It took too long", "The picture's host may be slow. Try again, or save the picture and drop the file here."],
   internal_error: ["The function failed", "Not your fault. The function's log has the details."],
+  model_not_named: ["No model was named", "Choose one."],
+  answer_too_large: ["The answer is too large", "Give fewer images at once."],
   results_not_kept: ["The function is not set up for that", "RESULTS_PREFIX is missing."],
 };
 

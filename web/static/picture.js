@@ -2,7 +2,6 @@
 
 import { Failure } from "./errors.js";
 import { bytes, el } from "./dom.js";
-import { centred, ink } from "./digits.js";
 
 const SCALED_TO = 2048; // pixels of the longer side: many times what any model here looks at
 const HEADERS = 20_000; // of an event, beside the image
@@ -24,13 +23,9 @@ export function fromDataUrl(url, name) {
   return fromBlob(blob, `${name}-sample.${type === "image/png" ? "png" : "jpg"}`);
 }
 
-// A file, scaled down if the function could not take it; or as a digit, if `prepare` is the card.
-export async function fromFile(file, { limits, exif, exact, prepare }) {
+// A file, scaled down if the function could not take it.
+export async function fromFile(file, { limits, exif, exact }) {
   const name = file.name || "pasted.png";
-  if (prepare) {
-    const digit = await asDigit(file, prepare);
-    return fromBlob(digit, renamed(name, "png"), "Made light on dark and centred", URL.createObjectURL(file));
-  }
   const most = Math.min(Math.floor((limits.event_bytes * 3) / 4) - HEADERS, limits.image_bytes);
   if (exact || file.size <= most) return fromBlob(file, name, bytes(file.size));
   const { sheet, width, height } = await drawn(exif === "apply" ? file : await stripped(file));
@@ -39,25 +34,7 @@ export async function fromFile(file, { limits, exif, exact, prepare }) {
   return fromBlob(blob, renamed(name, "jpg"), note);
 }
 
-// size x size bytes of grey as a PNG file.
-export function greyPng(values, size) {
-  const sheet = el("canvas", { width: size, height: size });
-  const pixels = new ImageData(size, size);
-  values.forEach((value, at) => pixels.data.set([value, value, value, 255], 4 * at));
-  sheet.getContext("2d").putImageData(pixels, 0, 0);
-  return toBlob(sheet, "image/png");
-}
-
-async function asDigit(file, card) {
-  const { sheet } = await drawn(file, 1000);
-  const { data } = sheet.getContext("2d").getImageData(0, 0, sheet.width, sheet.height);
-  const weighed = (_, at) => 0.299 * data[4 * at] + 0.587 * data[4 * at + 1] + 0.114 * data[4 * at + 2];
-  const grey = new Uint8ClampedArray(data.length / 4).map(weighed);
-  const digit = centred(ink(grey, sheet.width), sheet.width, card.height);
-  return greyPng(digit ?? new Uint8ClampedArray(card.height ** 2), card.height);
-}
-
-async function drawn(file, longest = SCALED_TO) {
+async function drawn(file) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
@@ -65,7 +42,7 @@ async function drawn(file, longest = SCALED_TO) {
     throw Failure.unreadable();
   }
   const { width, height } = bitmap;
-  const scale = Math.min(1, longest / Math.max(width, height));
+  const scale = Math.min(1, SCALED_TO / Math.max(width, height));
   const [across, down] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
   const sheet = el("canvas", { width: across, height: down });
   const pen = sheet.getContext("2d");

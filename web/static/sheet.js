@@ -9,7 +9,7 @@ export class Sheet {
   constructor(canvas, changed) {
     Object.assign(this, { canvas, changed, width: 22, erasing: false, blank: true });
     this.ink = el("canvas", { width: canvas.width, height: canvas.height });
-    this.pen = this.ink.getContext("2d", { willReadFrequently: true });
+    this.pen = this.ink.getContext("2d");
     this.cursor = null; // of the keyboard: {x, y, down}
     canvas.addEventListener("pointerdown", (event) => this.#begin(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
@@ -29,12 +29,6 @@ export class Sheet {
     this.pen.fillRect(0, 0, this.ink.width, this.ink.height);
     this.blank = true;
     this.#show();
-  }
-
-  // Grey values, 0..255, one for each pixel.
-  values() {
-    const { data } = this.pen.getImageData(0, 0, this.ink.width, this.ink.height);
-    return new Uint8ClampedArray(data.length / 4).map((_, at) => data[4 * at]);
   }
 
   #at({ clientX, clientY }) {

@@ -1,0 +1,117 @@
+"""Drawings, made into what a model of MNIST's digits was trained on: light ink on black, centred.
+
+Ink on transparency, dark on white, light on black, and photos of ink on paper are all read. MNIST's
+own pictures stay as they are. Imported for cards with `drawing` alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# MNIST's digits were scaled to fit 20 of 28 pixels, then put where their centre of mass is in the
+# middle (http://yann.lecun.com/exdb/mnist/). For other sizes in proportion.
+INNER = 20 / 28
+LONGEST = 1000  # pixels; larger pictures are made smaller first
+FAINT = 32  # of 255: less contrast is a blank sheet
+DIGITS = 6  # halves are rounded alike whatever the order of the sums before
+WEAK = 4  # less than one part in so many of the strongest ink is paper
+
+
+def ink(image: Image.Image) -> Image.Image:
+    """The ink of a picture: mode "L", light on black; where that is what came, unchanged."""
+    image = image.convert("RGBA" if image.has_transparency_data else "L")
+    factor = -(-max(image.size) // LONGEST)
+    if factor > 1:
+        image = image.reduce(factor)
+    if image.mode == "RGBA":
+        alpha = image.getchannel("A")
+        if _paper(np.asarray(alpha)) < 128:
+            return alpha
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("L")
+    grey = np.asarray(image)
+    paper = _paper(grey)
+    if paper == 0:
+        return image
+    far = np.abs(grey.astype(np.int16) - paper).astype(np.float64)
+    strongest = far.max()
+    if strongest < FAINT:
+        return Image.new("L", image.size)
+    far[far * WEAK < strongest] = 0
+    return Image.fromarray(np.rint(far * 255 / strongest).astype(np.uint8))
+
+
+def centred(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Ink at the model's size, scaled and centred as MNIST's digits are; if it is so, unchanged."""
+    grey = np.asarray(image.convert("L"))
+    if _is_prepared(grey, width, height):
+        return image
+    sheet = np.zeros((height, width), np.uint8)
+    strong = grey.astype(np.int16) * WEAK >= max(int(grey.max()), 1)
+    if strong.any():
+        left, top, right, bottom = _box(strong)
+        scale = _whole(INNER * min(width, height)) / max(right - left, bottom - top)
+        columns = max(1, _whole((right - left) * scale))
+        rows = max(1, _whole((bottom - top) * scale))
+        part = grey[top:bottom, left:right].astype(np.float64)
+        means = _means(_means(part, rows).T, columns).T
+        small = np.rint(means.round(DIGITS)).astype(np.uint8)
+        x, y = _middle(small)
+        left = min(max(_whole(width / 2 - x), 0), width - columns)
+        top = min(max(_whole(height / 2 - y), 0), height - rows)
+        sheet[top : top + rows, left : left + columns] = small
+    return Image.fromarray(sheet).convert(image.mode)
+
+
+def _means(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """Rows as `count` rows, each the mean of the area that it covers."""
+    sums = np.vstack([np.zeros_like(values[:1]), values.cumsum(axis=0)])
+    edges = np.arange(count + 1) * len(values) / count
+    below = np.minimum(edges.astype(np.intp), len(values) - 1)
+    share = (edges - below)[:, np.newaxis]
+    means: npt.NDArray[np.float64] = np.diff(
+        sums[below] * (1 - share) + sums[below + 1] * share, axis=0
+    )
+    return means * count / len(values)
+
+
+def _whole(number: float) -> int:
+    return int(round(number, DIGITS) + 0.5)
+
+
+def _is_prepared(grey: npt.NDArray[np.uint8], width: int, height: int) -> bool:
+    if grey.shape != (height, width) or not grey.any():
+        return False
+    left, top, right, bottom = _box(grey > 0)
+    inner = INNER * min(width, height)
+    x, y = _middle(grey)
+    # MNIST's middles are up to a pixel below and to the right of the sheet's.
+    return abs(max(right - left, bottom - top) - inner) <= 1.5 and all(
+        -1 <= at - side / 2 <= 1.5 for at, side in ((x, width), (y, height))
+    )
+
+
+def _paper(grey: npt.NDArray[np.uint8]) -> int:
+    """The median of the border."""
+    border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
+    return int(np.sort(border)[len(border) // 2])
+
+
+def _box(there: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    columns, rows = np.flatnonzero(there.any(axis=0)), np.flatnonzero(there.any(axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _middle(grey: npt.NDArray[Any]) -> tuple[float, float]:
+    """The centre of mass, in pixels from the left and the top."""
+    weights = grey.astype(np.float64)
+    height, width = grey.shape
+    total = weights.sum()
+    x = (weights.sum(axis=0) * (np.arange(width) + 0.5)).sum() / total
+    y = (weights.sum(axis=1) * (np.arange(height) + 0.5)).sum() / total
+    return float(x), float(y)
