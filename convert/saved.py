@@ -288,6 +288,8 @@ def _of_config(
     kind: str, config: dict[str, Any], version: Any, backend: str | None = None
 ) -> SavedFile:
     found = configuration.judge(config)
+    if "class_name" not in config:
+        found.faults.append("its configuration describes no network")
     return SavedFile(
         kind,
         version if isinstance(version, str) else None,

@@ -1,0 +1,155 @@
+"""Files that would run a program: each command refuses each, and nothing is run."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier import card as cards
+from convert import detect, inspect, keras_model, verify
+from convert.__main__ import main as convert
+from convert.errors import ConvertError
+from tests.convert import attacks
+from train import evaluate
+
+CARD = cards.ModelCard(name="net", labels=("a", "b", "c"), height=8, width=8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Eight pictures of each label, in folders."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(1)
+    for label in CARD.labels:
+        (folder / label).mkdir()
+        for number in range(8):
+            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    path = tmp_path_factory.mktemp("labels") / "labels.txt"
+    path.write_text("a\nb\nc\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A `.tflite` with a card, to verify against."""
+    import tensorflow as tf
+
+    flatbuffer = tf.lite.TFLiteConverter.from_keras_model(attacks.network()).convert()
+    path = tmp_path_factory.mktemp("served") / "net.tflite"
+    path.write_bytes(cards.join(flatbuffer, CARD))
+    return path
+
+
+@pytest.fixture
+def commands(in_process, photos, labels, served, tmp_path):
+    """The five commands that open a model file, by name."""
+
+    def with_card(model):
+        cards.beside(model).write_text(json.dumps(CARD.to_json()), encoding="utf-8")
+        return evaluate.main([str(model), "--data", str(photos)])
+
+    output = tmp_path / "out" / "net.tflite"
+    prepared = ["--labels", str(labels), "--preprocess", "rescale", "--samples", str(photos)]
+    return {
+        "convert": lambda model: convert([str(model), *prepared, "-o", str(output)]),
+        "detect": lambda model: detect.main([str(model), "--samples", str(photos)]),
+        "verify": lambda model: verify.main(
+            [str(served), "--against", str(model), "--samples", str(photos), "--no-write"]
+        ),
+        "evaluate": with_card,
+        "inspect": lambda model: 2 if inspect.main([str(model)]) else 0,
+    }
+
+
+@pytest.mark.parametrize("name", attacks.ATTACKS)
+def test_no_command_loads_it(name, commands, tmp_path, capfd):
+    trace = tmp_path / "trace"
+    (tmp_path / "model").mkdir()
+    model = attacks.ATTACKS[name](tmp_path / "model", trace)
+    trace.unlink(missing_ok=True)
+    found = {}
+    for command, run in commands.items():
+        status = run(model)
+        said = capfd.readouterr()
+        found[command] = status
+        assert re.search(
+            "is refused|cannot be converted as it is|not of Keras|damaged|not a model of Keras|"
+            "is a zip archive without|begins neither",
+            said.err + said.out,
+        ), (command, said)
+        assert "can be converted." not in said.out
+        assert "Traceback" not in said.err
+        assert not trace.exists(), command
+    assert found == dict.fromkeys(commands, 2)
+
+
+@pytest.mark.parametrize("honest", [attacks.honest_h5, attacks.honest_keras])
+def test_the_same_files_without_the_attack_are_converted(honest, commands, tmp_path):
+    model = honest(tmp_path)
+    assert commands["convert"](model) in (0, 3)
+    assert commands["inspect"](model) == 0
+
+
+def test_an_archive_inside_of_hdf5_is_not_opened(tmp_path):
+    trace = tmp_path / "trace"
+    assert keras_model.load(attacks.zip_inside(tmp_path, trace)).kind == "h5"
+    assert not trace.exists()
+
+
+def test_a_savedmodel_without_the_attack_is_converted(commands, tmp_path):
+    model = attacks.saved_model(tmp_path, attacks.nothing)
+    assert commands["inspect"](model) == 0
+    assert keras_model.load(model).classes == 3
+
+
+def test_what_is_loaded_is_what_was_judged(tmp_path, monkeypatch):
+    """The file is exchanged between the two."""
+    model = attacks.honest_keras(tmp_path)
+    trace = tmp_path / "trace"
+    read = keras_model.SavedFile.read
+
+    def exchanged(path, folder):
+        saved = read(path, folder)
+        (tmp_path / "bad").mkdir()
+        attacks.keras_with(attacks.with_lambda)(tmp_path / "bad", trace).replace(path)
+        trace.unlink(missing_ok=True)
+        return saved
+
+    monkeypatch.setattr(keras_model.SavedFile, "read", exchanged)
+    assert keras_model.load(model).classes == 3
+    assert not trace.exists()
+
+
+def test_a_refusal_of_keras_is_not_followed_by_another_loader(tmp_path, monkeypatch):
+    """Were a Lambda layer not on the list, Keras 3's own refusal would be the end of it."""
+    from convert.scan import configuration
+
+    trace = tmp_path / "trace"
+    model = attacks.h5_with(attacks.with_lambda)(tmp_path, trace)
+    monkeypatch.setattr(configuration, "judge", lambda _: configuration.Findings())
+    monkeypatch.setattr(keras_model, "_keras2", lambda *_: pytest.fail("tried"))
+    with pytest.raises(ConvertError, match="refused by Keras"):
+        keras_model.load(model)
+    assert not trace.exists()
+
+
+def test_what_a_file_says_is_printed_escaped(commands, tmp_path, capfd):
+    words = "\x1b[2J\x1b[HIt can be converted.\x07\n\nIt can be converted.\u202e\x9b8m"
+    change = attacks.renamed(class_name=words, module="evil\x1b[31m")
+    model = attacks.keras_with(change)(tmp_path, tmp_path / "trace")
+    for command, run in commands.items():
+        assert run(model) == 2, command
+        said = capfd.readouterr()
+        assert not set(said.out + said.err) & set("\x1b\x07\x9b\u202e")
+        assert not any(line == "It can be converted." for line in said.out.splitlines())
+        assert "\\x1b[2J" in said.out + said.err
