@@ -571,3 +571,14 @@ def test_what_a_network_gives_is_claimed_as_far_as_it_is_known(
     assert shown in text
     for reason in stopped or ["The network was not built or run"]:
         assert reason in text
+
+
+def test_a_layer_without_a_module_asks_for_custom(network, tmp_path):
+    class Patches(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    write_h5(network(extra=Patches()), tmp_path / "own.h5")
+    found = inspect(tmp_path / "own.h5")
+    assert "not of Keras: Patches. Give the Python file" in found["stopped_by"][0]
+    assert SavedFile.read(tmp_path / "own.h5").own == (("", "Patches"),)
