@@ -168,9 +168,9 @@ def _label_count(found: dict[str, Any]) -> int | None:
         return None
     output = found["outputs"][0]
     sizes = output["shape"] or [output.get("last")]
-    if sizes[-1] is None or any(n not in (None, 1) for n in sizes[:-1]):
+    if not isinstance(sizes[-1], int) or any(n not in (None, 1) for n in sizes[:-1]):
         return None
-    return max(int(sizes[-1]), 2)
+    return max(sizes[-1], 2)
 
 
 def _tensor_text(tensor: dict[str, Any]) -> str:

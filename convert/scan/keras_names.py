@@ -165,7 +165,8 @@ NAMES = frozenset(_OLDER.split()) | {
 # Functions that a layer names: activations, by their names in Keras and in TensorFlow.
 _ACTIVATIONS = """
     celu crelu crelu_v2 elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish
-    hard_tanh leaky_relu linear log_sigmoid log_softmax log_softmax_v2 mish relu relu6 selu sigmoid silu
+    hard_tanh leaky_relu linear log_sigmoid log_softmax log_softmax_v2 mish relu relu6 selu
+    sigmoid silu
     soft_shrink softmax softmax_v2 softplus softsign sparse_plus sparse_sigmoid sparsemax
     squareplus swish tanh tanh_shrink threshold"""
 ACTIVATIONS = frozenset(_ACTIVATIONS.split())
