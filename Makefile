@@ -168,6 +168,16 @@ train-digits: $(TF) ## train the network and the tree that read digits: make tra
 	@.venv-tf/bin/python -m train "$(DATA)" -o models/digits
 	@.venv-tf/bin/python -m train.tree "$(DATA)" -o models/digits-tree
 
+convert-models: $(TF) ## convert the shipped models again: make convert-models DATA=.../clothing-dataset-small MNIST=.../mnist
+	@test -n "$(DATA)" -a -n "$(MNIST)" || { echo "set DATA to clothing-dataset-small, MNIST to its idx files" >&2; exit 2; }
+	@.venv-tf/bin/python -m convert models/clothing/clothing.keras --samples "$(DATA)/validation" --max-samples 1000 \
+		-o models/clothing/clothing.tflite
+	@.venv-tf/bin/python -m convert models/digits/digits.keras --samples "$(MNIST)" --max-samples 2000 \
+		-o models/digits/digits.tflite
+	@.venv-tf/bin/python -m convert models/digits-tree/digits-tree --samples "$(MNIST)" --max-samples 2000 \
+		-o models/digits-tree/digits-tree.tflite
+	@.venv-tf/bin/python -m tests.events_of_models
+
 train-demo: $(TF) ## pictures to a served model in minutes: explore, train, convert, verify, serve, evaluate
 	@.venv-tf/bin/python -m train.demo $(if $(DATA),"$(DATA)") --port $(PORT) $(OPTIONS)
 
@@ -230,4 +240,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits train-demo tracking screenshots test test-tflite test-busy test-old-keras test-mediapipe test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits convert-models train-demo tracking screenshots test test-tflite test-busy test-old-keras test-mediapipe test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help

@@ -170,7 +170,8 @@ def markdown(
         "",
         f"Input: {card.height} x {card.width} {'RGB' if card.channels == 3 else 'grey'}, "
         f"{RESIZED[card.preprocessing.resize]} with Pillow's bilinear filter, scaled as "
-        f"`{card.preprocessing.scaling}`. Output: logits.",
+        f"`{card.preprocessing.scaling}`; the EXIF orientation of a photo is applied. "
+        "Output: logits.",
         "",
         *tables(test),
         "## Data",

@@ -187,7 +187,7 @@ def test_what_ships_is_locked_by_hash():
 
 
 @pytest.mark.parametrize(
-    ("name", "samples"), [("clothing", 341), ("digits", 1000), ("digits-tree", 1000)]
+    ("name", "samples"), [("clothing", 341), ("digits", 1500), ("digits-tree", 1500)]
 )
 def test_a_committed_model_is_small_and_verified(name, samples):
     from classifier import card as cards
