@@ -231,7 +231,7 @@ def _faults(card: ModelCard) -> Any:
     elif len(set(card.labels)) != len(card.labels):
         # The answer is an object by label: a second "crane" would silently take the first's place.
         twice = sorted({label for label in card.labels if card.labels.count(label) > 1})
-        yield f"labels that stand twice: {', '.join(twice)}"
+        yield f"duplicate labels: {', '.join(twice)}; make each label unique"
     scaling = steps.scaling
     if isinstance(scaling, Affine):
         for values in (scaling.scale, scaling.offset):
@@ -246,7 +246,7 @@ def _faults(card: ModelCard) -> Any:
 
 
 def distinct(labels: Sequence[str]) -> tuple[str, ...]:
-    """Give labels that stand several times (ImageNet has two cranes) their output's index.
+    """Give duplicate labels (ImageNet has two cranes) their output's index.
 
     The answer is an object by label, in which a second one would replace the first.
     """

@@ -299,12 +299,13 @@ class Finding:
 
     @property
     def named(self) -> bool:
-        """Whether scaling and colour order were found (a greyscale network has no order)."""
-        order = self.factor("color_order")
-        return (
-            self.convincing
-            and self.factor("scaling").found is not None
-            and (order.found is not None or len(order.tried) == 1)
+        """Whether scaling and colour order were found.
+
+        A greyscale network has no order, and a quantized input may leave one scaling.
+        """
+        return self.convincing and all(
+            factor.found is not None or len(factor.tried) == 1
+            for factor in (self.factor("scaling"), self.factor("color_order"))
         )
 
 

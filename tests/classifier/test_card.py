@@ -99,7 +99,7 @@ def test_a_third_party_model_takes_the_card_beside_it(tmp_path):
         ({"labels": None}, "missing labels"),
         ({"labels": "cat"}, "not a list"),
         ({"labels": ["cat"]}, "fewer than two"),
-        ({"labels": ["cat", "cat"]}, "stand twice: cat"),
+        ({"labels": ["cat", "cat"]}, "duplicate labels: cat; make each label unique"),
         ({"labels": ["cat", ""]}, "label is empty"),
         ({"labels": ["cat", 5]}, "not a string"),
         ({"height": 0}, "height is 0"),

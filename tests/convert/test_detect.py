@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -385,6 +386,16 @@ def test_a_quantized_model_takes_and_gives_floats(pattern_files):
 def test_a_quantized_input_excludes_scalings_that_convert_refuses(pattern_files, folders):
     finding = solve(load(pattern_files / "uint8.tflite"), folders, most=40)
     assert finding.factor("scaling").tried == ("rescale",)
+
+
+def test_the_only_scaling_that_an_input_can_take_is_found(trained, folders):
+    network = replace(
+        trained(Convention("rescale", "bgr", *GEOMETRY)),
+        fits=lambda card: card.preprocessing.scaling == "rescale",
+    )
+    finding = solve(network, folders)
+    assert finding.factor("scaling").tried == ("rescale",)
+    assert finding.named
 
 
 def test_the_options_are_those_of_convert(run, pattern_files, folders):
