@@ -179,7 +179,9 @@ def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[S
         return found
     if listed.status != 200 or "models" not in content:
         raise NotAsked(f"GET /models answers {listed}: is {endpoint.url} this project's function?")
-    found.default = str(content.get("default"))
+    names = [str(card.get("name")) for card in content["models"]]
+    # Of several models without a default, the first.
+    found.default = str(content.get("default") or next(iter(names), ""))
     for card in content["models"]:
         name, sha256 = str(card.get("name")), card.get("model_sha256")
         model = models.get(name)

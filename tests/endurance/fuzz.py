@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import faulthandler
+import gzip
 import io
 import json
 import random
@@ -29,6 +31,7 @@ from PIL import Image
 from classifier import storage
 from classifier.errors import ClassifierError, InternalError
 from classifier.handler import Handler
+from classifier.request import FORM
 from classifier.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,8 +115,9 @@ def changed(value: Any, choose: random.Random) -> Any:
     if isinstance(value, list):
         return [changed(item, choose) for item in value for _ in range(choose.choice((1, 1, 1, 2)))]
     if isinstance(value, str) and choose.random() < 0.3:
-        if value[:1] == "{" and choose.random() < 0.5:  # a message or body in JSON
-            return json.dumps(changed(json.loads(value), choose))
+        if value[:1] == "{" and choose.random() < 0.5:
+            with contextlib.suppress(ValueError):  # a message or body in JSON
+                return json.dumps(changed(json.loads(value), choose))
         if choose.random() < 0.3:
             return spoiled(value, choose)
         return damaged(value.encode("utf-8", "replace"), choose).decode("utf-8", "replace")
@@ -153,7 +157,13 @@ def cases(choose: random.Random) -> Callable[[], tuple[str, Any]]:
         }
 
     def case() -> tuple[str, Any]:
-        match choose.randrange(4):
+        match choose.randrange(5):
+            case 4:
+                image = base64.b64encode(choose.choice(images))
+                body = choose.choice((b"image=%s&go=1", b"%s", b'"%s"', b"url=data:,%s&top_k=1"))
+                body = damaged(body % image, choose)
+                body = damaged(gzip.compress(body), choose) if choose.random() < 0.3 else body
+                return "body", http(body, choose.choice((FORM, "text/plain", "application/json")))
             case 0 | 1:
                 data = damaged(choose.choice(images), choose)
                 return "image", {"image": base64.b64encode(data).decode(), "top_k": 1}
