@@ -2,6 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
+
 
 class ConvertError(Exception):
     """The model, the labels, the samples or an option is wrong; the message says what to do."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The part of a library's message that a person can use, on one line."""
+    text = str(error)
+    # Keras wraps a message in bold and the arguments of the call, or puts the cause last.
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
+    text = bold[1] if bold else text.rpartition("Exception encountered: ")[2]
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line[:300] or repr(error)[:300]
+
+
+@contextlib.contextmanager
+def explained(subject: str, remedy: str) -> Iterator[None]:
+    """What a library raises inside the block, as a ConvertError: subject, fault, remedy."""
+    try:
+        yield
+    except (ConvertError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise ConvertError(f"{subject}: {reason_of(error)}. {remedy}") from error

@@ -7,11 +7,7 @@ Keras 2 renamed nearly every argument and read the old names only in its first r
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
-
-import h5py
 
 from convert.errors import ConvertError
 
@@ -54,30 +50,19 @@ def is_one(written_by: str | None, config: Any) -> bool:
     return any(f'"{name}"' in json.dumps(config) for name in ("nb_filter", "output_dim"))
 
 
-def translated(path: Path, config: dict[str, Any], folder: Path) -> Path:
-    """A copy of a Keras 1 `.h5` file in `folder`, with the configuration in Keras 2's words.
+def translated(node: dict[str, Any]) -> dict[str, Any]:
+    """A layer's or a whole network's configuration in Keras 2's words.
 
     Raises:
         ConvertError: a layer has no counterpart.
     """
-    copy = folder / path.name
-    shutil.copyfile(path, copy)
-    with h5py.File(copy, "r+") as file:
-        file.attrs["model_config"] = json.dumps(_layer(config)).encode()
-        # They say how to train on, in the old words too.
-        for name in ("training_config", "optimizer_config"):
-            file.attrs.pop(name, None)
-    return copy
-
-
-def _layer(node: dict[str, Any]) -> dict[str, Any]:
     kind, config = node["class_name"], node["config"]
     node = {**node, "class_name": CLASSES.get(kind, kind)}
     if kind == "Sequential":
         layers = config if isinstance(config, list) else config["layers"]
-        return {**node, "config": [_layer(layer) for layer in layers]}
+        return {**node, "config": [translated(layer) for layer in layers]}
     if kind in ("Model", "Container"):
-        layers = [_layer(layer) for layer in config["layers"]]
+        layers = [translated(layer) for layer in config["layers"]]
         return {**node, "class_name": "Functional", "config": {**config, "layers": layers}}
     if kind == "Merge":
         return {**node, **_merge(config)}

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convert import keras1, layer_shapes, source_card
+from convert import generations, keras1, layer_shapes, obstacles, source_card
+from convert.errors import ConvertError
 from convert.outputs import MULTI_LABEL
 from convert.saved import SavedFile
 
@@ -48,14 +49,17 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
 
 
 def _loader(saved: SavedFile) -> str:
-    version = saved.written_by or ""
+    words = {
+        generations.KERAS_2: "tf_keras (Keras 2)",
+        generations.KERAS_3: "Keras 3",
+    }
+    try:
+        loader = words[generations.library_of(saved)]
+    except ConvertError as error:
+        return f"nothing: {error}"
     if saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config):
-        return "tf_keras (Keras 2), once its configuration is put into Keras 2's words"
-    if {"TFOpLambda", "SlicingOpLambda"} & set(saved.classes):
-        return "tf_keras (Keras 2): it has layers that Keras 3 no longer knows"
-    if version.startswith("3"):
-        return "Keras 3"
-    return "Keras 3, or tf_keras (Keras 2) where that fails"
+        loader += ", once its configuration is put into Keras 2's words"
+    return loader
 
 
 def _layers(network: Any) -> Iterator[dict[str, Any]]:
@@ -162,6 +166,7 @@ def _keras_faults(
 ) -> Iterator[str]:
     if saved.config is None:
         return
+    yield from obstacles.found(saved.config)
     if len(inputs) > 1:
         listed = ", ".join(f"{x['name']} {tuple(x['shape'])}" for x in inputs)
         yield f"it has {len(inputs)} inputs ({listed}); wrap it in a model with the image alone"

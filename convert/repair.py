@@ -1,44 +1,136 @@
-"""Repair: a `.keras` file of Keras 2.12 to 2.14 with its weights where tf_keras looks for them.
+"""Repair: a Keras file in the form that today's library of its generation reads.
 
-Those versions filed a layer's weights below `_layer_checkpoint_dependencies`, numbered by a count
-that met layers with weights twice: conv2d, conv2d_2, conv2d_4. Later ones look below `layers`, at
-conv2d, conv2d_1, conv2d_2 (both: `_save_container_state` in keras/src/saving/saving_lib.py).
+Each repair is a row of REPAIRS: a function from a configuration to a configuration, and the files
+that it is for. Weights have one of their own.
 """
 
 from __future__ import annotations
 
-import io
+import importlib
+import json
 import re
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from convert import keras1
+from convert.generations import KERAS_3
+from convert.known_objects import INITIALIZER_MODULES
+from convert.saved import SavedFile
+from convert.scan import archive
+
+# Keras 2.12 to 2.14 filed a layer's weights below the first name, numbered by a count that met
+# layers with weights twice: conv2d, conv2d_2, conv2d_4. Later ones look below the second, at
+# conv2d, conv2d_1, conv2d_2 (both: `_save_container_state` in keras/src/saving/saving_lib.py).
 OLD, NEW = "_layer_checkpoint_dependencies", "layers"
-WEIGHTS = "model.weights.h5"
+# Where Keras 3 keeps its operations, which an `.h5` file names without their module.
+OPERATIONS = ("numpy", "nn", "math", "core", "image", "linalg")
+DRAWN = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
 
 
-def moved(path: Path, folder: Path) -> Path | None:
-    """A repaired copy in `folder`; None where there is nothing to repair."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        if WEIGHTS not in archive.namelist():
-            return None
-        files = {name: archive.read(name) for name in archive.namelist()}
-    with h5py.File(io.BytesIO(files[WEIGHTS]), "r") as old:
+@dataclass(frozen=True)
+class Repair:
+    """applies: whether a file, to be loaded by a library, may need it. change: on the config."""
+
+    applies: Callable[[SavedFile, str], bool]
+    change: Callable[[Any], Any]
+
+
+def configuration(saved: SavedFile, library: str) -> Any:
+    """The network's configuration as a library reads it.
+
+    Args:
+        library: a name of `generations.LIBRARIES`.
+
+    Raises:
+        ConvertError: a layer of Keras 1 has no counterpart.
+    """
+    config = saved.config
+    for repair in REPAIRS:
+        if repair.applies(saved, library):
+            config = repair.change(config)
+    return config
+
+
+def write(saved: SavedFile, config: Any) -> Path:
+    """Put a configuration in place of the one in the judged copy; the copy."""
+    assert saved.copy is not None
+    if config == saved.config:
+        return saved.copy
+    if saved.kind == "h5":
+        with h5py.File(saved.copy, "r+") as file:
+            file.attrs["model_config"] = json.dumps(config).encode()
+            # They say how to train on, in the old words too.
+            for name in ("training_config", "optimizer_config"):
+                file.attrs.pop(name, None)
+        return saved.copy
+    draft = saved.copy.with_name("repaired.keras")
+    with zipfile.ZipFile(saved.copy) as old, zipfile.ZipFile(draft, "w") as new:
+        for name in old.namelist():
+            data = json.dumps(config).encode() if name == archive.CONFIG else old.read(name)
+            new.writestr(name, data)
+    return draft
+
+
+def weights(saved: SavedFile) -> Path:
+    """The weights of a `.keras` file of Keras 2, beside the judged copy.
+
+    tf_keras reads them out of the archive, and unpacks them again for each layer.
+    """
+    assert saved.copy is not None
+    with zipfile.ZipFile(saved.copy) as members:
+        file = Path(members.extract(archive.WEIGHTS, saved.copy.parent))
+    with h5py.File(file, "r") as old:
         if OLD not in old:
-            return None
-        buffer = io.BytesIO()
-        with h5py.File(buffer, "w") as new:
+            return file
+        moved = file.with_name("moved.weights.h5")
+        with h5py.File(moved, "w") as new:
             _copy(old, new)
-    files[WEIGHTS] = buffer.getvalue()
-    copy = folder / path.name
-    with zipfile.ZipFile(copy, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return copy
+    return moved
+
+
+def _drawn(config: Any) -> Any:
+    """A configuration with Keras's zeros in place of TensorFlow's initializers."""
+    if isinstance(config, list):
+        return [_drawn(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("module") in INITIALIZER_MODULES:
+        return DRAWN
+    return {key: _drawn(value) for key, value in config.items()}
+
+
+def _operations(config: Any) -> Any:
+    """A configuration that names the module of each operation of Keras 3."""
+    if isinstance(config, list):
+        return [_operations(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    changed = {key: _operations(value) for key, value in config.items()}
+    kind, inside = config.get("class_name"), config.get("config")
+    # `Add` is a layer as well as an operation; only layers say whether they can be trained.
+    if "inbound_nodes" not in config or not isinstance(inside, dict) or "trainable" in inside:
+        return changed
+    for place in OPERATIONS:
+        module = f"keras.src.ops.{place}"
+        operation = getattr(importlib.import_module(module), str(kind), None)
+        if getattr(operation, "__module__", None) == module:
+            return {**changed, "module": module, "registered_name": kind}
+    return changed
+
+
+REPAIRS = (
+    Repair(
+        lambda saved, _: saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config),
+        keras1.translated,
+    ),
+    Repair(lambda *_: True, _drawn),
+    Repair(lambda saved, library: saved.kind == "h5" and library == KERAS_3, _operations),
+)
 
 
 def _copy(old: Any, new: Any) -> None:

@@ -7,6 +7,7 @@ The copy holds exactly what was judged, and is the only thing that any library o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -47,6 +48,7 @@ class SavedFile:
     code: what would run a program if the file were loaded; it needs the user's trust.
     own: modules ("": not named) and names of classes and functions of the author's own.
     config: the network as Keras's JSON; None for SavedModels and files of weights.
+    loss: what the network was trained with, by name, where the file says it.
     faults: why the file is refused whoever trusts it.
     copy: exactly what was judged, named after its kind; None where there is a fault.
     sha256: of the file; of a folder, see `origin.digest`.
@@ -59,6 +61,7 @@ class SavedFile:
     code: tuple[str, ...] = ()
     own: tuple[tuple[str, str], ...] = ()
     config: dict[str, Any] | None = None
+    loss: str | None = None
     faults: tuple[str, ...] = ()
     copy: Path | None = None
     sha256: str = ""
@@ -228,9 +231,10 @@ def _keras(path: Path, members: zipfile.ZipFile, size: int, folder: Path) -> Sav
     metadata = (
         configuration.parse(members.read(archive.METADATA)) if archive.METADATA in names else {}
     )
+    loss = configuration.loss_name(config.get("compile_config"))
     # The network is loaded to be called, never to be trained on.
     config = configuration.without_training(config)
-    found = _of_config("keras", config, metadata.get("keras_version"))
+    found = replace(_of_config("keras", config, metadata.get("keras_version")), loss=loss)
     if archive.WEIGHTS not in names:
         return replace(found, faults=(*found.faults, f"it has no weights in it; {SAVE_AGAIN}"))
     weights = folder / archive.WEIGHTS
@@ -255,6 +259,7 @@ def _h5(path: Path, copy: Path) -> SavedFile:
     with _opened(path, copy) as file:
         text = hdf5.text(file, "model_config")
         version, backend = hdf5.text(file, "keras_version"), hdf5.text(file, "backend")
+        training = hdf5.text(file, "training_config")
     if text is None:
         return SavedFile("h5", version, backend, faults=(*faults, _WEIGHTS_ALONE))
     try:
@@ -264,7 +269,10 @@ def _h5(path: Path, copy: Path) -> SavedFile:
             f"{path}: its model_config is damaged ({error}): get it again, or {SAVE_AGAIN}"
         ) from error
     found = _of_config("h5", config, version, backend)
-    return replace(found, faults=(*found.faults, *faults))
+    loss = None
+    with contextlib.suppress(ValueError):
+        loss = configuration.loss_name(configuration.parse(training or "{}"))
+    return replace(found, faults=(*found.faults, *faults), loss=loss)
 
 
 def _h5_faults(path: Path, copy: Path) -> Iterator[str]:
@@ -298,7 +306,7 @@ def _of_config(
         tuple(found.code),
         tuple(found.own),
         config,
-        tuple(found.faults),
+        faults=tuple(found.faults),
     )
 
 

@@ -88,6 +88,15 @@ def without_training(config: Any) -> Any:
     return config
 
 
+def loss_name(training: Any) -> str | None:
+    """The loss that a network was trained with, as its compile_config or training_config says."""
+    loss = training.get("loss") if isinstance(training, dict) else None
+    if isinstance(loss, dict):
+        inside = loss.get("config")
+        loss = inside if loss.get("class_name") == "function" else loss.get("class_name")
+    return loss if isinstance(loss, str) else None
+
+
 def plain_module(module: str) -> str:
     """A module of any Keras by one name: tf_keras.src.layers is keras.layers."""
     package, *parts = module.split(".")

@@ -1,0 +1,47 @@
+"""Known objects: what files name that is not the author's own, and that Keras does not find.
+
+A configuration names TensorFlow's functions by their Python name, and in an `.h5` file the layers
+of keras.applications without their module. Names only: whoever scans a file needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Functions of TensorFlow by their Python names, and what each Keras calls them: `tf.nn.softmax` is
+# softmax_v2. What is not here has the same name in both.
+FUNCTIONS = {
+    "softmax_v2": ("softmax",),
+    "swish": ("swish", "silu"),
+    "log_softmax_v2": ("log_softmax",),
+    "log_sigmoid": ("log_sigmoid",),
+}
+# Layers that keras.applications define for themselves: their module there.
+APPLICATION_LAYERS = {
+    "LayerScale": "convnext",
+    "StochasticDepth": "convnext",
+    "CustomScaleLayer": "inception_resnet_v2",
+}
+# Where TensorFlow's initializers are from. Trained weights replace what they would draw.
+INITIALIZER_MODULES = ("tensorflow.python.ops.init_ops", "tensorflow.python.ops.init_ops_v2")
+
+
+def objects_of(library: Any) -> dict[str, Any]:
+    """The known objects by name, for `custom_objects`.
+
+    Args:
+        library: the module keras or tf_keras.
+    """
+    import tensorflow as tf
+
+    found = {}
+    for name, others in FUNCTIONS.items():
+        homes = (library.activations, tf.nn, tf.math)
+        found[name] = next(
+            getattr(home, other) for home in homes for other in others if hasattr(home, other)
+        )
+    for name, module in APPLICATION_LAYERS.items():
+        home = importlib.import_module(f"{library.__name__}.src.applications.{module}")
+        found[name] = getattr(home, name)
+    return found

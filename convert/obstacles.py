@@ -1,0 +1,67 @@
+"""Obstacles: what a Keras configuration names that no library loads into a float32 classifier."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+# Policies that Keras 3 writes for a quantized layer: int8_from_float32, float8_from_bfloat16, ...
+_QUANTIZED = re.compile(r"(int|float|gptq|awq)\w*?(/\w+/\w+)?_from_\w+")
+# Types that are not computed here; mixed precision keeps its weights in float32.
+_OTHER_FLOATS = ("float16", "bfloat16", "float64")
+# What a network that predicts a number is trained with, without spaces, underscores and case.
+_REGRESSION = re.compile(
+    r"mse|mae|mape|msle|huber|huberloss|logcosh|mean(squared|absolute)(percentage|logarithmic)?error"
+)
+
+
+def found(config: Any) -> Iterator[str]:
+    """Yield each obstacle once, with what to do."""
+    yield from dict.fromkeys(_found(config))
+
+
+def _found(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _found(part)
+    if not isinstance(value, dict):
+        return
+    kind, inside = value.get("class_name"), value.get("config")
+    if kind == "KerasLayer":
+        yield (
+            "it has a KerasLayer of TensorFlow Hub, whose network is not in the file: load it "
+            "where it was trained, with tensorflow_hub, save it as a folder with "
+            "model.export('FOLDER') (Keras 2: tf.saved_model.save(model, 'FOLDER')), and convert "
+            "that folder"
+        )
+    if isinstance(inside, dict):
+        # Tensors and inputs have a type as well; only layers say whether they can be trained.
+        policy = inside.get("dtype") if "trainable" in inside else None
+        policy = inside.get("name") if str(kind).endswith("Policy") else policy
+        if isinstance(policy, str) and _QUANTIZED.fullmatch(policy):
+            yield (
+                f"Keras has quantized it ({policy}): convert the model that it was before "
+                "quantize(); --quantize makes it small"
+            )
+        if policy in _OTHER_FLOATS:
+            yield (
+                f"it computes in {policy}: build the same network with dtype float32, give it the "
+                "weights with new.set_weights([w.astype('float32') for w in old.get_weights()]), "
+                "and save that"
+            )
+    for part in value.values():
+        yield from _found(part)
+
+
+def is_regression(loss: str | None, last: list[Any]) -> bool:
+    """Whether a network of one output was trained to predict a number.
+
+    Args:
+        loss: as its file says. last: its last layers; a sigmoid there tells two classes apart,
+            whatever the loss.
+    """
+    named = [f"{type(x).__name__} {getattr(x, 'activation', None)}" for x in last]
+    if loss is None or any("sigmoid" in name.lower() for name in named):
+        return False
+    return bool(_REGRESSION.fullmatch(loss.replace("_", "").lower()))

@@ -1,0 +1,364 @@
+"""Which library answers for a file, and where Keras 3 computes otherwise than Keras 2.
+
+Every layer that both have, with its options: built and saved by tf_keras, loaded by both, answers
+compared. The tables of convert/generations.py have to say what comes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+from convert import generations
+from convert.errors import ConvertError
+from convert.generations import DIFFERENCES, EQUAL_ACTIVATIONS, EQUAL_LAYERS
+from convert.saved import SavedFile
+
+# Both warn of the `.h5` file, and Keras 3 of how a network of Keras 2 lists its inputs.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+old = tf_keras.layers
+ROW, STEPS, PICTURE, SOLID = (8,), (6, 4), (12, 10, 3), (6, 6, 6, 2)
+ACTIVATIONS = (
+    *("elu", "exponential", "gelu", "hard_sigmoid", "linear", "mish", "relu", "selu", "sigmoid"),
+    *("softmax", "softplus", "softsign", "swish", "tanh"),
+)
+FILTERS = (
+    *("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5", "gaussian"),
+    "mitchellcubic",
+)
+
+
+def two_pictures(layer, x):
+    return layer([x, old.Conv2D(3, 1)(x)])
+
+
+def two_sequences(layer, x):
+    return layer([x, old.Dense(4)(x)])
+
+
+def query_and_value(layer, x):
+    return layer(x, old.Dense(4)(x))
+
+
+def whole_numbers(layer, x):
+    return layer(old.Rescaling(3.0, 3.0)(x))
+
+
+# Class: input shape, options, and how the layer is called where that is not by one tensor.
+CASES = {
+    "ActivityRegularization": (ROW, [{}]),
+    "Add": (PICTURE, [{}], two_pictures),
+    "AdditiveAttention": (STEPS, [{}, {"use_scale": False}], two_sequences),
+    "AlphaDropout": (ROW, [{"rate": 0.3}]),
+    "Attention": (
+        STEPS,
+        [{}, {"use_scale": True}, {"score_mode": "concat"}, {"dropout": 0.1}],
+        two_sequences,
+    ),
+    "Average": (PICTURE, [{}], two_pictures),
+    "BatchNormalization": (
+        PICTURE,
+        [{}, {"axis": 1}, {"epsilon": 0.01, "momentum": 0.5}, {"center": False}, {"scale": False}],
+    ),
+    "Bidirectional": (
+        STEPS,
+        [{"layer": c, "merge_mode": m} for c in ("GRU", "LSTM") for m in ("concat", "sum")],
+    ),
+    "CategoryEncoding": (
+        ROW,
+        [{"num_tokens": 9, "output_mode": mode} for mode in ("multi_hot", "count")],
+        whole_numbers,
+    ),
+    "CenterCrop": (
+        PICTURE,
+        [{"height": h, "width": w} for h, w in ((7, 6), (8, 5), (20, 18), (20, 6))],
+    ),
+    "Concatenate": (PICTURE, [{}, {"axis": 1}], two_pictures),
+    "Dense": (ROW, [{"units": 5}, {"units": 5, "use_bias": False}]),
+    "Discretization": (
+        ROW,
+        [{"bin_boundaries": [-0.5, 0.0, 0.5]}],
+        lambda f, x: old.Flatten()(f(x)),
+    ),
+    "Dot": (STEPS, [{"axes": 2}, {"axes": 1}, {"axes": 2, "normalize": True}], two_sequences),
+    "Dropout": (ROW, [{"rate": 0.3}]),
+    "ELU": (ROW, [{}, {"alpha": 0.4}]),
+    "EinsumDense": (
+        STEPS,
+        [
+            {"equation": "abc,cd->abd", "output_shape": [None, 5], "bias_axes": b}
+            for b in ("d", None)
+        ],
+    ),
+    "Embedding": (ROW, [{"input_dim": 9, "output_dim": 4}], whole_numbers),
+    "Flatten": (PICTURE, [{}, {"data_format": "channels_first"}]),
+    "GRU": (STEPS, [{"units": 3}, {"units": 3, "reset_after": False}]),
+    "GaussianDropout": (ROW, [{"rate": 0.3}]),
+    "GaussianNoise": (ROW, [{"stddev": 0.3}]),
+    "GroupNormalization": (
+        (12, 10, 6),
+        [{"groups": n} for n in (1, 3, -1)] + [{"groups": 2, "axis": 1, "epsilon": 0.01}],
+    ),
+    "Identity": (ROW, [{}]),
+    "LSTM": (STEPS, [{"units": 3}, {"units": 3, "return_sequences": True, "unroll": True}]),
+    "LayerNormalization": (PICTURE, [{}, {"axis": [1, 2]}, {"epsilon": 0.01}, {"center": False}]),
+    "LeakyReLU": (ROW, [{}, {"alpha": 0.1}]),
+    "Masking": (STEPS, [{"mask_value": 0.0}]),
+    "Maximum": (PICTURE, [{}], two_pictures),
+    "Minimum": (PICTURE, [{}], two_pictures),
+    "MultiHeadAttention": (
+        STEPS,
+        [{"num_heads": 2, "key_dim": 3}, {"num_heads": 2, "key_dim": 3, "output_shape": 7}],
+        query_and_value,
+    ),
+    "Multiply": (PICTURE, [{}], two_pictures),
+    "Normalization": (
+        PICTURE,
+        [
+            {},
+            {"mean": [0.4, 0.5, 0.6], "variance": [0.1, 0.2, 0.3]},
+            {"mean": [0.4, 0.5, 0.6], "variance": [0.1, 0.2, 0.3], "invert": True},
+            {"mean": 0.5, "variance": 0.2, "axis": None},
+        ],
+    ),
+    "PReLU": (PICTURE, [{}, {"shared_axes": [1, 2]}]),
+    "Permute": (PICTURE, [{"dims": [3, 1, 2]}]),
+    "RNN": (
+        STEPS,
+        [{"cell": c} for c in ("GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells")],
+    ),
+    "RandomBrightness": (PICTURE, [{"factor": 0.2}]),
+    "RandomContrast": (PICTURE, [{"factor": 0.2}]),
+    "RandomCrop": (PICTURE, [{"height": 7, "width": 6}]),
+    "RandomFlip": (PICTURE, [{}]),
+    "RandomRotation": (PICTURE, [{"factor": 0.2}]),
+    "RandomTranslation": (PICTURE, [{"height_factor": 0.2, "width_factor": 0.2}]),
+    "RandomZoom": (PICTURE, [{"height_factor": 0.2}]),
+    "ReLU": (
+        ROW,
+        [
+            {},
+            {"max_value": 6.0},
+            {"threshold": 0.3},
+            {"max_value": 1.0, "negative_slope": 0.2, "threshold": 0.1},
+        ],
+    ),
+    "RepeatVector": (ROW, [{"n": 3}]),
+    "Rescaling": (
+        PICTURE,
+        [{"scale": 1 / 127.5, "offset": -1}, {"scale": [0.5, 0.3, 0.2], "offset": [-1, 0, 1]}],
+    ),
+    "Reshape": (PICTURE, [{"target_shape": [-1, 6]}]),
+    "Resizing": (
+        PICTURE,
+        [{"height": 7, "width": 15, "interpolation": name} for name in FILTERS]
+        + [{"height": 7, "width": 5, "crop_to_aspect_ratio": True}],
+    ),
+    "SimpleRNN": (STEPS, [{"units": 3}]),
+    "Softmax": (PICTURE, [{}, {"axis": 1}, {"axis": [1, 2]}]),
+    "Subtract": (PICTURE, [{}], two_pictures),
+    "TimeDistributed": ((4, *PICTURE), [{"layer": "Conv2D"}]),
+    "UnitNormalization": (PICTURE, [{}, {"axis": 1}, {"axis": [1, 2]}]),
+}
+for rank, shape in ((1, STEPS), (2, PICTURE), (3, SOLID)):
+    conv = {"filters": 2 * shape[-1], "kernel_size": 3}
+    more = [
+        {},
+        {"strides": 2, "padding": "same", "use_bias": False},
+        {"kernel_size": 2, "dilation_rate": 2, "activation": "relu"},
+    ]
+    CASES |= {
+        f"AveragePooling{rank}D": (
+            shape,
+            [{}, {"pool_size": 3, "strides": 2, "padding": "same"}, {"pool_size": 3, "strides": 1}],
+        ),
+        f"Conv{rank}D": (shape, [conv | x for x in [*more, {"groups": shape[-1]}]]),
+        f"Conv{rank}DTranspose": (
+            shape,
+            [conv | x for x in [*more[:2], {"strides": 2, "output_padding": 1}]],
+        ),
+        f"ConvLSTM{rank}D": ((2, *shape), [{"filters": 2, "kernel_size": 2}]),
+        f"Cropping{rank}D": (shape, [{"cropping": 1}]),
+        f"GlobalAveragePooling{rank}D": (shape, [{}, {"keepdims": True}]),
+        f"GlobalMaxPooling{rank}D": (shape, [{}, {"keepdims": True}]),
+        f"SpatialDropout{rank}D": (shape, [{"rate": 0.3}]),
+        f"UpSampling{rank}D": (shape, [{"size": 2}]),
+        f"ZeroPadding{rank}D": (shape, [{"padding": 2}]),
+    }
+    CASES[f"MaxPooling{rank}D"] = CASES[f"AveragePooling{rank}D"]
+    if rank < 3:
+        CASES[f"DepthwiseConv{rank}D"] = (
+            shape,
+            [{"kernel_size": 3} | x for x in [*more, {"depth_multiplier": 2}]],
+        )
+        CASES[f"SeparableConv{rank}D"] = (shape, [conv | x for x in more])
+CASES["UpSampling2D"] = (PICTURE, [{"size": [2, 3], "interpolation": name} for name in FILTERS])
+# No network of pictures has them, or they are no layers that a configuration can name.
+LEFT_OUT = {
+    *("GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"),  # inside RNN
+    *("HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"),
+    *("Activation", "InputLayer", "Lambda", "Layer", "Wrapper"),
+    "SpectralNormalization",  # tf_keras 2.21 cannot call its own
+}
+
+
+def made(kind, options):
+    """The layer, with the layers and cells in it that its options name."""
+    options = dict(options)
+    if kind == "Bidirectional":
+        options["layer"] = getattr(old, options["layer"])(3, return_sequences=True)
+    if kind == "TimeDistributed":
+        options["layer"] = old.Conv2D(3, 2)
+    if kind == "RNN":
+        cells = {"StackedRNNCells": lambda: old.StackedRNNCells([old.LSTMCell(3), old.GRUCell(2)])}
+        options["cell"] = cells.get(options["cell"], lambda: getattr(old, options["cell"])(3))()
+    return getattr(old, kind)(**options)
+
+
+def settled(net):
+    """A network with weights that tell everything apart: none is 0 or 1."""
+    random = np.random.default_rng(1)
+    net.set_weights(
+        [
+            random.uniform(0.1, 0.9, w.shape)
+            * (random.choice([-1, 1], w.shape) if w.ndim > 1 else 1)
+            for w in net.get_weights()
+        ]
+    )
+    return net
+
+
+def answered(kind, shape, options, call, path):
+    """How Keras 3 fares with a layer of Keras 2: "equal", "different" or "refused"."""
+    image = old.Input(shape)
+    net = settled(tf_keras.Model(image, call(made(kind, options), image)))
+    net.save(path)
+    x = np.random.default_rng(2).uniform(-1, 1, (2, *shape)).astype(np.float32)
+    x *= 4 if shape == ROW and call is not whole_numbers else 1
+    first = np.asarray(tf_keras.models.load_model(path, compile=False)(x, training=False))
+    np.testing.assert_allclose(first, net(x, training=False), atol=1e-6)
+    try:
+        second = np.asarray(keras.models.load_model(path, compile=False)(x, training=False))
+    except Exception:  # noqa: BLE001
+        return "refused"
+    same = first.shape == second.shape
+    return "equal" if same and np.allclose(first, second, rtol=1e-5, atol=1e-5) else "different"
+
+
+def expected(kind, equal):
+    return "equal" if kind in equal else "different" if kind in DIFFERENCES else "refused"
+
+
+def worst(found):
+    """A difference without a word is worse than a refusal."""
+    return next(verdict for verdict in ("different", "refused", "equal") if verdict in found)
+
+
+@pytest.mark.parametrize("kind", sorted(CASES))
+def test_the_table_of_layers_says_what_keras_3_answers(kind, tmp_path):
+    shape, options, call = (*CASES[kind], lambda layer, x: layer(x))[:3]
+    found = {
+        json.dumps(option): answered(kind, shape, option, call, tmp_path / f"{number}.h5")
+        for number, option in enumerate(options)
+    }
+    assert worst(found.values()) == expected(kind, EQUAL_LAYERS), found
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("kind", ["Activation", "Dense"])
+def test_the_table_of_activations_says_what_keras_3_answers(kind, activation, tmp_path):
+    options = {"activation": activation} | ({"units": 5} if kind == "Dense" else {})
+    found = answered(kind, ROW, options, lambda layer, x: layer(x), tmp_path / "net.h5")
+    assert found == expected(activation, EQUAL_ACTIVATIONS)
+
+
+def test_every_layer_and_activation_that_both_have_is_compared():
+    def layers(library):
+        classes = {n: c for n, c in vars(library.layers).items() if isinstance(c, type)}
+        return {c.__name__ for c in classes.values() if issubclass(c, library.layers.Layer)}
+
+    both = layers(tf_keras) & layers(keras)
+    assert len(both) > 100
+    assert both == set(CASES) | LEFT_OUT
+    assert (set(CASES) | {"Activation", "InputLayer"}) >= EQUAL_LAYERS - {
+        *("Sequential", "Functional", "Model")
+    }
+    functions = set(vars(tf_keras.activations)) & set(vars(keras.activations))
+    functions = {n for n in functions if callable(getattr(keras.activations, n))}
+    assert functions - {"deserialize", "get", "serialize"} == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", ["Constant", "Identity", "Ones", "Zeros"])
+def test_initializers_that_draw_nothing_are_equal(name):
+    first, second = (getattr(k.initializers, name)() for k in (tf_keras, keras))
+    np.testing.assert_array_equal(first((4, 3)), second((4, 3), dtype="float32"))
+
+
+def test_keras_3_loads_no_keras_file_of_keras_2(tmp_path):
+    image = old.Input(ROW)
+    tf_keras.Model(image, old.Dense(3)(image)).save(tmp_path / "net.keras")
+    with pytest.raises(TypeError, match="Could not locate class 'Functional'"):
+        keras.models.load_model(tmp_path / "net.keras")
+
+
+# Which library is the reference.
+
+
+def described(version, kind="h5", shape="batch_input_shape", layers=(), **options):
+    rows = [{"class_name": "InputLayer", "config": {"name": "i", shape: [None, 8, 8, 3]}}]
+    rows += [{"class_name": x, "config": {"name": x.lower(), **options}} for x in layers]
+    config = {"class_name": "Functional", "config": {"name": "net", "layers": rows}}
+    return SavedFile(kind, version, config=config)
+
+
+@pytest.mark.parametrize(
+    ("version", "shape", "library"),
+    [
+        ("1.2.2", "batch_input_shape", "tf_keras"),
+        ("2.2.4-tf", "batch_input_shape", "tf_keras"),
+        ("2.15.0", "batch_input_shape", "tf_keras"),
+        ("3.0.5", "batch_shape", "keras"),
+        (None, "batch_input_shape", "tf_keras"),
+        (None, "batch_shape", "keras"),
+    ],
+)
+def test_the_writers_generation_is_the_reference(version, shape, library):
+    assert generations.library_of(described(version, shape=shape)) == library
+
+
+@pytest.mark.parametrize("version", ["4.0.0", "rubbish"])
+def test_a_version_of_no_known_keras_is_refused(version):
+    with pytest.raises(ConvertError, match=f"Keras {version} wrote it; Keras 1 to 3"):
+        generations.library_of(described(version))
+
+
+@pytest.fixture
+def without_tf_keras(monkeypatch):
+    monkeypatch.setattr(generations.importlib.util, "find_spec", lambda name: None)
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "kind", "stopped_by"),
+    [
+        (("Conv2D", "Dense"), {}, "h5", None),
+        (("Dense",), {"activation": "softmax"}, "h5", None),
+        (("Dense",), {"activation": "hard_sigmoid"}, "h5", "the activation hard_sigmoid"),
+        (("Dense",), {"activation": {"class_name": "Own"}}, "h5", "the activation {'class_name'"),
+        (("Conv2D", "Softmax"), {}, "h5", "the layer Softmax"),
+        (("Patches",), {}, "h5", "the layer Patches"),
+        (("Dense",), {}, "keras", "is not installed: pip install"),
+    ],
+)
+def test_without_tf_keras_only_what_is_equal_is_loaded_by_keras_3(
+    layers, options, kind, stopped_by, without_tf_keras
+):
+    saved = described("2.15.0", kind, layers=layers, **options)
+    refused = pytest.raises(ConvertError) if stopped_by else contextlib.nullcontext()
+    with refused as caught:
+        assert generations.library_of(saved) == "keras"
+    assert stopped_by is None or stopped_by in str(caught.value)
