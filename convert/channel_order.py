@@ -12,13 +12,6 @@ import tensorflow as tf
 from convert.errors import ConvertError, explained
 from convert.inference import layers_of
 
-CHANNELS = (1, 3, 4)
-
-
-def is_first(shape: tuple[Any, ...]) -> bool:
-    """Whether an input shape has its channels in front."""
-    return len(shape) == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS
-
 
 def last(path: Path, call: Callable[[Any], Any], shape: tuple[Any, ...]) -> Callable[[Any], Any]:
     """A network of (batch, channels, height, width) for pictures with their channels last."""

@@ -18,7 +18,7 @@ def reason_of(error: BaseException) -> str:
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
     text = bold[1] if bold else text.rpartition("Exception encountered: ")[2]
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line[:300] or repr(error)[:300]
+    return line[:300].rstrip(".") or repr(error)[:300]
 
 
 @contextlib.contextmanager

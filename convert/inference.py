@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,6 @@ from convert.errors import ConvertError, explained
 from convert.loading import Loaded
 from convert.saved import SavedFile
 
-# Layers of Keras 3 that change pictures in training alone. Several draw random numbers all the
-# same, which a flatbuffer cannot.
-AUGMENTATIONS = frozenset(
-    {
-        *("AugMix", "CutMix", "MaxNumBoundingBoxes", "MixUp", "Pipeline", "RandAugment"),
-        *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast"),
-        *("RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"),
-        *("RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective"),
-        *("RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness"),
-        *("RandomShear", "RandomTranslation", "RandomZoom", "Solarization"),
-    }
-)
 # https://github.com/tensorflow/tensorflow/blob/master/tensorflow/python/framework/ops.py,
 # _VALID_SCOPE_NAME_REGEX: TensorFlow names the operators of a layer after it.
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -40,20 +27,10 @@ def prepared(path: Path, saved: SavedFile, loaded: Loaded) -> tuple[Any, tuple[s
     model = _built(path, saved, loaded)
     with explained(f"{path} cannot be rebuilt in float32", "Save it without mixed precision"):
         model, notes = _plain(model, loaded)
-    for number, layer in enumerate(layers_of(model)):
+    for number, layer in enumerate([model, *layers_of(model)]):
         if not _SCOPE.fullmatch(layer.name):
             layer.name = f"layer_{number}"
-        home = type(layer).__module__
-        if type(layer).__name__ in AUGMENTATIONS and home.startswith("keras.src.layers."):
-            layer.call = _in_training_alone(layer.call)
     return model, notes
-
-
-def _in_training_alone(call: Callable[..., Any]) -> Callable[..., Any]:
-    def identity_or(data: Any, training: bool | None = None, **rest: Any) -> Any:
-        return call(data, training=training, **rest) if training else data
-
-    return identity_or
 
 
 def _built(path: Path, saved: SavedFile, loaded: Loaded) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convert import generations, keras1, layer_shapes, obstacles, source_card
+from convert import generations, input_shape, keras1, layer_shapes, obstacles, source_card
 from convert.errors import ConvertError
 from convert.outputs import MULTI_LABEL
 from convert.saved import SavedFile
@@ -44,7 +44,11 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
         "card_from": aside.name if aside.exists() else None,
         "labels": [],
         "notes": [*notes(inputs), *_multi_label(outputs, layers)],
-        "stopped_by": [*saved.refusals(), *_keras_faults(saved, inputs, outputs)],
+        "stopped_by": [
+            *obstacles.found(saved.config),
+            *saved.refusals(),
+            *_keras_faults(saved, inputs, outputs),
+        ],
     }
 
 
@@ -166,7 +170,6 @@ def _keras_faults(
 ) -> Iterator[str]:
     if saved.config is None:
         return
-    yield from obstacles.found(saved.config)
     if len(inputs) > 1:
         listed = ", ".join(f"{x['name']} {tuple(x['shape'])}" for x in inputs)
         yield f"it has {len(inputs)} inputs ({listed}); wrap it in a model with the image alone"
@@ -187,21 +190,18 @@ def no_classifier(outputs: list[dict[str, Any]]) -> Iterator[str]:
     if len(outputs) != 1 or outputs[0]["shape"] is None:
         return
     shape = outputs[0]["shape"]
-    sizes = shape[1:-1]
-    if len(shape) < 2 or len(shape) == 3 or any(n not in (None, 1) for n in sizes):
+    if len(shape) < 2 or sum(n not in (None, 1) for n in shape[1:]) > 1:
         yield (
             f"it gives {tuple(shape)}, which is not one score per label: an image classifier gives "
             "(batch, labels); a segmentation or a detector is none"
         )
 
 
-def _channels_first(shape: list[Any]) -> bool:
-    return len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] not in (1, 3, 4)
-
-
 def notes(inputs: list[dict[str, Any]]) -> list[str]:
     """What is done to a network of such inputs."""
-    if len(inputs) == 1 and inputs[0]["shape"] and _channels_first(inputs[0]["shape"]):
+    if len(inputs) != 1 or inputs[0]["shape"] is None:
+        return []
+    if input_shape.is_channels_first(inputs[0]["shape"]):
         return ["channels first: not every network of that kind can be computed on a CPU"]
     return []
 
@@ -210,12 +210,10 @@ def open_shape(inputs: list[dict[str, Any]]) -> Iterator[str]:
     """Yield what has to be said because the inputs leave it open."""
     if len(inputs) != 1:
         return
-    shape = inputs[0]["shape"]
-    if shape is None:  # of unknown rank
+    if inputs[0]["shape"] is None:  # of unknown rank
         return
-    if _channels_first(shape):
-        shape = [shape[0], *shape[2:], shape[1]]
-    if len(shape) != 4 or shape[3] not in (1, 3, 4):
+    shape = input_shape.channels_last(inputs[0]["shape"])
+    if len(shape) != 4 or shape[3] not in input_shape.CHANNELS:
         yield (
             f"it takes {tuple(shape)}; an image classifier takes (batch, height, width, channels), "
             "with 1, 3 or 4 channels"

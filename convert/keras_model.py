@@ -107,6 +107,9 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
     wanted = wanted or Wanted()
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         saved = SavedFile.read(path, Path(folder))
+        stopped = list(obstacles.found(saved.config))
+        if stopped:
+            raise ConvertError(f"{path} cannot be converted: " + "; ".join(stopped))
         if saved.faults:
             raise ConvertError(f"{path} is refused: " + "; ".join(saved.faults))
         if saved.code and not wanted.trust:
@@ -126,9 +129,6 @@ def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
             written_by=saved.written_by,
             loaded_by=f"tensorflow {tf.__version__}",
         )
-    stopped = list(obstacles.found(saved.config))
-    if stopped:
-        raise ConvertError(f"{path}: " + "; ".join(stopped))
     loaded = loading.load(path, saved, wanted.custom, trust=wanted.trust)
     model, notes = inference.prepared(path, saved, loaded)
     if (wanted.backend or saved.backend) == "theano":

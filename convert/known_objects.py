@@ -9,14 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-# Functions of TensorFlow by their Python names, and what each Keras calls them: `tf.nn.softmax` is
-# softmax_v2. What is not here has the same name in both.
-FUNCTIONS = {
-    "softmax_v2": ("softmax",),
-    "swish": ("swish", "silu"),
-    "log_softmax_v2": ("log_softmax",),
-    "log_sigmoid": ("log_sigmoid",),
-}
+# Functions of TensorFlow by their Python names, and what both Keras call them: `tf.nn.softmax` is
+# softmax_v2. What is not here has one name everywhere.
+FUNCTIONS = {"softmax_v2": "softmax", "log_softmax_v2": "log_softmax"}
+FUNCTIONS |= {name: name for name in ("swish", "log_sigmoid")}
 # Layers that keras.applications define for themselves: their module there.
 APPLICATION_LAYERS = {
     "LayerScale": "convnext",
@@ -35,12 +31,7 @@ def objects_of(library: Any) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    found = {}
-    for name, others in FUNCTIONS.items():
-        homes = (library.activations, tf.nn, tf.math)
-        found[name] = next(
-            getattr(home, other) for home in homes for other in others if hasattr(home, other)
-        )
+    found = {"log_softmax": tf.nn.log_softmax, "log_sigmoid": tf.math.log_sigmoid}
     for name, module in APPLICATION_LAYERS.items():
         home = importlib.import_module(f"{library.__name__}.src.applications.{module}")
         found[name] = getattr(home, name)

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-# Policies that Keras 3 writes for a quantized layer: int8_from_float32, float8_from_bfloat16, ...
-_QUANTIZED = re.compile(r"(int|float|gptq|awq)\w*?(/\w+/\w+)?_from_\w+")
 # Types that are not computed here; mixed precision keeps its weights in float32.
 _OTHER_FLOATS = ("float16", "bfloat16", "float64")
 # What a network that predicts a number is trained with, without spaces, underscores and case.
@@ -39,10 +37,12 @@ def _found(value: Any) -> Iterator[str]:
         # Tensors and inputs have a type as well; only layers say whether they can be trained.
         policy = inside.get("dtype") if "trainable" in inside else None
         policy = inside.get("name") if str(kind).endswith("Policy") else policy
-        if isinstance(policy, str) and _QUANTIZED.fullmatch(policy):
+        # Keras 3 writes {"mode": "int8", ...}, and wrote the string int8_from_float32.
+        quantized = inside.get("mode") if str(kind).endswith("Policy") else None
+        if quantized or (isinstance(policy, str) and "_from_" in policy):
             yield (
-                f"Keras has quantized it ({policy}): convert the model that it was before "
-                "quantize(); --quantize makes it small"
+                f"Keras has quantized it ({quantized or policy}): convert the model that it was "
+                "before quantize(); --quantize makes it small"
             )
         if policy in _OTHER_FLOATS:
             yield (

@@ -19,7 +19,7 @@ import h5py
 
 from convert import keras1
 from convert.generations import KERAS_3
-from convert.known_objects import INITIALIZER_MODULES
+from convert.known_objects import FUNCTIONS, INITIALIZER_MODULES
 from convert.saved import SavedFile
 from convert.scan import archive
 
@@ -29,7 +29,19 @@ from convert.scan import archive
 OLD, NEW = "_layer_checkpoint_dependencies", "layers"
 # Where Keras 3 keeps its operations, which an `.h5` file names without their module.
 OPERATIONS = ("numpy", "nn", "math", "core", "image", "linalg")
-DRAWN = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
+# Layers of Keras 3 that change pictures in training alone. Several draw random numbers all the
+# same, which a flatbuffer cannot, and RandomShear does not load what it wrote.
+AUGMENTATIONS = frozenset(
+    {
+        *("AugMix", "CutMix", "MaxNumBoundingBoxes", "MixUp", "RandAugment"),
+        *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast"),
+        *("RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur"),
+        *("RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective"),
+        *("RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness"),
+        *("RandomShear", "RandomTranslation", "RandomZoom", "Solarization"),
+    }
+)
+ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
 
 
 @dataclass(frozen=True)
@@ -93,15 +105,33 @@ def weights(saved: SavedFile) -> Path:
     return moved
 
 
-def _drawn(config: Any) -> Any:
-    """A configuration with Keras's zeros in place of TensorFlow's initializers."""
+def _named(config: Any) -> Any:
+    """A configuration with Keras's own names for what is TensorFlow's.
+
+    Initializers become zeros: the weights that a file holds replace what they would draw.
+    """
     if isinstance(config, list):
-        return [_drawn(part) for part in config]
+        return [_named(part) for part in config]
     if not isinstance(config, dict):
         return config
     if config.get("module") in INITIALIZER_MODULES:
-        return DRAWN
-    return {key: _drawn(value) for key, value in config.items()}
+        return ZEROS
+    if config.get("class_name") == "function" and config.get("config") in FUNCTIONS:
+        return FUNCTIONS[config["config"]]
+    return {key: _named(value) for key, value in config.items()}
+
+
+def _identities(config: Any) -> Any:
+    """A configuration with an Identity in place of each augmentation."""
+    if isinstance(config, list):
+        return [_identities(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    changed = {key: _identities(value) for key, value in config.items()}
+    if config.get("class_name") in AUGMENTATIONS and "config" in config:
+        kept = {k: v for k, v in config["config"].items() if k in ("name", "trainable", "dtype")}
+        changed |= {"class_name": "Identity", "config": kept, "registered_name": None}
+    return changed
 
 
 def _operations(config: Any) -> Any:
@@ -128,7 +158,8 @@ REPAIRS = (
         lambda saved, _: saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config),
         keras1.translated,
     ),
-    Repair(lambda *_: True, _drawn),
+    Repair(lambda *_: True, _named),
+    Repair(lambda _, library: library == KERAS_3, _identities),
     Repair(lambda saved, library: saved.kind == "h5" and library == KERAS_3, _operations),
 )
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from convert import channel_order
-from convert.channel_order import CHANNELS
+from convert import channel_order, input_shape
 from convert.errors import ConvertError, explained
 
 
@@ -49,17 +48,17 @@ def of(
         ConvertError: it is no image classifier, or its input size is open and not given.
     """
     first, notes, inner = shape, [], call
-    if len(shape) == 3 and shape[2] not in CHANNELS:
-        shape, call = (*shape, 1), lambda image: inner(tf.squeeze(image, axis=-1))
+    shape = input_shape.channels_last(first)
+    if input_shape.lacks_channels(first):
+        call = lambda image: inner(tf.squeeze(image, axis=-1))  # noqa: E731
         notes.append("the network has no channel axis: it gets grey pictures without it")
-    elif channel_order.is_first(shape):
-        shape = (shape[0], *shape[2:], shape[1])
+    elif input_shape.is_channels_first(first):
         call = channel_order.last(path, inner, first)
         notes.append("channels first in the network: the picture is turned in front of it")
     if len(shape) != 4:
         raise ConvertError(_stranger(path, first, outputs, "takes no picture", _FLAT))
     height, width, channels = shape[1:]
-    if channels not in CHANNELS:
+    if channels not in input_shape.CHANNELS:
         raise ConvertError(f"{path} takes {channels} channels (last axis); 1, 3 and 4 are served")
     if size and not (height in (None, size[0]) and width in (None, size[1])):
         raise ConvertError(f"{path} takes {height} x {width} pixels, not {size[0]} x {size[1]}")

@@ -20,6 +20,7 @@ from convert.scan.keras_names import (
     FUNCTION_MODULES,
     INITIALIZERS,
     NAMES,
+    OPERATIONS,
     OPERATOR_LAYERS,
     OTHERS,
 )
@@ -195,7 +196,7 @@ def _judge_object(part: _Part, found: Findings) -> None:
         _judge_operator(node, title, found)
     elif name == "function":
         _judge_function(module, inside, found)
-    else:
+    elif module or not _is_operation(name, inside):
         _judge_class(module, name, title, found)
 
 
@@ -211,6 +212,11 @@ def _same_name(registered: Any, name: str, subject: str) -> bool:
     if not isinstance(registered, str):
         return False
     return registered.rpartition(">")[2] == subject.rpartition(">")[2]
+
+
+def _is_operation(name: str, inside: Any) -> bool:
+    """Whether a class without a module is an operation of Keras 3: only layers are trainable."""
+    return name in OPERATIONS and isinstance(inside, dict) and "trainable" not in inside
 
 
 def _judge_class(module: str | None, name: str, title: str, found: Findings) -> None:

@@ -157,10 +157,13 @@ _OLDER = """
     GlorotUniformV2 HeNormalV2 HeUniformV2 Highway IdentityV2 LSTMCellV1 LSTMCellV2 LSTMV1 LSTMV2
     LecunNormalV2 LecunUniformV2 MaxoutDense Merge OnesV2 OrthogonalV2 PolicyV1 RandomNormalV2
     RandomUniformV2 SyncBatchNormalization TimeDistributedDense TruncatedNormalV2
-    VarianceScalingV2 ZerosV2"""
+    VarianceScalingV2 ZerosV2
+    Custom>CustomScaleLayer"""
 NAMES = frozenset(_OLDER.split()) | {
     name for module, name in CLASSES if not module.startswith("keras.ops")
 }
+# Operations of Keras 3 in .h5 files.
+OPERATIONS = frozenset(name for module, name in CLASSES if module.startswith("keras.ops"))
 
 # Functions that a layer names: activations, by their names in Keras and in TensorFlow.
 _ACTIVATIONS = """
