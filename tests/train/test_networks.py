@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from classifier import card as cards
 from classifier.preprocess import scale
+from tests.convert import attacks
 from train import augment, backbones, networks
 from train.__main__ import card
 from train.data.dataset import DataError
@@ -196,3 +197,17 @@ def test_the_card_of_a_run_says_what_the_network_wants():
     described = card("any", ("a", "b"), recipe)
     assert (described.height, described.width) == (299, 299)
     assert cards.PRESETS[described.preprocessing.scaling] == "caffe"
+
+
+@pytest.mark.parametrize(
+    "name", ["lambda.h5", "HDF5 behind a zip's head", "a Lambda layer, .keras"]
+)
+def test_weights_from_a_file_that_carries_code_are_refused(name, source, tmp_path):
+    trace = tmp_path / "trace"
+    makers = {**attacks.ATTACKS, "a Lambda layer, .keras": attacks.keras_with(attacks.with_lambda)}
+    path = makers[name](tmp_path, trace)
+    trace.unlink(missing_ok=True)
+    # Of an .h5 only numbers are read, and of this one none fits.
+    with pytest.raises(DataError, match="is refused|does not fit|is not a file of weights"):
+        started(source, path)
+    assert not trace.exists()
