@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
+from PIL import Image, ImageOps
 from playwright.sync_api import expect
 
 from classifier import drawing
@@ -455,9 +455,35 @@ def test_a_large_photo_that_must_be_exact_is_refused_in_words(page, tmp_path):
     expect(page.locator(".error")).to_contain_text("Turn off “Send every byte as it is”")
 
 
+@pytest.mark.parametrize(("scaled", "kind"), [(False, "jpg"), (False, "png"), (True, "jpg")])
+def test_a_photo_from_a_phone_is_shown_and_classified_upright(page, scaled, kind, tmp_path):
+    """Stored on its side with a flag; sent as it is, or scaled first because it is large."""
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    photo = tmp_path / f"portrait.{kind}"
+    with Image.open(T_SHIRT) as image:
+        width, height = (3000, 4000) if scaled else image.size
+        upright = image.resize((width, height), Image.Resampling.BICUBIC)
+        if scaled:  # noise, so that the file is too large to be sent
+            noise = Image.effect_noise((width, height), 90).convert("RGB")
+            upright = Image.blend(upright, noise, 0.15)
+        upright.transpose(Image.Transpose.ROTATE_90).save(photo, exif=tags, quality=97)
+    assert (photo.stat().st_size > 5_000_000) == scaled
+    page.get_by_label("Choose photos").set_input_files(photo)
+    says(page, "t-shirt")
+    caption = page.locator("figcaption").first
+    if scaled:
+        expect(caption).to_contain_text("3000 \u00d7 4000; scaled here to 1536 \u00d7 2048")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save what was sent").click()
+    with Image.open(download.value.path()) as sent:
+        assert sent.getexif().get(0x0112) == (None if scaled else 6)
+        assert ImageOps.exif_transpose(sent).size == ((1536, 2048) if scaled else (width, height))
+
+
 @pytest.mark.parametrize("exif", ["ignore", "apply"])
 def test_a_large_photo_is_turned_only_if_the_model_turns_photos(page, exif, tmp_path):
-    """Our models ignore the orientation flag, as Keras does; browsers do not."""
+    """Browsers apply the orientation flag; the page undoes that for a model that ignores it."""
     tags = Image.Exif()
     tags[0x0112] = 6  # a quarter turn
     (tmp_path / "turned.jpg").write_bytes(jpeg((3000, 2400), 95, exif=tags))

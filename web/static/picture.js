@@ -52,8 +52,8 @@ async function drawn(file) {
   return { sheet, width, height };
 }
 
-// A JPEG file without its EXIF part. Browsers turn a photo as that says, and most models were
-// trained on photos that were not turned (the card's `exif`).
+// A JPEG file without its EXIF part, for a model that ignores the orientation (its card's `exif`):
+// browsers apply it.
 async function stripped(file) {
   const head = new DataView(await file.slice(0, 200_000).arrayBuffer());
   if (head.byteLength < 4 || head.getUint16(0) !== 0xffd8) return file;
