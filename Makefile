@@ -33,7 +33,7 @@ define venv
 @test -n "$(2)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=..." >&2; exit 1; }
 @echo "setting up $(1): $(3)"
 @rm -rf $(1) && $(2) -m venv $(1)
-@$(1)/bin/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+@$(1)/bin/python -P -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
 @PATH="$$PWD/$(1)/bin:$$PATH" && $(4)
 @touch $(1)/.ready
 endef
@@ -210,7 +210,7 @@ $(TF): requirements.txt pyproject.toml
 
 .venv-tf/.tracking: $(TF)
 	@echo "adding Weights & Biases and MLflow to .venv-tf (about 15 s)"
-	@.venv-tf/bin/python -m pip install -q --group tracking
+	@.venv-tf/bin/python -P -m pip install -q --group tracking
 	@touch $@
 
 $(AWS): pyproject.toml

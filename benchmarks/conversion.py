@@ -36,7 +36,7 @@ def measure(network: str, folder: Path) -> list[str]:
     model, labels = folder / f"{network}.keras", folder / "labels.txt"
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(
-        [sys.executable, "-c", BUILD, network, str(model)],
+        [sys.executable, "-P", "-c", BUILD, network, str(model)],
         check=True,
         env=environment,
         stderr=subprocess.DEVNULL,

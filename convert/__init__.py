@@ -3,6 +3,8 @@
 import importlib.util
 import sys
 
+import classifier  # noqa: F401  # leaves the current folder before anything else is imported
+
 # argv[0] is that while `python -m` looks for the command. Said here, as the traceback of an import
 # deep in a module would not say what to do. The sandbox also runs a .tflite by the interpreters of
 # other environments, which have no TensorFlow and need none.

@@ -33,6 +33,7 @@ from convert.decoding import MIN_PHOTOS
 from convert.errors import ConvertError
 from convert.measurement import KerasSide, measure, outline
 from convert.quantization import QUANTIZATIONS
+from convert.sandbox import model_files
 
 OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
 EPILOG = """\
@@ -413,7 +414,9 @@ def _given(args: argparse.Namespace) -> Given:
     aside = source_card.place(args.model.absolute())
     if foreign.is_one(args.model):
         model = str(args.model.absolute())
-        said = options.sandbox(args).call("convert.foreign:said", model=model)
+        said = options.sandbox(args).call(
+            "convert.foreign:said", reads=model_files(Path(model)), model=model
+        )
     else:
         said = load_json(aside).to_json() if aside.exists() else {}
         if aside != beside(args.model.absolute()):

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from classifier.card import ModelCard, join
 from convert.comparison import compare
+from convert.measurement import served
 from convert.quantization import SCALED
 from convert.sandbox import Sandbox
 
@@ -84,13 +84,8 @@ def examine(
         draft = folder / f"decode-{decode}.tflite"
         steps = replace(card.preprocessing, decode=decode)
         draft.write_bytes(join(model.read_bytes(), replace(card, preprocessing=steps)))
-        facts = serving.call(
-            "convert.serving_side:run",
-            model=str(draft.absolute()),
-            photos=[str(path.absolute()) for path in photos],
-            answers=str(draft.with_suffix(".npy").absolute()),
-        )
-        logits[decode], ms[decode] = np.load(draft.with_suffix(".npy")), facts["decode_ms"]
+        facts, logits[decode] = served(serving, draft, photos)
+        ms[decode] = facts["decode_ms"]
     found = compare(logits["exact"], logits["scaled"], SCALED)
     apart = found.max_difference / (found.spread or 1.0)
     objection = ""

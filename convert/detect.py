@@ -13,6 +13,7 @@ from classifier.card import ModelCard
 from classifier.errors import SetupError
 from convert import labels, network, options, photos, samples, source_card, terminal
 from convert.errors import ConvertError
+from convert.sandbox import model_files
 from convert.trials import Detective, Trials
 from convert.verdict import Verdict
 
@@ -70,15 +71,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     try:
+        model, wanted = args.model.absolute(), options.wanted(args)
+        names = args.labels and labels.located(args.labels).absolute()
         # All of it in the sandbox: the network is asked thousands of times.
         with photos.local(args.samples, args.max_samples) as folder:
+            place = folder.absolute()
+            taken = [sample.path for sample in samples.find(place, args.max_samples)]
+            # Folders and photos one by one: some may be links to elsewhere.
+            reads = [place, *(place / name for name in samples.folders(place)), *taken]
             found = options.sandbox(args).call(
                 "convert.detect:run",
-                model=str(args.model.absolute()),
-                wanted=options.wanted(args),
-                folder=str(folder.absolute()),
+                reads=[*model_files(model, wanted["custom"]), *reads, *([names] if names else [])],
+                model=str(model),
+                wanted=wanted,
+                folder=str(place),
                 most=args.max_samples,
-                labels=args.labels and str(labels.located(args.labels)),
+                labels=names and str(names),
                 exhaustive=args.exhaustive,
             )
     except (ConvertError, SetupError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 from classifier.errors import SetupError
 from convert import graph_file, keras_file, options, terminal, tflite_file
 from convert.errors import ConvertError
-from convert.sandbox import Sandbox
+from convert.sandbox import Sandbox, model_files
 from convert.saved import SavedFile
 
 OK, STOPPED, NO_MODEL = 0, 1, 2
@@ -71,11 +71,12 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         ConvertError: it is not a model, or cannot be read.
     """
-    found = SANDBOX.call("convert.inspect:facts", path=str(path.absolute()))
+    reads = model_files(path.absolute())
+    found = SANDBOX.call("convert.inspect:facts", reads=reads, path=str(path.absolute()))
     found["label_count"] = len(found["labels"]) or _label_count(found)
     if found["kind"] == "tflite" and not found["stopped_by"]:
         try:
-            SANDBOX.call("convert.inspect:load", path=str(path.absolute()))
+            SANDBOX.call("convert.inspect:load", reads=reads, path=str(path.absolute()))
         except ConvertError as error:
             found["stopped_by"].append(str(error))
     return dict(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,13 +14,13 @@ import numpy as np
 from classifier.card import ModelCard, Preprocessing
 from classifier.card import load as load_card
 from classifier.class_folders import ClassFolders
-from convert import stages, terminal, tflite_file
+from convert import results, stages, terminal, tflite_file
 from convert.accuracy import Claim, Verdict, examine, slip
 from convert.choice import Candidate
 from convert.comparison import Comparison, compare, same_answers
 from convert.errors import ConvertError
 from convert.quantization import Tolerance, tolerance_of
-from convert.sandbox import Sandbox
+from convert.sandbox import Sandbox, model_files
 
 # The interpreter's words for an operator that is newer than itself.
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
@@ -48,35 +49,46 @@ class KerasSide:
 
     @classmethod
     def ask(
-        cls, sandbox: Sandbox, folder: Path, photos: Sequence[Path], **arguments: Any
+        cls,
+        sandbox: Sandbox,
+        folder: Path,
+        photos: Sequence[Path],
+        *,
+        model: str,
+        wanted: Mapping[str, Any],
+        **arguments: Any,
     ) -> KerasSide:
         """Run `keras_side.run` in a sandbox.
 
         Raises:
             ConvertError: the model, the photos or an option is wrong.
         """
+        paths = [str(path.absolute()) for path in photos]
         facts = sandbox.call(
             "convert.keras_side:run",
-            photos=[str(path.absolute()) for path in photos],
-            folder=str(folder.absolute()),
+            reads=[*model_files(Path(model), wanted.get("custom")), *paths],
+            into=folder,
+            model=model,
+            wanted=dict(wanted),
+            photos=paths,
             **arguments,
         )
-        with np.load(folder / "keras.npz") as arrays:
-            read = arrays["read"]
-            kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
-            card = ModelCard.from_json(facts["card"])
-            folders = ClassFolders(card.labels)
-            return cls(
-                facts=facts,
-                card=card,
-                photos=kept,
-                skipped=int((~read).sum()),
-                logits=arrays["logits"],
-                parts=arrays["parts"],
-                pictures=arrays["pictures"],
-                truth=_truth(kept, folders),
-                unmatched=folders.unmatched(kept),
-            )
+        arrays = results.arrays(folder / "keras.npz")
+        read = arrays["read"]
+        kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
+        card = ModelCard.from_json(facts["card"])
+        folders = ClassFolders(card.labels)
+        return cls(
+            facts=facts,
+            card=card,
+            photos=kept,
+            skipped=int((~read).sum()),
+            logits=arrays["logits"],
+            parts=arrays["parts"],
+            pictures=arrays["pictures"],
+            truth=_truth(kept, folders),
+            unmatched=folders.unmatched(kept),
+        )
 
     def card_of(self, quantization: str, io: str = "float32") -> ModelCard:
         """The card of a flatbuffer that was made of the model."""
@@ -156,21 +168,13 @@ def measure(
     Raises:
         ConvertError: the interpreter cannot run it, or a photo is refused.
     """
-    answers = model.with_suffix(".npy")
     try:
-        facts = sandbox.call(
-            "convert.serving_side:run",
-            model=str(model.absolute()),
-            photos=[str(path.absolute()) for path in keras.photos],
-            answers=str(answers.absolute()),
-            threads=list(threads),
-        )
+        facts, logits = served(sandbox, model, keras.photos, threads)
     except ConvertError as error:
         missing = _MISSING.search(str(error))
         if missing is None:
             raise
         raise ConvertError(_lacking(model, missing[1], int(missing[2]))) from error
-    logits = np.load(answers)
     return Candidate(
         quantization=quantization,
         comparison=keras.compare(
@@ -183,6 +187,32 @@ def measure(
         peak_mb=facts["peak_mb"],
         interpreter=facts["interpreter"],
     )
+
+
+def served(
+    sandbox: Sandbox, model: Path, photos: Sequence[Path], threads: Sequence[int] = (1,)
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What `serving_side.run` found of a `.tflite`, and its logits: float32, (photos, classes).
+
+    Raises:
+        ConvertError: the interpreter cannot run it, or a photo is refused.
+    """
+    paths = [str(path.absolute()) for path in photos]
+    with tempfile.TemporaryDirectory(prefix="convert-") as folder:
+        facts = sandbox.call(
+            "convert.serving_side:run",
+            reads=[*model_files(model.absolute()), *paths],
+            into=Path(folder),
+            model=str(model.absolute()),
+            photos=paths,
+            threads=list(threads),
+        )
+        classes = len(load_card(model).labels)
+        data = results.read(Path(folder) / "logits.npy", 1000 + 4 * len(photos) * classes)
+    logits = results.array(data)
+    if logits.dtype != np.float32 or logits.shape != (len(photos), classes):
+        raise ConvertError(f"the model gave {logits.shape} answers for {len(photos)} photos")
+    return facts, logits
 
 
 def _lacking(model: Path, operator: str, version: int) -> str:

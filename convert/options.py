@@ -114,7 +114,7 @@ def wanted(args: argparse.Namespace) -> dict[str, Any]:
         "head": args.head,
         "trust": args.trust,
         "backend": args.backend,
-        "custom": args.custom and str(args.custom),
+        "custom": args.custom and str(args.custom.absolute()),
     }
 
 

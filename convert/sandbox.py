@@ -1,13 +1,15 @@
 """Sandbox: work on a model file in a child process that can do little harm.
 
 A model file is a program: loading one can run what its author wrote, take all memory, never end
-or crash the interpreter. The child has no network and bounded memory and time (confinement.py); it
-gets JSON and gives JSON, and whatever becomes of it, the parent answers with a sentence.
+or crash the interpreter. The child has no network, no other processes, few files, bounded memory
+and time (confinement.py). It gets JSON and gives JSON and plain files, which are read as if an
+attacker had written them (results.py); whatever becomes of it, the parent answers with a sentence.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -15,19 +17,36 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier import card as cards
 from classifier.errors import ClassifierError, SetupError
-from convert import terminal
+from convert import landlock, terminal
 from convert.errors import ConvertError
 
 ROOT = Path(__file__).resolve().parent.parent
+# The child's first words. Isolated (-I), it takes no module from the current folder or from
+# PYTHONPATH; where it is this interpreter, what else this process imports from comes after that,
+# and the project last, so that no file in it hides one of Python's.
+BOOT = (
+    "import sys; sys.path += [p for p in sys.argv[2:] if p not in sys.path]; "
+    "from convert.sandbox import main; main()"
+)
+# Of the environment, what a library computes by. No credentials, and no paths of the user's.
+ENVIRONMENT = (
+    *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS"),
+    *("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"),
+)
 # What the C++ libraries write when an allocation fails, before they abort.
 OUT_OF_MEMORY = ("bad_alloc", "Cannot allocate memory", "out of memory", "MemoryError", "OOM when")
+LAST_WORDS_BYTES = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,59 +62,111 @@ class Sandbox:
     minutes: float = 60.0
     python: Path | None = None
 
-    def call(self, target: str, **arguments: Any) -> Any:
+    def call(
+        self,
+        target: str,
+        *,
+        reads: Iterable[str | Path] = (),
+        into: Path | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Run `module:function` with JSON arguments in a child, and return its JSON result.
+
+        Args:
+            target: the function.
+            reads: files and folders that it may read, absolute; nothing else of the user's.
+            into: a folder that gets the files which the function writes. It is then given a
+                `folder` of its own to write them to.
+            arguments: all others.
 
         Raises:
             ConvertError: what the function raised of that kind; or the child was ended by its
-                limits, or died.
+                limits, died, or gave back what it should not.
         """
-        with tempfile.TemporaryDirectory(prefix="convert-") as folder:
-            job = {
+        from convert import results
+
+        _note_what_is_missing()
+        with _job(into) as job:
+            work = job / "work"
+            for path in (work, work / "out", work / "tmp"):
+                path.mkdir()
+            if into is not None:
+                arguments["folder"] = str(work / "out")
+            orders = {
                 "target": target,
                 "arguments": arguments,
+                "reads": [str(path) for path in reads],
+                "work": str(work),
                 "memory_bytes": int(self.memory_gb * 1e9),
+                "parent": os.getpid(),
                 "quiet": terminal.is_quiet(),
             }
-            (Path(folder) / "job.json").write_text(json.dumps(job), encoding="utf-8")
-            status = self._run(folder)
-            with contextlib.suppress(FileNotFoundError):
-                answer = json.loads((Path(folder) / "answer.json").read_text(encoding="utf-8"))
-                if "crash" in answer:
-                    crash = terminal.plain_lines(answer["crash"])
-                    raise RuntimeError(f"in the child process:\n{crash}")
-                if "error" in answer:
-                    raise ConvertError(answer["error"])
-                return answer["result"]
-            log = ""
-            with contextlib.suppress(FileNotFoundError):
-                log = (Path(folder) / "log").read_bytes()[-4000:].decode(errors="replace")
-        raise ConvertError(self._obituary(status, log))
+            (job / "job.json").write_text(json.dumps(orders), encoding="utf-8")
+            status = self._run(job)
+            try:
+                answer = results.read_json(work / "answer.json")
+            except FileNotFoundError:
+                log = (job / "log").read_bytes()[-LAST_WORDS_BYTES:].decode(errors="replace")
+                raise ConvertError(self._obituary(status, log)) from None
+            if not isinstance(answer, dict):
+                raise ConvertError("the model's process gave an answer that is not an object")
+            if "crash" in answer:
+                crash = terminal.plain_lines(str(answer["crash"]))
+                raise RuntimeError(f"in the child process:\n{crash}")
+            if "error" in answer:
+                raise ConvertError(str(answer["error"]))
+            if into is not None:
+                results.collect(work / "out", into)
+            return answer.get("result")
 
-    def _run(self, folder: str) -> int:
-        python = str(self.python or sys.executable)
+    def _run(self, job: Path) -> int:
+        """Be the child's parent, from its start to its end and that of all that it started."""
+        python = str(self.python.absolute() if self.python else sys.executable)
+        paths = [] if self.python else [path for path in sys.path if _is_of_others(path)]
+        heard, said = os.pipe()
+        work = job / "work"
+        environment = {
+            **{name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+            **dict.fromkeys(("HOME", "KERAS_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), str(work)),
+            "TMPDIR": str(work / "tmp"),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "KERAS_BACKEND": "tensorflow",
+            "OPENSSL_CONF": os.devnull,
+        }
+        with (job / "job.json").open("rb") as orders, (job / "log").open("wb") as log:
+            try:
+                child = subprocess.Popen(
+                    [python, "-I", "-B", "-c", BOOT, str(said), *paths, str(ROOT)],
+                    stdin=orders,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    cwd=work,
+                    env=environment,
+                    pass_fds=[said],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                os.close(heard)
+                raise ConvertError(f"{python} cannot be run: {error.strerror}") from error
+            finally:
+                os.close(said)
+        deadline = time.monotonic() + self.minutes * 60
+        listener = threading.Thread(target=terminal.relay, args=(heard,), daemon=True)
+        listener.start()
         try:
-            child = subprocess.Popen(
-                [python, "-m", "convert.sandbox", folder],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ConvertError(f"{python} cannot be run: {error.strerror}") from error
-        try:
-            return child.wait(timeout=self.minutes * 60)
+            listener.join(self.minutes * 60)  # until the child's end closes the pipe
+            return child.wait(max(0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise ConvertError(
                 f"stopped after {self.minutes:g} minutes: the file is too large for this machine, "
                 "or made to waste its time; --max-minutes gives more"
             ) from None
         finally:
-            if child.poll() is None:
-                # The whole session: what the file's code may have started as well.
+            # The whole session, however its leader ended: nothing that it started goes on.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+            child.wait()
+            listener.join(1)
 
     def _obituary(self, status: int, log: str) -> str:
         if status == -signal.SIGALRM:
@@ -113,6 +184,59 @@ class Sandbox:
 
 
 @contextlib.contextmanager
+def _job(folder: Path | None) -> Iterator[Path]:
+    """A new folder for one call, where its files are wanted, so that they can be moved there."""
+    path = Path(tempfile.mkdtemp(prefix="job-" if folder else "convert-", dir=folder)).resolve()
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, however deep the file's code made it."""
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except (OSError, RecursionError):
+        terminal.note(f"{path} could not be removed")
+
+
+def _is_of_others(path: str) -> bool:
+    return Path(path).resolve() not in (ROOT, Path.cwd())
+
+
+def model_files(model: Path, custom: str | None = None) -> list[Path]:
+    """What a model's path lets the sandbox read: the file or folder, and the card beside it.
+
+    Args:
+        custom: the file of `--custom`.
+
+    Raises:
+        ConvertError: a link leads out of the folder, to what is not the model's.
+    """
+    if model.is_dir():
+        for path in model.rglob("*"):
+            if path.is_symlink() and not path.resolve().is_relative_to(model.resolve()):
+                raise ConvertError(
+                    f"{path} is a link to a file outside of the model's folder, which is not read; "
+                    f"copy the folder with its files: cp -rL {model} COPY"
+                )
+    return [model, cards.beside(model), *([Path(custom)] if custom else [])]
+
+
+@functools.cache
+def _note_what_is_missing() -> None:
+    """Once in each run of a command."""
+    if landlock.abi() == 0:
+        terminal.note(
+            "this system has no Landlock (Linux 5.13 and later have it): the code in a model file "
+            "could read and change your files; open only files whose author you trust"
+        )
+
+
+@contextlib.contextmanager
 def within(seconds: int) -> Iterator[None]:
     """End the process, in a sandbox, if a block takes longer: C code that hangs hears nothing less.
 
@@ -125,14 +249,17 @@ def within(seconds: int) -> Iterator[None]:
         signal.alarm(0)
 
 
-def main(folder: str) -> None:
-    """Be the child: one job, from job.json to answer.json."""
+def main() -> None:
+    """Be the child: one job, from stdin to answer.json."""
     from convert.confinement import confine
 
-    job = json.loads((Path(folder) / "job.json").read_text(encoding="utf-8"))
-    _divert(Path(folder) / "log", quiet=job["quiet"])
-    confine(job["memory_bytes"])
+    job = json.load(sys.stdin)
+    terminal.report_to(int(sys.argv[1]), quiet=job["quiet"])
     module, _, function = job["target"].partition(":")
+    packages = {"classifier", "convert", module.partition(".")[0]}
+    reads = [*job["reads"], *(ROOT / name for name in packages)]
+    work = Path(job["work"])
+    confine(job["memory_bytes"], reads, [work], job["parent"])
     try:
         result = getattr(importlib.import_module(module), function)(**job["arguments"])
         answer = {"result": result}
@@ -147,19 +274,11 @@ def main(folder: str) -> None:
             answer = {"error": f"{sys.executable} cannot run this: {error}"}
     except Exception:  # noqa: BLE001
         answer = {"crash": traceback.format_exc()}
-    draft = Path(folder) / "answer.part"
+    draft = work / "answer.part"
     draft.write_text(json.dumps(answer), encoding="utf-8")
-    draft.replace(Path(folder) / "answer.json")
+    draft.replace(work / "answer.json")
     # Past the libraries' own farewells: their threads and destructors have nothing left to do.
     os._exit(0)
-
-
-def _divert(log: Path, *, quiet: bool) -> None:
-    """Send what libraries write to stderr into a file; steps and progress still reach the user."""
-    user = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 2)
-    terminal.use(user, quiet=quiet)
 
 
 def _too_large(memory_gb: float) -> str:
@@ -167,7 +286,3 @@ def _too_large(memory_gb: float) -> str:
         f"it takes more than {memory_gb:g} GB of memory; --max-memory gives more, if you trust the "
         "file"
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

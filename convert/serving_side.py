@@ -24,13 +24,13 @@ from convert.errors import ConvertError
 TIMED = 50
 
 
-def run(*, model: str, photos: Sequence[str], answers: str, threads: Sequence[int] = (1,)) -> Any:
+def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int] = (1,)) -> Any:
     """Answer photos with a `.tflite` as the function does.
 
     Args:
         model: the file, card included.
         photos: what is answered.
-        answers: gets logits, float32 (photos, classes), as .npy.
+        folder: gets logits.npy: float32, (photos, classes).
         threads: the interpreter's thread counts to time; the answers are of the first.
 
     Returns:
@@ -63,7 +63,7 @@ def run(*, model: str, photos: Sequence[str], answers: str, threads: Sequence[in
             ) from error
         times.append(watch.stages["inference"])
         decodes.append(watch.stages["decode"])
-    np.save(answers, np.stack(rows))
+    np.save(Path(folder) / "logits.npy", np.stack(rows))
     ms = {str(threads[0]): float(np.median(times))}
     for count in threads[1:]:
         ms[str(count)] = _median_ms(runtime.Classifier(Path(model), count), blank)

@@ -1,26 +1,42 @@
-"""The terminal: the steps of a command, how far each is, and text that a file may have chosen."""
+"""The terminal: the steps of a command, how far each is, and text that a file may have chosen.
+
+In the sandbox nothing is printed: messages go to the parent, which shows them as its own.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from collections.abc import Iterable
-from typing import Any, TextIO
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+BAR_EVERY_S = 0.1
+# Of what a sandbox sends: more steps and notes than this no command has.
+MAX_MESSAGE_BYTES = 1 << 14
+MAX_MESSAGES = 200
 # A line of a report; what a library says of a file can be the file.
 LONGEST = 2000
 
-_out: TextIO | None = None
 _quiet = False
+_parent: int | None = None  # a pipe to it; only in the sandbox
 
 
-def use(out: TextIO | None = None, *, quiet: bool = False) -> None:
-    """Choose where steps and progress go (default: stderr), or that nothing is said."""
-    global _out, _quiet
-    _out, _quiet = out, quiet
+def use(*, quiet: bool = False) -> None:
+    """Choose whether steps, notes and progress are shown, on stderr."""
+    global _parent, _quiet
+    _parent, _quiet = None, quiet
+
+
+def report_to(pipe: int, *, quiet: bool) -> None:
+    """In the sandbox: send messages to the parent, for `relay`."""
+    global _parent, _quiet
+    _parent, _quiet = pipe, quiet
 
 
 def is_quiet() -> bool:
-    """Whether nothing is said."""
+    """Whether nothing is shown."""
     return _quiet
 
 
@@ -48,23 +64,74 @@ def fail(command: str, error: BaseException | str) -> None:
 
 def step(text: str) -> None:
     """Say what is begun."""
-    if not _quiet:
-        print(f"convert: {plain(text)} ...", file=_out or sys.stderr, flush=True)
+    _tell("step", text)
 
 
 def note(text: str) -> None:
     """Say what the user should know, and need not act on."""
-    if not _quiet:
-        print(f"convert: note: {plain(text)}", file=_out or sys.stderr, flush=True)
+    _tell("note", text)
 
 
 def progress(items: Iterable[Any], what: str = "photo") -> Iterable[Any]:
     """Show how far an iteration is, on a terminal."""
-    out = _out or sys.stderr
-    if _quiet or not out.isatty():
+    if _quiet:
         return items
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:  # in another interpreter's environment
-        return items
-    return tqdm(items, unit=what, leave=False, file=out)
+    if _parent is not None:
+        return _counted(list(items), what)
+    bar = _bar(what, None, items)
+    return items if bar is None else bar
+
+
+def relay(pipe: int) -> None:
+    """Show the messages of a sandbox until it ends: as text, whatever it sends."""
+    bar, shown = None, 0
+    with open(pipe, "rb") as messages:
+        while line := messages.readline(MAX_MESSAGE_BYTES):
+            try:
+                kind, text, done, total = json.loads(line)
+                text, done, total = str(text), int(done), int(total)
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                continue
+            if kind == "progress":
+                bar = bar or _bar(plain(text, 20), total)
+                if bar is not None:
+                    bar.update(max(0, min(done, total) - bar.n))
+                    if done >= total:
+                        bar.close()
+                        bar = None
+            elif kind in ("step", "note") and shown < MAX_MESSAGES:
+                shown += 1
+                _tell(kind, text)
+    if bar is not None:
+        bar.close()
+
+
+def _tell(kind: str, text: str, done: int = 0, total: int = 0) -> None:
+    if _quiet:
+        return
+    if _parent is not None:
+        message = json.dumps([kind, text[: MAX_MESSAGE_BYTES // 16], done, total])
+        os.write(_parent, message.encode() + b"\n")
+        return
+    text = plain(text)
+    ending = {"step": f"{text} ...", "note": f"note: {text}"}[kind]
+    print(f"convert: {ending}", file=sys.stderr, flush=True)
+
+
+def _counted(items: list[Any], what: str) -> Iterator[Any]:
+    last = 0.0
+    for index, item in enumerate(items):
+        if (now := time.monotonic()) > last + BAR_EVERY_S:
+            last = now
+            _tell("progress", what, index, len(items))
+        yield item
+    _tell("progress", what, len(items), len(items))
+
+
+def _bar(what: str, total: int | None, items: Iterable[Any] | None = None) -> Any:
+    """A bar; None where nobody would see it."""
+    if _quiet or not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, unit=what, leave=False, file=sys.stderr)

@@ -44,8 +44,8 @@ def audit(lock: Path, osv_url: str | None = None) -> Audit:
     Raises:
         AuditError: the lock cannot be read, or pip-audit failed otherwise than by the network.
     """
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--require-hashes"]
-    command += ["--disable-pip", "--format=json", "--progress-spinner=off"]
+    command = [sys.executable, "-P", "-m", "pip_audit", "--requirement", str(lock)]
+    command += ["--require-hashes", "--disable-pip", "--format=json", "--progress-spinner=off"]
     if osv_url:
         command += ["--vulnerability-service=osv", f"--osv-url={osv_url}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

@@ -212,7 +212,7 @@ def build(
             )
         base = base or _label(image)
     else:
-        seen = json.loads(_output([sys.executable, "-c", LOOK]))
+        seen = json.loads(_output([sys.executable, "-P", "-c", LOOK]))
     facts: dict[str, Any] = {canonicalize_name(name): p for name, p in seen["packages"].items()}
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

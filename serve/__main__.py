@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hupper
 
-from classifier import origin
+from classifier import origin, safe_path
 from classifier.errors import SetupError
 from classifier.handler import Handler
 from classifier.models import files
@@ -58,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 <= args.port <= 65535:  # sockets take it modulo 65,536
         p.error(f"--port {args.port} is no port: 0 to 65535")
     if args.reload and not hupper.is_active():
-        # Watches from a process of its own, and runs this one again in another.
+        # Watches from a process of its own, and runs this one again in another, which finds this
+        # module by its name.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        sys.path.append(safe_path.PROJECT)
         hupper.start_reloader(
             "serve.__main__.main", worker_args=[argv], shutdown_interval=STOP_WITHIN_S
         )

@@ -96,8 +96,6 @@ def _steps(source: str | None, given: list[str], port: int) -> None:
 
 def draw(path: Path) -> None:
     """Write an .npz file of EACH pictures of each digit."""
-    # A script's folder, no package of the project's.
-    sys.path.insert(0, str(ROOT))
     from samples import digits
 
     random = np.random.default_rng(1)

@@ -110,8 +110,10 @@ def models(tmp_path_factory, network):
     }
 
 
-def call_here(sandbox, target, **arguments):
+def call_here(sandbox, target, *, reads=(), into=None, **arguments):
     """What Sandbox.call does, without the child: TensorFlow is imported already."""
+    if into is not None:
+        arguments["folder"] = str(into)
     module, _, function = target.partition(":")
     result = getattr(importlib.import_module(module), function)(**json.loads(json.dumps(arguments)))
     return json.loads(json.dumps(result))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,31 +28,67 @@ def complain(*, kind):
     raise {"convert": ConvertError, "setup": SetupError, "bug": KeyError}[kind]("the reason")
 
 
-def connect(*, port):
-    """How Python, a child process and the C library fare with a socket."""
-    found = {}
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=2).close()
-        found["python"] = "connected"
-    except OSError as error:
-        found["python"] = type(error).__name__
-    code = f"import socket; socket.create_connection(('127.0.0.1', {port}), timeout=2)"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    found["child"] = "connected" if child.returncode == 0 else "refused"
-    libc = ctypes.CDLL(None, use_errno=True)
-    found["c"] = (
-        "connected" if libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0) >= 0 else "refused"
-    )
-    return found
+def compute(*, path, folder):
+    """What every job does: read, write, move, use threads and the clock."""
+    draft = Path(folder) / "parts"
+    draft.mkdir()
+    np.save(draft / "made.npy", np.array([1.0, 2.0]))
+    (draft / "made.npy").replace(Path(folder) / "made.npy")
+    draft.rmdir()
+    with tempfile.TemporaryFile() as file, ThreadPoolExecutor(8) as pool:
+        file.write(b"more")
+        barrier = threading.Barrier(8, timeout=20)
+        threads = set(pool.map(lambda _: (barrier.wait(), threading.get_ident())[1], range(8)))
+    return {
+        "sample": Path(path).read_text(encoding="utf-8"),
+        "threads": len(threads),
+        "time": time.localtime().tm_year > 2000,
+    }
+
+
+def environment():
+    return dict(os.environ)
+
+
+def leave_a_process():
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
+
+
+def plant(*, kind, secret, folder):
+    planted = Path(folder) / "planted"
+    {
+        "symlink": lambda: planted.symlink_to(secret),
+        "hardlink": lambda: planted.hardlink_to(secret),
+        "pipe": lambda: os.mkfifo(planted),
+        "folder": planted.mkdir,
+    }[kind]()
+
+
+def answer_itself(*, kind):
+    """Leave an answer and end, before the sandbox writes it."""
+    path = Path(os.environ["HOME"]) / "answer.json"
+    {
+        "symlink": lambda: path.symlink_to("/etc/passwd"),
+        "pipe": lambda: os.mkfifo(path),
+        "large": lambda: path.write_bytes(b" " * (65 << 20)),
+        "deep": lambda: path.write_bytes(b"[" * 1_000_000),
+        "list": lambda: path.write_bytes(b"[]"),
+    }[kind]()
+    os._exit(0)
+
+
+def send_escapes():
+    terminal.step("\33[2Jall is well")
+    os.write(terminal._parent, b"\33[2J\n[1]\n" + b"x" * 100_000 + b"\n")
 
 
 def take_memory(*, gigabytes):
     return int(np.ones(int(gigabytes * 1e9), np.uint8).sum())
 
 
-def never_end(*, trace):
+def never_end():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    Path(trace).write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
+    terminal.step(f"{os.getpid()} {child.pid}")
     time.sleep(600)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from convert import terminal
+from convert import landlock, results, sandbox, terminal
 from convert.errors import ConvertError
 from convert.sandbox import Sandbox
+from tests.convert import payloads
 
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux gives up sockets and memory for good"
@@ -39,11 +41,75 @@ def test_a_bug_arrives_with_its_traceback():
         Sandbox().call(f"{JOBS}:complain", kind="bug")
 
 
+# What the kernel answers: not allowed, no such call, not to another folder.
+REFUSALS = {f"refused: {name}" for name in ("EACCES", "EPERM", "ENOSYS", "EXDEV")}
+# The attempts that Landlock would refuse by itself: the first layer, without seccomp.
+BY_LANDLOCK = {
+    *("read_a_key", "read_a_system_secret", "list_a_folder", "read_by_descriptor_of_a_folder"),
+    *("read_by_a_link", "read_by_a_second_name", "read_by_own_root", "write_a_module"),
+    *("write_over_a_file", "empty_a_file", "empty_what_may_be_read", "write_into_the_packages"),
+    *("move_a_file_out", "remove_a_file", "make_a_pipe", "open_a_socket", "listen"),
+    *("connect_to_an_abstract_socket", "run_a_shell", "run_a_program"),
+    *("signal_a_process", "debug_a_process", "read_a_process_memory", "type_into_the_terminal"),
+    *("read_a_process_environment", "read_the_parents_environment"),
+}
+
+
+@pytest.fixture
+def prey(tmp_path):
+    """What a payload would like to reach: files, a process, servers."""
+    secret = tmp_path / "home" / ".ssh" / "id_rsa"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("a key", encoding="utf-8")
+    (tmp_path / "model.keras").write_text("a model", encoding="utf-8")
+    name = f"test-{os.getpid()}"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as abstract,
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as victim,
+    ):
+        abstract.bind("\0" + name)
+        abstract.listen()
+        port = server.getsockname()[1]
+        yield {"place": str(tmp_path), "victim": victim.pid, "port": port, "socket": name}
+        victim.kill()
+
+
+def outside(layer, tmp_path, orders):
+    """The outcome of an attempt by a process of no sandbox, with Landlock or with nothing."""
+    (tmp_path / "work").mkdir()
+    orders = {**orders, "layer": layer, "work": str(tmp_path / "work")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.convert.payloads", json.dumps(orders)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    # A program that took the process' place prints nothing.
+    return done.stdout.strip() or ("done" if done.returncode == 0 else done.stderr)
+
+
+@pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+@pytest.mark.parametrize("name", payloads.ATTEMPTS)
+def test_what_a_payload_would_try_is_refused(name, prey, tmp_path):
+    found = Sandbox().call("tests.convert.payloads:attempt", name=name, **prey)
+    assert found in REFUSALS
+    assert (tmp_path / "model.keras").read_text("utf-8") == "a model"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "model.keras"]
+
+
 @linux
-def test_nobody_in_it_gets_a_socket():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        found = Sandbox().call(f"{JOBS}:connect", port=server.getsockname()[1])
-    assert found == {"python": "PermissionError", "child": "refused", "c": "refused"}
+@pytest.mark.parametrize("name", payloads.ATTEMPTS)
+def test_without_the_sandbox_the_same_attempt_succeeds(name, prey, tmp_path):
+    found = outside("nothing", tmp_path, {"name": name, **prey})
+    if found != "done":
+        assert found in REFUSALS
+        pytest.skip(f"this machine refuses it to everyone: {found}")
+
+
+@pytest.mark.skipif(landlock.abi() < 6, reason="this kernel's Landlock is older than ABI 6")
+@pytest.mark.parametrize("name", payloads.ATTEMPTS)
+def test_landlock_alone_refuses_what_reaches_files_and_processes(name, prey, tmp_path):
+    found = outside("landlock", tmp_path, {"name": name, **prey})
+    assert found in (REFUSALS if name in BY_LANDLOCK else {"done"})
 
 
 @linux
@@ -62,16 +128,115 @@ def alive(pid):
     return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
 
 
+# A child in which one of the two layers is missing, as on other systems.
+WITHOUT_SECCOMP = "import convert.seccomp as s; s.restrict = lambda: True; "
+WITHOUT_LANDLOCK = "import convert.landlock as l; l.restrict = lambda *_: False; "
+
+
+@pytest.fixture
+def without(monkeypatch):
+    def remove(*layers):
+        path, start = sandbox.BOOT.split("from convert.sandbox", 1)
+        monkeypatch.setattr(
+            sandbox, "BOOT", path + "".join(layers) + "from convert.sandbox" + start
+        )
+
+    return remove
+
+
 @linux
-def test_what_never_ends_is_ended_with_all_that_it_started(tmp_path):
-    trace = tmp_path / "pids"
+def test_what_never_ends_is_ended_with_all_that_it_started(without, capfd):
+    without(WITHOUT_LANDLOCK, WITHOUT_SECCOMP)
     with pytest.raises(ConvertError, match=r"stopped after 0\.05 minutes"):
-        Sandbox(minutes=0.05).call(f"{JOBS}:never_end", trace=str(trace))
-    pids = [int(pid) for pid in trace.read_text(encoding="utf-8").split()]
+        Sandbox(minutes=0.05).call(f"{JOBS}:never_end")
+    pids = [int(word) for word in capfd.readouterr().err.split() if word.isdecimal()]
+    assert len(pids) == 2
     give_up = time.monotonic() + 10
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < give_up, "still running"
         time.sleep(0.05)
+
+
+@linux
+def test_what_a_normal_end_leaves_behind_is_ended(without):
+    without(WITHOUT_LANDLOCK, WITHOUT_SECCOMP)
+    pid = Sandbox().call(f"{JOBS}:leave_a_process")
+    give_up = time.monotonic() + 10
+    while alive(pid):
+        assert time.monotonic() < give_up, "still running"
+        time.sleep(0.05)
+
+
+@linux
+def test_computing_works(tmp_path):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "elsewhere.txt").write_text("a sample", encoding="utf-8")
+    link = tmp_path / "samples" / "link.txt"
+    link.symlink_to(tmp_path / "elsewhere.txt")
+    found = Sandbox().call(f"{JOBS}:compute", reads=[link], into=tmp_path, path=str(link))
+    assert found == {"sample": "a sample", "threads": 8, "time": True}
+    assert results.array((tmp_path / "made.npy").read_bytes()).tolist() == [1.0, 2.0]
+
+
+def test_no_credential_reaches_it_and_its_folders_are_its_own(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    found = Sandbox().call(f"{JOBS}:environment")
+    assert not [name for name in found if "AWS" in name or name in ("PATH", "USER", "PWD")]
+    assert found["OMP_NUM_THREADS"] == "3"
+    for name in ("HOME", "TMPDIR", "KERAS_HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME"):
+        assert found[name].startswith(found["HOME"])
+        assert not Path(found[name]).exists()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hardlink", "pipe", "folder"])
+def test_what_is_no_plain_file_is_not_taken(kind, without, tmp_path):
+    without(WITHOUT_LANDLOCK, WITHOUT_SECCOMP)
+    secret = tmp_path / "secret"
+    secret.write_text("a secret", encoding="utf-8")
+    (tmp_path / "into").mkdir()
+    with pytest.raises(ConvertError, match="left no plain file: 'planted'"):
+        Sandbox().call(f"{JOBS}:plant", into=tmp_path / "into", kind=kind, secret=str(secret))
+    assert not list((tmp_path / "into").iterdir())
+    assert secret.read_text("utf-8") == "a secret"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("symlink", "left no plain file: answer.json"),
+        ("pipe", "left no plain file: answer.json"),
+        ("large", "left more than 67108864 bytes in answer.json"),
+        ("deep", "gave an answer that is not JSON"),
+        ("list", "gave an answer that is not an object"),
+    ],
+)
+def test_an_answer_that_is_none_is_a_sentence(kind, words, without):
+    without(WITHOUT_LANDLOCK, WITHOUT_SECCOMP)
+    with pytest.raises(ConvertError, match=words):
+        Sandbox().call(f"{JOBS}:answer_itself", kind=kind)
+
+
+def test_a_terminal_obeys_nothing_that_it_sends(capfd):
+    Sandbox().call(f"{JOBS}:send_escapes")
+    assert capfd.readouterr().err == "convert: \\x1b[2Jall is well ...\n"
+
+
+def test_a_folder_of_links_names_the_one_that_leads_out(tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "blob").write_bytes(b"a graph")
+    (tmp_path / "saved" / "saved_model.pb").symlink_to(tmp_path / "blob")
+    with pytest.raises(ConvertError, match=r"saved_model\.pb is a link .* cp -rL "):
+        sandbox.model_files(tmp_path / "saved")
+
+
+def test_a_system_without_landlock_is_named_once(monkeypatch, capfd):
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
+    sandbox._note_what_is_missing.cache_clear()
+    for _ in range(2):
+        Sandbox().call(f"{JOBS}:double", number=1)
+    assert capfd.readouterr().err.count("this system has no Landlock") == 1
+    sandbox._note_what_is_missing.cache_clear()
 
 
 def test_a_crash_is_a_sentence():
@@ -124,3 +289,47 @@ def test_quiet_is_quiet_in_there_too(capfd):
     finally:
         terminal.use()
     assert capfd.readouterr() == ("", "")
+
+
+# A real file whose code is trusted, and does what it can.
+
+
+def test_code_that_was_trusted_reaches_nothing_and_leaves_nothing(
+    in_sandbox, tmp_path, monkeypatch, network
+):
+    import keras
+
+    here = tmp_path / "project"
+    here.mkdir()
+    (here / "key").write_text("a key", encoding="utf-8")
+    monkeypatch.chdir(here)
+    code = f"""
+def payload(x):
+    import os, time
+    if "BUILDING" in os.environ:
+        return x
+    def attempts():
+        yield lambda: open("{here}/argparse.py", "w").close()
+        yield lambda: open("{here}/taken", "w").write(open("{here}/key").read())
+        yield lambda: os.system("sleep 600 & touch {here}/started")
+        def stay():
+            if os.fork() == 0:
+                os.setsid()
+                open("{here}/forked", "w").close()
+                time.sleep(600)
+        yield stay
+    for attempt in attempts():
+        try:
+            attempt()
+        except OSError:
+            pass
+    return x
+"""
+    space = {}
+    exec(code, space)
+    monkeypatch.setenv("BUILDING", "this process, which is not the sandbox")
+    network(extra=keras.layers.Lambda(space["payload"])).save(here / "net.keras")
+    status, output = in_sandbox(here / "net.keras", "--trust")
+    assert status == 0
+    assert output.exists()
+    assert sorted(path.name for path in here.iterdir()) == ["key", "net.keras"]

@@ -324,7 +324,7 @@ def in_process(folder, model, card):
         model=str(model),
         card=card.to_json(),
         pictures=str(folder / "split.pickle"),
-        answers=str(folder / "scores.npy"),
+        folder=str(folder),
         wanted={},
     )
     return np.load(folder / "scores.npy")

@@ -7,6 +7,7 @@ and writes scores, so that the tensors of a split are never all in memory or on 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import sys
@@ -25,11 +26,13 @@ from classifier import card as cards
 from classifier.card import ModelCard
 from classifier.class_folders import ClassFolders
 from classifier.errors import SetupError
-from convert import saved, source_card, terminal
+from convert import results, saved, source_card, terminal
 from convert.endpoint import Endpoint
 from convert.errors import ConvertError
+from convert.sandbox import model_files
 from train.assess.metrics import Answers
 from train.data.dataset import DataError, neutral
+from train.data.photos import Photos
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -230,25 +233,32 @@ def _by_file(subject: Subject, split: Split, asking: Asking) -> Scores:
 
     assert subject.card is not None
     with TemporaryDirectory(prefix="evaluate-") as name:
-        pictures, answers = Path(name) / "split.pickle", Path(name) / "answers.npy"
+        pictures = Path(name) / "split.pickle"
+        paths = []
+        if isinstance(split, Photos):
+            paths = [path.absolute() for path in split.paths]
+            split = replace(split, paths=tuple(paths))
         with pictures.open("wb") as file:
             pickle.dump(split, file, protocol=5)
+        model = Path(subject.where).resolve()
         asking.sandbox.call(
             f"train.assess.answers:by_{subject.kind}",
-            model=str(Path(subject.where).resolve()),
+            reads=[*model_files(model, asking.wanted.get("custom")), pictures, *paths],
+            into=Path(name),
+            model=str(model),
             card=subject.card.to_json(),
             pictures=str(pictures),
-            answers=str(answers),
             **({"wanted": dict(asking.wanted)} if subject.kind == "keras" else {}),
         )
-        scores: Scores = np.load(answers, allow_pickle=False)
-    if scores.shape != (len(split), len(subject.card.labels)):
+        shape = len(split), len(subject.card.labels)
+        scores = results.array(results.read(Path(name) / "scores.npy", 1000 + 4 * math.prod(shape)))
+    if scores.dtype != np.float32 or scores.shape != shape:
         raise DataError(f"{subject.file} gave {scores.shape} answers for {len(split)} pictures")
     return scores
 
 
 def by_keras(
-    *, model: str, card: dict[str, Any], pictures: str, answers: str, wanted: dict[str, Any]
+    *, model: str, card: dict[str, Any], pictures: str, folder: str, wanted: dict[str, Any]
 ) -> None:
     """Answer pictures as Keras or TensorFlow does, one at a time; runs in the sandbox.
 
@@ -256,7 +266,7 @@ def by_keras(
         model: a file or a folder that `keras_model.load` takes.
         card: how pictures are prepared, as JSON.
         pictures: a pickled Split.
-        answers: gets the scores, float32 (pictures, labels), as .npy.
+        folder: gets scores.npy: float32, (pictures, labels).
         wanted: the fields of `keras_model.Wanted`; the size is the card's, if not given.
 
     Raises:
@@ -286,15 +296,15 @@ def by_keras(
             "the card that belongs to the model"
         )
     graph = loaded.concrete()
-    _answer(pictures, described, answers, lambda tensor: keras_model.predict(graph, tensor))
+    _answer(pictures, described, folder, lambda tensor: keras_model.predict(graph, tensor))
 
 
-def by_tflite(*, model: str, card: dict[str, Any], pictures: str, answers: str) -> None:
+def by_tflite(*, model: str, card: dict[str, Any], pictures: str, folder: str) -> None:
     """Answer pictures as the function does, one at a time; runs in the sandbox.
 
     Args:
         model: a `.tflite`.
-        card, pictures, answers: as for `by_keras`.
+        card, pictures, folder: as for `by_keras`.
 
     Raises:
         SetupError: the interpreter cannot run the model, or its card is of another one.
@@ -303,10 +313,10 @@ def by_tflite(*, model: str, card: dict[str, Any], pictures: str, answers: str) 
     from classifier.model import Classifier
 
     classifier = Classifier(model, os.cpu_count() or 1, ModelCard.from_json(card))
-    _answer(pictures, classifier.card, answers, classifier.logits)
+    _answer(pictures, classifier.card, folder, classifier.logits)
 
 
-def _answer(pictures: str, card: ModelCard, answers: str, score: Any) -> None:
+def _answer(pictures: str, card: ModelCard, folder: str, score: Any) -> None:
     with open(pictures, "rb") as file:  # noqa: PTH123
         split: Split = pickle.load(file)  # noqa: S301  # written by the parent, a moment ago
     starts = terminal.progress(range(0, len(split), BATCH), "batch")
@@ -315,7 +325,7 @@ def _answer(pictures: str, card: ModelCard, answers: str, score: Any) -> None:
         for _, batch in zip(starts, split.tensors(card, BATCH), strict=False)
         for tensor in batch
     ]
-    np.save(answers, np.stack(rows).astype(np.float32))
+    np.save(Path(folder) / "scores.npy", np.stack(rows).astype(np.float32))
 
 
 # Endpoints.

@@ -1,0 +1,93 @@
+"""What comes back from the sandbox: arrays and JSON that an attacker may have written."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from convert import results
+from convert.errors import ConvertError
+
+
+def npy(values):
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.asfortranarray(np.arange(6, dtype=np.uint8).reshape(2, 3)),
+        np.array([True, False]),
+        np.zeros((0, 4), np.float32),
+        np.float32(3),
+    ],
+)
+def test_an_array_comes_back_as_it_was_saved(values):
+    found = results.array(npy(values))
+    assert found.dtype == values.dtype
+    assert found.tolist() == values.tolist()
+    if found.size:
+        found[...] = 0  # it can be written to
+
+
+WHOLE = npy(np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"PK\3\4 something else", id="another kind"),
+        pytest.param(WHOLE[:-1], id="cut short"),
+        pytest.param(WHOLE + b"x", id="something behind"),
+        pytest.param(WHOLE.replace(b"(2, 3)", b"(2, 9)"), id="a shape that is too large"),
+        pytest.param(WHOLE.replace(b"(2, 3)", b"(-2,-3)"[:6]), id="a negative shape"),
+        pytest.param(WHOLE.replace(b"'<f4'", b"'|O' "), id="objects"),
+        pytest.param(WHOLE.replace(b"{'descr'", b"{{{{{{{{"), id="a header that is no header"),
+        pytest.param(pickle.dumps([1, 2]), id="a pickle"),
+        pytest.param(npy(np.array([{}], object)), id="pickled objects"),
+    ],
+)
+def test_what_is_no_such_array_is_a_sentence(data):
+    with pytest.raises(ConvertError, match="gave an array that is damaged"):
+        results.array(data)
+
+
+def test_arrays_of_savez_come_back(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.arange(3), b=np.ones((2, 2), np.float32))
+    found = results.arrays(tmp_path / "x.npz")
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "a": [0, 1, 2],
+        "b": [[1.0, 1.0], [1.0, 1.0]],
+    }
+
+
+def packed(path):
+    np.savez_compressed(path, a=np.zeros(10_000_000, np.uint8))
+
+
+def objects(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(np.array([{}], object)))
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        pytest.param(packed, "more than x.npz can hold", id="a bomb"),
+        pytest.param(objects, "an array that is damaged", id="pickled objects"),
+        pytest.param(lambda path: path.write_bytes(b"PK"), "or a damaged one", id="no archive"),
+        pytest.param(lambda path: None, "gave no x.npz", id="nothing"),
+    ],
+)
+def test_an_archive_that_is_none_is_a_sentence(write, words, tmp_path):
+    write(tmp_path / "x.npz")
+    with pytest.raises(ConvertError, match=words):
+        results.arrays(tmp_path / "x.npz")
