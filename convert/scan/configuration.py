@@ -140,6 +140,8 @@ def _parts(config: dict[str, Any]) -> Iterator[_Part]:
         if isinstance(value, dict):
             yield part
             operator = part.operator or value.get("class_name") in OPERATOR_LAYERS
+            # Bytecode in base64, which has slashes, is no path; it is code already.
+            code = value.get("class_name") == "__lambda__"
             # Last in, first out: reversed, the layers come in the file's order.
             for key, inside in reversed(value.items()):
                 # A list of layers is `layers`, and was `config` of Sequential until Keras 2.2.
@@ -151,7 +153,7 @@ def _parts(config: dict[str, Any]) -> Iterator[_Part]:
                         inside,
                         key,
                         listed or key in ("layer", "cell", "backward_layer"),
-                        part.names or key in _NAMES_BELOW,
+                        part.names or code or key in _NAMES_BELOW,
                         operator and key not in ("layers", "node_def"),
                     )
                 )
