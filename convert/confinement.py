@@ -13,7 +13,6 @@ from typing import Any
 
 from convert import landlock, seccomp
 
-ROOT = Path(__file__).resolve().parent.parent  # has more in it than the packages
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # What the C library, Python and TensorFlow read of the system. /proc/self is this process alone.
 SYSTEM = (
@@ -58,7 +57,7 @@ def interpreter() -> list[str]:
     """The folders of this Python, of its environment, and of the libraries that it is given."""
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
-    return [path for path in (*prefixes, *sys.path, *libraries) if path and Path(path) != ROOT]
+    return [path for path in (*prefixes, *sys.path, *libraries) if path]
 
 
 def _limit(memory_bytes: int) -> None:

@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,10 +33,10 @@ from convert.errors import ConvertError
 
 ROOT = Path(__file__).resolve().parent.parent
 # The child's first words. Isolated (-I), it takes no module from the current folder or from
-# PYTHONPATH; where it is this interpreter, what else this process imports from comes after that,
-# and the project last, so that no file in it hides one of Python's.
+# PYTHONPATH; what else this process imports from comes behind, where it is the same interpreter.
 BOOT = (
     "import sys; sys.path += [p for p in sys.argv[2:] if p not in sys.path]; "
+    "from classifier.safe_path import leave_current_folder; leave_current_folder(); "
     "from convert.sandbox import main; main()"
 )
 # Of the environment, what a library computes by. No credentials, and no paths of the user's.
@@ -121,7 +122,9 @@ class Sandbox:
 
     def _run(self, job: Path) -> int:
         """Be the child's parent, from its start to its end and that of all that it started."""
-        python = str(self.python.absolute() if self.python else sys.executable)
+        python = shutil.which(self.python or sys.executable)
+        if python is None:
+            raise ConvertError(f"{self.python} cannot be run: No such file or program")
         paths = [] if self.python else [path for path in sys.path if _is_of_others(path)]
         heard, said = os.pipe()
         work = job / "work"
@@ -136,7 +139,16 @@ class Sandbox:
         with (job / "job.json").open("rb") as orders, (job / "log").open("wb") as log:
             try:
                 child = subprocess.Popen(
-                    [python, "-I", "-B", "-c", BOOT, str(said), *paths, str(ROOT)],
+                    [
+                        str(Path(python).absolute()),
+                        "-I",
+                        "-B",
+                        "-c",
+                        BOOT,
+                        str(said),
+                        *paths,
+                        str(ROOT),
+                    ],
                     stdin=orders,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -154,7 +166,9 @@ class Sandbox:
         listener = threading.Thread(target=terminal.relay, args=(heard,), daemon=True)
         listener.start()
         try:
-            listener.join(self.minutes * 60)  # until the child's end closes the pipe
+            # The end closes the pipe, unless something that it started holds it.
+            while listener.is_alive() and child.poll() is None and time.monotonic() < deadline:
+                listener.join(0.05)
             return child.wait(max(0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise ConvertError(
@@ -194,9 +208,7 @@ def _job(folder: Path | None) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, however deep the file's code made it."""
-    import shutil
-
+    """Remove a folder, or say that it is left, as when the file's code made it too deep."""
     try:
         shutil.rmtree(path)
     except (OSError, RecursionError):
