@@ -134,12 +134,14 @@ class KerasSide:
         if not found.faults or not found.judged or found.hints:
             return found
         terminal.step("looking for the scaling that would fit")
+        paths = [str(photo.absolute()) for photo in self.photos]
         trials = sandbox.call(
             "convert.trials:scalings",
+            reads=[*model_files(model.absolute(), wanted.get("custom")), *paths],
             model=str(model.absolute()),
             wanted=dict(wanted),
             card=self.card.to_json(),
-            photos=[str(photo.absolute()) for photo in self.photos],
+            photos=paths,
         )
         hint = slip(trials, answers, self.truth, labels, card_labels) if trials else ""
         return replace(found, hints=(hint,)) if hint else found
