@@ -208,6 +208,6 @@ def test_weights_from_a_file_that_carries_code_are_refused(name, source, tmp_pat
     path = makers[name](tmp_path, trace)
     trace.unlink(missing_ok=True)
     # Of an .h5 only numbers are read, and of this one none fits.
-    with pytest.raises(DataError, match="is refused|does not fit|is not a file of weights"):
+    with pytest.raises(DataError, match=r"is refused|does not fit|is not a file of weights"):
         started(source, path)
     assert not trace.exists()
