@@ -130,17 +130,16 @@ def test_what_is_loaded_is_what_was_judged(tmp_path, monkeypatch):
     assert not trace.exists()
 
 
-def test_a_refusal_of_keras_is_not_followed_by_another_loader(tmp_path, monkeypatch):
-    """Were a Lambda layer not on the list, Keras 3's own refusal would be the end of it."""
+def test_a_refusal_of_keras_ends_the_attempt(network, tmp_path, monkeypatch):
+    """Were a Lambda layer not on the list, Keras's own refusal would be the end of it."""
+    import keras
+
     from convert.scan import configuration
 
-    trace = tmp_path / "trace"
-    model = attacks.h5_with(attacks.with_lambda)(tmp_path, trace)
+    network(extra=keras.layers.Lambda(lambda x: x)).save(tmp_path / "net.keras")
     monkeypatch.setattr(configuration, "judge", lambda _: configuration.Findings())
-    monkeypatch.setattr(keras_model, "_keras2", lambda *_: pytest.fail("tried"))
     with pytest.raises(ConvertError, match="refused by Keras"):
-        keras_model.load(model)
-    assert not trace.exists()
+        keras_model.load(tmp_path / "net.keras")
 
 
 def test_what_a_file_says_is_printed_escaped(commands, tmp_path, capfd):
