@@ -232,8 +232,8 @@ def model_files(model: Path, custom: str | None = None) -> list[Path]:
         for path in model.rglob("*"):
             if path.is_symlink() and not path.resolve().is_relative_to(model.resolve()):
                 raise ConvertError(
-                    f"{path} is a link to a file outside of the model's folder, which is not read; "
-                    f"copy the folder with its files: cp -rL {model} COPY"
+                    f"{model} is refused: {path.relative_to(model)} in it is a link to a file "
+                    f"outside of the folder; copy the folder with its files: cp -rL {model} COPY"
                 )
     return [model, cards.beside(model), *([Path(custom)] if custom else [])]
 

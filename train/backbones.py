@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import tempfile
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import keras
 import numpy as np
 
 from classifier.card import PRESETS
-from convert import saved
+from convert import results, saved
 from convert.errors import ConvertError
+from convert.sandbox import Sandbox, model_files
 from convert.saved import SavedFile
 from train.data.dataset import DataError
 from train.recipe import Backbone
@@ -77,9 +79,49 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
     path = Path(weights)
     if not path.exists():
         raise DataError(f"there are no weights {weights}: say imagenet, none, or a file")
-    if path.suffix == ".keras":
-        into.set_weights(_within(path, into, backbone.name))
-        return
+    try:
+        into.set_weights(_of_file(path, backbone, size))
+    except ConvertError as error:
+        raise DataError(str(error)) from error
+    except ValueError as error:  # of other shapes, whatever the sandbox sent
+        raise DataError(f"{path.name} does not fit {backbone.name}: {_line(error)}") from error
+
+
+def _of_file(path: Path, backbone: Backbone, size: int) -> list[np.ndarray]:
+    """The weights in a file, read in the sandbox."""
+    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
+        Sandbox().call(
+            "train.backbones:read",
+            reads=model_files(path.absolute()),
+            into=Path(folder),
+            file=str(path.absolute()),
+            network=asdict(backbone),
+            size=size,
+        )
+        arrays = results.arrays(Path(folder) / "weights.npz")
+    return [arrays[name] for name in sorted(arrays)]
+
+
+def read(*, file: str, network: dict[str, Any], size: int, folder: str) -> None:
+    """Write the weights in a file that fit a network into weights.npz; runs in the sandbox.
+
+    Raises:
+        ConvertError: it is refused, damaged, or of another network.
+    """
+    backbone, path = Backbone(**network), Path(file)
+    into = build(backbone, size)
+    try:
+        if path.suffix == ".keras":
+            found = _within(path, into, backbone.name)
+        else:
+            _load_weights(path, into, backbone.name)
+            found = into.get_weights()
+    except DataError as error:
+        raise ConvertError(str(error)) from error
+    np.savez(Path(folder) / "weights.npz", **{f"{n:06}": value for n, value in enumerate(found)})
+
+
+def _load_weights(path: Path, into: keras.Model, name: str) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="weights-") as folder, warnings.catch_warnings():
             # Keras only warns of layers that the file has nothing for.
@@ -88,7 +130,7 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
     except ConvertError as error:
         raise DataError(str(error)) from error
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
-        raise DataError(f"{path.name} does not fit {backbone.name}: {_line(error)}") from error
+        raise DataError(f"{path.name} does not fit {name}: {_line(error)}") from error
 
 
 def _made(backbone: Backbone, size: int | None, weights: str | None) -> keras.Model:

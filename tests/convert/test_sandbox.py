@@ -226,7 +226,7 @@ def test_a_folder_of_links_names_the_one_that_leads_out(tmp_path):
     (tmp_path / "saved").mkdir()
     (tmp_path / "blob").write_bytes(b"a graph")
     (tmp_path / "saved" / "saved_model.pb").symlink_to(tmp_path / "blob")
-    with pytest.raises(ConvertError, match=r"saved_model\.pb is a link .* cp -rL "):
+    with pytest.raises(ConvertError, match=r"saved_model\.pb in it is a link .* cp -rL "):
         sandbox.model_files(tmp_path / "saved")
 
 
