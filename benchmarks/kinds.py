@@ -66,7 +66,9 @@ def row(folder: Path, facts: dict[str, Any]) -> list[str]:
         if done.returncode:
             reason = done.stderr.strip().partition(": ")[2].replace(str(FILES) + "/", "")
             return [*head, f"refused: {reason[:110]}", "", ""]
-        handler = Handler(Settings(model_path=place / "net.tflite", log_level="FATAL"))
+        handler = Handler(
+            Settings(model_path=place / "net.tflite", num_threads=1, log_level="FATAL")
+        )
         served = np.stack(
             [handler.logits(Raw(p.read_bytes()), Deadline(60), Stopwatch()) for p in pictures]
         )

@@ -72,9 +72,19 @@ def _integer_weights(floats: bytes) -> bytes:
 def _explained(message: str, graph: Any, layers: Sequence[str]) -> str:
     """The converter's complaint in a sentence: which operator, of which layer."""
     missing = sorted(set(_MISSING.findall(message)))
+    if "AssignVariableOp" in message:
+        return (
+            "the network changes a variable while it answers, as layers do that draw random "
+            "numbers. Take them out, build the same network without them, give it the weights, and "
+            "convert that"
+        )
     if not missing:
-        reason = "; ".join(line.strip() for line in message.splitlines() if line.strip())[:300]
-        return f"TensorFlow Lite cannot express this network: {reason}"
+        # MLIR's messages begin with where in Keras's code the operator was made.
+        errors = re.findall(r"error: (?!failed while converting)(.+)", message)
+        return (
+            f"TensorFlow Lite cannot express this network: {(errors or [message])[0][:300]}. Build "
+            "that part of other layers, or export() the model and convert the folder"
+        )
     found = [f"{kind} (layer {_layer(graph, kind, layers)})" for kind in missing]
     return (
         f"the interpreter lacks an operator that this network needs: {', '.join(found)}. Rebuild "

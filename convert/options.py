@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +32,10 @@ def run(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         print("\nconvert: stopped", file=sys.stderr)
         status = 130
+    except Exception:  # noqa: BLE001
+        # A fault of ours. Python's own status for it, 1, means something else here.
+        traceback.print_exc()
+        status = 2
     sys.exit(status)
 
 

@@ -29,7 +29,7 @@ from typing import Any
 from classifier import card as cards
 from classifier.errors import ClassifierError, SetupError
 from convert import landlock, terminal
-from convert.errors import ConvertError
+from convert.errors import ConvertError, reason_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # The child's first words. Isolated (-I), it takes no module from the current folder or from
@@ -284,13 +284,30 @@ def main() -> None:
             answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
         else:
             answer = {"error": f"{sys.executable} cannot run this: {error}"}
-    except Exception:  # noqa: BLE001
-        answer = {"crash": traceback.format_exc()}
+    except Exception as error:  # noqa: BLE001
+        library = _library(error)
+        answer = (
+            {"error": f"{library} failed on this file: {reason_of(error)}. Save it again as .keras"}
+            if library
+            else {"crash": traceback.format_exc()}
+        )
     draft = work / "answer.part"
     draft.write_text(json.dumps(answer), encoding="utf-8")
     draft.replace(work / "answer.json")
     # Past the libraries' own farewells: their threads and destructors have nothing left to do.
     os._exit(0)
+
+
+def _library(error: Exception) -> str | None:
+    """The installed package that raised an error; None: our own code did."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parts = Path(frame.filename).parts
+        if "site-packages" in parts:
+            return parts[parts.index("site-packages") + 1]
+        # Neither: Python's own modules, and what is compiled.
+        if ROOT in Path(frame.filename).parents:
+            return None
+    return None
 
 
 def _too_large(memory_gb: float) -> str:

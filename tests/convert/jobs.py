@@ -28,6 +28,12 @@ def complain(*, kind):
     raise {"convert": ConvertError, "setup": SetupError, "bug": KeyError}[kind]("the reason")
 
 
+def open_a_file_that_is_not_hdf5(*, path):
+    import h5py
+
+    h5py.File(path, "r")
+
+
 def compute(*, path, folder):
     """What every job does: read, write, move, use threads and the clock."""
     draft = Path(folder) / "parts"

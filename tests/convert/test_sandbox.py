@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from convert import landlock, results, sandbox, terminal
+from convert import landlock, options, results, sandbox, terminal
 from convert.errors import ConvertError
 from convert.sandbox import Sandbox
 from tests.convert import payloads
@@ -39,6 +39,21 @@ def test_an_error_of_ours_arrives_as_it_was_said(kind):
 def test_a_bug_arrives_with_its_traceback():
     with pytest.raises(RuntimeError, match="KeyError: 'the reason'"):
         Sandbox().call(f"{JOBS}:complain", kind="bug")
+
+
+def test_what_a_library_raises_is_a_sentence(tmp_path):
+    with pytest.raises(ConvertError, match=r"^h5py failed on this file: .*Save it again"):
+        Sandbox().call(f"{JOBS}:open_a_file_that_is_not_hdf5", path=str(tmp_path / "none.h5"))
+
+
+def test_a_fault_of_ours_is_not_the_status_of_two_that_disagree(capsys):
+    def main():
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(SystemExit) as caught:
+        options.run(main)
+    assert caught.value.code == 2
+    assert "a fault of ours" in capsys.readouterr().err
 
 
 # What the kernel answers: not allowed, no such call, not to another folder.

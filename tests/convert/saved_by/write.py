@@ -269,6 +269,34 @@ def _():
     return keras.Model(image, layers.Dense(4)(x))
 
 
+@model("hard_sigmoid", "h5", "hard_sigmoid, which Keras 3 computes otherwise")
+def _():
+    image = keras.Input((32, 32, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3)(image))
+    return keras.Model(image, layers.Dense(4)(layers.Dense(8, "hard_sigmoid")(x)))
+
+
+def by_tensorflow():
+    """A network whose initializers and softmax are TensorFlow's."""
+    draw = {"kernel_initializer": tf.random_normal_initializer()}
+    image = keras.Input((32, 32, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation=tf.nn.relu6, **draw)(image))
+    return keras.Model(image, layers.Dense(4, activation=tf.nn.softmax, **draw)(x))
+
+
+@model("tensorflows", "h5", "initializers and functions of TensorFlow")
+def _():
+    return by_tensorflow()
+
+
+@model("layer_scale", "h5", "a layer that keras.applications define for themselves")
+def _():
+    home = sys.modules[keras.applications.ConvNeXtTiny.__module__]
+    image = keras.Input((32, 32, 3))
+    x = home.LayerScale(0.5, 6)(layers.Conv2D(6, 3)(image))
+    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
 @model("weights", "weights.h5", "weights alone", expected="refused", reason="without the network")
 def _():
     return keras.Sequential([layers.Flatten(input_shape=(32, 32, 3)), layers.Dense(4)])
@@ -287,6 +315,11 @@ def _():
 @model("zipped_nested", "keras", "a .keras file: a nested backbone")
 def _():
     return MODELS["nested_sequential"]["build"]()
+
+
+@model("zipped_tensorflows", "keras", "a .keras file: initializers and functions of TensorFlow")
+def _():
+    return by_tensorflow()
 
 
 @model("saved_sequential", "folder", "a SavedModel of model.save(folder)")
