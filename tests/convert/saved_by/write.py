@@ -317,7 +317,7 @@ def _():
     return MODELS["nested_sequential"]["build"]()
 
 
-@model("zipped_tensorflows", "keras", "a .keras file: initializers and functions of TensorFlow")
+@model("zipped_tensorflows", "keras", "a .keras file: TensorFlow's initializers and softmax")
 def _():
     return by_tensorflow()
 
