@@ -122,7 +122,8 @@ def test_few_flagged_samples_show_nothing_and_the_default_stays(run, tmp_path):
 @pytest.mark.parametrize("given", ["apply", "ignore"])
 def test_an_option_overrules_what_the_samples_show_which_is_noted(given, run, tmp_path, capsys):
     seen_as = {"apply": "stored", "ignore": "seen"}[given]
-    status, card = run(photos(tmp_path / "p", named_after=seen_as), "--exif", given)
+    folder = photos(tmp_path / "p", named_after=seen_as)
+    status, card = run(folder, "--exif", given, "--accept-accuracy")
     assert status == 0
     assert card.preprocessing.exif == given
     assert f"note: exif: {given} is given, but of 16 samples" in capsys.readouterr().out
