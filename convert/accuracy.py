@@ -67,13 +67,15 @@ class Verdict:
     """What the samples say.
 
     faults: why they do not show that the model is right; empty: they do, or cannot tell.
-    hints: what would fit better. right, judged: of the labelled samples.
+    hints: what would fit better. right, judged: of the labelled samples. refuted: the accuracy is
+    significantly below the card's.
     """
 
     faults: tuple[str, ...]
     hints: tuple[str, ...] = ()
     right: int = 0
     judged: int = 0
+    refuted: bool = False
 
 
 def examine(
@@ -110,7 +112,7 @@ def examine(
                 "with other labels"
             )
         hints.append(f"with the labels {found.name} {fitting} of {judged} would be right")
-    return Verdict(tuple(faults), tuple(hints), right, judged)
+    return Verdict(tuple(faults), tuple(hints), right, judged, _is_below(right, judged, claim))
 
 
 def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[str]:
@@ -142,14 +144,15 @@ def _accuracy_faults(right: int, targets: Ints, labels: int, claim: Claim | None
                 f"{measured}: no better than answering always with the commonest label "
                 f"({commonest:.1%})"
             ]
-    if claim is not None and claim.low > 0:
-        p = _p(right, judged, claim.low, "less")
-        if p < ALPHA_CLAIM:
-            return [
-                f"{measured}: significantly below the {claim.accuracy:.1%} of the card beside the "
-                f"model (p = {p:.1g})"
-            ]
+    if claim is not None and _is_below(right, judged, claim):
+        return [
+            f"{measured}: significantly below the {claim.accuracy:.1%} of the card beside the model"
+        ]
     return []
+
+
+def _is_below(right: int, judged: int, claim: Claim | None) -> bool:
+    return claim is not None and _p(right, judged, claim.low, "less") < ALPHA_CLAIM
 
 
 def _p(right: int, judged: int, share: float, alternative: str) -> float:

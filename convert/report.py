@@ -59,6 +59,7 @@ class Findings:
         provenance = self.card.provenance
         if proof.faults:
             verification["accuracy_faults"] = list(proof.faults)
+        if proof.refuted:
             provenance = accuracy.without_claims(provenance)
         card = replace(self.card, verification=verification, provenance=provenance)
         return replace(found, card=card)

@@ -267,6 +267,14 @@ def test_an_accuracy_can_be_accepted_and_the_report_says_so(judge):
     assert "accepted by" in output.with_suffix(".report.md").read_text(encoding="utf-8")
 
 
+def test_an_accepted_accuracy_drops_the_cards_only_where_it_refutes_it(judge, colours, write_json):
+    for claim, kept in ((0.97, False), (0.4, True)):
+        known(colours, write_json, labels=RIGHT[::-1], provenance={"test_accuracy": claim})
+        status, output, _, _ = judge(RIGHT[::-1], "--accept-accuracy")
+        assert status == 0
+        assert ("test_accuracy" in cards.load(output).provenance) == kept
+
+
 def known(folder, write_json, **changes):
     card = cards.ModelCard(
         name="colours",
