@@ -317,8 +317,8 @@ def _reasons(findings: report.Findings) -> str:
     proof = findings.proof
     if not proof.hints and proof.judged:
         return "; ".join(proof.faults) + (
-            "; neither another order of labels nor another scaling fits better, so look at the "
-            "samples: are they like the photos of training, each in its label's folder?"
+            "; neither another order of labels nor another scaling fits better, so check that the "
+            "samples are like the photos of training, each in its label's folder"
         )
     return "; ".join([*proof.faults, *proof.hints])
 

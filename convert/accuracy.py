@@ -124,7 +124,7 @@ def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[s
     if several and float(np.ptp(answers, axis=0).max()) <= SAME * size:
         return [
             f"the network answers the same for all {len(answers)} samples: its answers prove "
-            "nothing. Was it trained, and are pixels scaled as they were then (--preprocess)?"
+            "nothing; check that it was trained, and that --preprocess is that of training"
         ]
     return []
 
