@@ -9,6 +9,7 @@ deadline is looked at, and at no time is there more than one whole picture in me
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import warnings
@@ -350,7 +351,8 @@ def _weigh(
     needs += 20 * min(pixels, BAND)
     needs += 4 * max(target or (0,)) * max(image.size)
     if needs > SMALL and needs > limits.left():
-        # Blocks that Pillow keeps for the next picture are memory, too.
+        # Pictures in reference cycles, and blocks that Pillow keeps for the next one.
+        gc.collect()
         Image.core.clear_cache()  # type: ignore[attr-defined]
         if needs > limits.left():
             raise TooManyPixels(

@@ -36,7 +36,7 @@ from classifier.errors import (
     ResultsNotKept,
     SetupError,
 )
-from classifier.events.job import Done, Family, Job, Outcome, Resource
+from classifier.events.job import Done, Family, Job, Outcome, Resource, bare
 from classifier.model import Classifier
 from classifier.models import Models
 from classifier.request import Options, Request
@@ -348,7 +348,8 @@ class Handler:
         What is no caller's is logged, with where it arose; the caller gets only the request's id.
         """
         if isinstance(error, ClassifierError):
-            return error
+            # It is kept, and its traceback would keep the picture until a garbage collection.
+            return bare(error)
         if isinstance(error, RecursionError):
             return InvalidRequest("the request is nested too deeply")
         telemetry.log(

@@ -80,7 +80,7 @@ def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, st
         "Server-Timing": watch.server_timing(cold),
     }
     if watch.request_id:
-        own["X-Request-Id"] = watch.request_id
+        own["X-Request-Id"] = text.header(watch.request_id)
     if telemetry.trace_id():
-        own["X-Amzn-Trace-Id"] = telemetry.trace_id()
+        own["X-Amzn-Trace-Id"] = text.header(telemetry.trace_id())
     return own

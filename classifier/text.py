@@ -12,7 +12,7 @@ from typing import Any
 
 # Control characters, line and paragraph separators, marks that reorder a line on a screen, and
 # halves of surrogate pairs, which no encoding has.
-_UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 UNFIT = "\ufffd"
 
 
@@ -22,6 +22,11 @@ def clean(words: object, limit: int = 100) -> str:
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     return _UNFIT.sub(UNFIT, text)
+
+
+def header(words: str) -> str:
+    """Words as a header's value: at most 256 characters of printable ASCII (RFC 9110, 5.5)."""
+    return re.sub(r"[^ -~]", "?", words[:256])
 
 
 def encodable(words: str) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from classifier import text
+from classifier import telemetry, text
 from classifier.errors import ClassifierError, InternalError, InvalidRequest, ResultsNotKept
 from classifier.handler import Handler
 from classifier.settings import Settings
@@ -28,6 +29,7 @@ PHOTO = "s3://photos/in/t shirt+1.jpg"
         ("a\r\nSet-Cookie: x", "a\ufffd\ufffdSet-Cookie: x"),
         ("\x1b[31mred\x7f\x9b", "\ufffd[31mred\ufffd\ufffd"),
         ("gpj.\u202eexe", "gpj.\ufffdexe"),
+        ("gpj.\u200f\u061cexe", "gpj.\ufffd\ufffdexe"),
         ("x" * 12, "x" * 9 + "…"),
         (ValueError("y"), "y"),
     ],
@@ -107,6 +109,17 @@ def test_half_a_character_around_the_body_is_a_clean_refusal(event, handler):
     assert len(carried(answer)) < 3000
     message = json.loads(answer["body"])["error"]["message"]
     assert text.clean(message, 1000) == message
+
+
+@pytest.mark.parametrize("words", ["a\r\nX: y", HALF, "\u202e\x00", "zdjęcie", "x" * 100_000])
+def test_ids_that_come_from_outside_are_short_ascii_in_headers(words, handler, monkeypatch):
+    monkeypatch.setattr(telemetry, "trace_id", lambda: words)
+    context = types.SimpleNamespace(aws_request_id=words)
+    headers = handler(http("{}"), context)["headers"]
+    for value in (headers["X-Request-Id"], headers["X-Amzn-Trace-Id"]):
+        assert value.isascii()
+        assert value.isprintable()
+        assert len(value) <= 256
 
 
 def test_a_redirect_s_location_is_a_path_whatever_the_stage_is_called(handler):

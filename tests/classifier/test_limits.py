@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import struct
 import zlib
@@ -304,3 +305,21 @@ def test_the_memory_limit_is_the_least_of_lambdas_and_the_cgroups(environ, files
 )
 def test_the_memory_that_is_left_is_what_the_process_does_not_hold(limit, files, left, tmp_path):
     assert memory.left(limit, tree(tmp_path, files)) == left - memory.RESERVE
+
+
+ODD = Image.new("RGB", (301, 203), "teal")
+
+
+@pytest.mark.parametrize(
+    "data", [saved(ODD, "PNG")[:150], scans(ODD, 20_000)], ids=["damaged", "too slow"]
+)
+def test_a_picture_that_failed_is_not_kept_in_memory(data, one_model):
+    gc.collect()
+    gc.disable()
+    try:
+        [error] = one_model.classify([Raw(data)], deadline=Deadline(1.0, Clock()))
+        kept = [x for x in gc.get_objects() if isinstance(x, Image.Image) and x.width == 301]
+    finally:
+        gc.enable()
+    assert error.code in ("undecodable_image", "deadline_exceeded")
+    assert [x for x in kept if x is not ODD] == []
