@@ -37,9 +37,9 @@ examples:
       --against models/digits-tree/digits-tree.tflite -o digits.html
   python -m train.evaluate https://ID.execute-api.REGION.amazonaws.com/Prod/predict --data photos
 
-A model file runs in a sandbox: no network, bounded memory and time. It needs a card, in it or
-beside it, which says how pictures are prepared. An endpoint is sent the photos' own bytes, or PNG
-files of pictures that are in arrays.
+A model file runs in a sandbox: no network, few files, bounded memory and time. It needs a card, in
+it or beside it, which says how pictures are prepared. An endpoint is sent the photos' own bytes, or
+PNG files of pictures that are in arrays.
 
 exit status:
   0  evaluated
