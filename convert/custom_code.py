@@ -22,7 +22,8 @@ def objects(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -
     """What the model names of the user's file, by name.
 
     Both Keras import the module that a configuration names, for what is not Keras's: it is made to
-    be the user's file, by whatever name, and nothing else.
+    be the user's file, by whatever name, and nothing else. Of what the file imports itself, only
+    layers and their like count: a model must not choose among its functions.
 
     Raises:
         ConvertError: the file fails, or the model names something that it does not define.
@@ -31,12 +32,17 @@ def objects(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -
     found = {}
     for name, thing in saved.own:
         bare = thing.rpartition(">")[2]
-        if module is not None and callable(value := getattr(module, bare, None)):
+        if module is not None and _is_defined(value := getattr(module, bare, None)):
             found[bare] = found[thing] = value
             # Never in place of a module that Python has already.
             known = sys.modules.get(name, module)
             if name and known.__spec__ and known.__spec__.name == CUSTOM:
                 sys.modules[name] = module
+            elif getattr(known, bare, value) is not value and not trust:
+                raise ConvertError(
+                    f"{path} names {thing} of the module {name!r}, which is Python's own or an "
+                    f"installed package's, not {custom}"
+                )
         elif not trust:
             raise ConvertError(
                 f"{path} has a layer or function that is not of Keras, {thing}"
@@ -48,6 +54,12 @@ def objects(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -
                 )
             )
     return found
+
+
+def _is_defined(value: Any) -> bool:
+    """Whether a user's file defines a value, or imports a class of a layer or the like."""
+    is_layer = isinstance(value, type) and hasattr(value, "from_config")
+    return callable(value) and (is_layer or getattr(value, "__module__", None) == CUSTOM)
 
 
 def _module(custom: Path | None) -> Any:

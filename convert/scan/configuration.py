@@ -26,9 +26,11 @@ from convert.scan.keras_names import (
 )
 from convert.scan.tensorflow_names import PURE, SYMBOLS
 
-# Values, not objects: tensors as numbers, slices, shapes.
+# Values, not objects: tensors as numbers, slices, shapes; and all keys that such a value has. With
+# a module beside them, Keras imports it.
 _DATA = ("__tensor__", "__numpy__", "__slice__", "__ellipsis__", "__keras_tensor__")
 _DATA += ("__tuple__", "TensorShape")
+_DATA_KEYS = {"class_name", "config", "items"}
 # Any text: names of layers and tensors, below these keys as well.
 _NAMES_BELOW = ("inbound_nodes", "input_layers", "output_layers", "keras_history", "node_def")
 # What JSON decoders build by themselves from a class of TensorFlow that is named.
@@ -47,6 +49,10 @@ _RESOLVED = {
 }
 _FUNCTION_TYPES = ("function_type", "output_shape_type", "mode_type", "output_mask_type")
 _WORD = re.compile(r"[\w.,> -]{0,100}", re.ASCII)
+# No setting of Keras is longer; the bytecode of the shortest function is.
+LONGEST_TEXT = 150
+# Networks in networks are a few levels each.
+MAX_DEPTH = 200
 _QUANTIZATION = re.compile(r"(gptq|awq)/-?\d+/-?\d+\w*", re.ASCII)
 
 
@@ -76,7 +82,23 @@ def parse(data: bytes | str) -> dict[str, Any]:
         raise ValueError("JSON nested too deep") from error
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004
+    if _is_deeper(value, MAX_DEPTH):
+        raise ValueError("JSON nested too deep")
     return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        level = [
+            inside
+            for part in level
+            for inside in (part.values() if isinstance(part, dict) else part)
+            if isinstance(inside, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def without_training(config: Any) -> Any:
@@ -179,7 +201,7 @@ def _judge_object(part: _Part, found: Findings) -> None:
     if not isinstance(name, str) or not isinstance(module, str | None):
         found.faults.append("it names a class by what is not a name")
         return
-    if name in _DATA:
+    if name in _DATA and node.keys() <= _DATA_KEYS:
         return
     if part.is_layer:
         found.classes.append(name)
@@ -269,9 +291,11 @@ def _judge_text(part: _Part, layers: set[str], found: Findings) -> None:
     text, key = part.value, part.key
     if part.operator and key not in _NAMES_AT:
         # A constant of an operator is a number, a layer's name, or a word such as SAME.
-        if text not in layers and (text == "_COMPOSITE_TYPE" or not _WORD.fullmatch(text)):
+        if text not in layers and not _WORD.fullmatch(text):
             found.code.append(f"an operator's constant {text[:40]!r}")
         return
+    if key == "_TYPE":
+        found.code.append(f"a constant of the kind {text[:40]!r}")
     if part.names or key in _NAMES_AT:
         return
     known = next((v for end, v in _RESOLVED.items() if key == end or key.endswith("_" + end)), None)
@@ -280,6 +304,8 @@ def _judge_text(part: _Part, layers: set[str], found: Findings) -> None:
             found.own.append(("", text))
     elif key in _FILES or _is_path(text):
         found.faults.append(f"it names a file or an address ({key}: {text!r}), which is not read")
+    elif len(text) > LONGEST_TEXT:
+        found.code.append(f"a text of {len(text)} characters ({key})")
     elif "{" in text:
         found.code.append(f"a text with an object in it ({key}: {text[:40]!r})")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,16 @@ def for_serving(saved: Any) -> Any:
 
 
 def faults(saved: Any) -> Iterator[str]:
-    """Yield the files that loading would read."""
+    """Yield the files that loading would read, and functions that are not the only one so named."""
+    from tensorflow.python.framework import op_def_registry
+
     for graph in saved.meta_graphs:
+        functions = Counter(f.signature.name for f in graph.graph_def.library.function)
+        for name, count in functions.items():
+            if count > 1:
+                yield f"it has {count} functions called {name!r}"
+            if op_def_registry.get(name) is not None:
+                yield f"it has a function that is called like TensorFlow's operator {name!r}"
         names = [asset.filename for asset in graph.asset_file_def]
         names += [
             f"node {node.asset.asset_file_def_index}"
@@ -119,16 +128,19 @@ def code(saved: Any) -> Iterator[str]:
     named: dict[str, str] = {}
     for graph in saved.meta_graphs:
         library = {f.signature.name: f for f in graph.graph_def.library.function}
-        nodes, called = _run(graph, library)
+        nodes, called = _run(graph, library, _starts(graph))
+        restoring, more = _run(graph, library, _restoring(graph))
         path = graph.saver_def.filename_tensor_name.partition(":")[0]
         for node in graph.graph_def.node:
+            # Only there is the path fed by the loader.
             is_path = bool(node.input) and node.input[0].partition(":")[0] == path
-            allowed = node.op == RESTORE and is_path
-            if not (allowed or _computes(node, library, is_run=node.name in nodes)):
+            allowed = node.op == RESTORE and is_path and node.name not in nodes
+            is_run = node.name in nodes or node.name in restoring
+            if not (allowed or _computes(node, library, is_run=is_run)):
                 named.setdefault(node.op, f"TensorFlow's operator {node.op} ({node.name})")
         for name, function in library.items():
             for node in function.node_def:
-                if not _computes(node, library, is_run=name in called):
+                if not _computes(node, library, is_run=name in called or name in more):
                     named.setdefault(node.op, f"TensorFlow's operator {node.op} ({node.name})")
         for node in graph.object_graph_def.nodes:
             kind = node.WhichOneof("kind")
@@ -153,16 +165,23 @@ def _computes(node: Any, library: dict[str, Any], *, is_run: bool) -> bool:
     return not is_run and (node.op in SAVE or node.op == RESTORE)
 
 
-def _run(graph: Any, library: dict[str, Any]) -> tuple[set[str], set[str]]:
-    """The names of the graph's own nodes, and of its functions, that loading or serving runs."""
-    waiting = [
+def _starts(graph: Any) -> list[str]:
+    """The tensors and nodes of a graph that loading or serving asks for."""
+    names = [
         tensor.name
         for signature in graph.signature_def.values()
         for tensor in (*signature.outputs.values(), *signature.inputs.values())
     ]
-    waiting += [name for part in graph.collection_def.values() for name in part.node_list.value]
-    if not graph.object_graph_def.nodes:  # TensorFlow 1, whose restoring is a part of the graph
-        waiting.append(graph.saver_def.restore_op_name)
+    return names + [name for part in graph.collection_def.values() for name in part.node_list.value]
+
+
+def _restoring(graph: Any) -> list[str]:
+    """The node that restores: TensorFlow 1's, for which it is a part of the graph."""
+    return [] if graph.object_graph_def.nodes else [graph.saver_def.restore_op_name]
+
+
+def _run(graph: Any, library: dict[str, Any], waiting: list[str]) -> tuple[set[str], set[str]]:
+    """The names of the graph's own nodes, and of its functions, that are run for some of them."""
     own = {node.name: node for node in graph.graph_def.node}
     nodes: set[str] = set()
     functions = list(graph.object_graph_def.concrete_functions)

@@ -136,6 +136,8 @@ def _dataset_fault(dataset: Any) -> str | None:
     if unknown:
         return f"is packed with a filter that HDF5 has not got itself (number {unknown[0]})"
     needed, stored = _bytes(dataset), dataset.id.get_storage_size()
+    # Reading one value unpacks its whole chunk.
+    needed = max(needed, math.prod(dataset.chunks or (0,)) * int(dataset.dtype.itemsize))
     # A dataset without filters is stored as it is; small ones can lie in their header.
     most = stored * (MAX_RATIO if filters else 1)
     if needed > SMALL and needed > most:

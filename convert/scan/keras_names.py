@@ -11,6 +11,8 @@ from __future__ import annotations
 CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
 # They call any method of any class of TensorFlow, or read the files of feature columns.
 CODE += ("ClassMethod", "InstanceMethod", "InstanceProperty", "DenseFeatures", "SequenceFeatures")
+# They carry a function that joins or drops states, as bytecode (tf_keras's rnn/cell_wrappers.py).
+CODE += ("DropoutWrapper", "ResidualWrapper", "DeviceWrapper", "_RNNCellWrapper")
 # Layers of Keras 2 that call TensorFlow's operators by name.
 OPERATOR_LAYERS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
@@ -88,8 +90,6 @@ _CLASSES = {
         BaseImagePreprocessingLayer""",
     "keras.layers.preprocessing.index_lookup": "IndexLookup",
     "keras.layers.regularization.spatial_dropout": "BaseSpatialDropout",
-    "keras.layers.rnn.cell_wrappers": """
-        DeviceWrapper DropoutWrapper ResidualWrapper _RNNCellWrapper""",
     "keras.layers.rnn.conv_lstm": "ConvLSTM ConvLSTMCell",
     "keras.mixed_precision": "Policy",
     "keras.models": "Model Sequential",

@@ -17,6 +17,7 @@ import zipfile
 import h5py
 import tensorflow as tf
 import tf_keras
+from tensorflow.core.protobuf import saved_model_pb2
 
 ATTACKS = {}
 
@@ -261,6 +262,53 @@ def lookup(name, key="vocabulary", value=str):
     return layer
 
 
+def in_place_of(data):
+    """The word for a value as a class that is imported by its second name."""
+    alias = {"class_name": data, "module": "tf_keras.src.utils.data_utils", "config": {}}
+    return with_setting("units", lambda _: {**alias, "registered_name": "get_file"})
+
+
+def without_slash(trace):
+    """Bytecode in base64 that does not look like a path."""
+    for length in range(1000):
+        source = f"lambda x, y: [x, open({str(trace)!r}, 'w'), {'a' * length!r}][0]"
+        text = base64.b64encode(marshal.dumps(eval(source).__code__)).decode()
+        if "/" not in text:
+            return text
+    raise AssertionError("every length has a slash")
+
+
+def cell(name, key):
+    """A wrapper of a recurrent cell, which calls a function of the file."""
+
+    def change(config, trace):
+        inner = {"class_name": "SimpleRNNCell", "config": {"units": 48, "name": "inner"}}
+        inside = {"name": "w", "dtype": "float32", "trainable": True, "cell": inner}
+        inside |= {key: [without_slash(trace), None, None], f"{key}_type": "lambda"}
+        wrapper = {"class_name": name, "config": {**inside, f"{key}_module": "builtins"}}
+        rnn = {"name": "r", "trainable": True, "dtype": "float32", "cell": wrapper}
+        steps = {"class_name": "Reshape", "config": {"name": "s", "target_shape": [4, 48]}}
+        insert(config, {"class_name": "RNN", "config": rnn, "name": "r"}, [("s", 0, 0, {})])
+        flat = [[["flat", 0, 0, {}]]]
+        layers_of(config).insert(2, {**steps, "name": "s", "inbound_nodes": flat})
+
+    return change
+
+
+def composite_of_a_layer(config, trace):
+    """Of no operator: any layer's input may be such a constant."""
+    text = json.dumps({"class_name": "TypeSpec", "type_spec": "x", "serialized": []})
+    pair = {"class_name": "__tuple__", "items": [{"_TYPE": "COMPOSITE"}, text]}
+    layers_of(config)[-1]["inbound_nodes"] = [["_CONSTANT_VALUE", -1, pair, {}]]
+
+
+def too_deep(config, _):
+    value = {}
+    for _ in range(300):
+        value = {"x": value}
+    layers_of(config)[-1]["config"]["extra"] = value
+
+
 def unmarked(trace):
     return {"class_name": "__lambda__", "config": {"value": [python(trace), None, None]}}
 
@@ -311,6 +359,16 @@ for _name, _change in {
     "a path to weights": with_setting("weights", lambda _: "weights.npz"),
     "a path of another name": with_setting("units", lambda _: "../secret"),
     "JSON in a string": with_setting("dtype", inner_network),
+    "a value that is a class": in_place_of("TensorShape"),
+    "a slice that is a class": in_place_of("__slice__"),
+    "ResidualWrapper": cell("ResidualWrapper", "residual_fn"),
+    "DropoutWrapper": cell("DropoutWrapper", "dropout_fn"),
+    "DeviceWrapper": cell("DeviceWrapper", "device"),
+    "a composite constant of a layer": composite_of_a_layer,
+    "bytecode as a setting": with_setting("anything", without_slash),
+    "TorchModuleWrapper": renamed(class_name="TorchModuleWrapper"),
+    "JaxLayer": renamed(class_name="JaxLayer"),
+    "too deep": too_deep,
     "a vocabulary": nested(lookup("StringLookup")),
     "a vocabulary beside the model": nested(lookup("TextVectorization", value=lambda _: "v.txt")),
     "weights of words": nested(lookup("IntegerLookup", "idf_weights", lambda _: "w.txt")),
@@ -329,6 +387,48 @@ def _(folder, trace):
         layers_of(config)[2].update(inside)
 
     return keras_with(change)(folder, trace)
+
+
+# Weights that are not in the file, or larger than it.
+
+
+def external_link(group, trace):
+    group["stolen"] = h5py.ExternalLink("/etc/hostname", "/")
+
+
+def external_values(group, trace):
+    group.create_dataset("stolen", (5,), "u1", external=[("/etc/hostname", 0, 5)])
+
+
+def shape_bomb(group, trace):
+    group.create_dataset("large", (1 << 32,), "f4", chunks=(1 << 20,), compression="gzip")
+
+
+def chunk_bomb(group, trace):
+    """One value, which is unpacked with 2 GB of others."""
+    options = {"chunks": (1 << 29,), "maxshape": (None,), "compression": "gzip"}
+    group.create_dataset("large", (1,), "f4", **options)
+
+
+for _change in (external_link, external_values, shape_bomb, chunk_bomb):
+
+    @attack(f"{_change.__name__}, .h5")
+    def _(folder, trace, change=_change):
+        path = honest_h5(folder)
+        with h5py.File(path, "r+") as file:
+            change(file["model_weights"], trace)
+        return path
+
+    @attack(f"{_change.__name__}, .keras")
+    def _(folder, trace, change=_change):
+        path = honest_keras(folder)
+        members = members_of(path)
+        file = rewritten(folder, members["model.weights.h5"], "weights.h5")
+        with h5py.File(file, "r+") as weights:
+            change(weights, trace)
+        changed = {**members, "model.weights.h5": file.read_bytes()}
+        file.unlink()
+        return rewritten(folder, archive(changed))
 
 
 # Files that are two files.
@@ -609,6 +709,50 @@ def _(folder, trace):
 def _(folder, trace):
     (folder / "words.txt").write_text("x", encoding="utf-8")
     return saved_model(folder, nothing, part=tf.saved_model.Asset(str(folder / "words.txt")))
+
+
+def changed_graph(folder, change, body=nothing):
+    path = saved_model(folder, body)
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((path / "saved_model.pb").read_bytes())
+    change(saved.meta_graphs[0])
+    (path / "saved_model.pb").write_bytes(saved.SerializeToString())
+    return path
+
+
+@attack("two functions of one name")
+def _(folder, trace):
+    def change(graph):
+        for function in list(graph.graph_def.library.function):
+            graph.graph_def.library.function.add().signature.name = function.signature.name
+
+    return changed_graph(folder, change, lambda _: tf.io.write_file(str(trace), "x"))
+
+
+@attack("a function called like an operator")
+def _(folder, trace):
+    def change(graph):
+        graph.graph_def.library.function.add().signature.name = "WriteFile"
+
+    return changed_graph(folder, change, lambda _: tf.io.write_file(str(trace), "x"))
+
+
+@attack("a checkpoint that serving reads")
+def _(folder, trace):
+    """By TensorFlow 1's graph: the node that restores, at the path that is in the file."""
+
+    def change(graph):
+        graph.ClearField("object_graph_def")
+        with tf.Graph().as_default() as read:
+            node = tf.raw_ops.RestoreV2(
+                prefix=str(trace), tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
+            )[0].op
+        graph.graph_def.node.extend(read.as_graph_def().node)
+        graph.saver_def.filename_tensor_name = node.inputs[0].name
+        graph.saver_def.restore_op_name = node.name
+        graph.signature_def["serving_default"].outputs["out"].name = node.outputs[0].name
+
+    return changed_graph(folder, change)
 
 
 @attack("a link in a SavedModel")

@@ -152,3 +152,48 @@ def test_what_a_file_says_is_printed_escaped(commands, tmp_path, capfd):
         assert not set(said.out + said.err) & set("\x1b\x07\x9b\u202e")
         assert "It can be converted." not in said.out.splitlines()
         assert "\\x1b[2J" in said.out + said.err
+
+
+IMPORTING = """
+from os import system
+from subprocess import Popen
+from keras.layers import Layer
+from tensorflow import function
+
+def popen(x):
+    return x
+
+@function
+def decorated(x):
+    return x
+
+class Own(Layer):
+    def call(self, x):
+        return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (attacks.with_setting("activation", lambda _: "system"), "does not define it"),
+        (attacks.function("subprocess", "Popen"), "does not define it"),
+        (attacks.renamed(class_name="Popen", module=None), "does not define it"),
+        (attacks.renamed(class_name="popen", module="os", registered_name=None), "of the module"),
+    ],
+)
+def test_a_model_does_not_choose_among_what_the_users_file_imports(change, words, tmp_path):
+    custom = tmp_path / "own.py"
+    custom.write_text(IMPORTING, encoding="utf-8")
+    model = attacks.keras_with(change)(tmp_path, tmp_path / "trace")
+    with pytest.raises(ConvertError, match=words):
+        keras_model.load(model, keras_model.Wanted(custom=custom))
+
+
+@pytest.mark.parametrize("name", ["popen", "decorated"])
+def test_what_the_users_file_defines_is_used(name, tmp_path):
+    custom = tmp_path / "own.py"
+    custom.write_text(IMPORTING, encoding="utf-8")
+    change = attacks.with_setting("activation", lambda _: name)
+    model = attacks.h5_with(change)(tmp_path, tmp_path / "trace")
+    assert keras_model.load(model, keras_model.Wanted(custom=custom)).classes == 3
