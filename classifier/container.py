@@ -34,7 +34,8 @@ Check = Callable[[], object]
 class Contents:
     """A file as a decoder gets it: `head`, and the file's bytes from `start` on.
 
-    size: width and height, where the decoder takes memory for them before it tells them.
+    size: width and height, where the decoder takes memory for them before it tells them; `kept`
+        then has Pillow's image as well.
     info: metadata that may hold an orientation, by Pillow's names.
     kept: bytes that the decoder takes besides the picture.
     process: a JPEG's SOF marker. precision: its bits per channel.
@@ -174,8 +175,8 @@ def webp(data: bytes, check: Check) -> Contents:
     """A WebP as it is; libwebp looks for what it needs itself."""
     contents = Contents(size=_webp_size(data))
     if contents.size:
-        # The canvas, the one before it, the frame, and the copy that Pillow reads from.
-        contents.kept = 16 * contents.size[0] * contents.size[1] + 2 * len(data)
+        # The canvas, the one before it, the frame, the copy that Pillow reads from, and its image.
+        contents.kept = 20 * contents.size[0] * contents.size[1] + 2 * len(data)
     at = 12
     number = 0
     while at + 8 <= len(data):
@@ -211,11 +212,11 @@ def gif(_data: bytes, _check: Check) -> Contents:
 
 
 def bmp(data: bytes, _check: Check) -> Contents:
-    """A BMP as it is; Pillow unpacks run lengths into two copies of the picture."""
+    """A BMP as it is; Pillow unpacks run lengths into copies of the picture."""
     contents = Contents()
     if len(data) >= 34 and int.from_bytes(data[14:18], "little") >= 40:
         width, height, _, _, compression = struct.unpack_from("<iiHHI", data, 18)
         if compression in (1, 2):
             contents.size = abs(width), abs(height)
-            contents.kept = 3 * abs(width * height)
+            contents.kept = 4 * abs(width * height)
     return contents

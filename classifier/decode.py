@@ -25,7 +25,7 @@ os.environ.setdefault("PILLOW_BLOCKS_MAX", "4")
 import numpy as np
 from PIL import Image
 
-from classifier import container
+from classifier import container, memory
 from classifier.card import Preprocessing
 from classifier.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
 from classifier.orientation import ON_ITS_SIDE, TURNS, UPSIDE_DOWN, flag
@@ -261,6 +261,7 @@ def opened(
     contents = kind.contents(data, lambda: limits.check(0.0))
     if contents.size:
         _measure(contents.size, limits)
+        _weigh(contents.size, 0, contents, limits, target)
     with _faults(contents):
         reader = _Reader(data, contents, limits)
         module = importlib.import_module(f"PIL.{kind.module}")
@@ -272,7 +273,8 @@ def opened(
         if target is not None:
             target = target[::-1] if orientation in ON_ITS_SIDE else target
             DECODE[steps.decode](image, target)
-        _weigh(image, contents, limits, target)
+        if not contents.size:
+            _weigh(image.size, STORED.get(image.mode, 4), contents, limits, target)
         image.decodermaxblock = kind.block  # type: ignore[attr-defined]
         limits.check(reader.seconds)
         image.load()
@@ -336,27 +338,33 @@ def _measure(size: tuple[int, int], limits: Limits) -> None:
 
 
 def _weigh(
-    image: Image.Image,
+    size: tuple[int, int],
+    stored: int,
     contents: container.Contents,
     limits: Limits,
     target: tuple[int, int] | None,
 ) -> None:
-    """Raises TooManyPixels where decoding and resizing take more memory than is left."""
+    """Raises TooManyPixels where decoding and resizing take more memory than is left.
+
+    Args:
+        stored: bytes per pixel of Pillow's image; 0 where `contents.kept` has them.
+    """
     if limits.left is None:
         return
-    pixels = image.width * image.height
+    width, height = size
+    pixels = width * height
     # Pillow's image and its table of rows; what the decoder keeps; a band in four modes; and
-    # the picture of the target's width, on its side the other way round.
-    needs = STORED.get(image.mode, 4) * pixels + 8 * image.height + contents.kept
-    needs += 20 * min(pixels, BAND)
-    needs += 4 * max(target or (0,)) * max(image.size)
+    # the picture of the target's width.
+    needs = stored * pixels + 8 * height + contents.kept + 20 * min(pixels, BAND)
+    needs += 4 * max(target or (0,)) * max(size)
     if needs > SMALL and needs > limits.left():
-        # Pictures in reference cycles, and blocks that Pillow keeps for the next one.
+        # Pictures in reference cycles, and what Pillow and the C library keep for the next one.
         gc.collect()
         Image.core.clear_cache()  # type: ignore[attr-defined]
+        memory.give_back()
         if needs > limits.left():
             raise TooManyPixels(
-                f"the image has {image.width} x {image.height} pixels and takes "
+                f"the image has {width} x {height} pixels and takes "
                 f"{needs / 1e6:.0f} MB to decode, more than is left of the function's memory; "
                 "scale it down first"
             )

@@ -369,10 +369,10 @@ def retried(answer: Answer) -> list[str]:
     return [each["itemIdentifier"] for each in answer.body["batchItemFailures"]]
 
 
-def plain(width: int, height: int, kind: str, mode: str = "RGB") -> str:
+def plain(width: int, height: int, kind: str, mode: str = "RGB", **options: Any) -> str:
     """A picture of one colour, few bytes and many pixels, as base64."""
     file = io.BytesIO()
-    Image.new(mode, (width, height)).save(file, kind, lossless=True)
+    Image.new(mode, (width, height)).save(file, kind, **{"lossless": True, **options})
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -491,20 +491,6 @@ def memory_exhausted() -> Seen:
         seconds,
         "a new environment answers",
     )
-
-
-@fault("the largest pictures that are let in, in the smallest memory that the template allows")
-def largest_pictures() -> Seen:
-    codes: list[str] = []
-    env = {"LOAD_MODELS": "all"}
-    with Fleet(1, memory_mb=SMALLEST_MB, env=env) as fleet:
-        url = fleet.url + INVOKE
-        for kind, mode in (("PNG", "RGBA"), ("JPEG", "CMYK"), ("GIF", "P"), ("WEBP", "RGB")):
-            answer = call(url, {"image": plain(7070, 7070, kind, mode), "top_k": 1})
-            assert answer.code in {None, "TooManyPixels"}, f"{kind} {mode}: {answer}"
-            codes.append(f"{kind} {'scores' if answer.code is None else '`TooManyPixels`'}")
-        seconds = recovered(url)
-    return Seen(", ".join(codes), seconds, "the environment")
 
 
 # The faults: the network
@@ -680,6 +666,57 @@ def container_memory() -> Seen:
         assert "signal: killed" in answer.body["errorMessage"]
         seconds = recovered(url)
     return Seen("that one: `Runtime.ExitError` (signal: killed)", seconds, "a new process answers")
+
+
+# Kinds of pictures: format, mode, options, and about how many bytes a pixel of each takes.
+KINDS: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "JPEG": ("JPEG", "RGB", {"optimize": True}, 4),
+    "progressive 4:2:0": ("JPEG", "RGB", {"progressive": True}, 7),
+    "progressive 4:4:4": ("JPEG", "RGB", {"progressive": True, "subsampling": 0}, 10),
+    "progressive CMYK": ("JPEG", "CMYK", {"progressive": True}, 12),
+    "PNG with alpha": ("PNG", "RGBA", {"compress_level": 1}, 4),
+    "16-bit PNG": ("PNG", "I;16", {"compress_level": 1}, 2),
+    "WebP": ("WEBP", "RGB", {"method": 0, "quality": 0}, 20),
+}
+SIDE_STEP = 250  # pixels between two sizes that are tried
+
+
+def largest(url: str, name: str, memory_mb: int) -> int:
+    """The longest side of a square picture that scores; one SIDE_STEP longer is refused."""
+    kind, mode, options, each = KINDS[name]
+    expected = int((memory_mb * 2**20 / each) ** 0.5) // SIDE_STEP
+    low, high = expected // 2, expected + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        side = middle * SIDE_STEP
+        answer = call(url, {"image": plain(side, side, kind, mode, **options), "top_k": 1})
+        assert answer.code in {None, "TooManyPixels"}, f"{name}, {side}: {answer}"
+        low, high = (middle, high) if answer.code is None else (low, middle)
+    return low * SIDE_STEP
+
+
+def largest_pictures(memory_mb: int) -> Seen:
+    options = (
+        f"--memory={memory_mb}m",
+        f"--memory-swap={memory_mb}m",
+        *("-e", f"AWS_LAMBDA_FUNCTION_MEMORY_SIZE={memory_mb}"),
+        *("-e", "MAX_IMAGE_PIXELS=1000000000", "-e", "LOAD_MODELS=all"),
+    )
+    with container(*options) as (_, url):
+        found = {name: largest(url, name, memory_mb) for name in KINDS}
+        seconds = recovered(url)
+    sizes = ", ".join(f"{name} {side * side / 1e6:.0f}" for name, side in found.items())
+    return Seen(
+        f"megapixels that score: {sizes}; {SIDE_STEP} pixels more a side: `TooManyPixels`",
+        seconds,
+        "the environment",
+    )
+
+
+for size in (SMALLEST_MB, 1024, 1769):
+    fault(f"the largest pictures in {size} MB, by the kernel's count")(
+        functools.partial(largest_pictures, size)
+    )
 
 
 @fault("/tmp is full")
