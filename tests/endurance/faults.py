@@ -674,8 +674,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "progressive 4:2:0": ("JPEG", "RGB", {"progressive": True}, 7),
     "progressive 4:4:4": ("JPEG", "RGB", {"progressive": True, "subsampling": 0}, 10),
     "progressive CMYK": ("JPEG", "CMYK", {"progressive": True}, 12),
-    "PNG with alpha": ("PNG", "RGBA", {"compress_level": 1}, 4),
-    "16-bit PNG": ("PNG", "I;16", {"compress_level": 1}, 2),
+    "PNG with alpha": ("PNG", "RGBA", {"compress_level": 9}, 4),
     "WebP": ("WEBP", "RGB", {"method": 0, "quality": 0}, 20),
 }
 SIDE_STEP = 250  # pixels between two sizes that are tried
