@@ -179,7 +179,8 @@ def test_a_nested_backbone_is_followed_to_its_ending(convert, tmp_path, photo):
         [base, keras.Sequential([layers.Dropout(0.3), head(5, "softmax")], name="top")]
     )
     model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras")
+    # Untrained, so deep a network answers the same for every photo.
+    status, output = convert(tmp_path / "net.keras", "--accept-accuracy")
     assert status == 0
     card = cards.load(output)
     assert (card.height, card.output) == (64, "probabilities")
