@@ -25,6 +25,7 @@ START_OF_SCAN = 0xDA
 JPEG_LS = 0xF7
 # PNG: the chunks that pixels are made of (https://www.w3.org/TR/png-3/#11Chunks).
 PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+RAW_EXIF = "Raw profile type exif"  # ImageMagick's
 WEBP_METADATA = {b"EXIF": "exif", b"XMP ": "xmp"}
 
 Check = Callable[[], object]
@@ -159,7 +160,9 @@ def _png_metadata(contents: Contents, kind: bytes, body: bytes) -> None:
         contents.info["exif"] = body
     elif kind == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\0\0"):  # not compressed
         contents.info["xmp"] = body
-    elif kind in (b"tEXt", b"zTXt") and body.startswith(b"Raw profile type exif\0"):
+    elif kind in (b"tEXt", b"zTXt") and body.startswith(RAW_EXIF.encode() + b"\0"):
+        if RAW_EXIF in contents.info:
+            return  # one is enough: each may unpack into a thousand times its bytes
         text = body[22:]
         if kind == b"zTXt":
             import zlib
@@ -167,8 +170,8 @@ def _png_metadata(contents: Contents, kind: bytes, body: bytes) -> None:
             try:
                 text = zlib.decompressobj().decompress(text[1:], 2 * MAX_METADATA)
             except zlib.error:
-                return
-        contents.info["Raw profile type exif"] = text.decode("latin-1")
+                text = b""
+        contents.info[RAW_EXIF] = text.decode("latin-1")
 
 
 def webp(data: bytes, check: Check) -> Contents:

@@ -9,13 +9,11 @@ import http.client
 import io
 import re
 import socket
-import zlib
-from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
-from classifier import hostname, netguard
+from classifier import coding, hostname, netguard
 from classifier.deadline import Deadline
 from classifier.errors import (
     ClassifierError,
@@ -36,10 +34,6 @@ PORTS = {"http": 80, "https": 443}
 # RFC 9110, 8.6.3: a shared cache may have transformed a 203; it is the image all the same.
 SUCCESS = {200, 203}
 MAX_INTERIM = 8  # 1xx responses in front of the final one (RFC 9110, 15.2)
-# The content codings of HTTP (https://www.iana.org/assignments/http-parameters). Storage services
-# return whatever header an upload carried; any other word there says nothing about the bytes.
-GZIP, DEFLATE = ("gzip", "x-gzip"), ("deflate",)
-NOT_UNPACKED = ("br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip")
 CHUNK = 1 << 16
 
 
@@ -175,13 +169,15 @@ def _body(response: http.client.HTTPResponse, limit: int, deadline: Deadline) ->
     data = _read(response, limit)
     if response.length:
         raise FetchFailed("body ended early")
-    names = response.getheader("Content-Encoding", "").lower().split(",")
-    codings = [name.strip() for name in names]
-    for coding in reversed(codings):  # in the order in which they were applied (RFC 9110, 8.4)
-        if coding in NOT_UNPACKED:
-            raise FetchFailed(f"body in the content coding {coding}")
-        if coding in (*GZIP, *DEFLATE):
-            data = _unpacked(data, coding, limit, deadline)
+    for name in coding.names(response.getheader("Content-Encoding", "")):
+        if name in coding.NOT_UNPACKED:
+            raise FetchFailed(f"body in the content coding {name}")
+        try:
+            data = coding.unpacked(
+                data, name, limit, lambda: deadline.remaining_s("unpacking the download")
+            )
+        except coding.Damaged as error:
+            raise FetchFailed(f"{error} body") from error
     return data
 
 
@@ -202,44 +198,6 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
         if len(data) > limit:
             raise ImageTooLarge.of(limit)
     return bytes(data)
-
-
-def _unpacked(data: bytes, coding: str, limit: int, deadline: Deadline) -> bytes:
-    """A gzip or deflate body, at most `limit` bytes: a few bytes can unpack into gigabytes."""
-    if coding in GZIP:
-        if not data.startswith(b"\x1f\x8b"):
-            return data  # stored with the header and without the coding
-        wbits = 16 + zlib.MAX_WBITS
-    else:
-        # RFC 9110, 8.4.1.2: the zlib format; some servers omit its header, which a multiple of 31
-        # gives away (RFC 1950, 2.2).
-        zlib_header = len(data) > 1 and data[0] & 15 == 8 and int.from_bytes(data[:2]) % 31 == 0
-        wbits = zlib.MAX_WBITS if zlib_header else -zlib.MAX_WBITS
-    unpacked = bytearray()
-    try:
-        for part in _members(data, wbits, coding in GZIP):
-            deadline.remaining_s("unpacking the download")
-            unpacked += part
-            if len(unpacked) > limit:
-                raise ImageTooLarge.of(limit)
-    except (zlib.error, EOFError) as error:
-        raise FetchFailed(f"damaged {coding} body") from error
-    return bytes(unpacked)
-
-
-def _members(data: bytes, wbits: int, several: bool) -> Iterator[bytes]:
-    """Pieces of at most CHUNK bytes; a gzip body may have several members (RFC 1952, 2.2)."""
-    while data:
-        unpacker = zlib.decompressobj(wbits)
-        while not unpacker.eof:
-            part = unpacker.decompress(data, CHUNK)
-            data = unpacker.unconsumed_tail
-            if not (part or data or unpacker.eof):
-                raise EOFError
-            yield part
-        data = unpacker.unused_data if several else b""
-        if not data.startswith(b"\x1f\x8b"):
-            return  # padding behind the last member
 
 
 @cache

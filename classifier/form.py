@@ -15,7 +15,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from classifier.errors import InvalidRequest, MissingImage, TooManyImages
 from classifier.request import Options, field, simple
-from classifier.sources import Base64, Raw, Source, Url, recognised
+from classifier.sources import BEGINNINGS, Base64, Raw, Source, Url, recognised
 from classifier.text import clean
 
 # Fields beside the images: options, submit buttons, tokens and whatever else a page sends.
@@ -38,24 +38,31 @@ def multipart(
     pairs: list[Pair] = []
     part: MultipartSegment | None = None
     content = bytearray()
+    count = 0
     try:
+        # Names in any encoding: browsers write them in the page's.
         with PushMultipartParser(
-            boundary,
-            content_length=len(body),
-            max_segment_count=max_images + MAX_FIELDS,
+            boundary, content_length=len(body), header_charset="latin-1"
         ) as parser:
             for event in parser.parse(body):
                 if isinstance(event, MultipartSegment):
                     part, content = event, bytearray()
+                    count += 1
+                    if count > max_images + MAX_FIELDS:
+                        raise TooManyImages(
+                            f"the form has more than {max_images + MAX_FIELDS} parts; at most "
+                            f"{max_images} images are accepted"
+                        )
                 elif event:
                     content += event
                 elif part is not None:
-                    if not _is_file(part):
-                        pairs.append((part.name or "", content.decode("utf-8", "replace")))
+                    name = (part.name or "").encode("latin-1").decode("utf-8", "replace")
+                    if not _is_file(part, content):
+                        pairs.append((name, content.decode("utf-8", "replace")))
                     elif content or part.filename:
                         # A file field that was left empty has no name either; an empty file has,
                         # and its place among the answers.
-                        pairs.append((part.name or "", Raw(bytes(content))))
+                        pairs.append((name, Raw(bytes(content))))
                     part = None
             parser.close()
     except (MultipartError, ValueError, TypeError) as error:
@@ -102,7 +109,7 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
         elif not value.strip():
             continue  # as browsers send a field that was left empty
         elif name in Options._fields:
-            options[name] = value
+            options[name] = value.strip()
         elif simple(name[:20]) in map(simple, Options._fields):
             raise InvalidRequest(
                 f"unknown option {clean(name)}; there are {_list(Options._fields)}"
@@ -112,7 +119,7 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
             if found or name in ("url", "image"):
                 images.append(found or (Url(value) if name == "url" else Base64(value)))
     if not images:
-        names = clean(_list([name for name, _ in pairs])) or "none"
+        names = clean(_list([name for name, _ in pairs if name])) or "none"
         raise MissingImage(
             f"the form has no image; its fields: {names}; add a file or a URL: "
             "curl -F file=@photo.jpg, or curl -d url=https://..."
@@ -126,10 +133,12 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def _is_file(part: MultipartSegment) -> bool:
-    # RFC 7578, 4.2: a file has a name; some clients give it in RFC 5987's form, or a type only.
+def _is_file(part: MultipartSegment, content: bytearray) -> bool:
+    # RFC 7578, 4.2: a file has a name; some clients give it in RFC 5987's form, or a type only, or
+    # neither.
     return (
         part.filename is not None
         or "filename*" in (part.header("Content-Disposition") or "").lower()
         or (part.content_type or "").startswith(("image/", "application/octet-stream"))
+        or (content.startswith(BEGINNINGS) and b"\0" in content)
     )

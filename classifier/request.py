@@ -21,6 +21,7 @@ from classifier.text import clean, encodable
 
 HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 FORM = "application/x-www-form-urlencoded"
+MAX_CODINGS = 4  # of one body
 MAX_NAME = 20  # longer ones are none of NAMES
 SCORES = ("logits", "probabilities")
 ANSWERS = ("scores", "best", "list", "values")
@@ -186,7 +187,7 @@ class Request(NamedTuple):
         Raises:
             as `from_json`; MissingImage for an empty body; UnsupportedFormat, ImageTooLarge.
         """
-        body = _unpacked(body, encoding.strip().lower(), max_bytes).removeprefix(b"\xef\xbb\xbf")
+        body = _unpacked(body, encoding, max_bytes).removeprefix(b"\xef\xbb\xbf")
         if not body:
             raise MissingImage(f"the body is empty; send an image, or JSON: {HOW}")
         declared = content_type.partition(";")[0].strip().lower()
@@ -196,6 +197,10 @@ class Request(NamedTuple):
             return cls._of_form(*form.multipart(body, content_type, max_images), query)
         text = _text(body)
         found = recognised(text) if text else None
+        if text and not found and "%" in text[:64]:
+            from urllib.parse import unquote
+
+            found = recognised(unquote(text))  # as `curl --data-urlencode` sends it
         if found:
             return cls((found,), False, Options.read(query or {}))
         if declared.endswith("json") or (text and text[:64].lstrip()[:1] in ("{", "[", '"')):
@@ -224,7 +229,8 @@ def field(name: str) -> str | None:
 
 
 def simple(name: str) -> str:
-    """A name without what differs between languages: capitals, hyphens, underscores."""
+    """A name without what differs between languages: capitals, hyphens, underscores, brackets."""
+    name = name.partition("[")[0] if name.endswith("]") else name  # images[], images[0]
     return name.lower().replace("_", "").replace("-", "")
 
 
@@ -242,34 +248,33 @@ def _loads(text: str | bytes) -> Any:
 def _text(body: bytes) -> str | None:
     """A body that is text, or None: an image of any format is not."""
     try:
-        text = body.decode()
+        # Windows writes text files in UTF-16, with a byte order mark.
+        text = body.decode("utf-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     except UnicodeDecodeError:
         return None
     return None if "\0" in text else text
 
 
 def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
-    """A body without its content coding (RFC 9110, 8.4.1).
+    """A body without its content codings (RFC 9110, 8.4.1); gzip is known without their header.
 
     Raises:
         UnsupportedFormat: a coding that is not read. InvalidRequest: damaged. ImageTooLarge.
     """
-    if encoding in ("br", "zstd", "compress", "x-compress"):
-        raise UnsupportedFormat(f"the body's Content-Encoding is {encoding}; send it plain or gzip")
-    if body[:2] != b"\x1f\x8b" and not (encoding == "deflate" and body[:1] == b"x"):
+    if not encoding and body[:2] != b"\x1f\x8b":
         return body
-    import zlib
+    from classifier import coding
 
-    unpacker = zlib.decompressobj(47)  # gzip or zlib, by its header
-    try:
-        plain = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidRequest(f"the body is damaged gzip: {error}") from error
-    if len(plain) > limit:
-        raise ImageTooLarge(f"the body has more than {limit:,} bytes when unpacked")
-    if not unpacker.eof:
-        raise InvalidRequest("the body is gzip that was cut off; send it whole")
-    return plain
+    for name in [*coding.names(encoding)[:MAX_CODINGS], "gzip", "gzip"]:
+        if name in coding.NOT_UNPACKED:
+            raise UnsupportedFormat(f"the body's Content-Encoding is {name}; send it plain or gzip")
+        try:
+            body = coding.unpacked(body, name, limit)
+        except coding.Damaged as error:
+            raise InvalidRequest(f"the body is {name} that is damaged or cut off") from error
+        except ImageTooLarge as error:
+            raise ImageTooLarge(f"the body has more than {limit:,} bytes when unpacked") from error
+    return body
 
 
 def kind(value: Any) -> str:

@@ -210,6 +210,8 @@ def _text(data: bytes) -> str | None:
         return "an SVG drawing" + CONVERT
     if lower.startswith(b"<?xml"):
         return "an HTML page" + LINK if b"<html" in lower else f"an XML document; send {SEND}"
+    if lower.startswith(b"--") and b"content-disposition:" in lower:
+        return "a multipart form; let your HTTP library set Content-Type, with its boundary"
     if lower.startswith((b"{", b"[")):
         return f"JSON; send {SEND}"
     if lower.startswith((b"http://", b"https://")):

@@ -57,7 +57,7 @@ _STANDARD = str.maketrans("-_", "+/")  # base64's URL-safe alphabet as its stand
 
 
 # How common images begin; those that are not decoded are named when they are refused.
-_BEGINNINGS = (
+BEGINNINGS = (
     *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0"),
     *(b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  "),
 )
@@ -72,7 +72,7 @@ def recognised(text: str) -> Url | Base64 | None:
         start = binascii.a2b_base64("".join(text[:64].split())[:16].translate(_STANDARD))
     except ValueError:
         return None
-    if len(start) > 9 and (start.startswith(_BEGINNINGS) or start[4:8] == b"ftyp"):
+    if len(start) > 9 and (start.startswith(BEGINNINGS) or start[4:8] == b"ftyp"):
         return Base64(text)
     return None
 

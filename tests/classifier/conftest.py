@@ -70,6 +70,7 @@ PACKERS = {
     "gzip-twice": lambda data: gzip.compress(gzip.compress(data)),
     "gzip-cut": lambda data: gzip.compress(data)[:-99],
     "zlib": zlib.compress,
+    "zlib-cut": lambda data: zlib.compress(data)[:-99],
     "raw-deflate": raw_deflate,
 }
 

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import zlib
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import pytest
 
@@ -76,6 +76,24 @@ def test_a_plain_meaning_is_served(kind, body, image):
     assert (request.many, request.options) == (False, Options())
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "images"),
+    [
+        (FORM, quote(B64, safe="").encode(), (Base64(B64),)),
+        (FORM, quote(URL, safe="").encode(), (Url(URL),)),
+        (FORM, urlencode([("images[]", URL), ("images[]", B64)]).encode(), (Url(URL), Base64(B64))),
+        (FORM, urlencode([("images[0]", URL)]).encode(), (Url(URL),)),
+        (FORM, json.dumps({"url": URL}).encode("utf-16"), (Url(URL),)),
+        ("text/plain", URL.encode("utf-16"), (Url(URL),)),
+    ],
+)
+def test_what_curl_php_and_windows_make_of_a_body_is_read(kind, body, images):
+    assert len(Request.from_body(body, kind).images) == len(images)
+    for found, image in zip(Request.from_body(body, kind).images, images, strict=True):
+        assert type(found) is type(image)
+        assert unquote(found[0]) == unquote(image[0])
+
+
 def test_a_form_of_one_line_has_options_and_several_images():
     body = urlencode([("url", URL), ("url", SIGNED), ("top_k", 3), ("model", "a b"), ("go", "Go")])
     request = Request.from_body(body.encode(), FORM, {"top_k": "3"})
@@ -105,9 +123,15 @@ def test_lists_are_read_by_the_same_rules(images, expected):
         ("", gzip.compress),
         ("x-gzip", gzip.compress),
         ("deflate", zlib.compress),
+        ("deflate", lambda data: zlib.compress(data, wbits=-15)),
+        ("gzip", lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:]) + b"\0" * 9),
+        ("Gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+        ("deflate, gzip", lambda data: gzip.compress(zlib.compress(data))),
+        ("gzip", lambda data: gzip.compress(gzip.compress(data))),
         ("identity", bytes),
         ("base64", bytes),  # what some SDKs leave in a header of S3's
         ("gzip", bytes),  # a proxy has unpacked it
+        ("deflate", bytes),
     ],
 )
 @pytest.mark.parametrize("body", [JPEG, json.dumps({"image": B64}).encode()])
@@ -122,7 +146,10 @@ def test_a_packed_body_is_unpacked(encoding, packed, body):
         (gzip.compress(JPEG)[:-9], "gzip", errors.InvalidRequest),
         (b"\x1f\x8b" + JPEG, "", errors.InvalidRequest),
         (gzip.compress(bytes(50_000_000)), "gzip", errors.ImageTooLarge),
+        (gzip.compress(gzip.compress(bytes(50_000_000))), "", errors.ImageTooLarge),
+        (zlib.compress(JPEG)[:-9], "deflate", errors.InvalidRequest),
         (b"x", "br", errors.UnsupportedFormat),
+        (gzip.compress(b"x"), "br, gzip", errors.UnsupportedFormat),
         (gzip.compress(b""), "gzip", errors.MissingImage),
     ],
 )
@@ -143,6 +170,9 @@ PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
         ([(b"url", b"", URL.encode())], (Url(URL),)),
         ([(b"image", b"", B64.encode() * 200)], (Base64(B64 * 200),)),
         ([(b"photo", b"", URL.encode())], (Url(URL),)),
+        ([(b"images[]", b"", URL.encode())] * 2, (Url(URL), Url(URL))),
+        ([(b"file", b"", JPEG)], (Raw(JPEG),)),
+        ([(b"zdj\xeacie", b'; filename="\xf3.jpg"', JPEG)], (Raw(JPEG),)),
         (
             [
                 (b"_charset_", b"", b"utf-8"),
@@ -160,6 +190,28 @@ def test_a_form_s_images_are_found_among_the_page_s_own_fields(parts, images):
     body = b"".join(PART % part for part in parts) + b"--b--"
     request = Request.from_body(body, "multipart/form-data; boundary=b")
     assert (request.images, request.options) == (images, Options())
+
+
+def test_an_option_of_a_form_may_have_spaces_around_it():
+    body = PART % (b"url", b"", URL.encode()) + PART % (b"top_k", b"", b" 3\n") + b"--b--"
+    assert Request.from_body(body, "multipart/form-data; boundary=b").options.top_k == 3
+
+
+@pytest.mark.parametrize("part", [PART % (b"f", b'; filename="a"', JPEG), PART % (b"f", b"", b"")])
+def test_a_form_of_too_many_parts_is_called_that(part):
+    with pytest.raises(errors.TooManyImages, match="more than 80 parts"):
+        Request.from_body(part * 81 + b"--b--", "multipart/form-data; boundary=b")
+
+
+def test_a_form_without_its_type_is_called_one(handler):
+    event = {
+        "rawPath": "/predict",
+        "headers": {},
+        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
+        "body": base64.b64encode(PART % (b"f", b'; filename="a"', JPEG) + b"--b--").decode(),
+        "isBase64Encoded": True,
+    }
+    assert "it is a multipart form; let your HTTP library set" in handler(event)["body"]
 
 
 @pytest.mark.parametrize(

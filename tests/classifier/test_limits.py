@@ -323,3 +323,13 @@ def test_a_picture_that_failed_is_not_kept_in_memory(data, one_model):
         gc.enable()
     assert error.code in ("undecodable_image", "deadline_exceeded")
     assert [x for x in kept if x is not ODD] == []
+
+
+def test_of_several_packed_profiles_one_is_unpacked(monkeypatch):
+    text = b"Raw profile type exif\0\0" + zlib.compress(bytes(1_000_000))
+    data = in_png(*[chunk(b"zTXt", text)] * 50)
+    unpackers = []
+    unpacker = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", lambda: unpackers.append(1) or unpacker())
+    opened(data, Preprocessing(exif="apply"), 3, Limits())
+    assert len(unpackers) == 1

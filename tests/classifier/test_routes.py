@@ -270,7 +270,7 @@ def test_a_boundary_keeps_its_capitals():
         ([field("file", b"x", "a.jpg"), field("top_k", b"x" * 9000)], errors.InvalidRequest),
         ([field("file", b"x", "a.jpg"), field("top_k", b"\xff")], errors.InvalidRequest),
         ([field("file", b"x", "a.jpg")] * 5, errors.TooManyImages),
-        ([field("file", b"x", "a.jpg")] * 100, errors.InvalidRequest),
+        ([field("file", b"x", "a.jpg")] * 100, errors.TooManyImages),
     ],
 )
 def test_a_bad_form_is_one_of_our_errors(parts, error):
