@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +42,7 @@ from classifier.events.job import Done, Family, Job, Outcome, Resource, bare
 from classifier.model import Classifier
 from classifier.models import Models
 from classifier.request import Options, Request
-from classifier.settings import MAX_EVENT_BYTES, Settings, processor_share
+from classifier.settings import MAX_EVENT_BYTES, Settings, processor_share, vcpus
 from classifier.telemetry import Stopwatch
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class Handler:
         self.models = Models(settings)
         self._memory = memory.limit()
         self._processor = processor_share(os.environ)
+        # A server calls this from many threads: pictures wait as files, not as pixels.
+        self._turns = threading.BoundedSemaphore(max(2, vcpus(os.environ)))
         self._cold = True
 
     def __call__(self, event: Any, context: Any = None) -> Any:
@@ -293,20 +297,36 @@ class Handler:
             try:
                 if isinstance(content, Exception):
                     raise content
-                before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
-                others = images[number:]
-                this = decoding
-                if others:
-                    fair = max(share, 1 / (1 + len(others)))
-                    this = decoding.sooner(max(before_s * fair, 2 * slowest_s))
-                tensors.append(self._tensor(content, card, self._limits(this, others, card), watch))
-                slowest_s = max(slowest_s, before_s - decoding.left_s())
+                with self._turn(decoding):
+                    before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
+                    others = images[number:]
+                    this = decoding
+                    if others:
+                        fair = max(share, 1 / (1 + len(others)))
+                        this = decoding.sooner(max(before_s * fair, 2 * slowest_s))
+                    limits = self._limits(this, others, card)
+                    tensors.append(self._tensor(content, card, limits, watch))
+                    slowest_s = max(slowest_s, before_s - decoding.left_s())
             except Exception as error:  # noqa: BLE001  # one image fails alone
                 named = self._named(error, watch)
                 if isinstance(named, DeadlineExceeded) and not isinstance(content, Exception):
                     share /= 2
                 tensors.append(named.masked() if sources.is_downloaded(image) else named)
         return tensors
+
+    @contextmanager
+    def _turn(self, deadline: Deadline) -> Iterator[None]:
+        """One of the turns at decoding, when it comes.
+
+        Raises:
+            DeadlineExceeded: none came.
+        """
+        if not self._turns.acquire(timeout=max(0.0, deadline.left_s())):
+            raise DeadlineExceeded("the function is busy with other images; send this one again")
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _limits(
         self, deadline: Deadline, others: Sequence[Image], card: ModelCard

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import io
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -333,3 +335,44 @@ def test_of_several_packed_profiles_one_is_unpacked(monkeypatch):
     monkeypatch.setattr(zlib, "decompressobj", lambda: unpackers.append(1) or unpacker())
     opened(data, Preprocessing(exif="apply"), 3, Limits())
     assert len(unpackers) == 1
+
+
+def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
+    settings, jpeg, monkeypatch
+):
+    monkeypatch.setattr("classifier.handler.vcpus", lambda _: 3)
+    handler = Handler(settings)
+    lock, changed = threading.Lock(), threading.Event()
+    under_way, most = [], []
+    original = decode.opened
+
+    def opened(*args):
+        with lock:
+            under_way.append(1)
+            most.append(len(under_way))
+            if len(under_way) == 3:
+                changed.set()
+        changed.wait(30)  # until as many are here as may be
+        try:
+            return original(*args)
+        finally:
+            with lock:
+                under_way.pop()
+
+    monkeypatch.setattr(decode, "opened", opened)
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: handler.classify([Raw(jpeg)]), range(12)))
+    assert all(isinstance(answer, dict) for [answer] in answers)
+    assert max(most) == 3
+
+
+def test_a_picture_whose_turn_does_not_come_in_time_is_an_error_that_passes(
+    settings, jpeg, monkeypatch
+):
+    monkeypatch.setattr("classifier.handler.vcpus", lambda _: 1)
+    handler = Handler(settings)
+    with handler._turn(Deadline(1.0)), handler._turn(Deadline(1.0)):
+        [error] = handler.classify([Raw(jpeg)], deadline=Deadline(0.05))
+        assert (error.code, error.transient) == ("deadline_exceeded", True)
+    [scores] = handler.classify([Raw(jpeg)])
+    assert isinstance(scores, dict)
