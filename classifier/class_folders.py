@@ -70,9 +70,9 @@ class ClassFolders:
                 places[folder] = next((place for place in found if place is not None), None)
         return [places[photo.absolute().parent] for photo in photos]
 
-    def unmatched(self, photos: Sequence[Path]) -> str:
-        """A sentence that names the folders of photos which match no label; "" if all match."""
-        top, truth = _top(photos), self.truth(photos)
+    def unmatched(self, photos: Sequence[Path], root: Path) -> str:
+        """A sentence that names the folders below root which match no label; "" if all match."""
+        top, truth = root.absolute(), self.truth(photos)
         strangers = Counter(
             os.path.relpath(photo.absolute().parent, top)
             for photo, place in zip(photos, truth, strict=True)

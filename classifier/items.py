@@ -53,7 +53,8 @@ def named(images: Sequence[str], labels: Sequence[str]) -> Iterator[Item]:
                 raise FileNotFoundError(f"no images in {name}")
             folders = ClassFolders(labels)
             truth = folders.truth(files)
-            if any(place is not None for place in truth) and (note := folders.unmatched(files)):
+            note = folders.unmatched(files, Path(name))
+            if note and any(place is not None for place in truth):
                 print(f"classifier: note: {note}", file=sys.stderr)
             for file, place in zip(files, truth, strict=True):
                 yield _file(file, None if place is None else labels[place])

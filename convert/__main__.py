@@ -234,6 +234,7 @@ def _convert(args: argparse.Namespace) -> int:
             options.sandbox(args),
             folder,
             samples,
+            root=args.samples,
             model=str(args.model.absolute()),
             wanted=options.wanted(args),
             outline=given.outline,

@@ -68,7 +68,7 @@ class Verdict:
 
     faults: why they do not show that the model is right; empty: they do, or cannot tell.
     hints: what would fit better. right, judged: of the labelled samples. refuted: the accuracy is
-    significantly below the card's.
+    significantly below the card's. doubt: the accuracy is above chance, but not significantly.
     """
 
     faults: tuple[str, ...]
@@ -76,6 +76,7 @@ class Verdict:
     right: int = 0
     judged: int = 0
     refuted: bool = False
+    doubt: str = ""
 
 
 def examine(
@@ -101,7 +102,13 @@ def examine(
     targets = np.array([truth[index] for index in known], np.int64)
     chosen = answers[known].argmax(axis=1)
     right, judged = int((chosen == targets).sum()), len(known)
-    faults += _accuracy_faults(right, targets, len(labels), claim)
+    fault, doubt = _chance(chosen, targets, len(labels))
+    faults += [fault] * bool(fault)
+    if claim is not None and _is_below(right, judged, claim) and not fault:
+        faults.append(
+            f"{_measured(right, judged)}: significantly below the {claim.accuracy:.1%} of the card "
+            "beside the model"
+        )
     hints = []
     found = _better_order(chosen, targets, labels, card_labels)
     if found is not None:
@@ -112,7 +119,8 @@ def examine(
                 "with other labels"
             )
         hints.append(f"with the labels {found.name} {fitting} of {judged} would be right")
-    return Verdict(tuple(faults), tuple(hints), right, judged, _is_below(right, judged, claim))
+    refuted = _is_below(right, judged, claim)
+    return Verdict(tuple(faults), tuple(hints), right, judged, refuted, doubt)
 
 
 def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[str]:
@@ -129,26 +137,33 @@ def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[s
     return []
 
 
-def _accuracy_faults(right: int, targets: Ints, labels: int, claim: Claim | None) -> list[str]:
-    judged = len(targets)
-    measured = f"accuracy {right / judged:.1%} ({right} of {judged} labelled samples)"
+def _measured(right: int, judged: int) -> str:
+    return f"accuracy {right / judged:.1%} ({right} of {judged} labelled samples)"
+
+
+def _chance(chosen: Ints, targets: Ints, labels: int) -> tuple[str, str]:
+    """Why an accuracy is no better than chance, and why that is in doubt; "" for no reason."""
+    judged, right = len(targets), int((chosen == targets).sum())
+    measured = _measured(right, judged)
     if right <= judged / labels:
-        return [f"{measured}: no better than guessing among {labels} labels"]
-    commonest = int(np.unique(targets, return_counts=True)[1].max()) / judged
+        return f"{measured}: no better than guessing among {labels} labels", ""
+    given, wanted = (np.bincount(each, minlength=labels) / judged for each in (chosen, targets))
+    if wanted.max() == 1 or _p(right, judged, luck := float(given @ wanted), "greater") <= (
+        ALPHA_CHANCE
+    ):
+        return "", ""
     # Not shown to be better; and so many samples that a model which is half way to being always
     # right would have shown it.
-    if commonest < 1 and _p(right, judged, commonest, "greater") > ALPHA_CHANCE:
-        high = binomtest(right, judged, alternative="less").proportion_ci(1 - ALPHA_CHANCE).high
-        if high < (1 + commonest) / 2:
-            return [
-                f"{measured}: no better than answering always with the commonest label "
-                f"({commonest:.1%})"
-            ]
-    if claim is not None and _is_below(right, judged, claim):
-        return [
-            f"{measured}: significantly below the {claim.accuracy:.1%} of the card beside the model"
-        ]
-    return []
+    high = binomtest(right, judged, alternative="less").proportion_ci(1 - ALPHA_CHANCE).high
+    if high >= (1 + luck) / 2:
+        return "", ""
+    if right <= judged * luck + 1e-9:
+        return (
+            f"{measured}: no better than the same answers given to the samples at random "
+            f"({luck:.1%})",
+            "",
+        )
+    return "", f"{measured}: not significantly better than chance ({luck:.1%})"
 
 
 def _is_below(right: int, judged: int, claim: Claim | None) -> bool:
@@ -190,7 +205,7 @@ def _better_order(
         elif (
             right > most
             and better(own, other, tries)
-            and not _accuracy_faults(right, targets, len(labels), None)
+            and not any(_chance(np.array(order.places)[chosen], targets, len(labels)))
         ):
             best, most = order, right
     return best
@@ -258,7 +273,7 @@ def slip(
         right = int(after.sum())
         if right < most or not better(before, after, tries):
             continue
-        if _accuracy_faults(right, targets, len(labels), None):
+        if any(_chance(places[chosen], targets, len(labels))):
             continue
         option = f"--preprocess {trial['scaling']}"
         option += " --color-order bgr" * (trial["color_order"] == "bgr")

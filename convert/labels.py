@@ -16,9 +16,16 @@ from classifier.card import distinct
 from convert import terminal
 from convert.errors import ConvertError
 
-# A line that begins with its number: "0 cat", "0: cat", "0. cat", "0) cat".
-_NUMBERED = re.compile(r"(\d{1,9})(?:[:.)]\s+|\s+)(\S.*)")
+# A line that begins with its number: "0 cat", "0: cat", "0. cat", "0) cat", "0:cat", "0 - cat"; or
+# ends with it: "cat: 0". No numbers of outputs: "0-9 years", "0:30", "class 0".
+_NUMBERED = (
+    re.compile(r"(?P<number>\d{1,9})(?:\s+(?:[-=|]|->|=>)\s+|[:.)]\s+|\s+)(?P<label>\S.*)"),
+    re.compile(r"(?P<number>\d{1,9})\s*[:.)=|]\s*(?P<label>[^\W\d].*)"),
+    re.compile(r"(?P<label>[^\W\d].*?)\s*(?:[:=|]|->|=>)\s*(?P<number>\d{1,9})"),
+)
 _DELIMITERS = ",;\t"
+# WordNet's number of a class of ImageNet.
+_SYNSET = re.compile(r"n\d{8}")
 # What a program writes where it has no label.
 _NO_LABEL = {"None", "nan", "NaN", "null", "NULL", "undefined", "N/A"}
 # A line of Python, JSON, CSV or a label map; in a text file these are no labels.
@@ -145,11 +152,14 @@ def _table(path: Path, lines: list[str]) -> list[tuple[int, str]] | None:
 
 def _numbers(lines: list[str]) -> list[tuple[int, str]] | None:
     """The lines `0 cat`, in any order; None: their numbers are no outputs' (7 Up, 3 Musketeers)."""
-    matches = [_NUMBERED.fullmatch(line) for line in lines]
-    pairs = [(int(match[1]), match[2]) for match in matches if match]
-    numbers = {number for number, _ in pairs}
-    outputs = 0 in numbers or numbers == set(range(1, len(lines) + 1))
-    return pairs if len(pairs) == len(lines) > 1 and outputs else None
+    for form in _NUMBERED:
+        matches = [form.fullmatch(line) for line in lines]
+        pairs = [(int(match["number"]), match["label"]) for match in matches if match]
+        numbers = {number for number, _ in pairs}
+        outputs = 0 in numbers or numbers == set(range(1, len(lines) + 1))
+        if len(pairs) == len(lines) > 1 and outputs:
+            return pairs
+    return None
 
 
 # JSON, and what Python's print shows
@@ -217,7 +227,7 @@ def _index(value: Any) -> int | None:
 
 def _label(value: Any) -> str | None:
     # imagenet_class_index.json has ["n01440764", "tench"].
-    if isinstance(value, list) and len(value) == 2 and str(value[0]).startswith("n0"):
+    if isinstance(value, list) and len(value) == 2 and _SYNSET.fullmatch(str(value[0])):
         value = value[1]
     return str(value).strip() if type(value) in (str, int) else None
 

@@ -54,11 +54,15 @@ class KerasSide:
         folder: Path,
         photos: Sequence[Path],
         *,
+        root: Path,
         model: str,
         wanted: Mapping[str, Any],
         **arguments: Any,
     ) -> KerasSide:
         """Run `keras_side.run` in a sandbox.
+
+        Args:
+            folder: gets its files. root: the folder of samples that the photos are from.
 
         Raises:
             ConvertError: the model, the photos or an option is wrong.
@@ -87,7 +91,7 @@ class KerasSide:
             parts=arrays["parts"],
             pictures=arrays["pictures"],
             truth=_truth(kept, folders),
-            unmatched=folders.unmatched(kept),
+            unmatched=folders.unmatched(kept, root),
         )
 
     def card_of(self, quantization: str, io: str = "float32") -> ModelCard:
@@ -131,7 +135,7 @@ class KerasSide:
         found = examine(
             answers, self.truth, labels, self.pictures, claim=claim, card_labels=card_labels
         )
-        if not found.faults or not found.judged or found.hints:
+        if not (found.faults or found.doubt) or not found.judged or found.hints:
             return found
         terminal.step("looking for the scaling that would fit")
         paths = [str(photo.absolute()) for photo in self.photos]
@@ -144,7 +148,11 @@ class KerasSide:
             photos=paths,
         )
         hint = slip(trials, answers, self.truth, labels, card_labels) if trials else ""
-        return replace(found, hints=(hint,)) if hint else found
+        if not hint:
+            return found
+        # Another scaling turns the doubt into a fault.
+        faults = found.faults or (found.doubt,)
+        return replace(found, faults=faults, hints=(hint,), doubt="")
 
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""

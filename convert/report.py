@@ -129,6 +129,8 @@ class Findings:
     def _few(self) -> Iterator[str]:
         """What is to be said of samples that are few, or all alike to the network."""
         found, pictures = self.subject.comparison, self.keras.pictures
+        if self.proof.doubt:
+            yield f"{self.proof.doubt}: give more samples of each label"
         copies = found.samples - len({picture.tobytes() for picture in pictures})
         if copies:
             yield f"{copies} of the {found.samples} samples are copies of others"

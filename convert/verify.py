@@ -134,6 +134,7 @@ def _verify(args: argparse.Namespace) -> int:
             options.sandbox(args),
             folder,
             samples,
+            root=args.samples,
             model=str(args.against.absolute()),
             wanted=options.wanted(args),
             outline=outline(card.name, card.labels, card.preprocessing, card.provenance),

@@ -68,8 +68,10 @@ def test_the_nearest_folder_counts_and_folders_of_tools_are_left_out(tree):
 
 def test_folders_that_match_no_label_are_named(tree):
     folders = ClassFolders(("t-shirt", "hat"))
-    assert folders.unmatched(images(tree)) == (
+    assert folders.unmatched(images(tree), tree) == (
         "folders that match no label: shoe (2 photos); name each folder after its label"
     )
-    assert folders.unmatched(images(tree / "Hat")) == ""
-    assert folders.unmatched([Path("a.jpg"), Path("b.jpg")]) == ""
+    only = [path for path in images(tree) if path.parent.name == "shoe"]
+    assert folders.unmatched(only, tree).startswith("folders that match no label: shoe (2 photos)")
+    assert folders.unmatched(images(tree / "Hat"), tree / "Hat") == ""
+    assert folders.unmatched([Path("a.jpg"), Path("b.jpg")], Path()) == ""

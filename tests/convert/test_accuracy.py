@@ -54,7 +54,7 @@ def judged(chosen, truth, labels=LABELS, **more):
             [0] * 12 + [1] * 10 + [2] * 9 + [3] * 9,
             LABELS,
             None,
-            "with the commonest label",
+            "no better than the same answers given to the samples at random (30.0%)",
         ),
         # Nearly always right, on samples of which nearly all are of one class.
         ([0] * 20, [0] * 19 + [1], LABELS[:2], None, None),
@@ -72,6 +72,26 @@ def test_an_accuracy_is_judged_by_chance_and_by_the_card(chosen, truth, labels, 
     else:
         assert len(found) == 1
         assert fault in found[0]
+
+
+@pytest.mark.parametrize(
+    ("right", "samples", "doubt"),
+    [
+        # 60 % of two labels, shown by 200 samples and not by 60.
+        (((18, 12), (12, 18)), 60, "accuracy 60.0% (36 of 60 labelled samples): not significantly"),
+        (((60, 40), (40, 60)), 200, ""),
+        # 60 % of each, on samples of which 90 % are of one label: fewer right than by its name.
+        (((54, 36), (4, 6)), 100, "not significantly better than chance (56.4%)"),
+        (((540, 360), (40, 60)), 1000, ""),
+    ],
+)
+def test_a_weak_model_is_verified_and_what_the_samples_do_not_show_is_said(right, samples, doubt):
+    table = [(i, j) for i in (0, 1) for j in (0, 1) for _ in range(right[i][j])]
+    truth, chosen = zip(*table, strict=True)
+    found = judged(chosen, truth, LABELS[:2])
+    assert (len(table), found.faults) == (samples, ())
+    assert found.doubt.startswith(doubt) if "labelled" in doubt else doubt in found.doubt
+    assert bool(found.doubt) == bool(doubt)
 
 
 SIX = [0, 2, 4, 5, 7, 9]

@@ -165,6 +165,7 @@ def test_a_wrong_pipeline_is_caught(models, convert, samples, tmp_path):
         Sandbox(),
         tmp_path,
         sorted(samples.iterdir()),
+        root=samples,
         model=str(models["keras"]),
         wanted={},
         outline=outline("net", card.labels, card.preprocessing, {}),
