@@ -79,8 +79,6 @@ MAX_SIDE = 65_535
 BAND = 1_000_000
 # Pixels that are resized in one call where nothing is to be converted: up to 60 ms.
 WHOLE = 16_000_000
-# What a picture may take without a look at the memory there is, in bytes.
-SMALL = 16_000_000
 
 
 class Limits(NamedTuple):
@@ -89,12 +87,12 @@ class Limits(NamedTuple):
     pixels: width times height.
     check: called with the seconds of processor time that the next step takes at the most, and
         raises when the deadline is nearer.
-    left: the bytes of memory that may be taken.
+    reserve: whether so many bytes of memory may be taken; they are then this picture's.
     """
 
     pixels: int = 1 << 62
     check: Callable[[float], object] = lambda _: None
-    left: Callable[[], int] | None = None
+    reserve: Callable[[int], bool] = lambda _: True
 
 
 def _as_it_is(image: Image.Image) -> Image.Image:
@@ -349,20 +347,18 @@ def _weigh(
     Args:
         stored: bytes per pixel of Pillow's image; 0 where `contents.kept` has them.
     """
-    if limits.left is None:
-        return
     width, height = size
     pixels = width * height
     # Pillow's image and its table of rows; what the decoder keeps; a band in four modes; and
     # the picture of the target's width.
     needs = stored * pixels + 8 * height + contents.kept + 20 * min(pixels, BAND)
     needs += 4 * max(target or (0,)) * max(size)
-    if needs > SMALL and needs > limits.left():
+    if not limits.reserve(needs):
         # Pictures in reference cycles, and what Pillow and the C library keep for the next one.
         gc.collect()
         Image.core.clear_cache()  # type: ignore[attr-defined]
         memory.give_back()
-        if needs > limits.left():
+        if not limits.reserve(needs):
             raise TooManyPixels(
                 f"the image has {width} x {height} pixels and takes "
                 f"{needs / 1e6:.0f} MB to decode, more than is left of the function's memory; "

@@ -58,6 +58,7 @@ SHARE_FOR_DECODING = 0.9
 SHARE_FOR_ONE = 0.5
 # The deadline where no invocation context says one; under API Gateway's 29 s.
 DEFAULT_DEADLINE_S = 28.0
+BUSY = "the function is busy with other images; send this one again"
 
 Image = sources.Source | ClassifierError
 Answer = dict[str, Any] | list[Any] | ClassifierError
@@ -74,6 +75,7 @@ class Handler:
         self.settings = settings
         self.models = Models(settings)
         self._memory = memory.limit()
+        self._room = memory.Room()
         self._processor = processor_share(os.environ)
         # A server calls this from many threads: pictures wait as files, not as pixels.
         self._turns = threading.BoundedSemaphore(max(2, vcpus(os.environ)))
@@ -294,24 +296,26 @@ class Handler:
         for number, image in enumerate(images, start=1):
             with watch.stage("fetch"):
                 content = next(contents)
-            try:
-                if isinstance(content, Exception):
-                    raise content
-                with self._turn(decoding):
-                    before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
-                    others = images[number:]
-                    this = decoding
-                    if others:
-                        fair = max(share, 1 / (1 + len(others)))
-                        this = decoding.sooner(max(before_s * fair, 2 * slowest_s))
-                    limits = self._limits(this, others, card)
-                    tensors.append(self._tensor(content, card, limits, watch))
-                    slowest_s = max(slowest_s, before_s - decoding.left_s())
-            except Exception as error:  # noqa: BLE001  # one image fails alone
-                named = self._named(error, watch)
-                if isinstance(named, DeadlineExceeded) and not isinstance(content, Exception):
-                    share /= 2
-                tensors.append(named.masked() if sources.is_downloaded(image) else named)
+            # Given back after the error, whose traceback has the picture.
+            with memory.Share(self._room) as room:
+                try:
+                    if isinstance(content, Exception):
+                        raise content
+                    with self._turn(decoding):
+                        before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
+                        others = images[number:]
+                        this = decoding
+                        if others:
+                            fair = max(share, 1 / (1 + len(others)))
+                            this = decoding.sooner(max(before_s * fair, 2 * slowest_s))
+                        limits = self._limits(this, others, card, room)
+                        tensors.append(self._tensor(content, card, limits, watch))
+                        slowest_s = max(slowest_s, before_s - decoding.left_s())
+                except Exception as error:  # noqa: BLE001  # one image fails alone
+                    named = self._named(error, watch)
+                    if isinstance(named, DeadlineExceeded) and not isinstance(content, Exception):
+                        share /= 2
+                    tensors.append(named.masked() if sources.is_downloaded(image) else named)
         return tensors
 
     @contextmanager
@@ -322,14 +326,18 @@ class Handler:
             DeadlineExceeded: none came.
         """
         if not self._turns.acquire(timeout=max(0.0, deadline.left_s())):
-            raise DeadlineExceeded("the function is busy with other images; send this one again")
+            raise DeadlineExceeded(BUSY)
         try:
             yield
         finally:
             self._turns.release()
 
     def _limits(
-        self, deadline: Deadline, others: Sequence[Image], card: ModelCard
+        self,
+        deadline: Deadline,
+        others: Sequence[Image],
+        card: ModelCard,
+        room: memory.Share,
     ) -> decode.Limits:
         """What one picture may take, while others wait or are being downloaded."""
 
@@ -342,7 +350,13 @@ class Handler:
             tensors = 8 * card.height * card.width * card.channels * (1 + len(others))
             return memory.left(self._memory) - waiting - tensors
 
-        return decode.Limits(self.settings.max_image_pixels, check, left)
+        def reserve(needs: int) -> bool:
+            try:
+                return room.reserve(needs, left, deadline.left_s())
+            except TimeoutError as error:
+                raise DeadlineExceeded(BUSY) from error
+
+        return decode.Limits(self.settings.max_image_pixels, check, reserve)
 
     def _tensor(
         self, content: bytes, card: ModelCard, limits: decode.Limits, watch: Stopwatch

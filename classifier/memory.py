@@ -7,14 +7,73 @@ picture needs is compared with what is left before it is decoded.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
 
 # Kept back for the interpreter's work, the answer, and the runtime's other processes.
 RESERVE = 40_000_000
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # cgroup version 1 writes "no limit" as the largest multiple of a page.
 UNLIMITED = 1 << 60
+# What is reserved without a look at the memory that is left, in bytes.
+SMALL = 16_000_000
+
+
+class Room:
+    """Memory that threads share: each reserves bytes before it takes them."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.reserved = 0
+
+
+class Share:
+    """What one thread reserved, until the end of a `with`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room, self._bytes = room, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reserve(-self._bytes)
+
+    def reserve(self, needs: int, left: Callable[[], int], wait_s: float) -> bool:
+        """Reserve bytes as soon as they are left beside what others have reserved.
+
+        What others have both reserved and taken counts twice, until they have ended.
+
+        Returns:
+            Whether they are reserved: False where they are not left to this thread alone.
+
+        Raises:
+            TimeoutError: others have them for longer than `wait_s`.
+        """
+        room = self._room
+        with room.changed:
+            if needs > SMALL:
+
+                def decided() -> bool:
+                    return not room.reserved or needs <= left() - room.reserved
+
+                if not room.changed.wait_for(decided, max(0.0, wait_s)):
+                    raise TimeoutError
+                if needs > left() - room.reserved:
+                    return False
+            self._reserve(needs)
+            return True
+
+    def _reserve(self, needs: int) -> None:
+        with self._room.changed:
+            self._room.reserved += needs
+            self._bytes += needs
+            self._room.changed.notify_all()
 
 
 def limit(environ: Mapping[str, str] = os.environ, root: str = "") -> int | None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import gc
 import io
+import json
+import os
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -237,18 +242,161 @@ def flat(mode, width, height):
 )
 def test_a_picture_is_let_in_where_its_memory_is_there(image, kind, options, megabytes):
     data = saved(image, kind, **options)
-    enough = Limits(left=lambda: megabytes * 1_020_000)
+    enough = Limits(reserve=lambda needs: needs <= megabytes * 1_020_000)
     assert opened(data, STEPS, 3, enough).size == image.size
     with pytest.raises(TooManyPixels, match="more than is left of the function's memory"):
-        opened(data, STEPS, 3, Limits(left=lambda: megabytes * 990_000))
+        opened(data, STEPS, 3, Limits(reserve=lambda needs: needs <= megabytes * 990_000))
 
 
 def test_the_target_of_a_long_picture_counts(encoded):
     """1 x 60,000 pixels are 600 x 60,000 after the first half of resizing."""
     data = encoded(Image.new("RGB", (1, 60_000)))
-    assert opened(data, STEPS, 3, Limits(left=lambda: 20_000_000), (32, 32))
+    limits = Limits(reserve=lambda needs: needs <= 20_000_000)
+    assert opened(data, STEPS, 3, limits, (32, 32))
     with pytest.raises(TooManyPixels):
-        opened(data, STEPS, 3, Limits(left=lambda: 20_000_000), (600, 600))
+        opened(data, STEPS, 3, limits, (600, 600))
+
+
+# Each is run in a process of its own, whose first argument is a picture's file.
+PEAK = """
+def kilobytes(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
+"""
+ONE = """
+import json, sys
+from pathlib import Path
+from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL.Image import Resampling
+from classifier.card import Preprocessing
+from classifier.decode import Limits, opened
+
+data = Path(sys.argv[1]).read_bytes()
+asked = []
+limits = Limits(reserve=lambda needs: asked.append(needs) or True)
+before = kilobytes("VmRSS")
+opened(data, Preprocessing(alpha="white"), 3, limits, (224, 224)).resize(
+    (224, 224), Resampling.BICUBIC
+)
+print(json.dumps([asked, (kilobytes("VmHWM") - before) * 1024]))
+"""
+TWO = """
+import json, sys, threading
+from pathlib import Path
+from classifier.handler import Handler
+from classifier.settings import Settings
+from classifier.sources import Raw
+
+handler = Handler(Settings(num_threads=1))
+picture = Raw(Path(sys.argv[1]).read_bytes())
+answers = []
+threads = [
+    threading.Thread(target=lambda: answers.extend(handler.classify([picture]))) for _ in range(2)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(json.dumps([sorted(type(answer).__name__ for answer in answers), kilobytes("VmHWM")]))
+"""
+in_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+
+
+def child(program, data, tmp_path, **environ):
+    (tmp_path / "picture").write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK + program, tmp_path / "picture"],
+        env={**os.environ, **environ}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@in_linux
+@pytest.mark.parametrize(
+    ("image", "kind", "options"),
+    [
+        (flat("RGB", 5000, 4000), "JPEG", {}),
+        (flat("RGB", 5000, 4000), "JPEG", {"progressive": True, "subsampling": 0}),
+        (flat("RGBA", 5000, 4000), "PNG", {}),
+        (flat("RGBA", 5000, 4000), "WEBP", {"lossless": True, "method": 0, "quality": 0}),
+        (flat("RGB", 5000, 4000), "WEBP", {"method": 0}),
+        (flat("P", 8000, 5000), "GIF", {}),
+    ],
+    ids=["JPEG", "progressive", "PNG with alpha", "WebP lossless", "WebP", "GIF"],
+)
+def test_a_picture_takes_no_more_memory_than_it_was_weighed(image, kind, options, tmp_path):
+    """By the kernel's count of a process's pages."""
+    [weighed], taken = child(ONE, saved(image, kind, **options), tmp_path)
+    assert 0.3 * weighed < taken < weighed
+
+
+@in_linux
+def test_two_large_pictures_at_once_stay_within_the_memory_of_the_function(tmp_path):
+    """Each fits alone: 363 MB of 512."""
+    data = saved(flat("RGB", 6600, 5200), progressive=True, subsampling=0)
+    answers, peak = child(TWO, data, tmp_path, AWS_LAMBDA_FUNCTION_MEMORY_SIZE="512")
+    assert answers == ["dict", "dict"]
+    assert peak < 512 << 10
+
+
+class Held:
+    """What `left` says while other threads have what they reserved."""
+
+    def __init__(self, left):
+        self.now = left
+
+    def __call__(self):
+        return self.now
+
+
+def test_what_was_reserved_is_not_reserved_twice():
+    room = memory.Room()
+    left = Held(100_000_000)
+    with memory.Share(room) as first, memory.Share(room) as second:
+        assert first.reserve(60_000_000, left, 0)
+        assert second.reserve(40_000_000, left, 0)
+        with memory.Share(room) as third, pytest.raises(TimeoutError):
+            third.reserve(20_000_000, left, 0)
+        with memory.Share(room) as small:
+            assert small.reserve(memory.SMALL, left, 0)
+    assert room.reserved == 0
+
+
+def test_a_thread_waits_for_what_another_has_reserved():
+    room, left = memory.Room(), Held(100_000_000)
+    waiting = threading.Event()
+
+    def looked():
+        waiting.set()
+        return left()
+
+    def second():
+        with memory.Share(room) as share:
+            return share.reserve(60_000_000, looked, 30)
+
+    with ThreadPoolExecutor(1) as pool:
+        with memory.Share(room) as first:
+            assert first.reserve(60_000_000, left, 0)
+            answer = pool.submit(second)
+            assert waiting.wait(30)
+            assert not answer.done()
+        assert answer.result() is True
+
+
+def test_what_no_thread_could_have_is_refused_at_once():
+    with memory.Share(memory.Room()) as share:
+        assert not share.reserve(60_000_000, Held(50_000_000), 30)
+
+
+def test_a_picture_waits_for_memory_no_longer_than_its_deadline(settings, encoded):
+    handler = Handler(settings)
+    data = encoded(flat("L", 5000, 4000))
+    with memory.Share(handler._room) as other:
+        assert other.reserve(memory.UNLIMITED // 2, Held(memory.UNLIMITED), 0)
+        [error] = handler.classify([Raw(data)], deadline=Deadline(0.05))
+        assert (error.code, error.transient) == ("deadline_exceeded", True)
+    [scores] = handler.classify([Raw(data)])
+    assert isinstance(scores, dict)
 
 
 def tree(root, files):
