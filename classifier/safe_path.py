@@ -1,10 +1,8 @@
 """Safe path: no file in the current folder stands in for a module of Python's or of a package.
 
 `python -m` puts the current folder in front of all others on the module search path. What is
-imported here is loaded already at that time.
+imported here is loaded already at that time: no `from __future__ import`, which loads a module.
 """
-
-from __future__ import annotations
 
 import os
 import sys

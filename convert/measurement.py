@@ -78,7 +78,8 @@ class KerasSide:
             **arguments,
         )
         arrays = results.arrays(folder / "keras.npz")
-        read = arrays["read"]
+        read = results.shaped(arrays.get("read"), np.bool_, len(photos))
+        seen = int(read.sum())
         kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
         card = ModelCard.from_json(facts["card"])
         folders = ClassFolders(card.labels)
@@ -87,9 +88,9 @@ class KerasSide:
             card=card,
             photos=kept,
             skipped=int((~read).sum()),
-            logits=arrays["logits"],
-            parts=arrays["parts"],
-            pictures=arrays["pictures"],
+            logits=results.shaped(arrays.get("logits"), np.float32, seen, None),
+            parts=results.shaped(arrays.get("parts"), np.float32, seen, 3),
+            pictures=results.shaped(arrays.get("pictures"), np.uint8, seen, None, None, None),
             truth=_truth(kept, folders),
             unmatched=folders.unmatched(kept, root),
         )

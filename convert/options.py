@@ -34,7 +34,7 @@ def run(main: Callable[[], int]) -> NoReturn:
         status = 130
     except Exception:  # noqa: BLE001
         # A fault of ours. Python's own status for it, 1, means something else here.
-        traceback.print_exc()
+        print(terminal.plain_lines(traceback.format_exc()), file=sys.stderr)
         status = 2
     sys.exit(status)
 

@@ -105,3 +105,22 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
             }
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise ConvertError(f"the model's process gave no {path.name}, or a damaged one") from error
+
+
+def shaped(array: np.ndarray | None, dtype: type, *shape: int | None) -> np.ndarray:
+    """The array itself.
+
+    Args:
+        shape: what it has to be; None: any size.
+
+    Raises:
+        ConvertError: it is missing, or another kind of array.
+    """
+    if (
+        array is None
+        or array.dtype != dtype
+        or array.ndim != len(shape)
+        or any(want not in (None, size) for want, size in zip(shape, array.shape, strict=True))
+    ):
+        raise ConvertError("the model's process gave other arrays than it was asked for")
+    return array

@@ -107,8 +107,7 @@ class Sandbox:
             try:
                 answer = results.read_json(work / "answer.json")
             except FileNotFoundError:
-                log = (job / "log").read_bytes()[-LAST_WORDS_BYTES:].decode(errors="replace")
-                raise ConvertError(self._obituary(status, log)) from None
+                raise ConvertError(self._obituary(status, _end_of(job / "log"))) from None
             if not isinstance(answer, dict):
                 raise ConvertError("the model's process gave an answer that is not an object")
             if "crash" in answer:
@@ -173,7 +172,7 @@ class Sandbox:
         except subprocess.TimeoutExpired:
             raise ConvertError(
                 f"stopped after {self.minutes:g} minutes: the file is too large for this machine, "
-                "or made to waste its time; --max-minutes gives more"
+                "or made to waste its time; --max-minutes, where the command has it, gives more"
             ) from None
         finally:
             # The whole session, however its leader ended: nothing that it started goes on.
@@ -195,6 +194,13 @@ class Sandbox:
             f"the process that worked on it died ({how}): the file is damaged, or crashes whoever "
             f"loads it{f'; its last words: {last[:300]}' if last else ''}"
         )
+
+
+def _end_of(log: Path) -> str:
+    """The last bytes of a file, which may be as large as a disk."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
+        return file.read(LAST_WORDS_BYTES).decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -312,6 +318,6 @@ def _library(error: Exception) -> str | None:
 
 def _too_large(memory_gb: float) -> str:
     return (
-        f"it takes more than {memory_gb:g} GB of memory; --max-memory gives more, if you trust the "
-        "file"
+        f"it takes more than {memory_gb:g} GB of memory; --max-memory, where the command has it, "
+        "gives more, if you trust the file"
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 
 METADATA, CONFIG, WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 MAX_MEMBERS = 10_000
-MAX_JSON_BYTES = 256 << 20
+# Those of the largest networks have a few MB, without their training.
+MAX_JSON_BYTES = 32 << 20
 # Keras stores weights as they are. Deflate reaches 1032 with zeros; what people's own tools pack,
 # weights or JSON, stays below 50.
 MAX_RATIO = 200

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from convert.scan.archive import MAX_JSON_BYTES
 from convert.scan.keras_names import (
     ACTIVATIONS,
     CLASSES,
@@ -76,6 +77,8 @@ def parse(data: bytes | str) -> dict[str, Any]:
     Raises:
         ValueError: it is not JSON, not an object, or nested beyond reason.
     """
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(f"JSON of {len(data)} bytes")
     try:
         value = json.loads(data)
     except RecursionError as error:
@@ -180,11 +183,12 @@ def _parts(config: dict[str, Any]) -> Iterator[_Part]:
                     )
                 )
         elif isinstance(value, list):
+            # A vocabulary's words are words.
+            kinds = (dict, list) if part.key == "vocabulary" else (dict, list, str)
             waiting += [
                 _Part(x, part.key, part.is_layer, part.names, part.operator)
                 for x in reversed(value)
-                # A vocabulary's words are words.
-                if not (part.key == "vocabulary" and isinstance(x, str))
+                if isinstance(x, kinds)
             ]
         elif isinstance(value, str):
             yield part

@@ -19,6 +19,8 @@ _UNDEFINED = (1 << 64) - 1
 # others are libraries that it looks for on this machine.
 FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 MAX_OBJECTS = 200_000
+# Groups in groups: networks in networks are a few levels each. HDF5 is slow far below.
+MAX_DEPTH = 100
 # Values packed by HDF5's filters: see archive.MAX_RATIO.
 MAX_RATIO = 200
 SMALL = 1 << 20
@@ -91,9 +93,12 @@ def _tree_faults(file: Any, size: int) -> Iterator[str]:
 
     total = 0
     seen = set()
-    groups = [file]
+    groups = [(file, 0)]
     while groups:
-        group = groups.pop()
+        group, depth = groups.pop()
+        if depth > MAX_DEPTH:
+            yield f"it has groups nested more than {MAX_DEPTH} deep"
+            return
         for name in group:
             link = group.get(name, getlink=True)
             place = f"{group.name}/{name}".replace("//", "/")
@@ -114,7 +119,7 @@ def _tree_faults(file: Any, size: int) -> Iterator[str]:
                 yield f"it has more than {MAX_OBJECTS} objects in it"
                 return
             if isinstance(entry, h5py.Group):
-                groups.append(entry)
+                groups.append((entry, depth + 1))
             elif isinstance(entry, h5py.Dataset):
                 fault = _dataset_fault(entry)
                 if fault:

@@ -410,7 +410,12 @@ def chunk_bomb(group, trace):
     group.create_dataset("large", (1,), "f4", **options)
 
 
-for _change in (external_link, external_values, shape_bomb, chunk_bomb):
+def deep_groups(group, trace):
+    for _ in range(300):
+        group = group.create_group("g")
+
+
+for _change in (external_link, external_values, shape_bomb, chunk_bomb, deep_groups):
 
     @attack(f"{_change.__name__}, .h5")
     def _(folder, trace, change=_change):

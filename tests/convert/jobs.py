@@ -104,6 +104,13 @@ def hang(*, seconds):
         libc.sleep(600)
 
 
+def fill_the_log():
+    os.ftruncate(2, 1 << 30)
+    os.lseek(2, 0, os.SEEK_END)
+    os.write(2, b"\nthe last words\n")
+    os._exit(3)
+
+
 def crash():
     ctypes.string_at(0)
 

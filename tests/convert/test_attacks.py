@@ -197,3 +197,10 @@ def test_what_the_users_file_defines_is_used(name, tmp_path):
     change = attacks.with_setting("activation", lambda _: name)
     model = attacks.h5_with(change)(tmp_path, tmp_path / "trace")
     assert keras_model.load(model, keras_model.Wanted(custom=custom)).classes == 3
+
+
+def test_a_configuration_beyond_reason_is_not_parsed(tmp_path, commands, capfd):
+    change = attacks.with_setting("extra", lambda _: [0] * 12_000_000)
+    model = attacks.keras_with(change)(tmp_path, tmp_path / "trace")
+    assert {name: run(model) for name, run in commands.items()} == dict.fromkeys(commands, 2)
+    assert capfd.readouterr().err.count("'config.json' in it is 36") >= 4

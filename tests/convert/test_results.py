@@ -91,3 +91,23 @@ def test_an_archive_that_is_none_is_a_sentence(write, words, tmp_path):
     write(tmp_path / "x.npz")
     with pytest.raises(ConvertError, match=words):
         results.arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        np.zeros((3, 2), np.float64),
+        np.zeros((3, 2, 1), np.float32),
+        np.zeros((4, 2), np.float32),
+        np.zeros((0, 2), np.float32),
+    ],
+    ids=["nothing", "another type", "another rank", "more rows", "no rows"],
+)
+def test_another_array_than_was_asked_for_is_a_sentence(found):
+    with pytest.raises(ConvertError, match="gave other arrays than it was asked for"):
+        results.shaped(found, np.float32, 3, None)
+
+
+def test_an_array_as_it_was_asked_for_is_taken():
+    assert results.shaped(np.ones((3, 7), np.float32), np.float32, 3, None).sum() == 21

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -257,6 +258,15 @@ def test_a_system_without_landlock_is_named_once(monkeypatch, capfd):
 def test_a_crash_is_a_sentence():
     with pytest.raises(ConvertError, match=r"died .*the file is damaged, or crashes whoever loads"):
         Sandbox().call(f"{JOBS}:crash")
+
+
+def test_of_a_long_log_only_the_end_is_read():
+    tracemalloc.start()
+    with pytest.raises(ConvertError, match="the last words"):
+        Sandbox().call(f"{JOBS}:fill_the_log")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100_000_000
 
 
 def test_c_code_that_hangs_is_ended():

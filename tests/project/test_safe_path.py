@@ -21,7 +21,18 @@ WITH_TENSORFLOW = (
 )
 # Of the standard library, of packages that are installed, and of some that are not.
 HOSTILE = (
-    *("argparse", "ast", "copy", "csv", "dataclasses", "enum", "inspect", "json", "logging"),
+    *(
+        "__future__",
+        "argparse",
+        "ast",
+        "copy",
+        "csv",
+        "dataclasses",
+        "enum",
+        "inspect",
+        "json",
+        "logging",
+    ),
     *("pathlib", "random", "re", "socket", "subprocess", "tempfile", "threading", "typing"),
     *("numpy", "PIL", "keras", "tensorflow", "h5py", "requests", "yaml", "jinja2"),
     *("pandas", "torch", "jax", "mlflow", "simplejson", "brotli"),
