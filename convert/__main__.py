@@ -54,8 +54,9 @@ exit status:
   1  Keras and the converted model disagree beyond the tolerance; nothing but --report was written
   2  the model, the labels, the samples or an option is wrong; nothing was written
   3  not verified: on labelled samples the accuracy is no better than chance or significantly below
-     the card's, or all samples get the same answer; or MODEL is another program's .tflite, and the
-     samples are not in folders named after their labels. Nothing but --report was written; the
+     the card's, or all samples get the same answer; or MODEL is another program's .tflite, and too
+     few samples are in folders named after their labels (two labels with 2 photos each, and an
+     accuracy that is significantly better than guessing). Nothing but --report was written; the
      order of labels or the scaling that would fit is named
 """
 
@@ -257,9 +258,8 @@ def _convert(args: argparse.Namespace) -> int:
                 given.labels,
                 model=args.model,
                 wanted=options.wanted(args),
+                sole_proof=foreign.is_one(args.model),
             )
-            if foreign.is_one(args.model) and not proof.judged:
-                proof = replace(proof, faults=(*proof.faults, _UNPROVEN))
             findings = findings.with_proof(proof, accepted=args.accept_accuracy)
         if findings.passed and args.decode == "auto":
             findings = _decoding(args, findings, folder)
@@ -296,12 +296,6 @@ def _convert(args: argparse.Namespace) -> int:
     return OK
 
 
-_UNPROVEN = (
-    "fewer than half of the samples are in folders named after labels, and a .tflite has no Keras "
-    "file to compare with: put them into such folders"
-)
-
-
 def _only_its_options(args: argparse.Namespace) -> None:
     """Raise ConvertError for an option that does nothing for a `.tflite`, which is converted."""
     p = parser()
@@ -316,10 +310,10 @@ def _only_its_options(args: argparse.Namespace) -> None:
 
 def _reasons(findings: report.Findings) -> str:
     proof = findings.proof
-    if not proof.hints and proof.judged:
+    if not proof.hints and proof.right < proof.judged:
         return "; ".join(proof.faults) + (
-            "; neither another order of labels nor another scaling fits better, so check that the "
-            "samples are like the photos of training, each in its label's folder"
+            "; no other order of labels or scaling was found that fits significantly better: check "
+            "that the samples are like the photos of training, each in its label's folder"
         )
     return "; ".join([*proof.faults, *proof.hints])
 

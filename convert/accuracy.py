@@ -24,6 +24,13 @@ Bools = npt.NDArray[np.bool_]
 ALPHA_CHANCE, ALPHA_CLAIM, ALPHA_ORDER = 0.05, 0.01, 0.05
 # Answers that differ by less than this share of their size are the same.
 SAME = 1e-6
+# Scores of all samples that differ by less than this share of what labels differ by are nearly the
+# same: any network that always gives one label has such.
+NEARLY_SAME = 0.01
+# An order of labels or a scaling with a smaller accuracy is named as a possibility.
+HIGH = 0.8
+# Without a Keras file to compare with: this many labels need this many photos each.
+PROOF_LABELS, PROOF_PHOTOS = 2, 2
 # Labels that a sentence lists.
 LISTED = 12
 
@@ -67,14 +74,16 @@ class Verdict:
     """What the samples say.
 
     faults: why they do not show that the model is right; empty: they do, or cannot tell.
-    hints: what would fit better. right, judged: of the labelled samples. refuted: the accuracy is
-    significantly below the card's. doubt: the accuracy is above chance, but not significantly.
+    hints: what would fit better. right, judged: of the labelled samples. unseen: labels that no
+    sample shows. refuted: the accuracy is significantly below the card's. doubt: the accuracy is
+    above chance, but not significantly.
     """
 
     faults: tuple[str, ...]
     hints: tuple[str, ...] = ()
     right: int = 0
     judged: int = 0
+    unseen: tuple[str, ...] = ()
     refuted: bool = False
     doubt: str = ""
 
@@ -87,6 +96,7 @@ def examine(
     *,
     claim: Claim | None = None,
     card_labels: Sequence[str] = (),
+    sole_proof: bool = False,
 ) -> Verdict:
     """Judge answers by the samples.
 
@@ -94,21 +104,26 @@ def examine(
         answers: (samples, labels). truth: each sample's label by index, where it is known.
         pictures: (samples, height, width, channels): what the model saw.
         claim: of the card beside the model. card_labels: its labels.
+        sole_proof: there is no Keras file to compare with, so the samples have to show more.
     """
     faults = [*_without_content(answers, pictures)]
     known = np.array([index for index, right in enumerate(truth) if right is not None], int)
     if not len(known):
-        return Verdict(tuple(faults))
+        return Verdict((*faults, *[_UNLABELLED] * sole_proof))
     targets = np.array([truth[index] for index in known], np.int64)
     chosen = answers[known].argmax(axis=1)
     right, judged = int((chosen == targets).sum()), len(known)
+    unseen = tuple(name for index, name in enumerate(labels) if index not in set(targets.tolist()))
+    always = _always_one(answers[known], pictures[known], targets, labels)
     fault, doubt = _chance(chosen, targets, len(labels))
-    faults += [fault] * bool(fault)
-    if claim is not None and _is_below(right, judged, claim) and not fault:
+    faults += always or [fault] * bool(fault)
+    if claim is not None and _is_below(right, judged, claim) and not (always or fault):
         faults.append(
             f"{_measured(right, judged)}: significantly below the {claim.accuracy:.1%} of the card "
             "beside the model"
         )
+    if sole_proof and not faults:
+        faults += [doubt] if doubt else _unproven(chosen, targets, labels)
     hints = []
     found = _better_order(chosen, targets, labels, card_labels)
     if found is not None:
@@ -118,9 +133,83 @@ def examine(
                 f"{right} of {judged} labelled samples are right, and significantly more would be "
                 "with other labels"
             )
-        hints.append(f"with the labels {found.name} {fitting} of {judged} would be right")
+        hints.append(_hint(f"with the labels {found.name}", fitting, judged))
     refuted = _is_below(right, judged, claim)
-    return Verdict(tuple(faults), tuple(hints), right, judged, refuted, doubt)
+    return Verdict(tuple(faults), tuple(hints), right, judged, unseen, refuted, doubt)
+
+
+_UNLABELLED = (
+    "fewer than half of the samples are in folders named after labels, and a .tflite has no Keras "
+    "file to compare with: put them into such folders"
+)
+
+
+def _always_one(
+    answers: Scores, pictures: npt.NDArray[np.uint8], targets: Ints, labels: Sequence[str]
+) -> list[str]:
+    """Why a network may give the same label to every picture there is."""
+    chosen, count = set(answers.argmax(axis=1).tolist()), len(set(targets.tolist()))
+    if len(chosen) > 1:
+        return []
+    label = labels[chosen.pop()]
+    if count > 1:
+        right = int((targets == answers[0].argmax()).sum())
+        return [
+            f"{_measured(right, len(targets))}: all samples, of {count} labels, get the label "
+            f"{label!r}"
+        ]
+    logits = answers.astype(np.float64)
+    if logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1).max() < 0.05:
+        # Probabilities near 1 are alike, and their logarithms are not.
+        logits = np.log(np.maximum(logits, 1e-30))
+    several = len({picture.tobytes() for picture in pictures}) > 1
+    if several and np.ptp(logits, axis=0).max() <= NEARLY_SAME * np.ptp(logits, axis=1).max():
+        return [
+            f"all {len(targets)} labelled samples get {label!r} with nearly the same scores, and "
+            f"show {shown(1, labels)}: give samples of other labels"
+        ]
+    return []
+
+
+def shown(count: int, labels: Sequence[str]) -> str:
+    """How many of the labels samples show."""
+    return f"{count} of {len(labels)} labels"
+
+
+def _unproven(chosen: Ints, targets: Ints, labels: Sequence[str]) -> list[str]:
+    """What labelled samples lack as the only proof of the labels and the scaling."""
+    places, counts = np.unique(targets, return_counts=True)
+    needed = f"give at least {PROOF_PHOTOS} photos of each of {PROOF_LABELS} or more labels"
+    if len(places) < PROOF_LABELS:
+        return [f"accuracy not proven: the samples show {shown(len(places), labels)}; {needed}"]
+    if (counts >= PROOF_PHOTOS).sum() < PROOF_LABELS:
+        return [f"accuracy not proven: too few samples of each label; {needed}"]
+    right, judged = int((chosen == targets).sum()), len(targets)
+    if _p(right, judged, 1 / len(labels), "greater") > ALPHA_CHANCE:
+        return [
+            f"accuracy not proven: guessing among {len(labels)} labels may give {right} of "
+            f"{judged} right as well; give more photos"
+        ]
+    for place in places:
+        mine = targets == place
+        if (chosen[mine] == place).any():
+            continue
+        # As often wrong as the other labels' photos, would all of these be?
+        wrong = 1 - (int((chosen == targets)[~mine].sum()) + 1) / (int((~mine).sum()) + 2)
+        if wrong ** int(mine.sum()) * len(places) < ALPHA_ORDER:
+            return [
+                f"no sample of {labels[place]!r} is right (0 of {int(mine.sum())}), and nearly all "
+                "others are: check --labels"
+            ]
+    return []
+
+
+def _hint(what: str, right: int, judged: int, *, sure: bool = True) -> str:
+    if right < HIGH * judged:
+        return f"possibly {what}: {right} of {judged} would be right"
+    return f"{what} {right} of {judged} would be right" + (
+        "" if sure else " (too few photos to be sure)"
+    )
 
 
 def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[str]:
@@ -190,9 +279,18 @@ def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
 
 
 def _better_order(
-    chosen: Ints, targets: Ints, labels: Sequence[str], card_labels: Sequence[str]
+    chosen: Ints,
+    targets: Ints,
+    labels: Sequence[str],
+    card_labels: Sequence[str],
+    *,
+    sure: bool = True,
 ) -> Order | None:
-    """The order of labels that fits significantly better than the one given; None: none does."""
+    """The order of labels that fits better than the one given; None: none does.
+
+    Args:
+        sure: significantly better; else, with a high accuracy.
+    """
     own = chosen == targets
     best, most = None, int(own.sum())
     for order, tries in _orders(chosen, targets, labels, card_labels):
@@ -202,13 +300,21 @@ def _better_order(
             if card_labels or tries > math.log(len(labels) ** 2):
                 continue  # the card's is enough; or it is one of many that fit as well
             best = Order(f"{best.name}, or {order.name}", best.places)
-        elif (
-            right > most
-            and better(own, other, tries)
-            and not any(_chance(np.array(order.places)[chosen], targets, len(labels)))
-        ):
+        elif right > most and _fits(own, order.places, chosen, targets, tries, sure=sure):
             best, most = order, right
     return best
+
+
+def _fits(
+    own: Bools, places: Sequence[int], chosen: Ints, targets: Ints, tries: float, *, sure: bool
+) -> bool:
+    """Whether answers whose labels are in another order fit better than the model's own."""
+    answers = np.array(places)[chosen]
+    other = answers == targets
+    if not sure:  # with photos of one label, any order that begins with it would be named
+        several = len(set(targets.tolist())) > 1
+        return several and int(other.sum()) > max(int(own.sum()), HIGH * len(own) - 1e-9)
+    return better(own, other, tries) and not any(_chance(answers, targets, len(places)))
 
 
 def _orders(
@@ -254,33 +360,59 @@ def slip(
     truth: Sequence[int | None],
     labels: Sequence[str],
     card_labels: Sequence[str] = (),
-) -> str:
-    """The scaling, and order of labels, that fits significantly better; "" if none does.
+    *,
+    unsure: bool = True,
+) -> tuple[str, ...]:
+    """The scaling, and order of labels, that fits significantly better; else, what seems to.
 
     Args:
         trials: as `trials.scalings` returns them. own: the answers, (samples, labels).
+        unsure: also what fits without being significantly better.
     """
     known = np.array([index for index, right in enumerate(truth) if right is not None], int)
     targets = np.array([truth[index] for index in known], np.int64)
-    before, tries = own[known].argmax(axis=1) == targets, math.log(len(trials))
+    for sure in (True, False) if unsure else (True,):
+        hints = []
+        if found := _scaling(trials, own, known, targets, labels, card_labels, sure=sure):
+            hints.append(_hint(*found, len(known), sure=sure))
+        chosen = own[known].argmax(axis=1)
+        order = None if sure else _better_order(chosen, targets, labels, card_labels, sure=False)
+        if order is not None:
+            right = int((np.array(order.places)[chosen] == targets).sum())
+            hints.insert(0, _hint(f"with the labels {order.name}", right, len(known), sure=False))
+        if hints:
+            return tuple(hints)
+    return ()
+
+
+def _scaling(
+    trials: Sequence[Mapping[str, Any]],
+    own: Scores,
+    known: Ints,
+    targets: Ints,
+    labels: Sequence[str],
+    card_labels: Sequence[str],
+    *,
+    sure: bool,
+) -> tuple[str, int] | None:
+    """The scalings that fit best, for a sentence, and how many samples they have right."""
+    before, tries = own[known].argmax(axis=1) == targets, math.log(max(len(trials), 1))
     found: list[str] = []
     most = int(before.sum())
     for trial in trials:
         chosen = np.array(trial["chosen"], np.int64)[known]
-        order = _better_order(chosen, targets, labels, card_labels)
-        places = np.array(order.places if order else range(len(labels)))
-        after = places[chosen] == targets
-        right = int(after.sum())
-        if right < most or not better(before, after, tries):
-            continue
-        if any(_chance(places[chosen], targets, len(labels))):
+        # Two guesses at once are one too many.
+        order = _better_order(chosen, targets, labels, card_labels) if sure else None
+        places = order.places if order else tuple(range(len(labels)))
+        right = int((np.array(places)[chosen] == targets).sum())
+        if right < most or not _fits(before, places, chosen, targets, tries, sure=sure):
             continue
         option = f"--preprocess {trial['scaling']}"
         option += " --color-order bgr" * (trial["color_order"] == "bgr")
         option += f" and the labels {order.name}" if order else ""
         found = [*(found if right == most else []), option]
         most = right
-    return f"with {', or '.join(found)} {most} of {len(known)} would be right" if found else ""
+    return (f"with {', or '.join(found)}", most) if found else None
 
 
 def worth(agreeing: int, samples: int) -> float:

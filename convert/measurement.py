@@ -124,6 +124,7 @@ class KerasSide:
         *,
         model: Path,
         wanted: Mapping[str, Any],
+        sole_proof: bool = False,
     ) -> Verdict:
         """What the samples say of a path's answers; and if they speak against it, what would fit.
 
@@ -131,12 +132,19 @@ class KerasSide:
             answers: float32, (photos, classes).
             provenance: of the card that says which accuracy was measured. card_labels: its labels.
             model: the file that other scalings are tried with. wanted: `keras_model.Wanted`.
+            sole_proof: see `accuracy.examine`.
         """
         labels, claim = self.card.labels, Claim.of(provenance)
         found = examine(
-            answers, self.truth, labels, self.pictures, claim=claim, card_labels=card_labels
+            answers,
+            self.truth,
+            labels,
+            self.pictures,
+            claim=claim,
+            card_labels=card_labels,
+            sole_proof=sole_proof,
         )
-        if not (found.faults or found.doubt) or not found.judged or found.hints:
+        if not (found.faults or found.doubt) or found.right == found.judged or found.hints:
             return found
         terminal.step("looking for the scaling that would fit")
         paths = [str(photo.absolute()) for photo in self.photos]
@@ -148,12 +156,12 @@ class KerasSide:
             card=self.card.to_json(),
             photos=paths,
         )
-        hint = slip(trials, answers, self.truth, labels, card_labels) if trials else ""
-        if not hint:
+        hints = slip(trials, answers, self.truth, labels, card_labels, unsure=bool(found.faults))
+        if not hints:
             return found
         # Another scaling turns the doubt into a fault.
         faults = found.faults or (found.doubt,)
-        return replace(found, faults=faults, hints=(hint,), doubt="")
+        return replace(found, faults=faults, hints=hints, doubt="")
 
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""

@@ -28,6 +28,7 @@ WORST = 8
 UNJUDGED = Verdict(())
 ENOUGH = 30  # samples, below which it is said what they are worth
 CALIBRATED_ON = 100  # photos that int8 is calibrated on, at least, without a caution
+NAMED = 30  # labels in a sentence
 CLASSES_SHOWN = 30  # at once; the others on a click
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -124,7 +125,37 @@ class Findings:
         left_out = metadata.objection(self.card)
         without = [f"no standard model metadata: {left_out}"] if left_out else []
         unmatched = [self.keras.unmatched] if self.keras.unmatched else []
-        return [*self.told, *self.keras.facts["notes"], *unmatched, *without, *self._few()]
+        return [
+            *self.told,
+            *self.keras.facts["notes"],
+            *unmatched,
+            *self._unseen(),
+            *without,
+            *self._few(),
+        ]
+
+    @property
+    def one_label(self) -> bool:
+        """Whether the labelled samples show one label alone: their accuracy proves nothing."""
+        return self.proof.judged > 0 and len(self.card.labels) - len(self.proof.unseen) == 1
+
+    @property
+    def badge(self) -> tuple[str, bool]:
+        """The verdict in few words, and whether it is a good one."""
+        if not self.agrees:
+            return "failed", False
+        if self.proof.faults:
+            return ("accepted" if self.accepted else "not verified"), False
+        return ("the same answers" if self.one_label else "verified"), True
+
+    def _unseen(self) -> Iterator[str]:
+        unseen = self.proof.unseen
+        if unseen:
+            names = ", ".join(unseen[:NAMED]) + ", ..." * (len(unseen) > NAMED)
+            yield (
+                f"no sample of {accuracy.shown(len(unseen), self.card.labels)}, whose order was "
+                f"not checked: {names}"
+            )
 
     def _few(self) -> Iterator[str]:
         """What is to be said of samples that are few, or all alike to the network."""
@@ -265,11 +296,29 @@ def _verdict(findings: Findings) -> str:
     if findings.subject.comparison.faults:
         return "FAILED: " + "; ".join(findings.subject.comparison.faults)
     if not findings.proof.faults:
-        return "verified" + ", on one sample alone" * (findings.subject.comparison.samples == 1)
+        return _verified(findings)
     faults = "; ".join(findings.proof.faults)
     if findings.accepted:
         return f"the same answers as Keras; accepted by --accept-accuracy, although {faults}"
     return f"NOT VERIFIED: {faults}"
+
+
+def _verified(findings: Findings) -> str:
+    """What was checked, and what was not."""
+    proof, labels = findings.proof, findings.card.labels
+    other = "LiteRT" if findings.keras.facts["kind"] == "tflite" else "Keras"
+    if findings.one_label:
+        return (
+            f"the same answers as {other}; accuracy not proven: the samples show "
+            f"{accuracy.shown(1, labels)}"
+        )
+    alone = ", on one sample alone" * (findings.subject.comparison.samples == 1)
+    if not proof.judged:
+        return f"verified{alone}: the same answers as {other}; accuracy and labels not checked"
+    if proof.unseen:
+        seen = accuracy.shown(len(labels) - len(proof.unseen), labels)
+        return f"verified{alone}: the same answers as {other}, and the accuracy for {seen}"
+    return f"verified{alone}: the same answers as {other}, and the accuracy"
 
 
 def candidate_rows(findings: Findings) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -54,10 +55,19 @@ def judged(chosen, truth, labels=LABELS, **more):
             [0] * 12 + [1] * 10 + [2] * 9 + [3] * 9,
             LABELS,
             None,
-            "no better than the same answers given to the samples at random (30.0%)",
+            "accuracy 30.0% (12 of 40 labelled samples): all samples, of 4 labels, get the label "
+            "'apple'",
         ),
-        # Nearly always right, on samples of which nearly all are of one class.
-        ([0] * 20, [0] * 19 + [1], LABELS[:2], None, None),
+        (
+            [1] + [0] * 39,
+            [0] * 12 + [1] * 10 + [2] * 9 + [3] * 9,
+            LABELS,
+            None,
+            "no better than the same answers given to the samples at random (29.9%)",
+        ),
+        # Nearly always right, on samples of which nearly all are of one class; and always one.
+        ([0] * 19 + [1], [0] * 18 + [1, 1], LABELS[:2], None, None),
+        ([0] * 20, [0] * 19 + [1], LABELS[:2], None, "all samples, of 2 labels, get the label"),
         ([0, 0, 1, 1], [0, 0, 1, 0], LABELS[:2], None, None),
         # What the card says.
         ([0] * 2 + [1] * 18, [0] * 10 + [1] * 10, LABELS[:2], Claim(0.95, 0.9), "below the 95.0%"),
@@ -92,6 +102,109 @@ def test_a_weak_model_is_verified_and_what_the_samples_do_not_show_is_said(right
     assert (len(table), found.faults) == (samples, ())
     assert found.doubt.startswith(doubt) if "labelled" in doubt else doubt in found.doubt
     assert bool(found.doubt) == bool(doubt)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "truth", "labels", "fault"),
+    [
+        ([0] * 4, [0] * 4, LABELS[:3], "not proven: the samples show 1 of 3 labels; give at least"),
+        ([0], [0], LABELS[:3], "the samples show 1 of 3 labels"),
+        ([0, 0, 0, 1], [0, 0, 0, 1], LABELS[:3], "too few samples of each label; give at least 2"),
+        ([0, 0, 1, 1], [0, 0, 1, 1], LABELS[:2], "guessing among 2 labels may give 4 of 4 right"),
+        ([0] * 10 + [2] * 2, [0] * 10 + [1] * 2, LABELS[:3], "no sample of 'bean' is right (0 of"),
+        ([0, 0, 1, 1], [0, 0, 1, 1], LABELS[:3], None),
+        ([0] * 3 + [1] * 3, [0] * 3 + [1] * 3, LABELS[:2], None),
+        # One label of ten is hard for a good model.
+        (
+            [*range(9), 8] * 2 + [*range(8), 7, 7],
+            [*range(10)] * 3,
+            LABELS,
+            "no sample of 'kale' is right (0 of 3)",
+        ),
+        ([*range(9), 8] + [*range(10)] * 2, [*range(10)] * 3, LABELS, None),
+    ],
+)
+def test_samples_that_are_the_only_proof_show_two_labels_and_more_than_luck(
+    chosen, truth, labels, fault
+):
+    assert judged(chosen, truth, labels).faults == ()
+    found = judged(chosen, truth, labels, sole_proof=True).faults
+    if fault is None:
+        assert found == ()
+    else:
+        assert len(found) == 1
+        assert fault in found[0]
+
+
+def test_samples_without_labels_are_no_proof_of_a_tflite():
+    found = examine(scores([0, 1, 2]), [None] * 3, LABELS, pictures(3), sole_proof=True)
+    assert "a .tflite has no Keras file to compare with" in found.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        # Always the first label, whatever the picture.
+        ([[8, 1, 0], [8.001, 1, 0.002]], "all 2 labelled samples get 'apple' with nearly the same"),
+        ([[0.7, 0.2, 0.1], [0.7001, 0.1999, 0.1]], "show 1 of 3 labels: give samples of other"),
+        # Sure of both, but not alike.
+        ([[1 - 3e-6, 2e-6, 1e-6], [1 - 2e-7, 1e-7, 1e-7]], None),
+        ([[8, 1, 0], [7, 1, 0]], None),
+    ],
+)
+def test_nearly_the_same_scores_for_samples_of_one_label_prove_nothing(rows, fault):
+    found = examine(np.float32(rows), [0, 0], LABELS[:3], pictures(2))
+    assert found.unseen == ("bean", "corn")
+    if fault is None:
+        assert found.faults == ()
+    else:
+        assert fault in found.faults[0]
+
+
+UNSURE = "with the labels in reversed order 6 of 6 would be right (too few photos to be sure)"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "truth", "labels", "hints"),
+    [
+        # Each label's output is that of the reversed order; luck is not excluded.
+        (
+            [2, 2, 1, 1, 0, 0],
+            [0, 0, 1, 1, 2, 2],
+            LABELS[:3],
+            (UNSURE,),
+        ),
+        # What would fit is not accurate enough to be likely.
+        ([2, 1, 0, 0, 1, 0], [0, 0, 1, 1, 2, 2], LABELS[:3], ()),
+        # Any order that begins with it would do.
+        ([2, 2], [0, 0], LABELS[:3], ()),
+    ],
+)
+def test_an_order_that_seems_to_fit_is_named_with_its_doubt(chosen, truth, labels, hints):
+    answers = scores(chosen, len(labels))
+    found = examine(answers, truth, labels, pictures(len(truth)))
+    assert len(found.faults) == 1
+    assert found.hints == ()
+    assert accuracy.slip([], answers, truth, labels) == hints
+
+
+def test_a_scaling_that_seems_to_fit_is_named_with_its_doubt():
+    truth = [0, 0, 1, 1]
+    trials = [
+        {"scaling": "raw", "color_order": "rgb", "chosen": truth},
+        {"scaling": "rescale", "color_order": "rgb", "chosen": [0, 2, 1, 2]},
+    ]
+    assert accuracy.slip(trials, scores([2, 2, 2, 2], 3), truth, LABELS[:3]) == (
+        "with --preprocess raw 4 of 4 would be right (too few photos to be sure)",
+    )
+
+
+def test_an_order_of_a_low_accuracy_is_a_possibility():
+    # Half of the answers are of the next label, the others wrong in many ways.
+    truth = [x for x in range(10) for _ in range(24)]
+    chosen = [(x + 1 + (n > 11) * (1 + n % 8)) % 10 for x in range(10) for n in range(24)]
+    found = judged(chosen, truth)
+    assert found.hints[0].startswith("possibly with the labels in the order kale, apple, bean")
 
 
 SIX = [0, 2, 4, 5, 7, 9]
@@ -254,9 +367,51 @@ RIGHT = ("red", "green", "blue")
 def test_right_labels_and_scaling_are_verified(judge):
     status, output, told, _ = judge(RIGHT)
     assert status == 0
-    assert "verdict                     verified" in told
+    assert (
+        "verdict                     verified: the same answers as Keras, and the accuracy" in told
+    )
     assert "12 samples: an agreement on all of them shows one of at least 76%" in told
     assert cards.load(output).verification["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("folders", "verdict", "note"),
+    [
+        (
+            ("red",),
+            "the same answers as Keras; accuracy not proven: the samples show 1 of 3 labels",
+            "no sample of 2 of 3 labels, whose order was not checked: green, blue",
+        ),
+        (
+            ("red", "blue"),
+            "verified: the same answers as Keras, and the accuracy for 2 of 3 labels",
+            "no sample of 1 of 3 labels, whose order was not checked: green",
+        ),
+        ((), "verified: the same answers as Keras; accuracy and labels not checked", ""),
+    ],
+    ids=["one", "two", "none"],
+)
+def test_the_verdict_says_which_labels_were_checked(judge, colours, folders, verdict, note):
+    for folder in (colours / "photos").iterdir():
+        if folders and folder.name not in folders:
+            shutil.rmtree(folder)
+        elif not folders:
+            folder.rename(folder.with_name(f"camera {folder.name}"))
+    status, output, told, error = judge(RIGHT)
+    assert status == 0, error
+    assert f"verdict                     {verdict}" in told
+    assert note in told
+    page = output.with_suffix(".report.html").read_text(encoding="utf-8")
+    assert (">verified</span>" in page) == verdict.startswith("verified")
+
+
+def test_too_few_photos_to_be_sure_of_an_order_are_named(judge, colours):
+    for photo in (colours / "photos").glob("*/[23].png"):
+        photo.unlink()
+    status, _, _, error = judge(RIGHT[::-1])
+    assert status == 3
+    assert "in reversed order 6 of 6 would be right (too few photos to be sure)" in error
+    assert "no other order" not in error
 
 
 def test_labels_in_another_order_exit_with_3_and_nothing_is_written(judge, colours):

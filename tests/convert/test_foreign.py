@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -168,6 +169,21 @@ def test_what_is_missing_or_wrong_exits_with_2(place, convert, flatbuffer, optio
     assert status == 2, text
     assert message in text
     assert not list(path.parent.glob("*"))
+
+
+@pytest.mark.parametrize("photos", [1, 4])
+def test_photos_of_one_label_do_not_verify_an_order_of_labels(place, convert, photos):
+    (place / "labels.txt").write_text("red\nblue\ngreen\n")
+    for name in ("GREEN", "BLUE"):
+        shutil.rmtree(place / "photos" / name)
+    for photo in sorted((place / "photos" / "RED").iterdir())[photos:]:
+        photo.unlink()
+    status, path, text = convert(
+        network(), "--labels", str(place / "labels.txt"), "--preprocess", "mobilenet"
+    )
+    assert status == 3, text
+    assert not list(path.parent.glob("*"))
+    assert "the samples show 1 of 3 labels" in " ".join(text.split())
 
 
 def test_samples_without_labels_verify_nothing(place, convert):
