@@ -9,7 +9,6 @@ deadline is looked at, and at no time is there more than one whole picture in me
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import warnings
@@ -355,6 +354,8 @@ def _weigh(
     needs += 4 * max(target or (0,)) * max(size)
     if not limits.reserve(needs):
         # Pictures in reference cycles, and what Pillow and the C library keep for the next one.
+        import gc
+
         gc.collect()
         Image.core.clear_cache()  # type: ignore[attr-defined]
         memory.give_back()

@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from classifier.errors import InvalidRequest, MissingImage, TooManyImages
-from classifier.request import Options, field, simple
+from classifier.request import Options, field, refuse_misspelt
 from classifier.sources import BEGINNINGS, Base64, Raw, Source, Url, recognised
 from classifier.text import clean
 
@@ -103,6 +103,7 @@ def urlencoded(text: str, max_images: int) -> tuple[list[Source], dict[str, str]
 def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[str, str]]:
     images: list[Source] = []
     options: dict[str, str] = {}
+    others: list[str] = []
     for name, value in pairs:
         if isinstance(value, Raw):
             images.append(value)
@@ -110,14 +111,13 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
             continue  # as browsers send a field that was left empty
         elif name in Options._fields:
             options[name] = value.strip()
-        elif simple(name[:20]) in map(simple, Options._fields):
-            raise InvalidRequest(
-                f"unknown option {clean(name)}; there are {_list(Options._fields)}"
-            )
-        elif field(name) is not None:
+        elif field(name) is None:
+            others.append(name)
+        else:
             found = recognised(value)
             if found or name in ("url", "image"):
                 images.append(found or (Url(value) if name == "url" else Base64(value)))
+    refuse_misspelt(others)
     if not images:
         names = clean(_list([name for name, _ in pairs if name])) or "none"
         raise MissingImage(

@@ -218,9 +218,11 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
             "type": "object",
             # null is as good as absent, for clients whose languages write it.
             "properties": {
-                name: {"anyOf": [schema, {"type": "null"}]} for name, schema in optional.items()
+                **{name: {"type": "null"} for name in Options._fields},
+                **{
+                    name: {"anyOf": [schema, {"type": "null"}]} for name, schema in optional.items()
+                },
             },
-            "additionalProperties": False,
             "oneOf": [
                 {
                     "required": [name],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from classifier.errors import (
@@ -25,6 +27,12 @@ MAX_CODINGS = 4  # of one body
 MAX_NAME = 20  # longer ones are none of NAMES
 SCORES = ("logits", "probabilities")
 ANSWERS = ("scores", "best", "list", "values")
+# Text of a number as JSON writes it (RFC 8259, 6), and of one that top_k can be.
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+WHOLE = re.compile("[1-9][0-9]{0,8}")
+# Of so many other members it is looked at whether one is a misspelt option, and how alike both are.
+MAX_OTHERS = 64
+ALIKE = 0.75
 # What clients call an image. Capitals, hyphens and underscores make no difference.
 NAMES = {
     "url": "url imageurl imgurl photourl pictureurl fileurl uri imageuri s3uri link src href",
@@ -69,18 +77,17 @@ class Options(NamedTuple):
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Options:
-        """Read the options of a payload or query.
+        """Read the options of a payload or query; what is not like one is ignored.
 
         Raises:
-            InvalidRequest: one is unknown or wrong.
+            InvalidRequest: one is misspelt or wrong.
         """
-        unknown = sorted(set(given) - set(cls._fields))
-        if unknown:
-            raise InvalidRequest(
-                f"unknown option {clean(', '.join(unknown))}; there are {', '.join(cls._fields)}"
-            )
+        for name in NAMES:
+            if name in given:  # of a query, as those of a body have been taken out
+                raise InvalidRequest(f"unknown option {name}; send the image in the body")
+        refuse_misspelt(given)
         top_k, scores, model, answer, threshold = (given.get(name) for name in cls._fields)
-        if isinstance(top_k, str) and top_k.isdecimal() and len(top_k) < 10:
+        if isinstance(top_k, str) and WHOLE.fullmatch(top_k):
             top_k = int(top_k)  # from a query
         if isinstance(top_k, float) and top_k.is_integer():
             top_k = int(top_k)  # 3.0 is an integer in JSON Schema, and in JavaScript
@@ -95,12 +102,33 @@ class Options(NamedTuple):
         return cls(top_k, scores, model, answer, _number(threshold, "threshold"))
 
 
+def refuse_misspelt(names: Iterable[str]) -> None:
+    """Refuse names that are nearly an option's.
+
+    Raises:
+        InvalidRequest: there is one.
+    """
+    others = [
+        x for x in islice(names, MAX_OTHERS) if x not in Options._fields and len(x) <= MAX_NAME
+    ]
+    if not others:
+        return
+    import difflib  # for these requests alone
+
+    options = {simple(name): name for name in Options._fields}
+    for other in others:
+        near = difflib.get_close_matches(simple(other), options, 1, ALIKE)
+        if near:
+            raise InvalidRequest(f"unknown option {clean(other)}; use {options[near[0]]}")
+
+
 def _number(value: Any, name: str) -> float | None:
     """An option that is a number, or text of one as in a query; None: it was not given."""
     if value is None:
         return None
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        text = isinstance(value, str) and not NUMBER.fullmatch(value)
+        number = math.nan if isinstance(value, bool) or text else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
@@ -146,6 +174,8 @@ class Request(NamedTuple):
                 return cls((found,), False, Options.read(query or {}))
             if payload.lstrip()[:1] == "{":  # an object that was made JSON twice
                 payload = _loads(payload)
+        if isinstance(payload, list) and any(map(_has_image, payload[: max_images + 1])):
+            payload = {"images": payload}
         if not isinstance(payload, dict):
             raise InvalidJson(f"the payload is {kind(payload)}, not a JSON object; {HOW}")
         rest = {name: value for name, value in payload.items() if field(name) is None}
@@ -293,19 +323,32 @@ def image(item: Any) -> Source:
     """
     if isinstance(item, str):
         return recognised(item) or Url(item)
+    wrong = ""
     if isinstance(item, dict):
-        by_field = {field(name): value for name, value in item.items() if value is not None}
-        for of, source in (("url", Url), ("image", Base64)):
-            value = by_field.get(of)
+        by_field = {field(name): name for name, value in item.items() if value is not None}
+        for of, source, what in (("url", Url, "URL"), ("image", Base64, "base64")):
+            name = by_field.get(of, "")
+            value = item.get(name) if name else None
             if isinstance(value, dict):  # {"image_url": {"url": ...}}
                 inner = {field(name): text for name, text in value.items()}
                 value = inner.get("url") or inner.get("image")
             if isinstance(value, str):
                 return recognised(value) or source(value)
+            if value is not None:
+                wrong = wrong or f"{clean(name)} must be a {what} string, got {kind(value)}"
+    if wrong:
+        raise MissingImage(wrong)
     raise MissingImage(
         f"no image in {kind(item)}{_among(item) if isinstance(item, dict) else ''}; "
         'an image must be {"url": "<string>"} or {"image": "<base64 string>"}, or a URL'
     )
+
+
+def _has_image(item: Any) -> bool:
+    """Whether a list's item makes it one of images."""
+    if isinstance(item, str):
+        return recognised(item) is not None
+    return isinstance(item, dict) and any(map(field, item))
 
 
 def image_or_error(item: Any) -> Source | ClassifierError:

@@ -7,8 +7,13 @@ from typing import Any
 
 from classifier.errors import ClassifierError
 from classifier.events.job import Done, Family, Job, bare
-from classifier.request import Request
+from classifier.request import NAMES, Request
 from classifier.settings import Settings
+
+
+def has_image(event: Any) -> bool:
+    """Whether an event is a payload with an image, whatever else is in it."""
+    return isinstance(event, dict) and any(event.get(name) is not None for name in NAMES)
 
 
 class Direct(Family):
@@ -66,11 +71,15 @@ class Ping(Family):
 
     @classmethod
     def infer(cls, event: Any) -> bool:
-        return isinstance(event, dict) and (
-            event.get("detail-type") == "Scheduled Event"
-            or event.get("source") in ("aws.scheduler", "serverless-plugin-warmup")
-            or event.get("warmer") is True
-            or event.get("ping") is True
+        return (
+            isinstance(event, dict)
+            and not has_image(event)
+            and (
+                event.get("detail-type") == "Scheduled Event"
+                or event.get("source") in ("aws.scheduler", "serverless-plugin-warmup")
+                or event.get("warmer") is True
+                or event.get("ping") is True
+            )
         )
 
     def jobs(self, settings: Settings) -> Sequence[Job]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from classifier.errors import ClassifierError, InvalidJson, UnsupportedEvent
-from classifier.events import services
+from classifier.events.direct import has_image
 from classifier.events.job import MAX_ID, Done, Family, Job, bare
 from classifier.request import HOW, Request
 from classifier.settings import Settings
@@ -145,15 +145,21 @@ class Unsupported(Family):
 
     @classmethod
     def infer(cls, event: Any) -> bool:
+        if has_image(event):
+            return False
+        from classifier.events import services
+
         return bool(_service(event) or services.name(event)) or (
             isinstance(event, dict) and {"detail-type", "source", "detail"} <= set(event)
         )
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
+        from classifier.events import services
+
         source = _service(event := self._event)
         named = services.SOURCES.get(source, source) or services.name(event) or event["source"]
         raise UnsupportedEvent(
-            f"an event of {clean(named)}, which brings no images; there are SQS, SNS, S3, "
+            f"unsupported event source: {clean(named)}; supported: SQS, SNS, S3, "
             "EventBridge's S3 events, S3 Batch Operations, Step Functions, HTTP and direct "
             "invocation"
         )

@@ -220,14 +220,36 @@ def test_a_form_without_its_type_is_called_one(handler):
         ("", json.dumps({"picture_id": 5, "x": 1}), errors.MissingImage, "among picture_id, x"),
         ("", "{}", errors.MissingImage, 'no image; give {"url"'),
         ("", json.dumps({"url": URL, "image": B64}), errors.InvalidRequest, "url and image were"),
-        ("", json.dumps({"img": 5}), errors.MissingImage, "among img"),
-        ("", json.dumps({"url": [URL]}), errors.MissingImage, "among url"),
+        (
+            "",
+            json.dumps({"img": 5}),
+            errors.MissingImage,
+            "img must be a base64 string, got a number",
+        ),
+        (
+            "",
+            json.dumps({"url": [URL]}),
+            errors.MissingImage,
+            "url must be a URL string, got a list",
+        ),
         ("", json.dumps({"images": URL}), errors.MissingImage, "must be a list"),
         ("", json.dumps("hello"), errors.InvalidJson, "is a string"),
         ("", "hello there", errors.UnsupportedFormat, "text of 11 characters"),
         ("text/csv", "a,b\n1,2", errors.UnsupportedFormat, "base64 of an image"),
         (FORM, "colour=red&go=1", errors.MissingImage, "its fields: colour, go;"),
-        (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK"),
+        ("", json.dumps({"image": True}), errors.MissingImage, "base64 string, got a boolean"),
+        ("", json.dumps({"url": {"url": 5}}), errors.MissingImage, "string, got a number"),
+        ("", json.dumps([5, "x"]), errors.InvalidJson, "is a list"),
+        (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK; use top_k"),
+        (FORM, f"url={URL}&treshold=3", errors.InvalidRequest, "treshold; use threshold"),
+        ("", json.dumps({"url": URL, "topk": 3}), errors.InvalidRequest, "topk; use top_k"),
+        ("", json.dumps({"url": URL, "top_n": 3}), errors.InvalidRequest, "top_n; use top_k"),
+        ("", json.dumps({"url": URL, "score": "logits"}), errors.InvalidRequest, "use scores"),
+        ("", json.dumps({"url": URL, "top_k": "1_0"}), errors.InvalidRequest, "whole number"),
+        ("", json.dumps({"url": URL, "top_k": "٣"}), errors.InvalidRequest, "whole number"),
+        ("", json.dumps({"url": URL, "threshold": "1_0"}), errors.InvalidRequest, "a number"),
+        ("", json.dumps({"url": URL, "threshold": "٣"}), errors.InvalidRequest, "a number"),
+        ("", json.dumps({"url": URL, "threshold": " 1"}), errors.InvalidRequest, "a number"),
         (FORM, "", errors.MissingImage, "body is empty"),
         (FORM, "a=1&" * 200, errors.MissingImage, "no image"),
         (FORM, f"url={quote(URL)}&" * 17, errors.TooManyImages, "17 images"),
@@ -239,6 +261,45 @@ def test_what_is_not_plain_is_refused_with_what_came_and_what_to_send(kind, body
         Request.from_body(body.encode(), kind)
     assert type(caught.value) is error
     assert len(str(caught.value)) < 400
+
+
+OTHERS = {
+    "filename": "c.jpg",
+    "id": "7",
+    "_token": "x",
+    "utm_source": "y",
+    "lang": "en",
+    "width": "3",
+    "x" * 5000: "z",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", json.dumps({**OTHERS, "url": URL})),
+        (FORM, urlencode(OTHERS | {"url": URL})),
+    ],
+)
+def test_members_that_are_like_no_option_are_ignored(kind, body):
+    found = Request.from_body(body.encode(), kind, {"utm_source": "x", "v": "2"})
+    assert found == Request((Url(URL),))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[URL], [{"url": URL}, {"image": B64}], [B64, 5], [{"photo": B64}]],
+)
+def test_a_list_of_images_is_read_as_images(body):
+    found = Request.from_body(json.dumps(body).encode(), "application/json")
+    assert found.many
+    assert len(found.images) == len(body)
+    assert isinstance(found.images[0], (Url, Base64))
+
+
+@pytest.mark.parametrize("text", ["1", "-1.5", "2e-3", "0.5"])
+def test_a_threshold_may_be_the_text_of_a_number(text):
+    assert Request.from_json({"url": URL, "threshold": text}).options.threshold == float(text)
 
 
 @pytest.mark.parametrize("body", ["<svg></svg>", "<!doctype html>"])

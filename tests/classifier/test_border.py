@@ -55,7 +55,8 @@ def http(body="", path="/predict", query=None, kind="application/json", method="
 
 # Where a caller's words may stand, and the code that answers.
 POISONED = {
-    "key": ({HALF: 1, "url": "data:,x"}, "invalid_request"),
+    "key": ({HALF: 1, "url": "data:x"}, "invalid_url"),
+    "option": ({f"top_k{HALF}": 1, "url": "data:,x"}, "invalid_request"),
     "key alone": ({HALF: 1}, "missing_image"),
     "model": ({"url": "data:,x", "model": HALF}, "invalid_request"),
     "scores": ({"url": "data:,x", "scores": HALF}, "invalid_request"),
@@ -67,7 +68,7 @@ POISONED = {
     "s3: URL": ({"url": f"s3://photos/{HALF}"}, "invalid_url"),
     "base64": ({"image": f"AAAA{HALF}"}, "invalid_request"),
     "data: URL in data: URL": ({"image": "data:;base64," * 2000}, "invalid_url"),
-    "long key": ({"x" * 100_000: 1, "url": "data:,x"}, "invalid_request"),
+    "long key": ({"x" * 100_000: 1, "url": "data:x"}, "invalid_url"),
 }
 
 

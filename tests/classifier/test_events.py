@@ -6,7 +6,10 @@ The images are in a real S3 server on this machine (moto's, over HTTP).
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,8 @@ def answered(handler, event):
     except ClassifierError as error:
         raised = {"raised": type(error).__name__, "code": error.code}
         if error.code == "unsupported_event":  # the service that it names
-            raised["says"] = error.message.removeprefix("an event of ").partition(", which")[0]
+            raised["says"] = error.message.removeprefix("unsupported event source: ")
+            raised["says"] = raised["says"].partition("; supported")[0]
         return raised
 
 
@@ -88,8 +92,34 @@ def test_every_service_has_a_golden_event():
 @pytest.mark.parametrize("family", ["several", "list"])
 def test_records_of_several_services_are_refused(family, handler):
     records = [{"eventSource": "aws:sqs"}, {"eventSource": "aws:s3"}]
-    with pytest.raises(ClassifierError, match="an event of several services"):
+    with pytest.raises(ClassifierError, match="unsupported event source: several services"):
         handler({"Records": records} if family == "several" else records)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"request": {"type": "x", "requestId": "1"}},
+        {"serialNumber": "7", "clickType": "SINGLE"},
+        {"eventSource": "camera"},
+        {"detail-type": "a", "source": "b", "detail": {}},
+        {"deliveryStreamArn": "x", "records": []},
+        {"ping": True},
+        {"source": "aws.scheduler"},
+    ],
+)
+def test_what_has_an_image_is_a_payload_whatever_else_it_has(others, handler, jpeg):
+    image = base64.b64encode(jpeg).decode()
+    assert handler({**others, "image": image}) == handler({"image": image})
+
+
+def test_an_image_by_direct_invocation_imports_no_table_of_services():
+    code = (
+        "import sys; from classifier import events; events.detect({'url': 'x'}); "
+        "print('classifier.events.services' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(
