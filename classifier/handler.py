@@ -289,7 +289,7 @@ class Handler:
         """Each image as the tensor that the card asks for, or its error."""
         watch.images += len(images)
         tensors: list[Floats | ClassifierError] = []
-        contents = sources.read_all(images, self.settings, deadline)
+        contents = sources.read_all(images, self.settings, deadline, self._side_by_side(images))
         decoding = deadline.sooner(deadline.left_s() * SHARE_FOR_DECODING)
         share = SHARE_FOR_ONE
         slowest_s = 0.0
@@ -317,6 +317,13 @@ class Handler:
                         share /= 2
                     tensors.append(named.masked() if sources.is_downloaded(image) else named)
         return tensors
+
+    def _side_by_side(self, images: Sequence[Image]) -> int:
+        """How many downloads there is memory for: each takes four times its bytes at the most."""
+        if len(images) == 1:
+            return 1
+        most = memory.left(self._memory) // (4 * self.settings.max_image_bytes)
+        return max(1, min(sources.SIDE_BY_SIDE, most))
 
     @contextmanager
     def _turn(self, deadline: Deadline) -> Iterator[None]:

@@ -143,11 +143,14 @@ def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
 
 
 def read_all(
-    sources: Sequence[Source | ClassifierError], settings: Settings, deadline: Deadline
+    sources: Sequence[Source | ClassifierError],
+    settings: Settings,
+    deadline: Deadline,
+    side_by_side: int = SIDE_BY_SIDE,
 ) -> Iterator[bytes | Exception]:
     """The bytes of several images, in their order; downloads run side by side.
 
-    An image that failed, here or before, is its error. At most SIDE_BY_SIDE bodies are in memory.
+    An image that failed, here or before, is its error. At most `side_by_side` bodies are in memory.
     """
     if len(sources) == 1 or not any(isinstance(source, Url | Object) for source in sources):
         for source in sources:
@@ -157,14 +160,14 @@ def read_all(
     from concurrent.futures import Future, ThreadPoolExecutor
 
     deadline = deadline.sooner(deadline.left_s() * SHARE_FOR_DOWNLOADS)
-    pool = ThreadPoolExecutor(SIDE_BY_SIDE, "fetch")
+    pool = ThreadPoolExecutor(side_by_side, "fetch")
     try:
         ahead: list[Future[bytes | Exception]] = []
         waiting = iter(sources)
         for _ in sources:
             for source in waiting:
                 ahead.append(pool.submit(_read_or_error, source, settings, deadline))
-                if len(ahead) == SIDE_BY_SIDE:
+                if len(ahead) == side_by_side:
                     break
             yield ahead.pop(0).result()
     finally:

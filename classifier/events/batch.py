@@ -82,11 +82,19 @@ class MapBatch(Family):
         ]
 
     def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
-        return {"answers": [line for _, lines in done for line in lines]}
+        return {"answers": [line for _, outcome in done for line in _lines(outcome)]}
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
         # Wrong options are every item's fault, and the state machine's to see.
         raise bare(error)
+
+
+def _lines(outcome: Outcome) -> list[dict[str, Any]]:
+    """An item's lines; of one whose lines could not be made, the error."""
+    if isinstance(outcome, ClassifierError):
+        return [{"image": "none", "model": "none", **outcome.to_json(), "retry": True}]
+    lines: list[dict[str, Any]] = outcome
+    return lines
 
 
 def _task(task: Any, options: Options) -> Request | ClassifierError:

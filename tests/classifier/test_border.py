@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier import telemetry, text
+from classifier import results, telemetry, text
 from classifier.errors import ClassifierError, InternalError, InvalidRequest, ResultsNotKept
 from classifier.handler import Handler
 from classifier.settings import Settings
+from classifier.sources import Url
 
 HALF = "\ud800"  # half a surrogate pair, as JSON can spell it and UTF-8 cannot
 PHOTO = "s3://photos/in/t shirt+1.jpg"
@@ -254,6 +255,21 @@ def test_a_fault_of_ours_is_one_message_s_which_comes_again_alone(
     answer = quiet(queue(GOOD, bad, GOOD))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
     assert len(s3.kept()) == 2
+
+
+def test_a_fault_of_ours_is_one_item_s_in_a_map(handler, jpeg, monkeypatch):
+    original = results.line
+
+    def line(image, *rest):
+        if image == Url("data:,x"):
+            raise TypeError
+        return original(image, *rest)
+
+    monkeypatch.setattr(results, "line", line)
+    good = {"image": base64.b64encode(jpeg).decode()}
+    lines = handler({"Items": [good, "data:,x", good]})["answers"]
+    assert ["scores" in line for line in lines] == [True, False, True]
+    assert (lines[1]["error"]["code"], lines[1]["retry"]) == ("internal_error", True)
 
 
 def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, monkeypatch):

@@ -12,18 +12,19 @@ import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from classifier import decode, memory
+from classifier import decode, memory, sources
 from classifier.card import Preprocessing
 from classifier.deadline import Deadline
 from classifier.decode import Limits, opened
 from classifier.errors import DeadlineExceeded, TooManyPixels
 from classifier.handler import Handler
-from classifier.sources import Raw
+from classifier.sources import Raw, Url
 
 STEPS = Preprocessing()
 
@@ -524,3 +525,30 @@ def test_a_picture_whose_turn_does_not_come_in_time_is_an_error_that_passes(
         assert (error.code, error.transient) == ("deadline_exceeded", True)
     [scores] = handler.classify([Raw(jpeg)])
     assert isinstance(scores, dict)
+
+
+@pytest.mark.parametrize(
+    ("left", "most"), [(1 << 40, 8), (640_000_000, 8), (250_000_000, 3), (80_000_000, 1), (0, 1)]
+)
+def test_as_many_downloads_run_side_by_side_as_there_is_memory_for(
+    left, most, settings, jpeg, monkeypatch
+):
+    settings = replace(settings, max_image_bytes=20_000_000)
+    handler = Handler(settings)
+    monkeypatch.setattr(memory, "left", lambda _: left)
+    assert handler._side_by_side([Url("https://example.com/")] * 16) == most
+    lock, ahead, peak = threading.Lock(), [], []
+
+    def read(*_):
+        with lock:
+            ahead.append(1)
+            peak.append(len(ahead))
+        return jpeg
+
+    monkeypatch.setattr(sources, "read", read)
+    urls = [Url("https://example.com/")] * 16
+    for content in sources.read_all(urls, settings, Deadline(60), most):
+        with lock:
+            ahead.pop()
+        assert content == jpeg
+    assert max(peak) <= most
