@@ -21,6 +21,17 @@ def reason_of(error: BaseException) -> str:
     return line[:300].rstrip(".") or repr(error)[:300]
 
 
+def raise_if_memory(error: BaseException) -> None:
+    """Raise MemoryError where a library complains, in an exception of its own, of too little.
+
+    Raises:
+        MemoryError: it does.
+    """
+    # tf.errors.ResourceExhaustedError, which Keras may have put into another.
+    if "OOM when allocating" in str(error):
+        raise MemoryError(str(error)) from error
+
+
 @contextlib.contextmanager
 def explained(subject: str, remedy: str) -> Iterator[None]:
     """What a library raises inside the block, as a ConvertError: subject, fault, remedy."""
@@ -29,4 +40,5 @@ def explained(subject: str, remedy: str) -> Iterator[None]:
     except (ConvertError, ImportError, MemoryError):
         raise
     except Exception as error:
+        raise_if_memory(error)
         raise ConvertError(f"{subject}: {reason_of(error)}. {remedy}") from error

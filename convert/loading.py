@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from convert import custom_code, repair
-from convert.errors import ConvertError, reason_of
+from convert.errors import ConvertError, raise_if_memory, reason_of
 from convert.generations import KERAS_2, library_of
 from convert.known_objects import objects_of
 from convert.saved import SavedFile, is_security_refusal
@@ -56,6 +56,7 @@ def load(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -> L
     except (ConvertError, ImportError, MemoryError):
         raise
     except Exception as error:
+        raise_if_memory(error)
         raise ConvertError(_explained(path, saved, library, error)) from error
     return Loaded(model, library, objects)
 

@@ -13,6 +13,7 @@ from classifier import card as cards
 from convert import detect, inspect, keras_model, verify
 from convert.__main__ import main as convert
 from convert.errors import ConvertError
+from convert.sandbox import Sandbox
 from tests.convert import attacks
 from train import evaluate
 
@@ -204,3 +205,11 @@ def test_a_configuration_beyond_reason_is_not_parsed(tmp_path, commands, capfd):
     model = attacks.keras_with(change)(tmp_path, tmp_path / "trace")
     assert {name: run(model) for name, run in commands.items()} == dict.fromkeys(commands, 2)
     assert capfd.readouterr().err.count("'config.json' in it is 36") >= 4
+
+
+def test_a_layer_that_no_memory_holds_is_a_sentence(tmp_path):
+    change = attacks.with_setting("units", lambda _: 10**12)
+    model = attacks.h5_with(change)(tmp_path, tmp_path / "trace")
+    reads, arguments = [model], {"model": str(model), "wanted": {}}
+    with pytest.raises(ConvertError, match="it takes more than 6 GB of memory"):
+        Sandbox(6).call("tests.convert.jobs:load", reads=reads, **arguments)
