@@ -329,7 +329,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.port <= 65535:
-        parser.error(f"--port {arguments.port} is no port: 0 to 65535")
+        parser.error(f"invalid port: {arguments.port}; use 0 to 65535")
     for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
         # Leaves the `with`, which ends the rest. SIGINT too: a shell's background job inherits it
         # as ignored, and Python then raises no KeyboardInterrupt.

@@ -39,14 +39,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--host",
         default="127.0.0.1",
-        help="default: %(default)s, this machine alone; 0.0.0.0: whoever can reach it",
+        help="default: %(default)s, this machine alone; 0.0.0.0: all network interfaces",
     )
     p.add_argument("--port", type=int, default=9000, help="default: %(default)s; 0: any free one")
     p.add_argument("--model", metavar="PATH", help="a .tflite, or a folder of them")
     p.add_argument(
         "--reload",
         action="store_true",
-        help="start anew whenever the code or a model changes (pages are always read anew)",
+        help="restart when code or models change (pages are read at each request)",
     )
     return p
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = parser()
     args = p.parse_args(argv)
     if not 0 <= args.port <= 65535:  # sockets take it modulo 65,536
-        p.error(f"--port {args.port} is no port: 0 to 65535")
+        p.error(f"invalid port: {args.port}; use 0 to 65535")
     if args.reload and not hupper.is_active():
         # Watches from a process of its own, and runs this one again in another, which finds this
         # module by its name.
@@ -75,13 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         origin.check(handler.models.installed.values())
         server = http_server.create(Gateway(handler), args.host, args.port)
     except (SetupError, OSError) as error:
-        told = str(error)
+        message = str(error)
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            told = (
+            message = (
                 f"port {args.port} is in use; choose another: --port {args.port + 1} "
                 f"(make run PORT={args.port + 1})"
             )
-        print(f"serve: {told}", file=sys.stderr)
+        print(f"serve: {message}", file=sys.stderr)
         return 2
     host = "localhost" if args.host in EVERYWHERE else args.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"

@@ -63,9 +63,10 @@ class Busy(Exception):
 class Gateway:
     """The application; `handler` is called as Lambda calls it, from several threads.
 
-    timeout_s: the function's. A call that takes longer is answered for, as there; but no process
-        is killed here, so its thread goes on.
-    max_calls: how many calls may be under way, those after their time-out included.
+    timeout_s: the function's. A call that takes longer is answered for, as there. No process is
+        killed here: its thread ends at the deadline that the handler sets itself by its context.
+    max_calls: how many POST requests may be under way, and how many others, those after their
+        time-out included.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class Gateway:
         max_calls: int = MAX_CALLS,
     ) -> None:
         self._handler, self._timeout_s = handler, timeout_s
-        self._calls = threading.BoundedSemaphore(max_calls)
+        # A page waits for no host: it is given while every call is taken.
+        self._calls, self._pages = (threading.BoundedSemaphore(max_calls) for _ in range(2))
 
     def __call__(self, environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
         """PEP 3333."""
@@ -91,14 +93,14 @@ class Gateway:
         if len(event["body"]) + len(json.dumps({**event, "body": ""})) > MAX_EVENT_BYTES:
             return _refuse(start, 413)
         try:
-            # A page waits for no host: it is given while every call is taken.
-            answer = self._call(event, request_id, counted=environ["REQUEST_METHOD"] == "POST")
+            slots = self._calls if environ["REQUEST_METHOD"] == "POST" else self._pages
+            answer = self._call(event, request_id, slots)
             return _send(start, *_response(answer))
         except Busy:
             return _refuse(start, 503)
         except TimedOut as error:
             print(f"serve: {request_id} {error}", file=sys.stderr, flush=True)
-        except Exception:  # noqa: BLE001  # the gateway tells nobody why
+        except Exception:  # noqa: BLE001  # a gateway gives no reason
             traceback.print_exc()
         return _refuse(start, 500)
 
@@ -111,24 +113,24 @@ class Gateway:
             result: Any = {"errorType": "Runtime.UnmarshalError", "errorMessage": str(error)}
         else:
             try:
-                result = self._call(event, request_id)
+                result = self._call(event, request_id, self._calls)
             except Busy:
                 return _refuse(start, 503)
             except TimedOut as error:
                 message = f"RequestId: {request_id} Error: {error}"
                 result = {"errorType": "Sandbox.Timedout", "errorMessage": message}
-            except Exception as error:  # noqa: BLE001  # every one is told, as there
+            except Exception as error:  # noqa: BLE001  # the answer is its name, as there
                 result = {"errorType": type(error).__name__, "errorMessage": str(error)}
         # The runtime of Python 3.12 and later escapes nothing.
         return _send(start, 200, JSON, json.dumps(result, ensure_ascii=False).encode())
 
-    def _call(self, event: Any, request_id: str, *, counted: bool = True) -> Any:
+    def _call(self, event: Any, request_id: str, slots: threading.BoundedSemaphore) -> Any:
         """The handler's answer, or what it raised.
 
         Raises:
             TimedOut, Busy
         """
-        if counted and not self._calls.acquire(blocking=False):
+        if not slots.acquire(blocking=False):
             raise Busy
         outcome: list[Any] = []
         failed: list[Exception] = []
@@ -139,8 +141,7 @@ class Gateway:
             except Exception as error:  # noqa: BLE001  # raised again below
                 failed.append(error)
             finally:
-                if counted:
-                    self._calls.release()
+                slots.release()
 
         # A daemon, so that one that hangs does not keep the server from ending.
         thread = threading.Thread(target=work, name=request_id, daemon=True)

@@ -31,7 +31,7 @@ from classifier.resources import MAX_EVENT_BYTES
 from classifier.settings import Settings
 from serve import __main__ as command
 from serve import http_server
-from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Gateway
+from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Context, Gateway
 from tests.http_host import HttpHost
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,10 +138,10 @@ def test_overlapping_requests_get_their_own_answers(url, handler):
 def test_a_port_that_is_none_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         command.main(["--port", "99999"])
-    assert "--port 99999 is no port: 0 to 65535" in capsys.readouterr().err
+    assert "invalid port: 99999; use 0 to 65535" in capsys.readouterr().err
 
 
-def test_a_port_in_use_is_told_without_a_traceback():
+def test_a_port_in_use_is_an_error_without_a_traceback():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -160,14 +160,14 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
     """A host that takes its time; the server is told to end in the meantime."""
 
     class Slow(http.server.BaseHTTPRequestHandler):
-        asked = threading.Event()
+        asked, stopping = threading.Event(), threading.Event()
 
         def log_message(self, *_):
             pass
 
         def do_GET(self):
             self.asked.set()
-            time.sleep(0.5)
+            self.stopping.wait(60)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(picture(2))
@@ -194,6 +194,7 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
             client.start()
             assert Slow.asked.wait(60)
             process.send_signal(stop)
+            Slow.stopping.set()
             out, err = process.communicate(timeout=60)
             client.join(60)
         host.shutdown()
@@ -304,6 +305,49 @@ def test_a_function_that_hangs_is_answered_for(capfd):
     assert named["errorType"] == "Sandbox.Timedout"
     assert "Task timed out after 0.30 seconds" in named["errorMessage"]
     assert "Task timed out after 0.30 seconds" in capfd.readouterr().err
+
+
+def ended(before):
+    """Whether the threads that came since have ended, waiting for each."""
+    threads = set(threading.enumerate()) - before
+    for thread in threads:
+        thread.join(60)
+    return not any(thread.is_alive() for thread in threads)
+
+
+def test_pages_that_hang_are_bounded_and_leave_no_threads():
+    held = threading.Event()
+    with serving(
+        lambda *_: held.wait(60) and {"statusCode": 204}, timeout_s=0.3, max_calls=2
+    ) as url:
+        before = set(threading.enumerate())
+        answers = [requests.get(url, timeout=60).status_code for _ in range(3)]
+        held.set()
+        assert answers == [500, 500, 503]
+        assert ended(before)
+        assert requests.get(url, timeout=60).status_code == 204
+
+
+def test_a_call_that_timed_out_leaves_no_thread(handler):
+    """A picture of 20,000 scans, which take minutes: decoding ends at the handler's deadline."""
+    file = io.BytesIO()
+    Image.new("RGB", (1000, 1000), "teal").save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    begin, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    slow = data[:end] + data[begin:end] * 20_000 + data[end:]
+    outcomes = []
+
+    def late(event, _):
+        answer = handler(event, Context("late", 2.0))
+        outcomes.append(json.loads(answer["body"])["error"]["code"])
+        return answer
+
+    with serving(late, timeout_s=0.2) as url:
+        before = set(threading.enumerate())
+        answer = requests.post(f"{url}/predict", data=slow, timeout=60)
+        assert answer.status_code == 500
+        assert ended(before)
+    assert outcomes == ["deadline_exceeded"]
 
 
 def test_callers_of_slow_hosts_do_not_stop_the_others():
