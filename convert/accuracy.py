@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 
 Scores = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -243,8 +242,7 @@ def _chance(chosen: Ints, targets: Ints, labels: int) -> tuple[str, str]:
         return "", ""
     # Not shown to be better; and so many samples that a model which is half way to being always
     # right would have shown it.
-    high = binomtest(right, judged, alternative="less").proportion_ci(1 - ALPHA_CHANCE).high
-    if high >= (1 + luck) / 2:
+    if _p(right, judged, (1 + luck) / 2, "less") >= ALPHA_CHANCE:
         return "", ""
     if right <= judged * luck + 1e-9:
         return (
@@ -260,8 +258,24 @@ def _is_below(right: int, judged: int, claim: Claim | None) -> bool:
 
 
 def _p(right: int, judged: int, share: float, alternative: str) -> float:
-    """The binomial test's p; never 0, so that its logarithm is a number."""
-    return max(float(binomtest(right, judged, share, alternative=alternative).pvalue), 1e-300)
+    """The binomial test's p; never 0, so that its logarithm is a number.
+
+    scipy.stats has it, and takes half a second to import.
+    """
+    share = min(max(share, 1e-15), 1 - 1e-15)
+    counts = {"less": range(right + 1), "greater": range(right, judged + 1)}[alternative]
+    whole = math.lgamma(judged + 1)
+    p = math.fsum(
+        math.exp(
+            whole
+            - math.lgamma(k + 1)
+            - math.lgamma(judged - k + 1)
+            + k * math.log(share)
+            + (judged - k) * math.log1p(-share)
+        )
+        for k in counts
+    )
+    return min(max(p, 1e-300), 1.0)
 
 
 def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
@@ -292,6 +306,8 @@ def _better_order(
         sure: significantly better; else, with a high accuracy.
     """
     own = chosen == targets
+    if own.all():
+        return None
     best, most = None, int(own.sum())
     for order, tries in _orders(chosen, targets, labels, card_labels):
         other = np.array(order.places)[chosen] == targets
@@ -321,6 +337,8 @@ def _orders(
     chosen: Ints, targets: Ints, labels: Sequence[str], card_labels: Sequence[str]
 ) -> list[tuple[Order, float]]:
     """Orders to try, each with the logarithm of how many of its kind there are."""
+    from scipy.optimize import linear_sum_assignment  # a quarter of a second
+
     count = len(labels)
     found: list[tuple[Order, float]] = []
     if set(card_labels) == set(labels):
@@ -417,4 +435,8 @@ def _scaling(
 
 def worth(agreeing: int, samples: int) -> float:
     """What an agreement on so many samples is at least, with 95 % confidence, 0..1 (Wilson)."""
-    return float(binomtest(agreeing, samples).proportion_ci(0.95, method="wilson").low)
+    z = NormalDist().inv_cdf(0.975)
+    share = agreeing / samples
+    middle = share + z * z / (2 * samples)
+    width = z * math.sqrt(share * (1 - share) / samples + (z / (2 * samples)) ** 2)
+    return (middle - width) / (1 + z * z / samples)

@@ -343,6 +343,12 @@ def decide(
             f"{seen}: served as they are. They are no probabilities, and scores=probabilities "
             "would not be right either; put the last step out of the network if you can"
         )
+    elif units == 1 and ending.limits[0] >= 0:
+        doubt = (
+            f"the one output is never below 0, as the network ends in {ending.last}: taken for a "
+            "logit, so every picture gets the second label. If it predicts a number, such as an "
+            "age, it is no classifier"
+        )
     note = f"logits: {seen}, and the network ends in {ending.last or 'an unknown operator'}"
     return Outputs("logits", SOFTMAX, False, note, doubt)
 

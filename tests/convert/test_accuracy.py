@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from classifier import card as cards
 from convert import accuracy, verify
@@ -309,6 +310,15 @@ def test_one_picture_and_copies_of_one_are_answered_alike_by_any_network():
 )
 def test_the_claim_is_what_the_card_measured(provenance, claim):
     assert Claim.of(provenance) == claim
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.88, 1.0])
+@pytest.mark.parametrize(("right", "judged"), [(0, 5), (3, 10), (7, 7), (180, 200), (1500, 3000)])
+@pytest.mark.parametrize("alternative", ["less", "greater"])
+def test_the_binomial_test_is_scipys(right, judged, share, alternative):
+    expected = binomtest(right, judged, share, alternative=alternative).pvalue
+    found = accuracy._p(right, judged, share, alternative)
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
 def test_what_an_agreement_is_worth():

@@ -251,3 +251,11 @@ def test_inspect_names_a_keras_file_of_several_labels_at_once(tmp_path):
 def test_a_softmax_of_one_unit_is_reported():
     ending = Ending((0.0, 1.0), frozenset({"softmax"}), "Softmax", True)
     assert "is always 1" in outputs.decide(ending, np.float32([[1], [1]])).doubt
+
+
+@pytest.mark.parametrize(("low", "warned"), [(0.0, True), (-INF, False)])
+def test_one_output_that_is_never_below_0_is_questioned(low, warned):
+    ending = Ending((low, INF), last="Relu", understood=True)
+    found = outputs.decide(ending, np.float32([[33.0], [41.5]]))
+    assert found.output == "logits"
+    assert ("every picture gets the second label" in found.doubt) == warned
