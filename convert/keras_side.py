@@ -28,6 +28,7 @@ from convert import (
     stages,
     terminal,
 )
+from convert.accuracy import better
 from convert.conventions import mcnemar
 from convert.errors import ConvertError
 from convert.exif import Flagged
@@ -222,9 +223,12 @@ def _scaled_twice(
             ]
         )
         right = np.array([expected[index] for index in known])
-        twice, once = (float((_first(each) == right).mean()) for each in (rows[known], alone))
-        both += f"; of {len(known)} labelled samples {twice:.1%} are right so, {once:.1%} with raw"
-        if twice > once:
+        twice, once = (_first(each) == right for each in (rows[known], alone))
+        both += (
+            f"; of {len(known)} labelled samples {twice.mean():.1%} are right so, "
+            f"{once.mean():.1%} with raw"
+        )
+        if better(once, twice) or (twice.all() and not once.all()):
             return f"{both}: taken for what training did"
     if accepted:
         return f"{both}: accepted by --accept-scaling"

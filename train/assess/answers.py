@@ -90,8 +90,9 @@ class Subject:
             aside = card or source_card.place(path.resolve())
             if not aside.exists():
                 raise DataError(
-                    f"{model} has no card beside it: `python -m train` writes {aside.name}, which "
-                    "says how pictures are prepared; name it with --card FILE"
+                    f"{model} has no {aside.name} beside it, which states the labels and how "
+                    "pictures are prepared: convert the model with `python -m convert` and evaluate "
+                    "the .tflite, or write that card as docs/tflite.md describes it"
                 )
             found = cards.load_json(aside)
         except (ConvertError, SetupError, OSError) as error:
