@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -479,12 +479,27 @@ def _contradictions(
     if args.preprocess is not None and not scaling.same(args.preprocess, known):
         apart.append(f"--preprocess is not its {scaling.words(known.preprocessing.scaling)}")
         stale = True
-    for field in ("interpolation", "resize", "color_order", "exif", "alpha"):
-        ours, theirs = getattr(args, field), getattr(known.preprocessing, field)
+    for field in fields(known.preprocessing):
+        ours = None if field.name in _NOT_COMPARED else getattr(args, field.name)
+        theirs = getattr(known.preprocessing, field.name)
         if ours not in (None, theirs):
-            apart.append(f"--{field.replace('_', '-')} is not its {theirs}")
-            stale |= field not in ("exif", "alpha")  # most photos are the same with either
+            apart.append(f"--{field.name.replace('_', '-')} is not its {theirs}")
+            stale |= _STALE[field.name]
     return apart, stale
+
+
+# The scaling has several names, and is compared above; how to decode is found out anew.
+_NOT_COMPARED = ("scaling", "decode")
+# Whether another value makes the accuracy in a card that of another model; most photos have no
+# orientation flag and no transparency.
+_STALE = {
+    "resize": True,
+    "interpolation": True,
+    "color_order": True,
+    "drawing": True,
+    "exif": False,
+    "alpha": False,
+}
 
 
 def _exif_beside(model: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from classifier import card as cards
+from convert import __main__ as command
 from convert import accuracy, verify
 from convert.accuracy import Claim, examine
 
@@ -489,6 +491,30 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
     provenance = cards.load(output).provenance
     assert provenance["seed"] == 3
     assert not [key for key in provenance if key.startswith("test_")]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "stale"),
+    [
+        ("resize", "crop", True),
+        ("interpolation", "tf:bilinear", True),
+        ("color_order", "bgr", True),
+        ("drawing", "mnist", True),
+        ("exif", "apply", False),
+        ("alpha", "white", False),
+    ],
+)
+def test_each_option_against_the_card_is_reported(field, value, stale):
+    option = f"--{field.replace('_', '-')}"
+    args = command.parser().parse_args(["m", "-o", "o", "--samples", "s", option, value])
+    card = cards.ModelCard("x", RIGHT, 8, 8)
+    theirs = getattr(card.preprocessing, field)
+    assert command._contradictions(args, card, RIGHT) == ([f"{option} is not its {theirs}"], stale)
+
+
+def test_every_step_of_a_card_is_compared():
+    names = {field.name for field in dataclasses.fields(cards.Preprocessing)}
+    assert names == {*command._STALE, *command._NOT_COMPARED}
 
 
 def test_an_accuracy_below_the_cards_is_not_verified_and_its_labels_are_named(
