@@ -6,7 +6,9 @@ import ctypes
 import errno
 import os
 import signal
+import site
 import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -54,10 +56,15 @@ def confine(
 
 
 def interpreter() -> list[str]:
-    """The folders of this Python, of its environment, and of the libraries that it is given."""
+    """The folders of this Python's libraries, and of those that it is given.
+
+    Not all that modules are imported from: the current folder and PYTHONPATH hold other files too.
+    """
     libraries = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
-    return [path for path in (*prefixes, *sys.path, *libraries) if path]
+    installed = [sysconfig.get_path(x) for x in ("stdlib", "platstdlib", "purelib", "platlib")]
+    prefixes = (sys.base_prefix, sys.base_exec_prefix)  # conda has C libraries there
+    own = [str(Path(prefix, "lib")) for prefix in prefixes]
+    return [path for path in (*installed, *site.getsitepackages(), *own, *libraries) if path]
 
 
 def _limit(memory_bytes: int) -> None:

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from convert.errors import ConvertError, reason_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # The child's first words. Isolated (-I), it takes no module from the current folder or from
-# PYTHONPATH; what else this process imports from comes behind, where it is the same interpreter.
+# PYTHONPATH; the user's site-packages come behind, where it is the same interpreter.
 BOOT = (
     "import sys; sys.path += [p for p in sys.argv[2:] if p not in sys.path]; "
     "from classifier.safe_path import leave_current_folder; leave_current_folder(); "
@@ -87,6 +88,8 @@ class Sandbox:
         from convert import results
 
         _note_what_is_missing()
+        # Of this process' own paths no other: whatever else is in such a folder could be read.
+        packages = [] if self.python else _user_packages()
         with _job(into) as job:
             work = job / "work"
             for path in (work, work / "out", work / "tmp"):
@@ -96,14 +99,14 @@ class Sandbox:
             orders = {
                 "target": target,
                 "arguments": arguments,
-                "reads": [str(path) for path in reads],
+                "reads": [*(str(path) for path in reads), *packages],
                 "work": str(work),
                 "memory_bytes": int(self.memory_gb * 1e9),
                 "parent": os.getpid(),
                 "quiet": terminal.is_quiet(),
             }
             (job / "job.json").write_text(json.dumps(orders), encoding="utf-8")
-            status = self._run(job)
+            status = self._run(job, packages)
             try:
                 answer = results.read_json(work / "answer.json")
             except FileNotFoundError:
@@ -119,12 +122,11 @@ class Sandbox:
                 results.collect(work / "out", into)
             return answer.get("result")
 
-    def _run(self, job: Path) -> int:
+    def _run(self, job: Path, packages: list[str]) -> int:
         """Be the child's parent, from its start to its end and that of all that it started."""
         python = shutil.which(self.python or sys.executable)
         if python is None:
             raise ConvertError(f"{self.python} cannot be run: No such file or program")
-        paths = [] if self.python else [path for path in sys.path if _is_of_others(path)]
         heard, said = os.pipe()
         work = job / "work"
         environment = {
@@ -145,7 +147,7 @@ class Sandbox:
                         "-c",
                         BOOT,
                         str(said),
-                        *paths,
+                        *packages,
                         str(ROOT),
                     ],
                     stdin=orders,
@@ -164,26 +166,30 @@ class Sandbox:
         deadline = time.monotonic() + self.minutes * 60
         listener = threading.Thread(target=terminal.relay, args=(heard,), daemon=True)
         listener.start()
+        ended = False
         try:
-            # The end closes the pipe, unless something that it started holds it.
-            while listener.is_alive() and child.poll() is None and time.monotonic() < deadline:
-                listener.join(0.05)
-            return child.wait(max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise ConvertError(
-                f"stopped after {self.minutes:g} minutes: the file is too large for this machine, "
-                "or made to waste its time; --max-minutes, where the command has it, gives more"
-            ) from None
+            while not (ended := _has_ended(child)) and time.monotonic() < deadline:
+                # The end closes the pipe, unless something that it started holds it.
+                if listener.is_alive():
+                    listener.join(0.05)
+                else:
+                    time.sleep(0.005)
         finally:
-            # The whole session, however its leader ended: nothing that it started goes on.
+            # The whole session, however its leader ended: nothing that it started goes on. Its
+            # leader is not waited for before: the number could by then be another process'.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            status = child.wait()
             listener.join(1)
+        if not ended:
+            raise ConvertError(
+                f"stopped after {self.minutes:g} minutes; raise --max-minutes or use a smaller file"
+            )
+        return status
 
     def _obituary(self, status: int, log: str) -> str:
         if status == -signal.SIGALRM:
-            return "the file could not be read in time: it is damaged, or made to waste it"
+            return "the file could not be read in time; it may be damaged"
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
         if any(sign in log for sign in OUT_OF_MEMORY):
             return _too_large(self.memory_gb)
@@ -191,8 +197,8 @@ class Sandbox:
         if status < 0:
             how = signal.Signals(-status).name
         return (
-            f"the process that worked on it died ({how}): the file is damaged, or crashes whoever "
-            f"loads it{f'; its last words: {last[:300]}' if last else ''}"
+            f"the model process crashed ({how}); the file may be damaged"
+            f"{f'. Last output: {last[:300]}' if last else ''}"
         )
 
 
@@ -221,8 +227,16 @@ def _remove(path: Path) -> None:
         terminal.note(f"{path} could not be removed")
 
 
-def _is_of_others(path: str) -> bool:
-    return Path(path).resolve() not in (ROOT, Path.cwd())
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has ended; it stays a zombie, so that its number is not given again."""
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return child.poll() is not None
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _user_packages() -> list[str]:
+    """What `pip install --user` installs into, where this process imports from it."""
+    return [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
 
 
 def model_files(model: Path, custom: str | None = None) -> list[Path]:

@@ -90,7 +90,7 @@ def test_an_interpreter_that_cannot_be_run_is_named(python, models, in_sandbox, 
     assert status == 2
     assert not list(output.parent.iterdir())
     line = capfd.readouterr().err.splitlines()[-1]
-    assert "cannot be run: No such file" in line or "died (exit status 1)" in line
+    assert "cannot be run: No such file" in line or "crashed (exit status 1)" in line
 
 
 def test_too_little_memory_for_tensorflow_itself_is_told(models, in_sandbox, capfd):

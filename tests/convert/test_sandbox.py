@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,11 +11,12 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import types
 from pathlib import Path
 
 import pytest
 
-from convert import landlock, options, results, sandbox, terminal
+from convert import confinement, landlock, options, results, sandbox, terminal
 from convert.errors import ConvertError
 from convert.sandbox import Sandbox
 from tests.convert import payloads
@@ -161,16 +163,55 @@ def without(monkeypatch):
 
 
 @linux
-def test_what_never_ends_is_ended_with_all_that_it_started(without, capfd):
+def test_what_never_ends_is_ended_with_all_that_it_started(without, tmp_path, monkeypatch):
     without(WITHOUT_LANDLOCK, WITHOUT_SECCOMP)
-    with pytest.raises(ConvertError, match=r"stopped after 0\.05 minutes"):
-        Sandbox(minutes=0.05).call(f"{JOBS}:never_end")
-    pids = [int(word) for word in capfd.readouterr().err.split() if word.isdecimal()]
+    path = tmp_path / "pids"
+    # An hour has passed as soon as both processes are there.
+    clock = types.SimpleNamespace(monotonic=lambda: 3600.0 * path.exists(), sleep=time.sleep)
+    monkeypatch.setattr(sandbox, "time", clock)
+    with pytest.raises(ConvertError, match=r"stopped after 30 minutes; raise --max-minutes or use"):
+        Sandbox(minutes=30).call(f"{JOBS}:never_end", path=str(path))
+    pids = [int(word) for word in path.read_text(encoding="utf-8").split()]
     assert len(pids) == 2
     give_up = time.monotonic() + 10
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < give_up, "still running"
         time.sleep(0.05)
+
+
+@linux
+@pytest.mark.parametrize("job", ["double", "crash"])
+def test_the_group_is_killed_while_its_number_belongs_to_the_child(monkeypatch, job):
+    kill, killed = os.killpg, []
+
+    def record(pid, number):
+        # Of a process that was waited for, the system may have given the number to another.
+        assert os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG).si_pid == pid
+        killed.append(number)
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "killpg", record)
+    with contextlib.suppress(ConvertError):
+        Sandbox().call(f"{JOBS}:{job}", **({"number": 1} if job == "double" else {}))
+    assert killed == [signal.SIGKILL]
+
+
+@pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+@pytest.mark.parametrize("way", ["the current folder", "sys.path"])
+def test_a_folder_that_modules_are_imported_from_is_not_readable(way, prey, tmp_path, monkeypatch):
+    {
+        "the current folder": lambda: monkeypatch.chdir(tmp_path),
+        "sys.path": lambda: monkeypatch.syspath_prepend(tmp_path),
+    }[way]()
+    found = Sandbox().call("tests.convert.payloads:attempt", name="read_a_key", **prey)
+    assert found in REFUSALS
+
+
+@pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+def test_the_folder_of_an_environment_is_not_readable_beside_its_packages(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert not [path for path in confinement.interpreter() if path == str(tmp_path)]
 
 
 @linux
@@ -256,7 +297,9 @@ def test_a_system_without_landlock_is_named_once(monkeypatch, capfd):
 
 
 def test_a_crash_is_a_sentence():
-    with pytest.raises(ConvertError, match=r"died .*the file is damaged, or crashes whoever loads"):
+    with pytest.raises(
+        ConvertError, match=r"^the model process crashed \(SIGSEGV\); the file may be"
+    ):
         Sandbox().call(f"{JOBS}:crash")
 
 
