@@ -72,7 +72,7 @@ class Archive:
         _, disk, first_disk, here, count, length, offset, _ = fields
         if disk or first_disk or here != count or count == 0xFFFF or offset == 0xFFFFFFFF:
             raise Damaged("its archive has several parts, or is too large")
-        # What was put in front of an archive later is in nobody's offsets.
+        # What was put in front of an archive later is not in its offsets.
         moved = end - length - offset
         if moved < 0:
             raise Damaged("its archive is cut short")

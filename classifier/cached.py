@@ -1,6 +1,6 @@
 """A model run with XNNPACK's weight cache: for large models, whose weights take long to pack.
 
-XNNPACK lays weights out anew for the processor at each start. With WEIGHT_CACHE it does so once,
+XNNPACK lays weights out for the processor at each start. With WEIGHT_CACHE it does so once,
 when the image is built (`python -m classifier --check`), and maps the result at each start; what
 that gains is in docs/benchmarks.md. A cache that is cut short or of another processor is rejected
 by XNNPACK, which then packs as always. A cache of another model with the same shapes is not: it
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 # Blocks of the file that are looked at, evenly spread: reading all of a large model would cost what
-# the cache saves. Weights that were trained anew differ in every one of them.
+# the cache saves. Weights that were trained again differ in every one of them.
 BLOCKS = 64
 BLOCK_BYTES = 4096
 

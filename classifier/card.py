@@ -118,7 +118,7 @@ class ModelCard:
     activation: what made the probabilities, or makes them of the logits. Several labels with a
         sigmoid each are multi-label: their probabilities do not add up to 1.
     model_bytes, model_sha256: of the flatbuffer in front of the archive; a file cut short or
-        altered is told by them.
+        altered is found by them.
     provenance: the source file's name and hash, versions, quantization.
     verification: what `convert` measured; empty until then.
     """

@@ -40,7 +40,7 @@ def folded(name: str) -> str:
 class ClassFolders:
     """Which label a folder is named after.
 
-    Labels that fold alike ("T-shirt" and "t shirt") are told apart by their exact spelling alone.
+    Labels that fold alike ("T-shirt" and "t shirt") differ by their exact spelling alone.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ from classifier.card import Preprocessing
 from classifier.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
 from classifier.orientation import ON_ITS_SIDE, TURNS, UPSIDE_DOWN, flag
 
-# Of a damaged picture Pillow also warns on standard error; the caller is told by an error.
+# Of a damaged picture Pillow also warns on standard error; the caller gets an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -1,4 +1,4 @@
-"""Download over http and https, for anybody, without becoming their tool.
+"""Download over http and https, for any caller, without becoming their tool.
 
 Imported at the first URL alone: `http.client` costs 15 ms.
 """
@@ -210,7 +210,7 @@ def _tls() -> ssl.SSLContext:
 class _Timed:
     """What HTTPResponse needs of a socket; each single receive gets what is left of the deadline.
 
-    A socket's own time-out starts anew with every byte: a host that drips them would never end.
+    A socket's own time-out restarts with every byte: a host that drips them would never end.
     """
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:

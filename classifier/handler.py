@@ -256,7 +256,7 @@ class Handler:
         """Each image's logits, or its error."""
         rows: list[Any] = [*self._tensors(images, model.card, deadline, watch)]
         good = [index for index, row in enumerate(rows) if not isinstance(row, ClassifierError)]
-        # As many as can be inferred in time; the others are told so, which a gateway would not.
+        # As many as can be inferred in time; the others get an error, not a gateway's time-out.
         try:
             left = deadline.remaining_s("inference", needs_s=model.seconds) if good else 0.0
         except DeadlineExceeded as error:

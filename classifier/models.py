@@ -27,7 +27,7 @@ class Installed(NamedTuple):
 class Models:
     """What `settings.model_path` holds: a `.tflite` file, or those anywhere below a folder.
 
-    Every card is read at start, so that a wrong one is told then. Interpreters are made at a
+    Every card is read at start, so that a wrong one is reported then. Interpreters are made at a
     model's first use, but for the default model's, or all of them by LOAD_MODELS.
 
     default: the model that DEFAULT_MODEL or the folder's `default.txt` names, or the only one; else

@@ -1,7 +1,7 @@
 """Which addresses may be connected to, and a connection pinned to the address that was checked.
 
-A function that fetches any URL for anybody can be made to fetch from its own network (server-side
-request forgery). So a name is resolved once, every address it has is judged, and the connection
+A function that fetches any URL can be made to fetch from its own network (server-side request
+forgery). So a name is resolved once, every address it has is judged, and the connection
 goes to an address that was judged: a second look-up could be answered differently.
 """
 
@@ -81,7 +81,7 @@ def is_public(address: Address) -> bool:
 def is_own(text: str, port: int, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether an address is the function's own runtime's, or gives out its credentials.
 
-    Nobody may have these fetched, an operator who trusts a private host neither: the runtime API
+    These are never fetched, not even where a private host is trusted: the runtime API
     hands over other callers' events, the metadata addresses the role's credentials.
     """
     address = ipaddress.ip_address(text.partition("%")[0])

@@ -376,10 +376,10 @@ def _failures() -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for status in sorted({*codes, *GATEWAY}):
         names = sorted(codes.get(status, ()))
-        told = [", ".join(names), GATEWAY.get(status, "")]
-        schema = "Failure" if all(told) else "Error" if names else "GatewayError"
+        words = [", ".join(names), GATEWAY.get(status, "")]
+        schema = "Failure" if all(words) else "Error" if names else "GatewayError"
         examples = {name: {"value": {"error": {"code": name, "message": "..."}}} for name in names}
-        answers[status] = _json("; ".join(filter(None, told)), schema, examples)
+        answers[status] = _json("; ".join(filter(None, words)), schema, examples)
     return answers
 
 

@@ -50,8 +50,8 @@ def check(installed: Iterable[Installed]) -> None:
         samples = Path(path).parent / "samples"
         names = (sources[0], "--samples", samples if samples.is_dir() else "DIR", "-o", path)
         raise SetupError(
-            f"{path} was made of another model than {sources[0].name} beside it, which was trained "
-            "again or replaced: convert it again, or move one of them to another folder\n"
+            f"{path} does not match {sources[0].name} (different hash); convert again or move one "
+            "file\n"
             f"  .venv-tf/bin/python -m convert {shlex.join(map(str, names))}"
         )
 

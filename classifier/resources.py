@@ -26,7 +26,7 @@ TYPES = {
 }
 # Samples travel together in one answer, which may have 6 MB.
 SAMPLE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
-NOBODY = "'none'"
+NO_SITES = "'none'"
 MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
 
 
@@ -102,7 +102,7 @@ def _file(file: Path, settings: Settings) -> Page:
     policy = (
         "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
         "object-src 'none'; base-uri 'none'; form-action 'none'; "
-        f"frame-ancestors {settings.embed_origins or NOBODY}"
+        f"frame-ancestors {settings.embed_origins or NO_SITES}"
     )
     headers = {
         "Content-Security-Policy": policy,

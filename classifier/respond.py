@@ -42,8 +42,7 @@ def success(outcome: Any) -> Answer:
     if isinstance(outcome, Page):
         import hashlib
 
-        # Kept by browsers, who ask whether it is still the same: after a deployment nobody sees
-        # half of the old page and half of the new one.
+        # Browsers keep it and revalidate it: after a deployment no page is half old and half new.
         digest = hashlib.sha256(outcome.content.encode()).hexdigest()[:16]
         own = {"Content-Type": outcome.type, "Cache-Control": "no-cache", "ETag": f'"{digest}"'}
         return Answer(200, {**own, **outcome.headers}, outcome.content)

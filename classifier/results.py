@@ -1,4 +1,4 @@
-"""Results: what became of images, as JSON Lines, for events that nobody waits for."""
+"""Results: what became of images, as JSON Lines, for asynchronous events."""
 
 from __future__ import annotations
 

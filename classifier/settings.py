@@ -216,7 +216,7 @@ class Settings:
     results_prefix: tuple[str, str] | None = _setting(
         _prefix,
         None,
-        "`s3://bucket/prefix` for the answers to events that nobody waits for (SQS, SNS, S3)",
+        "`s3://bucket/prefix` for the answers to asynchronous events (SQS, SNS, S3)",
     )
     base_path: str = _setting(
         _path_prefix, "", "the path that a custom domain puts in front of `/predict`"

@@ -115,9 +115,9 @@ def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
     limit = settings.max_image_bytes
     match source:
         case Url(url) if not encodable(url):
-            raise InvalidUrl("the URL has half a surrogate pair, which is no character")
+            raise InvalidUrl("the URL has an unpaired surrogate; send valid Unicode")
         case Object(bucket, key) if not encodable(bucket + key):
-            raise InvalidUrl("the object's key has half a surrogate pair, which is no character")
+            raise InvalidUrl("the object's key has an unpaired surrogate; send valid Unicode")
         case Raw(data):
             pass
         case Base64(text):
@@ -131,7 +131,7 @@ def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
 
             return fetch.fetch(url, settings, deadline)
         case Object(bucket, key, version):
-            # Asked first: boto3 takes a quarter of a second, and not for anybody's asking.
+            # Checked first: importing boto3 takes a quarter of a second.
             if bucket not in settings.s3_allowed_buckets:
                 raise ObjectNotRead("bucket is not in S3_ALLOWED_BUCKETS")
             from classifier import storage
@@ -171,7 +171,7 @@ def read_all(
                     break
             yield ahead.pop(0).result()
     finally:
-        # Each ends by its own deadline; nobody waits for what nobody reads.
+        # Each ends by its own deadline; their results are not used.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

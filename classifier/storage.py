@@ -27,7 +27,7 @@ FINAL = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "MethodNotAllow
 @cache
 def _client(timeout_s: float) -> Any:
     # One client for the life of the process. Connections that died while the process was frozen are
-    # found dead by botocore at their next use, and made anew.
+    # found dead by botocore at their next use, and replaced.
     return boto3.client(
         "s3",
         config=Config(
@@ -45,11 +45,11 @@ def read(
 
     Raises:
         ObjectNotRead: S3 did not give it; final where there is no such object or version.
-        ImageTooLarge: more than `settings.max_image_bytes`; told before a byte is read.
+        ImageTooLarge: more than `settings.max_image_bytes`; raised before a byte is read.
         DeadlineExceeded
     """
     deadline = deadline.sooner(settings.fetch_timeout_s)
-    # botocore's time-outs start anew with every try and every byte; the request's does not.
+    # botocore's time-outs restart with every try and every byte; the request's does not.
     return deadline.call(
         "reading the image from S3", _get, bucket, key, version, settings, deadline
     )
@@ -62,8 +62,8 @@ def _get(
     which = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
     try:
         answer = _client(settings.fetch_timeout_s).get_object(**which)
-        # The body's own `with` would give the raw stream, of which nobody checks the length and the
-        # checksum (botocore.response.StreamingBody): half an object would pass for the whole.
+        # The body's own `with` would give the raw stream, whose length and checksum are not checked
+        # (botocore.response.StreamingBody): half an object would pass for the whole.
         with contextlib.closing(answer["Body"]) as body:
             if answer["ContentLength"] > limit:
                 raise ImageTooLarge.of(limit)

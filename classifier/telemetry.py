@@ -1,4 +1,4 @@
-"""What is told about a request: the milliseconds of each stage, and one structured log line.
+"""Telemetry of a request: the milliseconds of each stage, and one structured log line.
 
 Never logged: query strings, user info, bodies, data: URLs, image bytes. The line is built from
 numbers, codes and ids alone, so that nothing has to be filtered out. It has at most MAX_LINE_BYTES.

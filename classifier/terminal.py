@@ -12,7 +12,7 @@ from classifier.evaluation import Evaluation
 
 BAR = 24  # columns
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-# Beyond so many classes a matrix is no reading any more; what was confused most is told instead.
+# With more classes the most frequent confusions are printed in place of a matrix.
 MATRIX = 25
 
 Row = tuple[str, float, float | None]  # label, probability, logit

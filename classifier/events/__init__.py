@@ -1,7 +1,7 @@
 """A Lambda event of any shape: the jobs in it, and the answer that its sender expects.
 
 One class for each family of events, with both directions side by side. `detect` tries them in
-order and always finds one: what is nobody's event is a direct invocation's payload.
+order and always finds one: any other event is a direct invocation's payload.
 
     web      HttpApi, FunctionUrl, RestApi, LoadBalancer, Lattice
     records  Queue (SQS), Topic (SNS), Bucket (S3), EventBridge, Unsupported (services)

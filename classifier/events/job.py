@@ -54,7 +54,7 @@ class Family:
     source: what logs call it.
     lines: an outcome is a list of results, one for each image, that name their image.
     kept: they are written to RESULTS_PREFIX, if that is set ...
-    unread: ... and it has to be, as nobody sees the function's own answer.
+    unread: ... and it has to be, as the function's own answer is not read.
     in_order: what follows a failure must not be done.
     tried_again: an error that may pass is tried once more, as the event will not come again.
     alike: its jobs have the same options; what is wrong with these is wrong with the event.
@@ -92,7 +92,7 @@ class Family:
             headers: for those that answer HTTP.
 
         Raises:
-            ClassifierError: where a failure is told by raising it.
+            ClassifierError: where a failure is reported by raising it.
         """
         raise NotImplementedError
 

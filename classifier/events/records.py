@@ -1,4 +1,4 @@
-"""Events that nobody waits for: queues, topics, and objects that were put into a bucket.
+"""Asynchronous events: queues, topics, and objects that were put into a bucket.
 
 Their answers are kept as JSON Lines below RESULTS_PREFIX. What may succeed later is left to the
 source, to be delivered again; what never will is an answer like any other, so that it is not lost.
@@ -48,7 +48,7 @@ class Queue(Records):
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
     The answer names the messages to be delivered again. Of a FIFO queue, that is the first that
-    failed and all behind it, as its order must hold. Nobody reads anything else of the answer.
+    failed and all behind it, as its order must hold. Nothing else of the answer is read.
     """
 
     source = "sqs"

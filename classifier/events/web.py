@@ -119,7 +119,7 @@ class HttpApi(Family):
         return path[len(stage) + 1 :] if stage and f"{path}/".startswith(f"/{stage}/") else path
 
     def _asked(self) -> str:
-        """The path as the client knows it, with stage and base path; "/" where that is not told."""
+        """The path as the client knows it, with stage and base path; "/" where it is missing."""
         context = self._event["requestContext"]
         return str(self._event.get("rawPath") or context["http"].get("path") or "/")
 
@@ -144,7 +144,7 @@ class HttpApi(Family):
                 "API's BinaryMediaTypes, or send JSON with the image as base64"
             )
         if not encodable(body):
-            raise InvalidRequest("the event's body has half a surrogate pair, which is no text")
+            raise InvalidRequest("the event's body has an unpaired surrogate; send valid Unicode")
         return body.encode()
 
 

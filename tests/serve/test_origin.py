@@ -15,5 +15,5 @@ def test_a_model_trained_again_is_not_served_as_it_was(tmp_path, capsys):
     (tmp_path / "digits" / "digits.keras").write_bytes(b"trained again")
     assert main(["--port", "0", "--model", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert "digits.tflite was made of another model than digits.keras beside it" in error
+    assert "digits.tflite does not match digits.keras (different hash)" in error
     assert f"python -m convert {tmp_path}/digits/digits.keras --samples" in error

@@ -104,8 +104,11 @@ def test_a_home_folder_is_understood(pictures, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere", r"nowhere is not there: give a folder, .*keras:mnist.*git:URL or clothing"),
-        ("photo.jpg", r"photo\.jpg is of no kind that is read: give a folder, a \.csv"),
+        (
+            "nowhere",
+            r"no such file or folder: nowhere; give a folder, .*keras:mnist.*git:URL or clothing",
+        ),
+        ("photo.jpg", r"unsupported data format: photo\.jpg; give a folder, a \.csv"),
         ("empty", r"looked for class folders .*idx3-ubyte.*cifar-100-python/, and images\.csv"),
         ("none.csv", r"none\.csv cannot be read: No such file"),
         ("none.tar.gz", r"none\.tar\.gz is damaged, or no tar archive"),

@@ -115,9 +115,9 @@ def _local(source: str, path: Path, seed: int, labels: str) -> Dataset:
         return table.load(path, seed)
     if path.suffix.lower() == ".npz":
         return npz.load(path, seed)
-    what = "is of no kind that is read" if path.exists() else "is not there"
+    what = "unsupported data format" if path.exists() else "no such file or folder"
     raise DataError(
-        f"{source} {what}: give a folder, a .csv, .tsv, .npz or .tar.gz, "
+        f"{what}: {source}; give a folder, a .csv, .tsv, .npz or .tar.gz, "
         f"{', '.join('keras:' + name for name in KERAS)}, git:URL or {', '.join(SHORT)}"
     )
 
