@@ -428,6 +428,7 @@ def test_a_keras_file_without_its_card_is_an_error(tmp_path, folder, capfd):
     message = refused(capfd, model, "--data", folder / "data")
     assert "no card beside it" in message
     assert "alone.card.json" in message
+    assert "convert the model with `python -m convert` and evaluate the .tflite" in message
     assert "--card FILE" in message
     assert answers.Subject.of(str(model), folder / "colours.card.json").card == CARD
 

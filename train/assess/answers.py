@@ -90,9 +90,10 @@ class Subject:
             aside = card or source_card.place(path.resolve())
             if not aside.exists():
                 raise DataError(
-                    f"{model} has no {aside.name} beside it, which states the labels and how "
-                    "pictures are prepared: convert the model with `python -m convert` and evaluate "
-                    "the .tflite, or write that card as docs/tflite.md describes it"
+                    f"{model} has no card beside it, {aside.name}, which states the labels and how "
+                    "pictures are prepared: convert the model with `python -m convert` and "
+                    "evaluate the .tflite, or write a card (docs/tflite.md) and give it with "
+                    "--card FILE"
                 )
             found = cards.load_json(aside)
         except (ConvertError, SetupError, OSError) as error:
