@@ -249,7 +249,7 @@ def _convert(args: argparse.Namespace) -> int:
         choice = _choice(args, candidates, failed)
         chosen = choice.chosen
         findings = report.Findings.of(keras, candidates, choice, failed)
-        findings = replace(findings, told=given.notes)
+        findings = replace(findings, option_notes=given.notes)
         if findings.agrees:
             proof = keras.judge(
                 findings.subject.logits,
@@ -409,18 +409,18 @@ def _given(args: argparse.Namespace) -> Given:
     aside = source_card.place(args.model.absolute())
     if foreign.is_one(args.model):
         model = str(args.model.absolute())
-        said = options.sandbox(args).call(
-            "convert.foreign:said", reads=model_files(Path(model)), model=model
+        known = options.sandbox(args).call(
+            "convert.foreign:known_of", reads=model_files(Path(model)), model=model
         )
     else:
-        said = load_json(aside).to_json() if aside.exists() else {}
+        known = load_json(aside).to_json() if aside.exists() else {}
         if aside != beside(args.model.absolute()):
             # Of a kept epoch: the run's name and accuracy are another model's.
-            kept = said["provenance"].items()
+            kept = known["provenance"].items()
             kept = {key: value for key, value in kept if not key.startswith("test_")}
-            said |= {"name": "", "provenance": kept}
-    steps = dict(said.get("preprocessing", {}))
-    said_exif = steps.get("exif") if foreign.is_one(args.model) else _exif_beside(args.model)
+            known |= {"name": "", "provenance": kept}
+    steps = dict(known.get("preprocessing", {}))
+    card_exif = steps.get("exif") if foreign.is_one(args.model) else _exif_beside(args.model)
     named = args.labels
     if args.teachable_machine:
         # What the code that Teachable Machine hands out with the file does; of a quantized .tflite
@@ -436,7 +436,7 @@ def _given(args: argparse.Namespace) -> Given:
         "interpolation": args.interpolation,
         "resize": args.resize,
         "color_order": args.color_order,
-        "exif": args.exif or said_exif or "apply",
+        "exif": args.exif or card_exif or "apply",
         "alpha": args.alpha,
         "drawing": args.drawing,
     }
@@ -444,20 +444,20 @@ def _given(args: argparse.Namespace) -> Given:
     if named:
         names = labels.read(named, numbered=args.teachable_machine and args.labels is None)
     else:
-        names = said.get("labels")
+        names = known.get("labels")
     missing = [] if names else [_NO_LABELS]
     if "scaling" not in steps:
         missing.append(_NO_SCALING)
     if missing:
         raise ConvertError(
-            f"{' and '.join(option for option, _ in missing)} missing, as there is no {aside.name} "
-            "beside the model: " + "; ".join(f"{option}: {text}" for option, text in missing)
+            f"required: {', '.join(option for option, _ in missing)} (no {aside.name} beside the "
+            "model). " + "; ".join(f"{option}: {text}" for option, text in missing)
         )
-    name = args.name or said.get("name") or args.out.stem
-    provenance = dict(said.get("provenance", {}))
-    own = tuple(said.get("labels") or ())
+    name = args.name or known.get("name") or args.out.stem
+    provenance = dict(known.get("provenance", {}))
+    own = tuple(known.get("labels") or ())
     kept, notes = provenance, []
-    if said and not foreign.is_one(args.model):
+    if known and not foreign.is_one(args.model):
         apart, stale = _contradictions(args, load_json(aside), names)
         kept = without_claims(provenance) if stale else provenance
         if apart:

@@ -28,7 +28,7 @@ def is_one(path: Path) -> bool:
         return file.read(8)[4:] == b"TFL3"
 
 
-def said(*, model: str) -> dict[str, Any]:
+def known_of(*, model: str) -> dict[str, Any]:
     """What a file says of its card: in it, beside it, or in its standard metadata and its numbers.
 
     Returns:

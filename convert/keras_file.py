@@ -192,8 +192,8 @@ def no_classifier(outputs: list[dict[str, Any]]) -> Iterator[str]:
     shape = outputs[0]["shape"]
     if len(shape) < 2 or sum(n not in (None, 1) for n in shape[1:]) > 1:
         yield (
-            f"it gives {tuple(shape)}, which is not one score per label: an image classifier gives "
-            "(batch, labels); a segmentation or a detector is none"
+            f"not an image classifier: output shape {tuple(shape)}; expected (batch, labels), one "
+            "score per label"
         )
 
 

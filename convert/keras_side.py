@@ -207,11 +207,11 @@ def _scaled_twice(
 
     Raises:
         ConvertError: the network's scaling is meant for pixels of 0..255, and neither labelled
-            samples nor the user say that another one before it is right.
+            samples nor the user confirm that another one before it is right.
     """
     both = f"the network scales pixels itself ({scaling}), and --preprocess does so before it"
     if not scaling.for_bytes:
-        return f"{both}: if that was not so in training, say --preprocess raw"
+        return f"{both}: use --preprocess raw if training did not scale twice"
     expected = ClassFolders(card.labels).truth(photos)
     known = [index for index, right in enumerate(expected) if right is not None]
     if known:
@@ -233,8 +233,8 @@ def _scaled_twice(
     if accepted:
         return f"{both}: accepted by --accept-scaling"
     raise ConvertError(
-        f"{both}: such pixels would be scaled twice. Say --preprocess raw; or --accept-scaling, if "
-        "training really did both"
+        f"{both}: such pixels would be scaled twice. The model already scales pixels; use "
+        "--preprocess raw, or --accept-scaling if training scaled twice"
     )
 
 
@@ -244,7 +244,7 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
         raise ConvertError(
             f"{model.path} has one output, which tells two classes apart: give two labels, first "
             f"the one that it answers with 0, not {len(outline['labels'])}. A network that gives a "
-            "number (an age, a price) is no classifier"
+            "number (an age, a price) is not an image classifier"
         )
     if len(outline["labels"]) != max(model.classes, 2):
         raise ConvertError(

@@ -347,7 +347,7 @@ def decide(
         doubt = (
             f"the one output is never below 0, as the network ends in {ending.last}: taken for a "
             "logit, so every picture gets the second label. If it predicts a number, such as an "
-            "age, it is no classifier"
+            "age, it is not an image classifier"
         )
     note = f"logits: {seen}, and the network ends in {ending.last or 'an unknown operator'}"
     return Outputs("logits", SOFTMAX, False, note, doubt)

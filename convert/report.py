@@ -39,7 +39,7 @@ class Findings:
 
     card: that of the subject, verification included. subject: the chosen candidate; or the first,
     if none was. failed: why a quantization could not be made or run. proof: what the samples say.
-    accepted: the user takes the model whatever they say. told: sentences on the options.
+    accepted: the user takes the model whatever they say. option_notes: sentences on the options.
     """
 
     keras: KerasSide
@@ -51,7 +51,7 @@ class Findings:
     decoding: Decoding | None = None
     proof: Verdict = UNJUDGED
     accepted: bool = False
-    told: tuple[str, ...] = ()
+    option_notes: tuple[str, ...] = ()
 
     def with_proof(self, proof: Verdict, *, accepted: bool) -> Findings:
         """These findings, judged by the samples; the card keeps no accuracy that they refute."""
@@ -126,7 +126,7 @@ class Findings:
         without = [f"no standard model metadata: {left_out}"] if left_out else []
         unmatched = [self.keras.unmatched] if self.keras.unmatched else []
         return [
-            *self.told,
+            *self.option_notes,
             *self.keras.facts["notes"],
             *unmatched,
             *self._unseen(),

@@ -31,13 +31,15 @@ def read(path: Path, most: int) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConvertError(f"the model's process left no plain file: {path.name}") from error
+        raise ConvertError(f"invalid result file from the model process: {path.name}") from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConvertError(f"the model's process left no plain file: {path.name}")
+            raise ConvertError(f"invalid result file from the model process: {path.name}")
         data = file.read(most + 1)
     if len(data) > most:
-        raise ConvertError(f"the model's process left more than {most} bytes in {path.name}")
+        raise ConvertError(
+            f"invalid result file from the model process: {path.name} has more than {most} bytes"
+        )
     return data
 
 
@@ -51,7 +53,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(read(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
-        raise ConvertError("the model's process gave an answer that is not JSON") from error
+        raise ConvertError("invalid answer from the model process: not JSON") from error
 
 
 def collect(source: Path, folder: Path) -> None:
@@ -63,7 +65,7 @@ def collect(source: Path, folder: Path) -> None:
     for path in list(source.iterdir()):
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise ConvertError(f"the model's process left no plain file: {path.name!r}")
+            raise ConvertError(f"invalid result file from the model process: {path.name!r}")
         path.replace(folder / path.name)
 
 

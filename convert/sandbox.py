@@ -112,7 +112,7 @@ class Sandbox:
             except FileNotFoundError:
                 raise ConvertError(self._obituary(status, _end_of(job / "log"))) from None
             if not isinstance(answer, dict):
-                raise ConvertError("the model's process gave an answer that is not an object")
+                raise ConvertError("invalid answer from the model process: not a JSON object")
             if "crash" in answer:
                 crash = terminal.plain_lines(str(answer["crash"]))
                 raise RuntimeError(f"in the child process:\n{crash}")
@@ -127,7 +127,7 @@ class Sandbox:
         python = shutil.which(self.python or sys.executable)
         if python is None:
             raise ConvertError(f"{self.python} cannot be run: No such file or program")
-        heard, said = os.pipe()
+        read_end, write_end = os.pipe()
         work = job / "work"
         environment = {
             **{name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
@@ -146,7 +146,7 @@ class Sandbox:
                         "-B",
                         "-c",
                         BOOT,
-                        str(said),
+                        str(write_end),
                         *packages,
                         str(ROOT),
                     ],
@@ -155,16 +155,16 @@ class Sandbox:
                     stderr=log,
                     cwd=work,
                     env=environment,
-                    pass_fds=[said],
+                    pass_fds=[write_end],
                     start_new_session=True,
                 )
             except OSError as error:
-                os.close(heard)
+                os.close(read_end)
                 raise ConvertError(f"{python} cannot be run: {error.strerror}") from error
             finally:
-                os.close(said)
+                os.close(write_end)
         deadline = time.monotonic() + self.minutes * 60
-        listener = threading.Thread(target=terminal.relay, args=(heard,), daemon=True)
+        listener = threading.Thread(target=terminal.relay, args=(read_end,), daemon=True)
         listener.start()
         ended = False
         try:

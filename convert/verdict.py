@@ -252,8 +252,8 @@ def _compared(card: ModelCard, finding: Finding) -> str:
             continue
         says = getattr(card.preprocessing, factor.name)
         if factor.name == "scaling":
-            said = PRESETS.get(says) if isinstance(says, str) else None
-            agrees = said in {PRESETS[value] for value in factor.fitting}
+            stated = PRESETS.get(says) if isinstance(says, str) else None
+            agrees = stated in {PRESETS[value] for value in factor.fitting}
         else:
             agrees = says in factor.fitting
         if not agrees:

@@ -203,7 +203,7 @@ def _judge_object(part: _Part, found: Findings) -> None:
         return
     name, module, inside = node["class_name"], node.get("module"), node.get("config")
     if not isinstance(name, str) or not isinstance(module, str | None):
-        found.faults.append("it names a class by what is not a name")
+        found.faults.append("invalid class_name: not a string")
         return
     if name in _DATA and node.keys() <= _DATA_KEYS:
         return
@@ -263,7 +263,7 @@ def _judge_class(module: str | None, name: str, title: str, found: Findings) -> 
 
 def _judge_function(module: str | None, inside: Any, found: Findings) -> None:
     if not isinstance(inside, str):
-        found.faults.append("it names a function by what is not a name")
+        found.faults.append("invalid function name: not a string")
         return
     plain = plain_module(module or "builtins")
     if inside in ACTIVATIONS and plain in FUNCTION_MODULES:

@@ -139,7 +139,7 @@ def _dataset_fault(dataset: Any) -> str | None:
     filters = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
     unknown = sorted(set(filters) - FILTERS)
     if unknown:
-        return f"is packed with a filter that HDF5 has not got itself (number {unknown[0]})"
+        return f"needs the unsupported HDF5 filter {unknown[0]}"
     needed, stored = _bytes(dataset), dataset.id.get_storage_size()
     # Reading one value unpacks its whole chunk.
     needed = max(needed, math.prod(dataset.chunks or (0,)) * int(dataset.dtype.itemsize))

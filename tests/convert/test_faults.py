@@ -38,7 +38,7 @@ def test_labels_that_cannot_be_read_are_named(models, refused, tmp_path, write_j
 
 def test_without_a_card_labels_and_preprocess_are_asked_for(models, refused):
     line = refused(models["keras"], names=None)
-    assert "--labels and --preprocess missing, as there is no net.card.json" in line
+    assert "required: --labels, --preprocess (no net.card.json beside the model)" in line
     assert "python -m convert.detect" in line
     assert "net.card.json" in line
 

@@ -146,9 +146,9 @@ def test_teachable_machines_export_needs_the_samples_alone(place, convert):
 @pytest.mark.parametrize(
     ("flatbuffer", "options", "message"),
     [
-        (network(), (), "--labels and --preprocess missing, as there is no net.card.json beside"),
-        (network(), ("--preprocess", "raw"), "--labels missing, as there is no net.card.json"),
-        (network(), LABELS, "--preprocess missing, as there is no net.card.json beside the model: "
+        (network(), (), "required: --labels, --preprocess (no net.card.json beside the model)"),
+        (network(), ("--preprocess", "raw"), "required: --labels (no net.card.json"),
+        (network(), LABELS, "required: --preprocess (no net.card.json beside the model). "
             "--preprocess: how pixels were scaled in training: rescale (0..1), raw (0..255)"),
         (network("uint8"), (*LABELS, "--preprocess", "raw"),
             "net.tflite: its input has a scale of 0.00784314 and a zero point of 127, which is "

@@ -532,12 +532,12 @@ def test_reading_a_file_imports_neither_tensorflow_nor_keras(models):
     [
         (
             [keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, padding="same", name="out")],
-            ["it gives (None, 8, 8, 2), which is not one score per label"],
+            ["not an image classifier: output shape (None, 8, 8, 2); expected (batch, labels)"],
             "out: ? x 8 x 8 x 2",
         ),
         (
             [keras.Input((8, 8, 3)), keras.layers.Reshape((-1, 6), name="out")],
-            ["it gives (None, 32, 6), which is not one score per label"],
+            ["not an image classifier: output shape (None, 32, 6); expected (batch, labels)"],
             "out: ? x 32 x 6",
         ),
         (

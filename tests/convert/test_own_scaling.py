@@ -130,7 +130,7 @@ def test_pixels_that_would_be_scaled_twice_are_refused_with_both_remedies(bright
     model, labels, photos = brightness
     line = refused(model, names=labels, preprocess="rescale")
     assert "scales pixels itself (pixel x 0.00392 + 0, so that 0..255 becomes 0..1)" in line
-    assert "--preprocess raw; or --accept-scaling" in line
+    assert "use --preprocess raw, or --accept-scaling if training scaled twice" in line
     line = refused(model, names=labels, preprocess="rescale", photos=photos)
     assert "of 6 labelled samples 50.0% are right so, 100.0% with raw" in line
 

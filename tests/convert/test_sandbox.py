@@ -252,7 +252,7 @@ def test_what_is_no_plain_file_is_not_taken(kind, without, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("a secret", encoding="utf-8")
     (tmp_path / "into").mkdir()
-    with pytest.raises(ConvertError, match="left no plain file: 'planted'"):
+    with pytest.raises(ConvertError, match="invalid result file from the model process: 'planted'"):
         Sandbox().call(f"{JOBS}:plant", into=tmp_path / "into", kind=kind, secret=str(secret))
     assert not list((tmp_path / "into").iterdir())
     assert secret.read_text("utf-8") == "a secret"
@@ -261,11 +261,11 @@ def test_what_is_no_plain_file_is_not_taken(kind, without, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("symlink", "left no plain file: answer.json"),
-        ("pipe", "left no plain file: answer.json"),
-        ("large", "left more than 67108864 bytes in answer.json"),
-        ("deep", "gave an answer that is not JSON"),
-        ("list", "gave an answer that is not an object"),
+        ("symlink", "invalid result file from the model process: answer.json"),
+        ("pipe", "invalid result file from the model process: answer.json"),
+        ("large", "answer.json has more than 67108864 bytes"),
+        ("deep", "invalid answer from the model process: not JSON"),
+        ("list", "invalid answer from the model process: not a JSON object"),
     ],
 )
 def test_an_answer_that_is_none_is_a_sentence(kind, words, without):
