@@ -14,8 +14,8 @@ import numpy as np
 from classifier import items, terminal
 from classifier.card import ModelCard
 from classifier.errors import ClassifierError
-from classifier.handler import ranked
 from classifier.items import Item, Result
+from classifier.predictions import ranked
 from classifier.request import Options
 
 NAMES = ("table", "json", "jsonl", "csv")

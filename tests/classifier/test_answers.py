@@ -12,7 +12,8 @@ import pytest
 
 from classifier import card as cards
 from classifier.errors import InvalidRequest, ModelNotNamed, SetupError
-from classifier.handler import Handler, shaped
+from classifier.handler import Handler
+from classifier.predictions import shaped
 from classifier.request import Options, Request
 from classifier.settings import MODELS, Settings
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from classifier import card as cards
 from classifier import errors
 from classifier.card import ModelCard
-from classifier.handler import Handler, ranked, softmax
+from classifier.handler import Handler
+from classifier.predictions import ranked, softmax
 from classifier.request import Options
 from classifier.settings import Settings
 from classifier.sources import Raw
