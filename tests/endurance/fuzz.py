@@ -33,6 +33,7 @@ from classifier.errors import ClassifierError, InternalError
 from classifier.handler import Handler
 from classifier.request import FORM
 from classifier.settings import Settings
+from tests.classifier.test_limits import BOMBS, HEAVY
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDINGS = ROOT / ".fuzz"
@@ -145,6 +146,7 @@ def events() -> list[Any]:
 def cases(choose: random.Random) -> Callable[[], tuple[str, Any]]:
     """What makes one event after the other: its kind, and itself."""
     images, shapes = pictures(), events()
+    heavy = [*(data for data, _ in BOMBS.values()), *HEAVY.values()]
 
     def http(body: bytes, kind: str) -> dict[str, Any]:
         path = choose.choice(("/predict", "/tensor"))
@@ -157,7 +159,10 @@ def cases(choose: random.Random) -> Callable[[], tuple[str, Any]]:
         }
 
     def case() -> tuple[str, Any]:
-        match choose.randrange(5):
+        match choose.randrange(6):
+            case 5:
+                data = damaged(choose.choice(heavy), choose)
+                return "heavy", {"image": base64.b64encode(data).decode(), "top_k": 1}
             case 4:
                 image = base64.b64encode(choose.choice(images))
                 body = choose.choice((b"image=%s&go=1", b"%s", b'"%s"', b"url=data:,%s&top_k=1"))
