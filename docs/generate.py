@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from classifier import errors  # noqa: E402
+from classifier import card, errors  # noqa: E402
 from classifier.settings import MODELS, Settings  # noqa: E402
 from deploy.doctor import explain  # noqa: E402
 
@@ -71,11 +71,47 @@ def parameters_table() -> str:
     return "\n".join(rows)
 
 
+def generations_table() -> str:
+    """What Keras 3 does with a file of Keras 2."""
+    from convert import generations
+
+    networks = {"Sequential", "Functional", "Model"}
+    layers = len(generations.EQUAL_LAYERS - networks)
+    activations = len(generations.EQUAL_ACTIVATIONS)
+    different = "; ".join(f"`{x}`: {why}" for x, why in generations.DIFFERENCES.items())
+    rows = ["| Keras 3, given an `.h5` file of Keras 2 | layers and activations |", "| --- | --- |"]
+    rows.append(f"| computes something else, without a warning | {different} |")
+    rows.append(
+        "| refuses it, or some of its options | all others, as attention, recurrent and transposed "
+        "layers, depthwise and separable convolutions, `Resizing`, `UpSampling2D` |"
+    )
+    rows.append(f"| answers alike | {layers} layers, {activations} activations |")
+    return "\n".join(rows)
+
+
+SCALING = (
+    'a name of `--preprocess`, or `{"scale": [...], "offset": [...]}` with a number for each '
+    "channel: pixel x scale + offset"
+)
+
+
+def preprocessing_table() -> str:
+    """Every field of a card's preprocessing."""
+    rows = ["| field of `preprocessing` | values | default |", "| --- | --- | --- |"]
+    for field in fields(card.Preprocessing):
+        choices = card.CHOICES.get(field.name)
+        values = ", ".join(map(str, choices)) if choices else SCALING
+        rows.append(f"| `{field.name}` | {values} | {field.default} |")
+    return "\n".join(rows)
+
+
 TABLES = {
     "settings": settings_table,
     "errors": errors_table,
     "parameters": parameters_table,
     "explained": explained_table,
+    "generations": generations_table,
+    "preprocessing": preprocessing_table,
 }
 
 

@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path(".train-demo")
 EACH = 250  # pictures of each digit
 OWN = ("--epochs", "20")
-STARTED_WITHIN_S = 60
 
 
 class StepFailed(Exception):

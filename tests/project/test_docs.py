@@ -28,6 +28,23 @@ def test_tables_are_those_of_the_code(path):
     assert generate["renewed"](TEXT[path]) == TEXT[path], "run: make docs"
 
 
+def test_the_card_in_the_docs_has_every_field_and_is_valid():
+    import dataclasses
+    import json
+
+    from classifier.card import ModelCard, Preprocessing
+
+    text = TEXT[ROOT / "docs" / "tflite.md"]
+    shown = json.loads(re.search(r"```json\n(\{.*?^\})", text, re.MULTILINE | re.DOTALL)[1])
+    assert ModelCard.from_json(shown).labels == tuple(shown["labels"])
+    assert set(shown["preprocessing"]) == {
+        field.name for field in dataclasses.fields(Preprocessing)
+    }
+    for name in shown:
+        if name not in ("schema_version", "name", "preprocessing"):
+            assert f"`{name}`" in text, name
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_to_a_file_leads_to_one(path):
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT[path]):
