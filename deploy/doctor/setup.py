@@ -30,6 +30,8 @@ ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm
 # A command in a remedy, in backticks; of one that goes on by a pipe or && each part.
 COMMAND = re.compile(r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|make deploy)\b(?:[^`|&]*[^`|& ])?")
 
+READ_TIMEOUT_S = 6  # of one of AWS's APIs
+
 
 class Ran(NamedTuple):
     """A program's exit status, and what it printed."""
@@ -248,7 +250,9 @@ class Setup:
 
         if not self.session.region_name:
             raise Skip("no region is set")
-        patience = Config(connect_timeout=3, read_timeout=6, retries={"total_max_attempts": 1})
+        patience = Config(
+            connect_timeout=3, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 1}
+        )
         return self.session.client(service, config=patience)
 
     @cached_property

@@ -30,6 +30,7 @@ from moto.server import ThreadedMotoServer
 from classifier import card as cards
 from deploy.doctor import __main__ as command
 from deploy.doctor import account, project
+from deploy.doctor import setup as context
 from deploy.doctor.__main__ import main, parser
 from deploy.doctor.finding import Skip, Status
 from deploy.doctor.setup import ROOT, Setup, version
@@ -176,6 +177,8 @@ def doctor(capsys, monkeypatch, request):
     if {"front", "served"} & set(request.fixturenames):
         checks = tuple((n, check) for n, check in checks if check.__module__ == account.__name__)
     monkeypatch.setattr(command, "CHECKS", checks)
+    # moto imports a service at its first call, which takes a busy machine longer than AWS.
+    monkeypatch.setattr(context, "READ_TIMEOUT_S", 60)
 
     def run(*options, root=ROOT):
         status = main([*options, "--json"], root)
