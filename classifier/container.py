@@ -132,25 +132,18 @@ def png(data: bytes, check: Check) -> Contents:
     """A PNG of the chunks that its pixels are made of: no profiles, texts or further frames."""
     contents = Contents()
     kept: list[bytes] = []
-    at = since = 8
-    number = 0
-    while at + 8 <= len(data):
-        number += 1
-        if not number % STEP:
-            check()
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
+    end = since = 8
+    for kind, at, end in _chunks(data, 8, check, png=True):
         if kind not in PNG_CHUNKS:
             kept.append(data[since:at])
             since = end
             contents.apple = contents.apple or kind == b"CgBI"
             _png_metadata(contents, kind, data[at + 8 : min(end - 4, at + 8 + 2 * MAX_METADATA)])
-        at = end
         if kind == b"IEND":
             break
     if since == 8:
         return contents
-    kept.append(data[since:at])
+    kept.append(data[since:end])
     contents.head, contents.start = data[:8] + b"".join(kept), len(data)
     return contents
 
@@ -180,18 +173,28 @@ def webp(data: bytes, check: Check) -> Contents:
     if contents.size:
         # The canvas, the one before it, the frame, the copy that Pillow reads from, and its image.
         contents.kept = 20 * contents.size[0] * contents.size[1] + 2 * len(data)
-    at = 12
+    for kind, at, end in _chunks(data, 12, check, png=False):
+        if kind in WEBP_METADATA:
+            part = data[at + 8 : min(end, at + 8 + MAX_METADATA)]
+            contents.info.setdefault(WEBP_METADATA[kind], part)
+    return contents
+
+
+def _chunks(data: bytes, at: int, check: Check, *, png: bool) -> Iterator[tuple[bytes, int, int]]:
+    """A PNG's or a RIFF file's chunks: kind, first byte, end."""
     number = 0
     while at + 8 <= len(data):
         number += 1
         if not number % STEP:
             check()
-        kind, length = struct.unpack_from("<4sI", data, at)
-        if kind in WEBP_METADATA:
-            part = data[at + 8 : at + 8 + min(length, MAX_METADATA)]
-            contents.info.setdefault(WEBP_METADATA[kind], part)
-        at += 8 + length + length % 2
-    return contents
+        if png:
+            length, kind = struct.unpack_from(">I4s", data, at)
+            end = at + 12 + length
+        else:
+            kind, length = struct.unpack_from("<4sI", data, at)
+            end = at + 8 + length + length % 2
+        yield kind, at, end
+        at = end
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
