@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from convert.errors import ConvertError
+from convert.obstacles import objects
 from convert.saved import SavedFile
 
 KERAS_2, KERAS_3 = "tf_keras", "keras"
@@ -82,21 +83,16 @@ def library_of(saved: SavedFile) -> str:
 
 def unequal(config: Any) -> Iterator[str]:
     """Yield what in a configuration of Keras 2 is not known to be equal in Keras 3."""
-    if isinstance(config, list):
-        for part in config:
-            yield from unequal(part)
-    if not isinstance(config, dict):
-        return
-    kind, inside = config.get("class_name"), config.get("config")
-    if isinstance(inside, list) or (isinstance(inside, dict) and "name" in inside):
+    for value in objects(config):
+        kind, inside = value.get("class_name"), value.get("config")
+        if not (isinstance(inside, list) or (isinstance(inside, dict) and "name" in inside)):
+            continue
         if kind not in EQUAL_LAYERS:
             yield f"the layer {kind}"
         within = inside if isinstance(inside, dict) else {}
         activation = within.get("activation", "linear")
         if activation not in (*EQUAL_ACTIVATIONS, None):
             yield f"the activation {activation}"
-    for part in config.values():
-        yield from unequal(part)
 
 
 def _looks_like_keras_2(config: Any) -> bool:

@@ -16,15 +16,21 @@ _REGRESSION = re.compile(
 
 def found(config: Any) -> Iterator[str]:
     """Yield each obstacle once, with what to do."""
-    yield from dict.fromkeys(_found(config))
+    yield from dict.fromkeys(line for value in objects(config) for line in _found(value))
 
 
-def _found(value: Any) -> Iterator[str]:
-    if isinstance(value, list):
-        for part in value:
-            yield from _found(part)
-    if not isinstance(value, dict):
-        return
+def objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield every JSON object in a configuration, however deep, in the order of the text."""
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+        if isinstance(value, dict | list):
+            waiting += reversed(value if isinstance(value, list) else [*value.values()])
+
+
+def _found(value: dict[str, Any]) -> Iterator[str]:
     kind, inside = value.get("class_name"), value.get("config")
     if kind == "KerasLayer":
         yield (
@@ -50,8 +56,6 @@ def _found(value: Any) -> Iterator[str]:
                 "weights with new.set_weights([w.astype('float32') for w in old.get_weights()]), "
                 "and save that"
             )
-    for part in value.values():
-        yield from _found(part)
 
 
 def is_regression(loss: str | None, last: list[Any]) -> bool:

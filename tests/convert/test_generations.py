@@ -7,6 +7,7 @@ compared. The tables of convert/generations.py have to say what comes out.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 
 import keras
@@ -17,6 +18,7 @@ import tf_keras
 from convert import generations
 from convert.errors import ConvertError
 from convert.generations import DIFFERENCES, EQUAL_ACTIVATIONS, EQUAL_LAYERS
+from convert.obstacles import objects
 from convert.saved import SavedFile
 
 # Both warn of the `.h5` file, and Keras 3 of how a network of Keras 2 lists its inputs.
@@ -304,6 +306,19 @@ def test_keras_3_loads_no_keras_file_of_keras_2(tmp_path):
     tf_keras.Model(image, old.Dense(3)(image)).save(tmp_path / "net.keras")
     with pytest.raises(TypeError, match="Could not locate class 'Functional'"):
         keras.models.load_model(tmp_path / "net.keras")
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        ([{"a": 1, "b": [{"a": 2}, {"c": {"a": 3}}]}, {"a": 4}], [1, 2, 3, 4]),
+        ("text", []),
+        (functools.reduce(lambda inner, _: [inner], range(5000), {"a": 5}), [5]),
+    ],
+    ids=["nested", "none", "deep"],
+)
+def test_every_object_of_a_configuration_is_looked_at(config, names):
+    assert [value["a"] for value in objects(config) if "a" in value] == names
 
 
 # Which library is the reference.
