@@ -351,9 +351,8 @@ def _third_party(path: str | Path) -> ModelCard:
     body = metadata.read(Path(path))
     if body is None:
         raise SetupError(
-            f"{path} has no card in it: it was cut short, or another program wrote it; write "
-            "one with `python -m convert MODEL.tflite --labels FILE --preprocess NAME --samples "
-            f"DIR -o OUT.tflite` (docs/tflite.md), or put {aside.name} beside it"
+            f"{path} has no card in it: it is another program's, or was cut short; "
+            + metadata.describe(Path(path))
         )
     labels = distinct(body["labels"])
     return ModelCard.from_json({**body, "schema_version": SCHEMA_VERSION, "labels": labels})

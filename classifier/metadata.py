@@ -9,6 +9,7 @@ start, and answer damaged bytes with whatever exception comes first.
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
     mediapipe/calculators/tensor/image_to_tensor_converter_opencv.cc.
 
     Args:
-        partial: None stands for labels and a scaling that the metadata lacks.
+        partial: labels and a scaling that the metadata lacks are None. `label_file` is then the
+            name of the label file that is not there; None: it is, or none is named.
 
     Raises:
         SetupError: the file cannot be read, is damaged, or its metadata says too little.
@@ -83,7 +85,7 @@ def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
             return _card(path, file, partial=partial)
     except _Damaged as error:
         raise SetupError(
-            f"{path} was cut short or damaged: {error}; get it again, or {_describe(path)}"
+            f"{path} was cut short or damaged: {error}; get it again, or {describe(path)}"
         ) from error
     except OSError as error:
         raise SetupError(f"cannot read the model {path}: {error.strerror or error}") from error
@@ -123,9 +125,12 @@ def _card(path: Path, file: BinaryIO, *, partial: bool) -> dict[str, Any] | None
                 return None
             raise
 
+    labels = known(lambda: _labels(path, file, outputs))
+    name = _label_file(outputs)
     return {
         "name": path.stem,
-        "labels": known(lambda: _labels(path, file, outputs)),
+        "labels": labels,
+        **({"label_file": None if labels else name} if partial else {}),
         "height": shape[1],
         "width": shape[2],
         "channels": channels,
@@ -157,20 +162,26 @@ def _about(data: _Bytes, model: _Table) -> _Table | None:
     return None
 
 
+def _label_file(outputs: list[_Table]) -> str | None:
+    """The name of the label file; None: the metadata names none."""
+    for entry in outputs[0].tables(Field.META_FILES) if outputs else ():
+        # There may be one for each language: the first is the one that has no locale.
+        if entry.byte(Field.FILE_TYPE) == TENSOR_AXIS_LABELS:
+            return entry.text(Field.FILE_NAME).decode(errors="replace")
+    return None
+
+
 def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> list[str]:
-    names = [
-        entry.text(Field.FILE_NAME)
-        for entry in (outputs[0].tables(Field.META_FILES) if outputs else ())
-        if entry.byte(Field.FILE_TYPE) == TENSOR_AXIS_LABELS
-    ]
-    if not names:
-        raise SetupError(f"{path}: its metadata names no label file; {_describe(path)}")
-    # There may be one for each language: the first is the one that has no locale.
-    name = names[0].decode(errors="replace")
+    name = _label_file(outputs)
+    if name is None:
+        raise SetupError(f"{path}: its metadata names no label file; {describe(path)}")
     try:
         archive = Archive.find(file)
-        if archive is None:
-            raise Damaged("there is no archive in it")
+        if archive is None or name not in archive.names:
+            raise SetupError(
+                f"{path}: its labels are missing: its metadata names {name!r}, which is not in "
+                f"the file; get the whole file, or {describe(path)}"
+            )
         lines = [
             line.strip()
             for line in archive.read(name, MAX_LABEL_BYTES).decode().rstrip().split("\n")
@@ -181,9 +192,11 @@ def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> list[str]:
     return [line or "?" for line in lines]
 
 
-def _describe(path: Path) -> str:
+def describe(path: Path) -> str:
+    """How a file gets the labels and the scaling that it lacks, for messages."""
     return (
-        "write a card into it with `python -m convert` (docs/tflite.md), or put "
+        f"write a card into it: `python -m convert {shlex.quote(path.name)} --labels FILE "
+        "--preprocess NAME --samples DIR -o OUT.tflite` (docs/tflite.md), or put "
         f"{path.stem}.card.json beside it"
     )
 
@@ -215,7 +228,7 @@ def _scaling(
                 }
     raise SetupError(
         f"{path}: its metadata does not say how pixels are scaled for {channels} channels; "
-        f"{_describe(path)}"
+        f"{describe(path)}"
     )
 
 

@@ -13,7 +13,7 @@ from classifier import card as cards
 from classifier import metadata
 from classifier.archive import Archive
 from classifier.origin import digest
-from convert import tflite_file
+from convert import terminal, tflite_file
 from convert.errors import ConvertError
 
 # As the TensorFlow Lite Task Library resizes, for which such files are made.
@@ -47,6 +47,8 @@ def known_of(*, model: str) -> dict[str, Any]:
     if card is not None:
         return card.to_json()
     found = metadata.read(path, partial=True) or {"name": None, "labels": None}
+    if missing := found.pop("label_file", None):
+        terminal.note(f"{path.name} has no {missing}, the label file that its metadata names")
     steps = {**STEPS, "scaling": _scaling(source), **found.get("preprocessing", {})}
     return {**found, "preprocessing": {k: v for k, v in steps.items() if v is not None}}
 

@@ -137,9 +137,16 @@ def test_without_metadata_there_is_no_card(write):
         cards.load(path)
 
 
-def test_labels_that_are_not_there_are_told(write):
-    with pytest.raises(SetupError, match=r"cut short or damaged: labels\.txt"):
-        cards.load(write(attach(network(), CARD)))
+def test_missing_labels_are_named_with_the_command_that_adds_them(write):
+    path = write(attach(network(), CARD))
+    with pytest.raises(SetupError) as caught:
+        cards.load(path)
+    message = str(caught.value)
+    assert "its metadata names 'labels.txt', which is not in the file" in message
+    assert "`python -m convert colours.tflite --labels FILE --preprocess NAME" in message
+    assert "damaged" not in message
+    found = metadata.read(path, partial=True)
+    assert (found["labels"], found["label_file"]) == (None, "labels.txt")
 
 
 def test_scaling_for_another_number_of_channels_is_not_guessed(write):

@@ -112,6 +112,19 @@ def test_the_card_is_written_into_the_file(place, convert, flatbuffer, options, 
     assert not path.with_name("net.tflite.part").exists()
 
 
+def test_given_labels_replace_the_label_file_that_the_metadata_names_and_the_file_lacks(
+    place, convert
+):
+    bare = attach(network(), STATED)
+    status, path, text = convert(bare, "--labels", str(place / "labels.txt"))
+    assert status == 0, text
+    assert "note: net.tflite has no labels.txt, the label file that its metadata names" in text
+    assert cards.load(path).labels == tuple(COLOURS)
+    status, path, text = convert(bare)
+    assert status == 2
+    assert "--labels missing" in text
+
+
 def test_one_output_and_no_channel_axis_are_converted(place, convert):
     for name, level in (("dark", 30), ("light", 220)):
         (place / "two" / name).mkdir(parents=True)
