@@ -115,6 +115,12 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
             others.append(name)
         else:
             found = recognised(value)
+            if value[:5].lower() == "data:" and "," not in value:
+                # curl -F takes what follows a semicolon for the part's type.
+                raise InvalidRequest(
+                    f"{clean(name)} is a data: URL that was cut off; with curl use "
+                    "--form-string, not -F"
+                )
             if found or name in ("url", "image"):
                 images.append(found or (Url(value) if name == "url" else Base64(value)))
     refuse_misspelt(others)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from classifier.archive import Archive, Damaged
+from classifier.archive import Archive
 from classifier.errors import SetupError
 
 BUFFER_NAME = b"TFLITE_METADATA"

@@ -24,6 +24,8 @@ from classifier.text import clean, encodable
 HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 FORM = "application/x-www-form-urlencoded"
 MAX_CODINGS = 4  # of one body
+# How images begin after `curl -d @FILE`, which leaves out CR, LF and NUL; every image has a NUL.
+STRIPPED = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
 MAX_NAME = 20  # longer ones are none of NAMES
 SCORES = ("logits", "probabilities")
 ANSWERS = ("scores", "best", "list", "values")
@@ -181,7 +183,7 @@ class Request(NamedTuple):
         rest = {name: value for name, value in payload.items() if field(name) is None}
         given = [name for name in payload if name not in rest and payload[name] is not None]
         if not given:
-            raise MissingImage(f"no image{_among(payload)}; {HOW}")
+            raise MissingImage(f"no image in the request{_among(payload)}; {HOW}")
         if len(given) > 1:
             raise InvalidRequest(f"{clean(' and '.join(given))} were given; give one of them")
         options = Options.merged(query or {}, rest)
@@ -225,6 +227,11 @@ class Request(NamedTuple):
             from classifier import form
 
             return cls._of_form(*form.multipart(body, content_type, max_images), query)
+        if declared == FORM and body.startswith(STRIPPED) and b"\0" not in body:
+            raise InvalidRequest(
+                "the body is an image without its zeros and line ends; with curl use "
+                "--data-binary @photo.jpg, not -d"
+            )
         text = _text(body)
         found = recognised(text) if text else None
         if text and not found and "%" in text[:64]:
@@ -265,7 +272,7 @@ def simple(name: str) -> str:
 
 
 def _among(payload: Mapping[str, Any]) -> str:
-    return f" among {clean(', '.join(payload))}" if payload else ""
+    return f" (fields: {clean(', '.join(payload))})" if payload else ""
 
 
 def _loads(text: str | bytes) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,9 +14,12 @@ from typing import Any
 
 from classifier.card import CHOICES, PRESETS, ModelCard, Preprocessing, beside, join, load_json
 from classifier.errors import SetupError
+from classifier.terminal import python
 from convert import (
     decoding,
+    folders,
     foreign,
+    inspect,
     labels,
     metadata,
     options,
@@ -203,6 +207,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
+    terminal.use(quiet=args.quiet)
     try:
         with (
             registry.local(args.model) as args.model,
@@ -227,10 +232,13 @@ def _convert(args: argparse.Namespace) -> int:
     samples = photos.find(args.samples, args.max_samples)
     given = _given(args)
     asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    # Published only if it passes: until then the file has no name that anybody would serve.
-    with tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".convert-") as name:
+    # Published only if it passes: until then the file has no name under which it could be served.
+    with (
+        folders.made(args.out.parent),
+        tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".convert-") as name,
+    ):
         folder = Path(name)
+        terminal.step("starting TensorFlow")
         keras = KerasSide.ask(
             options.sandbox(args),
             folder,
@@ -259,6 +267,7 @@ def _convert(args: argparse.Namespace) -> int:
                 model=args.model,
                 wanted=options.wanted(args),
                 sole_proof=foreign.is_one(args.model),
+                stated=given.stated,
             )
             findings = findings.with_proof(proof, accepted=args.accept_accuracy)
         if findings.passed and args.decode == "auto":
@@ -281,11 +290,13 @@ def _convert(args: argparse.Namespace) -> int:
         if not findings.passed:
             terminal.fail(
                 "convert",
-                f"not written, because it is not verified: {_reasons(findings)}. If the model is "
-                "right all the same: --accept-accuracy",
+                f"not written, because it is not verified: {_reasons(findings, given)}. If the "
+                "model is right all the same: --accept-accuracy",
             )
             return NOT_VERIFIED
         written = _publish(args.out, folder, findings)
+        if findings.proof.faults and findings.proof.judged and not findings.proof.hints:
+            terminal.note(_advice(findings, given))
         if chosen.comparison.accuracy is None:
             terminal.note(
                 "a wrong --labels or --preprocess would go unseen, as Keras was given the same; "
@@ -308,14 +319,22 @@ def _only_its_options(args: argparse.Namespace) -> None:
         )
 
 
-def _reasons(findings: report.Findings) -> str:
+def _reasons(findings: report.Findings, given: Given) -> str:
     proof = findings.proof
+    advice = []
     if not proof.hints and proof.right < proof.judged:
-        return "; ".join(proof.faults) + (
-            "; no other order of labels or scaling was found that fits significantly better: check "
-            "that the samples are like the photos of training, each in its label's folder"
-        )
-    return "; ".join([*proof.faults, *proof.hints])
+        advice = [_advice(findings, given)]
+    return "; ".join([*proof.faults, *proof.hints, *advice])
+
+
+def _advice(findings: report.Findings, given: Given) -> str:
+    """What to do about an accuracy that is too low, where nothing else fits better."""
+    samples = "check that the samples are like the photos of training, each in its label's folder"
+    searched = "no other order of labels or scaling was found that fits significantly better"
+    if findings.proof.refuted:
+        return f"{searched}: {samples}"
+    weak = "the model has not learned enough: train it with more --epochs or another --model"
+    return weak if given.stated else f"{searched}: {weak}, or {samples}"
 
 
 def _candidates(
@@ -392,12 +411,14 @@ class Given:
 
     outline: of the card, see `measurement.outline`. provenance, labels: those of the card beside
     the model or in it; empty where it has none. notes: sentences on options that contradict it.
+    stated: labels and scaling are those that `python -m train` wrote down.
     """
 
     outline: dict[str, Any]
     provenance: dict[str, Any]
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    stated: bool
 
 
 def _given(args: argparse.Namespace) -> Given:
@@ -445,14 +466,16 @@ def _given(args: argparse.Namespace) -> Given:
         names = labels.read(named, numbered=args.teachable_machine and args.labels is None)
     else:
         names = known.get("labels")
-    missing = [] if names else [_NO_LABELS]
+    missing = {} if names else {"--labels": _NO_LABELS}
     if "scaling" not in steps:
-        missing.append(_NO_SCALING)
+        missing["--preprocess"] = _no_scaling(args)
     if missing:
         raise ConvertError(
-            f"required: {', '.join(option for option, _ in missing)} (no {aside.name} beside the "
-            "model). " + "; ".join(f"{option}: {text}" for option, text in missing)
+            f"required: {', '.join(missing)} (no {aside.name} beside the model). "
+            + "; ".join(f"{option}: {text}" for option, text in missing.items())
         )
+    if named:
+        _count(args, names)
     name = args.name or known.get("name") or args.out.stem
     provenance = dict(known.get("provenance", {}))
     own = tuple(known.get("labels") or ())
@@ -464,7 +487,8 @@ def _given(args: argparse.Namespace) -> Given:
             dropped = "; its test accuracy is left out" if kept != provenance else ""
             notes.append(f"the options contradict {aside.name}: {', '.join(apart)}{dropped}")
     begun = outline(name, names, Preprocessing(**steps), kept)
-    return Given(begun, provenance, own, tuple(notes))
+    stated = "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order)
+    return Given(begun, provenance, own, tuple(notes), stated)
 
 
 def _contradictions(
@@ -512,13 +536,41 @@ def _exif_beside(model: Path) -> str | None:
     return found
 
 
-_NO_LABELS = ("--labels", "a file with one label per line, in the order of the model's outputs")
-_NO_SCALING = (
-    "--preprocess",
-    "how pixels were scaled in training: rescale (0..1), raw (0..255), the network's name in "
-    f"keras.applications (mobilenet_v2, resnet50, ...), or numbers ({scaling.GRAMMAR}); "
-    "`python -m convert.detect MODEL --samples DIR` finds out which fits",
-)
+_NO_LABELS = "a file with one label per line, in the order of the model's outputs"
+
+
+def _no_scaling(args: argparse.Namespace) -> str:
+    words = [python(), "-m", "convert.detect", str(args.model), "--samples", str(args.samples)]
+    return (
+        "how pixels were scaled in training: rescale (0..1), raw (0..255), the network's name in "
+        f"keras.applications (mobilenet_v2, resnet50, ...), or numbers ({scaling.GRAMMAR}); "
+        f"`{shlex.join(words)}` finds out which fits"
+    )
+
+
+def _count(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Compare the number of labels with the outputs, where a file states them without TensorFlow.
+
+    Raises:
+        ConvertError: they differ.
+    """
+    if not args.model.is_file() or args.head:
+        return
+    path = str(args.model.absolute())
+    try:
+        found = options.sandbox(args).call(
+            "convert.inspect:facts", reads=model_files(Path(path)), path=path
+        )
+    except ConvertError:
+        return  # what loads it has the better reason
+    count = inspect.label_count(found)
+    # One output is for two labels.
+    if count not in (None, len(names)):
+        each = "two labels" if count == 2 else "one label for each output"
+        raise ConvertError(
+            f"{args.labels or 'labels.txt'} has {len(names)} labels, {args.model.name} takes "
+            f"{count}: give {each}, in the output's order"
+        )
 
 
 def _kind(text: str) -> str:

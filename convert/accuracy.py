@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convert import scaling
+
 Scores = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -425,7 +427,7 @@ def _scaling(
         right = int((np.array(places)[chosen] == targets).sum())
         if right < most or not _fits(before, places, chosen, targets, tries, sure=sure):
             continue
-        option = f"--preprocess {trial['scaling']}"
+        option = f"--preprocess {scaling.synonyms(trial['scaling'])}"
         option += " --color-order bgr" * (trial["color_order"] == "bgr")
         option += f" and the labels {order.name}" if order else ""
         found = [*(found if right == most else []), option]

@@ -10,6 +10,7 @@ from typing import Any
 
 from classifier import card as cards
 from classifier.card import ModelCard
+from classifier.class_folders import images
 from classifier.errors import SetupError
 from convert import labels, network, options, photos, samples, source_card, terminal
 from convert.errors import ConvertError
@@ -70,13 +71,18 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
+    terminal.use(quiet=args.quiet)
     try:
         model, wanted = args.model.absolute(), options.wanted(args)
         names = args.labels and labels.located(args.labels).absolute()
-        # All of it in the sandbox: the network is asked thousands of times.
+        # All of it in the sandbox: the network runs thousands of times.
         with photos.local(args.samples, args.max_samples) as folder:
             place = folder.absolute()
             taken = [sample.path for sample in samples.find(place, args.max_samples)]
+            total = sum(len(images(place / name)) for name in samples.folders(place))
+            if total > len(taken):
+                terminal.note(photos.used(len(taken), total))
+            terminal.step("starting TensorFlow")
             # Folders and photos one by one: some may be links to elsewhere.
             reads = [place, *(place / name for name in samples.folders(place)), *taken]
             found = options.sandbox(args).call(

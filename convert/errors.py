@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 class ConvertError(Exception):
     """The model, the labels, the samples or an option is wrong; the message says what to do."""
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """A question for the name that was meant; "" if none is near."""
+    found = difflib.get_close_matches(wrong.lower(), list(known), 1)
+    if not found:
+        found = [name for name in known if name.rpartition(":")[2] == wrong.lower()][:1]
+    return f"did you mean {found[0]}?" if found else ""
 
 
 def reason_of(error: BaseException) -> str:

@@ -73,7 +73,7 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     reads = model_files(path.absolute())
     found = SANDBOX.call("convert.inspect:facts", reads=reads, path=str(path.absolute()))
-    found["label_count"] = len(found["labels"]) or _label_count(found)
+    found["label_count"] = len(found["labels"]) or label_count(found)
     if found["kind"] == "tflite" and not found["stopped_by"]:
         try:
             SANDBOX.call("convert.inspect:load", reads=reads, path=str(path.absolute()))
@@ -152,7 +152,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield ("" if index else kind), ", ".join(part)
     yield "card", _card_text(found)
     labels = found["labels"]
-    if not labels and (count := _label_count(found)):
+    if not labels and (count := label_count(found)):
         yield "labels", f"unknown; the outputs take {count}"
     if labels:
         more = f" and {len(labels) - LABELS_SHOWN} more" * (len(labels) > LABELS_SHOWN)
@@ -163,7 +163,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield ("" if index else "provenance"), f"{key}: {value}"
 
 
-def _label_count(found: dict[str, Any]) -> int | None:
+def label_count(found: dict[str, Any]) -> int | None:
     """How many labels the outputs take, where the file determines it; one output is for two."""
     if len(found["outputs"]) != 1:
         return None

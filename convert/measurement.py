@@ -125,6 +125,7 @@ class KerasSide:
         model: Path,
         wanted: Mapping[str, Any],
         sole_proof: bool = False,
+        stated: bool = False,
     ) -> Verdict:
         """What the samples say of a path's answers; and if they speak against it, what would fit.
 
@@ -133,6 +134,8 @@ class KerasSide:
             provenance: of the card that says which accuracy was measured. card_labels: its labels.
             model: the file that other scalings are tried with. wanted: `keras_model.Wanted`.
             sole_proof: see `accuracy.examine`.
+            stated: the training itself stated labels and scaling: no others are tried, unless the
+                accuracy is below the card's.
         """
         labels, claim = self.card.labels, Claim.of(provenance)
         found = examine(
@@ -144,9 +147,11 @@ class KerasSide:
             card_labels=card_labels,
             sole_proof=sole_proof,
         )
-        if not (found.faults or found.doubt) or found.right == found.judged or found.hints:
+        known = stated and not found.refuted
+        unclear = (found.faults or found.doubt) and found.right < found.judged
+        if not unclear or found.hints or known:
             return found
-        terminal.step("looking for the scaling that would fit")
+        terminal.step(f"trying other scalings on {len(self.photos)} photos")
         paths = [str(photo.absolute()) for photo in self.photos]
         trials = sandbox.call(
             "convert.trials:scalings",

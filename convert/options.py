@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 import traceback
@@ -11,18 +12,35 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from convert import terminal
-from convert.errors import ConvertError
+from convert.errors import ConvertError, nearest
 from convert.sandbox import Sandbox
 
 
 def command(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser whose epilog stands as it is written."""
-    return argparse.ArgumentParser(
+    """A parser whose epilog is printed as it is written."""
+    return Parser(
         prog=name,
         description=textwrap.fill(description, 79),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line: what is wrong, the nearest right value, where to read."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and exit with 2."""
+        wrong = _CHOICE.fullmatch(message)
+        if wrong:
+            known = re.findall(r"'?([^',\s]+)'?", wrong[3])
+            near = nearest(wrong[2], known) or f"choose from {', '.join(known)}"
+            message = f"{wrong[1]}: {wrong[2]!r} is unknown; {near}"
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} -h\n")
+
+
+# As argparse words it.
+_CHOICE = re.compile(r"(argument .+): invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -40,21 +58,21 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 
 def add_model(p: argparse.ArgumentParser) -> None:
-    """What is said about a Keras file."""
+    """Options about a Keras file."""
     group = p.add_argument_group("the Keras file")
     group.add_argument("--size", metavar="HxW", help="input size, where the model leaves it open")
     group.add_argument("--head", metavar="NAME", help="the output to take, where there are several")
     group.add_argument(
         "--backend",
         choices=("tensorflow", "theano"),
-        help="what trained it, for files of Keras 1, which do not say it: Theano's convolutions "
-        "turn their kernels (default: what the file says, or tensorflow)",
+        help="the library that trained it, for files of Keras 1 that do not name it: Theano's "
+        "convolutions turn their kernels (default: the file's, or tensorflow)",
     )
     group.add_argument(
         "--custom",
         type=Path,
         metavar="FILE.py",
-        help="defines the layers and functions that the model names; it is run",
+        help="Python file that defines the layers and functions that the model names; it is run",
     )
     group.add_argument(
         "--trust",
@@ -66,7 +84,7 @@ def add_model(p: argparse.ArgumentParser) -> None:
 def add_run(p: argparse.ArgumentParser) -> None:
     """How the command runs."""
     group = p.add_argument_group("the run")
-    group.add_argument("--quiet", action="store_true", help="say nothing but errors and the result")
+    group.add_argument("--quiet", action="store_true", help="print errors and the result only")
     group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     group.add_argument(
         "--max-memory", type=float, default=12, metavar="GB", help="of the sandbox (default: 12)"

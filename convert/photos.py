@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.class_folders import SUFFIXES, images
+from convert import terminal
 from convert.errors import ConvertError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +61,14 @@ def find(folder: Path, most: int) -> list[Path]:
     found = images(folder)
     if not found:
         raise ConvertError(f"no photos ({', '.join(sorted(SUFFIXES))}) below {folder}")
+    if len(found) > most:
+        terminal.note(used(most, len(found)))
     return spread(found, most)
+
+
+def used(most: int, found: int) -> str:
+    """A sentence on photos that are left out."""
+    return f"{most} of {found} photos are used, evenly spread; --max-samples {found} uses all"
 
 
 def spread(items: list[Any], most: int) -> list[Any]:

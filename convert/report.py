@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from classifier.card import ModelCard
+from classifier.class_folders import ClassFolders
 from convert import accuracy, metadata, stages, terminal
 from convert.accuracy import Verdict
 from convert.choice import Candidate, Choice
@@ -123,7 +124,8 @@ class Findings:
     def notes(self) -> list[str]:
         """Sentences that the user should read."""
         left_out = metadata.objection(self.card)
-        without = [f"no standard model metadata: {left_out}"] if left_out else []
+        # Of a file that was written; of none there is nothing to add.
+        without = [f"no standard model metadata: {left_out}"] if left_out and self.passed else []
         unmatched = [self.keras.unmatched] if self.keras.unmatched else []
         return [
             *self.option_notes,
@@ -168,19 +170,19 @@ class Findings:
         if found.samples < ENOUGH and found.agreement == 1:
             least = accuracy.worth(found.samples, found.samples)
             yield (
-                f"{found.samples} {'sample' if found.samples == 1 else 'samples'}: an agreement on "
-                f"all of them shows one of at least {least:.0%}, with 95 % confidence; on "
-                f"{ENOUGH} it would be {accuracy.worth(ENOUGH, ENOUGH):.0%}"
+                f"agreement on {_all_photos(found.samples)} shows an agreement of at least "
+                f"{least:.0%} (95% confidence); on {ENOUGH} photos it would be "
+                f"{accuracy.worth(ENOUGH, ENOUGH):.0%}"
             )
         if self.subject.quantization == "int8" and found.samples < CALIBRATED_ON:
             yield (
                 f"int8 was calibrated on {found.samples} photos: give {CALIBRATED_ON} or more, of "
                 "all classes, or rarer pictures may be cut off"
             )
-        labels = set(self.subject.logits.argmax(axis=1))
-        if len(labels) == 1 and len({p.tobytes() for p in pictures}) > 1 and not found.judged:
+        answers = set(self.subject.logits.argmax(axis=1))
+        if len(answers) == 1 and len({p.tobytes() for p in pictures}) > 1 and not found.judged:
             yield (
-                f"every sample gets the label {self.card.labels[labels.pop()]!r}: give samples of "
+                f"every sample gets the label {self.card.labels[answers.pop()]!r}: give samples of "
                 "several classes"
             )
 
@@ -241,6 +243,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     subject, facts = findings.subject, findings.keras.facts
     found = subject.comparison
     share = found.tolerance.difference
+    kind = "logit " * (findings.card.output == "logits")
     # A `.tflite` of another program is compared with the interpreter alone, behind Keras' readers.
     other = "LiteRT" if facts["kind"] == "tflite" else "Keras"
     table = [
@@ -251,9 +254,9 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
             "top-1 agreement",
             f"{found.agreement:.2%} (at least {found.tolerance.agreement:.0%} wanted)",
         ),
-        ("largest logit difference", f"{found.max_difference:.3g}"),
+        (f"largest {kind}difference", f"{found.max_difference:.3g}"),
         (
-            "mean logit difference",
+            f"mean {kind}difference",
             f"{found.mean_difference:.3g} (at most {share * found.spread:.3g} wanted: "
             f"{share:g} of the spread, {found.spread:.3g})",
         ),
@@ -261,19 +264,13 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     if found.accuracy is not None:
         table.append(
             (
-                f"accuracy, {other}'s",
-                f"{found.accuracy:.1%}, {found.reference_accuracy:.1%} "
-                f"({found.judged} photos in folders named after labels)",
+                "accuracy",
+                f"{found.accuracy:.1%} ({other} {found.reference_accuracy:.1%}), on {found.judged} "
+                "photos in folders named after labels",
             )
         )
     else:
-        # Two pipelines that are wrong alike agree: only photos whose labels are known tell.
-        table.append(
-            (
-                "accuracy",
-                "unknown: fewer than half of the samples are in folders named after labels",
-            )
-        )
+        table.append(("accuracy", f"unknown: {_unlabelled(findings)}"))
     flagged = Flagged(**facts["flagged"])
     table.append(("EXIF orientation", flagged.row(findings.card.preprocessing.exif)))
     parted = Counter(stage for stage in findings.parting() if stage)
@@ -287,9 +284,29 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
         ("size", f"{subject.bytes / 1e6:.2f} MB"),
         (f"{other}, median", f"{facts['keras_ms']:.2f} ms"),
         ("TFLite, one thread, median", f"{subject.one_thread_ms:.2f} ms"),
-        *(("would fit", hint) for hint in findings.proof.hints),
+        *(("fits better", hint) for hint in findings.proof.hints),
         ("verdict", _verdict(findings)),
     ]
+
+
+def _all_photos(count: int) -> str:
+    return "one photo" if count == 1 else f"all {count} photos"
+
+
+def _unlabelled(findings: Findings) -> str:
+    """Why the samples give no accuracy."""
+    photos = findings.keras.photos
+    truth = ClassFolders(findings.card.labels).truth(photos)
+    labelled = sum(place is not None for place in truth)
+    if len(photos) == 1:
+        return "the sample is not in a folder named after a label"
+    if not labelled:
+        return f"none of the {len(photos)} samples is in a folder named after a label"
+    return (
+        f"only {labelled} of the {len(photos)} samples "
+        f"{'is in a folder' if labelled == 1 else 'are in folders'} named after a label; at least "
+        "half are needed"
+    )
 
 
 def _verdict(findings: Findings) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from classifier import preprocess
 from classifier.card import PRESETS, Affine, ModelCard
+from convert.errors import nearest
 
 GRAMMAR = "scale=1/127.5,offset=-1 or mean=123.7,116.8,103.9,std=58.4,57.1,57.4"
 _PAIRS = ({"scale", "offset"}, {"mean", "std"})
@@ -29,9 +30,10 @@ def parse(text: str) -> str | Affine:
     if text in PRESETS:
         return text
     if "=" not in text:
+        near = nearest(text, PRESETS) or f"choose from {', '.join(sorted(PRESETS))}"
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a preset; choose one of {', '.join(sorted(PRESETS))}, or give "
-            f"numbers: {GRAMMAR}. `python -m convert.detect` finds out which one fits"
+            f"{text!r} is not a preset; {near} or give numbers: {GRAMMAR}; "
+            "`python -m convert.detect` finds out which one fits"
         )
     given: dict[str, list[float]] = {}
     key = ""
@@ -103,6 +105,13 @@ def same(given: str | Affine, card: ModelCard) -> bool:
     return bool(
         np.allclose(preprocess.scale(pixels, card), preprocess.scale(pixels, other), atol=1e-3)
     )
+
+
+def synonyms(name: str) -> str:
+    """A preset's name, with others that mean the same."""
+    others = [other for other, kind in PRESETS.items() if kind == PRESETS[name] and other != name]
+    shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+    return f"{name} (the same as {shown})" if others else name
 
 
 def words(given: str | Affine) -> str:

@@ -77,6 +77,7 @@ class Trials:
         new = [one for one in dict.fromkeys(wanted) if one not in self.scores]
         if not new:
             return
+        terminal.step(f"trying {len(new)} ways: {what}")
         network = self.network
         shape = (network.height, network.width, network.channels)
         plan = [(one, one.card(*shape)) for one in new]

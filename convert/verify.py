@@ -114,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
+    terminal.use(quiet=args.quiet)
     try:
         with photos.local(args.samples, args.max_samples) as args.samples:
             return _verify(args)
@@ -130,6 +131,7 @@ def _verify(args: argparse.Namespace) -> int:
     samples = photos.find(args.samples, args.max_samples)
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
         folder = Path(name)
+        terminal.step("starting TensorFlow")
         keras = KerasSide.ask(
             options.sandbox(args),
             folder,

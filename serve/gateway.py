@@ -110,7 +110,8 @@ class Gateway:
         try:
             event = json.loads(body)
         except (ValueError, RecursionError) as error:
-            result: Any = {"errorType": "Runtime.UnmarshalError", "errorMessage": str(error)}
+            message = f"{error}; this path takes JSON; send images to /predict"
+            result: Any = {"errorType": "Runtime.UnmarshalError", "errorMessage": message}
         else:
             try:
                 result = self._call(event, request_id, self._calls)

@@ -12,11 +12,13 @@ from pathlib import Path
 from classifier import terminal
 from classifier.card import ModelCard, Preprocessing
 from classifier.errors import SetupError
+from convert import folders
+from convert.options import Parser
 from convert.terminal import fail
 from train import handover, options, quiet
 from train.data import idx, sources
 from train.data.dataset import DataError, Dataset
-from train.recipe import PHOTOS, Recipe
+from train.recipe import PHOTOS, Backbone, Recipe
 from train.run import SAVE_EVERY_S
 
 PORT = 9000
@@ -49,13 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
         if args.serve is not None:  # before minutes of work, not after
             handover.free(args.serve)
         data = read(args)
-        # Only now: it takes seconds, and wrong data is told at once.
+        # Only now: it takes seconds, and wrong data is refused before.
+        print("starting TensorFlow ...", flush=True)
         quiet.tensorflow()
         recipe = options.recipe(args, data)
         name = args.name or output.resolve().name
         if args.output is None:
             _not_another(output, recipe, data)
-        status = _train(args, data, recipe, card(name, data.labels, recipe), output, command)
+        with folders.made(output):
+            status = _train(args, data, recipe, card(name, data.labels, recipe), output, command)
     except (DataError, SetupError) as error:
         fail(f"{parser.prog}: error", error)
         return 2
@@ -75,14 +79,16 @@ def _train(
     output: Path,
     command: list[str],
 ) -> int:
-    from train import preview, report, tracking
+    from train import backbones, preview, report, tracking
     from train.trainer import Stopped, Trainer
 
     name = described.name
+    if isinstance(recipe.network, Backbone) and recipe.network.weights:
+        print(f"looking for the weights of {recipe.network.name} ...", flush=True)
+        backbones.fetch(recipe.network, recipe.phases()[0].size)
     trackers = tracking.start(args.track, name, recipe, data, args.logs, command)
     folder = output / f"{name}.checkpoints"
     cache = args.cache or folder / "cache"
-    output.mkdir(parents=True, exist_ok=True)
     sheet = output / f"{name}.augmentation.png"
     preview.write(recipe, described, data, sheet)
     print(f"what augmentation makes of the pictures: {sheet}", flush=True)
@@ -93,6 +99,9 @@ def _train(
     except Stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except DataError:
+        sheet.unlink()
+        raise
     results = report.write(trainer, output, command)
     for tracker in trackers:
         tracker.finish(results, output, name)
@@ -190,7 +199,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m train",
         usage="%(prog)s DATA [options]",
         description="Train an image classifier: from scratch, or on top of a trained network.",

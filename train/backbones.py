@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import tempfile
 import warnings
 from dataclasses import asdict
@@ -22,6 +23,8 @@ from train.recipe import Backbone
 
 # The sizes for which the MobileNets' weights are published, the most trained first.
 PUBLISHED = (224, 192, 160, 128, 96)
+_UNFETCHED = re.compile(r"URL fetch failure on (\S+): (\S+) -- (.*)")
+_ABSENT = ("403", "404")  # a server without that file: another size may be there
 
 
 def names() -> tuple[str, ...]:
@@ -39,7 +42,7 @@ def found(name: str) -> str:
         if known.lower() == name.lower():
             return known
     raise DataError(
-        f"there is no model {name!r}: say residual, mlp, or one of keras.applications: "
+        f"no model named {name}; there are residual, mlp, and those of keras.applications: "
         + ", ".join(names())
     )
 
@@ -72,19 +75,35 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
     Raises:
         DataError: no such file, one of another network, or a download that failed.
     """
-    weights = str(backbone.weights)
-    if weights == "imagenet":
+    if backbone.weights == "imagenet":
         into.set_weights(_imagenet(backbone, size).get_weights())
         return
-    path = Path(weights)
-    if not path.exists():
-        raise DataError(f"there are no weights {weights}: say imagenet, none, or a file")
+    path = _file(backbone)
     try:
         into.set_weights(_of_file(path, backbone, size))
     except ConvertError as error:
         raise DataError(str(error)) from error
     except ValueError as error:  # of other shapes, whatever the sandbox sent
         raise DataError(f"{path.name} does not fit {backbone.name}: {_line(error)}") from error
+
+
+def fetch(backbone: Backbone, size: int) -> None:
+    """Download the weights that a backbone names, so that `load` finds them.
+
+    Raises:
+        DataError: no such file, or a download that failed.
+    """
+    if backbone.weights == "imagenet":
+        _imagenet(backbone, size)
+    elif backbone.weights:
+        _file(backbone)
+
+
+def _file(backbone: Backbone) -> Path:
+    path = Path(str(backbone.weights))
+    if not path.exists():
+        raise DataError(f"no weights at {path}; give --weights a file, imagenet or none")
+    return path
 
 
 def _of_file(path: Path, backbone: Backbone, size: int) -> list[np.ndarray]:
@@ -153,21 +172,23 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
         sizes = [*(known for known in PUBLISHED if known == size), *PUBLISHED]
     elif backbone.name not in ("ConvNeXtTiny", "MobileNetV3Large", "MobileNetV3Small"):
         sizes = [max(224, size)]
-    reason = ""
     for published in dict.fromkeys(sizes):
         try:
             return _made(backbone, published, "imagenet")
         except DataError:
             raise
         except Exception as error:  # Keras raises the bare class
-            # From keras.utils.get_file: no network, or the file is not there.
-            if "URL fetch failure" not in str(error):
+            # From keras.utils.get_file: "URL fetch failure on URL: CODE -- REASON".
+            found = _UNFETCHED.search(str(error))
+            if found is None:
                 raise
-            reason = reason or str(error)
+            file, code, reason = found[1].rpartition("/")[2], found[2], found[3].strip()
+            if code not in _ABSENT:
+                break
     raise DataError(
-        f"ImageNet's weights for {backbone.name} are not here and could not be downloaded ({reason}"
-        "); put the file into $KERAS_HOME/models (default ~/.keras/models), or say "
-        "--weights FILE or --weights none"
+        f"ImageNet's weights for {backbone.name} could not be downloaded ({reason}); put the file "
+        f"{file} into $KERAS_HOME/models (default ~/.keras/models), give --weights FILE or "
+        "--weights none, or leave out --model: the residual network needs no weights"
     )
 
 

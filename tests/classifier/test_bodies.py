@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 import zlib
 from urllib.parse import quote, unquote, urlencode
 
 import pytest
+from PIL import Image
 
 from classifier import errors
 from classifier.request import Options, Request
@@ -217,8 +219,13 @@ def test_a_form_without_its_type_is_called_one(handler):
 @pytest.mark.parametrize(
     ("kind", "body", "error", "words"),
     [
-        ("", json.dumps({"picture_id": 5, "x": 1}), errors.MissingImage, "among picture_id, x"),
-        ("", "{}", errors.MissingImage, 'no image; give {"url"'),
+        (
+            "",
+            json.dumps({"picture_id": 5, "x": 1}),
+            errors.MissingImage,
+            r"\(fields: picture_id, x\)",
+        ),
+        ("", "{}", errors.MissingImage, 'no image in the request; give {"url"'),
         ("", json.dumps({"url": URL, "image": B64}), errors.InvalidRequest, "url and image were"),
         (
             "",
@@ -250,6 +257,7 @@ def test_a_form_without_its_type_is_called_one(handler):
         ("", json.dumps({"url": URL, "threshold": "1_0"}), errors.InvalidRequest, "a number"),
         ("", json.dumps({"url": URL, "threshold": "٣"}), errors.InvalidRequest, "a number"),
         ("", json.dumps({"url": URL, "threshold": " 1"}), errors.InvalidRequest, "a number"),
+        (FORM, "image=data:image/png", errors.InvalidRequest, "use --form-string"),
         (FORM, "", errors.MissingImage, "body is empty"),
         (FORM, "a=1&" * 200, errors.MissingImage, "no image"),
         (FORM, f"url={quote(URL)}&" * 17, errors.TooManyImages, "17 images"),
@@ -300,6 +308,18 @@ def test_a_list_of_images_is_read_as_images(body):
 @pytest.mark.parametrize("text", ["1", "-1.5", "2e-3", "0.5"])
 def test_a_threshold_may_be_the_text_of_a_number(text):
     assert Request.from_json({"url": URL, "threshold": text}).options.threshold == float(text)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_an_image_that_curl_sent_as_text_is_refused_with_the_option_that_sends_it_whole(format):
+    buffer = io.BytesIO()
+    Image.effect_noise((40, 40), 50).save(buffer, format)
+    whole = buffer.getvalue()
+    # curl(1): -d @FILE leaves out carriage returns, newlines and null bytes.
+    sent = whole.translate(None, b"\0\r\n")
+    with pytest.raises(errors.InvalidRequest, match="curl use --data-binary @photo"):
+        Request.from_body(sent, FORM)
+    assert Request.from_body(whole, FORM).images == (Raw(whole),)
 
 
 @pytest.mark.parametrize("body", ["<svg></svg>", "<!doctype html>"])

@@ -16,7 +16,8 @@ from scipy.stats import binomtest
 from classifier import card as cards
 from convert import __main__ as command
 from convert import accuracy, verify
-from convert.accuracy import Claim, examine
+from convert.__main__ import main
+from convert.accuracy import Claim, examine, slip
 
 LABELS = ("apple", "bean", "corn", "date", "elder", "fig", "grape", "herb", "iris", "kale")
 TEN = range(10)
@@ -382,7 +383,7 @@ def test_right_labels_and_scaling_are_verified(judge):
     assert (
         "verdict                     verified: the same answers as Keras, and the accuracy" in told
     )
-    assert "12 samples: an agreement on all of them shows one of at least 76%" in told
+    assert "agreement on all 12 photos shows an agreement of at least 76% (95% confidence)" in told
     assert cards.load(output).verification["passed"] is True
 
 
@@ -430,7 +431,7 @@ def test_labels_in_another_order_exit_with_3_and_nothing_is_written(judge, colou
     page = colours / "why.html"
     status, output, told, error = judge(RIGHT[::-1], "--report", str(page))
     assert status == 3
-    assert not list(output.parent.iterdir())
+    assert not output.parent.exists()
     assert "NOT VERIFIED: accuracy 33.3% (4 of 12 labelled samples)" in told
     assert "with the labels in reversed order 12 of 12 would be right" in error
     assert "--accept-accuracy" in error
@@ -442,6 +443,44 @@ def test_the_scaling_that_fits_is_named(judge):
     assert status == 3
     assert "or --preprocess mobilenet_v2" in error
     assert "12 of 12 would be right" in error
+
+
+def test_a_fit_that_is_weak_itself_claims_no_more_than_it_shows():
+    truth = [index % 4 for index in range(40)]
+    own = np.eye(4, dtype=np.float32)[[(right + 1) % 4 for right in truth]]
+    # 18 are right, the others wrong in all ways.
+    chosen = [(right + (n >= 18) * (n // 4 % 3 + 1)) % 4 for n, right in enumerate(truth)]
+    trial = {"scaling": "mobilenet_v2", "color_order": "bgr", "chosen": chosen}
+    assert slip([trial], own, truth, ("a", "b", "c", "d")) == (
+        "--preprocess mobilenet_v2 (the same as xception, inception_v3, inception_resnet_v2, ...) "
+        "--color-order bgr fits better on these photos (18 of 40 right); check with "
+        "`python -m convert.detect`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "tried", "advice"),
+    [
+        ({}, (), False, "the model has not learned enough: train it with more --epochs or another"),
+        ({}, ("--preprocess", "raw"), True, "no other order of labels and no other scaling fits"),
+        ({"test_accuracy": 0.97}, (), True, "check that the samples are like the photos of"),
+    ],
+)
+def test_a_weak_training_is_advised_by_what_its_card_states(
+    changes, options, tried, advice, colours, in_process, capsys, write_json
+):
+    model = keras.models.load_model(colours / "net.keras")
+    model.get_layer("head").set_weights([np.eye(3)[:, [0, 0, 0]], np.array([2, 1, 0])])
+    model.save(colours / "net.keras")
+    facts = {"trained_by": "python -m train", **changes}
+    known(colours, write_json, provenance=facts)
+    arguments = [str(colours / "net.keras"), "--samples", str(colours / "photos")]
+    output = colours / "out" / "net.tflite"
+    assert main([*arguments, "-o", str(output), *options]) == 3
+    told = capsys.readouterr().err
+    assert advice in told
+    assert ("trying other scalings" in told) == tried
+    assert not output.parent.exists()
 
 
 def test_an_accuracy_can_be_accepted_and_the_report_says_so(judge):
@@ -534,7 +573,7 @@ def test_a_network_of_zeros_is_not_verified(judge, colours):
     model.save(colours / "net.keras")
     status, output, _, error = judge(RIGHT)
     assert status == 3
-    assert not list(output.parent.iterdir())
+    assert not output.parent.exists()
     assert "gives every label the same score: its answers prove nothing" in error
 
 

@@ -33,7 +33,7 @@ def test_numbers_become_a_scale_and_an_offset(text, scale, offset):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x/255-0.5", "'x/255-0.5' is not a preset; choose one of convnext, densenet,"),
+        ("x/255-0.5", "'x/255-0.5' is not a preset; choose from convnext, densenet,"),
         ("Rescale", "not a preset"),
         ("scale=1/0", "'1/0' in 'scale=1/0' is not a number: scale=1/127.5,offset=-1 or mean="),
         ("scale=nan", "'nan' in"),

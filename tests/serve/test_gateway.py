@@ -105,6 +105,7 @@ def test_errors_have_their_status_at_one_door_and_their_name_at_the_other(url):
     assert (answer.status_code, answer.json()["errorType"]) == (200, "MissingImage")
     answer = requests.post(url + INVOCATION_PATH, data=b"{", timeout=60)
     assert answer.json()["errorType"] == "Runtime.UnmarshalError"
+    assert "takes JSON; send images to /predict" in answer.json()["errorMessage"]
     assert requests.get(f"{url}/nowhere", timeout=60).status_code == 404
     assert requests.get(f"{url}/predict", timeout=60).status_code == 405
     assert requests.options(f"{url}/predict", timeout=60).status_code == 204

@@ -72,7 +72,7 @@ def test_a_backbone_has_a_head_with_logits(name, inner):
 
 def test_names_are_found_in_any_case_and_others_are_told():
     assert backbones.found("mobilenetv2") == "MobileNetV2"
-    with pytest.raises(DataError, match="there is no model 'resnet51': say residual, mlp"):
+    with pytest.raises(DataError, match="no model named resnet51; there are residual, mlp"):
         backbones.found("resnet51")
     with pytest.raises(DataError, match="Xception has no width"):
         backbones.build(Backbone("Xception", None, 0.5), 96)
@@ -133,7 +133,7 @@ def test_weights_that_do_not_fit_are_told(source, tmp_path):
     (tmp_path / "page.keras").write_text("<html>")
     with pytest.raises(DataError, match=r"page\.keras cannot be loaded"):
         started(source, tmp_path / "page.keras")
-    with pytest.raises(DataError, match=r"there are no weights gone\.h5"):
+    with pytest.raises(DataError, match=r"no weights at gone\.h5"):
         started(source, "gone.h5")
 
 

@@ -107,7 +107,7 @@ def test_augmentation_starts_from_a_name_and_changes_one_thing(data):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("--model", "ResNet51"), "there is no model 'ResNet51': say residual, mlp, or one of"),
+        (("--model", "ResNet51"), "no model named ResNet51; there are residual, mlp, and those of"),
         (("--weights", "imagenet"), "--weights and --width are for the networks of keras"),
         (("--model", "mlp", "--width", "0.5"), "--weights and --width are for the networks"),
         (("--fine-tune", "3"), "--fine-tune, --enlarge and --views are for a trained network"),
@@ -137,7 +137,7 @@ def test_options_that_do_not_go_together_are_told(given, message, data):
         (("--learning-rate", "fast"), "'fast' is not a number"),
         (("--seed", "-1"), "must be from 0 to 2147483647"),
         (("--fine-tune", "half"), "'half' is not a whole number"),
-        (("--schedule", "linear"), "invalid choice: 'linear'"),
+        (("--schedule", "linear"), "'linear' is unknown; choose from cosine, constant, exp"),
     ],
 )
 def test_a_value_out_of_range_exits_with_2(given, message, capsys, folder, tmp_path):

@@ -1,0 +1,20 @@
+"""Folders: those that a command makes for its output, and removes if nothing was written."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """A folder and those above it, for an output; those that are new and left empty go again."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in new:  # the deepest first
+            with contextlib.suppress(OSError):
+                path.rmdir()
