@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import tempfile
 import warnings
@@ -172,7 +173,11 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
         sizes = [*(known for known in PUBLISHED if known == size), *PUBLISHED]
     elif backbone.name not in ("ConvNeXtTiny", "MobileNetV3Large", "MobileNetV3Small"):
         sizes = [max(224, size)]
+    file, reason, tried, offline = "", "", 0, False
     for published in dict.fromkeys(sizes):
+        # Without a network, only what is here already.
+        if offline and not _cached(file.replace(f"_{tried}_", f"_{published}_")):
+            continue
         try:
             return _made(backbone, published, "imagenet")
         except DataError:
@@ -182,14 +187,18 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
             found = _UNFETCHED.search(str(error))
             if found is None:
                 raise
-            file, code, reason = found[1].rpartition("/")[2], found[2], found[3].strip()
-            if code not in _ABSENT:
-                break
+            file, reason = found[1].rpartition("/")[2], found[3].strip()
+            tried, offline = published, found[2] not in _ABSENT
     raise DataError(
         f"ImageNet's weights for {backbone.name} could not be downloaded ({reason}); put the file "
         f"{file} into $KERAS_HOME/models (default ~/.keras/models), give --weights FILE or "
         "--weights none, or leave out --model: the residual network needs no weights"
     )
+
+
+def _cached(file: str) -> bool:
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return (home / "models" / file).exists()
 
 
 def _within(path: Path, into: keras.Model, name: str) -> list[np.ndarray]:

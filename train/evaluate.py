@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from train.assess import findings, metrics
 from train.assess.answers import Asked, Asking, Subject, announce, ask, matched
 from train.assess.findings import Report
 from train.data import sources
-from train.data.dataset import SPLITS, DataError
+from train.data.dataset import SPLITS, DataError, Joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ exit status:
 
 DATA is one of these:
 """
+ALL_SPLITS = "all"
 SEED = 1  # where no card says which one split the data
 
 
@@ -88,9 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     sources.add_kind(parser)
     parser.add_argument(
         "--split",
-        choices=SPLITS,
+        choices=(*SPLITS, ALL_SPLITS),
         default="test",
-        help="which pictures (default: %(default)s)",
+        help="which pictures; all: those of every split (default: %(default)s, which is a tenth "
+        "of a folder without splits)",
     )
     parser.add_argument(
         "--against", metavar="MODEL2", help="compare with another model on the same pictures"
@@ -206,13 +209,16 @@ def evaluate(options: argparse.Namespace) -> Report:
     seed = _seed(subject) if options.seed is None else options.seed
     announce(f"reading {options.data} ...")
     data = sources.load(options.data, seed, labels=options.labels_kind)
+    if options.split == ALL_SPLITS:
+        every = Joined.of(data.splits[name] for name in SPLITS)
+        data = replace(data, splits={**data.splits, ALL_SPLITS: every})
     split = data.splits[options.split]
     for one in (subject, other):
         if one and one.card:  # the second model's labels before the first one's minutes
             matched(data.labels, one.card.labels, one.file)
 
     def answered(one: Subject) -> tuple[Asked, Figures]:
-        announce(f"asking {one.file} about {len(split):,} {options.split} pictures ...")
+        announce(f"asking {one.file} about {findings.part(data, options.split)} ...")
         asked = ask(one, data, split, asking)
         announce("measuring ...")
         return asked, metrics.figures(asked.answers, options.top_k, seed)
@@ -262,7 +268,7 @@ def _notes(
     subject: Subject, other: Subject | None, data: Dataset, split: str, seed: int
 ) -> list[str]:
     """What makes the figures look better than they are."""
-    if split == "train":
+    if split in ("train", ALL_SPLITS):
         return ["models were trained on these pictures, or may have been: others are harder"]
     notes = []
     for one in (subject, other):

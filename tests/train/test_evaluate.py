@@ -29,7 +29,7 @@ from classifier.handler import Handler
 from classifier.settings import Settings
 from serve.gateway import INVOCATION_PATH, Gateway
 from train import evaluate
-from train.assess import answers
+from train.assess import answers, findings
 from train.data.arrays import assemble
 from train.data.dataset import DataError, neutral
 from train.data.photos import Photos
@@ -215,6 +215,22 @@ def test_keras_tflite_and_endpoint_answer_alike(compared, folder, endpoint):
         np.testing.assert_allclose(keras.scores, other.scores, atol=1e-4)
         assert other.targets.tolist() == keras.targets.tolist()
     assert served.figures.accuracy == report.figures.accuracy == report.against[1].accuracy
+
+
+@pytest.mark.parametrize(
+    ("split", "judged"),
+    [("test", "15 of 33 pictures (the test split)"), ("all", "all 33 pictures")],
+)
+def test_what_part_of_the_data_was_judged_is_in_the_summary(split, judged, folder, endpoint):
+    options = evaluate._parser().parse_args(
+        [f"{endpoint}/predict", "--data", str(folder / "data"), "--split", split, "--quiet"]
+    )
+    report = evaluate.evaluate(options)
+    assert findings.text(report).startswith(f"{report.asked.subject.file} on data, {judged}\n")
+    right = RIGHT + 18 * (split == "all")
+    assert report.figures.right == right
+    page = evaluate.write(report, folder / f"{split}.html")[0].read_text(encoding="utf-8")
+    assert "data:image" in page
 
 
 def test_a_model_beside_itself_is_no_better(compared):

@@ -137,6 +137,31 @@ def test_weights_that_do_not_fit_are_told(source, tmp_path):
         started(source, "gone.h5")
 
 
+@pytest.mark.parametrize(
+    ("reason", "tries"),
+    [("-3 -- Temporary failure in name resolution", 1), ("404 -- Not Found", 5)],
+)
+def test_a_failed_download_is_one_short_line_and_other_sizes_are_tried_only_if_a_file_is_absent(
+    reason, tries, monkeypatch
+):
+    wanted = []
+
+    def refuse(backbone, size, weights):
+        wanted.append(size)
+        host = "https://storage.example/" + 200 * "x"
+        raise Exception(f"URL fetch failure on {host}/mobilenet_{size}.h5: {reason}")  # noqa: TRY002
+
+    monkeypatch.setattr(backbones, "_made", refuse)
+    with pytest.raises(DataError) as caught:
+        backbones.fetch(Backbone("MobileNetV2", "imagenet", 1.0), 160)
+    assert len(wanted) == tries
+    message = str(caught.value)
+    assert f"could not be downloaded ({reason.partition(' -- ')[2]})" in message
+    assert f"put the file mobilenet_{wanted[-1]}.h5 into" in message
+    assert "or leave out --model: the residual network needs no weights" in message
+    assert "https" not in message
+
+
 @needs_weights
 def test_imagenets_weights_come_from_keras_home_at_any_size():
     """In a process of its own: Keras reads KERAS_HOME when it is imported."""
@@ -148,7 +173,7 @@ def test_imagenets_weights_come_from_keras_home_at_any_size():
     lines = [line for line in told.stdout.splitlines() if not line.startswith("Downloading")]
     one, narrow, failed = lines
     assert one == narrow == "trained"
-    assert "ImageNet's weights for Xception are not here" in failed
+    assert "ImageNet's weights for Xception could not be downloaded" in failed
     assert "KERAS_HOME" in failed
 
 

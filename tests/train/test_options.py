@@ -129,6 +129,16 @@ def test_options_that_do_not_go_together_are_told(given, message, data):
         recipe(data, *given)
 
 
+def test_weights_that_are_not_there_leave_no_folder_behind(folder, tmp_path, capsys):
+    output = tmp_path / "models" / "photos"
+    given = ["--model", "MobileNetV2", "--weights", str(tmp_path / "gone.h5")]
+    assert main([str(folder), "-o", str(output), "--track", "none", *given]) == 2
+    told = capsys.readouterr()
+    assert "no weights at" in told.err
+    assert "augmentation" not in told.out
+    assert not output.parent.exists()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

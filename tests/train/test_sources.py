@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from train.data import sources
 from train.data.dataset import DataError
@@ -268,3 +269,10 @@ def test_a_short_name_is_a_repository_unless_a_folder_is_called_so(
     assert sizes(sources.load("shapes", 1))["train"] == 24
     pictures(tmp_path / "shapes", each=20)
     assert sizes(sources.load("shapes", 1))["train"] == 48
+
+
+def test_photos_without_class_folders_are_counted_and_have_a_remedy(tmp_path):
+    for name in ("a.jpg", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(DataError, match="holds 2 photos but no class folders; move them into one"):
+        sources.load(str(tmp_path), 1)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from train.data.dataset import SPLITS
+
 if TYPE_CHECKING:
     from train.assess.answers import Asked
     from train.assess.metrics import Comparison, Estimate, Figures
@@ -201,6 +203,14 @@ def doubtful(asked: Asked) -> list[int]:
     return order
 
 
+def part(data: Dataset, split: str) -> str:
+    """Which pictures of the data were judged, for a sentence."""
+    total = sum(len(data.splits[name]) for name in SPLITS)
+    if split not in SPLITS:
+        return f"all {total:,} pictures"
+    return f"{len(data.splits[split]):,} of {total:,} pictures (the {split} split)"
+
+
 # What was found, for a terminal.
 
 
@@ -223,7 +233,7 @@ def text(report: Report) -> str:
             for true, predicted, wrong, pictures in evaluation.worst(3)
         ),
     ]
-    head = f"{report.asked.subject.file} on {report.source}, {report.name} pictures"
+    head = f"{report.asked.subject.file} on {report.source}, {part(report.data, report.name)}"
     lines = [head, *(f"  {name:<24} {value}" for name, value in rows)]
     if report.against is not None:
         second, figures, _ = report.against

@@ -18,7 +18,7 @@ from classifier.preprocess import prepare, resize
 from train.data.ahead import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from PIL import Image
 
@@ -91,6 +91,37 @@ class Split(ABC):
         served = ahead(lambda index: prepare(self.picture(index, card), card), range(len(self)))
         while batch := list(itertools.islice(served, most)):
             yield np.stack(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(Split):
+    """The pictures of several splits, one split after the other."""
+
+    parts: tuple[Split, ...]
+
+    @classmethod
+    def of(cls, parts: Iterable[Split]) -> Joined:
+        kept = tuple(parts)
+        return cls(np.concatenate([part.targets for part in kept]), kept)
+
+    def _found(self, index: int) -> tuple[Split, int]:
+        for part in self.parts:
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise IndexError(index)
+
+    def name(self, index: int) -> str:
+        part, index = self._found(index)
+        return part.name(index)
+
+    def picture(self, index: int, card: ModelCard) -> Image.Image:
+        part, index = self._found(index)
+        return part.picture(index, card)
+
+    def file(self, index: int, card: ModelCard) -> bytes:
+        part, index = self._found(index)
+        return part.file(index, card)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,18 @@ def load(root: Path, seed: int, labels: Sequence[str] | None = None) -> Dataset:
         raise DataError(f"{root} has neither train-images-idx3-ubyte nor t10k-images-idx3-ubyte")
     if len(parts) == 1:
         given = {"train": next(iter(parts.values()))}
+        name = next(iter(parts))
+        print(
+            f"{root} has {name}-images-idx3-ubyte alone: its pictures are split into train, "
+            "validation and test",
+            file=sys.stderr,
+        )
     else:
         given = {"train": parts["train"], "test": parts["t10k"]}
+        print(
+            f"{root}: trained on train-images-idx3-ubyte, tested on t10k-images-idx3-ubyte",
+            file=sys.stderr,
+        )
     return assemble(given, seed, whole.hexdigest(), labels)
 
 

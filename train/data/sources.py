@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from classifier.class_folders import images
 from train.data import cifar, idx, npz, photos, table
 from train.data.arrays import assemble, plain
 from train.data.dataset import DataError, Dataset
@@ -134,6 +135,11 @@ def _folder(root: Path, seed: int) -> Dataset:
             )
         return table.load(lists[0], seed)
     if not any(path.is_dir() and path.name[0] != "." for path in root.iterdir()):
+        if count := len(images(root)):
+            raise DataError(
+                f"{root} holds {count} photos but no class folders; move them into one folder per "
+                "label"
+            )
         raise DataError(
             f"{root} has no data: looked for class folders (or train/ with class folders in it), "
             "train-images-idx3-ubyte or t10k-images-idx3-ubyte, "
@@ -167,8 +173,8 @@ def _keras(name: str, seed: int, labels: str) -> Dataset:
         ) from error
     parts = {"train": plain(*train), "test": plain(*test)}
     whole = hashlib.sha256()
-    for images, targets in parts.values():
-        whole.update(np.ascontiguousarray(images))
+    for pictures, targets in parts.values():
+        whole.update(np.ascontiguousarray(pictures))
         whole.update(np.ascontiguousarray(targets))
     return assemble(parts, seed, whole.hexdigest(), names)
 
