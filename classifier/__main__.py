@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from classifier import card as cards
-from classifier import formats, items, origin
+from classifier import formats, items, origin, terminal
 from classifier.errors import ClassifierError, ModelNotNamed, SetupError
 from classifier.handler import Handler
 from classifier.preprocess import matches_helper
@@ -90,10 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = _settings(args.model)
         if args.check:
-            print(check(Handler(settings)))
+            with terminal.without_notices():
+                checked = check(Handler(settings))
+            print(checked)
         if not args.images:
             return OK
-        handler = Handler(replace(settings, num_threads=1))  # it is the images that go side by side
+        with terminal.without_notices():
+            # One thread each: the images go side by side.
+            handler = Handler(replace(settings, num_threads=1))
         origin.check(handler.models.installed.values())
         card = handler.models.card()
         if args.scores == "logits" and card.output == "probabilities":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -87,6 +90,24 @@ def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
         return items
     shown: Iterable[Any] = tqdm(items, total=total, unit=" images", leave=False, file=sys.stderr)
     return shown
+
+
+@contextlib.contextmanager
+def without_notices() -> Iterator[None]:
+    """Keep the interpreter's INFO lines off standard error; all else goes there at the end."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            written.seek(0)
+            for line in written:
+                if not line.startswith(b"INFO: "):
+                    os.write(2, line)
 
 
 def python() -> str:

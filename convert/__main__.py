@@ -114,7 +114,12 @@ def parser() -> argparse.ArgumentParser:
         f"{scaling.GRAMMAR}",
     )
     for option, default, meaning in (
-        ("interpolation", "pillow:nearest", "the resizing filter and whose it is; load_img's"),
+        (
+            "interpolation",
+            "pillow:nearest",
+            "the resizing filter, by its library; pillow:nearest is keras.utils.load_img's, "
+            "tf:bilinear is image_dataset_from_directory's",
+        ),
         ("resize", "stretch", "to the input's shape: stretch, crop the centre, or pad"),
         ("color-order", "rgb", "the order in which channels are handed to the scaling"),
         (
@@ -123,7 +128,11 @@ def parser() -> argparse.ArgumentParser:
             "the orientation flag of phone photos: apply, or ignore as Keras does; the default is "
             "ignore if labelled samples show that the model was trained so",
         ),
-        ("alpha", "drop", "transparency: drop it as Keras does, or blend with a colour"),
+        (
+            "alpha",
+            "drop",
+            "transparent pixels: drop the alpha channel as Keras does, or blend with a colour",
+        ),
         (
             "drawing",
             "none",

@@ -11,7 +11,7 @@ from typing import Any
 
 from classifier.card import PRESETS, ModelCard
 from convert import conventions
-from convert.conventions import Factor, Finding
+from convert.conventions import Factor, Finding, Row
 
 SHOWN = 10  # rows of the table
 # The names of the factors in the report, and of their options of `python -m convert`.
@@ -50,15 +50,35 @@ class Verdict:
             head += f"; {self.unread} photos could not be read"
         parts = [head, _table(finding)]
         if not finding.convincing:
-            return "\n\n".join([*parts, "NOT FOUND. " + self.reason()])
+            return "\n\n".join([*parts, "NOT FOUND. " + self.reason(), self._uncertain()])
         parts.append("\n".join(_verdict(factor) for factor in finding.factors if factor.tried))
         if self.card:
             parts.append(_compared(self.card, finding))
         if finding.named:
             parts.append(self._paste())
         else:
-            parts.append("NOT FOUND. " + self.reason())
+            parts += ["NOT FOUND. " + self.reason(), self._uncertain()]
         return "\n\n".join(parts)
+
+    def _uncertain(self) -> str:
+        """The best of each colour order as options, where the photos do not decide."""
+        best: dict[str, Row] = {}
+        for row in self.finding.rows:
+            best.setdefault(row.convention.color_order, row)
+        apart = self.finding.factor("color_order").found is None
+        rows = list(best.values()) if apart else [self.finding.rows[0]]
+        lines = ["Most likely, not certain:"]
+        for row in rows:
+            one = row.convention
+            lines.append(
+                f"  --preprocess {one.scaling} --color-order {one.color_order} --interpolation "
+                f"{one.interpolation} --resize {one.resize}  ({row.accuracy:.1%} right)"
+            )
+        lines.append(
+            "The table's accuracy is the share of photos whose folder is the model's first label; "
+            "its interval shows how far luck could move it."
+        )
+        return "\n".join(lines)
 
     def reason(self) -> str:
         """Why nothing is named, and what would help; empty if something is."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import mimetypes
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import hupper
 
-from classifier import origin, safe_path
+from classifier import class_folders, origin, safe_path, terminal
 from classifier.errors import SetupError
 from classifier.handler import Handler
 from classifier.models import files
@@ -22,6 +24,13 @@ from classifier.settings import ROOT, Settings
 from serve import http_server
 from serve.gateway import INVOCATION_PATH, Gateway
 
+EPILOG = """\
+examples:
+  python -m serve                                        the models in models/
+  python -m serve --model cats.tflite --port 9001        one model, at another port
+
+Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from the environment.
+"""
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
 
 STOP_WITHIN_S = 30  # requests under way are answered first
@@ -33,22 +42,43 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m serve",
         description="Serve the function and its playground on this machine: every path as through "
         f"API Gateway, and the emulator's {INVOCATION_PATH}.",
-        epilog="Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from "
-        "the environment.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
         "--host",
         default="127.0.0.1",
-        help="default: %(default)s, this machine alone; 0.0.0.0: all network interfaces",
+        help="address to listen at (default: %(default)s, this machine alone; 0.0.0.0: all network "
+        "interfaces)",
     )
-    p.add_argument("--port", type=int, default=9000, help="default: %(default)s; 0: any free one")
-    p.add_argument("--model", metavar="PATH", help="a .tflite, or a folder of them")
+    p.add_argument(
+        "--port",
+        type=int,
+        default=9000,
+        help="0 to 65535; 0: any free one (default: %(default)s)",
+    )
+    p.add_argument(
+        "--model", metavar="PATH", help="a .tflite, or a folder of them (default: models)"
+    )
     p.add_argument(
         "--reload",
         action="store_true",
         help="restart when code or models change (pages are read at each request)",
     )
     return p
+
+
+def _sample(handler: Handler) -> str:
+    """A photo for the example: the default model's own, if there is one."""
+    if handler.models.default is None:
+        return "photo.jpg"
+    path, card = handler.models.installed[handler.models.default]
+    photos = class_folders.images(Path(path).parent / "samples")
+    shared = class_folders.images(Path(ROOT) / "samples")
+    labels = class_folders.ClassFolders(card.labels)
+    # The project's own photos are named after their labels.
+    photos += [photo for photo in shared if labels.place(photo.stem) is not None]
+    return os.path.relpath(photos[0]) if photos else "photo.jpg"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = replace(settings, model_path=args.model)
         if hupper.is_active():
             hupper.get_reloader().watch_files(files(settings.model_path))
-        handler = Handler(settings)
+        with terminal.without_notices():
+            handler = Handler(settings)
         origin.check(handler.models.installed.values())
         server = http_server.create(Gateway(handler), args.host, args.port)
     except (SetupError, OSError) as error:
@@ -85,12 +116,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     host = "localhost" if args.host in EVERYWHERE else args.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
-    sample = os.path.relpath(Path(ROOT) / "samples" / "t-shirt.jpg")
     default = handler.models.default
+    sample = _sample(handler)
     names = [f"{x} (default)" if x == default else x for x in handler.models.installed]
+    kind = mimetypes.guess_type(sample)[0]
     print(
         f"serving {', '.join(names)}; Ctrl-C ends it. Open {url}/ or try:\n"
-        f"  curl --data-binary @{sample} -H 'Content-Type: image/jpeg' {url}/predict",
+        f"  curl --data-binary @{shlex.quote(sample)} -H 'Content-Type: {kind}' "
+        f"{url}/predict",
         flush=True,
     )
     if default is None:

@@ -242,3 +242,9 @@ def test_a_folder_of_372_photos():
     card = (ROOT / "models" / "clothing" / "MODEL_CARD.md").read_text()
     assert f"Test accuracy {evaluation['accuracy']:.3f}" in card
     assert "372 images in " in done.stderr
+
+
+def test_notices_of_the_interpreter_are_left_out_and_errors_are_not(capfd):
+    with terminal.without_notices():
+        os.write(2, b"INFO: Created a delegate\nERROR: no such operator\n")
+    assert capfd.readouterr().err == "ERROR: no such operator\n"

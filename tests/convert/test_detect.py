@@ -317,7 +317,9 @@ def test_the_command_refuses_to_guess_about_random_weights(run, models, labels, 
     status, out, _ = run(models["keras"], "--samples", tmp_path, "--labels", labels)
     assert status == 1
     assert "NOT FOUND" in out
-    assert "--preprocess" not in out
+    likely = out.partition("Most likely, not certain:\n")[2].splitlines()
+    assert {line.split()[3] for line in likely[:2]} == {"rgb", "bgr"}
+    assert all(line.lstrip().startswith("--preprocess ") for line in likely[:2])
     status, out, _ = run(models["saved_model"], "--samples", tmp_path, "--labels", labels, "--json")
     assert status == 1
     report = json.loads(out)
