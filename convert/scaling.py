@@ -14,6 +14,7 @@ from classifier.card import PRESETS, Affine, ModelCard
 from convert.errors import nearest
 
 GRAMMAR = "scale=1/127.5,offset=-1 or mean=123.7,116.8,103.9,std=58.4,57.1,57.4"
+PLAIN = ("raw", "rescale")  # presets that are no network's
 _PAIRS = ({"scale", "offset"}, {"mean", "std"})
 _WORD = re.compile(r"(?:(\w+)=)?([^=]+)")
 
@@ -109,7 +110,9 @@ def same(given: str | Affine, card: ModelCard) -> bool:
 
 def synonyms(name: str) -> str:
     """A preset's name, with others that mean the same."""
-    others = [other for other, kind in PRESETS.items() if kind == PRESETS[name] and other != name]
+    if name in PLAIN:
+        return name
+    others = [x for x, kind in PRESETS.items() if kind == PRESETS[name] and x not in (name, *PLAIN)]
     shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
     return f"{name} (the same as {shown})" if others else name
 
