@@ -425,7 +425,8 @@ def test_what_is_printed_can_be_opened_and_the_curl_line_works():
         process.terminate()
     assert page.headers["Content-Type"].startswith("text/html")
     scores = json.loads(done.stdout)
-    assert max(scores, key=scores.get) == "t-shirt"
+    assert "@models/clothing/samples/dress.jpg" in curl
+    assert max(scores, key=scores.get) == "dress"
 
 
 def test_reload_starts_anew_when_a_model_changes(tmp_path):
