@@ -9,7 +9,7 @@ from typing import Any
 
 from classifier import errors
 from classifier.models import Models
-from classifier.request import ANSWERS, SCORES, Options
+from classifier.request import ANSWERS, MAX_TOP_K, SCORES, Options
 from classifier.settings import Settings
 
 IMAGE_TYPES = ("jpeg", "png", "webp", "gif", "bmp")
@@ -93,7 +93,7 @@ def _options(models: Models) -> dict[str, Any]:
         "top_k": {
             "type": "integer",
             "minimum": 1,
-            "maximum": 999_999_999,
+            "maximum": MAX_TOP_K,
             "description": "Only the best so many, best first",
             "examples": [3],
         },
@@ -153,7 +153,11 @@ def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
             "schema": {
                 "type": "object",
                 "description": "Other fields are ignored",
-                "anyOf": [{"required": ["file"]}, {"required": ["url"]}],
+                # Beside files a URL that is wrong fails alone.
+                "anyOf": [
+                    {"required": ["file"]},
+                    {"required": ["url"], "properties": {"url": url}},
+                ],
                 "properties": {
                     "file": {
                         "description": "Files, as many as `limits` at /models says",
@@ -161,7 +165,7 @@ def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
                         "items": {"contentMediaType": "application/octet-stream"},
                         "minItems": 1,
                     },
-                    "url": url,
+                    "url": {"type": "string"},
                     **chosen,
                 },
             }

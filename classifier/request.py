@@ -32,6 +32,7 @@ ANSWERS = ("scores", "best", "list", "values")
 # Text of a number as JSON writes it (RFC 8259, 6), and of one that top_k can be.
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 WHOLE = re.compile("[1-9][0-9]{0,8}")
+MAX_TOP_K = 999_999_999
 # Of so many other members it is looked at whether one is a misspelt option, and how alike both are.
 MAX_OTHERS = 64
 ALIKE = 0.75
@@ -93,8 +94,8 @@ class Options(NamedTuple):
             top_k = int(top_k)  # from a query
         if isinstance(top_k, float) and top_k.is_integer():
             top_k = int(top_k)  # 3.0 is an integer in JSON Schema, and in JavaScript
-        if top_k is not None and (type(top_k) is not int or top_k < 1):
-            raise InvalidRequest("top_k must be a whole number, 1 or more")
+        if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MAX_TOP_K):
+            raise InvalidRequest(f"top_k must be a whole number, 1 to {MAX_TOP_K:,}")
         if scores not in (None, *SCORES):
             raise InvalidRequest(f"scores must be one of {', '.join(SCORES)}")
         if model is not None and not (isinstance(model, str) and model and encodable(model)):

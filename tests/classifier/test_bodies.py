@@ -252,6 +252,7 @@ def test_a_form_without_its_type_is_called_one(handler):
         ("", json.dumps({"url": URL, "topk": 3}), errors.InvalidRequest, "topk; use top_k"),
         ("", json.dumps({"url": URL, "top_n": 3}), errors.InvalidRequest, "top_n; use top_k"),
         ("", json.dumps({"url": URL, "score": "logits"}), errors.InvalidRequest, "use scores"),
+        ("", json.dumps({"url": URL, "top_k": 10**9}), errors.InvalidRequest, "1 to 999,999,999"),
         ("", json.dumps({"url": URL, "top_k": "1_0"}), errors.InvalidRequest, "whole number"),
         ("", json.dumps({"url": URL, "top_k": "٣"}), errors.InvalidRequest, "whole number"),
         ("", json.dumps({"url": URL, "threshold": "1_0"}), errors.InvalidRequest, "a number"),
