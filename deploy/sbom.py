@@ -50,7 +50,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.txt"
 # What the Dockerfile copies, as .dockerignore lets it through; and of its ARG MODEL.
 SOURCES = ("lambda_function.py", "classifier/**/*.py", "web/**/*")
-MODELS = ("**/*.tflite", "**/samples/*")
+MODELS = ("**/*.tflite", "**/default.txt", "**/samples/**/*")
 # Its own installer is all that AWS's image has among its packages.
 OF_THE_BASE = {"pip"}
 
