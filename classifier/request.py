@@ -88,6 +88,9 @@ class Options(NamedTuple):
         for name in NAMES:
             if name in given:  # of a query, as those of a body have been taken out
                 raise InvalidRequest(f"unknown option {name}; send the image in the body")
+        for name, value in given.items():
+            if not (encodable(name) and (not isinstance(value, str) or encodable(value))):
+                raise InvalidRequest("the request has an unpaired surrogate; send valid Unicode")
         refuse_misspelt(given)
         top_k, scores, model, answer, threshold = (given.get(name) for name in cls._fields)
         if isinstance(top_k, str) and WHOLE.fullmatch(top_k):

@@ -56,7 +56,7 @@ def http(body="", path="/predict", query=None, kind="application/json", method="
 
 # Where a caller's words may stand, and the code that answers.
 POISONED = {
-    "key": ({HALF: 1, "url": "data:x"}, "invalid_url"),
+    "key": ({HALF: 1, "url": "data:,x"}, "invalid_request"),
     "option": ({f"top_k{HALF}": 1, "url": "data:,x"}, "invalid_request"),
     "key alone": ({HALF: 1}, "missing_image"),
     "model": ({"url": "data:,x", "model": HALF}, "invalid_request"),
