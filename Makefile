@@ -93,7 +93,7 @@ else
 endif
 
 test-busy: $(APP) ## the handler's and the local server's tests while every core is busy
-	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q tests/classifier tests/serve/test_gateway.py
+	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/classifier tests/serve/test_gateway.py
 
 test-old-keras: $(TF) ## model files written anew by TensorFlow 2.13 and 2.15, converted (Python 3.11)
 ifneq ($(PYTHON311),)

@@ -167,6 +167,7 @@ def refused_after(refused, path, output):
     """A refusal, once what an earlier conversion wrote is out of the way."""
     for file in output.parent.iterdir():
         file.unlink()
+    output.parent.rmdir()
     return refused(path)
 
 

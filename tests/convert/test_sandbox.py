@@ -339,6 +339,7 @@ def test_ctrl_c_ends_the_command_and_its_child_and_leaves_nothing(tmp_path):
         # A shell's background job, as a test run may be, has SIGINT ignored, and hands that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
+    assert "starting TensorFlow" in process.stderr.readline()
     assert "loading the model" in process.stderr.readline()
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
     process.send_signal(signal.SIGINT)
