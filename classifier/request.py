@@ -30,8 +30,9 @@ MAX_NAME = 20  # longer ones are none of NAMES
 SCORES = ("logits", "probabilities")
 ANSWERS = ("scores", "best", "list", "values")
 # Text of a number as JSON writes it (RFC 8259, 6), and of one that top_k can be.
-NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-WHOLE = re.compile("[1-9][0-9]{0,8}")
+# Compiled at the first use, as that takes a millisecond of a cold start.
+NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?"
+WHOLE = "[1-9][0-9]{0,8}"
 MAX_TOP_K = 999_999_999
 # Of so many other members it is looked at whether one is a misspelt option, and how alike both are.
 MAX_OTHERS = 64
@@ -93,7 +94,7 @@ class Options(NamedTuple):
                 raise InvalidRequest("the request has an unpaired surrogate; send valid Unicode")
         refuse_misspelt(given)
         top_k, scores, model, answer, threshold = (given.get(name) for name in cls._fields)
-        if isinstance(top_k, str) and WHOLE.fullmatch(top_k):
+        if isinstance(top_k, str) and re.fullmatch(WHOLE, top_k):
             top_k = int(top_k)  # from a query
         if isinstance(top_k, float) and top_k.is_integer():
             top_k = int(top_k)  # 3.0 is an integer in JSON Schema, and in JavaScript
@@ -133,7 +134,7 @@ def _number(value: Any, name: str) -> float | None:
     if value is None:
         return None
     try:
-        text = isinstance(value, str) and not NUMBER.fullmatch(value)
+        text = isinstance(value, str) and not re.fullmatch(NUMBER, value)
         number = math.nan if isinstance(value, bool) or text else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
