@@ -21,7 +21,6 @@ from typing import NamedTuple
 # bills what is configured (https://pillow.readthedocs.io/en/stable/reference/block_allocator.html).
 os.environ.setdefault("PILLOW_BLOCKS_MAX", "4")
 
-import numpy as np
 from PIL import Image
 
 from classifier import container, memory
@@ -458,6 +457,8 @@ def _on(colour: str) -> Step:
 
 def _high_byte(image: Image.Image) -> Image.Image:
     """16 bits -> 8, as libpng and `tf.io.decode_image` do, and as Pillow does for 16-bit colour."""
+    import numpy as np  # for cards that resize as TensorFlow does, which need it anyway
+
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from classifier import items, terminal
 from classifier.card import ModelCard
 from classifier.errors import ClassifierError
@@ -83,7 +81,7 @@ def _common(asked: Sequence[Item]) -> str:
 
 def _best(scores: dict[str, float], card: ModelCard, options: Options) -> dict[str, float]:
     """Of every score, in the model's order, those that the options ask for."""
-    return ranked(np.array(list(scores.values()), np.float32), card, options)
+    return ranked([*scores.values()], card, options)
 
 
 def _record(result: Result, card: ModelCard, options: Options) -> dict[str, Any]:

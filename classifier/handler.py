@@ -6,6 +6,7 @@ event -> jobs -> bytes -> pixels -> tensor -> logits -> scores -> answer
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import traceback
@@ -13,13 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from classifier import (
     decode,
     events,
     memory,
-    preprocess,
+    pixels,
     respond,
     results,
     sources,
@@ -46,7 +45,7 @@ from classifier.settings import MAX_EVENT_BYTES, Settings, processor_share, vcpu
 from classifier.telemetry import Stopwatch
 
 if TYPE_CHECKING:
-    from classifier.model import Floats
+    from classifier.engine import Buffer
 
 # Kept back from the invocation's remaining time for writing the answer.
 ANSWER_MARGIN_S = 0.5
@@ -242,8 +241,8 @@ class Handler:
             for tensor in self._tensors(images, card, deadline, watch)
         ]
 
-    def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> Floats:
-        """One image, through every step of the default model: float32, (labels,)."""
+    def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> list[float]:
+        """One image, through every step of the default model: a number for each label."""
         [row] = self._rows([source], self.models.get(), deadline, watch)
         if isinstance(row, ClassifierError):
             raise row
@@ -251,7 +250,7 @@ class Handler:
 
     def _rows(
         self, images: Sequence[Image], model: Classifier, deadline: Deadline, watch: Stopwatch
-    ) -> list[Floats | ClassifierError]:
+    ) -> list[list[float] | ClassifierError]:
         """Each image's logits, or its error."""
         rows: list[Any] = [*self._tensors(images, model.card, deadline, watch)]
         good = [index for index, row in enumerate(rows) if not isinstance(row, ClassifierError)]
@@ -272,11 +271,11 @@ class Handler:
         return rows
 
     def _inferred(
-        self, model: Classifier, tensors: list[Floats], watch: Stopwatch
-    ) -> list[Floats | ClassifierError]:
+        self, model: Classifier, tensors: list[Buffer], watch: Stopwatch
+    ) -> list[list[float] | ClassifierError]:
         """Logits of each tensor; when they fail together, each is tried alone."""
         try:
-            return [*model.batch(np.stack(tensors))]
+            return [*model.batch(tensors)]
         except Exception as error:  # noqa: BLE001  # one image fails alone
             if len(tensors) == 1:
                 return [self._named(error, watch)]
@@ -284,10 +283,10 @@ class Handler:
 
     def _tensors(
         self, images: Sequence[Image], card: ModelCard, deadline: Deadline, watch: Stopwatch
-    ) -> list[Floats | ClassifierError]:
+    ) -> list[Buffer | ClassifierError]:
         """Each image as the tensor that the card asks for, or its error."""
         watch.images += len(images)
-        tensors: list[Floats | ClassifierError] = []
+        tensors: list[Buffer | ClassifierError] = []
         contents = sources.read_all(images, self.settings, deadline, self._side_by_side(images))
         decoding = deadline.sooner(deadline.left_s() * SHARE_FOR_DECODING)
         share = SHARE_FOR_ONE
@@ -366,7 +365,7 @@ class Handler:
 
     def _tensor(
         self, content: bytes, card: ModelCard, limits: decode.Limits, watch: Stopwatch
-    ) -> Floats:
+    ) -> Buffer:
         """One image's bytes, as the tensor that the card asks for."""
         watch.bytes += len(content)
         with watch.stage("decode"):
@@ -375,7 +374,7 @@ class Handler:
             )
         watch.pixels += picture.width * picture.height
         with watch.stage("preprocess"):
-            tensor = preprocess.prepare(picture, card)
+            tensor = pixels.prepare(picture, card)
         if self.settings.debug_dir:
             from classifier import debug
 
@@ -442,8 +441,8 @@ def _plain(job: Job, answer: Any) -> Outcome:
     return [each.to_json() if isinstance(each, ClassifierError) else each for each in answer]
 
 
-def _scores(logits: Floats, card: ModelCard, options: Options) -> Answer:
-    if not np.isfinite(logits).all():
+def _scores(logits: list[float], card: ModelCard, options: Options) -> Answer:
+    if not all(map(math.isfinite, logits)):
         return InternalError("the model answered with something that is not a finite number")
     return shaped(logits, card, options)
 

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from classifier.card import ModelCard
 from classifier.errors import ClassifierError
-from classifier.request import Options
+from classifier.float32 import rounded
 
 if TYPE_CHECKING:
-    from classifier.model import Floats
+    from collections.abc import Callable, Sequence
+
+    from classifier.request import Options
 
 Answer = dict[str, Any] | list[Any] | ClassifierError
 
 
-def ranked(outputs: Floats, card: ModelCard, options: Options) -> dict[str, float]:
-    """A model's outputs, finite float32 (labels,), by label, as the options ask for them."""
-    scores = outputs
+def ranked(outputs: Sequence[float], card: ModelCard, options: Options) -> dict[str, float]:
+    """A model's outputs, finite numbers, by label, as the options ask for them."""
+    numbers = outputs
     if options.scores == "probabilities" and card.output == "logits":
-        scores = PROBABILITIES[card.activation](outputs)
-    # tolist gives Python floats, which JSON can carry; each is the float32 exactly.
-    numbers = scores.tolist()
+        numbers = PROBABILITIES[card.activation](outputs)
     if options.top_k is None and options.threshold is None:
         return dict(zip(card.labels, numbers, strict=True))
     if options.top_k is None:
         order: Sequence[int] = range(len(numbers))
     else:
-        order = np.argsort(-scores, kind="stable")[: options.top_k].tolist()
+        # Equal scores stay in the labels' order.
+        order = sorted(range(len(numbers)), key=lambda index: -numbers[index])[: options.top_k]
     lowest = -math.inf if options.threshold is None else options.threshold
     return {card.labels[index]: numbers[index] for index in order if numbers[index] >= lowest}
 
 
-def shaped(outputs: Floats, card: ModelCard, options: Options) -> Answer:
+def shaped(outputs: Sequence[float], card: ModelCard, options: Options) -> Answer:
     """A model's outputs in the shape that the options ask for."""
     shape, best_first = SHAPES[options.answer or "scores"]
     if best_first and options.top_k is None:
@@ -58,18 +56,18 @@ SHAPES: dict[str, tuple[Callable[[dict[str, float], Sequence[str]], Any], bool]]
 }
 
 
-def softmax(logits: Floats) -> Floats:
-    """Probabilities of logits: float32, the same shape, summing to 1."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max())
-    shares: Floats = (exponentials / exponentials.sum()).astype(np.float32)
-    return shares
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Probabilities of logits: as many float32 numbers, whose sum is 1."""
+    largest = max(logits)
+    exponentials = [math.exp(logit - largest) for logit in logits]
+    total = math.fsum(exponentials)
+    return rounded(exponential / total for exponential in exponentials)
 
 
-def sigmoid(logits: Floats) -> Floats:
-    """Probabilities of logits, each by itself: float32, the same shape."""
+def sigmoid(logits: Sequence[float]) -> list[float]:
+    """Probabilities of logits, each by itself, as float32 numbers."""
     # By tanh, which does not overflow.
-    shares: Floats = (0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))).astype(np.float32)
-    return shares
+    return rounded(0.5 * (1 + math.tanh(0.5 * logit)) for logit in logits)
 
 
 # Probabilities of logits, by the card's `activation`.

@@ -14,14 +14,13 @@ from PIL import Image
 
 from classifier.card import PRESETS, Affine, ModelCard
 from classifier.decode import BAND, Picture
+from classifier.pixels import DRAWING, FILTERS, resized
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.intp]
-    # A picture, the card and a mode of its `resize` -> (height, width) or (height, width, channels)
-    Interpolation = Callable[[Picture, ModelCard, str], Floats]
 
 
 def prepare(image: Image.Image | Picture, card: ModelCard) -> Floats:
@@ -41,56 +40,13 @@ def resize(image: Image.Image | Picture, card: ModelCard) -> Floats:
     """The picture at the model's size: float32, (height, width, channels), in 0..255."""
     steps = card.preprocessing
     picture = Picture(image) if isinstance(image, Image.Image) else image
-    picture = DRAWING[steps.drawing](picture, card)
-    pixels = INTERPOLATION[steps.interpolation](picture, card, steps.resize)
+    if steps.interpolation in FILTERS:
+        pixels = np.asarray(resized(picture, card), dtype=np.float32)
+    else:
+        picture = DRAWING[steps.drawing](picture, card)
+        grid = TENSORFLOW_RESIZE[steps.resize](picture, card.width, card.height)
+        pixels = TENSORFLOW[steps.interpolation](grid, card.height, card.width)
     return pixels.reshape(card.height, card.width, card.channels)
-
-
-def _centred(picture: Picture, card: ModelCard) -> Picture:
-    from classifier import drawing  # for these cards alone
-
-    return Picture(drawing.centred(picture.whole(), card.width, card.height))
-
-
-DRAWING: dict[str, Callable[[Picture, ModelCard], Picture]] = {
-    "none": lambda picture, _: picture,
-    "mnist": _centred,
-}
-
-
-def _pillow(method: Image.Resampling) -> Interpolation:
-    def resized(picture: Picture, card: ModelCard, mode: str) -> Floats:
-        image = PILLOW_RESIZE[mode](picture, (card.width, card.height), method)
-        return np.asarray(image, dtype=np.float32)
-
-    return resized
-
-
-def _stretch(picture: Picture, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
-    return picture.resize(size, method)
-
-
-def _crop(picture: Any, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
-    from PIL import ImageOps  # a millisecond, for these cards alone
-
-    return ImageOps.fit(picture, size, method=method)
-
-
-def _pad(picture: Any, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
-    from PIL import ImageOps
-
-    return ImageOps.pad(picture, size, method=method)
-
-
-PILLOW_RESIZE = {"stretch": _stretch, "crop": _crop, "pad": _pad}
-
-
-def _tensorflow(method: Callable[[Grid, int, int], Floats]) -> Interpolation:
-    def resized(picture: Picture, card: ModelCard, mode: str) -> Floats:
-        grid = TENSORFLOW_RESIZE[mode](picture, card.width, card.height)
-        return method(grid, card.height, card.width)
-
-    return resized
 
 
 class Grid:
@@ -269,14 +225,10 @@ def _keys(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(distance <= 1, near, far)
 
 
-INTERPOLATION: dict[str, Interpolation] = {
-    "pillow:nearest": _pillow(Image.Resampling.NEAREST),
-    "pillow:bilinear": _pillow(Image.Resampling.BILINEAR),
-    "pillow:bicubic": _pillow(Image.Resampling.BICUBIC),
-    "pillow:lanczos": _pillow(Image.Resampling.LANCZOS),
-    "tf:bilinear": _tensorflow(tf_bilinear),
-    "tf:nearest": _tensorflow(tf_nearest),
-    "tf:bicubic": _tensorflow(tf_bicubic),
+TENSORFLOW: dict[str, Callable[[Grid, int, int], Floats]] = {
+    "tf:bilinear": tf_bilinear,
+    "tf:nearest": tf_nearest,
+    "tf:bicubic": tf_bicubic,
 }
 COLOR_ORDER = {"rgb": slice(None), "bgr": slice(None, None, -1)}
 
@@ -296,6 +248,17 @@ def scale(pixels: Floats, card: ModelCard) -> Floats:
         return np.ascontiguousarray(pixels * scale + offset)
     # The convention works in place and may return a view: give it an array of its own.
     return np.ascontiguousarray(CONVENTIONS[PRESETS[steps.scaling]](np.array(pixels)))
+
+
+def quantized(tensor: Floats, scale: float, zero_point: int, dtype: str) -> npt.NDArray[Any]:
+    """A tensor in an integer model's codes.
+
+    https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
+    """
+    limits = np.iinfo(dtype)
+    steps = np.round(tensor / np.float32(scale)) + zero_point
+    codes: npt.NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(dtype)
+    return codes
 
 
 def extent(card: ModelCard) -> tuple[float, float]:

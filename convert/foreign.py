@@ -172,11 +172,12 @@ def check(model: Any, card: cards.ModelCard) -> None:
     Raises:
         ConvertError: they contradict each other.
     """
+    from classifier.engine import Tensor
     from classifier.model import contradiction
 
     if model.dtype == "float32":
         return
-    if reason := contradiction(card, model.anchor.taken, "--preprocess"):
+    if reason := contradiction(card, Tensor.of(model.anchor.taken), "--preprocess"):
         raise ConvertError(
             f"{model.path.name}: {reason}. Leave --preprocess out: the file itself states it"
         )

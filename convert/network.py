@@ -75,6 +75,7 @@ def _keras(path: Path, wanted: dict[str, Any]) -> Network:
 
 
 def _tflite(path: Path, size: tuple[int, int] | None) -> Network:
+    from classifier.engine import Tensor
     from classifier.model import contradiction
 
     network = foreign.TfliteNetwork.open(path)
@@ -87,6 +88,6 @@ def _tflite(path: Path, size: tuple[int, int] | None) -> Network:
         return np.concatenate([network.answer(tensor[np.newaxis]) for tensor in batch])
 
     def fits(card: ModelCard) -> bool:
-        return network.dtype == "float32" or not contradiction(card, network.taken)
+        return network.dtype == "float32" or not contradiction(card, Tensor.of(network.taken))
 
     return Network(scores, network.height, network.width, network.channels, network.classes, fits)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from classifier import engine
 from classifier import model as runtime
 from classifier.deadline import Deadline
 from classifier.errors import ClassifierError
@@ -63,7 +64,7 @@ def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int
             ) from error
         times.append(watch.stages["inference"])
         decodes.append(watch.stages["decode"])
-    np.save(Path(folder) / "logits.npy", np.stack(rows))
+    np.save(Path(folder) / "logits.npy", np.array(rows, np.float32))
     ms = {str(threads[0]): float(np.median(times))}
     for count in threads[1:]:
         ms[str(count)] = _median_ms(runtime.Classifier(Path(model), count), blank)
@@ -72,7 +73,7 @@ def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int
         "decode_ms": float(np.median(decodes)),
         "load_ms": load_ms,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
-        "interpreter": runtime.Interpreter.__module__.partition(".")[0],
+        "interpreter": engine.package(),
     }
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 UNUSED = (
     # The GPU's part, compilers for phones' processors, converters, and the schema's Python.
     "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
-    "ai_edge_litert/libLiteRt.so",
     "ai_edge_litert/aot",
     "ai_edge_litert/tools",
     "ai_edge_litert/schema_py_generated.py",

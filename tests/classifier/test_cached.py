@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from classifier import card as cards
-from classifier.errors import SetupError
 from classifier.model import Classifier
 from classifier.settings import MODELS
 
@@ -94,11 +93,11 @@ def test_the_cache_of_another_model_gives_that_models_answers_without_a_word(
     ours = Classifier(CLOTHING, 1, weight_cache=str(folder)).logits(tensor)
     path = twin()
     theirs = Classifier(path).logits(tensor)
-    assert np.abs(ours - theirs).max() > 0.1
+    assert np.abs(np.subtract(ours, theirs)).max() > 0.1
     [file] = folder.iterdir()
     shutil.copy(file, folder / (module.name(str(path), cards.load(path)) + ".xnnpack"))
     wrong = Classifier(path, 1, weight_cache=str(folder)).logits(tensor)
-    assert np.abs(wrong - theirs).max() > 0.1
+    assert np.abs(np.subtract(wrong, theirs)).max() > 0.1
 
 
 def test_two_models_of_the_same_shape_share_a_folder_and_no_cache(tmp_path, tensor, twin):
@@ -121,20 +120,10 @@ def test_a_card_that_lies_about_its_models_hash_gets_no_foreign_cache(tmp_path, 
     assert len(list(folder.iterdir())) == 2
 
 
-def test_another_interpreter_gets_a_cache_of_its_own(monkeypatch):
-    import ai_edge_litert
-
+def test_another_version_of_litert_gets_a_cache_of_its_own(monkeypatch):
     from classifier import cached as module
 
     card = cards.load(CLOTHING)
     before = module.name(CLOTHING, card)
-    monkeypatch.setattr(ai_edge_litert, "__version__", "99.0.0")
+    monkeypatch.setattr(module.litert, "version", lambda _: "99.0.0")
     assert module.name(CLOTHING, card) != before
-
-
-def test_a_model_that_is_not_float32_is_refused(tmp_path, monkeypatch):
-    from classifier import cached as module
-
-    monkeypatch.setattr(module, "_details", lambda _: [{"dtype": np.int8, "shape": (1,)}])
-    with pytest.raises(SetupError, match="unset WEIGHT_CACHE"):
-        Classifier(CLOTHING, 1, weight_cache=str(tmp_path))

@@ -108,8 +108,8 @@ def test_options_stand_in_the_json_or_in_the_query(handler, b64, jpeg, scores):
 
 def test_softmax_is_that_of_its_definition():
     expected = [0.0900306, 0.2447285, 0.6652410]
-    np.testing.assert_allclose(softmax(np.array([1, 2, 3], np.float32)), expected, rtol=1e-6)
-    assert np.isfinite(softmax(np.array([1e4, -1e4], np.float32))).all()
+    np.testing.assert_allclose(softmax([1.0, 2.0, 3.0]), expected, rtol=1e-6)
+    assert softmax([1e4, -1e4]) == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_softmax_is_that_of_its_definition():
 )
 def test_probabilities_are_made_of_logits_alone_and_by_the_activation(output, activation, scores):
     card = ModelCard("m", ("a", "b", "c"), 8, 8, output=output, activation=activation)
-    found = ranked(np.float32([-1, -2.3, 2]), card, Options(None, "probabilities", None))
+    found = ranked([-1, -2.3, 2], card, Options(None, "probabilities", None))
     assert list(found.values()) == pytest.approx(scores, abs=1e-4)
 
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from classifier.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
+from classifier.pixels import FILTERS, RESIZE
 from classifier.preprocess import (
     COLOR_ORDER,
     CONVENTIONS,
-    INTERPOLATION,
-    PILLOW_RESIZE,
+    TENSORFLOW,
     TENSORFLOW_RESIZE,
     matches_helper,
     prepare,
@@ -142,9 +142,9 @@ def test_a_channel_that_the_scaling_loses_is_black():
 @pytest.mark.parametrize(
     ("choices", "table"),
     [
-        (CHOICES["resize"], PILLOW_RESIZE),
+        (CHOICES["resize"], RESIZE),
         (CHOICES["resize"], TENSORFLOW_RESIZE),
-        (CHOICES["interpolation"], INTERPOLATION),
+        (CHOICES["interpolation"], {**FILTERS, **TENSORFLOW}),
         (CHOICES["color_order"], COLOR_ORDER),
         (PRESETS.values(), CONVENTIONS),
     ],
