@@ -128,8 +128,8 @@ load: $(APP) $(AWS) ## a bounded load under, at and over capacity; SAM=1 asks sa
 soak: $(APP) ## ten thousand requests: memory and file descriptors must stay flat
 	@.venv/bin/python -m tests.endurance.soak
 
-audit: $(SUPPLY) ## known vulnerabilities of what ships, lint of the workflows; REQUIRE=1 where both must run
-	@.venv-supply/bin/python -m deploy.audit requirements.txt $(if $(REQUIRE),--require)
+audit: $(SUPPLY) ## known vulnerabilities of the packages that ship, by pip-audit; lint of the workflows
+	@.venv-supply/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner=off -r requirements.txt
 	@.venv-supply/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@.venv-supply/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@.venv-supply/bin/zizmor --offline --quiet --persona=pedantic .github

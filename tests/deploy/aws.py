@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from deploy.emulator import INVOCATIONS, EmulatorError
-from deploy.fleet import Environment
 from tests.deploy.map_runs import MapRuns, ServiceError
+from tests.emulator.fleet import Environment
 
 ACCOUNT = "123456789012"  # moto's
 REGION = "us-east-1"

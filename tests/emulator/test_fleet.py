@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from deploy.emulator import ROOT
-from deploy.fleet import Fleet, main
+from tests.emulator.fleet import Fleet, main
 from tests.endurance.faults import (
     CREDENTIALS,
     EVENT,
@@ -146,7 +146,7 @@ def test_load_beyond_the_limit_is_throttled_and_all_is_counted(fleet):
 
 def test_the_command_prints_a_curl_that_works_and_ctrl_c_ends_it():
     with subprocess.Popen(
-        [sys.executable, "-m", "deploy.fleet", "--port", "0", "--size", "1"],
+        [sys.executable, "-m", "tests.emulator.fleet", "--port", "0", "--size", "1"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -178,7 +178,7 @@ def test_a_port_in_use_is_one_line_with_its_remedy():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.fleet", "--port", port],
+            [sys.executable, "-m", "tests.emulator.fleet", "--port", port],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -3,10 +3,11 @@
     make faults
     python -m tests.endurance.faults --docs
 
-The function is the real one: in AWS's emulator, several of them behind one port (deploy.fleet), or
-in its container. A fault that this machine cannot have is skipped, with the reason; without a
-Docker engine REQUIRE_CONTAINER=1 makes that a failure. --docs writes the table to docs/faults.md.
-Only what callers see is asserted; seconds are printed, and asserted nowhere.
+The function is the real one: in AWS's emulator, several of them behind one port
+(tests.emulator.fleet), or in its container. A fault that this machine cannot have is skipped, with
+the reason; without a Docker engine REQUIRE_CONTAINER=1 makes that a failure. --docs writes the
+table to docs/faults.md. Only what callers see is asserted; seconds are printed, and asserted
+nowhere.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from PIL import Image
 from classifier.handler import Handler
 from classifier.settings import Settings
 from deploy.emulator import EmulatorError
-from deploy.fleet import Fleet
+from tests.emulator.fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "faults.md"

@@ -3,8 +3,8 @@
     make load
     python -m tests.endurance.load --sam
 
-The function runs in two of AWS's emulators behind one port (deploy.fleet), and with --sam in
-`sam local start-api` too. Two kinds of load:
+The function runs in two of AWS's emulators behind one port (tests.emulator.fleet), and with --sam
+in `sam local start-api` too. Two kinds of load:
 
     closed   so many clients, each of which asks again when it has its answer
     open     so many requests a second, whether the ones before are answered or not; latency counts
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from deploy.fleet import Environment, Fleet
+from tests.emulator.fleet import Environment, Fleet
 from tests.endurance.faults import EVENT, INVOKE, PHOTO, ROOT, is_right, write
 
 SIZE = 2

@@ -77,7 +77,6 @@ def test_every_module_named_as_a_command_is_one():
         "serve",
         "deploy.emulator",
         "deploy.demo",
-        "deploy.fleet",
         "deploy.doctor",
         "deploy.smoke",
         "deploy.batch",

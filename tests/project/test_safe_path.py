@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 TENSORFLOW = ROOT / ".venv-tf" / "bin" / "python"
 HERE = (
     *("classifier", "serve", "deploy.demo", "deploy.smoke", "deploy.stack", "deploy.doctor"),
-    *("deploy.batch", "deploy.fleet", "deploy.emulator", "benchmarks", "benchmarks.receipt"),
+    *("deploy.batch", "deploy.emulator", "benchmarks", "benchmarks.receipt"),
 )
 WITH_TENSORFLOW = (
     *("convert", "convert.detect", "convert.verify", "convert.inspect", "train", "train.evaluate"),

@@ -1,6 +1,6 @@
 """Fleet: several emulators behind one port, as Lambda's environments are behind one function.
 
-    python -m deploy.fleet [--size 2] [--port 9000] [--memory MB]
+    python -m tests.emulator.fleet [--size 2] [--port 9000] [--memory MB]
 
 Each takes one request at a time. A request takes one that is free; where none is, it is throttled
 at once, as Lambda does at a concurrency limit of `size`: nobody waits in a queue. One that has died
@@ -219,11 +219,11 @@ class Fleet:
         if self._server:
             self._server.task_dispatcher.shutdown()
             # In waitress, closing the server leaves its connections open.
-            self._server.asyncore.close_all(self._server._map, ignore_all=True)  # noqa: SLF001
+            self._server.asyncore.close_all(self._server._map, ignore_all=True)
 
     def _serve(self) -> None:
         while not self._ended.is_set():
-            self._server.asyncore.loop(timeout=0.2, count=1, map=self._server._map)  # noqa: SLF001
+            self._server.asyncore.loop(timeout=0.2, count=1, map=self._server._map)
 
     def _limit_memory(self) -> None:
         while not self._ended.wait(MEMORY_LOOKED_AT_EVERY_S):
@@ -304,7 +304,7 @@ def _refuse(
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.fleet",
+        prog="python -m tests.emulator.fleet",
         description="The function in several of AWS's emulators behind one port: what callers see "
         "of a concurrency limit, a killed environment, a time-out or too little memory.",
     )
