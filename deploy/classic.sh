@@ -1,553 +1,200 @@
 #!/usr/bin/env bash
-# The classic path: a container image in ECR, a Lambda function, a REST API, step by step with awscli.
-# `deploy/classic.sh --help` explains; docs/classic.md has it for reading.
-set -Eeuo pipefail
+# ECR, Lambda and a REST API by single awscli commands, each printed before it runs; docs/classic.md
+# explains the steps. A second run updates what changed.
+# usage: deploy/classic.sh [deploy|delete] [OPTION VALUE]... [--dry-run] [--yes]
+#   --name NAME               of repository, function, role and API (default: keras-to-lambda-classic)
+#   --region REGION           default: AWS_REGION, AWS_DEFAULT_REGION, or aws configure
+#   --architecture A          x86_64 or arm64 (default: x86_64)
+#   --memory MB               128 to 10240 (default: 1769)
+#   --model PATH              .tflite below models/, or a folder of them (default: models)
+#   --auth iam|api-key|none   signed requests (default), an x-api-key header, or everybody
+#   --dry-run                 print the commands of a first run, or of a full delete; run none
+#   --yes                     confirm a delete
+# exit status: 0 done; 1 a command failed, run it again, finished steps stay; 2 wrong use
+
+set -euo pipefail
+fail() { echo "classic.sh: $*" >&2 && exit 2; }
 cd "$(dirname "$0")/.."
-
-usage() {
-  cat <<'END'
-usage: deploy/classic.sh [deploy] [OPTION...]     build, push, create or update
-       deploy/classic.sh delete [OPTION...]       remove all of it, in the right order
-
-Puts the classifier on AWS by single awscli commands, each shown with a line that says why. A second
-run updates what changed and says of the rest that it is already there. `make deploy` does the same
-and more (canary, alarms, dashboard) with SAM; this is the path to learn from.
-
-  --name NAME           of repository, function and API (default: keras-to-lambda-classic)
-  --region REGION       default: AWS_REGION, AWS_DEFAULT_REGION, then `aws configure get region`
-  --architecture A      x86_64 or arm64: of the image and of the function (default: x86_64)
-  --memory MB           128 to 10240; Lambda gives processor by memory (default: 1769)
-  --model PATH          a .tflite below models/, or a folder of them (default: models)
-  --auth iam|api-key|none
-                        who may call. iam: requests signed by somebody of your account (default);
-                        api-key: whoever has the key; none: everybody who learns the URL
-  --dry-run             print the commands of a first run, run none
-  --yes                 delete without asking
-  --help                this text
-
-Options may come from the environment: FUNCTION (the name), ARCHITECTURE, MEMORY, MODEL, AUTH.
-ECR_REGISTRY names a registry in place of ACCOUNT.dkr.ecr.REGION.amazonaws.com: a mirror, or a local
-one in tests.
-
-examples:
-  deploy/classic.sh --dry-run
-  deploy/classic.sh --region eu-west-1 --auth api-key --model models/clothing/clothing.tflite
-  deploy/classic.sh delete --region eu-west-1
-
-exit status:
-  0  done
-  1  a step failed; run it again, what is done stays
-  2  wrong use, or a tool, credentials or the region are missing
-END
-}
-
-wrong() {
-  echo "classic.sh: $*" >&2
-  exit 2
-}
-
-action=deploy
-case ${1-} in deploy | delete)
-  action=$1
-  shift
-  ;;
-esac
-name=${FUNCTION:-keras-to-lambda-classic}
-region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}}
-architecture=${ARCHITECTURE:-x86_64}
-memory=${MEMORY:-1769}
-model=${MODEL:-models}
-auth=${AUTH:-iam}
-dry='' yes=''
+action=deploy name=keras-to-lambda-classic region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}}
+architecture=x86_64 memory=1769 model=models auth=iam dry='' yes=''
+case ${1-} in deploy | delete) action=$1 && shift ;; esac
 while [ $# -gt 0 ]; do
   case $1 in
     --name | --region | --architecture | --memory | --model | --auth)
-      [ $# -gt 1 ] || wrong "$1 needs a value"
-      case $1 in
-        --name) name=$2 ;;
-        --region) region=$2 ;;
-        --architecture) architecture=$2 ;;
-        --memory) memory=$2 ;;
-        --model) model=$2 ;;
-        --auth) auth=$2 ;;
-      esac
-      shift 2
-      ;;
+      [ $# -gt 1 ] || fail "$1: no value; see --help"
+      declare "${1#--}=$2" && shift 2 ;;
     --dry-run) dry=1 && shift ;;
     --yes) yes=1 && shift ;;
-    --help | -h) usage && exit 0 ;;
-    *) wrong "there is no option $1; see --help" ;;
+    --help | -h) sed -n '2,/^$/s/^# \{0,1\}//p' deploy/classic.sh && exit ;;
+    *) fail "unknown option $1; see --help" ;;
   esac
 done
-[[ $name =~ ^[a-z][a-z0-9-]{1,39}$ ]] || wrong "--name $name: 2 to 40 of a-z, 0-9 and -, a letter first"
-case $architecture in
-  x86_64) platform=linux/amd64 ;;
-  arm64) platform=linux/arm64 ;;
-  *) wrong "--architecture $architecture is neither x86_64 nor arm64" ;;
-esac
-[[ $memory =~ ^[0-9]{3,5}$ && $memory -ge 128 && $memory -le 10240 ]] ||
-  wrong "--memory $memory is not a number from 128 to 10240"
-case $auth in
-  iam) method_auth=AWS_IAM key_required=False ;;
-  api-key) method_auth=NONE key_required=True ;;
-  none) method_auth=NONE key_required=False ;;
-  *) wrong "--auth $auth is none of iam, api-key and none" ;;
-esac
-[ "$action" = delete ] || [ -e "$model" ] || wrong "--model $model is not there"
-[[ $model != /* && $model != *..* ]] || wrong "--model $model must be below this folder, which the image is built from"
+[[ $name =~ ^[a-z][a-z0-9-]{1,39}$ ]] || fail "--name $name: 2 to 40 of a-z, 0-9 and -, a letter first"
+[[ $memory =~ ^[0-9]{3,5}$ && $memory -ge 128 && $memory -le 10240 ]] || fail "--memory $memory: 128 to 10240"
+[[ $model != /* && $model != *[!A-Za-z0-9_./-]* && $model != *..* && -e $model ]] ||
+  fail "--model $model: not a file or folder below this project"
+[[ $architecture =~ ^(x86_64|arm64)$ ]] || fail "--architecture $architecture: x86_64 or arm64"
+[[ $auth =~ ^(iam|api-key|none)$ ]] || fail "--auth $auth: iam, api-key or none"
+[ "$action$yes$dry" != delete ] || fail "delete removes API, function, role, log and repository $name: confirm with --yes"
+authorization=NONE key=--no-api-key-required
+[ "$auth" != iam ] || authorization=AWS_IAM
+[ "$auth" != api-key ] || key=--api-key-required
 
-# `make classic` installs one into .venv-aws, and sets PATH for this script alone: what is for the
-# reader's shell names it by its path from here.
-command -v aws >/dev/null || PATH=$PATH:$PWD/.venv-aws/bin
-aws=aws
-[[ ! $(command -v aws) -ef .venv-aws/bin/aws ]] || aws=.venv-aws/bin/aws
-
-# API Gateway gives up after 29 s: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
-timeout_s=28
-stage=Prod
-# Of the whole stage, requests a second and at once: what limits the bill.
-rate=20 burst=40
-made=$(mktemp -d)
-trap 'rm -rf "$made"' EXIT
-trap 'failed' ERR
-failed() {
-  [ "$BASH_SUBSHELL" -gt 0 ] ||
-    echo "classic.sh: the command above failed. Mend what it says and run this again: what is done stays." >&2
-  exit 1
-}
-
-# --- how commands are shown and run
-
-step() { printf '\n== %s\n' "$1"; }
-because() { printf '   %s\n' "$@"; }
-there() { printf '   already there: %s\n' "$1"; }
-
-# As a reader could type it.
+error=$(mktemp) && trap 'rm -f "$error"' EXIT
+# Each command is printed before it runs.
+step() { printf '\n== %s\n' "$*"; }
 show() {
-  local word line='  $' column=3
-  # In variables, as every version of bash has its own idea of quotes in a substitution.
-  local quote="'" quoted="'\\''"
+  local word line='  $'
   for word; do
-    case $word in
-      '' | *[!A-Za-z0-9_./:=@,%+-]*)
-        word=${word//$quote/$quoted}
-        word="'$word'"
-        ;;
-    esac
-    if [[ $word == --* ]] && [ $((column + ${#word})) -gt 60 ]; then
-      line+=$' \\\n     ' column=5
-    fi
+    case $word in '' | *[!A-Za-z0-9_./:=@,+-]*) word="'$word'" ;; esac
     line+=" $word"
-    column=$((column + ${#word} + 1))
   done
-  printf '%s\n' "$line"
+  echo "$line"
 }
-
-# A command whose output is for the reader.
 run() {
   show "$@"
-  [ -n "$dry" ] || "$@"
+  [ -n "$dry" ] || if [ "$1" = aws ]; then "$@" >/dev/null; else "$@"; fi
 }
-
-# A command whose output is for us: in `answer`. $1 stands in for it in a dry run.
-take() {
-  answer=$1
-  shift
+# As run; what it prints goes to `kept`. A dry run puts the first word there.
+keep() {
+  kept=$1 && shift
   show "$@"
-  [ -n "$dry" ] || answer=$("$@")
+  [ -n "$dry" ] || kept=$("$@" --output text)
 }
-
-# Look something up: in `answer`, or false if it is not there. Any other failure ends the script, so
-# that a missing permission is never taken for a missing thing. Nothing is there in a dry run.
-found() {
-  answer=
-  [ -z "$dry" ] || return 1
-  if answer=$("$@" 2>"$made/error"); then
-    # One line, whatever the pages and tabs.
-    answer=$(tr -s '[:space:]' ' ' <<<"$answer" | sed 's/^ //; s/ $//')
-    [ -n "$answer" ] && [ "$answer" != None ]
-  elif grep -qE 'NotFound|NoSuchEntity' "$made/error"; then
+# Look something up: in `kept`, or false where it does not exist. Any other failure ends the script.
+find() {
+  kept=ID
+  if [ -n "$dry" ]; then
+    [ "$action" = delete ]
+  elif kept=$("$@" --output text 2>"$error"); then
+    kept=$(xargs <<<"$kept")
+    [[ $kept != *' '* ]] || fail "several have the name $name: $kept; choose another --name"
+    [ -n "$kept" ] && [ "$kept" != None ]
+  else
+    grep -qE 'NotFound|NoSuchEntity' "$error" || { show "$@" >&2 && cat "$error" >&2 && exit 1; }
     return 1
-  else
-    show "$@" >&2
-    cat "$made/error" >&2
-    echo "classic.sh: the look-up above failed; mend what it says and run this again" >&2
-    exit 1
   fi
 }
+find_api() { find aws apigateway get-rest-apis --limit 500 --query "items[?name=='$name'].id"; }
+find_plan() { find aws apigateway get-usage-plans --limit 500 --query "items[?name=='$name'].id"; }
+find_key() { find aws apigateway get-api-keys --name-query "$name" --query "items[?name=='$name'].id"; }
+find_path() { find aws apigateway get-resources --rest-api-id "$api" --limit 500 --query "items[?path=='$1'].id"; }
+find_stage() { find aws apigateway get-usage-plan --usage-plan-id "$plan" --query "apiStages[?apiId=='$api'].stage"; }
+find_function() { find aws lambda get-function --function-name "$name" --query Configuration.FunctionName; }
+find_role() { find aws iam get-role --role-name "$role" --query Role.RoleName; }
+find_log() { find aws logs describe-log-groups --log-group-name-prefix "$log" --query "logGroups[?logGroupName=='$log'].logGroupName"; }
+find_repository() { find aws ecr describe-repositories --repository-names "$name" --query 'repositories[0].repositoryName'; }
 
-# As found, of what has names that are not unique.
-found_one() {
-  found "$@" || return 1
-  case $answer in *' '*) wrong "several are named $name: $answer. Remove all but one, or choose another --name" ;; esac
-}
+step "Account and region"
+command -v aws >/dev/null || PATH=$PATH:$PWD/.venv-aws/bin
+[ -n "$region$dry" ] || region=$(aws configure get region) || fail "no region: --region eu-west-1"
+export AWS_REGION=${region:-REGION} AWS_DEFAULT_REGION=${region:-REGION} AWS_PAGER=""
+keep arn:aws:iam::ACCOUNT:user/you aws sts get-caller-identity --query Arn
+IFS=: read -r _ partition _ _ account _ <<<"$kept"
+here=$AWS_REGION:$account log=/aws/lambda/$name role=$name-$AWS_REGION suffix=amazonaws.com
+[ "$partition" != aws-cn ] || suffix=amazonaws.com.cn
+registry=$account.dkr.ecr.$AWS_REGION.$suffix
 
-# Whether there is something to remove: in `answer`. A dry run removes all, and $1 stands in for it.
-removable() {
-  answer=$1
-  shift
-  [ -n "$dry" ] || "$@"
-}
+if [ "$action" = delete ]; then
+  step "Remove, callers first"
+  api='' plan=''
+  ! find_api || api=$kept
+  ! find_plan || plan=$kept
+  [ -z "$api" ] || [ -z "$plan" ] || ! find_stage || run aws apigateway update-usage-plan --usage-plan-id "$plan" --patch-operations "op=remove,path=/apiStages,value=$api:Prod"
+  [ -z "$api" ] || run aws apigateway delete-rest-api --rest-api-id "$api"
+  [ -z "$plan" ] || run aws apigateway delete-usage-plan --usage-plan-id "$plan"
+  ! find_key || run aws apigateway delete-api-key --api-key "$kept"
+  ! find_function || run aws lambda delete-function --function-name "$name"
+  ! find aws iam get-role-policy --role-name "$role" --policy-name log --query PolicyName || run aws iam delete-role-policy --role-name "$role" --policy-name log
+  ! find_role || run aws iam delete-role --role-name "$role"
+  ! find_log || run aws logs delete-log-group --log-group-name "$log"
+  ! find_repository || run aws ecr delete-repository --repository-name "$name" --force
+  exit
+fi
 
-# --- what is looked up in both directions
+step "Repository: tags never move"
+find_repository || run aws ecr create-repository --repository-name "$name" --image-tag-mutability IMMUTABLE
 
-find_api() { found_one aws apigateway get-rest-apis --limit 500 --query "items[?name=='$name'].id" --output text; }
-find_plan() { found_one aws apigateway get-usage-plans --limit 500 --query "items[?name=='$name'].id" --output text; }
-find_key() { found_one aws apigateway get-api-keys --name-query "$name" --query "items[?name=='$name'].id" --output text; }
-find_stage() {
-  found aws apigateway get-usage-plan --usage-plan-id "$1" --query "apiStages[?apiId=='$api'&&stage=='$stage'].stage" --output text
-}
-find_log() {
-  found aws logs describe-log-groups --log-group-name-prefix "$log_group" \
-    --query "logGroups[?logGroupName=='$log_group'].logGroupName" --output text
-}
+step "Image: for one processor, without attestations, which Lambda refuses"
+run env BUILDX_NO_DEFAULT_ATTESTATIONS=1 docker build --platform "linux/${architecture/x86_64/amd64}" --build-arg "MODEL=$model" -t "$name" .
+id=sha256:IMAGE_ID
+[ -n "$dry" ] || id=$(docker image inspect --format '{{.Id}}' "$name")
+tag=$architecture-${id:7:12} image=$registry/$name:$tag # of its content: the same build is pushed once
+if ! find aws ecr describe-images --repository-name "$name" --image-ids "imageTag=$tag" --query 'imageDetails[0].imageDigest'; then
+  echo "  \$ aws ecr get-login-password | docker login --username AWS --password-stdin $registry"
+  [ -n "$dry" ] || aws ecr get-login-password | docker login --username AWS --password-stdin "$registry"
+  run docker tag "$name" "$image"
+  run docker push "$image"
+fi
 
-preconditions() {
-  step "Who and where"
-  [ -n "$region" ] || region=$(aws configure get region 2>/dev/null) || true
-  [ -z "$dry" ] || region=${region:-REGION}
-  [ -n "$region" ] || wrong "no region: give --region eu-west-1, or run \`aws configure\`"
-  export AWS_REGION=$region AWS_DEFAULT_REGION=$region AWS_PAGER=""
-  role=$name-$region # IAM knows no regions
-  log_group=/aws/lambda/$name
-  if [ -z "$dry" ]; then
-    command -v aws >/dev/null || wrong "aws is not installed: \`make classic\` installs it here, or https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
-    if [ "$action" = deploy ]; then
-      command -v docker >/dev/null || wrong "docker is not installed: https://docs.docker.com/engine/install/"
-      docker info >"$made/docker" 2>&1 || wrong "no Docker engine answers: start Docker, or \`docker info\` says why"
-    fi
-  fi
-  [ "$aws" = aws ] || because "Where your own PATH has no aws, type $aws."
-  because "The account that these commands act on; without credentials nothing else works."
-  show aws sts get-caller-identity --query Arn --output text
-  arn=arn:aws:iam::ACCOUNT:user/you
-  if [ -z "$dry" ]; then
-    arn=$(aws sts get-caller-identity --query Arn --output text 2>"$made/error") || {
-      cat "$made/error" >&2
-      wrong "AWS does not say who you are (above): run \`aws configure\` or \`aws sso login\`, or set AWS_PROFILE"
-    }
-  fi
-  because "$arn, region $region"
-  # arn:PARTITION:SERVICE:REGION:ACCOUNT:...
-  partition=$(cut -d: -f2 <<<"$arn")
-  account=$(cut -d: -f5 <<<"$arn")
-  suffix=amazonaws.com
-  [ "$partition" != aws-cn ] || suffix=amazonaws.com.cn
-  registry=${ECR_REGISTRY:-$account.dkr.ecr.$region.$suffix}
-  function_arn=arn:$partition:lambda:$region:$account:function:$name
-}
+step "Log and role: the function may write its log, and nothing else"
+find_log || run aws logs create-log-group --log-group-name "$log"
+run aws logs put-retention-policy --log-group-name "$log" --retention-in-days 30
+find_role || run aws iam create-role --role-name "$role" --assume-role-policy-document \
+  '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}'
+run aws iam put-role-policy --role-name "$role" --policy-name log --policy-document \
+  '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["logs:CreateLogStream","logs:PutLogEvents"],"Resource":"arn:'"$partition:logs:$here:log-group:$log"':*"}]}'
 
-repository() {
-  step "Repository"
-  because "Lambda takes images from ECR of its own region. A tag is never moved, every push is scanned."
-  if found aws ecr describe-repositories --repository-names "$name" --query 'repositories[0].repositoryUri' --output text; then
-    there "repository $name"
-  else
-    take - aws ecr create-repository --repository-name "$name" --image-tag-mutability IMMUTABLE \
-      --image-scanning-configuration scanOnPush=true
-  fi
-}
-
-image() {
-  step "Image"
-  because "For one processor. Without attestations: they make of an image a list of manifests, which" \
-    "Lambda refuses (\"image manifest, config or layer media type ... is not supported\")."
-  local build=(docker build --platform "$platform" --build-arg "MODEL=$model" -t "$name")
-  if docker buildx version >"$made/buildx" 2>&1; then
-    build+=(--provenance=false --sbom=false)
-  fi
-  run env BUILDX_NO_DEFAULT_ATTESTATIONS=1 "${build[@]}" .
-
-  step "Push"
-  because "The tag says the content, so that the same build is pushed once, and no tag means two things."
-  take sha256:0123456789ab docker image inspect --format '{{.Id}}' "$name"
-  tag=$architecture-$(cut -c8-19 <<<"$answer")
-  local target=$registry/$name:$tag
-  if found aws ecr describe-images --repository-name "$name" --image-ids "imageTag=$tag" \
-    --query 'imageDetails[0].imageDigest' --output text; then
-    there "$target"
-    digest=$answer
-  else
-    because "A password for Docker, valid for 12 hours."
-    echo "  \$ aws ecr get-login-password | docker login --username AWS --password-stdin $registry"
-    if [ -z "$dry" ]; then
-      aws ecr get-login-password | docker login --username AWS --password-stdin "$registry"
-    fi
-    run docker tag "$name" "$target"
-    run docker push "$target"
-    because "What was pushed, by the hash of its content: a function that is given a tag would not say."
-    take "$registry/$name@sha256:DIGEST" docker image inspect --format '{{join .RepoDigests "\n"}}' "$target"
-    digest=$(sed -n "s|^$registry/$name@||p" <<<"$answer" | tail -1)
-  fi
-  image_uri=$registry/$name@$digest
-  because "$image_uri"
-}
-
-permissions() {
-  step "Log and role"
-  because "Made here, as a log group that Lambda makes keeps everything for ever."
-  if find_log; then
-    there "log group $log_group"
-  else
-    take - aws logs create-log-group --log-group-name "$log_group"
-  fi
-  take - aws logs put-retention-policy --log-group-name "$log_group" --retention-in-days 30
-  because "What the function may do: write that log, and nothing else."
-  if found aws iam get-role --role-name "$role" --query Role.Arn --output text; then
-    there "role $role"
-  else
-    take "arn:aws:iam::ACCOUNT:role/$role" aws iam create-role --role-name "$role" \
-      --assume-role-policy-document '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}' \
-      --query Role.Arn --output text
-  fi
-  role_arn=$answer
-  take - aws iam put-role-policy --role-name "$role" --policy-name log \
-    --policy-document '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["logs:CreateLogStream","logs:PutLogEvents"],"Resource":"arn:'"$partition:logs:$region:$account:log-group:$log_group"':*"}]}'
-}
-
-# A new role is known everywhere after some seconds
-# (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency).
-create_function() {
-  local tries=0
-  show "$@"
-  [ -z "$dry" ] || return 0
-  until "$@" >"$made/function" 2>"$made/error"; do
-    tries=$((tries + 1))
-    if [ "$tries" -ge 20 ] || ! grep -q 'cannot be assumed' "$made/error"; then
-      cat "$made/error" >&2
-      return 1
-    fi
-    because "the role is not known everywhere yet; trying again in 3 s"
+step "Function: each change is waited for, as Lambda takes one at a time"
+settled() { for state in active updated; do run aws lambda wait "function-$state-v2" --function-name "$name"; done; }
+if find_function; then
+  settled
+  run aws lambda update-function-configuration --function-name "$name" --memory-size "$memory" --timeout 28
+  settled
+  run aws lambda update-function-code --function-name "$name" --image-uri "$image" --architectures "$architecture"
+else
+  tries=0 # a new role takes seconds to be known everywhere
+  until run aws lambda create-function --function-name "$name" --package-type Image --code "ImageUri=$image" --timeout 28 \
+    --role "arn:$partition:iam::$account:role/$role" --architectures "$architecture" --memory-size "$memory" 2>"$error"; do
+    if [ $((tries += 1)) -ge 20 ] || ! grep -q 'cannot be assumed' "$error"; then cat "$error" >&2 && exit 1; fi
     sleep 3
   done
-}
-
-# AWS refuses changes and versions while a function is made or changed (ResourceConflictException).
-settled() {
-  run aws lambda wait function-active-v2 --function-name "$name"
-  run aws lambda wait function-updated-v2 --function-name "$name"
-}
-
-deploy_function() {
-  step "Function"
-  local wanted="$image_uri $memory $architecture $timeout_s"
-  if ! found aws lambda get-function --function-name "$name" --output text \
-    --query '[Code.ImageUri,Configuration.MemorySize,Configuration.Architectures[0],Configuration.Timeout]'; then
-    because "The image by its digest. 28 s, as API Gateway gives up after 29."
-    create_function aws lambda create-function --function-name "$name" --package-type Image \
-      --code "ImageUri=$image_uri" --role "$role_arn" --architectures "$architecture" \
-      --memory-size "$memory" --timeout "$timeout_s"
-  elif [ "$answer" = "$wanted" ]; then
-    there "function $name with this image and memory"
-  else
-    because "A function takes one change at a time, so each is waited for (ResourceConflictException)."
-    settled
-    take - aws lambda update-function-configuration --function-name "$name" \
-      --memory-size "$memory" --timeout "$timeout_s"
-    run aws lambda wait function-updated-v2 --function-name "$name"
-    take - aws lambda update-function-code --function-name "$name" --image-uri "$image_uri" \
-      --architectures "$architecture"
-  fi
-  because "Lambda optimizes an image first: a minute or so, at most five. Also waited for where nothing" \
-    "was to be done: a run that was interrupted may have left the function in the middle of it."
-  settled
-
-  step "Version and alias"
-  because "A version never changes; Lambda makes none where nothing has. Callers come through the alias" \
-    "\`live\`, so that going back is one command."
-  take 1 aws lambda publish-version --function-name "$name" --query Version --output text
-  version=$answer
-  run aws lambda wait published-version-active --function-name "$name" --qualifier "$version"
-  if ! found aws lambda get-alias --function-name "$name" --name live --output text \
-    --query '[FunctionVersion,to_string(RoutingConfig.AdditionalVersionWeights)]'; then
-    take - aws lambda create-alias --function-name "$name" --name live --function-version "$version"
-  elif [[ $answer = "$version null" || $answer = "$version {}" ]]; then
-    there "alias live, at version $version"
-  else
-    take - aws lambda update-alias --function-name "$name" --name live --function-version "$version" \
-      --routing-config '{"AdditionalVersionWeights":{}}'
-  fi
-}
-
-# $1: the resource's id. $2: its path, for the reader. $3: method. $4, $5: authorization, key required.
-method() {
-  local call=(--rest-api-id "$api" --resource-id "$1" --http-method "$3")
-  local uri=arn:$partition:apigateway:$region:lambda:path/2015-03-31/functions/$function_arn:live/invocations
-  if found aws apigateway get-method "${call[@]}" --output text \
-    --query '[authorizationType,apiKeyRequired,methodIntegration.uri]'; then
-    if [ "$answer" = "$4 $5 $uri" ]; then
-      there "$3 $2"
-      return
-    fi
-    # Callers see none of this before the deployment below.
-    take - aws apigateway delete-method "${call[@]}"
-  fi
-  local key=--no-api-key-required
-  [ "$5" = False ] || key=--api-key-required
-  take - aws apigateway put-method "${call[@]}" --authorization-type "$4" "$key"
-  # Lambda is always asked by POST, whatever the caller's method.
-  take - aws apigateway put-integration "${call[@]}" --type AWS_PROXY --integration-http-method POST --uri "$uri"
-}
-
-gateway() {
-  step "REST API"
-  because "Bodies of these types reach the function as base64; of others as text, which breaks a photo."
-  if find_api; then
-    there "REST API $name, $answer"
-  else
-    take API_ID aws apigateway create-rest-api --name "$name" --endpoint-configuration types=REGIONAL \
-      --binary-media-types image/jpeg image/png image/webp image/gif image/bmp \
-      application/octet-stream multipart/form-data --query id --output text
-  fi
-  api=$answer
-  take ROOT_ID aws apigateway get-resources --rest-api-id "$api" --limit 500 --query "items[?path=='/'].id" --output text
-  root=$answer
-  because "Every path is one resource, and the function knows which there are: POST /predict, GET /, ..."
-  if found aws apigateway get-resources --rest-api-id "$api" --limit 500 --query "items[?path=='/{proxy+}'].id" --output text; then
-    there "resource /{proxy+}"
-  else
-    take PROXY_ID aws apigateway create-resource --rest-api-id "$api" --parent-id "$root" \
-      --path-part '{proxy+}' --query id --output text
-  fi
-  local proxy=$answer
-  because "Who may call: $auth. A browser's preflight cannot carry credentials, and gets only headers."
-  [ "$auth" != none ] || because "NOBODY HAS TO SIGN IN: who learns the URL spends your money, up to $rate requests a second."
-  method "$root" / ANY "$method_auth" "$key_required"
-  method "$proxy" '/{proxy+}' ANY "$method_auth" "$key_required"
-  method "$proxy" '/{proxy+}' OPTIONS NONE False
-
-  because "This API, and no other, may invoke the alias."
-  if found aws lambda get-policy --function-name "$name" --qualifier live --query Policy --output text &&
-    grep -q "\"api-$api\"" <<<"$answer"; then
-    there "permission api-$api"
-  else
-    take - aws lambda add-permission --function-name "$name" --qualifier live --statement-id "api-$api" \
-      --action lambda:InvokeFunction --principal apigateway.amazonaws.com \
-      --source-arn "arn:$partition:execute-api:$region:$account:$api/*/*"
-  fi
-  because "What callers see is the stage, a snapshot of the API. Always made anew: a run that was" \
-    "interrupted may have changed the API after the last one."
-  take - aws apigateway create-deployment --rest-api-id "$api" --stage-name "$stage"
-  take - aws apigateway update-stage --rest-api-id "$api" --stage-name "$stage" --patch-operations \
-    "op=replace,path=/*/*/throttling/rateLimit,value=$rate" "op=replace,path=/*/*/throttling/burstLimit,value=$burst"
-  [ "$auth" != api-key ] || api_key
-  url=https://$api.execute-api.$region.$suffix/$stage/predict
-}
-
-api_key() {
-  step "API key"
-  because "A key does nothing without a usage plan that joins it to the stage."
-  local plan
-  if find_plan; then
-    plan=$answer
-    there "usage plan $plan"
-    # One that an interrupted delete has left belongs to no API, or to one that is gone.
-    if ! find_stage "$plan"; then
-      take - aws apigateway update-usage-plan --usage-plan-id "$plan" \
-        --patch-operations "op=add,path=/apiStages,value=$api:$stage"
-    fi
-  else
-    take PLAN_ID aws apigateway create-usage-plan --name "$name" --api-stages "apiId=$api,stage=$stage" \
-      --throttle "rateLimit=$rate,burstLimit=$burst" --query id --output text
-    plan=$answer
-  fi
-  if find_key; then
-    there "API key $answer"
-  else
-    take KEY_ID aws apigateway create-api-key --name "$name" --enabled --query id --output text
-  fi
-  key=$answer
-  if found aws apigateway get-usage-plan-keys --usage-plan-id "$plan" --query "items[?id=='$key'].id" --output text; then
-    there "the key in the plan"
-  else
-    take - aws apigateway create-usage-plan-key --usage-plan-id "$plan" --key-id "$key" --key-type API_KEY
-  fi
-}
-
-report() {
-  step "Done"
-  because "POST to $url"
-  echo
-  local photo="-H 'Content-Type: image/jpeg' --data-binary @samples/t-shirt.jpg"
-  case $auth in
-    iam)
-      # shellcheck disable=SC2016  # the reader's shell expands these
-      printf '%s\n' "  eval \"\$($aws configure export-credentials --format env)\"" \
-        "  curl --aws-sigv4 aws:amz:$region:execute-api --user \"\$AWS_ACCESS_KEY_ID:\$AWS_SECRET_ACCESS_KEY\" \\" \
-        "    \${AWS_SESSION_TOKEN:+-H \"x-amz-security-token: \$AWS_SESSION_TOKEN\"} \\" \
-        "    $photo $url"
-      ;;
-    api-key)
-      printf '%s\n' "  key=\$($aws apigateway get-api-key --region $region --api-key $key --include-value --query value --output text)" \
-        "  curl -H \"x-api-key: \$key\" $photo \\" "    $url"
-      ;;
-    none) printf '%s\n' "  curl $photo \\" "    $url" ;;
-  esac
-  local smoke=''
-  [ "$auth" != iam ] || smoke=' --iam'
-  # shellcheck disable=SC2016
-  [ "$auth" != api-key ] || smoke=' --api-key "$key"'
-  printf '%s\n' "" "compare with the answers of this machine, and go back where they differ:" "" \
-    "  .venv/bin/python -m deploy.smoke $url$smoke \\" "    --function $name --region $region" "" \
-    "remove everything:" "" "  deploy/classic.sh delete --name $name --region $region"
-}
-
-# The caller comes first: nothing is asked for that is gone.
-delete() {
-  if [ -z "$yes$dry" ]; then
-    echo
-    echo "This removes, in $region of account $account: REST API, usage plan and API key $name; function"
-    echo "$name with every version; role $role; log group $log_group; repository $name with its images."
-    [ -t 0 ] || wrong "there is nobody to ask; say --yes"
-    read -rp "Type the name to go on: " typed
-    [ "$typed" = "$name" ] || wrong "nothing was removed"
-  fi
-  step "Remove"
-  if removable API_ID find_api; then
-    api=$answer
-    # A stage in a usage plan cannot be removed, nor a plan that has one.
-    if removable PLAN_ID find_plan; then
-      plan=$answer
-      if removable - find_stage "$plan"; then
-        take - aws apigateway update-usage-plan --usage-plan-id "$plan" \
-          --patch-operations "op=remove,path=/apiStages,value=$api:$stage"
-      fi
-    fi
-    take - aws apigateway delete-rest-api --rest-api-id "$api"
-  fi
-  if removable PLAN_ID find_plan; then
-    take - aws apigateway delete-usage-plan --usage-plan-id "$answer"
-  fi
-  if removable KEY_ID find_key; then
-    take - aws apigateway delete-api-key --api-key "$answer"
-  fi
-  if removable - found aws lambda get-function --function-name "$name" --query Configuration.FunctionName --output text; then
-    take - aws lambda delete-function --function-name "$name"
-  fi
-  if removable - found aws iam get-role --role-name "$role" --query Role.RoleName --output text; then
-    if removable - found aws iam get-role-policy --role-name "$role" --policy-name log --query PolicyName --output text; then
-      take - aws iam delete-role-policy --role-name "$role" --policy-name log
-    fi
-    take - aws iam delete-role --role-name "$role"
-  fi
-  if removable - find_log; then
-    take - aws logs delete-log-group --log-group-name "$log_group"
-  fi
-  if removable - found aws ecr describe-repositories --repository-names "$name" --query 'repositories[0].repositoryName' --output text; then
-    take - aws ecr delete-repository --repository-name "$name" --force
-  fi
-  step "Done: nothing named $name is left"
-}
-
-[ -z "$dry" ] || echo "A dry run: what follows is printed and not run. Words in capitals are AWS's to choose."
-preconditions
-if [ "$action" = delete ]; then
-  delete
-else
-  repository
-  image
-  permissions
-  deploy_function
-  gateway
-  report
 fi
+settled
+keep 1 aws lambda publish-version --function-name "$name" --query Version
+version=$kept alias=create-alias routing=()
+run aws lambda wait published-version-active --function-name "$name" --qualifier "$version"
+! find aws lambda get-alias --function-name "$name" --name live --query Name || alias=update-alias routing=(--routing-config '{"AdditionalVersionWeights":{}}')
+run aws lambda "$alias" --function-name "$name" --name live --function-version "$version" ${routing[@]+"${routing[@]}"}
+
+step "REST API: one resource for every path; these types arrive intact"
+method() {
+  local at=(--rest-api-id "$api" --resource-id "$1" --http-method "$2")
+  ! find aws apigateway get-method "${at[@]}" --query httpMethod || run aws apigateway delete-method "${at[@]}"
+  run aws apigateway put-method "${at[@]}" --authorization-type "$3" "$4"
+  run aws apigateway put-integration "${at[@]}" --type AWS_PROXY --integration-http-method POST --uri \
+    "arn:$partition:apigateway:$AWS_REGION:lambda:path/2015-03-31/functions/arn:$partition:lambda:$here:function:$name:live/invocations"
+}
+find_api || keep API_ID aws apigateway create-rest-api --name "$name" --endpoint-configuration types=REGIONAL \
+  --binary-media-types image/jpeg image/png image/webp image/gif image/bmp application/octet-stream multipart/form-data --query id
+api=$kept
+find_path / || kept=ROOT_ID
+root=$kept
+find_path '/{proxy+}' || keep PROXY_ID aws apigateway create-resource --rest-api-id "$api" --parent-id "$root" --path-part '{proxy+}' --query id
+proxy=$kept
+method "$root" ANY "$authorization" "$key"
+method "$proxy" ANY "$authorization" "$key"
+method "$proxy" OPTIONS NONE --no-api-key-required # a browser's preflight carries no credentials
+if ! find aws lambda get-policy --function-name "$name" --qualifier live --query "contains(Policy, 'api-$api')" || [ "$kept" != True ]; then
+  run aws lambda add-permission --function-name "$name" --qualifier live --statement-id "api-$api" --action lambda:InvokeFunction \
+    --principal apigateway.amazonaws.com --source-arn "arn:$partition:execute-api:$here:$api/*/*"
+fi
+run aws apigateway create-deployment --rest-api-id "$api" --stage-name Prod
+run aws apigateway update-stage --rest-api-id "$api" --stage-name Prod --patch-operations \
+  "op=replace,path=/*/*/throttling/rateLimit,value=20" "op=replace,path=/*/*/throttling/burstLimit,value=40"
+
+if [ "$auth" = api-key ]; then
+  step "API key: a usage plan joins it to the stage"
+  find_plan || keep PLAN_ID aws apigateway create-usage-plan --name "$name" --query id
+  plan=$kept
+  find_stage || run aws apigateway update-usage-plan --usage-plan-id "$plan" --patch-operations "op=add,path=/apiStages,value=$api:Prod"
+  find_key || keep KEY_ID aws apigateway create-api-key --name "$name" --enabled --query id
+  key_id=$kept
+  find aws apigateway get-usage-plan-keys --usage-plan-id "$plan" --query "items[?id=='$key_id'].id" ||
+    run aws apigateway create-usage-plan-key --usage-plan-id "$plan" --key-id "$key_id" --key-type API_KEY
+  echo "  the key: aws apigateway get-api-key --api-key $key_id --include-value --query value --output text"
+fi
+url=https://$api.execute-api.$AWS_REGION.$suffix/Prod/predict
+step "Done: POST to $url"
+[ "$auth" != none ] || echo "  NO SIGN-IN: whoever has the URL can spend your money, 20 requests a second."
+echo "  compare with this machine: .venv/bin/python -m deploy.smoke $url --function $name --region $AWS_REGION"
