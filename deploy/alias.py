@@ -21,7 +21,7 @@ from deploy import ALIAS
 # CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
 CODEDEPLOY_S = 120
 SAID_BYTES = 300  # of an error; its stack trace is in the log
-UNDER_WAY = ["Created", "Queued", "InProgress", "Ready"]
+UNDER_WAY = ["Created", "Queued", "InProgress", "Baking", "Ready"]
 TARGETS = 25  # that BatchGetDeploymentTargets takes at most
 CANDIDATES = 5  # versions that are tried; each may be a cold start, while the faulty one is live
 # An alias's description has the versions that it was led away from: UpdateAlias writes it in the

@@ -151,7 +151,7 @@ def told(what: str = "") -> Iterator[None]:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise BatchError(
-            "no AWS credentials: run `aws configure sso`, or set AWS_PROFILE; "
+            "no AWS credentials: run `aws configure`, or set AWS_PROFILE; "
             "`aws sts get-caller-identity` shows who you are"
         ) from error
     except NoRegionError as error:

@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from deploy.doctor.explain import advice
 from deploy.doctor.finding import Finding, Skip, fail, ok, warn
-from deploy.doctor.project import GATEWAY_TIMEOUT_S, INDEXES
 from deploy.doctor.setup import Setup
+from deploy.doctor.template import Template
 
-# What `sam build && sam deploy` calls for this template, as far as IAM can be asked beforehand, by
-# the parameter that wants it: what makes and alters each kind of resource, not all that reads, tags
-# and deletes it.
-ACTIONS = {
-    "": (
-        "cloudformation:CreateChangeSet",
-        "cloudformation:DescribeStacks",
-        "cloudformation:ExecuteChangeSet",
-        "ecr:BatchCheckLayerAvailability",
-        "ecr:CompleteLayerUpload",
-        "ecr:CreateRepository",
-        "ecr:GetAuthorizationToken",
-        "ecr:InitiateLayerUpload",
-        "ecr:PutImage",
-        "ecr:SetRepositoryPolicy",
-        "ecr:UploadLayerPart",
-        "s3:CreateBucket",
-        "s3:PutObject",
-        "iam:AttachRolePolicy",
-        "iam:CreateRole",
-        "iam:PassRole",
-        "iam:PutRolePolicy",
-        "lambda:AddPermission",
-        "lambda:CreateAlias",
-        "lambda:CreateFunction",
-        "lambda:GetAlias",
-        "lambda:PublishVersion",
-        "lambda:UpdateAlias",
-        "lambda:UpdateFunctionCode",
-        "lambda:UpdateFunctionConfiguration",
-        "apigateway:PATCH",
-        "apigateway:POST",
-        "cloudwatch:PutDashboard",
-        "cloudwatch:PutMetricAlarm",
-        "codedeploy:CreateApplication",
-        "codedeploy:CreateDeployment",
-        "codedeploy:CreateDeploymentGroup",
-        "logs:CreateLogGroup",
-        "logs:PutRetentionPolicy",
-    ),
-    "AlarmEmail": ("sns:CreateTopic", "sns:Subscribe"),
-    "Bulk": (
-        "lambda:CreateEventSourceMapping",
-        "s3:PutBucketNotification",
-        "s3:PutBucketPolicy",
-        "s3:PutEncryptionConfiguration",
-        "s3:PutLifecycleConfiguration",
-        "sqs:CreateQueue",
-        "sqs:SetQueueAttributes",
-        "states:CreateStateMachine",
-    ),
-}
+# Of a function's images: far more than the versions that a rollback tries (alias.CANDIDATES).
+KEPT_IMAGES = 100
+AT_ONCE = 100  # actions that IAM's simulator is given
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: all but 100 can be
 # reserved; a new account's limit may be 10, and then nothing can.
 UNRESERVED = 100
@@ -88,7 +41,9 @@ def region(setup: Setup) -> Finding:
     try:
         found = setup.session.region_name
     except ProfileNotFound as error:
-        return fail(str(error), "`aws configure list-profiles`, then --profile with one of them")
+        return fail(
+            str(error), "--profile with one of ~/.aws/config, or `aws configure --profile NAME`"
+        )
     if not found:
         if other := os.environ.get("AWS_REGION"):
             return fail(
@@ -147,17 +102,14 @@ def permissions(setup: Setup) -> Finding:
         return warn("you are the account's root user, who may do all", "make an IAM user or role")
     # The simulator takes the role, not the session of it. (A role's path is not in the latter.)
     source = re.sub(r":sts::(\d+):assumed-role/([^/]+)/.*", r":iam::\1:role/\2", arn)
-    actions = [
-        action
-        for parameter, those in ACTIONS.items()
-        if not parameter or setup.parameter(parameter) not in ("", "false")
-        for action in those
-    ]
+    actions = _actions(setup)
+    answers: list[dict[str, str]] = []
     try:
         pages = setup.aws("iam").get_paginator("simulate_principal_policy")
-        answers = pages.paginate(PolicySourceArn=source, ActionNames=actions).build_full_result()[
-            "EvaluationResults"
-        ]
+        for start in range(0, len(actions), AT_ONCE):
+            some = actions[start : start + AT_ONCE]
+            found = pages.paginate(PolicySourceArn=source, ActionNames=some).build_full_result()
+            answers += found["EvaluationResults"]
     except (BotoCoreError, ClientError) as error:
         return warn(f"unknown: {one_line(error)}", "none needed if the deployment goes through")
     denied = [x["EvalActionName"] for x in answers if x["EvalDecision"] == "explicitDeny"]
@@ -171,9 +123,31 @@ def permissions(setup: Setup) -> Finding:
         # A policy for named resources alone is not seen by a simulation for all of them.
         return warn(
             f"not allowed on every resource: {', '.join(lacking)}",
-            "ask the account's administrator for these, unless a policy allows them by name",
+            "ask the account's administrator for these, unless a policy allows them by name; or "
+            "deploy with a service role (docs/supply-chain.md)",
         )
     return ok(f"{len(actions)} actions of a deployment are allowed")
+
+
+def _actions(setup: Setup) -> list[str]:
+    """What the caller has to be allowed: what service-role.yaml gives to those who deploy.
+
+    A stack without a service role is deployed with the caller's own permissions, so that the
+    role's come on top.
+    """
+    made = Template.read(Path(__file__).parents[1] / "service-role.yaml").body["Resources"]
+    deployer = made["Deployer"]["Properties"]["PolicyDocument"]["Statement"]
+    [role] = made["ServiceRole"]["Properties"]["Policies"]
+    try:
+        with_role = bool(setup.outputs["RoleARN"])
+    except Skip:
+        with_role = False
+    statements = [*deployer, *([] if with_role else role["PolicyDocument"]["Statement"])]
+    return sorted({action for each in statements for action in _list(each["Action"])})
+
+
+def _list(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
 
 
 def concurrency(setup: Setup) -> Finding:
@@ -212,48 +186,59 @@ def _deployed(setup: Setup) -> dict[str, Any]:
 
 
 def repository(setup: Setup) -> Finding:
-    """The repository that bears the stack's name, and the image that was pushed last.
-
-    `sam deploy` has a repository of its own, so an index here matters to a function that is
-    deployed from here.
-    """
+    """The repository of the function's image: whether its lifecycle keeps what a way back needs."""
     from botocore.exceptions import ClientError
 
-    ecr, name = setup.aws("ecr"), setup.stack
+    image = setup.deployed.get("Code", {}).get("ImageUri", "")
+    name = re.sub(r"[:@][^/]*$", "", image.partition("/")[2])
+    if not name:
+        raise Skip("the function is not made of an image")
+    ecr = setup.aws("ecr")
+    images = [
+        image
+        for page in ecr.get_paginator("describe_images").paginate(repositoryName=name)
+        for image in page["imageDetails"]
+    ]
+    text = f"{name}, images: {len(images)}"
+    remedy = (
+        f"`aws ecr put-lifecycle-policy --repository-name {name} --lifecycle-policy-text "
+        f"'{lifecycle(KEPT_IMAGES)}'`"
+    )
     try:
-        found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "RepositoryNotFoundException":
-            raise
-        return ok(f"no repository {name} yet; the deployment makes its own")
-    uri = found["repositoryUri"]
-    pages = ecr.get_paginator("describe_images").paginate(repositoryName=name)
-    images = [image for page in pages for image in page["imageDetails"]]
-    tagged = [image for image in images if image.get("imageTags")]
-    if not tagged:
-        return ok(f"{uri}, empty")
-    last = max(tagged, key=lambda image: image["imagePushedAt"])
-    kind = last.get("imageManifestMediaType", "")
-    if kind in INDEXES:
-        image = _deployed(setup).get("Code", {}).get("ImageUri", "")
-        used = image.startswith((f"{uri}:", f"{uri}@"))
-        return (fail if used else warn)(
-            f"{name}:{last['imageTags'][0]} is an image index ({kind}), which Lambda refuses",
-            f"docker build --platform {setup.platform} --provenance=false --sbom=false -t {uri} . "
-            f"&& docker push {uri}",
-        )
-    try:
-        ecr.get_lifecycle_policy(repositoryName=name)
+        policy = json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])
     except ClientError as error:
         if error.response["Error"]["Code"] != "LifecyclePolicyNotFoundException":
             raise
+        return warn(f"{text}; no lifecycle policy: each is kept, and billed", remedy)
+    fewest = min(
+        (
+            rule["selection"]["countNumber"]
+            for rule in policy["rules"]
+            if rule["selection"]["countType"] == "imageCountMoreThan"
+        ),
+        default=KEPT_IMAGES,
+    )
+    if fewest < KEPT_IMAGES:
         return warn(
-            f"{uri}, images: {len(images)}; no lifecycle policy: each is kept, and billed",
-            f"`aws ecr put-lifecycle-policy --repository-name {name} --lifecycle-policy-text "
-            '\'{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":'
-            '"imageCountMoreThan","countNumber":5},"action":{"type":"expire"}}]}\'`',
+            f"{text}; its lifecycle policy keeps {fewest}: a version whose image is deleted cannot "
+            "be gone back to",
+            remedy,
         )
-    return ok(f"{uri}: {len(images)} images, the last {kind or 'of an unknown kind'}")
+    return ok(text)
+
+
+def lifecycle(count: int) -> str:
+    """ECR's policy that keeps so many of the newest images."""
+    rule = {
+        "rulePriority": 1,
+        "selection": {
+            "tagStatus": "any",
+            "countType": "imageCountMoreThan",
+            "countNumber": count,
+        },
+        "action": {"type": "expire"},
+    }
+    return json.dumps({"rules": [rule]}, separators=(",", ":"))
 
 
 def stack(setup: Setup) -> Finding:
@@ -313,15 +298,6 @@ def function(setup: Setup) -> Finding:
         return warn(
             f"{text}, and reserved concurrency is 0: every call is throttled",
             f"`aws lambda delete-function-concurrency --function-name {found['name']}`",
-        )
-    if config["Timeout"] >= GATEWAY_TIMEOUT_S:
-        return warn(
-            f"{text}; API Gateway gives up after {GATEWAY_TIMEOUT_S} s",
-            # A version stays as it was published, whatever is done to the function.
-            f"template.yaml: Timeout: {GATEWAY_TIMEOUT_S - 1}, then `make deploy`"
-            if name != found["name"]
-            else f"`aws lambda update-function-configuration --function-name {name} --timeout "
-            f"{GATEWAY_TIMEOUT_S - 1}`",
         )
     if updated == "InProgress":
         return warn(

@@ -110,7 +110,7 @@ class Setup:
         if command.startswith("make"):
             stack = self.stack if self.stack != Setup.stack else ""
             words = {"REGION=": region, "PROFILE=": self.profile, "STACK=": stack}
-        elif command.startswith(("aws configure", "aws sso")):
+        elif command.startswith("aws configure"):
             words = {"--profile ": self.profile}  # keys are of no region
         else:
             words = {"--region ": region, "--profile ": self.profile}
@@ -272,7 +272,7 @@ class Setup:
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        """The stack's outputs, and its status as `StackStatus`."""
+        """The stack's outputs, and its `StackStatus` and `RoleARN`."""
         from botocore.exceptions import ClientError
 
         try:
@@ -286,7 +286,8 @@ class Setup:
         found = {
             output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])
         }
-        return {**found, "StackStatus": stacks[0]["StackStatus"]}
+        state = {name: stacks[0].get(name, "") for name in ("StackStatus", "RoleARN")}
+        return {**found, **state}
 
     @cached_property
     def deployed(self) -> dict[str, Any]:

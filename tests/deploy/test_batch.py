@@ -603,10 +603,10 @@ def test_a_ragged_csv_in_s3_is_read_as_step_functions_reads_it(aws):
 def test_no_credentials_and_no_region_have_their_remedies(aws, batch, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    assert "aws configure sso" in batch("status", "run")[2]
+    assert "aws configure`" in batch("status", "run")[2]
     where = ("--state-machine", aws.map_runs.arn, "--bucket", "data")
     code, _, err = batch("start", "s3://photos/in/", *where)
-    assert (code, "aws configure sso" in err) == (1, True)
+    assert (code, "aws configure`" in err) == (1, True)
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name)
     assert "AWS_DEFAULT_REGION" in batch("status", "run")[2]
