@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = Path(__file__).with_name("service-role.yaml")
@@ -252,7 +252,7 @@ def text() -> str:
     return HEADER + str(body)
 
 
-class _Plain(yaml.SafeDumper):
+class _Plain(yaml.SafeDumper):  # type: ignore[misc]
     """Without anchors for what stands twice."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -2,9 +2,9 @@
 
     python -m deploy.stack Authentication=none MemorySize=1769 -- --no-confirm-changeset
 
-What is not said stays as it is in the stack. For `sam deploy` AWS sees to that; `sam build` asks
-nobody, so that Architecture and Model, which it needs, are read from the stack here. Only
-Deployment=Off is for one deployment: see `shifting`.
+Omitted parameters keep the stack's current value. For `sam deploy` AWS sees to that; `sam build`
+needs Architecture and Model, which are read from the stack here. Only Deployment=Off is for one
+deployment: see `shifting`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from botocore.parsers import ResponseParserError as ParserError
 
 from classifier import models
 from classifier.errors import SetupError
+from classifier.models import Models
+from classifier.settings import Settings
 from deploy import ALIAS
 from deploy.doctor.explain import advice
 from deploy.doctor.template import Template
@@ -62,7 +64,8 @@ def given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or name not in names:
             raise StackError(
-                f"{text!r}: say NAME=VALUE, and NAME one of {', '.join(sorted(names))}"
+                f"invalid parameter {text!r}: expected NAME=VALUE, NAME one of "
+                f"{', '.join(sorted(names))}"
             )
         # An absolute path of a model that is here is meant as Docker wants it: from here.
         found[name] = value.removeprefix(f"{ROOT}/") if name == "Model" else value
@@ -134,12 +137,27 @@ def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[st
     if before.led_back:
         version = before.outputs["FunctionVersion"]
         print(
-            f"stack: {ALIAS} was led back from version {version} to {before.live}, and CodeDeploy "
-            "would refuse that: this deployment goes over at once (Deployment=Off)",
+            f"stack: {ALIAS} was rolled back from version {version} to {before.live}, which "
+            "CodeDeploy refuses: a new version gets all requests at once (Deployment=Off)",
             file=sys.stderr,
         )
         return {"Deployment": "Off"}
     return {"Deployment": default} if before.parameters.get("Deployment") == "Off" else {}
+
+
+def unchanged(before: Deployed, after: Deployed) -> str:
+    """What to say of a deployment that made no new version; nothing if it made one."""
+    version = after.outputs.get("FunctionVersion", "")
+    if not version or version != before.outputs.get("FunctionVersion"):
+        return ""
+    if not after.led_back:
+        return f"code and settings are unchanged; version {version} stays {ALIAS}"
+    return (
+        f"code and settings are unchanged, so that there is no new version: {ALIAS} stays at "
+        f"version {after.live}, to which it was rolled back. To use version {version} all the "
+        f"same: aws lambda update-alias --function-name {after.outputs['FunctionName']} --name "
+        f"{ALIAS} --function-version {version}"
+    )
 
 
 def possible(stack: str, template: Template, settings: Mapping[str, str]) -> None:
@@ -163,6 +181,11 @@ def possible(stack: str, template: Template, settings: Mapping[str, str]) -> Non
             f"Model={settings['Model']}: there is no .tflite; say one below models/, or a folder "
             "of them there (`.venv-tf/bin/python -m convert` writes them)"
         )
+    try:  # as the function does at its start
+        environment = template.deployed_with(settings).environment()
+        Models(Settings.from_environ({**environment, "MODEL_PATH": str(model)}))
+    except SetupError as error:
+        raise StackError(f"the function would fail at its start: {error}") from error
     if settings["Bulk"] != "true":
         return
     if len(f"{stack}-bulk") > MACHINE_NAME:
@@ -257,6 +280,8 @@ def deploy(
     # How a version gets its requests is none of its own settings.
     settle(BUILT, {name: settings[name] for name in settings if name != "Deployment"})
     run(SAM, "deploy", "--stack-name", stack, *where, *options, *told)
+    if text := unchanged(before, deployed(stack, session)):
+        print(f"stack: {text}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -264,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(
         prog="python -m deploy.stack",
         description="sam build, deploy.doctor and sam deploy, with the same parameters.",
-        epilog="What is not said stays as it is in the stack; docs/deploy.md has every parameter.",
+        epilog="Omitted parameters keep the stack's current value; docs/deploy.md has them all.",
     )
     p.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="of the template")
     p.add_argument("--stack", default="keras-to-lambda", help="its name (%(default)s)")

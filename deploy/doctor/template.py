@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+MADE = "stack-made"
 FUNCTIONS = ("AWS::Serverless::Function", "AWS::Lambda::Function")
 
 
@@ -106,10 +108,29 @@ class Template:
                 return any(self._holds(each) for each in given)
             case "And":
                 return all(self._holds(each) for each in given)
+            case "Condition":
+                return self._holds(self.body["Conditions"][given])
         raise ValueError(f"a rule has {name}, which is not known here")
 
     def _value(self, given: Any) -> str:
-        return self.default(given["Ref"]) if isinstance(given, dict) else str(given)
+        """A property's text; what only AWS knows is `stack-made`, a name that fits every rule."""
+        if not isinstance(given, dict):
+            return str(given)
+        [(name, inner)] = given.items()
+        match name.removeprefix("Fn::"):
+            case "Ref":
+                return self.default(inner) if inner in self.parameters else MADE
+            case "If":
+                return self._value(inner[1 if self._holds({"Condition": inner[0]}) else 2])
+            case "Sub":
+                return re.sub(r"\$\{([\w:.]+)\}", lambda m: self._value({"Ref": m[1]}), str(inner))
+        raise ValueError(f"a property has {name}, which is not known here")
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the function that answers."""
+        _, properties = next(iter(self.behind_gateway()))
+        variables = properties.get("Environment", {}).get("Variables", {})
+        return {name: self._value(value) for name, value in variables.items()}
 
     def deployed_with(self, parameters: Mapping[str, str]) -> Template:
         """The template with these as its parameters' defaults; it may have others, or lack some."""

@@ -787,7 +787,7 @@ def test_concurrency_is_judged_as_it_will_be_deployed(doctor, front, wanted, sta
 def test_a_parameter_that_the_template_does_not_have_is_a_usage_error(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["Concurrency=50"])
-    assert "Concurrency is no parameter of template.yaml: one of AlarmEmail, " in (
+    assert "Concurrency is no parameter of template.yaml: one of AccessLogs, " in (
         capsys.readouterr().err
     )
 
@@ -799,7 +799,7 @@ def test_a_parameter_that_the_template_does_not_have_is_a_usage_error(capsys):
         (["MemorySize=12"], "MemorySize=12: a number, 512 to 10,240"),
         (["RateLimit=many"], "RateLimit=many: a number, 1 or more"),
         (["Authentication=api-key", "ApiType=http"], "HTTP APIs have no API keys"),
-        (["Authentication=none", "Bulk=true"], "Anybody could look at the pictures of Bulk"),
+        (["Authentication=none", "Bulk=true"], "Everybody could see the pictures of Bulk"),
     ],
 )
 def test_values_that_cloudformation_would_refuse_are_told_before(doctor, given, said):

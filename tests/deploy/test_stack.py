@@ -85,7 +85,11 @@ def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
 ):
     assert stack.main(["--stack", "back"]) == 0
     assert told(commands[0]) == told(commands[2]) == {"Deployment": "Off"}
-    assert "live was led back from version 3 to 2" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "live was rolled back from version 3 to 2" in said.err
+    # sam made no new version here.
+    assert "code and settings are unchanged, so that there is no new version" in said.out
+    assert "aws lambda update-alias --function-name f --name live --function-version 3" in said.out
     # Who says how is heard.
     commands.clear()
     stack.BUILT.write_text("Description: settings not told")
@@ -109,6 +113,7 @@ def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
     assert stack.main(["--stack", "back"]) == 0
     assert told(commands[2]) == {"Deployment": "Canary10Percent5Minutes"}
     assert stack.BUILT.read_text() == first
+    assert "version 3 stays live" in capsys.readouterr().out
 
 
 def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
@@ -126,8 +131,13 @@ def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
         (["MemorySize=12"], "MemorySize=12: a number, 512 to 10,240"),
         (["MemorySize=abc", "RateLimit=0"], "512 to 10,240; RateLimit=0: a number, 1 or more"),
         (["ApiType=http", "Authentication=api-key"], "HTTP APIs have no API keys"),
-        (["Authentication=none", "Bulk=true"], "Anybody could look at the pictures of Bulk"),
-        (["Authentication=none", "ImageBuckets=,a"], "the pictures in ImageBuckets"),
+        (["Authentication=none", "Bulk=true"], "Everybody could see the pictures of Bulk"),
+        (["Authentication=none", "ImageBuckets=a"], "the pictures in ImageBuckets"),
+        (["DefaultModel=zzz"], "fail at its start: no model 'zzz'"),
+        (["EmbedOrigins=foo"], "fail at its start: .*'foo' is not an origin"),
+        (["AllowedHosts=https://a/b"], "fail at its start: .*'https://a/b' is not a host name"),
+        (["ImageBuckets=s3://b"], "fail at its start: .*'s3://b' is not a bucket name"),
+        (["Timeout=29"], "Timeout=29: one of 28, 60, 300, 900"),
         (["FunctionUrl=none"], "Nothing throttles a function URL but ConcurrencyLimit"),
         (["Bulk=true", "ConcurrencyLimit=abc"], "ConcurrencyLimit=abc: a number, 0 to 10,000"),
         (["Model=models/nope.tflite"], "there is no .tflite; say one below models/"),
@@ -141,6 +151,9 @@ def test_what_would_fail_on_its_way_is_refused_before(aws, commands, capsys, giv
     assert stack.main(["--stack", "new", *given]) == 1
     assert re.search(said, capsys.readouterr().err)
     assert commands == []
+
+
+def test_settings_that_fit_are_deployed(aws, commands):
     for fits in (
         ["Bulk=true", "Authentication=iam"], ["Bulk=true", "ConcurrencyLimit=6"],
         ["ConcurrencyLimit=1", "FunctionUrl=none"], ["Authentication=none"],

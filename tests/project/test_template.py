@@ -100,6 +100,8 @@ class Stack:
                 return not self.truth(one)
             case {"Fn::And": all_of}:
                 return all(self.truth(each) for each in all_of)
+            case {"Fn::Or": any_of}:
+                return any(self.truth(each) for each in any_of)
         raise AssertionError(expression)
 
     def named(self, name):
@@ -257,7 +259,8 @@ def test_an_open_function_url_without_a_limit_and_a_key_without_rest_are_refused
     assert open_url["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ConcurrencyLimit"}, "0"]}]}
     bulk, buckets = rules["PicturesAreNotForEverybody"]["Assertions"]
     assert bulk["Assert"] == {"Fn::Equals": [{"Ref": "Bulk"}, "false"]}
-    assert buckets["Assert"] == {"Fn::EachMemberEquals": [{"Ref": "ImageBuckets"}, ""]}
+    # EachMemberEquals over an empty list is not documented.
+    assert buckets["Assert"] == {"Fn::Equals": [{"Ref": "ImageBuckets"}, ""]}
     [key] = rules["KeysAreOfRestApis"]["Assertions"]
     assert key["Assert"] == {"Fn::Contains": [["iam", "none"], {"Ref": "Authentication"}]}
 
@@ -400,7 +403,11 @@ def test_a_queue_gives_the_function_time_and_keeps_what_fails(stack):
     made = stack(Bulk="true")
     queue, function = made.resources["Queue"], made.resources["Classifier"]
     # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-    assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+    assert queue["VisibilityTimeout"] == 6 * int(function["Timeout"])
+    timeouts = made.template["Parameters"]["Timeout"]["AllowedValues"]
+    for seconds in timeouts:
+        longer = stack(Bulk="true", Timeout=seconds).resources
+        assert longer["Queue"]["VisibilityTimeout"] == 6 * seconds
     assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "<DeadLetters.Arn>"
     assert made.resources["QueueReader"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
@@ -439,14 +446,20 @@ def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, prices, archi
     made = stack(Architecture=architecture, ApiType=api, MemorySize=1024)
     [dollars] = [each for each in made.resources["Spend"]["Metrics"] if each["Id"] == "dollars"]
     formula = re.sub(r"FILL\((\w+),0\)", r"\1", dollars["Expression"])
-    assert not re.search(r"[^\w.+*/]", formula)
-    # A million seconds of a gigabyte, five million invocations, eight million requests.
-    usage = {"ms": 1e9, "invocations": 5e6, "requests": 8e6}
+    assert not re.search(r"[^\w.+*/()]", formula)
+    # A million seconds of a gigabyte, five million invocations, eight million requests of 2 MB,
+    # each of which an HTTP API counts four times, at most five.
+    usage = {"ms": 1e9, "invocations": 5e6, "requests": 8e6, "bytes": 8e6 * 2**21}
+    counted = {"rest": 8e6, "http": 5 * 8e6}[api]
     assert eval(formula, {}, usage) == pytest.approx(
         1e6 * prices[f"lambda_{architecture}"]
         + 5e6 * prices["lambda_request"]
-        + 8e6 * prices[f"{api}_api"]
+        + counted * prices[f"{api}_api"]
     )
+    ids = {each["Id"] for each in made.resources["Spend"]["Metrics"]}
+    assert set(re.findall(r"[a-z]+", formula)) == ids - {"dollars"}
+    # A day of the calendar, as bills have it.
+    assert made.resources["Spend"]["EvaluationWindow"] == {"WallClockWindow": {"Timezone": "UTC"}}
 
 
 def test_the_dashboard_is_json_about_metrics_that_the_function_sends(stack):
@@ -470,3 +483,26 @@ def test_build_and_function_share_one_architecture(translated):
     assert function["Properties"]["Architectures"] == [{"Ref": "Architecture"}]
     text = (ROOT / "template.yaml").read_text("utf-8")
     assert text.count("Architectures:") == 1
+
+
+def test_gateways_log_what_they_refuse(stack):
+    """An HTTP API always; a REST API where the account's role is there, or is made."""
+    http = stack(ApiType="http")
+    [settings] = [
+        each["AccessLogSettings"] for each in http.resources.values() if "AccessLogSettings" in each
+    ]
+    assert settings["DestinationArn"] == "<AccessLog.Arn>"
+    assert {"status", "error"} <= set(json.loads(settings["Format"]))
+    alone = stack()
+    assert "AccessLogSetting" not in alone.resources["RestApiProdStage"]
+    for choice, role in (("on", False), ("with-account-role", True)):
+        made = stack(AccessLogs=choice)
+        stage = made.resources["RestApiProdStage"]["AccessLogSetting"]
+        assert "status" in json.loads(stage["Format"])
+        assert ("GatewayAccount" in made.resources) == role
+
+
+def test_provisioned_concurrency_is_the_aliases(stack):
+    alias = stack(ProvisionedConcurrency=3).resources["ClassifierAliaslive"]
+    assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "3"}
+    assert "ProvisionedConcurrencyConfig" not in stack().resources["ClassifierAliaslive"]
