@@ -18,7 +18,8 @@ ARG BASE_IMAGE=public.ecr.aws/lambda/python:${PYTHON_VERSION}
 FROM ${BASE_IMAGE} AS files
 WORKDIR /files
 COPY lambda_function.py app/
-COPY classifier/ app/classifier/
+COPY src/keras_to_lambda/__init__.py app/keras_to_lambda/
+COPY src/keras_to_lambda/runtime/ app/keras_to_lambda/runtime/
 COPY web/ app/web/
 # What is served: a .tflite below models/, its card inside, or a folder with several. Of a folder,
 # .dockerignore lets the .tflite files in, and the samples that the playground offers.
@@ -47,7 +48,7 @@ ENV MODEL_PATH=${LAMBDA_TASK_ROOT}/${MODEL} \
     OPENBLAS_NUM_THREADS=1 \
     PYTHONDONTWRITEBYTECODE=1
 # One real inference: an image that cannot answer cannot be built.
-RUN python -m classifier --check
+RUN python -m keras_to_lambda.runtime.check
 # The rest (revision, version, the base's digest) is given by who builds: docker build --label ...
 ARG BASE_IMAGE
 LABEL org.opencontainers.image.title=keras-to-lambda \

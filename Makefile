@@ -21,81 +21,81 @@ PARAMETERS = $(if $(ARCHITECTURE),Architecture=$(ARCHITECTURE)) $(if $(AUTH),Aut
 	$(if $(EMAIL),AlarmEmail=$(EMAIL)) $(WITH)
 ACCOUNT = $(if $(REGION),--region $(REGION)) $(if $(PROFILE),--profile $(PROFILE))
 APP := .venv/.ready
+DEV := .venv/.tests
 TF := .venv-tf/.ready
+TF_DEV := .venv-tf/.tests
 AWS := .venv-aws/.ready
 TFLITE := .venv-tflite/.ready
 SUPPLY := .venv-supply/.ready
 # The function's own settings, where the project's samples are served from this machine.
 LOCAL := OPENBLAS_NUM_THREADS=1 FETCH_PRIVATE_HOSTS=127.0.0.1:8000
 
-# $(call venv,DIR,PYTHON,WHAT,INSTALL): a virtual environment, made anew when its inputs changed.
+# $(call venv,DIR,PYTHON,WHAT,"INSTALL ARGUMENTS" ...): a virtual environment, renewed when its inputs changed.
 define venv
-@test -n "$(2)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=..." >&2; exit 1; }
+@test -n "$(2)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or use make PYTHON=..." >&2; exit 1; }
 @echo "setting up $(1): $(3)"
-@rm -rf $(1) && $(2) -m venv $(1)
-@$(1)/bin/python -P -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-@PATH="$$PWD/$(1)/bin:$$PATH" && $(4)
+@tools/environment.sh $(1) "$(2)" $(4)
 @touch $(1)/.ready
 endef
 
 ## What the project does
 
 demo: $(APP) $(TF) $(AWS) ## convert the clothing model, prove it, serve it in Lambda's emulator, classify a photo
-	@.venv/bin/python -m deploy.demo --port $(PORT)
+	@.venv/bin/python -m keras_to_lambda.deploy.demo --port $(PORT)
 
 run: $(APP) ## serve the models and the playground at http://127.0.0.1:9000, with no Docker
-	@$(LOCAL) .venv/bin/python -m serve --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
+	@$(LOCAL) .venv/bin/k2l serve --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
 
 emulator: $(APP) $(AWS) ## the function in AWS's Runtime Interface Emulator on port 9000, with no Docker
-	@$(LOCAL) .venv/bin/python -m deploy.emulator --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
+	@$(LOCAL) .venv/bin/python -m keras_to_lambda.deploy.emulator --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
 
 image: ## build the container image keras-to-lambda: make image [MODEL=models/my/my.tflite]
 	@test -z "$(MODEL)" || { [[ "$(MODEL)" == models* ]] && test -n "$$(find "$(MODEL)" -name '*.tflite' 2>/dev/null)"; } || \
 		{ echo "MODEL=$(MODEL): say a .tflite below models/, or a folder of them there" >&2; exit 2; }
 	docker build -t keras-to-lambda $(if $(MODEL),--build-arg MODEL="$(MODEL)") .
 
-setup: $(APP) $(TF) $(AWS) ## make the environments and do nothing else
+setup: $(DEV) $(TF_DEV) $(AWS) ## make the environments and do nothing else
 
 ## In AWS
 
-doctor: $(APP) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
-	@.venv/bin/python -m deploy.doctor --stack $(STACK) $(ACCOUNT) $(PARAMETERS) $(OPTIONS)
+doctor: $(DEV) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
+	@.venv/bin/k2l doctor --stack $(STACK) $(ACCOUNT) $(PARAMETERS) $(OPTIONS)
 
-deploy: $(APP) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
-	@.venv/bin/python -m deploy.stack --stack $(STACK) $(ACCOUNT) $(PARAMETERS) -- $(OPTIONS)
+deploy: $(DEV) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
+	@.venv/bin/k2l deploy --stack $(STACK) $(ACCOUNT) $(PARAMETERS) -- $(OPTIONS)
 
-smoke: $(APP) ## does what is deployed answer as here? make smoke URL=... [FUNCTION=... rolls back if not]
+smoke: $(DEV) ## does what is deployed answer as here? make smoke URL=... [FUNCTION=... rolls back if not]
 	@test -n "$(URL)" || { echo "say where it is: make smoke URL=https://.../Prod/predict (make deploy prints it)" >&2; exit 2; }
-	@.venv/bin/python -m deploy.smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") \
+	@.venv/bin/k2l smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") \
 		$(if $(MODEL),--model "$(MODEL)") $(ACCOUNT) $(OPTIONS)
 
 classic: $(AWS) ## ECR, function and API step by step by awscli: make classic OPTIONS='--dry-run'
 	@PATH="$$PWD/.venv-aws/bin:$$PATH" $(if $(PROFILE),AWS_PROFILE="$(PROFILE)") deploy/classic.sh \
 		$(if $(REGION),--region $(REGION)) $(OPTIONS)
 
-receipt: $(APP) $(TF) ## what a model costs, by memory, threads, quantization: make receipt [MODEL='FILE OPTIONS' DATA=... QUICK=1]
+receipt: $(DEV) $(TF_DEV) ## what a model costs, by memory, threads, quantization: make receipt [MODEL='FILE OPTIONS' DATA=... QUICK=1]
 	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(DATA),--data "$(DATA)") \
 		$(if $(QUICK),--quick) $(if $(DOCS),--docs) $(OPTIONS)
 
 ## What holds it together
 
-test: $(APP) $(TF) $(AWS) $(SUPPLY) tracking ## all tests that need no container
-	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/classifier tests/serve tests/web tests/emulator tests/project tests/deploy
+test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## all tests that need no container
+	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/runtime tests/serve tests/web tests/emulator tests/project tests/deploy
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest -n 2 --dist loadfile tests/convert tests/train
 
 test-tflite: ## the handler's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
 ifneq ($(PYTHON311),)
 	@$(MAKE) $(TFLITE)
-	@.venv-tflite/bin/python -m pytest -n 2 --dist loadfile tests/classifier
+	@.venv-tflite/bin/python -m pytest -n 2 --dist loadfile tests/runtime
 else
 	@echo "SKIPPED tests with tflite-runtime: its last release needs Python 3.11, which is not here"
 endif
 
-test-busy: $(APP) ## the handler's and the local server's tests while every core is busy
-	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/classifier tests/serve/test_gateway.py
+test-busy: $(DEV) ## the handler's and the local server's tests while every core is busy
+	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/runtime tests/serve/test_gateway.py
 
-test-old-keras: $(TF) ## model files written anew by TensorFlow 2.13 and 2.15, converted (Python 3.11)
+test-old-keras: $(TF_DEV) ## model files written anew by TensorFlow 2.13 and 2.15, converted (Python 3.11)
 ifneq ($(PYTHON311),)
 	@$(MAKE) .venv-tf213/.ready .venv-tf215/.ready
 	@rm -rf .old-keras && mkdir .old-keras && cp -r tests/convert/saved_by/files/keras-* .old-keras/
@@ -107,25 +107,25 @@ else
 	@echo "SKIPPED files written anew by old Keras: TensorFlow 2.13 needs Python 3.11, which is not here"
 endif
 
-test-mediapipe: $(TF) .venv-mediapipe/.ready ## our files in MediaPipe's own image classifier
+test-mediapipe: $(TF_DEV) .venv-mediapipe/.ready ## our files in MediaPipe's own image classifier
 	@MEDIAPIPE_PYTHON=.venv-mediapipe/bin/python .venv-tf/bin/python -m pytest tests/convert/test_metadata.py
 
-test-container: $(APP) $(AWS) $(SUPPLY) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
+test-container: $(DEV) $(AWS) $(SUPPLY) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
 
-test-arm64: $(APP) $(TF) ## the function for arm64 under QEMU: does it answer as here? (Debian; qemu-user-static)
+test-arm64: $(DEV) $(TF_DEV) ## the function for arm64 under QEMU: does it answer as here? (Debian; qemu-user-static)
 	@.venv/bin/python -m pytest tests/arm64
 
-fuzz: $(APP) ## a minute of damaged images, events and forms: make fuzz SECONDS=600
+fuzz: $(DEV) ## a minute of damaged images, events and forms: make fuzz SECONDS=600
 	@.venv/bin/python -m tests.endurance.fuzz --seconds $(or $(SECONDS),60)
 
-faults: $(APP) $(AWS) ## kill, fill, cut and starve the function: what callers see, and that it recovers
+faults: $(DEV) $(AWS) ## kill, fill, cut and starve the function: what callers see, and that it recovers
 	@.venv/bin/python -m tests.endurance.faults $(if $(DOCS),--docs)
 
-load: $(APP) $(AWS) ## a bounded load under, at and over capacity; SAM=1 asks sam local too
+load: $(DEV) $(AWS) ## a bounded load under, at and over capacity; SAM=1 asks sam local too
 	@.venv/bin/python -m tests.endurance.load $(if $(SAM),--sam) $(if $(DOCS),--docs)
 
-soak: $(APP) ## ten thousand requests: memory and file descriptors must stay flat
+soak: $(DEV) ## ten thousand requests: memory and file descriptors must stay flat
 	@.venv/bin/python -m tests.endurance.soak
 
 audit: $(SUPPLY) ## known vulnerabilities of the packages that ship, by pip-audit; lint of the workflows
@@ -135,55 +135,55 @@ audit: $(SUPPLY) ## known vulnerabilities of the packages that ship, by pip-audi
 	@.venv-supply/bin/zizmor --offline --quiet --persona=pedantic .github
 
 sbom: $(SUPPLY) ## what ships, as CycloneDX: make sbom [IMAGE=keras-to-lambda] [MODEL=...] [OUT=sbom.cdx.json]
-	@.venv-supply/bin/python -m deploy.sbom $(if $(IMAGE),--image "$(IMAGE)") $(if $(MODEL),--model "$(MODEL)") \
+	@.venv-supply/bin/python -m keras_to_lambda.deploy.sbom $(if $(IMAGE),--image "$(IMAGE)") $(if $(MODEL),--model "$(MODEL)") \
 		-o "$(or $(OUT),sbom.cdx.json)"
 
-check: $(APP) ## formatting, lint and types; changes nothing
+check: $(DEV) ## formatting, lint and types; changes nothing
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 
-format: $(APP) ## format the code and mend what the linter can
+format: $(DEV) ## format the code and mend what the linter can
 	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
 
-docs: $(APP) ## renew the tables in the docs that come from the code
+docs: $(DEV) ## renew the tables in the docs that come from the code
 	@.venv/bin/python docs/generate.py
 
-bench: $(APP) $(TF) .venv-bench/.ready ## cold start, warm calls, memory, size beside what people would use otherwise
+bench: $(DEV) $(TF_DEV) .venv-bench/.ready ## cold start, warm calls, memory, size beside what people would use otherwise
 	@$(if $(PYTHON311),$(MAKE) $(TFLITE),echo "no Python 3.11: tflite-runtime is left out")
 	@.venv/bin/python -m benchmarks $(if $(DOCS),--docs) $(if $(QUICK),--quick)
 
-bench-convert: $(TF) ## how long converting well-known networks takes, and how much memory
+bench-convert: $(TF_DEV) ## how long converting well-known networks takes, and how much memory
 	@.venv-tf/bin/python -m benchmarks.conversion
 
-bench-train: $(TF) ## accuracies and minutes of docs/training.md: make bench-train CLOTHING=... MNIST=... [DOCS=1], an hour
+bench-train: $(TF_DEV) ## accuracies and minutes of docs/training.md: make bench-train CLOTHING=... MNIST=... [DOCS=1], an hour
 	@.venv-tf/bin/python -m benchmarks.training --clothing "$(CLOTHING)" --mnist "$(MNIST)" $(if $(DOCS),--docs)
 
-train: $(TF) ## train the clothing model anew: make train DATA=.../clothing-dataset-small
+train: $(TF_DEV) ## train the clothing model anew: make train DATA=.../clothing-dataset-small
 	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
-	@.venv-tf/bin/python -m train "$(DATA)" -o models/clothing
+	@.venv-tf/bin/k2l train "$(DATA)" -o models/clothing
 
-train-digits: $(TF) ## train the network and the tree that read digits: make train-digits DATA=.../mnist
+train-digits: $(TF_DEV) ## train the network and the tree that read digits: make train-digits DATA=.../mnist
 	@test -n "$(DATA)" || { echo "say where MNIST's idx files are: make train-digits DATA=.../mnist" >&2; exit 2; }
-	@.venv-tf/bin/python -m train "$(DATA)" -o models/digits
-	@.venv-tf/bin/python -m train.tree "$(DATA)" -o models/digits-tree
+	@.venv-tf/bin/k2l train "$(DATA)" -o models/digits
+	@.venv-tf/bin/k2l tree "$(DATA)" -o models/digits-tree
 
 convert-models: $(TF) ## convert the shipped models again: make convert-models DATA=.../clothing-dataset-small MNIST=.../mnist
 	@test -n "$(DATA)" -a -n "$(MNIST)" || { echo "set DATA to clothing-dataset-small, MNIST to its idx files" >&2; exit 2; }
-	@.venv-tf/bin/python -m convert models/clothing/clothing.keras --samples "$(DATA)/validation" --max-samples 1000 \
+	@.venv-tf/bin/k2l convert models/clothing/clothing.keras --samples "$(DATA)/validation" --max-samples 1000 \
 		-o models/clothing/clothing.tflite
-	@.venv-tf/bin/python -m convert models/digits/digits.keras --samples "$(MNIST)" --max-samples 2000 \
+	@.venv-tf/bin/k2l convert models/digits/digits.keras --samples "$(MNIST)" --max-samples 2000 \
 		-o models/digits/digits.tflite
-	@.venv-tf/bin/python -m convert models/digits-tree/digits-tree --samples "$(MNIST)" --max-samples 2000 \
+	@.venv-tf/bin/k2l convert models/digits-tree/digits-tree --samples "$(MNIST)" --max-samples 2000 \
 		-o models/digits-tree/digits-tree.tflite
 	@.venv-tf/bin/python -m tests.events_of_models
 
-train-demo: $(TF) ## pictures to a served model in minutes: explore, train, convert, verify, serve, evaluate
-	@.venv-tf/bin/python -m train.demo $(if $(DATA),"$(DATA)") --port $(PORT) $(OPTIONS)
+train-demo: $(TF_DEV) ## pictures to a served model in minutes: explore, train, convert, verify, serve, evaluate
+	@.venv-tf/bin/python -m keras_to_lambda.train.demo $(if $(DATA),"$(DATA)") --port $(PORT) $(OPTIONS)
 
 tracking: .venv-tf/.tracking ## Weights & Biases and MLflow, for train --track
 
-screenshots: $(APP) ## renew the pictures in docs/images (needs Chromium)
+screenshots: $(DEV) ## renew the pictures in docs/images (needs Chromium)
 	@.venv/bin/python -m tests.web.screenshots
 	@test ! -d .train-demo || .venv-tf/bin/python -m tests.train.screenshots
 
@@ -200,43 +200,50 @@ help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 $(APP): requirements.txt pyproject.toml
-	$(call venv,.venv,$(PYTHON),the function's packages and the tests' (about 20 s),\
-	pip install -q --require-hashes -r requirements.txt && pip install -q --group dev)
+	$(call venv,.venv,$(PYTHON),the function's packages,"--require-hashes -r requirements.txt" \
+	"-e .[deploy]")
+
+.venv/.tests: $(APP)
+	@echo "adding the tests' packages to .venv"
+	@tools/environment.sh --add .venv "$(PYTHON)" "--group dev"
+	@touch $@
 
 $(TF): requirements.txt pyproject.toml
-	$(call venv,.venv-tf,$(PYTHON),TensorFlow$(comma) for convert and train alone (about 40 s),\
-	pip install -q --require-hashes -r requirements.txt && pip install -q --group tf \
-	&& pip install -q --no-deps --group tf-keras)
+	$(call venv,.venv-tf,$(PYTHON),TensorFlow$(comma) for convert and train,"--require-hashes -r requirements.txt" \
+	"-e .[convert]" "--no-deps --group tf-keras")
+
+.venv-tf/.tests: $(TF)
+	@echo "adding train's and the tests' packages to .venv-tf"
+	@tools/environment.sh --add .venv-tf "$(PYTHON)" "-e .[train] --group tf-tests"
+	@touch $@
 
 .venv-tf/.tracking: $(TF)
-	@echo "adding Weights & Biases and MLflow to .venv-tf (about 15 s)"
-	@.venv-tf/bin/python -P -m pip install -q --group tracking
+	@echo "adding Weights & Biases and MLflow to .venv-tf"
+	@tools/environment.sh --add .venv-tf "$(PYTHON)" "--group tracking"
 	@touch $@
 
 $(AWS): pyproject.toml
-	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator (about 30 s),\
-	pip install -q --group aws)
+	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator,"--group aws")
 
 $(SUPPLY): requirements.txt pyproject.toml
-	$(call venv,.venv-supply,$(PYTHON),the auditors (about 20 s),\
-	pip install -q --require-hashes -r requirements.txt && pip install -q --group supply)
+	$(call venv,.venv-supply,$(PYTHON),the auditors,"--require-hashes -r requirements.txt" "--no-deps -e ." \
+	"--group supply")
 
 $(TFLITE): requirements-tflite.txt pyproject.toml
-	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1 (about 10 s),\
-	pip install -q --require-hashes --no-deps -r requirements-tflite.txt && pip install -q pytest pytest-xdist hypothesis trustme)
+	$(call venv,.venv-tflite,$(PYTHON311),tflite-runtime and numpy 1,"--require-hashes --no-deps -r requirements-tflite.txt" \
+	"--no-deps -e ." "pytest pytest-xdist hypothesis trustme")
 
 .venv-tf213/.ready .venv-tf215/.ready: .venv-%/.ready: pyproject.toml
-	$(call venv,.venv-$*,$(PYTHON311),the TensorFlow that wrote people's files (about 30 s),\
-	pip install -q --group $*)
+	$(call venv,.venv-$*,$(PYTHON311),the TensorFlow that wrote people's files,"--group $*")
 
 .venv-mediapipe/.ready: pyproject.toml
-	$(call venv,.venv-mediapipe,$(PYTHON),MediaPipe (about 15 s),pip install -q --group mediapipe)
+	$(call venv,.venv-mediapipe,$(PYTHON),MediaPipe,"--group mediapipe")
 
 .venv-bench/.ready: pyproject.toml
-	$(call venv,.venv-bench,$(PYTHON),ONNX Runtime$(comma) to compare with (about 15 s),pip install -q --group bench)
+	$(call venv,.venv-bench,$(PYTHON),ONNX Runtime$(comma) to compare with,"--group bench")
 
 .venv-lock/.ready: pyproject.toml
-	$(call venv,.venv-lock,$(PYTHON),the lock file's writer,pip install -q --group lock)
+	$(call venv,.venv-lock,$(PYTHON),the lock file's writer,"--group lock")
 
 comma := ,
 

@@ -5,12 +5,12 @@ The model is loaded when this module is imported, once for each execution enviro
 
 from typing import Any
 
-from classifier.handler import Handler
-from classifier.settings import Settings
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
 
 _handler = Handler(Settings.from_environ())
 
 
 def lambda_handler(event: Any, context: Any = None) -> Any:
-    """Classify the image or images of any event that `classifier.events` knows."""
+    """Classify the image or images of any event that `runtime.events` knows."""
     return _handler(event, context)

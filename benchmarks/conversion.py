@@ -1,4 +1,4 @@
-"""How long `python -m convert --quantize auto` takes, and how much memory, for well-known networks.
+"""How long `k2l convert --quantize auto` takes, and how much memory, for well-known networks.
 
     .venv-tf/bin/python -m benchmarks.conversion [NETWORK ...]
 
@@ -45,7 +45,15 @@ def measure(network: str, folder: Path) -> list[str]:
     start = time.perf_counter()
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "convert", str(model), "-o", str(folder / "out.tflite")),
+            *(
+                sys.executable,
+                "-m",
+                "keras_to_lambda",
+                "convert",
+                str(model),
+                "-o",
+                str(folder / "out.tflite"),
+            ),
             *("--labels", str(labels), "--preprocess", NETWORKS[network], "--samples", "samples"),
             *("--quantize", "auto", "--json", "--quiet"),
         ],

@@ -28,7 +28,7 @@ for path in opened:
     if "site-packages/" in path and os.path.isfile(path):
         package = path.partition("site-packages/")[2].split("/")[0]
         sizes[package] = sizes.get(package, 0) + os.path.getsize(path)
-    elif path.endswith(".tflite") or "/classifier/" in path and os.path.isfile(path):
+    elif path.endswith(".tflite") or "/keras_to_lambda/" in path and os.path.isfile(path):
         name = "model" if path.endswith(".tflite") else "classifier"
         sizes[name] = sizes.get(name, 0) + os.path.getsize(path)
 print(json.dumps(sizes))

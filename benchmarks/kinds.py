@@ -2,7 +2,7 @@
 
     .venv-tf/bin/python -m benchmarks.kinds
 
-For every model in tests/convert/saved_by/files: `python -m convert` on its three pictures, and the
+For every model in tests/convert/saved_by/files: `k2l convert` on its three pictures, and the
 function's answers beside those that the writing version gave. Prints a Markdown table.
 """
 
@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from classifier import card as cards
-from classifier.deadline import Deadline
-from classifier.handler import Handler
-from classifier.settings import Settings
-from classifier.sources import Raw
-from classifier.telemetry import Stopwatch
+from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources.images import Raw
+from keras_to_lambda.runtime.telemetry import Stopwatch
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / "tests" / "convert" / "saved_by" / "files"
@@ -54,7 +54,14 @@ def row(folder: Path, facts: dict[str, Any]) -> list[str]:
             options.append(f"--custom={FILES.parent / facts['custom']}")
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "convert", str(folder / facts["file"]), "--quiet"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "keras_to_lambda",
+                    "convert",
+                    str(folder / facts["file"]),
+                    "--quiet",
+                ),
                 *("-o", str(place / "net.tflite"), "--samples", str(place / "samples")),
                 *("--labels", str(place / "labels.txt"), "--preprocess", "mobilenet_v2", *options),
             ],

@@ -83,8 +83,8 @@ def _networks() -> None:
     import keras
     import tensorflow as tf
 
-    from classifier.card import ModelCard, Preprocessing, join
-    from convert.flatbuffer import build
+    from keras_to_lambda.convert.quantize.flatbuffer import build
+    from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing, join
 
     (FOLDER / "models").mkdir(parents=True, exist_ok=True)
     steps = Preprocessing(interpolation="pillow:nearest", scaling="xception")

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import contenders as c
 from benchmarks.material import CLOTHING, FOLDER, FORMS, NETWORKS, PHOTOS, ROOT, model, photo
 from benchmarks.table import markdown, number
-from classifier import card as cards
+from keras_to_lambda.runtime.model import card as cards
 
 CLOTHING_SIZE = 160
 Results = dict[str, Any]
@@ -278,7 +278,7 @@ def throughput(quick: bool, results: Results) -> str:
     for clients in (1, 2, 4):
         _told(f"serve, {clients} clients")
         per_s, median = _served(path, photo(0.2).read_bytes(), clients, calls)
-        rows.append([f"`python -m serve`, {clients} clients", number(per_s), number(median, 1)])
+        rows.append([f"`k2l serve`, {clients} clients", number(per_s), number(median, 1)])
     _told()
     results["throughput"] = rows
     return markdown(("MobileNetV2, 0.2 megapixels by body", "a second", "median, ms"), rows)
@@ -292,7 +292,16 @@ def _served(path: Path, body: bytes, clients: int, calls: int) -> tuple[float, f
     import requests
 
     environ = {**os.environ, "LOG_LEVEL": "FATAL", "NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "serve", "--port", "0", "--model", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "keras_to_lambda",
+        "serve",
+        "--port",
+        "0",
+        "--model",
+        str(path),
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import markdown, put
-from deploy import MEMORY_MB
-from deploy.estimate import (
+from keras_to_lambda.deploy import MEMORY_MB
+from keras_to_lambda.deploy.estimate import (
     DOWNLOAD_MS,
     LIMITS,
     LOG_BYTES,
@@ -38,7 +38,7 @@ from deploy.estimate import (
     rates,
     rising,
 )
-from deploy.prices import PriceError
+from keras_to_lambda.deploy.prices import PriceError
 
 ROOT = Path(__file__).resolve().parent.parent
 RECEIPT = ROOT / ".receipt" / "receipt.json"

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import table
-from classifier.evaluation import wilson
+from keras_to_lambda.cli.evaluation import wilson
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "training.md"
@@ -32,7 +32,7 @@ ROWS = {
     "scratch": ("the residual net, from scratch", "clothing", "train", ()),
     "digits": ("the residual net", "mnist", "train", ()),
     "mlp": ("a perceptron of 256 and 128", "mnist", "train", ("--model", "mlp")),
-    "tree": ("a decision tree", "mnist", "train.tree", ()),
+    "tree": ("a decision tree", "mnist", "keras_to_lambda.train.tree", ()),
 }
 HEAD = (
     "| network | data | test accuracy (95 %) | validation | minutes | command |\n"

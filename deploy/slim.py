@@ -2,7 +2,7 @@
 
     python slim.py SITE_PACKAGES
 
-Every line names parts that nothing in `classifier/` reaches; the image's own check and the
+Every line names parts that nothing in the runtime reaches; the image's own check and the
 container tests run with what is left. Prints what went, in MB; a line that matches nothing is told,
 as then a package has changed its layout. It runs in the image, before anything else is there.
 """

@@ -8,11 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "src"))
 
-from classifier import card, errors  # noqa: E402
-from classifier.settings import MODELS, Settings  # noqa: E402
-from deploy.doctor import explain  # noqa: E402
+from keras_to_lambda.deploy.doctor import explain
+from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.model import card
+from keras_to_lambda.runtime.settings import MODELS, Settings
 
 
 def settings_table() -> str:
@@ -39,7 +40,7 @@ def errors_table() -> str:
 
 
 def explained_table() -> str:
-    """Every error that `deploy.doctor --explain` knows, but for the function's own codes."""
+    """Every error that `k2l doctor --explain` knows, but for the function's own codes."""
     rows = ["| error | sign | cause |", "| --- | --- | --- |"]
     own = {kind.code for kind in errors.every()}
     rows += [
@@ -73,7 +74,7 @@ def parameters_table() -> str:
 
 def generations_table() -> str:
     """What Keras 3 does with a file of Keras 2."""
-    from convert import generations
+    from keras_to_lambda.convert.load import generations
 
     networks = {"Sequential", "Functional", "Model"}
     layers = len(generations.EQUAL_LAYERS - networks)

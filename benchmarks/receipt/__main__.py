@@ -31,8 +31,8 @@ from benchmarks.receipt import box, models, plot
 from benchmarks.receipt.box import BoxError, Report
 from benchmarks.receipt.models import Form, ModelError, Source
 from benchmarks.table import markdown, number, put
-from classifier.settings import MB_PER_VCPU
-from deploy.prices import PriceError, Prices
+from keras_to_lambda.deploy.prices import PriceError, Prices
+from keras_to_lambda.runtime.settings import MB_PER_VCPU
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".receipt"
@@ -126,7 +126,7 @@ class Advice(NamedTuple):
 
 
 def threads_of(memory_mb: int) -> int:
-    """The interpreter threads that the function takes by itself (classifier.settings.vcpus)."""
+    """The interpreter threads that the function takes by itself (runtime.settings.vcpus)."""
     return max(1, memory_mb // MB_PER_VCPU)
 
 
@@ -378,7 +378,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--model", action="append", metavar="'FILE [OPTIONS]'",
-        help="a Keras model, or a .tflite; after it options of python -m convert, in one "
+        help="a Keras model, or a .tflite; after it options of k2l convert, in one "
         "argument; labels are looked for in FILE.labels.txt; may be repeated "
         "(default: the clothing model)",
     )  # fmt: skip

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.settings import MB_PER_VCPU
+from keras_to_lambda.runtime.settings import MB_PER_VCPU
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "keras-to-lambda:receipt"

@@ -8,10 +8,10 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from classifier import items
-from classifier.errors import SetupError
-from classifier.handler import Handler
-from classifier.settings import Settings
+from keras_to_lambda.cli import inputs
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
@@ -25,7 +25,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A model as the command line names it: a file, and options of `python -m convert`."""
+    """A model as the command line names it: a file, and options of `k2l convert`."""
 
     path: Path
     options: tuple[str, ...] = ()
@@ -74,7 +74,8 @@ def convert(source: Source, quantization: str, samples: Path, folder: Path) -> F
     if "--samples" not in options:
         options += ["--samples", str(samples)]
     done = subprocess.run(
-        [PYTHON_TF, "-m", "convert", source.path, "--quantize", quantization, "--quiet", "--json",
+        [PYTHON_TF, "-m", "keras_to_lambda", "convert", source.path,
+         "--quantize", quantization, "--quiet", "--json",
          "-o", path, *options],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -82,7 +83,7 @@ def convert(source: Source, quantization: str, samples: Path, folder: Path) -> F
         raise ModelError("refused: it does not answer as Keras does")
     if done.returncode or not path.exists():
         said = done.stderr.strip().splitlines() or ["it gave no reason"]
-        raise ModelError(f"python -m convert: {said[-1]}")
+        raise ModelError(f"k2l convert: {said[-1]}")
     return Form(source.name, json.loads(done.stdout)["quantization"], path, path.stat().st_size)
 
 
@@ -99,11 +100,11 @@ def judged(form: Form, data: Path) -> Form:
     try:
         handler = Handler(settings)
         card = handler.models.card()
-        photos = [item for item in items.named([str(data)], card.labels) if item.truth]
-        results = list(items.classified(photos, handler, WORKERS)) if photos else []
+        photos = [item for item in inputs.named([str(data)], card.labels) if item.truth]
+        results = list(inputs.classified(photos, handler, WORKERS)) if photos else []
     except (SetupError, OSError) as error:
         raise ModelError(f"{form.model}, {form.quantization}: {error}") from error
-    found = items.evaluation(results, card)
+    found = inputs.evaluation(results, card)
     if found is None:
         return form
     return replace(form, accuracy=found.accuracy, interval=found.interval, photos=found.photos)

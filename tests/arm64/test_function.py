@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.handler import Handler
-from classifier.settings import Settings
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
 from tests.arm64.conftest import ROOT
 
 ANSWER = """
@@ -52,7 +52,7 @@ def apart(here: np.ndarray, there: np.ndarray) -> float:
 
 
 def test_the_check_that_ends_the_images_build_passes(arm64):
-    said = arm64.python("-m", "classifier", "--check", MODEL_PATH="models")
+    said = arm64.python("-m", "keras_to_lambda", "predict", "--check", MODEL_PATH="models")
     for name in MODELS:
         default = " (default)" if name == "clothing" else ""
         assert f"{name}{default}: 10 labels, hash and inference checked" in said
@@ -77,7 +77,15 @@ def test_quantized_models_answer_as_on_the_other_processor(answers, tmp_path, qu
     if not PYTHON_TF.exists():
         pytest.skip("conversion needs .venv-tf: make setup")
     model = tmp_path / "clothing.tflite"
-    command = [PYTHON_TF, "-m", "convert", "models/clothing/clothing.keras", "-o", model]
+    command = [
+        PYTHON_TF,
+        "-m",
+        "keras_to_lambda",
+        "convert",
+        "models/clothing/clothing.keras",
+        "-o",
+        model,
+    ]
     options = ["--quantize", quantization, "--samples", "samples", "--quiet"]
     subprocess.run([*command, *options], cwd=ROOT, check=True, capture_output=True)
     here, there = answers(model, events(ROOT / "samples"))

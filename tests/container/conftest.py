@@ -24,8 +24,8 @@ from typing import Any
 
 import pytest
 
-from classifier.handler import Handler
-from classifier.settings import Settings
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
 from tests.http_host import HttpHost
 from tests.unavailable import unavailable
 

@@ -156,7 +156,7 @@ def sbom(*options: str) -> subprocess.CompletedProcess[str]:
     if not python.exists():
         unavailable("there is no .venv-supply: make sbom", "REQUIRE_CONTAINER")
     return subprocess.run(
-        [python, "-m", "deploy.sbom", *options],
+        [python, "-m", "keras_to_lambda.deploy.sbom", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -187,7 +187,10 @@ def test_the_image_is_what_the_lock_and_the_tree_say(image, tmp_path):
             "cp -r /tmp/x $SITE/stray-1.dist-info",
             "package stray is in the image, and not here",
         ),
-        ("RUN echo >> classifier/netguard.py", "file classifier/netguard.py differs"),
+        (
+            "RUN echo >> src/keras_to_lambda/runtime/sources/address_guard.py",
+            "file src/keras_to_lambda/runtime/sources/address_guard.py differs",
+        ),
         ("RUN echo > backdoor.py", "file backdoor.py is in the image, and not here"),
         ("RUN rm models/digits/digits.tflite", "file models/digits/digits.tflite is not in"),
     ],

@@ -30,7 +30,7 @@ def context(tmp_path):
     for name in ("Dockerfile", ".dockerignore", "requirements.txt", "lambda_function.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     leave = shutil.ignore_patterns("__pycache__")
-    for folder in ("classifier", "web"):
+    for folder in ("src", "web"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=leave)
     (tmp_path / "deploy").mkdir()
     shutil.copy(ROOT / "deploy" / "slim.py", tmp_path / "deploy")
@@ -101,8 +101,8 @@ def test_the_packages_are_slimmed_of_what_is_never_loaded(image):
 
 def test_every_format_is_decoded_in_it(image):
     code = (
-        "import io; from PIL import Image; from classifier.decode import decode;"
-        "from classifier.card import Preprocessing\n"
+        "import io; from PIL import Image; from keras_to_lambda.runtime.image.decode import decode;"
+        "from keras_to_lambda.runtime.model.card import Preprocessing\n"
         "for kind in ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP'):\n"
         "    data = io.BytesIO(); Image.new('RGB', (9, 7), 'red').save(data, kind)\n"
         "    print(decode(data.getvalue(), Preprocessing(), 3, 10**6).size)"
@@ -208,7 +208,17 @@ def test_the_container_answers_as_keras_did(image, tmp_path):
     model = tmp_path / "clothing.tflite"
     shutil.copyfile(ROOT / "models" / "clothing" / "clothing.tflite", model)
     done = run(
-        *(python, "-m", "convert.verify", model, "--samples", SAMPLES, "--container", image),
+        *(
+            python,
+            "-m",
+            "keras_to_lambda",
+            "verify",
+            model,
+            "--samples",
+            SAMPLES,
+            "--container",
+            image,
+        ),
         *("--against", ROOT / "models" / "clothing" / "clothing.keras", "--json"),
     )
     found = json.loads(done.stdout)

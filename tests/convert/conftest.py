@@ -33,9 +33,9 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def heard():
     """A command chooses whether steps are said, for its process; here many run in one."""
-    from convert import terminal
+    from keras_to_lambda.convert import progress
 
-    terminal.use()
+    progress.use()
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +122,7 @@ def call_here(sandbox, target, *, reads=(), into=None, **arguments):
 @pytest.fixture
 def in_process(monkeypatch):
     """Without the sandbox, for speed; test_sandbox.py and `in_sandbox` have the real one."""
-    from convert.sandbox import Sandbox
+    from keras_to_lambda.convert.sandbox.sandbox import Sandbox
 
     monkeypatch.setattr(Sandbox, "call", call_here)
 
@@ -136,7 +136,7 @@ def convert(in_process, in_sandbox):
 @pytest.fixture
 def in_sandbox(tmp_path, samples, labels):
     """Run the command, sandbox and all: the exit status, and where the model would be."""
-    from convert.__main__ import main
+    from keras_to_lambda.convert.command import main
 
     def run(model, *options, photos=samples, names=labels, preprocess="mobilenet_v2"):
         output = tmp_path / "out" / "net.tflite"

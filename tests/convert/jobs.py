@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from classifier.errors import SetupError
-from convert import terminal
-from convert.errors import ConvertError
-from convert.sandbox import within
+from keras_to_lambda.convert import progress
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.sandbox.sandbox import within
+from keras_to_lambda.runtime.errors import SetupError
 
 
 def double(*, number):
@@ -84,8 +84,8 @@ def answer_itself(*, kind):
 
 
 def send_escapes():
-    terminal.step("\33[2Jall is well")
-    os.write(terminal._parent, b"\33[2J\n[1]\n" + b"x" * 100_000 + b"\n")
+    progress.step("\33[2Jall is well")
+    os.write(progress._parent, b"\33[2J\n[1]\n" + b"x" * 100_000 + b"\n")
 
 
 def take_memory(*, gigabytes):
@@ -107,7 +107,7 @@ def hang(*, seconds):
 
 
 def load(*, model, wanted):
-    from convert import keras_model
+    from keras_to_lambda.convert.network import keras_model
 
     keras_model.load(Path(model), keras_model.Wanted.from_json(wanted))
 
@@ -126,4 +126,4 @@ def crash():
 def chatter():
     os.write(2, b"a library's chatter\n")
     os.write(1, b"more of it\n")
-    terminal.step("working")
+    progress.step("working")

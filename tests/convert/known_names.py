@@ -6,8 +6,8 @@ import importlib
 import inspect
 import pkgutil
 
-from convert.scan.configuration import plain_module
-from convert.scan.keras_names import CODE, OPERATOR_LAYERS
+from keras_to_lambda.convert.scan.keras_configuration import plain_module
+from keras_to_lambda.convert.scan.keras_names import CODE, OPERATOR_LAYERS
 
 
 def _below(cls):

@@ -209,7 +209,7 @@ if __name__ == "__main__":
     # Without confinement, or with Landlock alone.
     import json
 
-    from convert import confinement, landlock
+    from keras_to_lambda.convert.sandbox import confinement, landlock
 
     orders = json.loads(sys.argv[1])
     layer = orders.pop("layer")

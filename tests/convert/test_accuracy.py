@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from classifier import card as cards
-from convert import __main__ as command
-from convert import accuracy, verify
-from convert.__main__ import main
-from convert.accuracy import Claim, examine
+from keras_to_lambda.convert import command
+from keras_to_lambda.convert.command import main
+from keras_to_lambda.convert.verification import accuracy
+from keras_to_lambda.convert.verification import command as verify
+from keras_to_lambda.convert.verification.accuracy import Claim, examine
+from keras_to_lambda.runtime.model import card as cards
 
 LABELS = ("apple", "bean", "corn", "date", "elder", "fig", "grape", "herb", "iris", "kale")
 TEN = range(10)
@@ -459,7 +460,7 @@ def test_a_weak_training_is_advised_by_what_its_card_states(
     model = keras.models.load_model(colours / "net.keras")
     model.get_layer("head").set_weights([np.eye(3)[:, [0, 0, 0]], np.array([2, 1, 0])])
     model.save(colours / "net.keras")
-    facts = {"trained_by": "python -m train", **changes}
+    facts = {"trained_by": "k2l train", **changes}
     known(colours, write_json, provenance=facts)
     arguments = [str(colours / "net.keras"), "--samples", str(colours / "photos")]
     output = colours / "out" / "net.tflite"

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier import card as cards
-from convert import detect, inspect, keras_model, verify
-from convert.__main__ import main as convert
-from convert.errors import ConvertError
-from convert.sandbox import Sandbox
+from keras_to_lambda.convert.command import main as convert
+from keras_to_lambda.convert.detection import command as detect
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection import command as inspect
+from keras_to_lambda.convert.network import keras_model
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox
+from keras_to_lambda.convert.verification import command as verify
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.train import evaluate
 from tests.convert import attacks
-from train import evaluate
 
 CARD = cards.ModelCard(name="net", labels=("a", "b", "c"), height=8, width=8)
 
@@ -135,10 +138,10 @@ def test_a_refusal_of_keras_ends_the_attempt(network, tmp_path, monkeypatch):
     """Were a Lambda layer not on the list, Keras's own refusal would be the end of it."""
     import keras
 
-    from convert.scan import configuration
+    from keras_to_lambda.convert.scan import keras_configuration
 
     network(extra=keras.layers.Lambda(lambda x: x)).save(tmp_path / "net.keras")
-    monkeypatch.setattr(configuration, "judge", lambda _: configuration.Findings())
+    monkeypatch.setattr(keras_configuration, "judge", lambda _: keras_configuration.Findings())
     with pytest.raises(ConvertError, match="refused by Keras"):
         keras_model.load(tmp_path / "net.keras")
 

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from classifier import card as cards
-from classifier.class_folders import ClassFolders
-from convert.choice import Candidate, choose
-from convert.comparison import Comparison
-from convert.measurement import _truth
-from convert.quantization import QUANTIZATIONS
+from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
+from keras_to_lambda.convert.quantize.quantization_choice import Candidate, choose
+from keras_to_lambda.convert.verification.comparison import Comparison
+from keras_to_lambda.convert.verification.measurement import _truth
+from keras_to_lambda.runtime.model import card as cards
 
 
 def candidate(name, *, agreement=1.0, mean=0.0, drop=None, size=100, ms=10.0):

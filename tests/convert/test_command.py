@@ -1,4 +1,4 @@
-"""`python -m convert`, in this process, on a network of random weights."""
+"""`k2l convert`, in this process, on a network of random weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from classifier import card as cards
-from convert import quantization as forms
-from convert.comparison import compare
-from convert.measurement import KerasSide, measure, outline
-from convert.sandbox import Sandbox
+from keras_to_lambda.convert.quantize import quantization as forms
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox
+from keras_to_lambda.convert.verification.comparison import compare
+from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
+from keras_to_lambda.runtime.model import card as cards
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved_model"])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier import card as cards
-from classifier.decode import decode
-from classifier.handler import Handler
-from classifier.settings import Settings
-from classifier.sources import Raw
-from convert import decoding
+from keras_to_lambda.convert.verification import scaled_decoding
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.image.decode import decode
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources.images import Raw
 
 SIZE = (4000, 3000)
 
@@ -54,7 +54,7 @@ def test_smooth_photos_let_a_model_decode_them_at_a_fraction(convert, models, la
     assert decode(photo, card.preprocessing, 3, 10**8, target).size == (500, 375)
     assert decode(photo, card.preprocessing, 3, 10**8).size == SIZE
     # And what was written verifies, by its own tolerance.
-    from convert.verify import main as verify
+    from keras_to_lambda.convert.verification.command import main as verify
 
     options = ["--samples", str(large / "smooth"), "--against", str(models["keras"])]
     assert verify([str(output), *options]) == 0
@@ -78,7 +78,7 @@ def test_exact_is_what_can_be_asked_for(convert, models, large):
 
 
 def test_small_photos_show_nothing(samples, convert, models):
-    assert decoding.large(sorted(samples.iterdir())) == []
+    assert scaled_decoding.large(sorted(samples.iterdir())) == []
     _, output = convert(models["keras"])
     assert cards.load(output).preprocessing.decode == "exact"
 
@@ -88,8 +88,8 @@ def test_the_function_decodes_as_the_card_says(convert, models, large):
     _, output = convert(
         models["keras"], "--interpolation", "pillow:bilinear", photos=large / "smooth"
     )
-    from classifier.deadline import Deadline
-    from classifier.telemetry import Stopwatch
+    from keras_to_lambda.runtime.deadline import Deadline
+    from keras_to_lambda.runtime.telemetry import Stopwatch
 
     handler = Handler(Settings(model_path=str(output), num_threads=1, log_level="FATAL"))
     watch = Stopwatch()

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.preprocess import prepare
-from convert import conventions, detect
-from convert.conventions import Convention
-from convert.errors import ConvertError
-from convert.network import Network, load
-from convert.samples import find, orders
-from convert.trials import Detective, Trials
+from keras_to_lambda.convert.detection import command as detect
+from keras_to_lambda.convert.detection import conventions
+from keras_to_lambda.convert.detection.conventions import Convention
+from keras_to_lambda.convert.detection.trials import Detective, Trials
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.network.unscaled_network import Network, load
+from keras_to_lambda.convert.samples import find, orders
+from keras_to_lambda.runtime.image.preprocess import prepare
 
 CLASSES = ("ant", "bee", "cat", "dog")
 SIDE = 24
@@ -187,7 +188,7 @@ def test_pictures_of_the_input_size_do_not_tell_the_geometry(tmp_path, folders, 
     assert finding.named
     assert set(finding.factor("interpolation").fitting) == set(conventions.INTERPOLATIONS)
     assert set(finding.factor("resize").fitting) == set(conventions.RESIZES)
-    # Of those that tie exactly, the best one is what `python -m convert` does by default.
+    # Of those that tie exactly, the best one is what `k2l convert` does by default.
     best = finding.best.convention
     assert (best.interpolation, best.resize) == ("pillow:nearest", "stretch")
 
@@ -401,7 +402,7 @@ def test_the_only_scaling_that_an_input_can_take_is_found(trained, folders):
 
 
 def test_the_options_are_those_of_convert(run, pattern_files, folders):
-    from convert import __main__ as command
+    from keras_to_lambda.convert import command
 
     _, out, _ = run(pattern_files / "float.tflite", "--samples", folders, "--quiet")
     line = re.search(r"^  (--preprocess .*)$", out, re.MULTILINE)[1]
@@ -459,7 +460,7 @@ def test_wrong_input_is_one_line_and_status_2(run, pattern_files, folders, tmp_p
         status, out, error = run(*arguments)
         assert status == 2
         assert not out
-        assert error.startswith("convert.detect: ")
+        assert error.startswith("keras_to_lambda.convert.detection.command: ")
         assert says in error
 
 

@@ -9,46 +9,45 @@ from pathlib import Path
 
 import pytest
 
+from keras_to_lambda.cli import main
+
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("convert.__main__", "convert.verify", "convert.detect", "convert.inspect")
+VERBS = ("convert", "verify", "detect", "inspect")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def parser(module):
-    return importlib.import_module(module).parser()
+def parser(verb):
+    return importlib.import_module(f"keras_to_lambda.{main.VERBS[verb].module}").parser()
 
 
 def commands():
-    """Each command line of convert/ in a document or in a help text, and where it is."""
+    """Each command line of these verbs in a document or in a help text, and where it is."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
-    texts |= {f"{module} --help": parser(module).epilog for module in COMMANDS}
+    texts |= {f"{verb} --help": parser(verb).epilog for verb in VERBS}
     for name, text in texts.items():
         joined = re.sub(r"\\\n\s*", "", text)
-        for line in re.findall(r"^.*python -m convert(?:\.\w+)? .*$", joined, re.MULTILINE):
-            if line.lstrip().startswith((".venv-tf/", "python -m")):
-                yield pytest.param(re.sub(r"  +.*$", "", line.strip()), id=f"{name}: {line[:60]}")
+        for line in re.findall(rf"^ *k2l (?:{'|'.join(VERBS)}) .*$", joined, re.MULTILINE):
+            yield pytest.param(re.sub(r"  +.*$", "", line.strip()), id=f"{name}: {line[:60]}")
 
 
 @pytest.mark.parametrize("line", list(commands()))
 def test_every_command_in_the_documents_is_one(line, capsys):
-    words = shlex.split(line)
-    module = words[words.index("-m") + 1]
-    arguments = words[words.index("-m") + 2 :]
+    _, verb, *arguments = shlex.split(line, comments=True)
     try:
-        parser("convert.__main__" if module == "convert" else module).parse_args(arguments)
+        parser(verb).parse_args(arguments)
     except SystemExit:
         pytest.fail(f"{line}: {capsys.readouterr().err}")
 
 
 def test_there_are_commands_to_be_looked_at():
     found = [param.values[0] for param in commands()]
-    for module in ("convert", "convert.verify", "convert.detect", "convert.inspect"):
-        assert any(f"-m {module} " in line for line in found), module
+    for verb in VERBS:
+        assert any(line.startswith(f"k2l {verb} ") for line in found), verb
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_every_option_has_a_help_and_the_exit_status_is_explained(module):
-    p = parser(module)
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_has_a_help_and_the_exit_status_is_explained(verb):
+    p = parser(verb)
     for action in p._actions:
         assert action.help, action.dest
     assert "exit status:" in p.epilog
@@ -61,7 +60,5 @@ def test_every_option_has_a_help_and_the_exit_status_is_explained(module):
     "option", re.findall(r"`(--[a-z-]+)", (ROOT / "docs/conversion.md").read_text())
 )
 def test_every_option_that_the_document_names_exists(option):
-    known = {
-        name for module in COMMANDS for a in parser(module)._actions for name in a.option_strings
-    }
+    known = {name for verb in VERBS for a in parser(verb)._actions for name in a.option_strings}
     assert option in known

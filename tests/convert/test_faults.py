@@ -6,8 +6,8 @@ import keras
 import pytest
 from PIL import Image
 
-from classifier import card as cards
-from convert.__main__ import main
+from keras_to_lambda.convert.command import main
+from keras_to_lambda.runtime.model import card as cards
 
 
 def test_a_wrong_label_count_names_both_numbers(models, refused, tmp_path):
@@ -37,7 +37,7 @@ def test_labels_that_cannot_be_read_are_named(models, refused, tmp_path, write_j
 def test_without_a_card_labels_and_preprocess_are_asked_for(models, refused):
     line = refused(models["keras"], names=None)
     assert "required: --labels, --preprocess (no net.card.json beside the model)" in line
-    assert "-m convert.detect" in line
+    assert "-m keras_to_lambda.convert.detection.command" in line
     assert "net.card.json" in line
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier import card as cards
-from classifier.card import Affine, ModelCard, Preprocessing
-from classifier.model import Classifier
-from classifier.preprocess import prepare
-from convert import verify
-from convert.__main__ import main
-from convert.metadata import attach
+from keras_to_lambda.convert.command import main
+from keras_to_lambda.convert.quantize.metadata_writer import attach
+from keras_to_lambda.convert.verification import command
+from keras_to_lambda.runtime.image.preprocess import prepare
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model.interpreter import Classifier
 from tests.small_tflite import network
 
 COLOURS = {"red": (230, 20, 30), "green": (10, 220, 40), "blue": (20, 30, 240)}
@@ -163,7 +163,7 @@ def test_teachable_machines_export_needs_the_samples_alone(place, convert):
         (network(), ("--preprocess", "raw"), "required: --labels (no net.card.json"),
         (network(), LABELS, "required: --preprocess (no net.card.json beside the model). "
             "--preprocess: how pixels were scaled in training: rescale (0..1), raw (0..255)"),
-        (network(), LABELS, "-m convert.detect PLACE/net.tflite --samples PLACE/photos` finds out"),
+        (network(), LABELS, "k2l detect PLACE/net.tflite --samples PLACE/photos` finds out"),
         (network("uint8"), (*LABELS, "--preprocess", "raw"),
             "net.tflite: its input has a scale of 0.00784314 and a zero point of 127, which is "
             "-0.9961 to 1.004; --preprocess gives 0 to 255"),
@@ -220,11 +220,11 @@ def test_verify_compares_with_the_file_it_was_made_of(place, convert, capfd):
     )
     assert status == 0, text
     arguments = ["--against", str(place / "net.tflite"), "--samples", str(place / "photos")]
-    assert verify.main([str(path), *arguments]) == 0
+    assert command.main([str(path), *arguments]) == 0
     assert set(cards.load(path).verification["ways"]) == {"here"}
     # The same with a card beside the file.
     card = replace(cards.load(path), model_bytes=None, model_sha256=None)
     (place / "net.card.json").write_text(json.dumps(card.to_json()))
     capfd.readouterr()
-    assert verify.main([str(place / "net.tflite"), *arguments]) == 0
+    assert command.main([str(place / "net.tflite"), *arguments]) == 0
     assert "net.tflite has no card in it, so nothing was written into it" in capfd.readouterr().err

@@ -1,7 +1,7 @@
 """Which library answers for a file, and where Keras 3 computes otherwise than Keras 2.
 
 Every layer that both have, with its options: built and saved by tf_keras, loaded by both, answers
-compared. The tables of convert/generations.py have to say what comes out.
+compared. The tables of src/keras_to_lambda/convert/load/generations.py have to say what comes out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import tf_keras
 
-from convert import generations
-from convert.errors import ConvertError
-from convert.generations import DIFFERENCES, EQUAL_ACTIVATIONS, EQUAL_LAYERS
-from convert.obstacles import objects
-from convert.saved import SavedFile
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection.obstacles import objects
+from keras_to_lambda.convert.load import generations
+from keras_to_lambda.convert.load.generations import DIFFERENCES, EQUAL_ACTIVATIONS, EQUAL_LAYERS
+from keras_to_lambda.convert.load.saved_file import SavedFile
 
 # Both warn of the `.h5` file, and Keras 3 of how a network of Keras 2 lists its inputs.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

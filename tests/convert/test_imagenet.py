@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from classifier import card as cards
-from classifier.deadline import Deadline
-from classifier.handler import Handler
-from classifier.settings import Settings
-from classifier.sources import Raw
-from classifier.telemetry import Stopwatch
-from convert import keras_model, reference
+from keras_to_lambda.convert.network import keras_model
+from keras_to_lambda.convert.verification import keras_preprocessing
+from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources.images import Raw
+from keras_to_lambda.runtime.telemetry import Stopwatch
 
 ANSWERS = {
     "cat_720p.jpg": "Egyptian cat",
@@ -34,7 +35,7 @@ def test_it_answers_alike_in_keras_and_as_served(shared_data, convert):
     handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
     for name, answer in ANSWERS.items():
         photo = shared_data / "images" / name
-        before = keras_model.predict(graph, reference.see(photo, card).tensor)
+        before = keras_model.predict(graph, keras_preprocessing.see(photo, card).tensor)
         assert card.labels[before.argmax()] == answer
         served = handler.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
         assert card.labels[served.argmax()] == answer

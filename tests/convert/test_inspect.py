@@ -18,11 +18,11 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from keras.src.legacy.saving import legacy_h5_format
 
-from classifier import card as cards
-from convert import metadata
-from convert.errors import ConvertError
-from convert.inspect import facts, inspect, main
-from convert.saved import SavedFile
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection.command import facts, inspect, main
+from keras_to_lambda.convert.load.saved_file import SavedFile
+from keras_to_lambda.convert.quantize import metadata_writer
+from keras_to_lambda.runtime.model import card as cards
 
 CARD = cards.ModelCard(name="net", labels=("a", "b", "c", "d", "e"), height=40, width=40)
 
@@ -73,7 +73,7 @@ def write_h5(model, path):
 
 
 def test_a_served_model_is_told_and_exits_with_0(flatbuffer, write, capsys):
-    path = write(cards.join(metadata.attach(flatbuffer, CARD), CARD))
+    path = write(cards.join(metadata_writer.attach(flatbuffer, CARD), CARD))
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
     for words in ("1 x 40 x 40 x 3, float32", "CONV_2D", "5: a, b, c, d, e", "It can be served."):
@@ -82,7 +82,7 @@ def test_a_served_model_is_told_and_exits_with_0(flatbuffer, write, capsys):
 
 
 def test_json_has_everything(flatbuffer, write, capsys, network):
-    path = write(cards.join(metadata.attach(flatbuffer, CARD), CARD))
+    path = write(cards.join(metadata_writer.attach(flatbuffer, CARD), CARD))
     assert main([str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["inputs"][0]["shape"] == [1, 40, 40, 3]
@@ -159,7 +159,7 @@ def test_an_operator_that_the_interpreter_lacks_is_told_by_name(name, told, writ
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
 def test_a_tflite_cut_short_stops_it(share, flatbuffer, write, capsys):
-    whole = cards.join(metadata.attach(flatbuffer, CARD), CARD)
+    whole = cards.join(metadata_writer.attach(flatbuffer, CARD), CARD)
     status = main([str(write(whole[: int(share * len(whole))]))])
     captured = capsys.readouterr()
     assert status in (1, 2)
@@ -170,7 +170,7 @@ def test_a_tflite_cut_short_stops_it(share, flatbuffer, write, capsys):
 def test_bit_flips_in_a_tflite_are_told_or_harmless(flatbuffer, write):
     random = np.random.default_rng(1)
     for _ in range(60):
-        data = bytearray(cards.join(metadata.attach(flatbuffer, CARD), CARD))
+        data = bytearray(cards.join(metadata_writer.attach(flatbuffer, CARD), CARD))
         for _ in range(4):
             data[random.integers(8, 3000)] ^= 1 << int(random.integers(8))
         try:
@@ -513,7 +513,8 @@ def test_reading_a_file_imports_neither_tensorflow_nor_keras(models):
     import sys
 
     program = (
-        "import sys; from convert.inspect import facts; facts(sys.argv[1]); "
+        "import sys; "
+        "from keras_to_lambda.convert.inspection.command import facts; facts(sys.argv[1]); "
         "print([m for m in ('tensorflow', 'keras', 'tf_keras') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convert.scan import keras_names, tensorflow_names
+from keras_to_lambda.convert.scan import keras_names, tensorflow_names
 from tests.convert.known_names import keras_classes
 
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from classifier.card import distinct
-from convert import labels, terminal
-from convert.errors import ConvertError
+from keras_to_lambda.convert import labels, progress
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.runtime.model.card import distinct
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_what_is_not_clear_is_questioned(content, message, write):
 )
 def test_what_was_done_to_labels_is_noted(content, note, write, monkeypatch):
     notes = []
-    monkeypatch.setattr(terminal, "note", notes.append)
+    monkeypatch.setattr(progress, "note", notes.append)
     labels.read(write(content))
     assert notes == ([note] if note else [])
 

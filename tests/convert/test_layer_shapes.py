@@ -8,7 +8,7 @@ import keras
 import pytest
 import tf_keras
 
-from convert.layer_shapes import ANY_RANK, of_network
+from keras_to_lambda.convert.network.layer_shapes import ANY_RANK, of_network
 
 NETWORKS = {
     "dense": lambda k: [k.layers.Flatten(), k.layers.Dense(7), k.layers.Softmax()],

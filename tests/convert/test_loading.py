@@ -13,10 +13,13 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from convert import flatbuffer, keras_model, known_objects, loading, obstacles, repair
-from convert.errors import ConvertError, explained, reason_of
-from convert.inspect import facts
-from convert.keras_model import Wanted
+from keras_to_lambda.convert.errors import ConvertError, explained, reason_of
+from keras_to_lambda.convert.inspection import obstacles
+from keras_to_lambda.convert.inspection.command import facts
+from keras_to_lambda.convert.load import known_objects, loading, repairs
+from keras_to_lambda.convert.network import keras_model
+from keras_to_lambda.convert.network.keras_model import Wanted
+from keras_to_lambda.convert.quantize import flatbuffer
 
 # Both Keras warn of the `.h5` file.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -191,7 +194,7 @@ def augmentation(name):
     return getattr(keras.layers, name)(*AUGMENTATIONS.get(name, ()))
 
 
-@pytest.mark.parametrize("name", [*sorted(repair.AUGMENTATIONS), "Pipeline"])
+@pytest.mark.parametrize("name", [*sorted(repairs.AUGMENTATIONS), "Pipeline"])
 def test_augmentation_is_the_identity_and_converts(name, save):
     layer = augmentation(name)
     np.testing.assert_array_equal(layer(PICTURES, training=False), PICTURES)
@@ -210,7 +213,7 @@ def test_augmentation_is_the_identity_and_converts(name, save):
 def test_every_random_layer_of_keras_3_is_among_them():
     random = {name for name in vars(keras.layers) if name.startswith("Random")}
     # It cuts pictures in inference as well.
-    assert random - {"RandomCrop"} <= repair.AUGMENTATIONS
+    assert random - {"RandomCrop"} <= repairs.AUGMENTATIONS
 
 
 def test_pictures_without_a_channel_axis_get_one(save):
@@ -439,6 +442,6 @@ def test_a_configuration_that_needs_no_repair_is_left_alone():
         "config": {"name": "d", "trainable": True},
         "inbound_nodes": [],
     }
-    assert repair._operations(loaded) == loaded
-    assert repair._named(loaded) == loaded
+    assert repairs._operations(loaded) == loaded
+    assert repairs._named(loaded) == loaded
     assert loading._UNKNOWN.search("Could not locate class 'Net'. Make sure")[1] == "Net"

@@ -13,11 +13,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from classifier import card as cards
-from classifier import metadata as reading
-from classifier.card import Affine, Preprocessing
-from convert import metadata
-from convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.quantize import metadata_writer
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model import tflite_metadata as reading
+from keras_to_lambda.runtime.model.card import Affine, Preprocessing
 
 ROOT = Path(__file__).parents[2]
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
@@ -69,7 +69,7 @@ def answer(flatbuffer):
 
 def test_the_network_answers_bit_for_bit_as_before(clothing):
     flatbuffer, card = clothing
-    assert answer(metadata.attach(flatbuffer, card)) == answer(flatbuffer)
+    assert answer(metadata_writer.attach(flatbuffer, card)) == answer(flatbuffer)
 
 
 def test_weights_behind_the_flatbuffer_are_still_found(clothing):
@@ -78,21 +78,21 @@ def test_weights_behind_the_flatbuffer_are_still_found(clothing):
     outside = flatbuffers_with_weights_outside(flatbuffer)
     buffers = schema.ModelT.InitFromPackedBuf(outside, 0).buffers
     assert max(buffer.offset for buffer in buffers) > 1
-    described = metadata.attach(outside, card)
+    described = metadata_writer.attach(outside, card)
     assert len(described) > len(outside)
     assert answer(described) == answer(outside)
     assert answer(cards.join(described, card)) == answer(outside)
 
 
 def flatbuffers_with_weights_outside(flatbuffer):
-    from convert.flatbuffer import _integer_weights
+    from keras_to_lambda.convert.quantize.flatbuffer import _integer_weights
 
     return _integer_weights(flatbuffer)
 
 
 def test_weights_stay_aligned_as_they_were(clothing):
     flatbuffer, card = clothing
-    described = metadata.attach(flatbuffer, card)
+    described = metadata_writer.attach(flatbuffer, card)
     assert described.endswith(flatbuffer)
     before, after = alignments(flatbuffer), alignments(described)
     assert after[:-1] == before
@@ -103,7 +103,7 @@ def test_weights_stay_aligned_as_they_were(clothing):
 def test_what_was_in_the_model_is_still_in_it(clothing):
     flatbuffer, card = clothing
     one = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
-    two = schema.ModelT.InitFromPackedBuf(metadata.attach(flatbuffer, card), 0)
+    two = schema.ModelT.InitFromPackedBuf(metadata_writer.attach(flatbuffer, card), 0)
     assert (two.version, two.description) == (one.version, one.description)
     assert [entry.name for entry in two.metadata] == [
         *(entry.name for entry in one.metadata),
@@ -118,7 +118,9 @@ def test_what_was_in_the_model_is_still_in_it(clothing):
 
 def test_attaching_again_replaces(clothing):
     flatbuffer, card = clothing
-    twice = metadata.attach(metadata.attach(flatbuffer, card), replace(card, name="other"))
+    twice = metadata_writer.attach(
+        metadata_writer.attach(flatbuffer, card), replace(card, name="other")
+    )
     entries = [entry.name for entry in schema.ModelT.InitFromPackedBuf(twice, 0).metadata]
     assert entries.count(b"TFLITE_METADATA") == 1
     assert answer(twice) == answer(flatbuffer)
@@ -143,7 +145,7 @@ def test_every_scaling_in_rgb_order_comes_back(scaling, scale, offset, clothing,
     flatbuffer, card = clothing
     card = replace(card, preprocessing=Preprocessing(scaling=scaling))
     path = tmp_path / "net.tflite"
-    path.write_bytes(cards.join(metadata.attach(flatbuffer, card), card))
+    path.write_bytes(cards.join(metadata_writer.attach(flatbuffer, card), card))
     found = reading.read(path)
     read = found["preprocessing"]["scaling"]
     np.testing.assert_allclose(read["scale"], scale, rtol=1e-6)
@@ -163,17 +165,17 @@ def test_every_scaling_in_rgb_order_comes_back(scaling, scale, offset, clothing,
 def test_what_the_standard_cannot_say_is_left_unsaid(change, clothing):
     flatbuffer, card = clothing
     card = replace(card, **change)
-    assert metadata.objection(card).startswith("standard metadata has no word for ")
-    assert metadata.attach(flatbuffer, card) == flatbuffer
+    assert metadata_writer.objection(card).startswith("standard metadata has no word for ")
+    assert metadata_writer.attach(flatbuffer, card) == flatbuffer
 
 
 @pytest.mark.parametrize("size", [0, 7, 100])
 def test_a_damaged_flatbuffer_is_our_error(size, clothing):
     with pytest.raises(ConvertError):
-        metadata.attach(clothing[0][:size], clothing[1])
+        metadata_writer.attach(clothing[0][:size], clothing[1])
 
 
-# Reads as convert.metadata says it: with the schema of those who defined it.
+# Reads as convert.quantize.metadata_writer says it: with the schema of those who defined it.
 READ_BACK = """
 import json, sys
 from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
@@ -205,7 +207,7 @@ print(json.dumps({
 def test_the_schemas_own_reader_finds_every_word(clothing, python, tmp_path):
     flatbuffer, card = clothing
     path = tmp_path / "net.tflite"
-    path.write_bytes(cards.join(metadata.attach(flatbuffer, card), card))
+    path.write_bytes(cards.join(metadata_writer.attach(flatbuffer, card), card))
     assert python(READ_BACK, path) == {
         "name": "clothing",
         "parser": "1.0.0",
@@ -235,13 +237,13 @@ print(json.dumps([r.classifications[0].categories[0].category_name for r in resu
 
 
 def test_mediapipe_classifies_with_the_file_unchanged(clothing, python, tmp_path):
-    from classifier.decode import decode
-    from classifier.model import Classifier
-    from classifier.preprocess import prepare
+    from keras_to_lambda.runtime.image.decode import decode
+    from keras_to_lambda.runtime.image.preprocess import prepare
+    from keras_to_lambda.runtime.model.interpreter import Classifier
 
     flatbuffer, card = clothing
     path = tmp_path / "clothing.tflite"
-    path.write_bytes(cards.join(metadata.attach(flatbuffer, card), card))
+    path.write_bytes(cards.join(metadata_writer.attach(flatbuffer, card), card))
     ours = Classifier(path)
     photos = sorted((ROOT / "samples").glob("*.jpg"))
     tops = []
@@ -292,7 +294,7 @@ print("null")
 def test_a_file_that_the_schemas_own_classes_wrote_is_served_without_a_card(
     clothing, python, tmp_path
 ):
-    from classifier.model import Classifier
+    from keras_to_lambda.runtime.model.interpreter import Classifier
 
     flatbuffer, card = clothing
     (tmp_path / "bare.tflite").write_bytes(flatbuffer)

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from classifier.card import Affine, Preprocessing
-from convert import operators, own_scaling
+from keras_to_lambda.convert.inspection import operators
+from keras_to_lambda.convert.network import own_scaling
+from keras_to_lambda.runtime.model.card import Affine, Preprocessing
 
 layers, ops, applications = keras.layers, keras.ops, keras.applications
 SHAPE = (32, 32, 3)

@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-from classifier import preprocess
-from classifier.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
-from classifier.decode import decode
-from classifier.settings import MODELS
-from convert import reference, stages
+from keras_to_lambda.convert.verification import keras_preprocessing, pipeline_diff
+from keras_to_lambda.runtime.image import preprocess
+from keras_to_lambda.runtime.image.decode import decode
+from keras_to_lambda.runtime.model.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
+from keras_to_lambda.runtime.settings import MODELS
 
 # Preset -> the module of keras.applications whose preprocess_input it stands for.
 MODULES = {
@@ -225,7 +225,7 @@ def test_the_whole_way_equals_the_reference(preset, interpolation, resize, saved
     path = saved(noise(101, 137))
     with Image.open(path) as image:
         served = preprocess.prepare(image, steps)
-    np.testing.assert_array_equal(served, reference.see(path, steps).tensor)
+    np.testing.assert_array_equal(served, keras_preprocessing.see(path, steps).tensor)
 
 
 def turned(orientation):
@@ -279,22 +279,22 @@ def test_every_kind_of_picture_file_equals_the_reference(name, channels, policy,
     )
     image = decode(path.read_bytes(), steps.preprocessing, channels, 1_000_000)
     np.testing.assert_array_equal(
-        preprocess.prepare(image, steps), reference.see(path, steps).tensor
+        preprocess.prepare(image, steps), keras_preprocessing.see(path, steps).tensor
     )
 
 
 @pytest.mark.parametrize(
     ("choices", "table"),
     [
-        (CHOICES["resize"], reference.PILLOW),
-        (CHOICES["resize"], reference.TENSORFLOW),
-        (CHOICES["interpolation"], reference.INTERPOLATION),
-        (CHOICES["color_order"], reference.COLOR_ORDER),
-        (CHOICES["exif"], reference.EXIF),
-        (CHOICES["alpha"], reference.ALPHA),
-        (CHOICES["channels"], reference.COLOR_MODES),
-        (CHOICES["channels"], reference.MODES),
-        (PRESETS, reference.SCALING),
+        (CHOICES["resize"], keras_preprocessing.PILLOW),
+        (CHOICES["resize"], keras_preprocessing.TENSORFLOW),
+        (CHOICES["interpolation"], keras_preprocessing.INTERPOLATION),
+        (CHOICES["color_order"], keras_preprocessing.COLOR_ORDER),
+        (CHOICES["exif"], keras_preprocessing.EXIF),
+        (CHOICES["alpha"], keras_preprocessing.ALPHA),
+        (CHOICES["channels"], keras_preprocessing.COLOR_MODES),
+        (CHOICES["channels"], keras_preprocessing.MODES),
+        (PRESETS, keras_preprocessing.SCALING),
     ],
 )
 def test_every_choice_of_a_card_has_its_reference(choices, table):
@@ -308,7 +308,9 @@ def test_the_reference_refuses_a_choice_that_it_does_not_implement(
     monkeypatch.setitem(CHOICES, "resize", (*CHOICES["resize"], "fill"))
     Image.fromarray(noise(40, 90)).save(tmp_path / "a.png")
     with pytest.raises(KeyError, match="fill"):
-        reference.see(tmp_path / "a.png", card(32, 32, resize="fill", interpolation=interpolation))
+        keras_preprocessing.see(
+            tmp_path / "a.png", card(32, 32, resize="fill", interpolation=interpolation)
+        )
 
 
 @pytest.mark.parametrize("exif", CHOICES["exif"])
@@ -328,7 +330,7 @@ def test_16_bit_greyscale_is_read_alike_on_both_sides(
         "x", ("a", "b"), 24, 32, channels,
         preprocessing=Preprocessing(resize, interpolation, exif=exif, alpha=alpha),
     )  # fmt: skip
-    seen = reference.see(path, one)
+    seen = keras_preprocessing.see(path, one)
     image = decode(path.read_bytes(), one.preprocessing, channels, 1 << 20)
     np.testing.assert_array_equal(
         seen.decoded, np.asarray(image).reshape(image.height, image.width, channels)
@@ -355,7 +357,7 @@ def test_an_orientation_is_read_alike_on_both_sides(exif, kind, tmp_path):
     Image.fromarray(noise(40, 90)).save(path, kind, exif=exif)
     steps = card(32, 48, exif="apply")
     image = decode(path.read_bytes(), steps.preprocessing, 3, 1 << 20)
-    seen = reference.see(path, steps)
+    seen = keras_preprocessing.see(path, steps)
     np.testing.assert_array_equal(seen.decoded, np.asarray(image))
     np.testing.assert_array_equal(seen.tensor, preprocess.prepare(image, steps))
 
@@ -392,12 +394,12 @@ def test_a_drawing_is_prepared_by_two_codes_alike(size, mode, ground, colour, ta
     path = tmp_path / "drawing.png"
     sketch(mode, ground, colour, size).save(path)
     of = replace(card(height, width, drawing="mnist", scaling="mobilenet"), channels=channels)
-    assert stages.differences(path, reference.see(path, of), of) == [0, 0, 0]
+    assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0, 0]
 
 
 @pytest.mark.parametrize("path", sorted(Path(MODELS).glob("digits/samples/*.png")), ids=str)
 def test_a_picture_of_mnist_is_no_drawing_to_either_code(path):
     of = replace(card(28, 28, drawing="mnist", scaling="mobilenet"), channels=1)
-    seen = reference.see(path, of)
-    assert stages.differences(path, seen, of) == [0, 0, 0]
+    seen = keras_preprocessing.see(path, of)
+    assert pipeline_diff.differences(path, seen, of) == [0, 0, 0]
     np.testing.assert_array_equal(seen.resized[..., 0], np.asarray(Image.open(path)))

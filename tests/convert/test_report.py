@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.card import ModelCard, Preprocessing
-from convert import report
-from convert.choice import Candidate, Choice
-from convert.comparison import compare
-from convert.measurement import KerasSide
-from convert.quantization import QUANTIZATIONS
+from keras_to_lambda.convert import report
+from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
+from keras_to_lambda.convert.quantize.quantization_choice import Candidate, Choice
+from keras_to_lambda.convert.verification.comparison import compare
+from keras_to_lambda.convert.verification.measurement import KerasSide
+from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 
 VOID = {"meta", "br", "img"}
 

@@ -9,8 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from convert import results
-from convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.sandbox import untrusted_results
 
 
 def npy(values):
@@ -30,7 +30,7 @@ def npy(values):
     ],
 )
 def test_an_array_comes_back_as_it_was_saved(values):
-    found = results.array(npy(values))
+    found = untrusted_results.array(npy(values))
     assert found.dtype == values.dtype
     assert found.tolist() == values.tolist()
     if found.size:
@@ -57,12 +57,12 @@ WHOLE = npy(np.zeros((2, 3), np.float32))
 )
 def test_what_is_no_such_array_is_a_sentence(data):
     with pytest.raises(ConvertError, match="gave an array that is damaged"):
-        results.array(data)
+        untrusted_results.array(data)
 
 
 def test_arrays_of_savez_come_back(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.arange(3), b=np.ones((2, 2), np.float32))
-    found = results.arrays(tmp_path / "x.npz")
+    found = untrusted_results.arrays(tmp_path / "x.npz")
     assert {name: array.tolist() for name, array in found.items()} == {
         "a": [0, 1, 2],
         "b": [[1.0, 1.0], [1.0, 1.0]],
@@ -90,7 +90,7 @@ def objects(path):
 def test_an_archive_that_is_none_is_a_sentence(write, words, tmp_path):
     write(tmp_path / "x.npz")
     with pytest.raises(ConvertError, match=words):
-        results.arrays(tmp_path / "x.npz")
+        untrusted_results.arrays(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_an_archive_that_is_none_is_a_sentence(write, words, tmp_path):
 )
 def test_another_array_than_was_asked_for_is_a_sentence(found):
     with pytest.raises(ConvertError, match="gave other arrays than it was asked for"):
-        results.shaped(found, np.float32, 3, None)
+        untrusted_results.shaped(found, np.float32, 3, None)
 
 
 def test_an_array_as_it_was_asked_for_is_taken():
-    assert results.shaped(np.ones((3, 7), np.float32), np.float32, 3, None).sum() == 21
+    assert untrusted_results.shaped(np.ones((3, 7), np.float32), np.float32, 3, None).sum() == 21

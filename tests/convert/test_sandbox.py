@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from convert import confinement, landlock, options, results, sandbox, terminal
-from convert.errors import ConvertError
-from convert.sandbox import Sandbox
+from keras_to_lambda.convert import options, progress
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.sandbox import confinement, landlock, sandbox, untrusted_results
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox
 from tests.convert import payloads
 
 linux = pytest.mark.skipif(
@@ -147,16 +148,20 @@ def alive(pid):
 
 
 # A child in which one of the two layers is missing, as on other systems.
-WITHOUT_SECCOMP = "import convert.seccomp as s; s.restrict = lambda: True; "
-WITHOUT_LANDLOCK = "import convert.landlock as l; l.restrict = lambda *_: False; "
+WITHOUT_SECCOMP = "import keras_to_lambda.convert.sandbox.seccomp as s; s.restrict = lambda: True; "
+WITHOUT_LANDLOCK = (
+    "import keras_to_lambda.convert.sandbox.landlock as l; l.restrict = lambda *_: False; "
+)
 
 
 @pytest.fixture
 def without(monkeypatch):
     def remove(*layers):
-        path, start = sandbox.BOOT.split("from convert.sandbox", 1)
+        path, start = sandbox.BOOT.split("from keras_to_lambda.convert.sandbox.sandbox", 1)
         monkeypatch.setattr(
-            sandbox, "BOOT", path + "".join(layers) + "from convert.sandbox" + start
+            sandbox,
+            "BOOT",
+            path + "".join(layers) + "from keras_to_lambda.convert.sandbox.sandbox" + start,
         )
 
     return remove
@@ -232,7 +237,7 @@ def test_computing_works(tmp_path):
     link.symlink_to(tmp_path / "elsewhere.txt")
     found = Sandbox().call(f"{JOBS}:compute", reads=[link], into=tmp_path, path=str(link))
     assert found == {"sample": "a sample", "threads": 8, "time": True}
-    assert results.array((tmp_path / "made.npy").read_bytes()).tolist() == [1.0, 2.0]
+    assert untrusted_results.array((tmp_path / "made.npy").read_bytes()).tolist() == [1.0, 2.0]
 
 
 def test_no_credential_reaches_it_and_its_folders_are_its_own(monkeypatch):
@@ -330,7 +335,7 @@ def test_ctrl_c_ends_the_command_and_its_child_and_leaves_nothing(tmp_path):
     output = tmp_path / "out" / "net.tflite"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "convert", str(model), "-o", str(output)),
+            *(sys.executable, "-m", "keras_to_lambda", "convert", str(model), "-o", str(output)),
             *("--samples", str(ROOT / "samples")),
         ],
         cwd=ROOT,
@@ -352,11 +357,11 @@ def test_ctrl_c_ends_the_command_and_its_child_and_leaves_nothing(tmp_path):
 
 
 def test_quiet_is_quiet_in_there_too(capfd):
-    terminal.use(quiet=True)
+    progress.use(quiet=True)
     try:
         Sandbox().call(f"{JOBS}:chatter")
     finally:
-        terminal.use()
+        progress.use()
     assert capfd.readouterr() == ("", "")
 
 

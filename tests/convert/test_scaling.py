@@ -7,8 +7,8 @@ import argparse
 import numpy as np
 import pytest
 
-from classifier.card import Affine
-from convert.scaling import for_channels, parse, synonyms
+from keras_to_lambda.convert.scaling import for_channels, parse, synonyms
+from keras_to_lambda.runtime.model.card import Affine
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`python -m convert.verify`: against a function served over HTTP on loopback."""
+"""`k2l verify`: against a function served over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier import card as cards
-from classifier.handler import Handler
-from classifier.settings import Settings
-from convert import stages, verify
-from serve.gateway import INVOCATION_PATH, Gateway
+from keras_to_lambda.convert.verification import command, pipeline_diff
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
 
 
 class Silent(WSGIRequestHandler):
@@ -63,7 +63,7 @@ def run(net, models, samples, in_process, capsys):
 
     def run(*options, against=None, photos=samples):
         arguments = [str(net), "--against", str(against or models["keras"])]
-        status = verify.main([*arguments, "--samples", str(photos), *options])
+        status = command.main([*arguments, "--samples", str(photos), *options])
         told = capsys.readouterr()
         assert "Traceback" not in told.err
         rows = {line.split()[0]: line for line in told.out.splitlines() if line.startswith("  ")}
@@ -142,14 +142,14 @@ def test_another_network_parts_at_inference_and_pictures_are_saved(net, run, tmp
 
 
 def test_the_first_stage_that_differs_is_the_one_named():
-    assert stages.first(np.array([0, 0, 0]), same_answer=True) is None
-    assert stages.first(np.array([0, 0, 0]), same_answer=False) == "inference"
-    assert stages.first(np.array([0, 0, 0.5]), same_answer=False) == "scale"
-    assert stages.first(np.array([0, 9, 0.5]), same_answer=False) == "resize"
-    assert stages.first(np.array([1, 9, 0.5]), same_answer=False) == "decode"
-    assert stages.first(np.array([np.inf, 9, 0.5]), same_answer=False) == "decode"
+    assert pipeline_diff.first(np.array([0, 0, 0]), same_answer=True) is None
+    assert pipeline_diff.first(np.array([0, 0, 0]), same_answer=False) == "inference"
+    assert pipeline_diff.first(np.array([0, 0, 0.5]), same_answer=False) == "scale"
+    assert pipeline_diff.first(np.array([0, 9, 0.5]), same_answer=False) == "resize"
+    assert pipeline_diff.first(np.array([1, 9, 0.5]), same_answer=False) == "decode"
+    assert pipeline_diff.first(np.array([np.inf, 9, 0.5]), same_answer=False) == "decode"
     # What the next stages swallow is no difference.
-    assert stages.first(np.array([1, 0, 0]), same_answer=True) is None
+    assert pipeline_diff.first(np.array([1, 0, 0]), same_answer=True) is None
 
 
 def test_an_endpoint_of_another_model_is_told(run, convert, network, tmp_path, net):
@@ -182,7 +182,7 @@ def test_a_card_can_be_left_as_it_is_and_the_result_be_json(net, models, samples
     before = net.read_bytes()
     capsys.readouterr()
     arguments = ["--against", str(models["keras"]), "--samples", str(samples)]
-    assert verify.main([str(net), *arguments, "--no-write", "--json", "--quiet"]) == 0
+    assert command.main([str(net), *arguments, "--no-write", "--json", "--quiet"]) == 0
     told = capsys.readouterr()
     assert told.err == ""
     assert json.loads(told.out)["here"]["agreement"] == 1.0

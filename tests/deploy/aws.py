@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from deploy.emulator import INVOCATIONS, EmulatorError
+from keras_to_lambda.deploy.emulator import INVOCATIONS, EmulatorError
 from tests.deploy.map_runs import MapRuns, ServiceError
 from tests.emulator.fleet import Environment
 

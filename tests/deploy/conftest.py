@@ -12,7 +12,7 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from deploy.emulator import ROOT
+from keras_to_lambda.deploy.emulator import ROOT
 from tests.deploy.aws import FUNCTION, REGION, Front, Function
 from tests.deploy.map_runs import MapRuns
 
@@ -132,8 +132,8 @@ def little_room() -> Iterator[Callable[[int], None]]:
 def batch(
     aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
-    """`python -m deploy.batch`, in this process: exit code, stdout, stderr."""
-    from deploy.batch.__main__ import main
+    """`k2l batch`, in this process: exit code, stdout, stderr."""
+    from keras_to_lambda.deploy.batch.command import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = main([str(each) for each in arguments])

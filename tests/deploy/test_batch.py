@@ -1,4 +1,4 @@
-"""`python -m deploy.batch`: the real command and boto3, S3 at moto, the real function in emulators.
+"""`k2l batch`: the real command and boto3, S3 at moto, the real function in emulators.
 
 The Distributed Map between them is the stand-in of map_runs.py, its children moto's interpreter.
 """
@@ -17,10 +17,10 @@ import boto3
 import pyarrow.parquet as pq
 import pytest
 
-from deploy.batch import runs
-from deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud
-from deploy.batch.images import Images, identity
-from deploy.batch.runs import Run
+from keras_to_lambda.deploy.batch import runs
+from keras_to_lambda.deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud
+from keras_to_lambda.deploy.batch.image_list import Images, identity
+from keras_to_lambda.deploy.batch.runs import Run
 from tests.deploy.aws import THROTTLED, Invoked
 
 # An error that no retry is for: its batch fails at once.
@@ -428,7 +428,7 @@ def test_status_counts_images_and_batches(aws, batch, ran):
     code, out, _ = batch("status", "run")
     assert "run: succeeded" in out
     assert "50 of 50 images (100%)" in out
-    assert out.splitlines()[-1].endswith(" -m deploy.batch results run")
+    assert out.splitlines()[-1].endswith(" k2l batch results run")
 
 
 def test_time_and_cost_are_estimated_from_given_milliseconds(aws, batch):

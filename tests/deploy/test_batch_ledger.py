@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.batch.__main__ import main
-from deploy.batch.cloud import BatchError
-from deploy.batch.images import Images, identity
-from deploy.batch.ledger import Ledger, Standing
+from keras_to_lambda.deploy.batch.cloud import BatchError
+from keras_to_lambda.deploy.batch.command import main
+from keras_to_lambda.deploy.batch.image_list import Images, identity
+from keras_to_lambda.deploy.batch.ledger import Ledger, Standing
 
 LINES = {
     Standing.UNDONE: None,

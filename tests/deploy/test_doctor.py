@@ -1,4 +1,4 @@
-"""`deploy.doctor`: a healthy set-up has no FAIL, and each broken one has its own, with the remedy.
+"""`k2l doctor`: a healthy set-up has no FAIL, and each broken one has its own, with the remedy.
 
 Real: Python, docker and its engine where there is one, sam, awscli, the model, the interpreter, and
 moto's server for AWS. Two calls moto does not have, and two states it does not get into (an expired
@@ -27,13 +27,11 @@ import requests
 from botocore.exceptions import WaiterError
 from moto.server import ThreadedMotoServer
 
-from classifier import card as cards
-from deploy.doctor import __main__ as command
-from deploy.doctor import account, project
-from deploy.doctor import setup as context
-from deploy.doctor.__main__ import main, parser
-from deploy.doctor.finding import Skip, Status
-from deploy.doctor.setup import ROOT, Setup, version
+from keras_to_lambda.deploy.doctor import account, command, context, project
+from keras_to_lambda.deploy.doctor.command import main, parser
+from keras_to_lambda.deploy.doctor.context import ROOT, Setup, version
+from keras_to_lambda.deploy.doctor.finding import Skip, Status
+from keras_to_lambda.runtime.model import card as cards
 from tests.unavailable import unavailable
 
 REGION = "eu-central-1"
@@ -477,7 +475,7 @@ def test_a_broken_model_file(doctor, tmp_path, fault):
 
     assert found["status"] == "FAIL"
     assert said in found["finding"]
-    assert "python -m convert" in found["fix"]
+    assert "k2l convert" in found["fix"]
 
 
 def test_a_model_that_is_not_there(doctor):
@@ -816,7 +814,7 @@ def test_what_is_deployed_otherwise_than_by_default_is_shown(doctor):
 
 
 def test_every_rule_of_the_template_can_be_judged():
-    from deploy.doctor.template import Template
+    from keras_to_lambda.deploy.doctor.template import Template
 
     template = Template.read(ROOT / "template.yaml")
     assert list(template.faults()) == []
@@ -1023,7 +1021,7 @@ def described(front, Code=None, Concurrency=None, **configuration):  # noqa: N80
 def served():
     """The function by the project's own local server; its address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "serve", "--port", "0"],
+        [sys.executable, "-m", "keras_to_lambda", "serve", "--port", "0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -1193,7 +1191,7 @@ def test_the_makefile_hands_on_what_a_remedy_says_to_it():
     )
 
     said = " ".join(done.stdout.split())
-    assert "-m deploy.stack --stack mine --region eu-west-3 --profile work MemorySize=2048" in said
+    assert "k2l deploy --stack mine --region eu-west-3 --profile work MemorySize=2048" in said
     assert "ConcurrencyLimit=5 --" in said
 
 

@@ -1,4 +1,4 @@
-"""`deploy.doctor --explain`: each known error by a true sample of it, and nothing else by any."""
+"""`k2l doctor --explain`: each known error by a true sample of it, and nothing else by any."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from classifier import errors
-from deploy.doctor import explain
-from deploy.doctor.__main__ import main
+from keras_to_lambda.cli.main import VERBS
+from keras_to_lambda.deploy.doctor import explain
+from keras_to_lambda.deploy.doctor.command import main
+from keras_to_lambda.runtime import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(__file__).parent / "errors"
@@ -36,7 +37,7 @@ REPORT RequestId: 5d7b1a3c-0c4d-4c52-a9f5-2d77b4f3b7b1	Duration: 56.20 ms	\
 Billed Duration: 412 ms	Memory Size: 1024 MB	Max Memory Used: 171 MB	Init Duration: 355.11 ms
 INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
 Step 1/20 : ARG PYTHON_VERSION=3.13
-Step 17/20 : RUN python -m classifier --check
+Step 17/20 : RUN k2l predict --check
  ---> Running in 5ecc7a7556cd
 clothing: 10 labels, hash and inference checked, scaling as keras-image-helper's
 Successfully built 270945033b62
@@ -58,7 +59,7 @@ def run(log, monkeypatch, capsys, *options):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is unread of a pipe")
 def test_a_log_without_an_end_is_explained_when_ctrl_c_ends_it():
-    command = [sys.executable, "-m", "deploy.doctor", "--explain"]
+    command = [sys.executable, "-m", "keras_to_lambda", "doctor", "--explain"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         # A shell's background job, as a test run may be, has SIGINT ignored, and hands that on.
@@ -362,7 +363,7 @@ def test_a_missing_file_is_a_usage_error(capsys):
 
 def test_the_command_itself_explains_what_is_piped_into_it():
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.doctor", "--explain"],
+        [sys.executable, "-m", "keras_to_lambda", "doctor", "--explain"],
         cwd=ROOT,
         input="exec format error\n",
         capture_output=True,
@@ -378,12 +379,14 @@ def test_the_command_itself_explains_what_is_piped_into_it():
 
 def test_what_a_fix_calls_of_this_project_is_there():
     text = "\n".join(fix for entry in TABLE for fix in entry.fix)
-    modules = set(re.findall(r"python -m ((?:classifier|convert|deploy|serve)[.\w]*)", text))
+    modules = set(re.findall(r"python -m (keras_to_lambda[.\w]*|convert)", text))
+    verbs = set(re.findall(r"\bk2l ([a-z]+)", text))
     template = (ROOT / "template.yaml").read_text(encoding="utf-8")
 
-    assert modules
+    assert verbs
+    assert verbs <= {*VERBS}
     for module in modules:
-        path = ROOT.joinpath(*module.split("."))
+        path = (ROOT / "src").joinpath(*module.split("."))
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
     # A parameter by sam deploy alone would not reach the alias: docs/deploy.md.
     assert "--parameter-overrides" not in text

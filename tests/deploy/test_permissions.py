@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.doctor.template import Template
+from keras_to_lambda.deploy.doctor.template import Template
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
-FILE = ROOT / "deploy" / "service-role.yaml"
+FILE = ROOT / "src" / "keras_to_lambda" / "deploy" / "service-role.yaml"
 SCHEMAS = """
 import json
-from deploy import permissions
+from keras_to_lambda.deploy import permissions
 types = permissions.resource_types()
 schemas = permissions.handlers()
 print(json.dumps({
@@ -68,7 +68,7 @@ def allowed(resource="ServiceRole"):
 
 def test_the_file_is_what_the_template_needs_now(generated):
     assert FILE.read_text("utf-8") == generated["text"], (
-        "run .venv-aws/bin/python -m deploy.permissions"
+        "run python -m keras_to_lambda.deploy.permissions"
     )
 
 
@@ -116,7 +116,8 @@ def test_the_policies_fit_into_iams_limits(resource, most):
 def test_every_aws_command_that_is_named_is_one_of_the_installed_awscli():
     files = [
         *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("events/*.md"),
-        *ROOT.glob("deploy/**/*.py"), ROOT / "deploy/doctor/errors.toml",
+        *ROOT.glob("src/keras_to_lambda/deploy/**/*.py"),
+        ROOT / "src/keras_to_lambda/deploy/doctor/errors.toml",
         ROOT / "deploy/classic.sh", ROOT / "template.yaml", *ROOT.glob(".github/workflows/*.yml"),
     ]  # fmt: skip
     text = "\n".join(file.read_text("utf-8") for file in files)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.prices import (
+from keras_to_lambda.deploy.prices import (
     ARCHITECTURES,
     ENTRIES,
     FILE,

@@ -15,7 +15,7 @@ from benchmarks.receipt import __main__ as receipt
 from benchmarks.receipt.__main__ import Advice, Measured, Photos, Receipt
 from benchmarks.receipt.box import Report
 from benchmarks.receipt.models import Form, ModelError, Source, convert, judged
-from deploy.prices import Prices
+from keras_to_lambda.deploy.prices import Prices
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
@@ -98,7 +98,7 @@ def test_one_more_image_in_a_list_costs_its_share():
 
 
 def test_the_function_takes_the_threads_that_the_receipt_gives_it(monkeypatch):
-    from classifier.settings import vcpus
+    from keras_to_lambda.runtime.settings import vcpus
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for size in (*receipt.SIZES, 10240):

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from benchmarks import simulation
 from benchmarks.simulation import Speed, event_by_event
-from classifier import sources
-from classifier.handler import Handler
-from classifier.settings import Settings
-from deploy import estimate as estimates
-from deploy.estimate import LIMITS, WAYS, EstimateError, Work, duration_s, estimate
-from deploy.prices import PriceError, Prices
+from keras_to_lambda.deploy import estimate as estimates
+from keras_to_lambda.deploy.estimate import LIMITS, WAYS, EstimateError, Work, duration_s, estimate
+from keras_to_lambda.deploy.prices import PriceError, Prices
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources import images as sources
 
 ROOT = Path(__file__).resolve().parents[2]
 PRICES = Prices.load()

@@ -1,4 +1,4 @@
-"""deploy.smoke and deploy.alias: real handlers behind HTTP, moto's Lambda for alias and versions.
+"""smoke and alias: real handlers behind HTTP, moto's Lambda for alias and versions.
 
 The gateway of these tests asks moto, for each request, which version the alias leads to, as AWS
 does. moto runs no function, so that a front before it gives invocations to the handlers that are
@@ -35,11 +35,11 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
-from classifier.handler import Handler
-from classifier.settings import Settings
-from deploy import endpoint, smoke
-from deploy.alias import Alias, AliasError, FunctionFailed, Routing, name_of, noted
-from serve.gateway import INVOCATION_PATH, Gateway
+from keras_to_lambda.deploy import endpoint, smoke
+from keras_to_lambda.deploy.alias import Alias, AliasError, FunctionFailed, Routing, name_of, noted
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
 from tests.deploy.aws import Front, Function
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -809,7 +809,7 @@ def test_only_some_versions_are_tried_as_the_faulty_one_is_live_meanwhile(functi
         tried.append(version)
         raise FunctionFailed(version)
 
-    monkeypatch.setattr("deploy.alias.CANDIDATES", 1)
+    monkeypatch.setattr("keras_to_lambda.deploy.alias.CANDIDATES", 1)
     with pytest.raises(AliasError, match="none before it will do"):
         Alias(FUNCTION).roll_back("3", doubt)
     assert tried == ["2"]
@@ -1097,7 +1097,7 @@ def test_a_deployment_that_was_done_before_its_stop_is_not_taken_for_a_way_back(
     function, codedeploy, aws, monkeypatch
 ):
     canary(function)
-    monkeypatch.setattr("deploy.alias.CODEDEPLOY_S", 0)
+    monkeypatch.setattr("keras_to_lambda.deploy.alias.CODEDEPLOY_S", 0)
     alias = Alias(FUNCTION, clients=lambda name: codedeploy if name == "codedeploy" else aws(name))
     with pytest.raises(AliasError, match="is at version 3 after 0 s, not at version 2"):
         alias.roll_back("3", str)

@@ -1,4 +1,4 @@
-"""deploy.stack: one set of parameters for build, doctor and deployment, and what stays of a stack.
+"""deploy: one set of parameters for build, doctor and deployment, and what stays of a stack.
 
 The stack is in moto's CloudFormation. sam and the doctor are not run here, as there is no AWS to
 deploy to; what they would be told is compared, and read by sam's own parser of parameters.
@@ -15,10 +15,10 @@ import threading
 import boto3
 import pytest
 
-from deploy import stack
-from deploy.doctor.__main__ import parser
-from deploy.doctor.template import Template
-from deploy.stack import StackError
+from keras_to_lambda.deploy import deploy_stack
+from keras_to_lambda.deploy.deploy_stack import StackError
+from keras_to_lambda.deploy.doctor.command import parser
+from keras_to_lambda.deploy.doctor.template import Template
 from tests.http_host import HttpHost
 
 RESOURCES = {"Queue": {"Type": "AWS::SQS::Queue"}}
@@ -34,17 +34,19 @@ def commands(monkeypatch, tmp_path):
     """What was run, in order; the template that sam has built."""
     built = tmp_path / "template.yaml"
     built.write_text("  Classifier:\n    Properties:\n      Description: settings not told\n")
-    monkeypatch.setattr(stack, "BUILT", built)
-    monkeypatch.setattr(stack, "SAM", built)  # which is there
+    monkeypatch.setattr(deploy_stack, "BUILT", built)
+    monkeypatch.setattr(deploy_stack, "SAM", built)  # which is there
     ran = []
-    monkeypatch.setattr(stack, "run", lambda *command, **_: ran.append([str(x) for x in command]))
+    monkeypatch.setattr(
+        deploy_stack, "run", lambda *command, **_: ran.append([str(x) for x in command])
+    )
     return ran
 
 
 def told(command):
     """The parameters in a command of sam, by sam's own reading."""
     given = command[command.index("--parameter-overrides") + 1 :]
-    python = stack.ROOT / ".venv-aws" / "bin" / "python"
+    python = deploy_stack.ROOT / ".venv-aws" / "bin" / "python"
     done = subprocess.run([python, "-c", PARSE, *given], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -75,7 +77,7 @@ def led_back(aws):
 
 
 def test_a_first_deployment_may_say_nothing_at_all(aws, commands):
-    assert stack.main(["--stack", "new"]) == 0
+    assert deploy_stack.main(["--stack", "new"]) == 0
     build, _, deploy = commands
     assert "--parameter-overrides" not in [*build, *deploy]
 
@@ -83,7 +85,7 @@ def test_a_first_deployment_may_say_nothing_at_all(aws, commands):
 def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
     led_back, commands, capsys
 ):
-    assert stack.main(["--stack", "back"]) == 0
+    assert deploy_stack.main(["--stack", "back"]) == 0
     assert told(commands[0]) == told(commands[2]) == {"Deployment": "Off"}
     said = capsys.readouterr()
     assert "live was rolled back from version 3 to 2" in said.err
@@ -92,16 +94,16 @@ def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
     assert "aws lambda update-alias --function-name f --name live --function-version 3" in said.out
     # Who says how is heard.
     commands.clear()
-    stack.BUILT.write_text("Description: settings not told")
-    assert stack.main(["--stack", "back", "Deployment=AllAtOnce"]) == 0
+    deploy_stack.BUILT.write_text("Description: settings not told")
+    assert deploy_stack.main(["--stack", "back", "Deployment=AllAtOnce"]) == 0
     assert told(commands[2]) == {"Deployment": "AllAtOnce"}
 
 
 def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
     led_back, commands, capsys
 ):
-    assert stack.main(["--stack", "back"]) == 0
-    first = stack.BUILT.read_text()
+    assert deploy_stack.main(["--stack", "back"]) == 0
+    first = deploy_stack.BUILT.read_text()
     led_back.update_alias(FunctionName="f", Name="live", FunctionVersion="3")
     boto3.client("cloudformation").update_stack(
         StackName="back",
@@ -109,16 +111,16 @@ def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
         Parameters=[{"ParameterKey": "Deployment", "ParameterValue": "Off"}],
     )
     commands.clear()
-    stack.BUILT.write_text(first.replace(first.split()[-1], "not told"))
-    assert stack.main(["--stack", "back"]) == 0
+    deploy_stack.BUILT.write_text(first.replace(first.split()[-1], "not told"))
+    assert deploy_stack.main(["--stack", "back"]) == 0
     assert told(commands[2]) == {"Deployment": "Canary10Percent5Minutes"}
-    assert stack.BUILT.read_text() == first
+    assert deploy_stack.BUILT.read_text() == first
     assert "version 3 stays live" in capsys.readouterr().out
 
 
 def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
     led_back.delete_alias(FunctionName="f", Name="live")
-    assert stack.main(["--stack", "back"]) == 0
+    assert deploy_stack.main(["--stack", "back"]) == 0
     assert "--parameter-overrides" not in commands[2]
 
 
@@ -148,7 +150,7 @@ def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
     ],
 )
 def test_what_would_fail_on_its_way_is_refused_before(aws, commands, capsys, given, said):
-    assert stack.main(["--stack", "new", *given]) == 1
+    assert deploy_stack.main(["--stack", "new", *given]) == 1
     assert re.search(said, capsys.readouterr().err)
     assert commands == []
 
@@ -159,36 +161,37 @@ def test_settings_that_fit_are_deployed(aws, commands):
         ["ConcurrencyLimit=1", "FunctionUrl=none"], ["Authentication=none"],
         ["Model=models/clothing/clothing.tflite"],
     ):  # fmt: skip
-        stack.BUILT.write_text("Description: settings not told")
-        assert stack.main(["--stack", "new", *fits]) == 0
+        deploy_stack.BUILT.write_text("Description: settings not told")
+        assert deploy_stack.main(["--stack", "new", *fits]) == 0
 
 
 def test_a_profile_is_handed_on_if_it_was_named(aws, commands, monkeypatch, tmp_path):
     config = tmp_path / "config"
     config.write_text("[profile mine]\naws_access_key_id = a\naws_secret_access_key = b\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    assert stack.main(["--stack", "new", "--profile", "mine"]) == 0
+    assert deploy_stack.main(["--stack", "new", "--profile", "mine"]) == 0
     assert all(command[command.index("--profile") + 1] == "mine" for command in commands[1:])
     # Of the environment: its keys, if there are some, are what everybody takes.
     commands.clear()
-    stack.BUILT.write_text("Description: settings not told")
+    deploy_stack.BUILT.write_text("Description: settings not told")
     monkeypatch.setenv("AWS_PROFILE", "mine")
-    assert stack.main(["--stack", "new"]) == 0
+    assert deploy_stack.main(["--stack", "new"]) == 0
     assert not any("--profile" in command for command in commands)
 
 
 def test_a_first_deployment_is_told_what_was_said(aws, commands):
     assert (
-        stack.main(["--stack", "new", "Authentication=none", "--", "--no-confirm-changeset"]) == 0
+        deploy_stack.main(["--stack", "new", "Authentication=none", "--", "--no-confirm-changeset"])
+        == 0
     )
     build, doctor, deploy = commands
     assert build[1] == "build"
     assert told(build) == told(deploy) == {"Authentication": "none"}
-    assert doctor[1:5] == ["-m", "deploy.doctor", "--image", "classifier"]
+    assert doctor[1:6] == ["-m", "keras_to_lambda", "doctor", "--image", "classifier"]
     assert {"Authentication=none", "ConcurrencyLimit=0", "Architecture=x86_64"} <= set(doctor)
     assert deploy[1] == "deploy"
     assert "--no-confirm-changeset" in deploy
-    assert "settings not told" not in stack.BUILT.read_text()
+    assert "settings not told" not in deploy_stack.BUILT.read_text()
 
 
 def there(name, parameters):
@@ -205,24 +208,26 @@ def there(name, parameters):
 
 def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, commands):
     there("there", {"Architecture": "arm64", "Model": "models/digits"})
-    assert stack.main(["--stack", "there", "MemorySize=1769"]) == 0
+    assert deploy_stack.main(["--stack", "there", "MemorySize=1769"]) == 0
     build, doctor, deploy = commands
     expected = {"Architecture": "arm64", "Model": "models/digits", "MemorySize": "1769"}
     assert told(build) == told(deploy) == expected
     assert {"Architecture=arm64", "Model=models/digits", "MemorySize=1769"} <= set(doctor)
     commands.clear()
-    stack.BUILT.write_text("Description: settings not told")
-    assert stack.main(["--stack", "there", f"Model={stack.ROOT}/models/clothing"]) == 0
+    deploy_stack.BUILT.write_text("Description: settings not told")
+    assert (
+        deploy_stack.main(["--stack", "there", f"Model={deploy_stack.ROOT}/models/clothing"]) == 0
+    )
     assert told(commands[0]) == {"Architecture": "arm64", "Model": "models/clothing"}
 
 
 def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_template(aws, commands):
     parameters = {"ConcurrencyLimit": "50", "LogDays": "7", "OfAnOlderTemplate": "x"}
     there("limited", parameters)
-    assert stack.main(["--stack", "limited", "LogDays=30"]) == 0
+    assert deploy_stack.main(["--stack", "limited", "LogDays=30"]) == 0
     _, doctor, _ = commands
-    judged = dict(parser().parse_args(doctor[3:]).parameters)
-    template = Template.read(stack.ROOT / "template.yaml")
+    judged = dict(parser().parse_args(doctor[4:]).parameters)
+    template = Template.read(deploy_stack.ROOT / "template.yaml")
     defaults = {name: template.default(name) for name in template.parameters}
     assert judged == {**defaults, "ConcurrencyLimit": "50", "LogDays": "30"}
 
@@ -230,7 +235,7 @@ def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_templ
 def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, commands):
     parameters = {"EmbedOrigins": "https://a.example https://b.example", "AlarmEmail": ""}
     told_so = [f"{name}={value}" for name, value in parameters.items()]
-    assert stack.main(["--stack", "new", *told_so]) == 0
+    assert deploy_stack.main(["--stack", "new", *told_so]) == 0
     assert told(commands[0]) == told(commands[2]) == parameters
 
 
@@ -238,12 +243,12 @@ def test_the_same_deployment_again_is_told_alike(aws, commands):
     """Before there is a stack its parameters are the template's defaults; then the stack's."""
 
     def settled():
-        stack.BUILT.write_text("Description: settings not told")
-        assert stack.main(["--stack", "again", "MemorySize=1769"]) == 0
-        return stack.BUILT.read_text()
+        deploy_stack.BUILT.write_text("Description: settings not told")
+        assert deploy_stack.main(["--stack", "again", "MemorySize=1769"]) == 0
+        return deploy_stack.BUILT.read_text()
 
     first = settled()
-    template = Template.read(stack.ROOT / "template.yaml")
+    template = Template.read(deploy_stack.ROOT / "template.yaml")
     parameters = {name: template.default(name) for name in template.parameters}
     parameters["MemorySize"] = "1769"
     there("again", parameters)
@@ -254,7 +259,7 @@ def test_the_same_settings_are_told_alike_and_others_otherwise(tmp_path):
     def settled(**parameters):
         path = tmp_path / "template.yaml"
         path.write_text("Description: settings not told")
-        stack.settle(path, parameters)
+        deploy_stack.settle(path, parameters)
         return path.read_text()
 
     assert settled(A="1", B="2") == settled(B="2", A="1")
@@ -263,10 +268,10 @@ def test_the_same_settings_are_told_alike_and_others_otherwise(tmp_path):
 
 def test_the_template_has_the_place_once(tmp_path):
     path = tmp_path / "template.yaml"
-    path.write_text((stack.ROOT / "template.yaml").read_text("utf-8"), "utf-8")
-    stack.settle(path, {})
+    path.write_text((deploy_stack.ROOT / "template.yaml").read_text("utf-8"), "utf-8")
+    deploy_stack.settle(path, {})
     with pytest.raises(StackError, match="build it"):
-        stack.settle(path, {})
+        deploy_stack.settle(path, {})
 
 
 @pytest.mark.parametrize(
@@ -287,7 +292,7 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        assert stack.main(["--stack", "new"]) == 1
+        assert deploy_stack.main(["--stack", "new"]) == 1
         server.shutdown()
     [told] = capsys.readouterr().err.splitlines()
     assert told.startswith("stack: the stack new could not be looked at: ")
@@ -296,7 +301,7 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
 
 
 def test_the_settings_are_told_before_anything_is_built(aws, commands, capsys):
-    assert stack.main(["--stack", "new", "Authentication=none", "LogDays=7"]) == 0
+    assert deploy_stack.main(["--stack", "new", "Authentication=none", "LogDays=7"]) == 0
     assert capsys.readouterr().out == (
         "stack: new in us-east-1, MemorySize=1769, Authentication=none, LogDays=7\n"
     )
@@ -304,7 +309,7 @@ def test_the_settings_are_told_before_anything_is_built(aws, commands, capsys):
 
 @pytest.mark.parametrize("wrong", ["Memory=1769", "MemorySize"])
 def test_a_parameter_that_is_none_is_refused(wrong, commands, capsys):
-    assert stack.main([wrong]) == 1
+    assert deploy_stack.main([wrong]) == 1
     assert "MemorySize" in capsys.readouterr().err
     assert commands == []
 
@@ -313,13 +318,13 @@ def test_what_failed_is_named(capsys):
     with pytest.raises(
         StackError, match=r"^false ended with 1, and says why above; .* --explain` knows"
     ):
-        stack.run("false")
+        deploy_stack.run("false")
 
 
 def test_no_region_is_said(commands, monkeypatch, capsys, tmp_path):
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    assert stack.main([]) == 1
+    assert deploy_stack.main([]) == 1
     assert "--region" in capsys.readouterr().err
     assert commands == []

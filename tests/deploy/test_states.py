@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from deploy.emulator import PREFLIGHT, ROOT
+from keras_to_lambda.deploy.emulator import PREFLIGHT, ROOT
 from tests.deploy.aws import EXITED, FUNCTION, THROTTLED, TIMED_OUT
 from tests.deploy.map_runs import child, definition
 

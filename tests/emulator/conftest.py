@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from classifier.handler import Handler
-from classifier.settings import Settings
-from deploy.emulator import ROOT, Emulator
+from keras_to_lambda.deploy.emulator import ROOT, Emulator
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
 from tests.http_host import HttpHost
 
 SAMPLES = ROOT / "samples"

@@ -36,9 +36,14 @@ from typing import Any, Self
 
 import waitress
 
-from deploy import TIMEOUT_S
-from deploy.emulator import MAX_PAYLOAD_BYTES, Emulator, EmulatorError, FunctionError
-from serve.gateway import MAX_BODY_BYTES, Context, Gateway, StartResponse
+from keras_to_lambda.deploy import TIMEOUT_S
+from keras_to_lambda.deploy.emulator import (
+    MAX_PAYLOAD_BYTES,
+    Emulator,
+    EmulatorError,
+    FunctionError,
+)
+from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway, StartResponse
 
 FUNCTIONS, INVOCATIONS = "/2015-03-31/functions/", "/invocations"
 MEMORY_LOOKED_AT_EVERY_S = 0.02

@@ -15,7 +15,7 @@ import botocore.config
 import pytest
 import requests
 
-from deploy.emulator import ROOT, EmulatorError, FunctionError
+from keras_to_lambda.deploy.emulator import ROOT, EmulatorError, FunctionError
 
 EVENTS = sorted((ROOT / "events").glob("*-*.json"))
 T_SHIRT = ROOT / "samples" / "t-shirt.jpg"

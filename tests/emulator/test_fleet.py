@@ -14,7 +14,7 @@ import botocore.config
 import pytest
 import requests
 
-from deploy.emulator import ROOT
+from keras_to_lambda.deploy.emulator import ROOT
 from tests.emulator.fleet import Fleet, main
 from tests.endurance.faults import (
     CREDENTIALS,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from deploy import ARCHITECTURE, MEMORY_MB, PYTHON, TIMEOUT_S
-from deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
+from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, PYTHON, TIMEOUT_S
+from keras_to_lambda.deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
 
 MODEL = ROOT / "models" / "clothing" / "clothing.tflite"
 
@@ -65,7 +65,7 @@ def silent_host():
 
 def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path):
     with subprocess.Popen(
-        [sys.executable, "-m", "deploy.emulator", "--port", "0"],
+        [sys.executable, "-m", "keras_to_lambda.deploy.emulator", "--port", "0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path
 
 def test_sigterm_ends_the_function_too():
     with subprocess.Popen(
-        [sys.executable, "-m", "deploy.emulator", "--port", "0"],
+        [sys.executable, "-m", "keras_to_lambda.deploy.emulator", "--port", "0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -37,9 +37,9 @@ import boto3
 import requests
 from PIL import Image
 
-from classifier.handler import Handler
-from classifier.settings import Settings
-from deploy.emulator import EmulatorError
+from keras_to_lambda.deploy.emulator import EmulatorError
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
 from tests.emulator.fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]

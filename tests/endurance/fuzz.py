@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from classifier import storage
-from classifier.errors import ClassifierError, InternalError
-from classifier.handler import Handler
-from classifier.request import FORM
-from classifier.settings import Settings
-from tests.classifier.test_limits import BOMBS, HEAVY
+from keras_to_lambda.runtime.errors import ClassifierError, InternalError
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.request import FORM
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources import s3
+from tests.runtime.test_limits import BOMBS, HEAVY
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDINGS = ROOT / ".fuzz"
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     # There is no S3 here: result lines are judged in its place.
     lines: list[bytes] = []
-    storage.write = lambda key, content, *_: lines.append(content) or key  # type: ignore[assignment]
+    s3.write = lambda key, content, *_: lines.append(content) or key  # type: ignore[assignment]
     choose = random.Random(args.seed)
     case = cases(choose)
     outcomes: Counter[str] = Counter()

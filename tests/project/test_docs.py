@@ -32,7 +32,7 @@ def test_the_card_in_the_docs_has_every_field_and_is_valid():
     import dataclasses
     import json
 
-    from classifier.card import ModelCard, Preprocessing
+    from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 
     text = TEXT[ROOT / "docs" / "tflite.md"]
     shown = json.loads(re.search(r"```json\n(\{.*?^\})", text, re.MULTILINE | re.DOTALL)[1])
@@ -63,42 +63,55 @@ def test_every_make_target_exists_and_has_a_help_line():
 
 
 def test_every_module_named_as_a_command_is_one():
-    modules = set(re.findall(r"python -m ([a-z_.]+)", EVERYTHING))
-    assert {"convert", "classifier"} <= modules
+    modules = set(re.findall(r"python -m ([a-z_0-9.]+)", EVERYTHING))
+    assert modules
     for module in modules - {"http.server"}:
-        base = ROOT.joinpath(*module.split("."))
-        assert base.with_suffix(".py").exists() or (base / "__main__.py").exists(), module
+        for top in (ROOT, ROOT / "src"):
+            base = top.joinpath(*module.split("."))
+            if base.with_suffix(".py").exists() or (base / "__main__.py").exists():
+                break
+        else:
+            pytest.fail(module)
+
+
+def test_every_verb_named_as_a_command_is_one():
+    from keras_to_lambda.cli.main import VERBS
+
+    named = set(re.findall(r"\bk2l ([a-z]+)", EVERYTHING))
+    assert {"convert", "serve", "deploy"} <= named
+    assert named <= {*VERBS}
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        "classifier",
-        "serve",
-        "deploy.emulator",
-        "deploy.demo",
-        "deploy.doctor",
-        "deploy.smoke",
-        "deploy.batch",
-        "deploy.stack",
+        "keras_to_lambda predict",
+        "keras_to_lambda serve",
+        "keras_to_lambda.deploy.emulator",
+        "keras_to_lambda.deploy.demo",
+        "keras_to_lambda doctor",
+        "keras_to_lambda smoke",
+        "keras_to_lambda batch",
+        "keras_to_lambda deploy",
     ],
 )
 def test_help_runs_and_says_what_each_option_means(module):
     done = subprocess.run(
-        [sys.executable, "-m", module, "--help"],
+        [sys.executable, "-m", *module.split(), "--help"],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     for line in re.findall(r"^  (--.*)$", done.stdout, re.MULTILINE):
         assert re.search(r"  \S|[A-Z}]$", line), f"{module}: {line}"
 
 
-@pytest.mark.parametrize("module", ["convert", "convert.inspect", "train", "train.evaluate"])
-def test_a_command_that_needs_tensorflow_says_so_where_there_is_none(module):
+@pytest.mark.parametrize("verb", ["convert", "inspect", "train", "evaluate"])
+def test_a_command_that_needs_tensorflow_says_so_where_there_is_none(verb):
     done = subprocess.run(
-        [sys.executable, "-m", module, "x"], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+        [sys.executable, "-m", "keras_to_lambda", verb, "x"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
     assert done.returncode == 2
-    assert "say .venv-tf/bin/python in place of python" in done.stderr
+    assert 'pip install "keras-to-lambda[' in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -106,8 +119,8 @@ def test_what_the_readme_shows_of_the_demo_is_what_the_function_answers():
     import base64
     import json
 
-    from classifier.handler import Handler
-    from classifier.settings import Settings
+    from keras_to_lambda.runtime.handler import Handler
+    from keras_to_lambda.runtime.settings import Settings
 
     shown = json.loads(
         re.search(r"^{\n.*?^}", TEXT[ROOT / "README.md"], re.MULTILINE | re.DOTALL)[0]
@@ -148,16 +161,16 @@ def test_figures_of_the_model_card_are_those_of_the_run(name, photos, least):
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("classifier", {"classifier"}),
-        ("convert", {"classifier", "convert"}),
-        ("train", {"classifier", "convert", "train"}),
-        ("serve", {"classifier", "serve"}),
-        ("deploy", {"classifier", "serve", "deploy"}),
+        ("runtime", {"runtime"}),
+        ("convert", {"runtime", "convert"}),
+        ("train", {"runtime", "convert", "train"}),
+        ("serve", {"runtime", "serve"}),
+        ("deploy", {"runtime", "serve", "deploy"}),
     ],
 )
 def test_dependencies_point_one_way(package, allowed):
-    own = {"classifier", "convert", "train", "serve", "deploy", "benchmarks", "lambda_function"}
-    for path in (ROOT / package).rglob("*.py"):
+    rooms = {"runtime", "convert", "train", "serve", "deploy"}
+    for path in (ROOT / "src" / "keras_to_lambda" / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):
@@ -165,13 +178,17 @@ def test_dependencies_point_one_way(package, allowed):
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             for name in names:
-                top = name.split(".")[0]
-                assert top not in own or top in allowed, f"{path.name} imports {name}"
-                if package == "classifier":
+                top, *below = name.split(".")
+                assert top not in {"benchmarks", "tests", "lambda_function"}
+                if top == "keras_to_lambda":
+                    room = below[0] if below else ""
+                    assert room not in rooms or room in allowed, f"{path.name} imports {name}"
+                    assert package != "runtime" or room == "runtime", f"{path.name}: {name}"
+                if package == "runtime":
                     assert top not in {"tensorflow", "keras", "waitress", "requests"}
                     # Each in the one module that is imported when it is needed.
-                    assert top not in {"boto3", "botocore"} or path.name == "storage.py"
-                    assert top != "multipart" or path.name == "form.py"
+                    assert top not in {"boto3", "botocore"} or path.name == "s3.py"
+                    assert top != "multipart" or path.name == "multipart_form.py"
 
 
 def test_the_table_of_old_files_has_each_of_them():
@@ -206,7 +223,7 @@ def test_what_ships_is_locked_by_hash():
     ("name", "samples"), [("clothing", 341), ("digits", 1500), ("digits-tree", 1500)]
 )
 def test_a_committed_model_is_small_and_verified(name, samples):
-    from classifier import card as cards
+    from keras_to_lambda.runtime.model import card as cards
 
     folder = ROOT / "models" / name
     path = folder / f"{name}.tflite"
@@ -226,7 +243,7 @@ def test_a_committed_model_is_small_and_verified(name, samples):
 
 
 def test_figures_of_the_digits_in_the_playgrounds_page_are_the_cards():
-    from classifier import card as cards
+    from keras_to_lambda.runtime.model import card as cards
 
     text = TEXT[ROOT / "docs" / "playground.md"]
     for name in ("digits", "digits-tree"):

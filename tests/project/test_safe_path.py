@@ -12,13 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TENSORFLOW = ROOT / ".venv-tf" / "bin" / "python"
 HERE = (
-    *("classifier", "serve", "deploy.demo", "deploy.smoke", "deploy.stack", "deploy.doctor"),
-    *("deploy.batch", "deploy.emulator", "benchmarks", "benchmarks.receipt"),
+    *("keras_to_lambda", "keras_to_lambda predict", "keras_to_lambda serve"),
+    *("keras_to_lambda doctor", "keras_to_lambda deploy", "keras_to_lambda batch"),
 )
-WITH_TENSORFLOW = (
-    *("convert", "convert.detect", "convert.verify", "convert.inspect", "train", "train.evaluate"),
-    *("train.explore", "train.search", "train.tree", "train.demo"),
-)
+WITH_TENSORFLOW = ("convert", "keras_to_lambda convert", "keras_to_lambda train")
 # Of the standard library, of packages that are installed, and of some that are not.
 HOSTILE = (
     *(
@@ -58,7 +55,7 @@ COMMANDS = [
 
 def help_of(python, module, folder, **environment):
     return subprocess.run(
-        [python, "-m", module, "--help"],
+        [python, "-m", *module.split(), "--help"],
         cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -74,10 +71,13 @@ def test_files_beside_the_project_are_not_taken_for_modules(python, module, host
 
 
 @pytest.mark.parametrize(
-    ("python", "module"), [case for case in COMMANDS if case.id in ("classifier", "convert")]
+    ("python", "module"),
+    [case for case in COMMANDS if case.id in ("keras_to_lambda predict", "convert")],
 )
 def test_files_in_another_folder_are_not_either(python, module, hostile):
-    done = help_of(python, module, hostile, PYTHONPATH=str(ROOT))
+    done = help_of(
+        python, module, hostile, PYTHONPATH=os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+    )
     assert done.returncode == 0, done.stderr
 
 

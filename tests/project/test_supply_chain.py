@@ -134,7 +134,9 @@ def test_the_image_installs_from_the_lock_alone():
 
 
 def sbom(*options: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return supply("python", "-m", "deploy.sbom", *options, env={**os.environ, **environment})
+    return supply(
+        "python", "-m", "keras_to_lambda.deploy.sbom", *options, env={**os.environ, **environment}
+    )
 
 
 @pytest.fixture(scope="module")

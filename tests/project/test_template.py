@@ -313,7 +313,7 @@ def test_the_function_is_told_what_the_stack_made(stack):
 def test_every_setting_that_the_template_sets_is_one(translated, stack):
     from dataclasses import fields
 
-    from classifier.settings import Settings
+    from keras_to_lambda.runtime.settings import Settings
 
     known = {field.name.upper() for field in fields(Settings)}
     assert set(stack().resources["Classifier"]["Environment"]["Variables"]) <= known
@@ -333,7 +333,7 @@ def test_callers_queues_and_batches_all_reach_the_alias(stack):
 
 
 def test_another_setting_is_another_version_and_the_same_is_the_same(translated):
-    """By the description, which deploy.stack writes: SAM names versions by the function's text."""
+    """By the description, which `k2l deploy` writes: SAM names versions by the function's text."""
 
     def version(template):
         [name] = [n for n in template["Resources"] if n.startswith("ClassifierVersion")]
@@ -463,7 +463,7 @@ def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, prices, archi
 
 
 def test_the_dashboard_is_json_about_metrics_that_the_function_sends(stack):
-    from classifier.telemetry import METRICS
+    from keras_to_lambda.runtime.telemetry import METRICS
 
     body = json.loads(stack().resources["Dashboard"]["DashboardBody"])
     named = set()

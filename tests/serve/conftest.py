@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextlib.contextmanager
 def running(*arguments, **environ):
-    """`python -m serve`, as people start it: its URL, with no slash at the end, and the process."""
+    """`k2l serve`, as people start it: its URL, with no slash at the end, and the process."""
     with subprocess.Popen(
-        [sys.executable, "-m", "serve", "--port", "0", *arguments],
+        [sys.executable, "-m", "keras_to_lambda", "serve", "--port", "0", *arguments],
         cwd=ROOT,
         env={**os.environ, "LOG_LEVEL": "ERROR", **environ},
         stdout=subprocess.PIPE,

@@ -27,7 +27,7 @@ schemathesis.openapi.media_type("application/octet-stream", images | damaged)
 def map_case(context, case):
     """An option that stands in the body as well must be the same in the query: leave it out there.
 
-    No schema can say so; tests/classifier/test_routes.py does.
+    No schema can say so; tests/runtime/test_routes.py does.
     """
     if isinstance(case.body, dict) and case.query:
         case.query = {name: value for name, value in case.query.items() if name not in case.body}

@@ -26,14 +26,14 @@ import pytest
 import requests
 from PIL import Image
 
-from classifier.handler import Handler
-from classifier.resources import MAX_EVENT_BYTES
-from classifier.settings import Settings
-from serve import __main__ as command
-from serve import http_server
-from serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Context, Gateway
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.http.resources import MAX_EVENT_BYTES
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.serve import command, http_server
+from keras_to_lambda.serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Context, Gateway
 from tests.http_host import HttpHost
 
+K2L = (sys.executable, "-m", "keras_to_lambda")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -147,7 +147,7 @@ def test_a_port_in_use_is_an_error_without_a_traceback():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = subprocess.run(
-            [sys.executable, "-m", "serve", "--port", str(taken.getsockname()[1])],
+            [*K2L, "serve", "--port", str(taken.getsockname()[1])],
             capture_output=True, text=True, check=False, cwd=ROOT,
         )  # fmt: skip
     assert done.returncode == 2
@@ -177,7 +177,7 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
         threading.Thread(target=host.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{host.server_port}"
         with subprocess.Popen(
-            [sys.executable, "-m", "serve", "--port", "0"],
+            [sys.executable, "-m", "keras_to_lambda", "serve", "--port", "0"],
             cwd=ROOT,
             env={**os.environ, "FETCH_PRIVATE_HOSTS": address, "LOG_LEVEL": "INFO"},
             stdout=subprocess.PIPE,
@@ -414,7 +414,10 @@ def test_a_body_that_is_not_json_is_an_unmarshal_error_at_the_invocation_url(url
 
 def test_what_is_printed_can_be_opened_and_the_curl_line_works():
     with subprocess.Popen(
-        [sys.executable, "-m", "serve", "--port", "0"], cwd=ROOT, text=True, stdout=subprocess.PIPE
+        [sys.executable, "-m", "keras_to_lambda", "serve", "--port", "0"],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
     ) as process:
         opened = re.search(r"Open (http://\S+)", process.stdout.readline())[1]
         curl = process.stdout.readline()
@@ -441,7 +444,7 @@ def test_reload_starts_anew_when_a_model_changes(tmp_path):
             replaced.wait(5)
 
     with subprocess.Popen(
-        [sys.executable, "-m", "serve", "--port", "0", "--reload", "--model", model],
+        [*K2L, "serve", "--port", "0", "--reload", "--model", model],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         # Nothing here may wait for ever: without a line in time, the process ends and so do they.

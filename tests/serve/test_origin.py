@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from serve.__main__ import main
+from keras_to_lambda.serve.command import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,4 +16,4 @@ def test_a_model_trained_again_is_not_served_as_it_was(tmp_path, capsys):
     assert main(["--port", "0", "--model", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "digits.tflite does not match digits.keras (different hash)" in error
-    assert f"python -m convert {tmp_path}/digits/digits.keras --samples" in error
+    assert f"k2l convert {tmp_path}/digits/digits.keras --samples" in error

@@ -201,7 +201,7 @@ def test_a_mobile_app(place, addresses):
 
 
 def test_the_terminal(place, addresses):
-    out = run(["bash", "-ec"], place, addresses, block("sh", "python -m classifier"))
+    out = run(["bash", "-ec"], place, addresses, block("sh", "k2l predict"))
     one, _, rest = out.partition("image,truth,rank,label,score,error")
     assert "t-shirt" in one
     assert "photos/dress.jpg,,1,dress," in rest

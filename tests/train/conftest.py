@@ -54,8 +54,8 @@ def pictures():
 
 @pytest.fixture
 def run(capfd):
-    """`python -m train` in this process: exit status, standard output and standard error."""
-    from train.__main__ import main
+    """`k2l train` in this process: exit status, standard output and standard error."""
+    from keras_to_lambda.train.command import main
 
     def call(*arguments):
         status = main([str(argument) for argument in arguments])

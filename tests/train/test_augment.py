@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from train import augment
+from keras_to_lambda.train import augment
 
 BATCH, SIDE, SIZE = 16, 40, 32
 

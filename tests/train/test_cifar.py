@@ -12,9 +12,9 @@ import warnings
 import numpy as np
 import pytest
 
+from keras_to_lambda.train.data import cifar
+from keras_to_lambda.train.data.dataset import DataError
 from tests.train.published import python2
-from train.data import cifar
-from train.data.dataset import DataError
 
 FINE, COARSE = [b"ant", b"bee", b"cod", b"eel"], [b"insects", b"fish"]
 

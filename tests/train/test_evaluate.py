@@ -1,4 +1,4 @@
-"""`python -m train.evaluate`: one model as a Keras file, as a .tflite and behind a URL.
+"""`k2l evaluate`: one model as a Keras file, as a .tflite and behind a URL.
 
 The model is a dense layer on the mean colour, written down rather than trained: what it answers is
 known by construction.
@@ -23,17 +23,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier import card as cards
-from classifier.card import ModelCard, Preprocessing
-from classifier.handler import Handler
-from classifier.settings import Settings
-from serve.gateway import INVOCATION_PATH, Gateway
-from train import evaluate
-from train.assess import answers, findings
-from train.data.arrays import assemble
-from train.data.dataset import DataError, neutral
-from train.data.photos import Photos
-from train.evaluate import main
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
+from keras_to_lambda.train import evaluate
+from keras_to_lambda.train.assess import answers, findings
+from keras_to_lambda.train.data.arrays import assemble
+from keras_to_lambda.train.data.dataset import DataError, neutral
+from keras_to_lambda.train.data.photos import Photos
+from keras_to_lambda.train.evaluate import main
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -78,7 +78,8 @@ def write_card(path, card=CARD):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Data, colours.keras and colours.tflite, each with its card."""
-    from convert import flatbuffer, keras_model
+    from keras_to_lambda.convert.network import keras_model
+    from keras_to_lambda.convert.quantize import flatbuffer
 
     folder = tmp_path_factory.mktemp("evaluate")
     random = np.random.default_rng(7)
@@ -159,9 +160,9 @@ def refused(capfd, *arguments):
     assert status == 2
     assert out == ""
     lines = err.splitlines()
-    assert lines[-1].startswith("python -m train.evaluate: error: ")
+    assert lines[-1].startswith("k2l evaluate: error: ")
     assert "Traceback" not in err
-    return lines[-1].removeprefix("python -m train.evaluate: error: ")
+    return lines[-1].removeprefix("k2l evaluate: error: ")
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +357,7 @@ def test_a_saved_model_of_one_sigmoid_has_two_labels(folder, tmp_path):
 
 
 def test_a_card_of_another_model_is_refused(folder):
-    from convert.errors import ConvertError
+    from keras_to_lambda.convert.errors import ConvertError
 
     model = folder / "colours.keras"
     with pytest.raises(ConvertError, match="3 outputs, its card 2 labels"):
@@ -444,7 +445,7 @@ def test_a_keras_file_without_its_card_is_an_error(tmp_path, folder, capfd):
     message = refused(capfd, model, "--data", folder / "data")
     assert "no card beside it" in message
     assert "alone.card.json" in message
-    assert "convert the model with `python -m convert` and evaluate the .tflite" in message
+    assert "convert the model with `k2l convert` and evaluate the .tflite" in message
     assert "--card FILE" in message
     assert answers.Subject.of(str(model), folder / "colours.card.json").card == CARD
 

@@ -18,9 +18,9 @@ import scipy.stats
 from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
 
-from train import explore, survey
-from train.data import idx, photos
-from train.data.dataset import DataError
+from keras_to_lambda.train import explore, survey
+from keras_to_lambda.train.data import idx, photos
+from keras_to_lambda.train.data.dataset import DataError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LABELS = ("a & <b>", "down", "middle")
@@ -563,7 +563,7 @@ def test_what_is_wrong_is_said_in_one_line(root, tmp_path, monkeypatch, capsys, 
     arguments = [str(root) if argument == "DATA" else argument for argument in arguments]
     assert explore.main(arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith("python -m train.explore: error: ")
+    assert error.startswith("k2l explore: error: ")
     assert told in error
     assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda.train.data import idx
+from keras_to_lambda.train.data.dataset import DataError
 from tests.train.published import idx_file
-from train.data import idx
-from train.data.dataset import DataError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
-from train.assess import metrics
-from train.assess.metrics import Answers
+from keras_to_lambda.train.assess import metrics
+from keras_to_lambda.train.assess.metrics import Answers
 
 
 def answers(scores, targets, output="logits", labels=None):

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from classifier import card as cards
-from classifier.preprocess import scale
+from keras_to_lambda.runtime.image.preprocess import scale
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.train import augment, backbones, networks
+from keras_to_lambda.train.command import card
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.recipe import DIGITS, TRANSFER, Backbone, Head, Perceptron, Recipe
 from tests.convert import attacks
-from train import augment, backbones, networks
-from train.__main__ import card
-from train.data.dataset import DataError
-from train.recipe import DIGITS, TRANSFER, Backbone, Head, Perceptron, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT.parent / "shared" / "data" / "keras_home"
@@ -179,9 +179,9 @@ def test_imagenets_weights_come_from_keras_home_at_any_size():
 
 LOADS = """
 import keras, numpy as np
-from train import backbones
-from train.data.dataset import DataError
-from train.recipe import Backbone
+from keras_to_lambda.train import backbones
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.recipe import Backbone
 
 for network, size in ((Backbone("MobileNetV2"), 160), (Backbone("MobileNet", width=0.25), 96)):
     model = backbones.build(network, size)

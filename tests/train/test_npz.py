@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from train.data import npz
-from train.data.dataset import DataError
+from keras_to_lambda.train.data import npz
+from keras_to_lambda.train.data.dataset import DataError
 
 
 def part(count, shape=(8, 8), seed=0, labels=3):

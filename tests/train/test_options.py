@@ -1,4 +1,4 @@
-"""The options of `python -m train`: what they make, and what is said of those that are wrong."""
+"""The options of `k2l train`: what they make, and what is said of those that are wrong."""
 
 from __future__ import annotations
 
@@ -13,13 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.card import ModelCard
+from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.train import options
+from keras_to_lambda.train.command import _parser, main, named
+from keras_to_lambda.train.data import arrays, photos
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.recipe import (
+    ALL,
+    AUGMENTATIONS,
+    DIGITS,
+    PHOTOS,
+    SMALL,
+    TRANSFER,
+    Backbone,
+    Perceptron,
+)
 from tests.train.published import idx_file
-from train import options
-from train.__main__ import _parser, main, named
-from train.data import arrays, photos
-from train.data.dataset import DataError
-from train.recipe import ALL, AUGMENTATIONS, DIGITS, PHOTOS, SMALL, TRANSFER, Backbone, Perceptron
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,7 +169,7 @@ def test_a_value_out_of_range_exits_with_2(given, message, capsys, folder, tmp_p
 
 def test_data_that_is_not_there_is_told_before_tensorflow_is_imported(tmp_path):
     script = (
-        "import sys; from train.__main__ import main\n"
+        "import sys; from keras_to_lambda.train.command import main\n"
         f"status = main([{str(tmp_path / 'gone')!r}])\n"
         "assert 'tensorflow' not in sys.modules\n"
         "sys.exit(status)\n"
@@ -168,7 +177,7 @@ def test_data_that_is_not_there_is_told_before_tensorflow_is_imported(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
                           timeout=60, check=False)  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("python -m train: error: ")
+    assert done.stderr.startswith("k2l train: error: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -242,8 +251,8 @@ def test_idx_files_are_trained_on_by_the_recipe_of_the_digits(tmp_path, capfd):
 def test_the_preview_shows_each_picture_as_it_is_served_and_crops_of_it(data, tmp_path):
     from PIL import Image
 
-    from train import preview
-    from train.__main__ import card
+    from keras_to_lambda.train import preview
+    from keras_to_lambda.train.command import card
 
     made = recipe(data, "--size", "64")
     preview.write(made, card("any", data.labels, made), data, tmp_path / "sheet.png")

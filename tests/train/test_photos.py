@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.card import ModelCard, Preprocessing
-from train.data import photos
-from train.data.ahead import AHEAD, ahead
-from train.data.dataset import DataError, completed, stratified
+from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.train.data import photos
+from keras_to_lambda.train.data.ahead import AHEAD, ahead
+from keras_to_lambda.train.data.dataset import DataError, completed, stratified
 
 
 def load(root, seed=1):

@@ -17,13 +17,13 @@ import pytest
 import requests
 from PIL import Image
 
-from classifier import card as cards
-from classifier import origin, terminal
-from convert.__main__ import main as convert
+from keras_to_lambda import origin
+from keras_to_lambda.convert.command import main as convert
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.train import tree
+from keras_to_lambda.train.command import main as train
+from keras_to_lambda.train.evaluate import main as evaluate
 from tests.train.published import idx_file, python2
-from train import tree
-from train.__main__ import main as train
-from train.evaluate import main as evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ("--track", "none")
@@ -134,7 +134,7 @@ def test_each_kind_of_data_ends_in_a_verified_tflite_and_samples(kind, request, 
                   "4", "--batch-size", "8", "--size", "28", *QUIET]) == 0  # fmt: skip
     path, card = verified(output)
     assert card.preprocessing.exif == "apply"
-    assert f"next: {terminal.python()} -m serve --model {path}" in capfd.readouterr().out
+    assert f"next: k2l serve --model {path}" in capfd.readouterr().out
     samples = list(output.glob("samples/*/test-*"))
     assert {sample.parent.name for sample in samples} == set(card.labels)
     assert 2 <= len(samples) <= 6
@@ -150,7 +150,7 @@ def test_a_failed_conversion_leaves_the_training_and_says_what_to_do(tmp_path, m
     assert record_of(output)["labels"] == ["dark", "light"]
     error = capfd.readouterr().err
     assert f"{output}/my model.keras is trained and saved, but it was not converted" in error
-    assert f"-m convert '{output}/my model.keras' --samples '{output}/samples' -o" in error
+    assert f"k2l convert '{output}/my model.keras' --samples '{output}/samples' -o" in error
 
 
 def test_a_kept_epoch_is_converted_by_its_runs_card(tmp_path):
@@ -207,7 +207,7 @@ def test_each_backbone_of_the_capstones_is_trained_tuned_and_converted(name, siz
     _, card = verified(output)
     assert card.labels == ("rose", "poppy", "leaf", "moss")
     assert card.preprocessing.scaling in cards.PRESETS
-    assert card.provenance["training_command"].startswith("python -m train cifar-100-python")
+    assert card.provenance["training_command"].startswith("k2l train cifar-100-python")
     assert card.provenance["trained_with"]["keras"] == keras.__version__
 
 
@@ -237,7 +237,8 @@ def test_train_and_serve_ends_in_an_endpoint_that_answers(mnist, tmp_path):
     output = tmp_path / "bars"
     log = (tmp_path / "log").open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "train", str(mnist), "-o", str(output), "--epochs", "6",
+        [sys.executable, "-m", "keras_to_lambda", "train",
+         str(mnist), "-o", str(output), "--epochs", "6",
          "--batch-size", "16", "--serve", str(port), *QUIET],
         cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip

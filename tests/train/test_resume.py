@@ -21,7 +21,7 @@ OPTIONS = ("--size", "32", "--epochs", "6", "--batch-size", "8", "--save-every",
 
 def start(data, output):
     return subprocess.Popen(
-        [sys.executable, "-m", "train", str(data), "-o", str(output), *OPTIONS],
+        [sys.executable, "-m", "keras_to_lambda", "train", str(data), "-o", str(output), *OPTIONS],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from train import schedule
+from keras_to_lambda.train import schedule
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 40), (7, 40), (3, 5)])

@@ -13,8 +13,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from train import search
-from train.search import Factor
+from keras_to_lambda.train import search
+from keras_to_lambda.train.search import Factor
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--size", "32", "--epochs", "2", "--batch-size", "16")
@@ -52,8 +52,8 @@ def test_a_wrong_factor_is_told(text, message):
 
 
 def test_values_reach_the_recipe(pictures, tmp_path):
-    from train import options
-    from train.data import photos
+    from keras_to_lambda.train import options
+    from keras_to_lambda.train.data import photos
 
     args = search._parser().parse_args([str(tmp_path), *OPTIONS])
     data = photos.load(pictures(tmp_path / "data", each=10), 1)
@@ -89,7 +89,7 @@ def test_one_at_a_time_each_factor_is_taken_in_turn_from_the_best_so_far(data, t
     assert found["best"]["accuracy"] == best["accuracy"]
     assert found["validation_pictures"] == 3
     line = told.splitlines()[-1]
-    assert re.match(r"next: \S*python -m train ", line)
+    assert re.match(r"next: \S*k2l train ", line)
     assert f"--learning-rate {found['best']['learning_rate']:g}" in line
     assert "--factor" not in line
     html = (output / "search.html").read_text(encoding="utf-8")
@@ -104,7 +104,8 @@ def test_one_at_a_time_each_factor_is_taken_in_turn_from_the_best_so_far(data, t
 
 def test_a_search_that_is_killed_goes_on_and_loses_no_trial(data, tmp_path):
     output = tmp_path / "joint"
-    command = [sys.executable, "-m", "train.search", str(data), "-o", str(output), *OPTIONS,
+    command = [sys.executable, "-m", "keras_to_lambda", "search",
+         str(data), "-o", str(output), *OPTIONS,
                "--trials", "4", "--factor", "dropout=0..0.5"]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import sources
-from train.data.dataset import DataError
-from train.data.photos import Photos
+from keras_to_lambda.train.data import sources
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.data.photos import Photos
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,8 +151,8 @@ def test_every_form_is_in_the_help():
 
 KERAS = """
 import json, sys
-from train.data import sources
-from train.data.dataset import DataError
+from keras_to_lambda.train.data import sources
+from keras_to_lambda.train.data.dataset import DataError
 found = {}
 for source in sys.argv[1:]:
     try:

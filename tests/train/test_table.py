@@ -8,8 +8,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from train.data import table
-from train.data.dataset import DataError
+from keras_to_lambda.train.data import table
+from keras_to_lambda.train.data.dataset import DataError
 
 
 @pytest.fixture

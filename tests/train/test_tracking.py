@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier import card as cards
+from keras_to_lambda.runtime.model import card as cards
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--size", "32", "--epochs", "3", "--batch-size", "16")
@@ -39,7 +39,8 @@ def tracked(pictures, tmp_path_factory):
     # MLflow keeps artifacts below the working directory, unless a server says otherwise.
     (folder / "work").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "train", str(folder / "data"), "-o", str(folder / "shapes"),
+        [sys.executable, "-m", "keras_to_lambda", "train",
+         str(folder / "data"), "-o", str(folder / "shapes"),
          *OPTIONS, "--track", "tensorboard,wandb,mlflow", "--logs", str(folder / "logs")],
         cwd=folder / "work", env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         timeout=300, check=False,
@@ -137,7 +138,7 @@ def test_mlflow_has_parameters_figures_and_a_registered_model(tracked, monkeypat
 def test_a_registered_model_is_converted_by_its_name(tracked):
     folder, _, _, env = tracked
     out = folder / "from_registry.tflite"
-    command = [sys.executable, "-m", "convert", "models:/shapes/1", "--samples",
+    command = [sys.executable, "-m", "keras_to_lambda", "convert", "models:/shapes/1", "--samples",
                str(folder / "data"), "-o", str(out)]  # fmt: skip
     done = subprocess.run(command, cwd=folder / "work", env={**env, "PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, timeout=240, check=False)  # fmt: skip

@@ -1,4 +1,4 @@
-"""`python -m train` from pictures to a served model, on generated pictures."""
+"""`k2l train` from pictures to a served model, on generated pictures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import json
 import numpy as np
 import pytest
 
-from classifier import card as cards
-from train.__main__ import card, main
-from train.data import photos
-from train.feeds import order
-from train.recipe import ONE_SIZE, TRANSFER, Backbone, Head, Recipe
-from train.trainer import Stopped, Trainer
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.train.command import card, main
+from keras_to_lambda.train.data import photos
+from keras_to_lambda.train.feeds import order
+from keras_to_lambda.train.recipe import ONE_SIZE, TRANSFER, Backbone, Head, Recipe
+from keras_to_lambda.train.trainer import Stopped, Trainer
 
 EPOCHS = 24
 OPTIONS = ("--size", "32", "--batch-size", "16", "--learning-rate", "0.004", "--track", "none")
@@ -82,7 +82,7 @@ def test_a_run_learns_what_can_be_learnt(trained):
     assert record["skipped"][0][0] == "disc/broken.png"
     assert record["photos"] == {"train": 96, "validation": 12, "test": 12}
     # Paths are of one machine: only their last part is told.
-    assert record["command"].startswith("python -m train data -o shapes --epochs")
+    assert record["command"].startswith("k2l train data -o shapes --epochs")
 
 
 def test_the_card_says_how_the_model_is_to_be_served(trained):
@@ -109,7 +109,7 @@ def test_a_run_ends_in_a_verified_tflite(trained):
     assert card.verification["samples"] == 12
     assert card.labels == ("disc", "plain", "stripes")
     assert card.preprocessing.interpolation == "pillow:bilinear"
-    assert card.provenance["trained_by"] == "python -m train"
+    assert card.provenance["trained_by"] == "k2l train"
     assert card.verification["passed"] is True
     digest = hashlib.sha256((trained / "shapes.keras").read_bytes()).hexdigest()
     assert card.provenance["source_sha256"] == digest
@@ -258,7 +258,7 @@ def test_each_schedule_and_optimizer_learns(trainer, schedule, optimizer):
 
 
 def test_class_weights_make_all_classes_count_the_same(trainer, monkeypatch, tmp_path):
-    from train.loop import _class_weights
+    from keras_to_lambda.train.loop import _class_weights
 
     run = trainer(recipe(balance=1.0))
     targets = run.data.splits["train"].targets

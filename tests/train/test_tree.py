@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from train import tree
-from train.data.arrays import Pictures
-from train.data.dataset import Dataset
+from keras_to_lambda.train import tree
+from keras_to_lambda.train.data.arrays import Pictures
+from keras_to_lambda.train.data.dataset import Dataset
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
-from train.data import photos, sources, twins
-from train.data.arrays import Pictures
-from train.data.dataset import SPLITS, Dataset
+from keras_to_lambda.train.data import photos, sources, twins
+from keras_to_lambda.train.data.arrays import Pictures
+from keras_to_lambda.train.data.dataset import SPLITS, Dataset
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

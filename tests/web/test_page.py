@@ -18,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageOps
 from playwright.sync_api import expect
 
-from classifier import drawing
+from keras_to_lambda.runtime.image import drawing
 
 ROOT = Path(__file__).resolve().parents[2]
 T_SHIRT = ROOT / "samples" / "t-shirt.jpg"

@@ -1,4 +1,4 @@
-// What to tell people for each code of classifier/errors.py, and for what a gateway or a browser
+// What to tell people for each code of src/keras_to_lambda/runtime/errors.py, and for what a gateway or a browser
 // answers by itself. The function's own message says what was wrong with this very image.
 
 const OURS = ["The request is not right", "This page should not send such a thing, and does not know what to do about it."];

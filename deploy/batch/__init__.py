@@ -1,1 +1,0 @@
-"""Images by the million through the stack's state machine: `python -m deploy.batch`."""

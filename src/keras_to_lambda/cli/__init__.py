@@ -1,0 +1,1 @@
+"""The command `k2l` and its verbs for a terminal."""

@@ -1,0 +1,122 @@
+"""The command `k2l`: one verb for each job, and what each of them needs to be installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NamedTuple, NoReturn
+
+# The exit statuses that all verbs share; their help texts add those of their own.
+OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Verb(NamedTuple):
+    """A verb of the command line.
+
+    module: below keras_to_lambda; its `main(argv)` returns the exit status.
+    summary: one line for `k2l --help`.
+    extra: what of the package has to be installed; "": nothing more.
+    needs: modules of that extra, which are looked for before the verb is loaded.
+    """
+
+    module: str
+    summary: str
+    extra: str = ""
+    needs: tuple[str, ...] = ()
+
+
+_KERAS = ("convert", ("tensorflow", "keras", "h5py", "ai_edge_quantizer"))
+_TRAIN = ("train", ("tensorflow", "keras", "sklearn", "matplotlib", "optuna"))
+_CLOUD = ("deploy", ("requests", "yaml"))
+VERBS = {
+    "convert": Verb("convert.command", "Keras file -> verified .tflite", *_KERAS),
+    "inspect": Verb("convert.inspection.command", "what a model file holds", *_KERAS),
+    "detect": Verb("convert.detection.command", "preprocessing that a model expects", *_KERAS),
+    "verify": Verb(
+        "convert.verification.command", "Keras beside a .tflite, an image or a URL", *_KERAS
+    ),
+    "predict": Verb("cli.predict", "classify images in the terminal"),
+    "serve": Verb("serve.command", "the function and its web page on this machine"),
+    "train": Verb("train.command", "folder of photos -> Keras model", *_TRAIN),
+    "evaluate": Verb("train.evaluate", "accuracy report of a model or an endpoint", *_TRAIN),
+    "explore": Verb("train.explore", "report on a data set", *_TRAIN),
+    "search": Verb("train.search", "search for the best training options", *_TRAIN),
+    "tree": Verb("train.tree", "decision tree as a baseline", *_TRAIN),
+    "doctor": Verb("deploy.doctor.command", "check prerequisites, explain errors", *_CLOUD),
+    "deploy": Verb("deploy.deploy_stack", "build and deploy the stack", *_CLOUD),
+    "smoke": Verb("deploy.smoke", "compare a deployment with the local models", *_CLOUD),
+    "batch": Verb("deploy.batch.command", "classify millions of images in S3", *_CLOUD),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        Its exit status: 2 for wrong use, or for a fault of ours, whose traceback is printed.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return OK if words else WRONG_USE
+    if words[0] in ("-V", "--version"):
+        print(f"keras-to-lambda {metadata.version('keras-to-lambda')}")
+        return OK
+    name, *rest = words
+    if name not in VERBS:
+        import difflib
+
+        near = difflib.get_close_matches(name, VERBS, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        print(f"k2l: unknown verb {name!r}; {hint}`k2l --help` lists them", file=sys.stderr)
+        return WRONG_USE
+    verb = VERBS[name]
+    absent = [module for module in verb.needs if importlib.util.find_spec(module) is None]
+    if absent:
+        print(
+            f"k2l {name}: {', '.join(absent)} not installed; "
+            f'pip install "keras-to-lambda[{verb.extra}]" (in a clone: make setup, then '
+            f".venv-tf/bin/k2l {name})",
+            file=sys.stderr,
+        )
+        return WRONG_USE
+    try:
+        status = importlib.import_module(f"keras_to_lambda.{verb.module}").main(rest)
+    except KeyboardInterrupt:
+        print(f"\nk2l {name}: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:  # noqa: BLE001
+        # A fault of ours. Python's own status for it, 1, means something else here.
+        from keras_to_lambda.convert.progress import plain_lines
+
+        print(plain_lines(traceback.format_exc()), file=sys.stderr)
+        return WRONG_USE
+    return int(status or OK)
+
+
+def run() -> NoReturn:
+    """Be the process of the console script."""
+    sys.exit(main())
+
+
+def usage() -> str:
+    """The text of `k2l --help`."""
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    return "\n".join(
+        (
+            "usage: k2l VERB [OPTION ...]",
+            "",
+            "Turn a trained Keras image classifier into an AWS Lambda endpoint that gives the same",
+            "predictions.",
+            "",
+            *lines,
+            "",
+            "  k2l VERB --help    options and examples of a verb",
+            "  k2l --version      installed version",
+        )
+    )

@@ -1,0 +1,140 @@
+"""k2l predict: the function's own path, from a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from keras_to_lambda import origin
+from keras_to_lambda.cli import inputs, output, terminal
+from keras_to_lambda.runtime.check import check
+from keras_to_lambda.runtime.errors import ClassifierError, ModelNotNamed, SetupError
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.request import SCORES, Options
+from keras_to_lambda.runtime.settings import Settings
+
+OK, FAILED, BAD_INPUT = 0, 1, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="k2l predict",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Classify images exactly as the deployed function does.",
+        epilog="""examples:
+  k2l predict samples/t-shirt.jpg           bars for one image
+  k2l predict photos/ --format csv > a.csv  a folder, for a spreadsheet
+  k2l predict test/                         folders named after labels: how many are right
+  cat photo.jpg | k2l predict -             from a pipe
+  k2l predict --model digits 3.png          another of the installed models
+
+exit status: 0 all were classified; 1 an image could not be; 2 wrong use, model or settings.
+Every setting of the function (MODEL_PATH, ...) is read from the environment.""",
+    )
+    p.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help="a file, a folder, a URL, or - for an image on standard input",
+    )
+    p.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="a .tflite, a folder of them, or the name of one in models/ (MODEL_PATH)",
+    )
+    p.add_argument("--top-k", type=int, default=3, metavar="N", help="labels shown (default: 3)")
+    p.add_argument(
+        "--scores",
+        choices=SCORES,
+        help="in json, jsonl and csv; a table has both (default: what the model gives, mostly "
+        "logits: its raw scores, of which the highest wins)",
+    )
+    p.add_argument(
+        "--format",
+        choices=output.NAMES,
+        default="table",
+        help="table: for reading, bars and all; jsonl: a line as soon as an image is done; csv: a "
+        "row for each label (default: %(default)s)",
+    )
+    p.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="images at a time, each on one processor (default: as many as there are)",
+    )
+    p.add_argument(
+        "--check",
+        action="store_true",
+        help="check the model's hash and card and run one inference; for builds",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is explained in its help."""
+    p = parser()
+    args = p.parse_args(argv)
+    if not args.images and not args.check:
+        p.error("give at least one IMAGE, or --check")
+    for name in ("top_k", "workers"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            p.error(f"--{name.replace('_', '-')} must be 1 or more")
+    try:
+        settings = _settings(args.model)
+        if args.check:
+            with terminal.without_notices():
+                handler = Handler(settings)
+                origin.check(handler.models.installed.values())
+                checked = check(handler)
+            print(checked)
+        if not args.images:
+            return OK
+        with terminal.without_notices():
+            # One thread each: the images go side by side.
+            handler = Handler(replace(settings, num_threads=1))
+        origin.check(handler.models.installed.values())
+        card = handler.models.card()
+        if args.scores == "logits" and card.output == "probabilities":
+            raise SetupError(
+                f"{card.name} ends in a {card.activation}: it has probabilities, not logits"
+            )
+        asked = list(inputs.named(args.images, card.labels))
+    except (SetupError, ModelNotNamed, OSError) as error:
+        print(f"k2l predict: {error}", file=sys.stderr)
+        return BAD_INPUT
+    workers = min(args.workers or os.cpu_count() or 1, len(asked))
+    start = time.perf_counter()
+    try:
+        options = Options(args.top_k, args.scores)
+        results = inputs.classified(asked, handler, workers)
+        done = output.show(results, asked, card, options, args.format)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return 130
+    seconds = time.perf_counter() - start
+    failed = sum(isinstance(result.scores, ClassifierError) for result in done)
+    if len(asked) > 1:
+        print(
+            f"{len(asked):,} images in {seconds:.1f} s, {len(asked) / seconds:,.0f} a second "
+            f"({workers} at a time){f'; {failed} failed' * bool(failed)}",
+            file=sys.stderr,
+        )
+    return FAILED if failed else OK
+
+
+def _settings(model: str | None) -> Settings:
+    """The function's, for a command line; `model` a path, or the name of an installed model."""
+    settings = replace(Settings.from_environ(), log_level="FATAL")
+    if not model:
+        return settings
+    if Path(model).exists() or os.sep in model or model.endswith(".tflite"):
+        return replace(settings, model_path=model, default_model="")
+    return replace(settings, default_model=model)

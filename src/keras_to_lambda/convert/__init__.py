@@ -1,0 +1,1 @@
+"""A trained Keras classifier -> a self-describing `.tflite`, and the proof that the two agree."""

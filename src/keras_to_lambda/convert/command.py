@@ -1,0 +1,616 @@
+"""k2l convert: a trained Keras classifier -> a verified, self-describing `.tflite`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from keras_to_lambda.convert import (
+    labels,
+    options,
+    output_folders,
+    progress,
+    report,
+    scaling,
+    source_card,
+)
+from keras_to_lambda.convert import sample_photos as photos
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection import command, foreign
+from keras_to_lambda.convert.load import mlflow_registry
+from keras_to_lambda.convert.network import outputs
+from keras_to_lambda.convert.quantize import metadata_writer
+from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
+from keras_to_lambda.convert.quantize.quantization_choice import (
+    PREFERENCES,
+    Candidate,
+    Choice,
+    choose,
+)
+from keras_to_lambda.convert.sandbox.sandbox import model_files
+from keras_to_lambda.convert.verification import scaled_decoding
+from keras_to_lambda.convert.verification.accuracy import without_claims
+from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
+from keras_to_lambda.convert.verification.scaled_decoding import MIN_PHOTOS
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model.card import (
+    CHOICES,
+    PRESETS,
+    ModelCard,
+    Preprocessing,
+    beside,
+    join,
+    load_json,
+)
+
+OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
+EPILOG = """\
+examples:
+  k2l convert models/clothing/clothing.keras --samples photos -o clothing.tflite
+  k2l convert cats.h5 --labels cats.txt --preprocess xception --samples photos -o cats.tflite
+  k2l convert net.keras --labels l.txt --preprocess rescale --interpolation tf:bilinear \\
+      --samples photos --quantize auto --prefer size -o net.tflite
+  k2l convert keras_model.h5 --teachable-machine --samples photos -o tm.tflite
+  k2l convert download.tflite --labels l.txt --preprocess rescale --samples photos -o d.tflite
+
+A model trained by `k2l train` has MODEL.card.json beside it, with its labels and its
+preprocessing: nothing but the samples needs to be said then. If you do not know how the pixels
+were scaled, ask `k2l detect`; what a file holds, `k2l inspect`.
+
+exit status:
+  0  converted and verified; OUT.tflite, OUT.report.md and OUT.report.html were written
+  1  Keras and the converted model disagree beyond the tolerance; nothing but --report was written
+  2  the model, the labels, the samples or an option is wrong; nothing was written
+  3  not verified: on labelled samples the accuracy is no better than chance or significantly below
+     the card's, or all samples get the same answer; or MODEL is another program's .tflite, and too
+     few samples are in folders named after their labels (two labels with 2 photos each, and an
+     accuracy that is significantly better than guessing). Nothing but --report was written; the
+     order of labels or the scaling that would fit is named
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = options.command(
+        "k2l convert",
+        "Convert a Keras image classifier to a .tflite that knows its labels and its "
+        "preprocessing, and prove on sample photos that it answers as Keras does.",
+        EPILOG,
+    )
+    p.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help=".keras, .h5, a SavedModel folder, models:/NAME/VERSION of MLflow's registry, or "
+        "another program's .tflite",
+    )
+    p.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT.tflite",
+        help="what is written, with OUT.report.md and OUT.report.html beside it",
+    )
+    options.add_samples(
+        p, "photos like those the model will see; class folders give accuracies as well"
+    )
+    p.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="one label per line, in the output's order, or one of the other forms in "
+        "docs/conversion.md; imagenet: Keras' own list",
+    )
+    p.add_argument("--name", help="what clients and logs call the model (default: OUT's name)")
+    p.add_argument(
+        "--teachable-machine",
+        action="store_true",
+        help="MODEL is Google Teachable Machine's export, keras_model.h5 or .tflite: labels.txt "
+        "beside it with its numbers, a centred square by LANCZOS, pixels from -1 to 1",
+    )
+    group = p.add_argument_group("how photos became tensors in training")
+    group.add_argument(
+        "--preprocess",
+        type=scaling.parse,
+        metavar="SCALING",
+        help=f"how pixels of 0..255 were scaled: {', '.join(sorted(PRESETS))}; or in numbers: "
+        f"{scaling.GRAMMAR}",
+    )
+    for option, default, meaning in (
+        (
+            "interpolation",
+            "pillow:nearest",
+            "the resizing filter, by its library; pillow:nearest is keras.utils.load_img's, "
+            "tf:bilinear is image_dataset_from_directory's",
+        ),
+        ("resize", "stretch", "to the input's shape: stretch, crop the centre, or pad"),
+        ("color-order", "rgb", "the order in which channels are handed to the scaling"),
+        (
+            "exif",
+            "apply",
+            "the orientation flag of phone photos: apply, or ignore as Keras does; the default is "
+            "ignore if labelled samples show that the model was trained so",
+        ),
+        (
+            "alpha",
+            "drop",
+            "transparent pixels: drop the alpha channel as Keras does, or blend with a colour",
+        ),
+        (
+            "drawing",
+            "none",
+            "preparation of drawings; mnist: light ink on black, centred as MNIST's digits are",
+        ),
+    ):
+        group.add_argument(
+            f"--{option}",
+            choices=CHOICES[option.replace("-", "_")],
+            help=f"{meaning} (default: the card's beside MODEL, or {default})",
+        )
+    group.add_argument(
+        "--decode",
+        choices=("auto", "exact"),
+        default="auto",
+        help=f"auto: where at least {MIN_PHOTOS} samples are JPEGs of 10 megapixels or more, and "
+        "decoding such at a fraction of their size alters no answer, let the function do so; "
+        "exact: never (default: auto)",
+    )
+    group.add_argument(
+        "--accept-scaling",
+        action="store_true",
+        help="convert with --preprocess although the network scales pixels itself",
+    )
+    p.add_argument(
+        "--output",
+        type=_kind,
+        choices=outputs.CHOICES,
+        help="what the outputs are, against the evidence: logits, or what made probabilities of "
+        "them (default: by the network's last operators and its answers to the samples)",
+    )
+    group = p.add_argument_group("quantization")
+    group.add_argument(
+        "--quantize",
+        choices=(*QUANTIZATIONS, "auto"),
+        default="none",
+        help="; ".join(f"{name}: {q.meaning}" for name, q in QUANTIZATIONS.items())
+        + "; auto: measure all of them, show the table, write the best (default: none)",
+    )
+    group.add_argument(
+        "--io",
+        choices=("float32", "int8", "uint8"),
+        default="float32",
+        help="an int8 model's input and output; the function serves each (default: float32)",
+    )
+    group.add_argument(
+        "--prefer",
+        choices=tuple(PREFERENCES),
+        default="speed",
+        help="what auto looks for: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in PREFERENCES.items())
+        + " (default: speed)",
+    )
+    group.add_argument(
+        "--max-accuracy-drop",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="what auto may lose, 0 to 1: of accuracy where the samples lie in folders named after "
+        "labels, of agreement with Keras elsewhere (default: 0.01)",
+    )
+    options.add_proof(p)
+    options.add_model(p)
+    options.add_run(p)
+    p.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write the HTML report here, also when the two disagree",
+    )
+    p.add_argument(
+        "--interpreter",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python whose interpreter will serve the model, for example of an environment "
+        "with tflite-runtime (default: this one)",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is explained in its help."""
+    args = parser().parse_args(argv)
+    progress.use(quiet=args.quiet)
+    try:
+        with (
+            mlflow_registry.local(args.model) as args.model,
+            photos.local(args.samples, args.max_samples) as args.samples,
+        ):
+            return _convert(args)
+    except (ConvertError, SetupError, OSError) as error:
+        # OSError: a folder that cannot be written, a full disk; it names the path itself.
+        progress.fail("convert", error)
+        return BAD_INPUT
+
+
+def _convert(args: argparse.Namespace) -> int:
+    if args.out.suffix != ".tflite":
+        raise ConvertError(f"the output {args.out} must end in .tflite")
+    if args.io != "float32" and args.quantize != "int8":
+        raise ConvertError("--io int8 and uint8 go with --quantize int8")
+    if not args.model.absolute().name:
+        raise ConvertError(f"{args.model} is not a model")
+    if foreign.is_one(args.model):
+        _only_its_options(args)
+    samples = photos.find(args.samples, args.max_samples)
+    given = _given(args)
+    asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
+    # Published only if it passes: until then the file has no name under which it could be served.
+    with (
+        output_folders.made(args.out.parent),
+        tempfile.TemporaryDirectory(dir=args.out.parent, prefix=".convert-") as name,
+    ):
+        folder = Path(name)
+        progress.step("starting TensorFlow")
+        keras = KerasSide.ask(
+            options.sandbox(args),
+            folder,
+            samples,
+            root=args.samples,
+            model=str(args.model.absolute()),
+            wanted=options.wanted(args),
+            outline=given.outline,
+            quantizations=asked,
+            io=args.io,
+            output=args.output,
+            accept_scaling=args.accept_scaling,
+            exif_open=not (args.exif or _exif_beside(args.model)),
+        )
+        candidates, failed = _candidates(args, keras, folder)
+        choice = _choice(args, candidates, failed)
+        chosen = choice.chosen
+        findings = report.Findings.of(keras, candidates, choice, failed)
+        findings = replace(findings, option_notes=given.notes)
+        if findings.agrees:
+            proof = keras.judge(
+                findings.subject.logits,
+                options.sandbox(args),
+                given.provenance,
+                given.labels,
+                model=args.model,
+                wanted=options.wanted(args),
+                sole_proof=foreign.is_one(args.model),
+                stated=given.stated,
+            )
+            findings = findings.with_proof(proof, accepted=args.accept_accuracy)
+        if findings.passed and args.decode == "auto":
+            findings = _decoding(args, findings, folder)
+        if args.json:
+            print(json.dumps(findings.to_json(), indent=1))
+        else:
+            print(f"\n{progress.plain(args.model.name)} -> {args.out.name}")
+            print(report.text(findings))
+        if args.report:
+            args.report.write_text(report.html(findings), encoding="utf-8")
+        if chosen is None or chosen.comparison.faults:
+            print(
+                "\nconvert: not written, because the two disagree. Check --preprocess, "
+                "--interpolation and --labels, or choose a milder --quantize; --report FILE.html "
+                "shows where they differ.",
+                file=sys.stderr,
+            )
+            return DISAGREES
+        if not findings.passed:
+            progress.fail(
+                "convert",
+                f"not written, because it is not verified: {_reasons(findings, given)}. If the "
+                "model is right all the same: --accept-accuracy",
+            )
+            return NOT_VERIFIED
+        written = _publish(args.out, folder, findings)
+        if findings.proof.faults and findings.proof.judged and not findings.proof.hints:
+            progress.note(_advice(findings, given))
+        if chosen.comparison.accuracy is None:
+            progress.note(
+                "a wrong --labels or --preprocess would go unseen, as Keras was given the same; "
+                "put the samples into folders named after their labels to have that checked"
+            )
+    if not args.json:
+        print(f"\nwrote {args.out}, " + " and ".join(path.name for path in written))
+    return OK
+
+
+def _only_its_options(args: argparse.Namespace) -> None:
+    """Raise ConvertError for an option that does nothing for a `.tflite`, which is converted."""
+    p = parser()
+    names = ("quantize", "io", "size", "head", "backend", "custom", "trust")
+    given = [f"--{name}" for name in names if getattr(args, name) != p.get_default(name)]
+    if given:
+        raise ConvertError(
+            f"{args.model.name} is converted already; leave out {', '.join(given)}, or give the "
+            "Keras file that it was made of"
+        )
+
+
+def _reasons(findings: report.Findings, given: Given) -> str:
+    proof = findings.proof
+    advice = []
+    if not proof.hints and proof.right < proof.judged:
+        advice = [_advice(findings, given)]
+    return "; ".join([*proof.faults, *proof.hints, *advice])
+
+
+def _advice(findings: report.Findings, given: Given) -> str:
+    """What to do about an accuracy that is too low, where nothing else fits better."""
+    samples = "check that the samples are like the photos of training, each in its label's folder"
+    searched = "no other order of labels or scaling was found that fits significantly better"
+    if findings.proof.refuted:
+        return f"{searched}: {samples}"
+    weak = "the model has not learned enough: train it with more --epochs or another --model"
+    return weak if given.stated else f"{searched}: {weak}, or {samples}"
+
+
+def _candidates(
+    args: argparse.Namespace, keras: KerasSide, folder: Path
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Every flatbuffer that could be made, measured; and why the others could not be."""
+    serving = options.sandbox(args, args.interpreter)
+    threads = (1, 2) if args.quantize == "auto" else (1,)
+    candidates, failed = [], dict(keras.facts["failed"])
+    for quantization in QUANTIZATIONS:
+        flatbuffer = folder / f"{quantization}.tflite"
+        if not flatbuffer.exists():
+            continue
+        progress.step(f"verifying {quantization} on {len(keras.photos)} photos")
+        card = keras.card_of(quantization, args.io)
+        flatbuffer.write_bytes(join(metadata_writer.attach(flatbuffer.read_bytes(), card), card))
+        try:
+            candidates.append(measure(serving, flatbuffer, keras, quantization, threads))
+        except ConvertError as error:
+            if args.quantize != "auto":
+                raise
+            failed[quantization] = str(error)
+    return candidates, failed
+
+
+def _choice(
+    args: argparse.Namespace, candidates: list[Candidate], failed: dict[str, str]
+) -> Choice:
+    if args.quantize == "auto":
+        found = choose(candidates, prefer=args.prefer, max_drop=args.max_accuracy_drop)
+        return replace(found, objections={**found.objections, **failed})
+    return Choice(candidates[0], "asked for with --quantize", {})
+
+
+def _decoding(args: argparse.Namespace, findings: report.Findings, folder: Path) -> report.Findings:
+    """The findings, with what was found about decoding large photos, if there are any."""
+    photos = findings.keras.photos
+    large = [photos[index] for index in scaled_decoding.large(photos)]
+    if len(large) < MIN_PHOTOS:
+        return findings
+    progress.step(f"decoding {len(large)} large photos at a fraction of their size")
+    subject = findings.subject
+    flatbuffer = folder / "flatbuffer"
+    flatbuffer.write_bytes(
+        (folder / f"{subject.quantization}.tflite").read_bytes()[: subject.bytes]
+    )
+    sandbox = options.sandbox(args, args.interpreter)
+    return findings.with_decoding(
+        scaled_decoding.examine(sandbox, flatbuffer, findings.card, large, folder)
+    )
+
+
+def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path]:
+    """Write the model and its reports; they appear whole or not at all."""
+    chosen = findings.choice.chosen
+    assert chosen is not None
+    draft = folder / f"{chosen.quantization}.tflite"
+    data = draft.read_bytes()[: chosen.bytes]
+    drafts = {
+        output.with_suffix(".report.md"): report.markdown(findings).encode(),
+        output.with_suffix(".report.html"): report.html(findings).encode(),
+        output: join(data, findings.card),
+    }
+    for number, content in enumerate(drafts.values()):
+        (folder / f"publish-{number}").write_bytes(content)
+    for number, path in enumerate(drafts):
+        (folder / f"publish-{number}").replace(path)
+    return [path for path in drafts if path != output]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is known before the model is loaded.
+
+    outline: of the card, see `measurement.outline`. provenance, labels: those of the card beside
+    the model or in it; empty where it has none. notes: sentences on options that contradict it.
+    stated: labels and scaling are those that `k2l train` wrote down.
+    """
+
+    outline: dict[str, Any]
+    provenance: dict[str, Any]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+    stated: bool
+
+
+def _given(args: argparse.Namespace) -> Given:
+    """What is known of the card before the model is loaded: its own or the one beside it, options.
+
+    Raises:
+        ConvertError: the labels or the scaling are missing.
+    """
+    aside = source_card.place(args.model.absolute())
+    if foreign.is_one(args.model):
+        model = str(args.model.absolute())
+        known = options.sandbox(args).call(
+            "keras_to_lambda.convert.inspection.foreign:known_of",
+            reads=model_files(Path(model)),
+            model=model,
+        )
+    else:
+        known = load_json(aside).to_json() if aside.exists() else {}
+        if aside != beside(args.model.absolute()):
+            # Of a kept epoch: the run's name and accuracy are another model's.
+            kept = known["provenance"].items()
+            kept = {key: value for key, value in kept if not key.startswith("test_")}
+            known |= {"name": "", "provenance": kept}
+    steps = dict(known.get("preprocessing", {}))
+    card_exif = steps.get("exif") if foreign.is_one(args.model) else _exif_beside(args.model)
+    named = args.labels
+    if args.teachable_machine:
+        # What the code that Teachable Machine hands out with the file does; of a quantized .tflite
+        # the file itself says how its codes are scaled.
+        own = (
+            {} if foreign.is_one(args.model) and steps.get("scaling") else {"scaling": "mobilenet"}
+        )
+        steps |= {"resize": "crop", "interpolation": "pillow:lanczos", **own}
+        named = named or args.model.absolute().with_name("labels.txt")
+    changes = {
+        "decode": "exact",  # what large photos allow is found out anew
+        "scaling": args.preprocess,
+        "interpolation": args.interpolation,
+        "resize": args.resize,
+        "color_order": args.color_order,
+        "exif": args.exif or card_exif or "apply",
+        "alpha": args.alpha,
+        "drawing": args.drawing,
+    }
+    steps |= {key: value for key, value in changes.items() if value is not None}
+    if named:
+        names = labels.read(named, numbered=args.teachable_machine and args.labels is None)
+    else:
+        names = known.get("labels")
+    missing = {} if names else {"--labels": _NO_LABELS}
+    if "scaling" not in steps:
+        missing["--preprocess"] = _no_scaling(args)
+    if missing:
+        raise ConvertError(
+            f"required: {', '.join(missing)} (no {aside.name} beside the model). "
+            + "; ".join(f"{option}: {text}" for option, text in missing.items())
+        )
+    if named:
+        _count(args, names)
+    name = args.name or known.get("name") or args.out.stem
+    provenance = dict(known.get("provenance", {}))
+    own = tuple(known.get("labels") or ())
+    kept, notes = provenance, []
+    if known and not foreign.is_one(args.model):
+        apart, stale = _contradictions(args, load_json(aside), names)
+        kept = without_claims(provenance) if stale else provenance
+        if apart:
+            dropped = "; its test accuracy is left out" if kept != provenance else ""
+            notes.append(f"the options contradict {aside.name}: {', '.join(apart)}{dropped}")
+    begun = outline(name, names, Preprocessing(**steps), kept)
+    stated = "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order)
+    return Given(begun, provenance, own, tuple(notes), stated)
+
+
+def _contradictions(
+    args: argparse.Namespace, known: ModelCard, names: Sequence[str]
+) -> tuple[list[str], bool]:
+    """In what options contradict a card; and whether its accuracy is another model's by that."""
+    apart, stale = [], False
+    if tuple(names) != known.labels:
+        kind = "another order of labels" if set(names) == set(known.labels) else "other labels"
+        apart.append(f"--labels has {kind}")
+        stale = True
+    if args.preprocess is not None and not scaling.same(args.preprocess, known):
+        apart.append(f"--preprocess is not its {scaling.words(known.preprocessing.scaling)}")
+        stale = True
+    for field in fields(known.preprocessing):
+        ours = None if field.name in _NOT_COMPARED else getattr(args, field.name)
+        theirs = getattr(known.preprocessing, field.name)
+        if ours not in (None, theirs):
+            apart.append(f"--{field.name.replace('_', '-')} is not its {theirs}")
+            stale |= _STALE[field.name]
+    return apart, stale
+
+
+# The scaling has several names, and is compared above; how to decode is found out anew.
+_NOT_COMPARED = ("scaling", "decode")
+# Whether another value makes the accuracy in a card that of another model; most photos have no
+# orientation flag and no transparency.
+_STALE = {
+    "resize": True,
+    "interpolation": True,
+    "color_order": True,
+    "drawing": True,
+    "exif": False,
+    "alpha": False,
+}
+
+
+def _exif_beside(model: Path) -> str | None:
+    """What the card beside a model states; a card that lacks the field states nothing."""
+    aside = source_card.place(model.absolute())
+    if not aside.exists():
+        return None
+    steps = json.loads(aside.read_text(encoding="utf-8")).get("preprocessing", {})
+    found: str | None = steps.get("exif")
+    return found
+
+
+_NO_LABELS = "a file with one label per line, in the order of the model's outputs"
+
+
+def _no_scaling(args: argparse.Namespace) -> str:
+    words = [
+        "k2l",
+        "detect",
+        str(args.model),
+        "--samples",
+        str(args.samples),
+    ]
+    return (
+        "how pixels were scaled in training: rescale (0..1), raw (0..255), the network's name in "
+        f"keras.applications (mobilenet_v2, resnet50, ...), or numbers ({scaling.GRAMMAR}); "
+        f"`{shlex.join(words)}` finds out which fits"
+    )
+
+
+def _count(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Compare the number of labels with the outputs, where a file states them without TensorFlow.
+
+    Raises:
+        ConvertError: they differ.
+    """
+    if not args.model.is_file() or args.head:
+        return
+    path = str(args.model.absolute())
+    try:
+        found = options.sandbox(args).call(
+            "keras_to_lambda.convert.inspection.command:facts",
+            reads=model_files(Path(path)),
+            path=path,
+        )
+    except ConvertError:
+        return  # what loads it has the better reason
+    count = command.label_count(found)
+    # One output is for two labels.
+    if count not in (None, len(names)):
+        each = "two labels" if count == 2 else "one label for each output"
+        raise ConvertError(
+            f"{args.labels or 'labels.txt'} has {len(names)} labels, {args.model.name} takes "
+            f"{count}: give {each}, in the output's order"
+        )
+
+
+def _kind(text: str) -> str:
+    if text.endswith(".tflite"):
+        raise argparse.ArgumentTypeError(f"is what the outputs are; for the file: -o {text}")
+    return text
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value

@@ -1,0 +1,1 @@
+"""The preprocessing that a model was trained with, found by its answers."""

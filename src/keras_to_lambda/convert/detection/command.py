@@ -1,0 +1,155 @@
+"""k2l detect: with which preprocessing was this model trained?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_to_lambda.class_folders import images
+from keras_to_lambda.convert import labels, options, progress, sample_photos, samples, source_card
+from keras_to_lambda.convert.detection.trials import Detective, Trials
+from keras_to_lambda.convert.detection.verdict import Verdict
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.network import unscaled_network
+from keras_to_lambda.convert.sandbox.sandbox import model_files
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.card import ModelCard
+
+NAMED, OPEN, BAD_INPUT = 0, 1, 2
+EPILOG = """\
+examples:
+  k2l detect cats.h5 --samples photos
+      photos/ has a folder for each class, and the model's outputs are in their alphabetical order,
+      as keras.utils.image_dataset_from_directory makes them
+  k2l detect net.keras --samples photos --labels labels.txt
+      the order of the outputs is the file's, or alphabetical: both are tried; the folders may be
+      some of the labels
+  k2l detect someone.tflite --samples photos --labels l.txt --max-samples 1000 --json
+      more photos tell more apart; the finding as JSON
+
+What was found is printed as options for `k2l convert`. Photos that the model was trained on
+tell the most, others less, so that more of them are needed: --max-samples.
+
+exit status:
+  0  found: scaling and colour order at least
+  1  the evidence does not suffice; what would help is printed
+  2  the model, the labels, the samples or an option is wrong
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = options.command(
+        "k2l detect",
+        "Find out with which preprocessing an image classifier was trained: try what people use on "
+        "photos whose class is known, and say which fits, or that the photos do not tell.",
+        EPILOG,
+    )
+    p.add_argument(
+        "model", type=Path, metavar="MODEL", help=".keras, .h5, a SavedModel folder, or a .tflite"
+    )
+    options.add_samples(p, "photos in folders named after their class")
+    p.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="as for k2l convert (default: the folders, alphabetically)",
+    )
+    p.add_argument(
+        "--exhaustive",
+        action="store_true",
+        help="try all combinations, not only those of the colours that fit (slow)",
+    )
+    options.add_model(p)
+    options.add_run(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is explained in its help."""
+    args = parser().parse_args(argv)
+    progress.use(quiet=args.quiet)
+    try:
+        model, wanted = args.model.absolute(), options.wanted(args)
+        names = args.labels and labels.located(args.labels).absolute()
+        # All of it in the sandbox: the network runs thousands of times.
+        with sample_photos.local(args.samples, args.max_samples) as folder:
+            place = folder.absolute()
+            taken = [sample.path for sample in samples.find(place, args.max_samples)]
+            total = sum(len(images(place / name)) for name in samples.folders(place))
+            if total > len(taken):
+                progress.note(sample_photos.used(len(taken), total))
+            progress.step("starting TensorFlow")
+            # Folders and photos one by one: some may be links to elsewhere.
+            reads = [place, *(place / name for name in samples.folders(place)), *taken]
+            found = options.sandbox(args).call(
+                "keras_to_lambda.convert.detection.command:run",
+                reads=[*model_files(model, wanted["custom"]), *reads, *([names] if names else [])],
+                model=str(model),
+                wanted=wanted,
+                folder=str(place),
+                most=args.max_samples,
+                labels=names and str(names),
+                exhaustive=args.exhaustive,
+            )
+    except (ConvertError, SetupError) as error:
+        progress.fail("keras_to_lambda.convert.detection.command", error)
+        return BAD_INPUT
+    text = progress.plain_lines(found["text"])
+    print(json.dumps(found["json"], indent=1) if args.json else text)
+    return NAMED if found["named"] else OPEN
+
+
+def run(
+    *,
+    model: str,
+    wanted: dict[str, Any],
+    folder: str,
+    most: int,
+    labels: str | None = None,
+    exhaustive: bool = False,
+) -> dict[str, Any]:
+    """Investigate a model: whether something is named, and the verdict as text and as JSON.
+
+    Raises:
+        ConvertError: the model, the labels or the samples are wrong.
+    """
+    path, place = Path(model), Path(folder)
+    found = samples.find(place, most)
+    progress.step(f"loading {path.name}")
+    net = unscaled_network.load(path, wanted)
+    given = Path(labels) if labels else None
+    places = samples.orders(samples.folders(place), place, net.classes, given)
+    matched = next(iter(places.values()))
+    found = [sample for sample in found if sample.folder in matched]
+    trials = Trials(net, found, progress.progress)
+    if len({s.folder for s in trials.samples}) < 2:
+        raise ConvertError(f"fewer than two folders of {place} have photos that can be read")
+    detective = Detective(trials, places)
+    finding = detective.search(exhaustive=exhaustive)
+    verdict = Verdict(
+        finding=finding,
+        model=path,
+        photos=len(trials.samples),
+        unread=len(found) - len(trials.samples),
+        classes=len({s.folder for s in trials.samples}),
+        shuffled=0.0 if finding.convincing else detective.shuffled(),
+        labels=given,
+        card=_card(path),
+    )
+    return {"named": finding.named, "text": verdict.text(), "json": verdict.to_json()}
+
+
+def _card(path: Path) -> ModelCard | None:
+    """The card in a `.tflite`, or beside a model, if it has one: compared, and never used."""
+    try:
+        if path.suffix.lower() == ".tflite":
+            return cards.load(path)
+        aside = source_card.place(path.absolute())
+        return cards.load_json(aside) if aside.exists() else None
+    except SetupError:
+        return None

@@ -1,0 +1,220 @@
+"""k2l inspect: what a model file holds, and what would stop it from being served."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_to_lambda.convert import options, progress
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection import graph_file, keras_file, tflite_file
+from keras_to_lambda.convert.load.saved_file import SavedFile
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
+from keras_to_lambda.runtime.errors import SetupError
+
+OK, STOPPED, NO_MODEL = 0, 1, 2
+EPILOG = """\
+examples:
+  k2l inspect clothing.tflite         a converted model: its tensors, card, labels
+  k2l inspect download.tflite         anybody's: can it be served, and how?
+  k2l inspect old.h5                  which Keras wrote it; does it carry code?
+  k2l inspect exported/ --json        a SavedModel folder, for a script
+
+Nothing in the file is run. .keras and .h5 files are read as archives and JSON, without Keras; a
+.tflite as a flatbuffer, which is then given to the interpreter in a process of its own. SavedModels
+need TensorFlow to be read at all.
+
+exit status:
+  0  it can be served (.tflite) or converted (the others)
+  1  something stops it: each reason is printed, with what to do
+  2  not a model, or it cannot be read
+"""
+
+# HDF5 itself can go round in circles in a damaged file.
+SANDBOX = Sandbox(memory_gb=8, minutes=2)
+LABELS_SHOWN = 5
+ROWS_SHOWN = 12
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is explained in its help."""
+    args = parser().parse_args(argv)
+    progress.use(quiet=True)
+    try:
+        found = inspect(args.file)
+    except (ConvertError, SetupError) as error:
+        progress.fail("inspect", error)
+        return NO_MODEL
+    print(json.dumps(found, indent=1) if args.json else text(found))
+    return STOPPED if found["stopped_by"] else OK
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = options.command(
+        "k2l inspect",
+        "Show what a model file holds, without running anything in it, and what would stop it "
+        "from being served or converted.",
+        EPILOG,
+    )
+    p.add_argument("file", type=Path, metavar="FILE", help=".tflite, .keras, .h5, or a SavedModel")
+    p.add_argument("--json", action="store_true", help="everything, as JSON on stdout")
+    return p
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What a file holds, as JSON values: read, and for a `.tflite` loaded, in child processes.
+
+    Raises:
+        ConvertError: it is not a model, or cannot be read.
+    """
+    reads = model_files(path.absolute())
+    found = SANDBOX.call(
+        "keras_to_lambda.convert.inspection.command:facts", reads=reads, path=str(path.absolute())
+    )
+    found["label_count"] = len(found["labels"]) or label_count(found)
+    if found["kind"] == "tflite" and not found["stopped_by"]:
+        try:
+            SANDBOX.call(
+                "keras_to_lambda.convert.inspection.command:load",
+                reads=reads,
+                path=str(path.absolute()),
+            )
+        except ConvertError as error:
+            found["stopped_by"].append(str(error))
+    return dict(found)
+
+
+def facts(path: str) -> dict[str, Any]:
+    """What is said of a file; the job of the first child process."""
+    file = Path(path)
+    if file.is_file():
+        with file.open("rb") as stream:
+            if stream.read(8)[4:] == b"TFL3":
+                return tflite_file.facts(file)
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        saved = SavedFile.read(file, Path(folder))
+        if saved.kind == "saved_model":
+            return graph_file.facts(file, saved)
+        try:
+            return keras_file.facts(file, saved)
+        except keras_file.DAMAGED as error:
+            raise ConvertError(f"{file}: its network is described as no Keras does it") from error
+
+
+def load(path: str) -> None:
+    """Load a `.tflite` as the function does; the job of the second, which may die of it."""
+    from keras_to_lambda.runtime.model.interpreter import Classifier
+
+    Classifier(Path(path))
+
+
+# For people
+
+
+def text(found: dict[str, Any]) -> str:
+    """What is printed without --json."""
+    rows = [row for row in _rows(found) if row[1]]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}".rstrip() for name, value in rows]
+    stopped = found["stopped_by"]
+    verb = "served" if found["kind"] == "tflite" else "converted"
+    if stopped:
+        lines += ["", f"It cannot be {verb} as it is:", *(f"  - {reason}" for reason in stopped)]
+    elif found["kind"] == "tflite":
+        lines += ["", "It can be served. Its labels and its scaling were not tried on photos."]
+    else:
+        lines += [
+            "",
+            "Nothing was found that stops a conversion. The network was not built or run, and not "
+            "compared with TensorFlow Lite's operators: k2l convert does that.",
+        ]
+    return "\n".join(progress.plain(line) for line in lines)
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "kind", found["kind"].replace("_", " ") + f", {found['bytes']:,} bytes"
+    yield "written by", found.get("written_by") or ""
+    yield "backend", found.get("backend") or ""
+    yield "loaded by", found.get("loader") or ""
+    for kind in ("inputs", "outputs"):
+        for index, tensor in enumerate(found[kind]):
+            yield ("" if index else kind), _tensor_text(tensor)
+    yield "outputs are", found.get("outputs_are") or ""
+    if found["parameters"] is not None:
+        size = found["parameter_bytes"]
+        yield "parameters", f"{found['parameters']:,} in {size:,} bytes"
+    yield "quantization", found.get("quantization") or ""
+    operators = sorted(found["operators"], key=lambda x: -x["count"])
+    kind = "layers" if found["kind"] in ("keras", "h5") else "operators"
+    for index, start in enumerate(range(0, min(len(operators), 4 * ROWS_SHOWN), 6)):
+        part = [
+            f"{x['name']}{' v' + str(x['version']) if 'version' in x else ''} x {x['count']}"
+            for x in operators[start : start + 6]
+        ]
+        yield ("" if index else kind), ", ".join(part)
+    yield "card", _card_text(found)
+    labels = found["labels"]
+    if not labels and (count := label_count(found)):
+        yield "labels", f"unknown; the outputs take {count}"
+    if labels:
+        more = f" and {len(labels) - LABELS_SHOWN} more" * (len(labels) > LABELS_SHOWN)
+        yield "labels", f"{len(labels)}: {', '.join(labels[:LABELS_SHOWN])}{more}"
+    yield "note", "; ".join(found.get("notes") or ())
+    yield "standard metadata", _standard_text(found.get("standard_metadata"))
+    for index, (key, value) in enumerate(((found["card"] or {}).get("provenance") or {}).items()):
+        yield ("" if index else "provenance"), f"{key}: {value}"
+
+
+def label_count(found: dict[str, Any]) -> int | None:
+    """How many labels the outputs take, where the file determines it; one output is for two."""
+    if len(found["outputs"]) != 1:
+        return None
+    output = found["outputs"][0]
+    sizes = output["shape"] or [output.get("last")]
+    if not isinstance(sizes[-1], int) or any(n not in (None, 1) for n in sizes[:-1]):
+        return None
+    return max(sizes[-1], 2)
+
+
+def _tensor_text(tensor: dict[str, Any]) -> str:
+    sizes = tensor["shape"]
+    last = tensor.get("last")
+    shape = "unknown shape" if last is None else f"unknown shape, the last size {last}"
+    if sizes is not None:
+        shape = " x ".join("?" if n is None else str(n) for n in sizes)
+    words = f"{tensor['name']}: {shape}"
+    words += f", {tensor['dtype']}" if tensor["dtype"] else ""
+    if tensor.get("scale") and tensor["zero_point"]:
+        words += f", scale {tensor['scale'][0]:.6g}, zero point {tensor['zero_point'][0]}"
+    return words
+
+
+def _card_text(found: dict[str, Any]) -> str:
+    card = found["card"]
+    if card is None:
+        return found["card_from"] or "none"
+    steps = card["preprocessing"]
+    scaling = steps["scaling"]
+    if isinstance(scaling, dict):
+        scaling = f"pixel x {list(scaling['scale'])} + {list(scaling['offset'])}"
+    return (
+        f"{card['name']}, from {found['card_from']}: {steps['resize']}, {steps['interpolation']}, "
+        f"{scaling}; {card['output']}"
+    )
+
+
+def _standard_text(standard: dict[str, Any] | None) -> str:
+    if standard is None:
+        return ""
+    if "fault" in standard:
+        return standard["fault"]
+    scaling = standard["preprocessing"]["scaling"]
+    return (
+        f"pixel x {[round(x, 6) for x in scaling['scale']]} + "
+        f"{[round(x, 6) for x in scaling['offset']]}, {len(standard['labels'])} labels"
+    )

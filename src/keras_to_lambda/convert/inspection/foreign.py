@@ -1,0 +1,212 @@
+"""A `.tflite` of another program: what it says of itself, and its network as the proof asks it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_to_lambda.convert import progress
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection import tflite_file
+from keras_to_lambda.origin import digest
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model import tflite_metadata
+from keras_to_lambda.runtime.model.zip_archive import Archive
+
+# As the TensorFlow Lite Task Library resizes, for which such files are made.
+STEPS = {"resize": "stretch", "interpolation": "tf:bilinear"}
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file is a `.tflite`."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3"
+
+
+def known_of(*, model: str) -> dict[str, Any]:
+    """What a file says of its card: in it, beside it, or in its standard metadata and its numbers.
+
+    Returns:
+        Fields of a ModelCard as JSON, as far as they are known.
+
+    Raises:
+        ConvertError: the function cannot serve such a network.
+        SetupError: its card or its metadata is damaged.
+    """
+    path = Path(model)
+    source = _input(path)
+    with path.open("rb") as file:
+        card = cards.read(file)[1]
+    if card is None and cards.beside(path).exists():
+        card = cards.load_json(cards.beside(path))
+    if card is not None:
+        return card.to_json()
+    found = tflite_metadata.read(path, partial=True) or {"name": None, "labels": None}
+    if missing := found.pop("label_file", None):
+        progress.note(f"{path.name} has no {missing}, the label file that its metadata names")
+    steps = {**STEPS, "scaling": _scaling(source), **found.get("preprocessing", {})}
+    return {**found, "preprocessing": {k: v for k, v in steps.items() if v is not None}}
+
+
+def _input(path: Path) -> dict[str, Any]:
+    graph = tflite_file.graph(path)
+    if graph["stopped_by"]:
+        raise ConvertError(f"{path.name} cannot be served: " + "; ".join(graph["stopped_by"]))
+    source: dict[str, Any] = graph["inputs"][0]
+    return source
+
+
+def _scaling(source: dict[str, Any]) -> dict[str, Any] | None:
+    """What an integer input says: its codes are the pixels, 0..255."""
+    if source["dtype"] == "float32":
+        return None
+    scale = (source.get("scale") or [0.0])[0] or 1.0
+    zero_point = (source.get("zero_point") or [0])[0]
+    channels = _shape(source)[2]
+    offset = (np.iinfo(source["dtype"]).min - zero_point) * scale
+    return {"scale": [scale] * channels, "offset": [offset] * channels}
+
+
+def _shape(source: dict[str, Any]) -> tuple[int, int, int]:
+    """Height, width, channels; an input of rank 3 has one channel."""
+    _, height, width, channels = (*source["shape"], 1)[:4]
+    return height, width, channels
+
+
+@dataclass(frozen=True)
+class TfliteNetwork:
+    """A file's network, asked without the function's code, which is the other side of the proof.
+
+    taken, given: details of its input and output, as the interpreter has them.
+    flatbuffer: the file without its archive.
+    """
+
+    flatbuffer: bytes
+    interpreter: Any
+    taken: dict[str, Any]
+    given: dict[str, Any]
+    dtype: str
+    height: int
+    width: int
+    channels: int
+    classes: int
+
+    @classmethod
+    def open(cls, path: Path) -> TfliteNetwork:
+        """Load a file.
+
+        Raises:
+            ConvertError: the function cannot serve such a network, or the interpreter not run it.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        source = _input(path)
+        flatbuffer = own_part(path)
+        try:
+            interpreter = Interpreter(model_content=flatbuffer)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ConvertError(f"the interpreter cannot load {path}: {error}") from error
+        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        height, width, channels = _shape(source)
+        classes = math.prod(int(n) for n in given["shape"])
+        dtype = source["dtype"]
+        return cls(
+            flatbuffer, interpreter, taken, given, dtype, height, width, channels, classes
+        )  # fmt: skip
+
+    def answer(self, image: np.ndarray) -> np.ndarray:
+        """One image's scores: float32, (1, height, width, channels) -> (1, classes)."""
+        tensor = _encoded(image.reshape(self.taken["shape"]), self.taken)
+        self.interpreter.set_tensor(self.taken["index"], tensor)
+        self.interpreter.invoke()
+        output = _decoded(self.interpreter.get_tensor(self.given["index"]), self.given)
+        return output.reshape(1, self.classes)
+
+
+def load(path: Path) -> Any:
+    """The network as a KerasModel, so that it is asked and proven as one.
+
+    Raises:
+        ConvertError: as for `TfliteNetwork.open`.
+    """
+    import tensorflow as tf
+    from ai_edge_litert import __version__ as version
+
+    from keras_to_lambda.convert.network.keras_model import KerasModel
+
+    network = TfliteNetwork.open(path)
+
+    def call(image: Any) -> Any:
+        scores = tf.numpy_function(network.answer, [image], tf.float32, stateful=False)
+        return tf.ensure_shape(scores, (1, network.classes))
+
+    return KerasModel(
+        path=path,
+        kind="tflite",
+        call=call,
+        height=network.height,
+        width=network.width,
+        channels=network.channels,
+        classes=network.classes,
+        anchor=network,
+        loaded_by=f"ai-edge-litert {version}",
+        parameters=tflite_file.graph(path)["parameters"],
+        flatbuffer=network.flatbuffer,
+        dtype=network.dtype,
+        sha256=digest(path),
+    )
+
+
+def check(model: Any, card: cards.ModelCard) -> None:
+    """Compare a scaling with the input's scale and zero point.
+
+    Args:
+        model: as `load` gives it.
+
+    Raises:
+        ConvertError: they contradict each other.
+    """
+    from keras_to_lambda.runtime.model.engine import Tensor
+    from keras_to_lambda.runtime.model.interpreter import contradiction
+
+    if model.dtype == "float32":
+        return
+    if reason := contradiction(card, Tensor.of(model.anchor.taken), "--preprocess"):
+        raise ConvertError(
+            f"{model.path.name}: {reason}. Leave --preprocess out: the file itself states it"
+        )
+
+
+def own_part(path: Path) -> bytes:
+    """The file without the archive behind it, whose labels and card are replaced."""
+    with path.open("rb") as file:
+        archive = Archive.find(file)
+        file.seek(0)
+        return file.read() if archive is None else file.read(archive.start)
+
+
+# https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec:
+# real = (code - zero point) * scale
+
+
+def _encoded(image: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    if details["dtype"] == np.float32:
+        return image.astype(np.float32)
+    codes = np.rint(image / np.float32(scale or 1.0)) + zero_point
+    limits = np.iinfo(details["dtype"])
+    return np.minimum(np.maximum(codes, limits.min), limits.max).astype(details["dtype"])
+
+
+def _decoded(output: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    if details["dtype"] == np.float32:
+        return output
+    return (output.astype(np.float32) - zero_point) * np.float32(scale or 1.0)

@@ -1,0 +1,1 @@
+"""A model file -> a model of the Keras library that wrote it."""

@@ -1,0 +1,103 @@
+"""Generations: which Keras wrote a file, and so which library is the reference for it.
+
+Keras 3 kept the names of Keras 2, and not always their meaning: its `hard_sigmoid` is another
+function. A file of Keras 1 or 2 therefore belongs to tf_keras, which is Keras 2.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection.obstacles import objects
+from keras_to_lambda.convert.load.saved_file import SavedFile
+
+KERAS_2, KERAS_3 = "tf_keras", "keras"
+# The first number of a version, and the library that answers as it did.
+LIBRARIES = {"0": KERAS_2, "1": KERAS_2, "2": KERAS_2, "3": KERAS_3}
+
+# What Keras 3 loads from an `.h5` file of Keras 2 and computes alike, with every option.
+# tests/convert/test_generations.py compares both tables with what the two libraries answer.
+EQUAL_LAYERS = frozenset(
+    {
+        *("Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout"),
+        *("Average", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D"),
+        *("BatchNormalization", "CategoryEncoding", "CenterCrop", "Concatenate", "Conv1D"),
+        *("Conv2D", "Conv3D", "Cropping1D", "Cropping2D", "Cropping3D", "Dense", "Dot", "Dropout"),
+        *("ELU", "EinsumDense", "Embedding", "Flatten", "GaussianDropout", "GaussianNoise"),
+        *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"),
+        *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
+        *("GroupNormalization", "Identity", "InputLayer", "LeakyReLU", "Masking"),
+        *("MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "Maximum", "Minimum", "Multiply"),
+        *("Normalization", "PReLU", "Permute", "ReLU", "RepeatVector", "Rescaling", "Reshape"),
+        *("Subtract", "TimeDistributed", "UpSampling1D", "UpSampling3D"),
+        *("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"),
+        # The networks themselves.
+        *("Sequential", "Functional", "Model"),
+    }
+)
+EQUAL_ACTIVATIONS = frozenset(
+    {
+        *("elu", "exponential", "gelu", "linear", "mish", "relu", "selu", "sigmoid", "softmax"),
+        *("softplus", "softsign", "swish", "tanh"),
+    }
+)
+# What Keras 3 loads without complaint and computes otherwise.
+DIFFERENCES = {
+    "hard_sigmoid": "Keras 2 computes 0.2 x + 0.5, Keras 3 relu6(x + 3) / 6",
+    "Softmax": "over several axes at once, Keras 3 answers otherwise",
+    "UnitNormalization": "over several axes at once, Keras 3 answers otherwise",
+}
+
+
+def library_of(saved: SavedFile) -> str:
+    """The library that answers as the writer of a `.keras` or `.h5` file did.
+
+    Raises:
+        ConvertError: it is not installed, or the file is newer than it.
+    """
+    if not saved.written_by:
+        library = KERAS_2 if _looks_like_keras_2(saved.config) else KERAS_3
+    else:
+        major = saved.written_by.partition(".")[0]
+        if major not in LIBRARIES:
+            raise ConvertError(
+                f"the file says that Keras {saved.written_by} wrote it; Keras 1 to 3 are supported"
+            )
+        library = LIBRARIES[major]
+    if library == KERAS_2 and importlib.util.find_spec(KERAS_2) is None:
+        other = next(unequal(saved.config), None)
+        if saved.kind != "h5" or other:
+            raise ConvertError(
+                f"the file is of Keras {saved.written_by or '1 or 2'}, and tf_keras, which answers "
+                "as that did, is not installed"
+                + (f" (Keras 3 is not known to compute {other} alike)" if other else "")
+                + ": pip install --no-deps tf_keras"
+            )
+        return KERAS_3
+    return library
+
+
+def unequal(config: Any) -> Iterator[str]:
+    """Yield what in a configuration of Keras 2 is not known to be equal in Keras 3."""
+    for value in objects(config):
+        kind, inside = value.get("class_name"), value.get("config")
+        if not (isinstance(inside, list) or (isinstance(inside, dict) and "name" in inside)):
+            continue
+        if kind not in EQUAL_LAYERS:
+            yield f"the layer {kind}"
+        within = inside if isinstance(inside, dict) else {}
+        activation = within.get("activation", "linear")
+        if activation not in (*EQUAL_ACTIVATIONS, None):
+            yield f"the activation {activation}"
+
+
+def _looks_like_keras_2(config: Any) -> bool:
+    """Whether a configuration without a version is older than Keras 3's.
+
+    Keras 3 describes an input by `batch_shape`, Keras 2 by `batch_input_shape`.
+    """
+    return '"batch_shape":' not in json.dumps(config)

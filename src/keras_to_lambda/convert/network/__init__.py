@@ -1,0 +1,1 @@
+"""A loaded model as a function from pictures to scores."""

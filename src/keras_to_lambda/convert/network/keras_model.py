@@ -1,0 +1,222 @@
+"""KerasModel: the trained network as a function, whatever kind of file it came in."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_to_lambda.convert.errors import ConvertError, explained
+from keras_to_lambda.convert.inspection import obstacles
+from keras_to_lambda.convert.load import loading, saved_model
+from keras_to_lambda.convert.load.saved_file import SavedFile
+from keras_to_lambda.convert.network import channel_order, inference, signature
+
+
+@dataclass(frozen=True)
+class KerasModel:
+    """A network with one image input and one vector of scores.
+
+    call: float32 tensor (batch, height, width, channels) -> (batch, classes), in inference mode.
+    kind: "keras", "h5" or "saved_model". written_by: the version that wrote the file, if it says.
+    loaded_by: the library that loaded it, with its version.
+    notes: sentences about what was done to the network so that it can be served.
+    parameters: how many numbers were trained; None for SavedModels.
+    sha256: of the file, as it was judged and loaded.
+    anchor: keeps the variables alive that `call` reads.
+    flatbuffer: of a `.tflite`, which needs no conversion; None for all others.
+    dtype: of the served network's input, where it is not the converter's choice.
+    """
+
+    path: Path
+    kind: str
+    call: Callable[[Any], Any]
+    height: int
+    width: int
+    channels: int
+    classes: int
+    anchor: Any
+    written_by: str | None = None
+    loaded_by: str = ""
+    notes: tuple[str, ...] = ()
+    parameters: int | None = None
+    layers: tuple[str, ...] = ()
+    flatbuffer: bytes | None = None
+    dtype: str = "float32"
+    sha256: str = ""
+
+    def concrete(self) -> Any:
+        """The network as a TensorFlow graph for exactly one image: (1, height, width, channels)."""
+        spec = tf.TensorSpec((1, self.height, self.width, self.channels), tf.float32, name="image")
+        with explained(
+            f"{self.path} cannot be computed for one picture",
+            "Load it where it was trained and export() it as a SavedModel",
+        ):
+            graph = tf.function(
+                lambda image: tf.cast(self.call(image), tf.float32),
+                autograph=False,
+            ).get_concrete_function(spec)
+        # CuDNN's recurrent layers, for one, run on graphics cards alone.
+        with explained(
+            f"{self.path} cannot be computed on a CPU",
+            "Build that layer of others (LSTM for CuDNNLSTM), give it the same weights, and save "
+            "the model again",
+        ):
+            graph(tf.zeros(spec.shape))
+        return graph
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user said about the model file.
+
+    size: (height, width), where the model leaves it open. head: the name or index of the output,
+    where there are several. trust: run the code that the file carries. custom: a Python file that
+    defines the layers and functions that the model names. backend: what trained the model, where
+    the file does not say it: "tensorflow" or "theano".
+    """
+
+    size: tuple[int, int] | None = None
+    head: str | None = None
+    trust: bool = False
+    custom: Path | None = None
+    backend: str | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Wanted:
+        """Of JSON values, as they come into the sandbox."""
+        size, custom = data.get("size"), data.get("custom")
+        return cls(
+            size=(size[0], size[1]) if size else None,
+            head=data.get("head"),
+            trust=bool(data.get("trust")),
+            custom=Path(custom) if custom else None,
+            backend=data.get("backend"),
+        )
+
+
+def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
+    """Load a `.keras` or `.h5` file of any Keras, or a SavedModel folder.
+
+    Raises:
+        ConvertError: it cannot be loaded, carries code, or is not an image classifier.
+    """
+    wanted = wanted or Wanted()
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        saved = SavedFile.read(path, Path(folder))
+        stopped = list(obstacles.found(saved.config))
+        if stopped:
+            raise ConvertError(f"{path} cannot be converted: " + "; ".join(stopped))
+        if saved.faults:
+            raise ConvertError(f"{path} is refused: " + "; ".join(saved.faults))
+        if saved.code and not wanted.trust:
+            raise ConvertError(f"{path} is refused: " + next(saved.refusals()))
+        return replace(_load(path, saved, wanted), sha256=saved.sha256)
+
+
+def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
+    """The network of a file that was judged. `path` is for messages: what is opened is the copy."""
+    if saved.kind == "saved_model":
+        call, shape, outputs, anchor = saved_model.load(path, saved, wanted.head)
+        return KerasModel(
+            path,
+            saved.kind,
+            **vars(signature.of(path, call, shape, outputs, wanted.size)),
+            anchor=anchor,
+            written_by=saved.written_by,
+            loaded_by=f"tensorflow {tf.__version__}",
+        )
+    loaded = loading.load(path, saved, wanted.custom, trust=wanted.trust)
+    model, notes = inference.prepared(path, saved, loaded)
+    if (wanted.backend or saved.backend) == "theano":
+        notes += (channel_order.turn_kernels(path, model),)
+    elif saved.kind == "h5" and not saved.backend and not wanted.backend:
+        notes += (
+            "the file does not say which backend trained it; TensorFlow is assumed. If it was "
+            "Theano, its answers are wrong without --backend theano",
+        )
+    output = _head(path, model, wanted)
+    if len(model.inputs) != 1:
+        raise ConvertError(
+            f"{path} has {len(model.inputs)} inputs; an image classifier has one. Wrap it in a "
+            "model that takes the image alone"
+        )
+
+    def call(image: Any) -> Any:
+        scores = model(image, training=False)
+        # Lists and dicts in the order of `outputs`: a dict's by its sorted keys.
+        return tf.nest.flatten(scores)[output or 0]
+
+    shapes = (tuple(model.inputs[0].shape), tuple(model.outputs[output or 0].shape))
+    found = signature.of(path, call, *shapes, wanted.size)
+    layers = inference.layers_of(model)
+    if found.classes == 1 and obstacles.is_regression(saved.loss, layers[-2:]):
+        raise ConvertError(
+            f"{path} has one output without a sigmoid and was trained with a loss for numbers: it "
+            "predicts a number, such as an age. Only classifiers are served; train one on classes, "
+            "such as age groups"
+        )
+    return KerasModel(
+        path,
+        saved.kind,
+        **{**vars(found), "notes": (*notes, *found.notes)},
+        anchor=model,
+        written_by=saved.written_by,
+        loaded_by=loaded.loaded_by,
+        parameters=int(model.count_params()),
+        layers=tuple(layer.name for layer in layers),
+    )
+
+
+def _head(path: Path, model: Any, wanted: Wanted) -> int | None:
+    """Which of a model's outputs is the classifier's; None: there is one."""
+    names = list(getattr(model, "output_names", None) or [])
+    if len(model.outputs) == 1:
+        if wanted.head is not None and wanted.head not in (*names, "0"):
+            raise ConvertError(f"{path} has one output; leave --head away")
+        return None
+    if wanted.head is None:
+        listed = ", ".join(
+            f"{name} {tuple(output.shape)}"
+            for name, output in zip(names, model.outputs, strict=False)
+        )
+        raise ConvertError(
+            f"{path} has {len(model.outputs)} outputs ({listed}): choose one with --head NAME"
+        )
+    index = names.index(wanted.head) if wanted.head in names else None
+    if index is None and wanted.head.isdecimal() and int(wanted.head) < len(model.outputs):
+        index = int(wanted.head)
+    if index is None:
+        raise ConvertError(
+            f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
+            f"{len(model.outputs) - 1}"
+        )
+    return index
+
+
+def of_two_classes(model: KerasModel, *, sigmoid: bool) -> KerasModel:
+    """A network with one output as one with two: of the first label, and of the second.
+
+    The output is that of the second label, as Keras's binary losses and `flow_from_directory` have
+    it. A sigmoid's p becomes (1 - p, p); a logit z becomes (0, z), whose softmax is sigmoid(z).
+    """
+
+    def call(image: Any) -> Any:
+        second = model.call(image)
+        first = 1 - second if sigmoid else tf.zeros_like(second)
+        return tf.concat([first, second], axis=-1)
+
+    kind = "probability" if sigmoid else "logit"
+    note = f"one output, the {kind} of the second label: written as two, one for each label"
+    return replace(model, call=call, classes=2, notes=(*model.notes, note))
+
+
+def predict(graph: Any, tensor: np.ndarray) -> np.ndarray:
+    """Run a concrete function on one image: (height, width, channels) -> (classes,), float32."""
+    result = graph(tf.constant(tensor[np.newaxis]))
+    return np.asarray(result)[0]

@@ -1,0 +1,413 @@
+"""Outputs: what a network's outputs are, logits or probabilities, by evidence.
+
+Two witnesses. The last operators: from what is known of them (a sigmoid gives 0 to 1, a mean gives
+no more than what it takes), limits follow that the outputs cannot leave, whatever the author calls
+the layer. And the answers to the samples: whether they lie in 0..1, and whether each row adds up
+to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection.operators import Node, Operators, of_flatbuffer
+
+MULTI_LABEL = "multi-label: each label has a sigmoid, and the scores do not add up to 1"
+LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
+CHOICES = (LOGITS, SOFTMAX, SIGMOID)
+Limits = tuple[float, float]
+
+EVERYTHING: Limits = (-math.inf, math.inf)
+UNIT: Limits = (0.0, 1.0)
+# Operators from the output backwards that are looked at; a network is deeper than its ending.
+DEPTH = 40
+# Rounding, in 0..1; and of the sum of a row, of 1,000 classes as well.
+ROUNDING = 1e-4
+SUM_ROUNDING = 1e-3
+# In 8 bits an output is a multiple of 1/256, and a softmax' sum is off by some hundredths.
+COARSE_ROUNDING, COARSE_SUM_ROUNDING = 1 / 256, 0.05
+# The scale that TensorFlow Lite prescribes for a quantized softmax and sigmoid, and for no other
+# (https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec).
+PRESCRIBED_SCALE = 1 / 256
+
+# Operators that give numbers between the least and the largest that they take, by the place of
+# what they take. First TensorFlow's name, then that of TensorFlow Lite.
+KEEPING: Mapping[str, int] = {
+    **dict.fromkeys(("Identity", "IdentityN", "StopGradient", "Snapshot", "EnsureShape"), 0),
+    **dict.fromkeys(("Cast", "CAST", "Reshape", "RESHAPE", "Squeeze", "SQUEEZE"), 0),
+    **dict.fromkeys(("ExpandDims", "EXPAND_DIMS", "Transpose", "TRANSPOSE"), 0),
+    **dict.fromkeys(("StridedSlice", "STRIDED_SLICE", "Slice", "SLICE"), 0),
+    **dict.fromkeys(("GatherV2", "GATHER", "GatherNd", "GATHER_ND", "Unpack", "UNPACK"), 0),
+    **dict.fromkeys(("SplitV", "SPLIT_V", "ReverseV2", "REVERSE_V2", "Tile", "TILE"), 0),
+    **dict.fromkeys(("BroadcastTo", "BROADCAST_TO", "QUANTIZE", "DEQUANTIZE"), 0),
+    **dict.fromkeys(("Mean", "MEAN", "AvgPool", "AVERAGE_POOL_2D", "MaxPool", "MAX_POOL_2D"), 0),
+    **dict.fromkeys(("Max", "REDUCE_MAX", "Min", "REDUCE_MIN"), 0),
+    **dict.fromkeys(("ResizeBilinear", "RESIZE_BILINEAR"), 0),
+    **dict.fromkeys(("ResizeNearestNeighbor", "RESIZE_NEAREST_NEIGHBOR"), 0),
+    **dict.fromkeys(("Split", "SPLIT"), 1),
+}
+# Operators whose outputs lie in fixed limits whatever they take.
+FIXED: Mapping[str, Limits] = {
+    **dict.fromkeys(("Softmax", "SOFTMAX", "Sigmoid", "LOGISTIC"), UNIT),
+    **dict.fromkeys(("Tanh", "TANH", "Erf", "Softsign", "Sin", "SIN", "Cos", "COS"), (-1.0, 1.0)),
+    **dict.fromkeys(("LogSoftmax", "LOG_SOFTMAX"), (-math.inf, 0.0)),
+    **dict.fromkeys(("Relu6", "RELU6"), (0.0, 6.0)),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+    "RELU_0_TO_1": UNIT,
+    **dict.fromkeys(("Softplus", "Abs", "ABS"), (0.0, math.inf)),
+}
+# Which of the fixed ones make probabilities.
+NAMES = {"Softmax": SOFTMAX, "SOFTMAX": SOFTMAX, "Sigmoid": SIGMOID, "LOGISTIC": SIGMOID}
+# Operators behind which any number can come.
+OPEN = frozenset(
+    {
+        *("MatMul", "BatchMatMulV2", "BATCH_MATMUL", "FULLY_CONNECTED", "Einsum"),
+        *("Conv2D", "CONV_2D", "DepthwiseConv2dNative", "DEPTHWISE_CONV_2D", "Log", "LOG"),
+        *("Elu", "ELU", "LeakyRelu", "LEAKY_RELU", "Selu", "PRELU", "FusedBatchNormV3"),
+    }
+)
+
+
+def _increasing(function: Callable[[float], float]) -> Callable[[Limits], Limits]:
+    def limits(x: Limits) -> Limits:
+        try:
+            return function(x[0]), function(x[1])
+        except OverflowError:
+            return function(min(x[0], 0.0)), math.inf
+
+    return limits
+
+
+def _square(x: Limits) -> Limits:
+    ends = (x[0] * x[0], x[1] * x[1])
+    return (0.0 if x[0] <= 0 <= x[1] else min(ends)), max(ends)
+
+
+def _reciprocal(x: Limits) -> Limits:
+    if x[0] < 0 < x[1]:
+        return EVERYTHING
+    if x[0] >= 0:
+        return (1 / x[1] if x[1] else math.inf), (1 / x[0] if x[0] else math.inf)
+    return (1 / x[1] if x[1] else -math.inf), 1 / x[0]
+
+
+# Operators of one number.
+SINGLE: Mapping[str, Callable[[Limits], Limits]] = {
+    **dict.fromkeys(("Exp", "EXP"), _increasing(math.exp)),
+    **dict.fromkeys(("Relu", "RELU"), _increasing(lambda x: max(x, 0.0))),
+    **dict.fromkeys(("Sqrt", "SQRT"), _increasing(lambda x: math.sqrt(max(x, 0.0)))),
+    **dict.fromkeys(("Neg", "NEG"), lambda x: (-x[1], -x[0])),
+    **dict.fromkeys(("Square", "SQUARE"), _square),
+    **dict.fromkeys(("Inv", "Reciprocal"), _reciprocal),
+    **dict.fromkeys(
+        ("Rsqrt", "RSQRT"), lambda x: _reciprocal((math.sqrt(max(x[0], 0.0)), math.sqrt(x[1])))
+    ),
+}
+
+
+def _product(a: Limits, b: Limits) -> Limits:
+    # 0 times infinity is 0 here: the zero is a number, the infinity a limit that is not reached.
+    ends = [x * y if x and y else 0.0 for x in a for y in b]
+    return min(ends), max(ends)
+
+
+# Operators of two numbers; more than two are taken one after the other.
+PAIRED: Mapping[str, Callable[[Limits, Limits], Limits]] = {
+    **dict.fromkeys(
+        ("Add", "AddV2", "AddN", "BiasAdd", "ADD", "ADD_N"), lambda a, b: (a[0] + b[0], a[1] + b[1])
+    ),
+    **dict.fromkeys(("Sub", "SUB"), lambda a, b: (a[0] - b[1], a[1] - b[0])),
+    **dict.fromkeys(("Mul", "MUL"), _product),
+    **dict.fromkeys(
+        ("RealDiv", "Div", "DivNoNan", "DIV"), lambda a, b: _product(a, _reciprocal(b))
+    ),
+    **dict.fromkeys(("Maximum", "MAXIMUM"), lambda a, b: (max(a[0], b[0]), max(a[1], b[1]))),
+    **dict.fromkeys(("Minimum", "MINIMUM"), lambda a, b: (min(a[0], b[0]), min(a[1], b[1]))),
+}
+DIVISIONS = ("RealDiv", "Div", "DivNoNan", "DIV")
+
+
+def _union(*all_limits: Limits) -> Limits:
+    return min(x[0] for x in all_limits), max(x[1] for x in all_limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the last operators say.
+
+    limits: that the outputs cannot leave. makers: SOFTMAX or SIGMOID, of those that were met.
+    last: the last operator that does something to the numbers. understood: whether the limits
+        rest on nothing that is unknown here.
+    """
+
+    limits: Limits = EVERYTHING
+    makers: frozenset[str] = frozenset()
+    last: str = ""
+    understood: bool = False
+
+    @classmethod
+    def of(cls, operators: Operators) -> Ending:
+        """Look at the last operators of a network."""
+        return _Reader(operators).ending()
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the operators alone keep the outputs in 0..1."""
+        return self.limits[0] >= -ROUNDING and self.limits[1] <= 1 + ROUNDING
+
+
+def in_words(ending: Ending, units: int) -> str:
+    """What the last operators alone say of outputs, before any sample is answered."""
+    if not ending.bounded:
+        return "logits, unless the samples show probabilities"
+    maker = " and ".join(sorted(ending.makers)) or ending.last
+    if ending.makers == {SIGMOID} and units > 1:
+        return f"{MULTI_LABEL}, unless the samples show otherwise"
+    return f"probabilities, by the operators ({maker})"
+
+
+class _Reader:
+    def __init__(self, operators: Operators) -> None:
+        self.operators = operators
+        self.known: dict[str, Limits] = {}
+        self.makers: set[str] = set()
+        self.strange = False
+
+    def ending(self) -> Ending:
+        name = self._behind(self.operators.output)
+        node = self.operators.nodes.get(name, Node(""))
+        limits = self.limits(self.operators.output, DEPTH)
+        return Ending(limits, frozenset(self.makers), node.op, not self.strange)
+
+    def _behind(self, name: str) -> str:
+        """The tensor behind operators that only move numbers."""
+        node = self.operators.nodes.get(name)
+        while node is not None and node.op in KEEPING and not node.clip:
+            name = node.inputs[KEEPING[node.op]]
+            node = self.operators.nodes.get(name)
+        return name
+
+    def limits(self, name: str, depth: int) -> Limits:
+        """The limits that a tensor's numbers cannot leave."""
+        if name not in self.known:
+            self.known[name] = EVERYTHING  # until it is known
+            self.known[name] = self._limits(name, depth)
+        return self.known[name]
+
+    def _limits(self, name: str, depth: int) -> Limits:
+        node = self.operators.nodes.get(name)
+        if node is None or node.op in ("Const", "ReadVariableOp", "Placeholder"):
+            numbers = self.operators.constant(name)
+            if numbers is None or not numbers.size or numbers.dtype.kind not in "fiu":
+                return EVERYTHING
+            return float(numbers.min()), float(numbers.max())
+        if depth == 0 or node.op in OPEN:
+            return _fused(EVERYTHING, node)
+        if node.op in NAMES:
+            self.makers.add(NAMES[node.op])
+        found = _fused(self._by_rule(node, depth - 1), node)
+        if node.scale == PRESCRIBED_SCALE:
+            # The output's own quantization has no other numbers.
+            return max(found[0], 0.0), min(found[1], 1.0)
+        return found
+
+    def _by_rule(self, node: Node, depth: int) -> Limits:
+        op, inputs = node.op, node.inputs
+        if op in FIXED:
+            return FIXED[op]
+        if op in KEEPING:
+            return self.limits(inputs[KEEPING[op]], depth)
+        if op in SINGLE:
+            return SINGLE[op](self.limits(inputs[0], depth))
+        if op in PAIRED:
+            if op in DIVISIONS and self._is_share(inputs, depth):
+                return UNIT
+            limits = self.limits(inputs[0], depth)
+            for other in inputs[1:]:
+                limits = PAIRED[op](limits, self.limits(other, depth))
+            return limits
+        if op == "ClipByValue":
+            x, low, high = (self.limits(each, depth) for each in inputs)
+            return max(x[0], low[0]), min(x[1], high[1])
+        if op in ("ConcatV2", "Pack", "CONCATENATION", "PACK"):
+            parts = inputs[:-1] if op == "ConcatV2" else inputs
+            return _union(*(self.limits(each, depth) for each in parts))
+        if op in ("SelectV2", "Select", "SELECT", "SELECT_V2", "Where"):
+            return _union(*(self.limits(each, depth) for each in inputs[1:]))
+        if op in ("Sum", "SUM"):
+            low, high = self.limits(inputs[0], depth)
+            return (0.0 if low >= 0 else -math.inf), (0.0 if high <= 0 else math.inf)
+        self.strange = True
+        return EVERYTHING
+
+    def _is_share(self, inputs: tuple[str, ...], depth: int) -> bool:
+        """Whether something is divided by its own sum, as a softmax written out does."""
+        part, whole = self._behind(inputs[0]), self._behind(inputs[1])
+        nodes = self.operators.nodes
+        for _ in range(3):  # a small number may be added to the sum
+            node = nodes.get(whole)
+            if node is None or node.op not in ("AddV2", "Add", "ADD", "Maximum", "MAXIMUM"):
+                break
+            whole = self._behind(node.inputs[0])
+        node = nodes.get(whole)
+        if node is None or node.op not in ("Sum", "SUM") or self._behind(node.inputs[0]) != part:
+            return False
+        if self.limits(part, depth)[0] < 0:
+            return False
+        self.makers.add(SOFTMAX)
+        return True
+
+
+def _fused(limits: Limits, node: Node) -> Limits:
+    """The limits behind a fused activation of TensorFlow Lite."""
+    if not node.clip:
+        return limits
+    low, high = {"RELU": (0.0, math.inf), **FIXED}.get(node.clip, EVERYTHING)
+    return min(max(limits[0], low), high), max(min(limits[1], high), low)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the outputs are.
+
+    output: the card's: "logits" or "probabilities". activation: what made, or would make,
+    probabilities of them: "softmax" or "sigmoid". multi_label: several labels, each with a
+    probability that does not depend on the others'. note: the evidence, a sentence. doubt: what
+    the user should look at again; empty for nothing.
+    """
+
+    output: str
+    activation: str
+    multi_label: bool
+    note: str
+    doubt: str = ""
+
+
+def decide(
+    ending: Ending, rows: np.ndarray, wanted: str | None = None, *, coarse: bool = False
+) -> Outputs:
+    """Decide what the outputs are.
+
+    Args:
+        ending: the last operators.
+        rows: float32, (samples, units): the answers.
+        wanted: one of CHOICES, which overrules; None: the evidence decides.
+        coarse: the outputs are quantized in 8 bits.
+    """
+    rounding = COARSE_ROUNDING if coarse else ROUNDING
+    sum_rounding = COARSE_SUM_ROUNDING if coarse else SUM_ROUNDING
+    units, sums = rows.shape[1], rows.sum(axis=1)
+    inside = bool(rows.min() >= -rounding and rows.max() <= 1 + rounding)
+    # Of a softmax written out, of a mean of several, and of (1 - p, p).
+    exact = inside and units > 1 and bool(np.abs(sums - 1).max() <= sum_rounding)
+    # In 8 bits what is less than 1/512 is 0: a softmax of many labels adds up to less than 1.
+    whole = exact or (inside and units > 1 and coarse and NAMES.get(ending.last) == SOFTMAX)
+    several = units > 1 and not whole
+    seen = _seen(rows, inside, exact)
+    by_sigmoid = SIGMOID in ending.makers and SOFTMAX not in ending.makers
+    if wanted is not None:
+        return _overruled(wanted, rows, seen, inside=inside, whole=whole)
+    if whole:
+        how = f"by the operators ({_makers(ending)})" if ending.bounded else "by the values alone"
+        activation = SIGMOID if by_sigmoid else SOFTMAX
+        return Outputs("probabilities", activation, False, f"probabilities {how}: {seen}")
+    trusted = ending.bounded or not ending.understood
+    if inside and trusted:
+        how = "by the operators" if ending.bounded else "by the values alone"
+        doubt = ""
+        if not ending.bounded:
+            doubt = (
+                f"the network ends in {ending.last or 'an unknown operator'}, and its outputs lie "
+                "in 0..1: taken for probabilities. If they are logits, say --output logits"
+            )
+        if units == 1 and SOFTMAX in ending.makers and float(rows.min()) >= 1 - rounding:
+            doubt = (
+                "a softmax of one unit is always 1, whatever the picture: train one unit with a "
+                "sigmoid, or two with a softmax"
+            )
+        note = f"probabilities {how} ({_makers(ending)}): {seen}"
+        if several:
+            note = f"{MULTI_LABEL}; {note}"
+        return Outputs("probabilities", SIGMOID, several, note, doubt)
+    doubt = ""
+    if ending.makers and math.isfinite(ending.limits[0] + ending.limits[1]):
+        names = " and ".join(sorted(ending.makers))
+        doubt = (
+            f"the network has a {names} near its end, but {ending.last} comes behind it, and "
+            f"{seen}: served as they are. They are no probabilities, and scores=probabilities "
+            "would not be right either; put the last step out of the network if you can"
+        )
+    elif units == 1 and ending.limits[0] >= 0:
+        doubt = (
+            f"the one output is never below 0, as the network ends in {ending.last}: taken for a "
+            "logit, so every picture gets the second label. If it predicts a number, such as an "
+            "age, it is not an image classifier"
+        )
+    note = f"logits: {seen}, and the network ends in {ending.last or 'an unknown operator'}"
+    return Outputs("logits", SOFTMAX, False, note, doubt)
+
+
+def _overruled(wanted: str, rows: np.ndarray, seen: str, *, inside: bool, whole: bool) -> Outputs:
+    note = f"{wanted}, as --output says; {seen}"
+    if wanted == LOGITS:
+        return Outputs("logits", SOFTMAX, False, note)
+    several = rows.shape[1] > 1
+    activation = wanted if several else SIGMOID
+    multi_label = several and activation == SIGMOID and not whole
+    if multi_label:
+        note = f"{MULTI_LABEL}; {note}"
+    if not inside:
+        # The numbers are what a softmax or sigmoid takes. One logit becomes (0, z), whose softmax
+        # is the sigmoid of z.
+        return Outputs("logits", activation if several else SOFTMAX, multi_label, note)
+    doubt = ""
+    if activation == SOFTMAX and not whole:
+        doubt = f"--output softmax, but {seen}: a softmax' row adds up to 1"
+    return Outputs("probabilities", activation, multi_label, note, doubt)
+
+
+def _makers(ending: Ending) -> str:
+    return " and ".join(sorted(ending.makers)) or ending.last or "unknown"
+
+
+def _seen(rows: np.ndarray, inside: bool, whole: bool) -> str:
+    low, high = float(rows.min()), float(rows.max())
+    text = f"on {len(rows)} samples the outputs lie in {low:.3g} to {high:.3g}"
+    if whole:
+        return f"{text}, and each row adds up to 1"
+    if inside and rows.shape[1] > 1:
+        sums = rows.sum(axis=1)
+        return f"{text}, and rows add up to {sums.min():.3g} to {sums.max():.3g}"
+    return text
+
+
+def of_tflite(path: Path, rows: np.ndarray, wanted: str | None = None) -> Outputs:
+    """What the outputs of a `.tflite` file are.
+
+    Args:
+        path: the file. rows: float32, (samples, units): its answers, dequantized.
+        wanted: as for `decide`.
+
+    Raises:
+        ConvertError: the file is damaged.
+    """
+    from keras_to_lambda.convert.inspection.tflite_file import DAMAGED
+
+    try:
+        operators = of_flatbuffer(path)
+    except DAMAGED as error:
+        raise ConvertError(f"{path} was cut short or damaged: get it again") from error
+    # The last step may turn 8 bits into floats, which are as coarse.
+    node, coarse = operators.nodes.get(operators.output, Node("")), False
+    for _ in range(DEPTH):
+        coarse = coarse or node.scale > 0
+        if node.op not in KEEPING or len(node.inputs) <= KEEPING[node.op]:
+            break
+        node = operators.nodes.get(node.inputs[KEEPING[node.op]], Node(""))
+    return decide(Ending.of(operators), rows, wanted, coarse=coarse)

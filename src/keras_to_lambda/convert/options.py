@@ -1,0 +1,141 @@
+"""Options: what the commands of convert/ have in common on their command lines."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import textwrap
+from pathlib import Path
+from typing import Any, NoReturn
+
+from keras_to_lambda.convert import progress
+from keras_to_lambda.convert.errors import ConvertError, nearest
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox
+
+
+def command(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser whose epilog is printed as it is written."""
+    return Parser(
+        prog=name,
+        description=textwrap.fill(description, 79),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line: what is wrong, the nearest right value, where to read."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and exit with 2."""
+        wrong = _CHOICE.fullmatch(message)
+        if wrong:
+            known = re.findall(r"'?([^',\s]+)'?", wrong[3])
+            near = nearest(wrong[2], known) or f"choose from {', '.join(known)}"
+            message = f"{wrong[1]}: {wrong[2]!r} is unknown; {near}"
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} -h\n")
+
+
+# As argparse words it.
+_CHOICE = re.compile(r"(argument .+): invalid choice: '(.*)' \(choose from (.*)\)")
+
+
+def add_model(p: argparse.ArgumentParser) -> None:
+    """Options about a Keras file."""
+    group = p.add_argument_group("the Keras file")
+    group.add_argument("--size", metavar="HxW", help="input size, where the model leaves it open")
+    group.add_argument("--head", metavar="NAME", help="the output to take, where there are several")
+    group.add_argument(
+        "--backend",
+        choices=("tensorflow", "theano"),
+        help="the library that trained it, for files of Keras 1 that do not name it: Theano's "
+        "convolutions turn their kernels (default: the file's, or tensorflow)",
+    )
+    group.add_argument(
+        "--custom",
+        type=Path,
+        metavar="FILE.py",
+        help="Python file that defines the layers and functions that the model names; it is run",
+    )
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the code that the file carries (Lambda layers and such), still in the sandbox",
+    )
+
+
+def add_run(p: argparse.ArgumentParser) -> None:
+    """How the command runs."""
+    group = p.add_argument_group("the run")
+    group.add_argument("--quiet", action="store_true", help="print errors and the result only")
+    group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    group.add_argument(
+        "--max-memory", type=float, default=12, metavar="GB", help="of the sandbox (default: 12)"
+    )
+    group.add_argument(
+        "--max-minutes", type=float, default=60, metavar="N", help="of the sandbox (default: 60)"
+    )
+
+
+def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
+    """Which photos are looked at."""
+    p.add_argument(
+        "--samples",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"{meaning}; or other data that `k2l train` reads, of which the test pictures "
+        "are taken (idx files, .csv, .npz, CIFAR's archive, keras:mnist)",
+    )
+    p.add_argument(
+        "--max-samples",
+        type=_positive,
+        default=200,
+        metavar="N",
+        help="photos looked at, evenly spread (default: 200)",
+    )
+
+
+def add_proof(p: argparse.ArgumentParser) -> None:
+    """What overrules the samples."""
+    p.add_argument(
+        "--accept-accuracy",
+        action="store_true",
+        help="accept an accuracy on labelled samples that is no better than chance or "
+        "significantly below the card's, and answers that are the same for all samples",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def wanted(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `keras_model.Wanted`, as JSON."""
+    return {
+        "size": _size(args.size),
+        "head": args.head,
+        "trust": args.trust,
+        "backend": args.backend,
+        "custom": args.custom and str(args.custom.absolute()),
+    }
+
+
+def sandbox(args: argparse.Namespace, python: Path | None = None) -> Sandbox:
+    """The sandbox that `add_run` describes."""
+    if args.max_memory <= 0 or args.max_minutes <= 0:
+        raise ConvertError("--max-memory and --max-minutes must be more than 0")
+    progress.use(quiet=args.quiet)
+    return Sandbox(args.max_memory, args.max_minutes, python)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, x, width = text.lower().partition("x")
+    if not (x and height.isdecimal() and width.isdecimal()):
+        raise ConvertError(f"--size {text!r} is not HEIGHTxWIDTH, like 224x224")
+    return int(height), int(width)

@@ -1,0 +1,1 @@
+"""A network as a `.tflite` file: its flatbuffer, quantization and metadata."""

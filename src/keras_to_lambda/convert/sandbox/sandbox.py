@@ -1,0 +1,350 @@
+"""Sandbox: work on a model file in a child process that can do little harm.
+
+A model file is a program: loading one can run what its author wrote, take all memory, never end
+or crash the interpreter. The child has no network, no other processes, few files, bounded memory
+and time (confinement.py). It gets JSON and gives JSON and plain files, which are read as if an
+attacker had written them (results.py); whatever becomes of it, the parent answers with a sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_to_lambda.convert import progress
+from keras_to_lambda.convert.errors import ConvertError, reason_of
+from keras_to_lambda.convert.sandbox import landlock
+from keras_to_lambda.runtime.errors import ClassifierError, SetupError
+from keras_to_lambda.runtime.model import card as cards
+
+# The folder that this package is imported from.
+SITE = Path(__file__).resolve().parents[3]
+PACKAGE = SITE / "keras_to_lambda"
+# The child's first words. Isolated (-I), it takes no module from the current folder or from
+# PYTHONPATH; the user's site-packages come behind, where it is the same interpreter.
+BOOT = (
+    "import sys; sys.path += [p for p in sys.argv[2:] if p not in sys.path]; "
+    "from keras_to_lambda.convert.sandbox.sandbox import main; main()"
+)
+# Of the environment, what a library computes by. No credentials, and no paths of the user's.
+ENVIRONMENT = (
+    *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS"),
+    *("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"),
+)
+# What the C++ libraries write when an allocation fails, before they abort.
+OUT_OF_MEMORY = ("bad_alloc", "Cannot allocate memory", "out of memory", "MemoryError", "OOM when")
+LAST_WORDS_BYTES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Where work is done.
+
+    memory_gb: address space of the child, in 10^9 bytes (Linux).
+    minutes: wall-clock time of one call.
+    python: the interpreter that the child runs in; None: this one.
+    """
+
+    memory_gb: float = 12.0
+    minutes: float = 60.0
+    python: Path | None = None
+
+    def call(
+        self,
+        target: str,
+        *,
+        reads: Iterable[str | Path] = (),
+        into: Path | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Run `module:function` with JSON arguments in a child, and return its JSON result.
+
+        Args:
+            target: the function.
+            reads: files and folders that it may read, absolute; nothing else of the user's.
+            into: a folder that gets the files which the function writes. It is then given a
+                `folder` of its own to write them to.
+            arguments: all others.
+
+        Raises:
+            ConvertError: what the function raised of that kind; or the child was ended by its
+                limits, died, or gave back what it should not.
+        """
+        from keras_to_lambda.convert.sandbox import untrusted_results
+
+        _note_what_is_missing()
+        # Of this process' own paths no other: whatever else is in such a folder could be read.
+        packages = [] if self.python else _user_packages()
+        with _job(into) as job:
+            work = job / "work"
+            for path in (work, work / "out", work / "tmp"):
+                path.mkdir()
+            if into is not None:
+                arguments["folder"] = str(work / "out")
+            orders = {
+                "target": target,
+                "arguments": arguments,
+                "reads": [*(str(path) for path in reads), *packages],
+                "work": str(work),
+                "memory_bytes": int(self.memory_gb * 1e9),
+                "parent": os.getpid(),
+                "quiet": progress.is_quiet(),
+            }
+            (job / "job.json").write_text(json.dumps(orders), encoding="utf-8")
+            status = self._run(job, [*packages, *_homes(target)])
+            try:
+                answer = untrusted_results.read_json(work / "answer.json")
+            except FileNotFoundError:
+                raise ConvertError(self._obituary(status, _end_of(job / "log"))) from None
+            if not isinstance(answer, dict):
+                raise ConvertError("invalid answer from the model process: not a JSON object")
+            if "crash" in answer:
+                crash = progress.plain_lines(str(answer["crash"]))
+                raise RuntimeError(f"in the child process:\n{crash}")
+            if "error" in answer:
+                raise ConvertError(str(answer["error"]))
+            if into is not None:
+                untrusted_results.collect(work / "out", into)
+            return answer.get("result")
+
+    def _run(self, job: Path, packages: list[str]) -> int:
+        """Be the child's parent, from its start to its end and that of all that it started."""
+        python = shutil.which(self.python or sys.executable)
+        if python is None:
+            raise ConvertError(f"{self.python} cannot be run: No such file or program")
+        read_end, write_end = os.pipe()
+        work = job / "work"
+        environment = {
+            **{name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+            **dict.fromkeys(("HOME", "KERAS_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), str(work)),
+            "TMPDIR": str(work / "tmp"),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "KERAS_BACKEND": "tensorflow",
+            "OPENSSL_CONF": os.devnull,
+        }
+        with (job / "job.json").open("rb") as orders, (job / "log").open("wb") as log:
+            try:
+                child = subprocess.Popen(
+                    [
+                        str(Path(python).absolute()),
+                        "-I",
+                        "-B",
+                        "-c",
+                        BOOT,
+                        str(write_end),
+                        *packages,
+                        str(SITE),
+                    ],
+                    stdin=orders,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    cwd=work,
+                    env=environment,
+                    pass_fds=[write_end],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                os.close(read_end)
+                raise ConvertError(f"{python} cannot be run: {error.strerror}") from error
+            finally:
+                os.close(write_end)
+        deadline = time.monotonic() + self.minutes * 60
+        listener = threading.Thread(target=progress.relay, args=(read_end,), daemon=True)
+        listener.start()
+        ended = False
+        try:
+            while not (ended := _has_ended(child)) and time.monotonic() < deadline:
+                # The end closes the pipe, unless something that it started holds it.
+                if listener.is_alive():
+                    listener.join(0.05)
+                else:
+                    time.sleep(0.005)
+        finally:
+            # The whole session, however its leader ended: nothing that it started goes on. Its
+            # leader is not waited for before: the number could by then be another process'.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
+            status = child.wait()
+            listener.join(1)
+        if not ended:
+            raise ConvertError(
+                f"stopped after {self.minutes:g} minutes; raise --max-minutes or use a smaller file"
+            )
+        return status
+
+    def _obituary(self, status: int, log: str) -> str:
+        if status == -signal.SIGALRM:
+            return "the file could not be read in time; it may be damaged"
+        last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
+        if any(sign in log for sign in OUT_OF_MEMORY):
+            return _too_large(self.memory_gb)
+        how = f"exit status {status}"
+        if status < 0:
+            how = signal.Signals(-status).name
+        return (
+            f"the model process crashed ({how}); the file may be damaged"
+            f"{f'. Last output: {last[:300]}' if last else ''}"
+        )
+
+
+def _end_of(log: Path) -> str:
+    """The last bytes of a file, which may be as large as a disk."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
+        return file.read(LAST_WORDS_BYTES).decode(errors="replace")
+
+
+@contextlib.contextmanager
+def _job(folder: Path | None) -> Iterator[Path]:
+    """A new folder for one call, where its files are wanted, so that they can be moved there."""
+    path = Path(tempfile.mkdtemp(prefix="job-" if folder else "convert-", dir=folder)).resolve()
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or say that it is left, as when the file's code made it too deep."""
+    try:
+        shutil.rmtree(path)
+    except (OSError, RecursionError):
+        progress.note(f"{path} could not be removed")
+
+
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has ended; it stays a zombie, so that its number is not given again."""
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return child.poll() is not None
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def _user_packages() -> list[str]:
+    """What `pip install --user` installs into, where this process imports from it."""
+    return [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
+
+
+def model_files(model: Path, custom: str | None = None) -> list[Path]:
+    """What a model's path lets the sandbox read: the file or folder, and the card beside it.
+
+    Args:
+        custom: the file of `--custom`.
+
+    Raises:
+        ConvertError: a link leads out of the folder, to what is not the model's.
+    """
+    if model.is_dir():
+        for path in model.rglob("*"):
+            if path.is_symlink() and not path.resolve().is_relative_to(model.resolve()):
+                raise ConvertError(
+                    f"{model} is refused: {path.relative_to(model)} in it is a link to a file "
+                    f"outside of the folder; copy the folder with its files: cp -rL {model} COPY"
+                )
+    return [model, cards.beside(model), *([Path(custom)] if custom else [])]
+
+
+@functools.cache
+def _note_what_is_missing() -> None:
+    """Once in each run of a command."""
+    if landlock.abi() == 0:
+        progress.note(
+            "this system has no Landlock (Linux 5.13 and later have it): the code in a model file "
+            "could read and change your files; open only files whose author you trust"
+        )
+
+
+@contextlib.contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """End the process, in a sandbox, if a block takes longer: C code that hangs hears nothing less.
+
+    HDF5's does so on some damaged files.
+    """
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def main() -> None:
+    """Be the child: one job, from stdin to answer.json."""
+    from keras_to_lambda.convert.sandbox.confinement import confine
+
+    job = json.load(sys.stdin)
+    progress.report_to(int(sys.argv[1]), quiet=job["quiet"])
+    module, _, function = job["target"].partition(":")
+    reads = [*job["reads"], PACKAGE, *_packages(module)]
+    work = Path(job["work"])
+    confine(job["memory_bytes"], reads, [work], job["parent"])
+    try:
+        result = getattr(importlib.import_module(module), function)(**job["arguments"])
+        answer = {"result": result}
+    except (ConvertError, SetupError, ClassifierError) as error:
+        answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
+    except ImportError as error:
+        if "failed to map" in str(error):  # the loader's words for too little address space
+            answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
+        else:
+            answer = {"error": f"{sys.executable} cannot run this: {error}"}
+    except Exception as error:  # noqa: BLE001
+        library = _library(error)
+        answer = (
+            {"error": f"{library} failed on this file: {reason_of(error)}. Save it again as .keras"}
+            if library
+            else {"crash": traceback.format_exc()}
+        )
+    draft = work / "answer.part"
+    draft.write_text(json.dumps(answer), encoding="utf-8")
+    draft.replace(work / "answer.json")
+    # Past the libraries' own farewells: their threads and destructors have nothing left to do.
+    os._exit(0)
+
+
+def _packages(module: str) -> list[str]:
+    """The folders of the package that a job's module is in."""
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    return list(spec.submodule_search_locations or ()) if spec else []
+
+
+def _homes(target: str) -> list[str]:
+    """What the child imports a job's module from."""
+    return [str(Path(folder).parent) for folder in _packages(target.partition(":")[0])]
+
+
+def _library(error: Exception) -> str | None:
+    """The installed package that raised an error; None: our own code did."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parts = Path(frame.filename).parts
+        if "site-packages" in parts:
+            return parts[parts.index("site-packages") + 1]
+        # Neither: Python's own modules, and what is compiled.
+        if PACKAGE in Path(frame.filename).parents:
+            return None
+    return None
+
+
+def _too_large(memory_gb: float) -> str:
+    return (
+        f"it takes more than {memory_gb:g} GB of memory; --max-memory, where the command has it, "
+        "gives more, if you trust the file"
+    )

@@ -1,0 +1,128 @@
+"""Results: what comes back from the sandbox, read as if an attacker had written it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_to_lambda.convert.errors import ConvertError
+
+MAX_JSON_BYTES = 64 << 20
+
+
+def read(path: Path, most: int) -> bytes:
+    """A plain file of at most so many bytes, whatever else may be at its path.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ConvertError: it is a link, a device or a pipe, or too large.
+    """
+    try:
+        # O_NONBLOCK: a pipe does not keep us waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConvertError(f"invalid result file from the model process: {path.name}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConvertError(f"invalid result file from the model process: {path.name}")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ConvertError(
+            f"invalid result file from the model process: {path.name} has more than {most} bytes"
+        )
+    return data
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ConvertError: it is none, or too large.
+    """
+    try:
+        return json.loads(read(path, MAX_JSON_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise ConvertError("invalid answer from the model process: not JSON") from error
+
+
+def collect(source: Path, folder: Path) -> None:
+    """Move the files in one folder to another of the same file system.
+
+    Raises:
+        ConvertError: one is not a plain file, or has a second name.
+    """
+    for path in list(source.iterdir()):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise ConvertError(f"invalid result file from the model process: {path.name!r}")
+        path.replace(folder / path.name)
+
+
+def array(data: bytes) -> np.ndarray:
+    """The array in the bytes of a .npy file, which has no objects and no room beside its data.
+
+    Raises:
+        ConvertError: it is damaged.
+    """
+    try:
+        stream = BytesIO(data)
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError("unknown version")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or min(shape, default=0) < 0 or size != len(data) - stream.tell():
+            raise ValueError("not what it claims to be")
+        values = np.frombuffer(data, dtype, offset=stream.tell())
+        return values.reshape(shape, order="F" if fortran else "C").copy()
+    except Exception as error:  # whatever reading the header as Python raises
+        raise ConvertError("the model's process gave an array that is damaged") from error
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz file of `numpy.savez`: together no larger than the file.
+
+    Raises:
+        ConvertError: it is missing or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+            if packed or sum(member.file_size for member in members) > path.stat().st_size:
+                raise ConvertError(f"the model's process gave more than {path.name} can hold")
+            return {
+                member.filename.removesuffix(".npy"): array(archive.read(member))
+                for member in members
+            }
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+        raise ConvertError(f"the model's process gave no {path.name}, or a damaged one") from error
+
+
+def shaped(array: np.ndarray | None, dtype: type, *shape: int | None) -> np.ndarray:
+    """The array itself.
+
+    Args:
+        shape: what it has to be; None: any size.
+
+    Raises:
+        ConvertError: it is missing, or another kind of array.
+    """
+    if (
+        array is None
+        or array.dtype != dtype
+        or array.ndim != len(shape)
+        or any(want not in (None, size) for want, size in zip(shape, array.shape, strict=True))
+    ):
+        raise ConvertError("the model's process gave other arrays than it was asked for")
+    return array

@@ -1,0 +1,320 @@
+"""A network's configuration: JSON from which Keras imports classes and functions by name.
+
+What is judged is every key by which Keras 2 or 3 finds something: class_name, module,
+registered_name, function and its relatives, the strings that stand for a function, and paths
+(serialization_lib.py, legacy/saving/serialization.py, json_utils.py, tf_op_layer.py of both).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_to_lambda.convert.scan.keras_archive import MAX_JSON_BYTES
+from keras_to_lambda.convert.scan.keras_names import (
+    ACTIVATIONS,
+    CLASSES,
+    CODE,
+    FUNCTION_MODULES,
+    INITIALIZERS,
+    NAMES,
+    OPERATIONS,
+    OPERATOR_LAYERS,
+    OTHERS,
+)
+from keras_to_lambda.convert.scan.tensorflow_names import PURE, SYMBOLS
+
+# Values, not objects: tensors as numbers, slices, shapes; and all keys that such a value has. With
+# a module beside them, Keras imports it.
+_DATA = ("__tensor__", "__numpy__", "__slice__", "__ellipsis__", "__keras_tensor__")
+_DATA += ("__tuple__", "TensorShape")
+_DATA_KEYS = {"class_name", "config", "items"}
+# Any text: names of layers and tensors, below these keys as well.
+_NAMES_BELOW = ("inbound_nodes", "input_layers", "output_layers", "keras_history", "node_def")
+# What JSON decoders build by themselves from a class of TensorFlow that is named.
+_BUILT = ("TypeSpec", "CompositeTensor")
+_NAMES_AT = ("name", "class_name", "registered_name", "module", "function", "equation", "op")
+# Files that a layer would read.
+_FILES = ("vocabulary", "idf_weights", "weights", "filepath", "file", "path", "filename", "handle")
+_FILES += ("value",)
+# Strings that stand for a function or a class, by the end of their key.
+_RESOLVED = {
+    "activation": ACTIVATIONS | NAMES,
+    "initializer": INITIALIZERS | NAMES,
+    "init": INITIALIZERS | NAMES,
+    "regularizer": OTHERS | NAMES,
+    "constraint": OTHERS | NAMES,
+}
+_FUNCTION_TYPES = ("function_type", "output_shape_type", "mode_type", "output_mask_type")
+_WORD = re.compile(r"[\w.,> -]{0,100}", re.ASCII)
+# No setting of Keras is longer; the bytecode of the shortest function is.
+LONGEST_TEXT = 150
+# Networks in networks are a few levels each.
+MAX_DEPTH = 200
+_QUANTIZATION = re.compile(r"(gptq|awq)/-?\d+/-?\d+\w*", re.ASCII)
+
+
+@dataclass
+class Findings:
+    """What a configuration names.
+
+    classes: each layer's class, in the file's order. code: what would run a program. own: modules
+    (or "") and names of what is not of Keras: its author's. faults: why nobody's trust helps.
+    """
+
+    classes: list[str] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
+    own: list[tuple[str, str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def parse(data: bytes | str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ValueError: it is not JSON, not an object, or nested beyond reason.
+    """
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(f"JSON of {len(data)} bytes")
+    try:
+        value = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("JSON nested too deep") from error
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004
+    if _is_deeper(value, MAX_DEPTH):
+        raise ValueError("JSON nested too deep")
+    return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        level = [
+            inside
+            for part in level
+            for inside in (part.values() if isinstance(part, dict) else part)
+            if isinstance(inside, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def without_training(config: Any) -> Any:
+    """A copy without the losses, metrics and optimizers of the network and those in it."""
+    if isinstance(config, dict):
+        training = {"compile_config"} if "class_name" in config else set()
+        return {k: without_training(v) for k, v in config.items() if k not in training}
+    if isinstance(config, list):
+        return [without_training(value) for value in config]
+    return config
+
+
+def loss_name(training: Any) -> str | None:
+    """The loss that a network was trained with, as its compile_config or training_config says."""
+    loss = training.get("loss") if isinstance(training, dict) else None
+    if isinstance(loss, dict):
+        inside = loss.get("config")
+        loss = inside if loss.get("class_name") == "function" else loss.get("class_name")
+    return loss if isinstance(loss, str) else None
+
+
+def plain_module(module: str) -> str:
+    """A module of any Keras by one name: tf_keras.src.layers is keras.layers."""
+    package, *parts = module.split(".")
+    if package not in ("keras", "tf_keras"):
+        return module
+    return ".".join(["keras", *(parts[1:] if parts[:1] == ["src"] else parts)])
+
+
+def judge(config: dict[str, Any]) -> Findings:
+    """What a configuration names, by the lists of keras_names.py and tensorflow_names.py."""
+    found = Findings()
+    parts = list(_parts(config))
+    layers = {part.value for part in parts if part.key == "name" and isinstance(part.value, str)}
+    for part in parts:
+        if isinstance(part.value, dict):
+            _judge_object(part, found)
+        else:
+            _judge_text(part, layers, found)
+    for name in ("code", "own", "faults"):
+        setattr(found, name, list(dict.fromkeys(getattr(found, name))))
+    return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An object or a string, the key that it is at, and what is around it."""
+
+    value: Any
+    key: str = ""
+    is_layer: bool = False
+    names: bool = False
+    operator: bool = False
+
+
+def _parts(config: dict[str, Any]) -> Iterator[_Part]:
+    waiting = [_Part(config)]
+    while waiting:
+        part = waiting.pop()
+        value = part.value
+        if isinstance(value, dict):
+            yield part
+            operator = part.operator or value.get("class_name") in OPERATOR_LAYERS
+            # Bytecode in base64, which has slashes, is no path; it is code already.
+            code = value.get("class_name") == "__lambda__"
+            # Last in, first out: reversed, the layers come in the file's order.
+            for key, inside in reversed(value.items()):
+                # A list of layers is `layers`, and was `config` of Sequential until Keras 2.2.
+                listed = isinstance(inside, list) and (
+                    key == "layers" or (key == "config" and "class_name" in value)
+                )
+                waiting.append(
+                    _Part(
+                        inside,
+                        key,
+                        listed or key in ("layer", "cell", "backward_layer"),
+                        part.names or code or key in _NAMES_BELOW,
+                        operator and key not in ("layers", "node_def"),
+                    )
+                )
+        elif isinstance(value, list):
+            # A vocabulary's words are words.
+            kinds = (dict, list) if part.key == "vocabulary" else (dict, list, str)
+            waiting += [
+                _Part(x, part.key, part.is_layer, part.names, part.operator)
+                for x in reversed(value)
+                if isinstance(x, kinds)
+            ]
+        elif isinstance(value, str):
+            yield part
+
+
+def _judge_object(part: _Part, found: Findings) -> None:
+    node = part.value
+    if "class_name" not in node:
+        # Lambda's, and Keras 1's Merge: whether a function is Python code, a name, or none.
+        if any(node.get(key, "raw") != "raw" for key in _FUNCTION_TYPES):
+            found.code.append("a Python function")
+        return
+    name, module, inside = node["class_name"], node.get("module"), node.get("config")
+    if not isinstance(name, str) or not isinstance(module, str | None):
+        found.faults.append("invalid class_name: not a string")
+        return
+    if name in _DATA and node.keys() <= _DATA_KEYS:
+        return
+    if part.is_layer:
+        found.classes.append(name)
+    subject = inside if name == "function" and isinstance(inside, str) else name
+    if not _same_name(node.get("registered_name"), name, subject):
+        found.faults.append(
+            f"it has two names for one class or function: {subject!r} and "
+            f"{node['registered_name']!r}"
+        )
+    # "Package>Lambda" and "keras.layers.Lambda" are loaded as well.
+    bare = name.rpartition(">")[2].rpartition(".")[2]
+    title = _title(name, inside)
+    if bare in CODE:
+        found.code.append("a Python function" if bare == "__lambda__" else title)
+    elif name in OPERATOR_LAYERS:
+        _judge_operator(node, title, found)
+    elif name == "function":
+        _judge_function(module, inside, found)
+    elif module or not _is_operation(name, inside):
+        _judge_class(module, name, title, found)
+
+
+def _title(name: str, inside: Any) -> str:
+    layer = inside.get("name") if isinstance(inside, dict) else None
+    return f"{name} layer {layer!r}" if isinstance(layer, str) else name
+
+
+def _same_name(registered: Any, name: str, subject: str) -> bool:
+    """Whether the name that a class is registered by is its own, with a package in front or not."""
+    if registered is None or registered in (name, subject):
+        return True
+    if not isinstance(registered, str):
+        return False
+    return registered.rpartition(">")[2] == subject.rpartition(">")[2]
+
+
+def _is_operation(name: str, inside: Any) -> bool:
+    """Whether a class without a module is an operation of Keras 3: only layers are trainable."""
+    return name in OPERATIONS and isinstance(inside, dict) and "trainable" not in inside
+
+
+def _judge_class(module: str | None, name: str, title: str, found: Findings) -> None:
+    plain = plain_module(module or "")
+    if (plain, name) in CLASSES or (not plain and name in NAMES):
+        return
+    if (
+        plain.partition(".")[0] in ("keras", "tensorflow")
+        or name.startswith("__")
+        or (name in _BUILT)
+    ):
+        found.code.append(f"{title} of the module {module!r}" if module else title)
+    else:
+        found.own.append((module or "", name))
+
+
+def _judge_function(module: str | None, inside: Any, found: Findings) -> None:
+    if not isinstance(inside, str):
+        found.faults.append("invalid function name: not a string")
+        return
+    plain = plain_module(module or "builtins")
+    if inside in ACTIVATIONS and plain in FUNCTION_MODULES:
+        return
+    if plain.partition(".")[0] in ("keras", "tensorflow"):
+        found.code.append(f"the function {inside!r} of {module}")
+    else:
+        found.own.append((module or "", inside))
+
+
+def _judge_operator(node: dict[str, Any], title: str, found: Findings) -> None:
+    """A layer that calls TensorFlow by name, and the constants that it hands over."""
+    inside = node.get("config")
+    inside = inside if isinstance(inside, dict) else {}
+    if plain_module(node.get("module") or "keras").partition(".")[0] != "keras":
+        found.code.append(f"{title} of the module {node['module']!r}")
+    if node["class_name"] != "TensorFlowOpLayer":
+        function = inside.get("function")
+        if not isinstance(function, str) or function not in SYMBOLS:
+            found.code.append(f"{title}, which calls tf.{function}")
+        return
+    graph_node = inside.get("node_def")
+    operator = graph_node.get("op") if isinstance(graph_node, dict) else None
+    if not isinstance(operator, str) or operator not in PURE or '"func"' in json.dumps(graph_node):
+        found.code.append(f"{title}, TensorFlow's operator {operator}")
+
+
+def _judge_text(part: _Part, layers: set[str], found: Findings) -> None:
+    text, key = part.value, part.key
+    if part.operator and key not in _NAMES_AT:
+        # A constant of an operator is a number, a layer's name, or a word such as SAME.
+        if text not in layers and not _WORD.fullmatch(text):
+            found.code.append(f"an operator's constant {text[:40]!r}")
+        return
+    if key == "_TYPE":
+        found.code.append(f"a constant of the kind {text[:40]!r}")
+    if part.names or key in _NAMES_AT:
+        return
+    known = next((v for end, v in _RESOLVED.items() if key == end or key.endswith("_" + end)), None)
+    if known is not None:
+        if text not in known:
+            found.own.append(("", text))
+    elif key in _FILES or _is_path(text):
+        found.faults.append(f"it names a file or an address ({key}: {text!r}), which is not read")
+    elif len(text) > LONGEST_TEXT:
+        found.code.append(f"a text of {len(text)} characters ({key})")
+    elif "{" in text:
+        found.code.append(f"a text with an object in it ({key}: {text[:40]!r})")
+
+
+def _is_path(text: str) -> bool:
+    if _QUANTIZATION.fullmatch(text):
+        return False
+    return text.startswith("~") or "/" in text or "\\" in text

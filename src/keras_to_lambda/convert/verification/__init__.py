@@ -1,0 +1,1 @@
+"""The proof that a `.tflite` answers as its Keras model does."""

@@ -1,0 +1,362 @@
+"""k2l verify: the same photos through Keras and every place that serves the model."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_to_lambda.convert import options, progress, report, sample_photos
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection import foreign
+from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS, Tolerance, tolerance_of
+from keras_to_lambda.convert.verification import docker_image
+from keras_to_lambda.convert.verification import pipeline_diff as stages
+from keras_to_lambda.convert.verification.accuracy import Verdict
+from keras_to_lambda.convert.verification.comparison import Comparison, same_answers
+from keras_to_lambda.convert.verification.logits_endpoint import Endpoint
+from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model.card import ModelCard, beside, join, load_json
+from keras_to_lambda.runtime.model.card import load as load_card
+
+OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
+# Of photos whose answers part: as many are looked at closely, and saved as pictures.
+LOOKED_AT = 8
+EPILOG = """\
+examples:
+  k2l verify clothing.tflite --against clothing.keras --samples photos
+  k2l verify clothing.tflite --against clothing.keras --samples photos \\
+      --container keras-to-lambda
+  k2l verify clothing.tflite --against clothing.keras --samples photos \\
+      --url https://ID.execute-api.eu-west-1.amazonaws.com/Prod/predict
+
+Where two ways part, the first stage that differs is named: decode, resize, scale or inference. An
+endpoint's inside cannot be seen, so it is asked again about the same photo without its JPEG coding,
+and then at the model's size: the stage without which the answers agree is the one that differs.
+Where they part here, pictures of what each saw are saved in MODEL.verify/. The results go into the
+card.
+
+exit status:
+  0  every way gives Keras's answers, within the tolerance of the model's quantization
+  1  at least one does not
+  2  a file, an option or the endpoint is wrong
+  3  not verified: every way agrees, but on labelled samples the accuracy is no better than chance
+     or significantly below the card's, or all samples get the same answer
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to the answers, compared with Keras's.
+
+    stages: how many photos part at which stage. local: the largest difference to the `.tflite` in
+    this process's own interpreter.
+    """
+
+    name: str
+    comparison: Comparison
+    stages: dict[str, int]
+    local: float
+
+    def to_json(self) -> dict[str, Any]:
+        """For the card and for machines."""
+        return {
+            **self.comparison.to_json(),
+            "stages": self.stages,
+            "max_difference_to_local": self.local,
+        }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = options.command(
+        "k2l verify",
+        "Prove that a .tflite, here, in its container and deployed, answers as the Keras model "
+        "does; and where it does not, find the stage at which the two part.",
+        EPILOG,
+    )
+    p.add_argument("model", type=Path, metavar="MODEL.tflite", help="from `k2l convert`")
+    p.add_argument(
+        "--against",
+        type=Path,
+        required=True,
+        metavar="MODEL.keras",
+        help="the Keras file or folder that it was made of, or another program's .tflite",
+    )
+    options.add_samples(p, "photos like those the model will see")
+    p.add_argument("--container", metavar="IMAGE", help="an image of the function, run by Docker")
+    p.add_argument("--url", metavar="ENDPOINT", help="the deployed route, or an invocation URL")
+    p.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="sent to the endpoint, for example x-api-key:...; may be given several times",
+    )
+    p.add_argument(
+        "--interpreter", type=Path, metavar="PYTHON", help="whose interpreter runs the .tflite here"
+    )
+    p.add_argument("--no-write", action="store_true", help="leave the card as it is")
+    options.add_proof(p)
+    options.add_model(p)
+    options.add_run(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is explained in its help."""
+    args = parser().parse_args(argv)
+    progress.use(quiet=args.quiet)
+    try:
+        with sample_photos.local(args.samples, args.max_samples) as args.samples:
+            return _verify(args)
+    except (ConvertError, SetupError, OSError) as error:
+        progress.fail("keras_to_lambda.convert.verification.command", error)
+        return BAD_INPUT
+
+
+def _verify(args: argparse.Namespace) -> int:
+    card = load_card(args.model)
+    quantization = str(card.provenance.get("quantization", "none"))
+    if quantization not in QUANTIZATIONS:
+        raise ConvertError(f"the card's quantization is {quantization!r}, which nobody here made")
+    samples = sample_photos.find(args.samples, args.max_samples)
+    with tempfile.TemporaryDirectory(prefix="convert-") as name:
+        folder = Path(name)
+        progress.step("starting TensorFlow")
+        keras = KerasSide.ask(
+            options.sandbox(args),
+            folder,
+            samples,
+            root=args.samples,
+            model=str(args.against.absolute()),
+            wanted=options.wanted(args),
+            outline=outline(card.name, card.labels, card.preprocessing, card.provenance),
+            output=card.provenance.get("output_option"),
+            accept_scaling=True,
+        )
+        _same_shape(args, card, keras.card)
+        ways = list(_ways(args, card, quantization, keras, folder))
+        proof = _proof(args, card, keras)
+    if args.json:
+        found = {way.name: way.to_json() for way in ways}
+        print(
+            json.dumps({**found, "accuracy_faults": proof.faults, "hints": proof.hints}, indent=1)
+        )
+    else:
+        print(report.columns(_table(ways)))
+    proven = args.accept_accuracy or not proof.faults
+    if not args.no_write:
+        _write(args.model, card, ways, proof, proven=proven)
+    if any(way.comparison.faults for way in ways):
+        return DISAGREES
+    if not proven:
+        reasons = "; ".join((*proof.faults, *proof.hints))
+        progress.fail("keras_to_lambda.convert.verification.command", f"not verified: {reasons}")
+        return NOT_VERIFIED
+    return OK
+
+
+def _proof(args: argparse.Namespace, card: ModelCard, keras: KerasSide) -> Verdict:
+    """What the samples say; the claim is the card's beside the Keras model, or the file's own."""
+    aside = beside(args.against.absolute())
+    # Beside another program's .tflite there may be a card that says less.
+    known = load_json(aside) if aside.exists() and not foreign.is_one(args.against) else None
+    if known is not None and known.labels != card.labels:
+        progress.note(f"{args.model.name} and {aside.name} have other labels, or another order")
+    return keras.judge(
+        keras.logits,
+        options.sandbox(args),
+        (known or card).provenance,
+        (known or card).labels,
+        model=args.against,
+        wanted=options.wanted(args),
+    )
+
+
+def _ways(
+    args: argparse.Namespace,
+    card: ModelCard,
+    quantization: str,
+    keras: KerasSide,
+    folder: Path,
+) -> Iterator[Way]:
+    tolerance = tolerance_of(quantization, card.preprocessing.decode)
+    copy = folder / "model.tflite"
+    # A card beside the file, or one from its standard metadata, goes with the copy.
+    copy.write_bytes(join(foreign.own_part(args.model), card))
+    sandbox = options.sandbox(args, args.interpreter)
+    progress.step(f"asking the .tflite here about {len(keras.photos)} photos")
+    here = measure(sandbox, copy, keras, quantization)
+    found = keras.parting(here.logits, tolerance)
+    _save(args.model, card, keras, [i for i, stage in enumerate(found) if stage])
+    yield Way("here", here.comparison, _counted(found), 0.0)
+
+    def local(probe: KerasSide) -> np.ndarray:
+        return measure(sandbox, copy, probe, quantization).logits
+
+    headers = dict(_header(text) for text in args.header)
+    for name, opened in (
+        ("container", args.container and docker_image.running(args.container, copy)),
+        ("endpoint", args.url and contextlib.nullcontext(args.url)),
+    ):
+        if not opened:
+            continue
+        with opened as url:
+            endpoint = Endpoint(url, card.labels, headers if name == "endpoint" else {})
+            progress.step(f"asking the {name} about {len(keras.photos)} photos")
+            answers = np.stack(
+                [endpoint.logits(photo.read_bytes()) for photo in progress.progress(keras.photos)]
+            )
+            same = same_answers(keras.logits, answers, tolerance)
+            parted = [int(index) for index in np.flatnonzero(~same)]
+            yield Way(
+                name,
+                keras.compare(answers, tolerance),
+                _counted(_probe(card, keras, local, endpoint, parted[:LOOKED_AT], tolerance)),
+                float(np.abs(answers - here.logits).max()),
+            )
+
+
+def _probe(
+    card: ModelCard,
+    keras: KerasSide,
+    local: Callable[[KerasSide], np.ndarray],
+    endpoint: Endpoint,
+    parted: Sequence[int],
+    tolerance: Tolerance,
+) -> list[str]:
+    """For photos whose answers part, the stage without which they agree.
+
+    The same picture is sent again as PNG, first in full, then at the model's size; both sides get
+    the same bytes, and whatever is left out cannot be the difference.
+    """
+    if not parted:
+        return []
+    with tempfile.TemporaryDirectory(prefix="convert-") as name:
+        full, small = [], []
+        for index in parted:
+            decoded, resized, _ = stages.served(keras.photos[index], card)
+            for paths, pixels in ((full, decoded), (small, np.rint(resized))):
+                paths.append(Path(name) / f"{index}-{'small' if paths is small else 'full'}.png")
+                paths[-1].write_bytes(_png(pixels.clip(0, 255).astype(np.uint8)))
+        logits = keras.logits[[*parted, *parted]]
+        here = local(replace(keras, photos=(*full, *small), logits=logits, truth=()))
+        there = np.stack([endpoint.logits(path.read_bytes()) for path in (*full, *small)])
+    # Each kind by itself: the tolerance goes by the spread of the logits that are compared.
+    count = len(parted)
+    decode = same_answers(here[:count], there[:count], tolerance)
+    resize = same_answers(here[count:], there[count:], tolerance)
+    return [
+        "decode" if first else "resize" if second else "scale or inference"
+        for first, second in zip(decode, resize, strict=True)
+    ]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _save(model: Path, card: ModelCard, keras: KerasSide, parted: Sequence[int]) -> None:
+    """Pictures of what each side saw of photos that part: Keras, the function, the difference."""
+    if not parted:
+        return
+    folder = model.with_suffix(".verify")
+    folder.mkdir(exist_ok=True)
+    for index in parted[:LOOKED_AT]:
+        photo = keras.photos[index]
+        served = stages.served(photo, card)[1]
+        images = report.side_by_side(keras.pictures[index], served)
+        wide = Image.new("RGB", (sum(i.width for i in images), images[0].height))
+        for number, image in enumerate(images):
+            wide.paste(image, (number * image.width, 0))
+        wide.save(folder / f"{photo.parent.name}-{photo.stem}.png")
+    progress.note(f"what each saw of photos that part is in {folder}")
+
+
+def _counted(found: Sequence[str | None]) -> dict[str, int]:
+    return dict(Counter(stage for stage in found if stage))
+
+
+def _table(ways: Sequence[Way]) -> list[tuple[str, ...]]:
+    judged = ways[0].comparison.accuracy is not None
+    head = (
+        "against Keras",
+        "photos",
+        "agreement",
+        "largest diff",
+        "mean diff",
+        *(("accuracy (Keras)",) if judged else ()),
+        "parts at",
+        "to here",
+        "verdict",
+    )
+    return [
+        head,
+        *(
+            (
+                way.name,
+                str(way.comparison.samples),
+                f"{way.comparison.agreement:.1%}",
+                f"{way.comparison.max_difference:.3g}",
+                f"{way.comparison.mean_difference:.3g}",
+                *(
+                    (f"{way.comparison.accuracy:.1%} ({way.comparison.reference_accuracy:.1%})",)
+                    if judged
+                    else ()
+                ),
+                ", ".join(f"{stage} ({n})" for stage, n in way.stages.items()) or "-",
+                f"{way.local:.3g}" if way.local else "-",
+                "the same" if not way.comparison.faults else "; ".join(way.comparison.faults),
+            )
+            for way in ways
+        ),
+    ]
+
+
+def _same_shape(args: argparse.Namespace, card: ModelCard, keras: ModelCard) -> None:
+    for name in ("height", "width", "channels"):
+        if getattr(card, name) != getattr(keras, name):
+            raise ConvertError(
+                f"{args.against} takes a {name} of {getattr(keras, name)}, {args.model} of "
+                f"{getattr(card, name)}: one was not made of the other"
+            )
+
+
+def _write(
+    model: Path, card: ModelCard, ways: Sequence[Way], proof: Verdict, *, proven: bool
+) -> None:
+    """The results into the card, beside what the conversion found."""
+    data = model.read_bytes()
+    if card.model_bytes is None or card.model_bytes >= len(data):
+        progress.note(f"{model} has no card in it, so nothing was written into it")
+        return
+    verification = {
+        **card.verification,
+        "passed": proven and all(not way.comparison.faults for way in ways),
+        "accuracy_faults": list(proof.faults),
+        "ways": {way.name: way.to_json() for way in ways},
+    }
+    draft = model.with_name(model.name + ".part")
+    draft.write_bytes(join(data[: card.model_bytes], replace(card, verification=verification)))
+    draft.replace(model)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConvertError(f"--header {text!r} is not NAME:VALUE")
+    return name.strip(), value.strip()

@@ -1,0 +1,120 @@
+"""Comparison: the logits of two paths on the same photos, and whether they are the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_to_lambda.convert.quantize.quantization import Tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was measured.
+
+    samples: photos compared. skipped: files that Keras could not read.
+    agreement: share of the samples with the same top-1 label, 0..1.
+    max_difference, mean_difference: of the logits, absolute. spread: see Tolerance.
+    accuracy, reference_accuracy: share of right top-1 labels of the path and of Keras, 0..1; None
+        where the samples' folders are not named after labels. judged: how many samples that is of.
+    """
+
+    samples: int
+    skipped: int
+    agreement: float
+    max_difference: float
+    mean_difference: float
+    spread: float
+    tolerance: Tolerance
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
+    judged: int = 0
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each way in which the tolerance is exceeded; empty: verified."""
+        allowed, found = self.tolerance, []
+        if self.agreement < allowed.agreement:
+            found.append(
+                f"top-1 labels agree on {self.agreement:.1%} of the samples, "
+                f"less than {allowed.agreement:.1%}"
+            )
+        # Written so that a NaN is a fault.
+        if not self.mean_difference <= allowed.difference * self.spread:
+            found.append(
+                f"logits differ by {self.mean_difference:.3g} on average, more than "
+                f"{allowed.difference:g} of their spread ({self.spread:.3g})"
+            )
+        return found
+
+    @property
+    def drop(self) -> float | None:
+        """The accuracy lost, 0..1; negative: gained. None where it is not known."""
+        if self.accuracy is None or self.reference_accuracy is None:
+            return None
+        return self.reference_accuracy - self.accuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """For the card and for machines."""
+        return {**asdict(self), "passed": not self.faults}
+
+
+def compare(
+    expected: np.ndarray,
+    answers: np.ndarray,
+    tolerance: Tolerance,
+    *,
+    skipped: int = 0,
+    truth: Sequence[int | None] = (),
+) -> Comparison:
+    """Compare two sets of logits, float32 (samples, classes), of the same photos.
+
+    Args:
+        truth: each sample's right output, where that is known.
+    """
+    difference = np.abs(expected.astype(np.float64) - answers)
+    known = np.array([index for index, right in enumerate(truth) if right is not None], int)
+    right = np.array([truth[index] for index in known], int)
+    accuracies: list[float | None] = [None, None]
+    if len(known):
+        accuracies = [
+            float((rows[known].argmax(axis=1) == right).mean()) for rows in (answers, expected)
+        ]
+    return Comparison(
+        samples=len(expected),
+        skipped=skipped,
+        agreement=float((expected.argmax(axis=1) == answers.argmax(axis=1)).mean()),
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        spread=float(np.ptp(expected, axis=1).mean()),
+        tolerance=tolerance,
+        accuracy=accuracies[0],
+        reference_accuracy=accuracies[1],
+        judged=len(known),
+    )
+
+
+def same_answers(expected: np.ndarray, answers: np.ndarray, tolerance: Tolerance) -> np.ndarray:
+    """For each sample, whether its top-1 label and its logits agree: bool, (samples,)."""
+    apart = np.abs(expected.astype(np.float64) - answers).mean(axis=1)
+    near = apart <= tolerance.difference * np.ptp(expected, axis=1).mean()
+    return near & (expected.argmax(axis=1) == answers.argmax(axis=1))
+
+
+def per_class(
+    expected: np.ndarray, answers: np.ndarray, classes: Sequence[int]
+) -> dict[int, tuple[int, int]]:
+    """By class: in how many of its samples the top-1 labels agree, and of how many.
+
+    Args:
+        classes: the class of each sample.
+    """
+    agree = expected.argmax(axis=1) == answers.argmax(axis=1)
+    groups = np.asarray(classes)
+    return {
+        int(group): (int(agree[groups == group].sum()), int((groups == group).sum()))
+        for group in np.unique(groups)
+    }

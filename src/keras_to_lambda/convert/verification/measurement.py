@@ -1,0 +1,271 @@
+"""Measurement: both sides asked about the same photos, each in a sandbox of its own."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.convert import progress
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection import tflite_file
+from keras_to_lambda.convert.quantize.quantization import Tolerance, tolerance_of
+from keras_to_lambda.convert.quantize.quantization_choice import Candidate
+from keras_to_lambda.convert.sandbox import untrusted_results
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
+from keras_to_lambda.convert.verification import pipeline_diff
+from keras_to_lambda.convert.verification.accuracy import Claim, Verdict, examine, slip
+from keras_to_lambda.convert.verification.comparison import Comparison, compare, same_answers
+from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model.card import load as load_card
+
+# The interpreter's words for an operator that is newer than itself.
+_MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
+
+
+@dataclass(frozen=True)
+class KerasSide:
+    """What Keras answered.
+
+    facts: as `keras_side.run` returns them. photos: those that it could read. skipped: how many it
+    could not. logits: float32, (photos, classes). parts: float32, (photos, 3), see `stages`.
+    pictures: uint8, (photos, height, width, channels): what the model saw, before the scaling.
+    truth: the right output of each photo, where its folder is named after a label. unmatched: a
+    sentence on the folders that are not.
+    """
+
+    facts: Mapping[str, Any]
+    card: ModelCard
+    photos: tuple[Path, ...]
+    skipped: int
+    logits: np.ndarray
+    parts: np.ndarray
+    pictures: np.ndarray
+    truth: tuple[int | None, ...]
+    unmatched: str = ""
+
+    @classmethod
+    def ask(
+        cls,
+        sandbox: Sandbox,
+        folder: Path,
+        photos: Sequence[Path],
+        *,
+        root: Path,
+        model: str,
+        wanted: Mapping[str, Any],
+        **arguments: Any,
+    ) -> KerasSide:
+        """Run `keras_side.run` in a sandbox.
+
+        Args:
+            folder: gets its files. root: the folder of samples that the photos are from.
+
+        Raises:
+            ConvertError: the model, the photos or an option is wrong.
+        """
+        paths = [str(path.absolute()) for path in photos]
+        facts = sandbox.call(
+            "keras_to_lambda.convert.verification.keras_worker:run",
+            reads=[*model_files(Path(model), wanted.get("custom")), *paths],
+            into=folder,
+            model=model,
+            wanted=dict(wanted),
+            photos=paths,
+            **arguments,
+        )
+        arrays = untrusted_results.arrays(folder / "keras.npz")
+        read = untrusted_results.shaped(arrays.get("read"), np.bool_, len(photos))
+        seen = int(read.sum())
+        kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
+        card = ModelCard.from_json(facts["card"])
+        folders = ClassFolders(card.labels)
+        return cls(
+            facts=facts,
+            card=card,
+            photos=kept,
+            skipped=int((~read).sum()),
+            logits=untrusted_results.shaped(arrays.get("logits"), np.float32, seen, None),
+            parts=untrusted_results.shaped(arrays.get("parts"), np.float32, seen, 3),
+            pictures=untrusted_results.shaped(
+                arrays.get("pictures"), np.uint8, seen, None, None, None
+            ),
+            truth=_truth(kept, folders),
+            unmatched=folders.unmatched(kept, root),
+        )
+
+    def card_of(self, quantization: str, io: str = "float32") -> ModelCard:
+        """The card of a flatbuffer that was made of the model."""
+        return replace(
+            self.card,
+            dtype=io if quantization == "int8" else self.card.dtype,
+            provenance={**self.card.provenance, "quantization": quantization},
+        )
+
+    def parting(self, answers: np.ndarray, tolerance: Tolerance) -> list[str | None]:
+        """For each photo, the first stage at which a path through `classifier` parts; None: none.
+
+        Args:
+            answers: that path's logits, float32 (photos, classes).
+        """
+        same = same_answers(self.logits, answers, tolerance)
+        return [
+            pipeline_diff.first(parts, same_answer=bool(fine))
+            for parts, fine in zip(self.parts, same, strict=True)
+        ]
+
+    def judge(
+        self,
+        answers: np.ndarray,
+        sandbox: Sandbox,
+        provenance: Mapping[str, Any],
+        card_labels: Sequence[str],
+        *,
+        model: Path,
+        wanted: Mapping[str, Any],
+        sole_proof: bool = False,
+        stated: bool = False,
+    ) -> Verdict:
+        """What the samples say of a path's answers; and if they speak against it, what would fit.
+
+        Args:
+            answers: float32, (photos, classes).
+            provenance: of the card that says which accuracy was measured. card_labels: its labels.
+            model: the file that other scalings are tried with. wanted: `keras_model.Wanted`.
+            sole_proof: see `accuracy.examine`.
+            stated: the training itself stated labels and scaling: no others are tried, unless the
+                accuracy is below the card's.
+        """
+        labels, claim = self.card.labels, Claim.of(provenance)
+        found = examine(
+            answers,
+            self.truth,
+            labels,
+            self.pictures,
+            claim=claim,
+            card_labels=card_labels,
+            sole_proof=sole_proof,
+        )
+        known = stated and not found.refuted
+        unclear = (found.faults or found.doubt) and found.right < found.judged
+        if not unclear or found.hints or known:
+            return found
+        progress.step(f"trying other scalings on {len(self.photos)} photos")
+        paths = [str(photo.absolute()) for photo in self.photos]
+        trials = sandbox.call(
+            "keras_to_lambda.convert.detection.trials:scalings",
+            reads=[*model_files(model.absolute(), wanted.get("custom")), *paths],
+            model=str(model.absolute()),
+            wanted=dict(wanted),
+            card=self.card.to_json(),
+            photos=paths,
+        )
+        hints = slip(trials, answers, self.truth, labels, card_labels, unsure=bool(found.faults))
+        if not hints:
+            return found
+        # Another scaling turns the doubt into a fault.
+        faults = found.faults or (found.doubt,)
+        return replace(found, faults=faults, hints=hints, doubt="")
+
+    def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
+        """Compare another path's logits, float32 (photos, classes), with Keras's."""
+        return compare(self.logits, answers, tolerance, skipped=self.skipped, truth=self.truth)
+
+
+def _truth(photos: Sequence[Path], folders: ClassFolders) -> tuple[int | None, ...]:
+    """The right outputs; none, where fewer than half are known: a few would judge for all."""
+    found = folders.truth(photos)
+    known = sum(right is not None for right in found)
+    return tuple(found) if 2 * known >= len(found) else (None,) * len(found)
+
+
+def measure(
+    sandbox: Sandbox,
+    model: Path,
+    keras: KerasSide,
+    quantization: str,
+    threads: Sequence[int] = (1,),
+) -> Candidate:
+    """Answer the photos with a `.tflite` in a sandbox, and compare with Keras.
+
+    Raises:
+        ConvertError: the interpreter cannot run it, or a photo is refused.
+    """
+    try:
+        facts, logits = served(sandbox, model, keras.photos, threads)
+    except ConvertError as error:
+        missing = _MISSING.search(str(error))
+        if missing is None:
+            raise
+        raise ConvertError(_lacking(model, missing[1], int(missing[2]))) from error
+    return Candidate(
+        quantization=quantization,
+        comparison=keras.compare(
+            logits, tolerance_of(quantization, load_card(model).preprocessing.decode)
+        ),
+        logits=logits,
+        bytes=load_card(model).model_bytes or model.stat().st_size,
+        ms=facts["ms"],
+        load_ms=facts["load_ms"],
+        peak_mb=facts["peak_mb"],
+        interpreter=facts["interpreter"],
+    )
+
+
+def served(
+    sandbox: Sandbox, model: Path, photos: Sequence[Path], threads: Sequence[int] = (1,)
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What `serving_side.run` found of a `.tflite`, and its logits: float32, (photos, classes).
+
+    Raises:
+        ConvertError: the interpreter cannot run it, or a photo is refused.
+    """
+    paths = [str(path.absolute()) for path in photos]
+    with tempfile.TemporaryDirectory(prefix="convert-") as folder:
+        facts = sandbox.call(
+            "keras_to_lambda.convert.verification.tflite_worker:run",
+            reads=[*model_files(model.absolute()), *paths],
+            into=Path(folder),
+            model=str(model.absolute()),
+            photos=paths,
+            threads=list(threads),
+        )
+        classes = len(load_card(model).labels)
+        data = untrusted_results.read(Path(folder) / "logits.npy", 1000 + 4 * len(photos) * classes)
+    logits = untrusted_results.array(data)
+    if logits.dtype != np.float32 or logits.shape != (len(photos), classes):
+        raise ConvertError(f"the model gave {logits.shape} answers for {len(photos)} photos")
+    return facts, logits
+
+
+def _lacking(model: Path, operator: str, version: int) -> str:
+    """The interpreter's complaint about an operator, with the layers that need it."""
+    # TensorFlow calls a tensor after all that was fused into it: "layer/MatMul;layer/Bias".
+    made = tflite_file.makers(model, operator, version)
+    names = [name.partition(";")[0] for name in made]
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"the interpreter lacks {operator} in version {version} (at {listed}): it is older than "
+        "the converter. Choose another --quantize, or serve with a newer interpreter"
+    )
+
+
+def outline(
+    name: str,
+    labels: Sequence[str],
+    steps: Preprocessing,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is known of a card before the model is loaded, as JSON, for `keras_side.run`."""
+    return {
+        "name": name,
+        "labels": list(labels),
+        "preprocessing": asdict(steps),
+        "provenance": dict(provenance),
+    }

@@ -1,0 +1,75 @@
+"""Stages: where the way to the model parts, between Keras and the serving path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.image import preprocess
+from keras_to_lambda.runtime.image.decode import decode
+from keras_to_lambda.runtime.model.card import ModelCard
+
+if TYPE_CHECKING:
+    from keras_to_lambda.convert.verification.keras_preprocessing import Seen
+
+STAGES = ("decode", "resize", "scale")
+INFERENCE = "inference"
+# What is still the same: every decoded byte; a resized pixel to a thousandth of white; a tensor's
+# value to a thousandth of the tensor's range.
+SAME = (0.0, 0.255, 1e-3)
+# As large as any setting of the function admits: size is not what is looked at here.
+MAX_PIXELS = 1 << 28
+
+
+def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A photo at the stages of the serving path, shaped as `reference.Seen` has them.
+
+    Raises:
+        ClassifierError: the serving path refuses it.
+    """
+    size = (card.width, card.height)
+    image = decode(photo.read_bytes(), card.preprocessing, card.channels, MAX_PIXELS, size)
+    decoded = np.asarray(image).reshape(image.height, image.width, card.channels)
+    resized = preprocess.resize(image, card)
+    return decoded, resized, preprocess.scale(resized, card)
+
+
+def differences(photo: Path, seen: Seen, card: ModelCard) -> list[float]:
+    """How far the two are apart at each of STAGES: gray levels, gray levels, share of the range.
+
+    Infinite where the shapes differ; NaN where the serving path refuses the photo.
+    """
+    try:
+        decoded, resized, tensor = served(photo, card)
+    except ClassifierError:
+        return [float("nan")] * len(STAGES)
+    extent = float(np.ptp(seen.tensor)) or 1.0
+    return [
+        _apart(seen.decoded, decoded),
+        _apart(seen.resized, resized),
+        _apart(seen.tensor, tensor) / extent,
+    ]
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())
+
+
+def first(parts: np.ndarray, *, same_answer: bool) -> str | None:
+    """The first stage at which a photo's two ways part; None: they do not.
+
+    Args:
+        parts: what `differences` gave.
+        same_answer: whether the logits agree.
+    """
+    if same_answer:  # a difference that the next stages swallow is none
+        return None
+    for stage, apart, same in zip(STAGES, parts, SAME, strict=True):
+        if not apart <= same:
+            return stage
+    return INFERENCE

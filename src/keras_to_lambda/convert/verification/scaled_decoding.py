@@ -1,0 +1,107 @@
+"""Decoding: whether large photos may be decoded at a fraction of their size.
+
+A JPEG of 12 megapixels takes 60 to 100 ms to decode in full, and a third of that at a quarter of
+its width, which libjpeg does by leaving out high frequencies. The pixels that the model sees then
+move a little. `decode: scaled` goes into a card only if, on large photos of the user's own, no
+answer does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from keras_to_lambda.convert.quantize.quantization import SCALED
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox
+from keras_to_lambda.convert.verification.comparison import compare
+from keras_to_lambda.convert.verification.measurement import served
+from keras_to_lambda.runtime.model.card import ModelCard, join
+
+# What counts as large: phones' 12 megapixels, which are 12.0 to 12.2, and a little less.
+LARGE_PIXELS = 10_000_000
+# Fewer photos than these show nothing.
+MIN_PHOTOS = 5
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What was found about decoding large photos.
+
+    scaled: whether answers stay the same. photos: how many large ones were looked at. The
+    differences are of logits, decoded in full and at a fraction, by the same `.tflite`; spread is
+    theirs. exact_ms, scaled_ms: median milliseconds of decoding. objection: why not, if not.
+    """
+
+    scaled: bool
+    photos: int
+    agreement: float
+    max_difference: float
+    spread: float
+    exact_ms: float
+    scaled_ms: float
+    objection: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For the card."""
+        return {**asdict(self), "tolerance": SCALED.difference}
+
+    def sentence(self) -> str:
+        """For the report."""
+        found = (
+            f"{self.photos} photos of 10 megapixels and more: {self.exact_ms:.0f} ms to decode in "
+            f"full, {self.scaled_ms:.0f} ms scaled; same label on {self.agreement:.0%}, logits "
+            f"apart by at most {self.max_difference / self.spread:.2%} of their spread"
+        )
+        return ("scaled" if self.scaled else f"exact ({self.objection})") + "; " + found
+
+
+def large(photos: Sequence[Path]) -> list[int]:
+    """The photos, by index, that are large JPEGs."""
+    found = []
+    for index, path in enumerate(photos):
+        with Image.open(path) as image:
+            if image.format in ("JPEG", "MPO") and image.width * image.height >= LARGE_PIXELS:
+                found.append(index)
+    return found
+
+
+def examine(
+    serving: Sandbox, model: Path, card: ModelCard, photos: Sequence[Path], folder: Path
+) -> Decoding:
+    """Answer large photos by both ways.
+
+    Args:
+        model: the flatbuffer alone, without a card.
+        photos: large JPEGs, at least MIN_PHOTOS.
+        folder: for drafts.
+    """
+    logits, ms = {}, {}
+    for decode in ("exact", "scaled"):
+        draft = folder / f"decode-{decode}.tflite"
+        steps = replace(card.preprocessing, decode=decode)
+        draft.write_bytes(join(model.read_bytes(), replace(card, preprocessing=steps)))
+        facts, logits[decode] = served(serving, draft, photos)
+        ms[decode] = facts["decode_ms"]
+    found = compare(logits["exact"], logits["scaled"], SCALED)
+    apart = found.max_difference / (found.spread or 1.0)
+    objection = ""
+    if found.agreement < SCALED.agreement:
+        objection = "another label comes first on some"
+    elif apart > SCALED.difference:
+        objection = f"more than {SCALED.difference:.0%} of the spread apart"
+    elif ms["scaled"] >= ms["exact"]:
+        objection = "it is no faster"
+    return Decoding(
+        scaled=not objection,
+        photos=len(photos),
+        agreement=found.agreement,
+        max_difference=found.max_difference,
+        spread=found.spread or 1.0,
+        exact_ms=ms["exact"],
+        scaled_ms=ms["scaled"],
+        objection=objection,
+    )

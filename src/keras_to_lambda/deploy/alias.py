@@ -1,0 +1,370 @@
+"""Alias: which version of a function callers reach, and the way back to an earlier one.
+
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+
+from keras_to_lambda.deploy import ALIAS
+
+# CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
+CODEDEPLOY_S = 120
+SAID_BYTES = 300  # of an error; its stack trace is in the log
+UNDER_WAY = ["Created", "Queued", "InProgress", "Baking", "Ready"]
+TARGETS = 25  # that BatchGetDeploymentTargets takes at most
+CANDIDATES = 5  # versions that are tried; each may be a cold start, while the faulty one is live
+# An alias's description has the versions that it was led away from: UpdateAlias writes it in the
+# same step that moves the alias, and needs no other permission. Tags are of the whole function.
+NOTE = re.compile(r"\s*\[found faulty: ([\d, ]*)\]")
+DESCRIPTION_CHARS = 256
+# https://docs.aws.amazon.com/lambda/latest/api/API_GetAlias.html#API_GetAlias_RequestParameters
+FUNCTION = re.compile(
+    r"(?P<function>(?:(?:arn:[\w-]+:lambda:[\w-]+:)?\d{12}:(?:function:)?)?(?P<name>[\w-]+))"
+    r"(?::(?P<qualifier>[\w$-]+))?"
+)
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html
+REPORT = re.compile(r"\t(Duration|Init Duration|Max Memory Used|Memory Size): ([\d.]+) (?:ms|MB)")
+
+
+class AliasError(Exception):
+    """The alias cannot be read or moved; the message says why."""
+
+
+class FunctionFailed(AliasError):
+    """The function was invoked, and failed: not Lambda's refusal, but its own error or end."""
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Where an alias leads.
+
+    version: of the function; with a canary the stable one, which gets the rest.
+    weights: share of the calls (0..1) by version, of a canary that is under way.
+    """
+
+    version: str
+    weights: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> str:
+        """The version that came last: of a canary the one that is tried."""
+        return next(iter(self.weights), self.version)
+
+    def __str__(self) -> str:
+        shares = [f", {share:.0%} at version {version}" for version, share in self.weights.items()]
+        return f"version {self.version}{''.join(shares)}"
+
+
+class Invoked(NamedTuple):
+    """What an invocation gave.
+
+    answer: the function's. figures: "Duration" and, of a cold start, "Init Duration" (ms), "Memory
+    Size" and "Max Memory Used" (MB), as far as the log has them.
+    """
+
+    answer: Any
+    figures: dict[str, float]
+
+
+class Alias:
+    """An alias of a function, by boto3 with the credentials that it finds.
+
+    Args:
+        function: its name or ARN, in each form that AWS takes. name: the alias's.
+        region: AWS's name of it; boto3's own default for None.
+        profile: of AWS's configuration; the shell's for None.
+        clients: gives a client by a service's name.
+
+    Raises:
+        AliasError: `function` is none, or names another alias; no such profile; no region or no
+            credentials are set.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        name: str = ALIAS,
+        region: str | None = None,
+        profile: str | None = None,
+        clients: Any = None,
+    ) -> None:
+        form = FUNCTION.fullmatch(function)
+        if form is None:
+            raise AliasError(f"{function!r} is neither a function's name nor its ARN")
+        if form["qualifier"] not in {None, name}:
+            raise AliasError(
+                f"{function} names {form['qualifier']}, and the alias asked for is {name}: give "
+                "the function without it, and the alias by --alias"
+            )
+        self.function, self.name = form["function"], name
+        try:
+            self._clients = (
+                clients or boto3.Session(region_name=region, profile_name=profile).client
+            )
+            self._lambda = self._clients("lambda")
+        except NoRegionError as error:
+            raise AliasError(f"{error} Give --region") from error
+        except BotoCoreError as error:
+            raise AliasError(str(error)) from error
+
+    def __str__(self) -> str:
+        return f"{self.function}:{self.name}"
+
+    def routing(self) -> Routing:
+        """Where it leads now.
+
+        Raises:
+            AliasError
+        """
+        found = self._get()
+        weights = (found.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
+        return Routing(found["FunctionVersion"], weights)
+
+    def roll_back(self, faulty: str, doubt: Callable[[str], str]) -> str:
+        """Lead all callers to the stable version of a canary, or else to an earlier one.
+
+        That is the newest of the earlier versions that answers, and was not led away from before.
+        CodeDeploy leaves no note of what it led back by an alarm, so each is invoked first.
+
+        Args:
+            faulty: the version to lead away from.
+            doubt: invokes a version, and says what speaks against it; nothing where it will do.
+                One that is doubted is taken if no other will do, one for which this raises
+                FunctionFailed never, one for which it raises another AliasError as the last.
+
+        Returns:
+            What was done.
+
+        Raises:
+            AliasError: there is nothing to go back to, it has been led back already, or AWS
+                refuses.
+        """
+        now = self.routing()
+        if now.newest != faulty:
+            raise AliasError(
+                f"{self} is at {now} and no longer at version {faulty}: somebody else has led it "
+                "there meanwhile. Run this again"
+            )
+        if now.weights:
+            return self._end_canary(now, faulty)
+        if not now.version.isdecimal():
+            raise AliasError(f"{self} is at {now.version}, before which there is no version")
+        pages = self._lambda.get_paginator("list_versions_by_function")
+        listed = self._ask(
+            lambda **names: pages.paginate(**names).build_full_result(), FunctionName=self.function
+        )
+        numbers = [int(v["Version"]) for v in listed["Versions"] if v["Version"].isdecimal()]
+        # Each further run would else go one version further back, to older and older ones.
+        if int(now.version) < max(numbers, default=0):
+            raise AliasError(
+                f"{self} is at version {now.version} and not at the newest, {max(numbers)}: it has "
+                "been led back already. Deploy a new version, or lead it with `aws lambda "
+                "update-alias`"
+            )
+        before = sorted((number for number in numbers if number < int(faulty)), reverse=True)
+        if not before:
+            raise AliasError(f"{self} is at version {faulty}, and there is none before it")
+        chosen, said = self._choose([str(number) for number in before], doubt)
+        self._update(faulty, FunctionVersion=chosen, RoutingConfig={"AdditionalVersionWeights": {}})
+        return "; ".join([f"led the alias from version {faulty} to {chosen}", *said])
+
+    def invoke(self, event: Any, version: str | None = None) -> Invoked:
+        """Call it once, and read the last lines of its log.
+
+        Args:
+            version: to be called in place of the alias.
+
+        Raises:
+            FunctionFailed: it was run, and failed. AliasError: it was not run.
+        """
+        answer = self._ask(
+            self._lambda.invoke,
+            FunctionName=self.function,
+            Qualifier=version or self.name,
+            LogType="Tail",
+            Payload=json.dumps(event).encode(),
+        )
+        # https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_ResponseSyntax
+        payload = answer["Payload"].read()
+        if "FunctionError" in answer:
+            said = payload[:SAID_BYTES].decode(errors="replace")
+            raise FunctionFailed(f"{self.function}:{version or self.name} fails with {said}")
+        tail = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
+        return Invoked(
+            json.loads(payload or b"null"),
+            {name: float(number) for name, number in REPORT.findall(tail)},
+        )
+
+    def _end_canary(self, now: Routing, faulty: str) -> str:
+        deployment, unread = self._deployment()
+        if deployment is None:
+            self._update(
+                faulty, FunctionVersion=now.version, RoutingConfig={"AdditionalVersionWeights": {}}
+            )
+            done = "took the canary's weight away"
+            if unread:
+                done += (
+                    f"; CodeDeploy's {', '.join(unread)} could not be read: if it shifts this "
+                    "alias, stop it, as it else leads it on"
+                )
+            return done
+        self._stop(deployment, Routing(now.version))
+        done = f"stopped CodeDeploy's {deployment}, which led all calls back"
+        try:
+            self._update(faulty)  # not before: CodeDeploy need not bear that its alias is altered
+        except AliasError as error:
+            done += f"; that version {faulty} is faulty could not be noted: {error}"
+        return done
+
+    def _choose(self, before: Sequence[str], doubt: Callable[[str], str]) -> tuple[str, list[str]]:
+        """The version to go back to, and what is to be said of it and of the newer ones.
+
+        Args:
+            before: the versions that there are, the newest first.
+
+        Raises:
+            AliasError: none will do.
+        """
+        known = faulty_versions(self._get().get("Description", ""))
+        against = {version: "was found faulty before" for version in before if version in known}
+        doubted: list[str] = []
+        not_run: list[str] = []
+        for version in [each for each in before if each not in against][:CANDIDATES]:
+            try:
+                against[version] = doubt(version)
+            except FunctionFailed as error:
+                against[version] = str(error)
+            except AliasError as error:
+                against[version] = f"could not be tried: {error}"
+                not_run.append(version)
+            else:
+                if not against[version]:
+                    doubted.insert(0, version)  # as it is not, it comes before those that are
+                    break
+                doubted.append(version)
+        said = {version: f"version {version}: {why}" for version, why in against.items() if why}
+        if not doubted and not not_run:
+            raise AliasError(
+                f"{self} is still at the faulty version, as none before it will do: "
+                f"{'; '.join(said.values())}. Deploy a right one, or lead the alias to one with "
+                "`aws lambda update-alias`"
+            )
+        chosen = (doubted or not_run)[0]
+        return chosen, [text for v, text in said.items() if int(v) >= int(chosen)]
+
+    def _get(self) -> Any:
+        return self._ask(self._lambda.get_alias, FunctionName=self.function, Name=self.name)
+
+    def _update(self, faulty: str, **changes: Any) -> None:
+        """Alter the alias, and note in the same step which version is faulty."""
+        description = noted(self._get().get("Description", ""), faulty)
+        self._ask(
+            self._lambda.update_alias,
+            FunctionName=self.function,
+            Name=self.name,
+            Description=description,
+            **changes,
+        )
+
+    def _deployment(self) -> tuple[str | None, list[str]]:
+        """CodeDeploy's deployment that is shifting this alias, if one is; and which cannot be read.
+
+        Deployments of all applications are listed, EC2's and ECS's among them; a target says what
+        it is, which needs no permission beyond those to read it.
+
+        https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_LambdaFunctionInfo.html
+        """
+        unread: list[str] = []
+        deploy = self._clients("codedeploy")
+        pages = deploy.get_paginator("list_deployments")
+        under_way = self._ask(
+            lambda **filters: pages.paginate(**filters).build_full_result(),
+            includeOnlyStatuses=UNDER_WAY,
+        )
+        for deployment in under_way.get("deployments", []):
+            try:
+                targets = self._targets(deploy, deployment)
+            except AliasError as error:
+                # One that is not started shifts nothing.
+                if "DeploymentNotStartedException" not in str(error):
+                    unread.append(deployment)
+                continue
+            for target in targets:
+                info = target.get("lambdaTarget", {}).get("lambdaFunctionInfo", {})
+                if (name_of(info.get("functionName", "")), info.get("functionAlias")) == (
+                    name_of(self.function),
+                    self.name,
+                ):
+                    return deployment, unread
+        return None, unread
+
+    def _targets(self, deploy: Any, deployment: str) -> Any:
+        listed = self._ask(deploy.list_deployment_targets, deploymentId=deployment)
+        # A deployment to Lambda has one target; one to EC2 may have thousands, or none yet.
+        names = listed.get("targetIds", [])[:TARGETS]
+        if not names:
+            return []
+        return self._ask(
+            deploy.batch_get_deployment_targets, deploymentId=deployment, targetIds=names
+        )["deploymentTargets"]
+
+    def _stop(self, deployment: str, wanted: Routing) -> None:
+        """Stop it, and wait for the alias: no weights alone may also be a shift that is done."""
+        deploy = self._clients("codedeploy")
+        self._ask(deploy.stop_deployment, deploymentId=deployment, autoRollbackEnabled=True)
+        give_up = time.monotonic() + CODEDEPLOY_S
+        while self.routing() != wanted:
+            if time.monotonic() > give_up:
+                raise AliasError(
+                    f"CodeDeploy was told to stop {deployment}, and {self} is at "
+                    f"{self.routing()} after {CODEDEPLOY_S} s, not at {wanted}: look at it in the "
+                    "console"
+                )
+            time.sleep(2)
+
+    def _ask(self, call: Any, **arguments: Any) -> Any:
+        try:
+            return call(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise AliasError(f"{self}: {error}") from error
+
+
+def name_of(function: str) -> str:
+    """A function's bare name, of its name or ARN with or without a qualifier; as it is if neither.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestParameters
+    """
+    form = FUNCTION.fullmatch(function)
+    return form["name"] if form else function
+
+
+def faulty_versions(description: str) -> list[str]:
+    """The versions that an alias was led away from, by its description; the oldest note first."""
+    note = NOTE.search(description)
+    return re.findall(r"\d+", note[1]) if note else []
+
+
+def noted(description: str, version: str) -> str:
+    """The description with one more version that was led away from; what else is in it stays.
+
+    Where Lambda's 256 characters are too few for all, the oldest are left out.
+    """
+    versions = [*(v for v in faulty_versions(description) if v != version), version]
+    own = NOTE.sub("", description)
+    while versions:
+        found = f"{own} [found faulty: {', '.join(versions)}]".lstrip()
+        if len(found) <= DESCRIPTION_CHARS:
+            return found
+        del versions[0]
+    return own

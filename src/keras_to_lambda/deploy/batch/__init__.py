@@ -1,0 +1,1 @@
+"""Images by the million through the stack's state machine: `k2l batch`."""

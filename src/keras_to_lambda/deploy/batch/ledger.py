@@ -1,0 +1,208 @@
+"""Ledger: for each image of a run the best that is known of it, and what all of them add up to.
+
+It is a SQLite file that is deleted when it is closed: a run of ten million images is read in the
+memory of one. A line that comes again, by a redrive or a later part, replaces what it betters, so
+that reading anything twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from keras_to_lambda.deploy.batch.cloud import BatchError
+
+
+class Standing(IntEnum):
+    """What is known of an image; a higher one replaces a lower one."""
+
+    LISTED = 0  # it is in the input, and nothing else is known
+    UNDONE = 1  # its batch failed, or was never started
+    AGAIN = 2  # an error that may pass
+    REFUSED = 3  # an error that the same image will have again
+    ANSWERED = 4
+
+
+class Row(NamedTuple):
+    """One image of the results. scores: by label, best first where top_k was asked for."""
+
+    image: str
+    model: str | None
+    label: str | None
+    score: float | None
+    scores: Mapping[str, float] | None
+    error_code: str | None
+    error_message: str | None
+    retry: bool
+    run: str | None
+
+
+class Summary(NamedTuple):
+    """A run's ledger. inputs + unlisted = answered + refused + again + missing = rows.
+
+    unlisted: images of the results that the input does not have, as it is now. Where the input was
+        not read again nobody knows: `inputs` is then what the results have, and this is 0.
+    """
+
+    inputs: int
+    unlisted: int
+    answered: int
+    refused: Mapping[str, int]
+    again: Mapping[str, int]
+    missing: int
+    duplicates: int
+    folders: int
+    labels: Mapping[str, int]
+
+
+SCHEMA = """
+CREATE TABLE images (
+  name TEXT PRIMARY KEY, standing INTEGER, part INTEGER, item TEXT, line TEXT,
+  code TEXT, label TEXT, listed INTEGER
+) WITHOUT ROWID;
+"""
+# A tie goes to the later part.
+PUT = """
+INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
+ON CONFLICT (name) DO UPDATE SET
+  standing = excluded.standing, part = excluded.part, item = excluded.item,
+  line = excluded.line, code = excluded.code, label = excluded.label
+WHERE (excluded.standing, excluded.part) > (standing, part)
+"""
+# What the input lists twice is counted, not repeated.
+LIST = """
+INSERT INTO images VALUES (?1, 0, 0, ?2, NULL, NULL, NULL, 1)
+ON CONFLICT (name) DO UPDATE SET listed = listed + 1
+"""
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[None]:
+    """Turn what a temporary folder without room raises into one line with a remedy."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        # Not gettempdir(), which raises in its turn where there is none.
+        raise BatchError(
+            f"the temporary folder {tempfile.tempdir or ''} cannot be written ({error}): make room "
+            "there, or set TMPDIR to a folder that has some"
+        ) from error
+
+
+class Ledger:
+    """A run's images, from `with` to the end of its block.
+
+    Raises:
+        BatchError: the temporary folder has no room for it; as the block ends, for what is in it.
+    """
+
+    def __init__(self) -> None:
+        with scratch(), contextlib.ExitStack() as opened:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="ledger-"))
+            self._db = sqlite3.connect(Path(folder) / "images.sqlite", isolation_level=None)
+            opened.callback(self._db.close)
+            # The file is scratch: what a crash leaves of it, nobody reads.
+            self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
+            self._db.execute("BEGIN")
+            self._opened = opened.pop_all()
+        self._folders: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._opened.close()
+        if isinstance(error, sqlite3.Error):
+            with scratch():
+                raise error
+
+    def list(self, name: str, item: Any) -> None:
+        """Note an image of the input."""
+        self._db.execute(LIST, (name, json.dumps(item)))
+
+    def put(self, name: str, standing: Standing, part: int, item: Any, line: Any = None) -> None:
+        """Note what part number `part` has to say of an image."""
+        line = line if isinstance(line, dict) else {}
+        error = line.get("error")
+        scores = line.get("scores")
+        self._db.execute(
+            PUT,
+            (
+                name,
+                standing,
+                part,
+                # An image that is done is not asked for again.
+                json.dumps(item) if standing <= Standing.AGAIN else None,
+                json.dumps(line),
+                error.get("code") if isinstance(error, dict) else None,
+                max(scores, key=scores.__getitem__) if scores else None,
+            ),
+        )
+
+    def folder(self, name: str) -> None:
+        """Note a folder marker, which is no image."""
+        self._folders.add(name)
+
+    def rows(self, parts: Mapping[int, str]) -> Iterator[Row]:
+        """Every image, by name. parts: their names by number."""
+        for name, standing, part, line, code, label in self._db.execute(
+            "SELECT name, standing, part, line, code, label FROM images ORDER BY name"
+        ):
+            known = json.loads(line) if line else {}
+            scores = known.get("scores")
+            message = (known.get("error") or {}).get("message")
+            if standing < Standing.AGAIN:
+                code, message = "missing", "no answer is there; `resume` asks for it"
+            yield Row(
+                image=name,
+                model=known.get("model"),
+                label=label,
+                score=scores[label] if scores else None,
+                scores=scores,
+                error_code=code,
+                error_message=message,
+                retry=standing <= Standing.AGAIN,
+                run=parts.get(part),
+            )
+
+    def undone(self) -> Iterator[Any]:
+        """The items of all images that another try may answer, by name."""
+        for (item,) in self._db.execute(
+            "SELECT item FROM images WHERE standing <= ? ORDER BY name", (Standing.AGAIN,)
+        ):
+            yield json.loads(item)
+
+    def summary(self, *, recounted: bool = True) -> Summary:
+        """Count everything. recounted: whether the whole input was listed here."""
+
+        def count(where: str, *values: object) -> int:
+            found = self._db.execute(f"SELECT count(*) FROM images WHERE {where}", values)  # noqa: S608
+            return int(found.fetchone()[0])
+
+        def by(column: str, standing: Standing) -> dict[str, int]:
+            return dict(
+                self._db.execute(
+                    f"SELECT {column}, count(*) FROM images WHERE standing = ? "  # noqa: S608
+                    f"GROUP BY {column} ORDER BY 2 DESC, 1",
+                    (standing,),
+                ).fetchall()
+            )
+
+        [(extra,)] = self._db.execute("SELECT coalesce(sum(max(listed, 1) - 1), 0) FROM images")
+        return Summary(
+            inputs=count("listed > 0") if recounted else count("1"),
+            unlisted=count("listed = 0") if recounted else 0,
+            answered=count("standing = ?", Standing.ANSWERED),
+            refused=by("code", Standing.REFUSED),
+            again=by("code", Standing.AGAIN),
+            missing=count("standing <= ?", Standing.UNDONE),
+            duplicates=int(extra),
+            folders=len(self._folders),
+            labels=by("label", Standing.ANSWERED),
+        )

@@ -1,0 +1,327 @@
+"""Stack: `make deploy`, which is sam build, the doctor and sam deploy, of the same parameters.
+
+    k2l deploy Authentication=none MemorySize=1769 -- --no-confirm-changeset
+
+Omitted parameters keep the stack's current value. For `sam deploy` AWS sees to that; `sam build`
+needs Architecture and Model, which are read from the stack here. Only Deployment=Off is for one
+deployment: see `shifting`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError as ParserError
+
+from keras_to_lambda.deploy import ALIAS
+from keras_to_lambda.deploy.doctor.explain import advice
+from keras_to_lambda.deploy.doctor.template import Template
+from keras_to_lambda.project import ROOT
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model import registry
+from keras_to_lambda.runtime.model.registry import Models
+from keras_to_lambda.runtime.settings import Settings
+
+SAM = ROOT / ".venv-aws" / "bin" / "sam"
+BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
+# The name that sam build gives the image: the function's, in lower case.
+IMAGE = "classifier"
+# The text of the template that makes way for the settings' hash, and why it does: see there.
+UNTOLD = "Description: settings not told"
+BUILD_PARAMETERS = ("Architecture", "Model")
+MODELS = ROOT / "models"
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
+STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
+MACHINE_NAME = 80
+
+
+class StackError(Exception):
+    """The deployment cannot be begun, or did not succeed; the message says what to do."""
+
+
+def given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Parameters from NAME=VALUE.
+
+    Raises:
+        StackError: no such parameter in the template.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in names:
+            raise StackError(
+                f"invalid parameter {text!r}: expected NAME=VALUE, NAME one of "
+                f"{', '.join(sorted(names))}"
+            )
+        # An absolute path of a model that is here is meant as Docker wants it: from here.
+        found[name] = value.removeprefix(f"{ROOT}/") if name == "Model" else value
+    return found
+
+
+class Deployed(NamedTuple):
+    """A stack as it is: its parameters and outputs, and the version that callers get."""
+
+    parameters: Mapping[str, str] = {}
+    outputs: Mapping[str, str] = {}
+    live: str = ""
+
+    @property
+    def led_back(self) -> bool:
+        """Whether the alias is at another version than the stack has put it at last."""
+        return bool(self.live) and self.live != self.outputs.get("FunctionVersion", self.live)
+
+
+def deployed(stack: str, session: boto3.Session) -> Deployed:
+    """The stack as it is; empty, if there is none yet.
+
+    Raises:
+        StackError: AWS could not be asked.
+    """
+    try:
+        found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        parameters, outputs = (
+            {each[f"{kind}Key"]: each[f"{kind}Value"] for each in found.get(f"{kind}s", ())}
+            for kind in ("Parameter", "Output")
+        )
+        live = _live(outputs["FunctionName"], session) if "FunctionName" in outputs else ""
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":  # does not exist
+            return Deployed()
+        raise StackError(_refused(stack, error)) from error
+    except (BotoCoreError, ParserError) as error:
+        raise StackError(_refused(stack, error)) from error
+    return Deployed(parameters, outputs, live)
+
+
+def _refused(stack: str, error: Exception) -> str:
+    """Why the stack could not be looked at. A proxy's page, which is no answer, is not told."""
+    said = " ".join(str(error).partition("<")[0].split())
+    remedy = advice(str(error))
+    return f"the stack {stack} could not be looked at: {said}{f'; {remedy}' if remedy else ''}"
+
+
+def _live(function: str, session: boto3.Session) -> str:
+    """The version that the alias leads to; empty, if somebody has deleted it."""
+    try:
+        found = session.client("lambda").get_alias(FunctionName=function, Name=ALIAS)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        return ""
+    return str(found["FunctionVersion"])
+
+
+def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[str, str]:
+    """How requests go over to the new version, where nobody has said it.
+
+    CodeDeploy refuses an alias that is at another version than CloudFormation, which did not lead
+    it back, tells it: https://github.com/aws/serverless-application-model/issues/291. Then without
+    CodeDeploy, for once.
+    """
+    if "Deployment" in said:
+        return {}
+    if before.led_back:
+        version = before.outputs["FunctionVersion"]
+        print(
+            f"stack: {ALIAS} was rolled back from version {version} to {before.live}, which "
+            "CodeDeploy refuses: a new version gets all requests at once (Deployment=Off)",
+            file=sys.stderr,
+        )
+        return {"Deployment": "Off"}
+    return {"Deployment": default} if before.parameters.get("Deployment") == "Off" else {}
+
+
+def unchanged(before: Deployed, after: Deployed) -> str:
+    """What to say of a deployment that made no new version; nothing if it made one."""
+    version = after.outputs.get("FunctionVersion", "")
+    if not version or version != before.outputs.get("FunctionVersion"):
+        return ""
+    if not after.led_back:
+        return f"code and settings are unchanged; version {version} stays {ALIAS}"
+    return (
+        f"code and settings are unchanged, so that there is no new version: {ALIAS} stays at "
+        f"version {after.live}, to which it was rolled back. To use version {version} all the "
+        f"same: aws lambda update-alias --function-name {after.outputs['FunctionName']} --name "
+        f"{ALIAS} --function-version {version}"
+    )
+
+
+def possible(stack: str, template: Template, settings: Mapping[str, str]) -> None:
+    """See that the settings fit each other, where AWS would only find out on the way.
+
+    Raises:
+        StackError: they do not.
+    """
+    if not STACK_NAME.fullmatch(stack):
+        raise StackError(f"{stack!r} is no name for a stack: letters, digits and -, a letter first")
+    if faults := list(template.deployed_with(settings).faults()):
+        raise StackError("; ".join(faults))
+    # What the Dockerfile copies. `sam build` says only that it is not in the build's context.
+    model = ROOT / settings["Model"]
+    found: list[str] = []
+    if model.resolve().is_relative_to(MODELS):
+        with suppress(SetupError):  # a folder without any
+            found = registry.files(str(model))
+    if not any(path.endswith(".tflite") and Path(path).is_file() for path in found):
+        raise StackError(
+            f"Model={settings['Model']}: there is no .tflite; say one below models/, or a folder "
+            "of them there (`k2l convert` writes them)"
+        )
+    try:  # as the function does at its start
+        environment = template.deployed_with(settings).environment()
+        Models(Settings.from_environ({**environment, "MODEL_PATH": str(model)}))
+    except SetupError as error:
+        raise StackError(f"the function would fail at its start: {error}") from error
+    if settings["Bulk"] != "true":
+        return
+    if len(f"{stack}-bulk") > MACHINE_NAME:
+        raise StackError(
+            f"with Bulk=true the stack's name may have {MACHINE_NAME - len('-bulk')} letters, as "
+            f"its state machine is named after it; this one has {len(stack)}"
+        )
+    limit, queue = int(settings["ConcurrencyLimit"]), int(settings["QueueConcurrency"])
+    if 0 < limit <= queue:
+        # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+        raise StackError(
+            f"ConcurrencyLimit={limit} leaves nothing beside the queue's QueueConcurrency={queue}: "
+            "uploads that are throttled would end as dead letters, and requests would wait; make "
+            "the first larger than the second"
+        )
+
+
+def overrides(parameters: Mapping[str, str]) -> list[str]:
+    """As sam's --parameter-overrides takes them: values in quotes, which spaces need."""
+    quoted = {name: value.replace('"', '\\"') for name, value in parameters.items()}
+    return [f'{name}="{value}"' for name, value in quoted.items()]
+
+
+def settle(template: Path, parameters: Mapping[str, str]) -> None:
+    """Write what tells these settings from others into the function's description.
+
+    Raises:
+        StackError: the template has no place for it.
+    """
+    text = template.read_text(encoding="utf-8")
+    if text.count(UNTOLD) != 1:
+        raise StackError(f"{template} does not have {UNTOLD!r} once: build it from template.yaml")
+    told = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+    template.write_text(text.replace(UNTOLD, f"Description: settings {told}"), encoding="utf-8")
+
+
+def run(*command: str | Path, **environ: str) -> None:
+    """Run one of the three, its output passed on.
+
+    Raises:
+        StackError: it failed.
+    """
+    done = subprocess.run(  # noqa: S603  # our own command, no shell
+        command, cwd=ROOT, env={**os.environ, **environ}, check=False
+    )
+    if done.returncode:
+        words = takewhile(lambda word: not word.startswith("--"), map(str, command))
+        name = " ".join(Path(word).name for word in words)
+        raise StackError(
+            f"{name} ended with {done.returncode}, and says why above; `.venv/bin/python -m "
+            "keras_to_lambda.deploy.doctor --explain` knows many an error that is pasted into it"
+        )
+
+
+def deploy(
+    stack: str,
+    parameters: Mapping[str, str],
+    template: Template,
+    session: boto3.Session,
+    profile: str,
+    options: Sequence[str],
+) -> None:
+    """Build, examine, deploy.
+
+    Args:
+        parameters: those that were said. profile: if one was named; keys in the environment come
+            before one that was not. options: more of sam deploy's.
+
+    Raises:
+        StackError
+    """
+    if not SAM.exists():
+        raise StackError("sam is not here: run `make setup`")
+    defaults = {name: template.default(name) for name in template.parameters}
+    before = deployed(stack, session)
+    kept = {name: before.parameters[name] for name in BUILD_PARAMETERS if name in before.parameters}
+    parameters = {**kept, **parameters, **shifting(before, parameters, defaults["Deployment"])}
+    settings = {**defaults, **before.parameters, **parameters}
+    possible(stack, template, settings)
+    own = [f"{name}={settings[name]}" for name, default in defaults.items()
+           if settings[name] != default or name in ("Authentication", "MemorySize")]  # fmt: skip
+    print(f"stack: {stack} in {session.region_name}, {', '.join(own)}", flush=True)
+    told = ["--parameter-overrides", *overrides(parameters)] if parameters else []
+    where = ["--region", session.region_name, *(["--profile", profile] if profile else [])]
+    # BuildKit's attestations would make a list of manifests of the image, which Lambda refuses.
+    run(SAM, "build", *told, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
+    # After the build, as it looks at the image.
+    # Of the stack's those alone that this template has, too.
+    judged = [f"{name}={settings[name]}" for name in defaults]
+    doctor = [
+        sys.executable,
+        "-m",
+        "keras_to_lambda",
+        "doctor",
+        "--image",
+        IMAGE,
+        "--stack",
+        stack,
+        *where,
+    ]
+    run(*doctor, *judged)
+    # How a version gets its requests is none of its own settings.
+    settle(BUILT, {name: settings[name] for name in settings if name != "Deployment"})
+    run(SAM, "deploy", "--stack-name", stack, *where, *options, *told)
+    if text := unchanged(before, deployed(stack, session)):
+        print(f"stack: {text}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it. Exit status 1: a step failed, and said why; 2: wrong use."""
+    p = argparse.ArgumentParser(
+        prog="k2l deploy",
+        description="sam build, k2l doctor and sam deploy, with the same parameters.",
+        epilog="Omitted parameters keep the stack's current value; docs/deploy.md has them all.",
+    )
+    p.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="of the template")
+    p.add_argument("--stack", default="keras-to-lambda", help="its name (%(default)s)")
+    p.add_argument("--region", help="as AWS is configured, if not said")
+    p.add_argument("--profile", help="of AWS's configuration")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    options: list[str] = []
+    if "--" in argv:
+        at = argv.index("--")
+        argv, options = argv[:at], argv[at + 1 :]
+    args = p.parse_args(argv)
+    try:
+        template = Template.read(ROOT / "template.yaml")
+        parameters = given(args.parameters, template.parameters)
+        session = boto3.Session(region_name=args.region, profile_name=args.profile)
+        if not session.region_name:
+            raise StackError("no AWS region: --region us-east-1, say, or set AWS_DEFAULT_REGION")
+        deploy(args.stack, parameters, template, session, args.profile or "", options)
+    except (StackError, BotoCoreError) as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstack: interrupted; what CloudFormation has begun goes on", file=sys.stderr)
+        return 130
+    return 0

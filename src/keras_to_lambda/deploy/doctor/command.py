@@ -1,0 +1,267 @@
+"""The command line of the doctor."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_to_lambda.deploy.doctor import account, machine, project
+from keras_to_lambda.deploy.doctor.context import Setup
+from keras_to_lambda.deploy.doctor.explain import Explained, advice, explain
+from keras_to_lambda.deploy.doctor.finding import Finding, Skip, Status, warn
+from keras_to_lambda.project import ROOT
+
+OK, FAILED, USAGE = 0, 1, 2
+WIDTH = 100
+STATUS_WIDTH, NAME_WIDTH = 9, 20
+SAID = 300  # of an error that no check expected
+
+# From near to far: what fails first explains what fails, or is skipped, after it.
+CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
+    ("Python", machine.python),
+    ("Docker client", machine.docker_client),
+    ("Docker engine", machine.docker_engine),
+    ("architecture", machine.architecture),
+    ("disk space", machine.disk),
+    ("sam", machine.sam),
+    ("aws", machine.aws),
+    ("template", project.template),
+    ("parameters", project.parameters),
+    ("timeouts", project.timeouts),
+    ("model", project.model),
+    ("labels", project.labels),
+    ("model size", project.model_size),
+    ("image architecture", project.image_architecture),
+    ("image manifest", project.image_manifest),
+    ("image size", project.image_size),
+    ("image command", project.image_command),
+    ("image files", project.image_files),
+    ("wheels", project.wheels),
+    ("region", account.region),
+    ("identity", account.identity),
+    ("permissions", account.permissions),
+    ("concurrency", account.concurrency),
+    ("repository", account.repository),
+    ("stack", account.stack),
+    ("function", account.function),
+    ("gateway", account.gateway),
+)
+
+NOTHING_KNOWN = """\
+nothing that is known here. The line that says most is the last one of a traceback, or the first
+with "error" in it; paste more of:
+  a build         docker build --progress=plain . 2>&1 | tee build.log
+  a deployment    make deploy OPTIONS="--no-confirm-changeset --debug" 2>&1 | tee deploy.log
+  the function    sam logs --stack-name STACK --region REGION
+  a request       curl -v ...
+then: k2l doctor --explain build.log"""
+
+
+def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
+    """Every check, one after the other; none of them raises."""
+    for name, check in CHECKS:
+        _progress(name)
+        try:
+            finding = check(setup)
+        except Skip as why:
+            finding = Finding(Status.SKIPPED, str(why))
+        except Exception as error:  # noqa: BLE001  # a check that breaks must not hide the others
+            said = " ".join(str(error).split()) or "no message"
+            # An answer that is no AWS's, but a proxy's page, is told without the page.
+            text = f"could not be checked: {type(error).__name__}: {said.partition('<')[0][:SAID]}"
+            finding = warn(text, advice(str(error)))
+        yield name, dataclasses.replace(finding, fix=setup.addressed(finding.fix))
+
+
+def _progress(name: str) -> None:
+    """What is looked at now, where a person watches."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{name} ...", end="\r", file=sys.stderr, flush=True)
+
+
+def shown(name: str, finding: Finding) -> str:
+    """A finding as lines for people."""
+    margin = " " * (STATUS_WIDTH + NAME_WIDTH)
+    head = f"{finding.status.value:{STATUS_WIDTH}}{name:{NAME_WIDTH}}"
+    parts = [textwrap.wrap(finding.text, WIDTH - len(margin), break_on_hyphens=False)]
+    if finding.fix:
+        # Never broken: it is there to be copied.
+        parts.append([f"fix: {finding.fix}"])
+    lines = [line for part in parts for line in part]
+    return head + f"\n{margin}".join(lines)
+
+
+def check(setup: Setup, as_json: bool) -> int:
+    """Run every check and print what it found."""
+    found: list[tuple[str, Finding]] = []
+    for name, finding in examine(setup):
+        found.append((name, finding))
+        if not as_json:
+            if sys.stderr.isatty():
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print(shown(name, finding), flush=True)
+    count = Counter(finding.status for _, finding in found)
+    if as_json:
+        rows = [
+            {"status": f.status.value, "name": name, "finding": f.text, "fix": f.fix}
+            for name, f in found
+        ]
+        print(json.dumps({"ok": not count[Status.FAIL], "checks": rows}, indent=1))
+    else:
+        counted = ", ".join(f"{count[status]} {status.value}" for status in Status if count[status])
+        print(f"\n{counted}")
+    return FAILED if count[Status.FAIL] else OK
+
+
+def pasted(stream: Any) -> bytes:
+    """All of it; Ctrl-C ends what has no end, as `sam logs --tail` before a pipe."""
+    parts: list[bytes] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        while part := stream.read1(1 << 16):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def explain_log(source: str, as_json: bool) -> int:
+    """Explain a file, or what is pasted."""
+    if source == "-":
+        if sys.stdin.isatty():
+            print(
+                "paste the log or traceback, then press Ctrl-D on a line of its own",
+                file=sys.stderr,
+            )
+        text = pasted(sys.stdin.buffer).decode(errors="replace")
+    else:
+        try:
+            text = Path(source).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            print(f"doctor: cannot read {source}: {error.strerror}", file=sys.stderr)
+            return USAGE
+    causes = explain(text)
+    if as_json:
+        print(json.dumps({"causes": [_as_json(cause) for cause in causes]}, indent=1))
+    elif causes:
+        print("\n\n".join(map(_shown_cause, causes)))
+    else:
+        print(NOTHING_KNOWN)
+    return OK if causes else FAILED
+
+
+def _as_json(cause: Explained) -> dict[str, object]:
+    known = cause.known
+    return {
+        "id": known.id,
+        "line": cause.line,
+        "number": cause.number,
+        "cause": known.cause,
+        "fix": known.fix,
+        "source": known.source,
+    }
+
+
+def _shown_cause(cause: Explained) -> str:
+    wrapped = textwrap.wrap(cause.known.cause, WIDTH - 9, break_on_hyphens=False)
+    return "\n".join(
+        [
+            f"line {cause.number}: {cause.line}",
+            "  cause  " + f"\n{' ' * 9}".join(wrapped),
+            *(f"  fix    {fix}" for fix in cause.known.fix),
+            f"  see    {cause.known.source}",
+        ]
+    )
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: say NAME=VALUE")
+    return name, value
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="k2l doctor",
+        description="Check what a deployment needs, from near to far: a line each, and the remedy. "
+        "With --explain: name the causes in a log.",
+        epilog="exit status:\n"
+        "  0  nothing fails; or, with --explain, a cause was found\n"
+        "  1  something fails; or no cause was found\n"
+        "  2  the command line is wrong\n\n"
+        "examples:\n"
+        "  k2l doctor --offline\n"
+        "  k2l doctor --region eu-central-1 Architecture=arm64 ConcurrencyLimit=5\n"
+        "  sam logs --stack-name keras-to-lambda | k2l doctor --explain\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "parameters",
+        nargs="*",
+        type=_parameter,
+        metavar="NAME=VALUE",
+        help="of the template, as they are to be deployed (samconfig.toml's, or its defaults)",
+    )
+    p.add_argument(
+        "--explain",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="explain a log or traceback, from a file or from what is pasted; reads nothing else",
+    )
+    p.add_argument("--image", default="", help="the image to look at (keras-to-lambda)")
+    p.add_argument("--region", default="", help="where it is deployed to (as AWS is configured)")
+    p.add_argument("--profile", default="", help="of AWS's configuration (as it is configured)")
+    p.add_argument("--stack", default="keras-to-lambda", help="the stack's name (%(default)s)")
+    p.add_argument(
+        "--architecture",
+        default="",
+        choices=("x86_64", "arm64"),
+        help="of the function (the template's)",
+    )
+    p.add_argument("--model", default="", help="a .tflite file, or a folder (the template's)")
+    p.add_argument("--url", default="", help="the deployed API's /predict, to be asked (no)")
+    p.add_argument("--offline", action="store_true", help="ask nothing of AWS")
+    p.add_argument("--json", action="store_true", help="print one JSON document, at the end")
+    return p
+
+
+def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command; the exit status is explained in its help."""
+    p = parser()
+    args = p.parse_args(argv)
+    try:
+        if args.explain:
+            return explain_log(args.explain, args.json)
+        setup = Setup(
+            image=args.image,
+            region=args.region,
+            profile=args.profile,
+            stack=args.stack,
+            architecture=args.architecture,
+            model=args.model,
+            url=args.url,
+            offline=args.offline,
+            parameters=dict(args.parameters),
+            root=root,
+        )
+        known: tuple[str, ...] = ()
+        with contextlib.suppress(Exception):  # a template that cannot be read is a finding
+            known = setup.plain.parameters
+        if known and (unknown := setup.parameters.keys() - set(known)):
+            which = ", ".join(sorted(unknown))
+            p.error(f"{which} is no parameter of template.yaml: one of {', '.join(sorted(known))}")
+        return check(setup, args.json)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return 130

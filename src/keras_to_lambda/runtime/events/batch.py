@@ -1,0 +1,133 @@
+"""Events of services that go through millions of images, a few in each invocation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_to_lambda.runtime.errors import ClassifierError, UnsupportedEvent
+from keras_to_lambda.runtime.events.base import MAX_ID, Done, Family, Job, Outcome, bare
+from keras_to_lambda.runtime.request import Options, Request, image_or_error
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources.images import Object, Source
+from keras_to_lambda.runtime.text import clean
+
+
+class S3Batch(Family):
+    """S3 Batch Operations, invocation schemas 1.0 and 2.0.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html
+    Options stand in the job's user arguments, which schema 2.0 has.
+    """
+
+    source = "s3-batch"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return (
+            isinstance(event, dict)
+            and isinstance(event.get("invocationSchemaVersion"), str)
+            and isinstance(event.get("tasks"), list)
+        )
+
+    def jobs(self, settings: Settings) -> Sequence[Job]:
+        if self._event["invocationSchemaVersion"] not in ("1.0", "2.0"):
+            raise UnsupportedEvent("an invocation schema of S3 Batch that is neither 1.0 nor 2.0")
+        job = self._event.get("job")
+        arguments = job.get("userArguments") if isinstance(job, dict) else None
+        options = Options.read(arguments if isinstance(arguments, dict) else {})
+        return [Job(_task(task, options)) for task in self._event["tasks"]]
+
+    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+        return {
+            "invocationSchemaVersion": clean(self._event["invocationSchemaVersion"]),
+            "treatMissingKeysAs": "PermanentFailure",
+            "invocationId": _id(self._event, "invocationId"),
+            "results": [
+                {"taskId": _id(task, "taskId"), **_result(out)}
+                for task, (_, out) in zip(self._event["tasks"], done, strict=True)
+            ],
+        }
+
+    def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
+        return self.answer([Done(Job(error), error)] * len(self._event["tasks"]), headers)
+
+
+class MapBatch(Family):
+    """A batch of a Step Functions Distributed Map: `Items`, and `BatchInput` for all of them.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
+    An item is an image as in a request's list, or a listed object of S3: `Key`, with `Bucket` there
+    or in the BatchInput, where options stand too. An item that failed carries its own error, with
+    `retry` where it may pass: a second run can then be made of those alone.
+    """
+
+    source = "step-functions-map"
+    lines = True
+    tried_again = True
+    alike = True
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return isinstance(event, dict) and isinstance(event.get("Items"), list)
+
+    def jobs(self, settings: Settings) -> Sequence[Job]:
+        common = self._event.get("BatchInput")
+        common = dict(common) if isinstance(common, dict) else {}
+        bucket = common.pop("Bucket", None)
+        options = Options.read(common)
+        return [
+            Job(Request((_item(item, bucket),), False, options)) for item in self._event["Items"]
+        ]
+
+    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+        return {"answers": [line for _, outcome in done for line in _lines(outcome)]}
+
+    def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
+        # Wrong options are every item's fault, and the state machine's to see.
+        raise bare(error)
+
+
+def _lines(outcome: Outcome) -> list[dict[str, Any]]:
+    """An item's lines; of one whose lines could not be made, the error."""
+    if isinstance(outcome, ClassifierError):
+        return [{"image": "none", "model": "none", **outcome.to_json(), "retry": True}]
+    lines: list[dict[str, Any]] = outcome
+    return lines
+
+
+def _task(task: Any, options: Options) -> Request | ClassifierError:
+    from urllib.parse import unquote_plus
+
+    match task:
+        case {"s3Key": str(key), "s3Bucket": str(bucket)}:
+            pass
+        case {"s3Key": str(key), "s3BucketArn": str(arn)}:
+            bucket = arn.rpartition(":")[2]
+        case _:
+            return UnsupportedEvent("a task without s3Key and s3Bucket")
+    version = task.get("s3VersionId")
+    source = Object(bucket, unquote_plus(key), version if isinstance(version, str) else None)
+    return Request((source,), False, options)
+
+
+def _id(fields: Any, name: str) -> str | None:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    return clean(value, MAX_ID) if isinstance(value, str) else None
+
+
+def _result(outcome: Outcome) -> Mapping[str, str]:
+    if not isinstance(outcome, ClassifierError):
+        return {"resultCode": "Succeeded", "resultString": json.dumps(outcome)}
+    code = "TemporaryFailure" if outcome.transient else "PermanentFailure"
+    return {"resultCode": code, "resultString": f"{outcome.code}: {outcome.message}"}
+
+
+def _item(item: Any, bucket: Any) -> Source | ClassifierError:
+    if isinstance(item, dict) and isinstance(item.get("Key"), str):
+        bucket = item.get("Bucket", bucket)
+        if not isinstance(bucket, str):
+            return UnsupportedEvent("an item with a Key, and no Bucket in it or in the BatchInput")
+        return Object(bucket, item["Key"])
+    return image_or_error(item)

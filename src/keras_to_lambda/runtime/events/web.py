@@ -1,0 +1,314 @@
+"""HTTP requests, in the shapes that AWS's gateways and load balancers give them.
+
+What differs is where path, method, query and body stand, and how headers go back; one class each.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_to_lambda.runtime.errors import (
+    ClassifierError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+)
+from keras_to_lambda.runtime.events.base import Done, Family, Job, Resource
+from keras_to_lambda.runtime.http import responses
+from keras_to_lambda.runtime.request import Request
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources.images import recognised
+from keras_to_lambda.runtime.text import clean, encodable
+
+READ = ("GET", "HEAD", "OPTIONS")
+ROUTES: Mapping[str, tuple[str, ...]] = {
+    "/predict": ("POST", "OPTIONS"),
+    "/tensor": ("POST", "OPTIONS"),
+    "/": READ,
+    "/docs": READ,
+    "/models": READ,
+    "/samples": READ,
+    "/openapi.json": READ,
+}
+RESOURCES = {
+    "/": "index",
+    "/docs": "docs",
+    "/models": "models",
+    "/samples": "samples",
+    "/openapi.json": "openapi",
+}
+STATIC = "/static/"  # the page's scripts and styles
+
+
+class HttpApi(Family):
+    """API Gateway HTTP APIs, payload format 2.0.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+
+    source = "http-api"
+    _head = False
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        # What asks whether a request may pass has the request's form, and is none.
+        return _context(event, "http") is not None and "routeArn" not in event
+
+    def jobs(self, settings: Settings) -> Sequence[Job]:
+        method = self._method().upper()
+        self._head = method == "HEAD"
+        path = self._path()
+        if (path + "/").startswith(settings.base_path + "/"):
+            path = path[len(settings.base_path) :]
+        path = "/" + path.strip("/")
+        methods = READ if path.startswith(STATIC) else ROUTES.get(path)
+        if methods is None:
+            raise RouteNotFound("no such path; there are POST /predict, GET /, /models and more "
+                                "in /openapi.json")  # fmt: skip
+        if method not in methods:
+            raise MethodNotAllowed(
+                f"{clean(path)} takes {', '.join(methods)}", allow=", ".join(methods)
+            )
+        if method == "OPTIONS":
+            return [Job(Resource("preflight"))]
+        if path.startswith(STATIC):
+            return [Job(Resource("static", path[len(STATIC) :]))]
+        asked = self._asked()
+        if path == "/" and not asked.endswith("/"):
+            # The page's links are relative, so that it works below any stage and base path: at
+            # .../Prod they would point beside the API.
+            return [Job(Resource("slash", asked.rpartition("/")[2]))]
+        if path in RESOURCES:
+            return [Job(Resource(RESOURCES[path]))]
+        kind = _header(self._event, "content-type")
+        body = self._body(kind.lower())
+        request = Request.from_body(
+            body,
+            kind,
+            self._query(),
+            settings.max_images,
+            encoding=_header(self._event, "content-encoding"),
+            # As base64 in JSON, which is the longest that an image can be.
+            max_bytes=settings.max_image_bytes // 3 * 4 + 65_536,
+        )
+        return [Job(request.for_tensor() if path == "/tensor" else request)]
+
+    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> dict[str, Any]:
+        outcome = done[0].outcome
+        answer = (
+            responses.failure(outcome)
+            if isinstance(outcome, ClassifierError)
+            else responses.success(outcome)
+        )
+        status, body = answer.status, answer.body
+        tag, kept = answer.headers.get("ETag"), _header(self._event, "if-none-match")
+        if tag and self._method().upper() in READ and tag in kept.replace("W/", "").split(", "):
+            status, body = 304, ""
+        # A HEAD's answer is its GET's without the body (RFC 9110, 9.3.2).
+        return self._envelope(status, {**headers, **answer.headers}, "" if self._head else body)
+
+    def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
+        return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
+
+    def _method(self) -> str:
+        return str(self._event["requestContext"]["http"].get("method", ""))
+
+    def _path(self) -> str:
+        # A named stage is the path's first part here, unlike in a REST API.
+        return self._below_stage(self._asked())
+
+    def _below_stage(self, path: str) -> str:
+        stage = str(self._event["requestContext"].get("stage") or "")
+        return path[len(stage) + 1 :] if stage and f"{path}/".startswith(f"/{stage}/") else path
+
+    def _asked(self) -> str:
+        """The path as the client knows it, with stage and base path; "/" where it is missing."""
+        context = self._event["requestContext"]
+        return str(self._event.get("rawPath") or context["http"].get("path") or "/")
+
+    def _query(self) -> dict[str, str]:
+        query = _dict(self._event, "queryStringParameters")
+        return {key: str(value) for key, value in query.items()}
+
+    def _body(self, content_type: str) -> bytes:
+        body = self._event.get("body") or ""
+        if not isinstance(body, str):
+            raise InvalidRequest("the event's body is not a string")
+        if self._event.get("isBase64Encoded"):
+            try:
+                return binascii.a2b_base64(body, strict_mode=True)
+            except ValueError as error:  # binascii.Error is one
+                raise InvalidRequest(f"the event's body is not valid base64: {error}") from error
+        binary = content_type.startswith(("image/", "application/octet-stream", "multipart/"))
+        damaged = "\ufffd" in body[:16] and body[:1] not in ("{", "[", '"')
+        if damaged or (binary and body and not recognised(body)):
+            raise InvalidRequest(
+                "the gateway passed the image on as text, which damages it: list its type in the "
+                "API's BinaryMediaTypes, or send JSON with the image as base64"
+            )
+        if not encodable(body):
+            raise InvalidRequest("the event's body has an unpaired surrogate; send valid Unicode")
+        return body.encode()
+
+
+class FunctionUrl(HttpApi):
+    """Lambda function URLs: payload format 2.0 with a domain of their own.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+    """
+
+    source = "function-url"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        if not HttpApi.infer(event):
+            return False
+        domain = event["requestContext"].get("domainName")
+        return isinstance(domain, str) and ".lambda-url." in domain
+
+
+class RestApi(HttpApi):
+    """API Gateway REST APIs with proxy integration, payload format 1.0.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+    """
+
+    source = "rest-api"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return (
+            isinstance(event, dict)
+            and isinstance(event.get("httpMethod"), str)
+            and isinstance(event.get("requestContext"), dict)
+            and not {"methodArn", "routeArn"} & event.keys()
+        )
+
+    def _method(self) -> str:
+        return str(self._event["httpMethod"])
+
+    def _path(self) -> str:
+        # A custom domain's base path is in `path` and not in the resource that it was mapped to.
+        resource = str(self._event.get("resource") or "")
+        if resource in ROUTES and resource != "/":
+            return resource
+        if resource.startswith(STATIC):
+            return STATIC + str(_dict(self._event, "pathParameters").get("file", ""))
+        path = str(self._event.get("path") or "/")
+        # An HTTP API that sends this format says its version, and puts a named stage into the path.
+        return self._below_stage(path) if self._event.get("version") == "1.0" else path
+
+    def _asked(self) -> str:
+        return str(self._event["requestContext"].get("path") or "/")
+
+
+class LoadBalancer(RestApi):
+    """Application Load Balancers. Query values come as they were sent, percent-encoded.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
+    A target group with multi-value headers sends lists, and takes nothing else back.
+    """
+
+    source = "alb"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return RestApi.infer(event) and isinstance(event["requestContext"].get("elb"), dict)
+
+    def _path(self) -> str:
+        return str(self._event.get("path") or "/")
+
+    def _query(self) -> dict[str, str]:
+        from urllib.parse import unquote_plus
+
+        query = _dict(self._event, "queryStringParameters")
+        several = _dict(self._event, "multiValueQueryStringParameters")
+        query = {**query, **{key: value[-1] for key, value in several.items() if _full(value)}}
+        return {unquote_plus(key): unquote_plus(str(value)) for key, value in query.items()}
+
+    def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
+        from http import HTTPStatus
+
+        answer = super()._envelope(status, headers, body)
+        answer["statusDescription"] = f"{status} {HTTPStatus(status).phrase}"
+        if "multiValueHeaders" in self._event:
+            headers = answer.pop("headers")
+            answer["multiValueHeaders"] = {key: [value] for key, value in headers.items()}
+        return answer
+
+
+class Lattice(HttpApi):
+    """VPC Lattice, event structure version 2.0.
+
+    https://docs.aws.amazon.com/vpc-lattice/latest/ug/lambda-functions.html
+    """
+
+    source = "lattice"
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return (
+            isinstance(event, dict)
+            and isinstance(event.get("method"), str)
+            and isinstance(event.get("requestContext"), dict)
+            and any("serviceArn" in key for key in event["requestContext"])
+        )
+
+    def _method(self) -> str:
+        return str(self._event["method"])
+
+    def _path(self) -> str:
+        return str(self._event.get("path") or "/").partition("?")[0]
+
+    def _asked(self) -> str:
+        return self._path()
+
+    def _query(self) -> dict[str, str]:
+        query = _dict(self._event, "queryStringParameters")
+        # Lists in version 2.0 of the event; text in what early services sent.
+        return {key: str(value[-1] if _full(value) else value) for key, value in query.items()}
+
+
+class LatticeV1(Lattice):
+    """VPC Lattice, event structure version 1.0: the API's default. Other names, no context."""
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return (
+            isinstance(event, dict)
+            and isinstance(event.get("raw_path"), str)
+            and isinstance(event.get("method"), str)
+        )
+
+    def __init__(self, event: Any) -> None:
+        renamed = {
+            "path": event["raw_path"],
+            "queryStringParameters": event.get("query_string_parameters"),
+            "isBase64Encoded": event.get("is_base64_encoded"),
+        }
+        super().__init__({**event, **renamed})
+
+
+def _context(event: Any, key: str) -> dict[str, Any] | None:
+    if not isinstance(event, dict):
+        return None
+    value = _dict(event, "requestContext").get(key)
+    return value if isinstance(value, dict) else None
+
+
+def _dict(event: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = event.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _full(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0
+
+
+def _header(event: Mapping[str, Any], name: str) -> str:
+    for key, value in {**_dict(event, "multiValueHeaders"), **_dict(event, "headers")}.items():
+        if str(key).lower() == name:
+            return str(value[-1] if _full(value) else value)
+    return ""

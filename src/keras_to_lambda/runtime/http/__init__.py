@@ -1,0 +1,1 @@
+"""What HTTP callers get besides scores: answers, pages, forms, the API's description."""

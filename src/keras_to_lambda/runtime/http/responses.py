@@ -1,0 +1,85 @@
+"""Result or error -> an HTTP answer: status, headers, body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from keras_to_lambda.runtime import telemetry, text
+from keras_to_lambda.runtime.errors import ClassifierError, MethodNotAllowed
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.telemetry import Stopwatch
+
+JSON = "application/json; charset=utf-8"
+
+
+class Page(NamedTuple):
+    """Text that stays the same until the next deployment; `headers` are its own."""
+
+    content: str
+    type: str
+    headers: Mapping[str, str] = {}  # a NamedTuple's default is never written to
+
+
+class Redirect(NamedTuple):
+    """Where to look instead, relative to what was asked for."""
+
+    location: str
+
+
+class Answer(NamedTuple):
+    """status, the headers that are this answer's own, and body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def success(outcome: Any) -> Answer:
+    """The answer to a request that succeeded; None has no body."""
+    if outcome is None:
+        return Answer(204, {}, "")
+    if isinstance(outcome, Page):
+        import hashlib
+
+        # Browsers keep it and revalidate it: after a deployment no page is half old and half new.
+        digest = hashlib.sha256(outcome.content.encode()).hexdigest()[:16]
+        own = {"Content-Type": outcome.type, "Cache-Control": "no-cache", "ETag": f'"{digest}"'}
+        return Answer(200, {**own, **outcome.headers}, outcome.content)
+    if isinstance(outcome, Redirect):
+        from urllib.parse import quote
+
+        return Answer(308, {"Location": quote(outcome.location, safe="/", errors="replace")}, "")
+    return Answer(200, {"Content-Type": JSON}, text.to_json(outcome))
+
+
+def failure(error: ClassifierError) -> Answer:
+    """An error as an answer."""
+    headers = {"Content-Type": JSON}
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allow
+    return Answer(error.status, headers, text.to_json(error.to_json()))
+
+
+def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, str]:
+    """What every answer has."""
+    own = {
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Access-Control-Allow-Origin": settings.cors_origin,
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+        # The last four: API keys, and requests signed with AWS credentials.
+        "Access-Control-Allow-Headers": (
+            "Content-Type, Authorization, X-Api-Key, X-Amz-Content-Sha256, X-Amz-Date, "
+            "X-Amz-Security-Token"
+        ),
+        # Without these a browser hides the timings and ids from scripts of another origin.
+        "Access-Control-Expose-Headers": "Server-Timing, X-Request-Id",
+        "Timing-Allow-Origin": settings.cors_origin,
+        "Server-Timing": watch.server_timing(cold),
+    }
+    if watch.request_id:
+        own["X-Request-Id"] = text.header(watch.request_id)
+    if telemetry.trace_id():
+        own["X-Amzn-Trace-Id"] = text.header(telemetry.trace_id())
+    return own

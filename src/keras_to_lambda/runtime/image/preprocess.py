@@ -1,0 +1,358 @@
+"""Pixels -> the tensor that the card asks for.
+
+Every result equals, to the last float, what the model was trained with: Pillow or TensorFlow for
+the resizing, keras.applications for the scaling. The tests compare them with the originals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from keras_to_lambda.runtime.image.decode import BAND, Picture
+from keras_to_lambda.runtime.image.pixels import DRAWING, FILTERS, resized
+from keras_to_lambda.runtime.model.card import PRESETS, Affine, ModelCard
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.intp]
+
+
+def prepare(image: Image.Image | Picture, card: ModelCard) -> Floats:
+    """Resize and scale.
+
+    Args:
+        image: as `decode` or `opened` returns it; not altered.
+        card: the model's.
+
+    Returns:
+        float32, (height, width, channels), C-contiguous, in the range of the card's scaling.
+    """
+    return scale(resize(image, card), card)
+
+
+def resize(image: Image.Image | Picture, card: ModelCard) -> Floats:
+    """The picture at the model's size: float32, (height, width, channels), in 0..255."""
+    steps = card.preprocessing
+    picture = Picture(image) if isinstance(image, Image.Image) else image
+    if steps.interpolation in FILTERS:
+        pixels = np.asarray(resized(picture, card), dtype=np.float32)
+    else:
+        picture = DRAWING[steps.drawing](picture, card)
+        grid = TENSORFLOW_RESIZE[steps.resize](picture, card.width, card.height)
+        pixels = TENSORFLOW[steps.interpolation](grid, card.height, card.width)
+    return pixels.reshape(card.height, card.width, card.channels)
+
+
+class Grid:
+    """Pixels by row and column, of which only those that are asked for are made.
+
+    Args:
+        left, top: the picture's column and row that are this grid's first; below 0 all is black.
+        size: width and height; None: the picture's.
+    """
+
+    def __init__(
+        self, picture: Picture, left: int = 0, top: int = 0, size: tuple[int, int] | None = None
+    ) -> None:
+        self._picture, self._left, self._top = picture, left, top
+        width, height = size or picture.size
+        self.shape = (height, width)
+
+    def at(self, rows: Ints, columns: Ints) -> npt.NDArray[np.uint8]:
+        """(rows, columns, channels)."""
+        wide, high = self._picture.size
+        rows, columns = rows + self._top, columns + self._left
+        inside_y = (rows >= 0) & (rows < high)
+        inside_x = (columns >= 0) & (columns < wide)
+        columns = np.clip(columns, 0, wide - 1)
+        if wide * high <= BAND:
+            whole = np.asarray(self._picture.whole()).reshape(high, wide, -1)
+            result = whole[np.ix_(np.clip(rows, 0, high - 1), columns)]
+        else:
+            needed, places = np.unique(np.clip(rows, 0, high - 1), return_inverse=True)
+            lines = [np.asarray(self._picture.rows(row, row + 1)) for row in needed.tolist()]
+            result = np.stack([line.reshape(wide, -1)[columns] for line in lines])[places]
+        result[~inside_y] = 0
+        result[:, ~inside_x] = 0
+        return result
+
+
+# A picture at the input's aspect ratio without resampling: TensorFlow then resizes. Both are in
+# Keras' integer arithmetic.
+
+
+def _centre(picture: Picture, width: int, height: int) -> Grid:
+    """The largest centred box, as image_dataset_from_directory(crop_to_aspect_ratio=True) cuts it.
+
+    `smart_resize` in keras/src/utils/image_utils.py, which fails where less than a pixel is left.
+    """
+    wide, high = picture.size
+    crop_h = max(1, min(high, int(float(wide * height) / width)))
+    crop_w = max(1, min(wide, int(float(high * width) / height)))
+    return Grid(picture, int((wide - crop_w) / 2), int((high - crop_h) / 2), (crop_w, crop_h))
+
+
+def _bordered(picture: Picture, width: int, height: int) -> Grid:
+    """A black border, as `image_dataset_from_directory(pad_to_aspect_ratio=True)` adds it.
+
+    `resize` in keras/src/backend/tensorflow/image.py, which drops an odd border's last pixel.
+    """
+    wide, high = picture.size
+    top = max(0, int(float(wide * height) / width) - high) // 2
+    left = max(0, int(float(high * width) / height) - wide) // 2
+    return Grid(picture, -left, -top, (wide + 2 * left, high + 2 * top))
+
+
+def _all(picture: Picture, _width: int, _height: int) -> Grid:
+    return Grid(picture)
+
+
+TENSORFLOW_RESIZE = {"stretch": _all, "crop": _centre, "pad": _bordered}
+
+
+def tf_bilinear(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
+    """`tf.image.resize(pixels, (height, width))`: bilinear, half-pixel centres, no antialiasing.
+
+    Follows ResizeBilinear with half_pixel_centers=True (tensorflow/core/kernels/image/
+    resize_bilinear_op.cc) in its order of float32 operations.
+
+    Args:
+        pixels: uint8, (rows, columns, channels), in 0..255.
+
+    Returns:
+        float32, (height, width, channels), in 0..255.
+    """
+    top, bottom, y = _neighbours(pixels.shape[0], height)
+    left, right, x = _neighbours(pixels.shape[1], width)
+    x = x[np.newaxis, :, np.newaxis]
+    y = y[:, np.newaxis, np.newaxis]
+    corners = _at(pixels, np.concatenate((top, bottom)), np.concatenate((left, right)))
+
+    def blend_row(line: npt.NDArray[np.uint8]) -> Floats:
+        first = line[:, :width].astype(np.float32)
+        last = line[:, width:].astype(np.float32)
+        return first + (last - first) * x
+
+    above = blend_row(corners[:height])
+    return above + (blend_row(corners[height:]) - above) * y
+
+
+def _at(pixels: npt.NDArray[np.uint8] | Grid, rows: Ints, columns: Ints) -> npt.NDArray[np.uint8]:
+    return pixels.at(rows, columns) if isinstance(pixels, Grid) else pixels[np.ix_(rows, columns)]
+
+
+def _neighbours(size: int, target: int) -> tuple[Any, Any, Floats]:
+    """For each target position: its two source positions, and the weight of the second."""
+    at = _sources(size, target) - np.float32(0.5)
+    floor = np.floor(at)
+    low = np.maximum(floor.astype(np.intp), 0)
+    high = np.minimum(np.ceil(at).astype(np.intp), size - 1)
+    return low, high, at - floor
+
+
+def _sources(size: int, target: int) -> Floats:
+    """Where the middle of each target position lies in the source: float32, half-pixel centres."""
+    ratio = np.float32(size) / np.float32(target)
+    middles: Floats = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * ratio
+    return middles
+
+
+def tf_nearest(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
+    """`tf.image.resize(pixels, (height, width), "nearest")`.
+
+    Follows ResizeNearestNeighbor with half_pixel_centers=True (tensorflow/core/kernels/image/
+    resize_nearest_neighbor_op.cc). Pillow's nearest rounds in another way.
+
+    Args:
+        pixels: uint8, (rows, columns, channels), in 0..255.
+
+    Returns:
+        float32, (height, width, channels), in 0..255.
+    """
+    rows, columns = (
+        np.minimum(np.floor(_sources(size, target)).astype(np.intp), size - 1)
+        for size, target in ((pixels.shape[0], height), (pixels.shape[1], width))
+    )
+    return _at(pixels, rows, columns).astype(np.float32)
+
+
+def tf_bicubic(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
+    """`tf.image.resize(pixels, (height, width), "bicubic")`: Keys' kernel, no antialiasing.
+
+    Follows ResizeBicubic with half_pixel_centers=True (tensorflow/core/kernels/image/
+    resize_bicubic_op.cc), its table of weights included. It may leave 0..255, as TensorFlow's does.
+
+    Args:
+        pixels: uint8, (rows, columns, channels), in 0..255.
+
+    Returns:
+        float32, (height, width, channels).
+    """
+    rows, y = _four(pixels.shape[0], height)
+    columns, x = _four(pixels.shape[1], width)
+    near = _at(pixels, rows.ravel(), columns.ravel()).astype(np.float32)
+    near = near.reshape(4, height, 4 * width, near.shape[-1])
+    lines = sum(near[k] * y[k][:, np.newaxis, np.newaxis] for k in range(4))
+    lines = lines.reshape(height, 4, width, -1)
+    result: Floats = sum(lines[:, k] * x[k][np.newaxis, :, np.newaxis] for k in range(4))
+    return result
+
+
+def _four(size: int, target: int) -> tuple[Any, Any]:
+    """For each target position: its four source positions, and their weights; each (4, target)."""
+    at = _sources(size, target) - np.float32(0.5)
+    floor = np.floor(at)
+    # TensorFlow looks weights up at a 1024th of a pixel.
+    steps = np.rint((at - floor) * 1024) / 1024
+    weights = np.stack([_keys(1 + steps), _keys(steps), _keys(1 - steps), _keys(2 - steps)])
+    places = floor.astype(np.intp) + np.arange(-1, 3)[:, np.newaxis]
+    inside = np.clip(places, 0, size - 1)
+    # What lies outside counts nothing, and the others so much more.
+    weights = np.where(inside == places, weights, 0)
+    return inside, (weights / weights.sum(axis=0)).astype(np.float32)
+
+
+def _keys(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Keys' cubic kernel with a = -0.5 (https://doi.org/10.1109/TASSP.1981.1163711)."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance <= 1, near, far)
+
+
+TENSORFLOW: dict[str, Callable[[Grid, int, int], Floats]] = {
+    "tf:bilinear": tf_bilinear,
+    "tf:nearest": tf_nearest,
+    "tf:bicubic": tf_bicubic,
+}
+COLOR_ORDER = {"rgb": slice(None), "bgr": slice(None, None, -1)}
+
+
+def scale(pixels: Floats, card: ModelCard) -> Floats:
+    """Apply the card's colour order and scaling.
+
+    Args:
+        pixels: float32, (height, width, channels), in 0..255; not altered.
+    """
+    steps = card.preprocessing
+    pixels = pixels[..., COLOR_ORDER[steps.color_order]]
+    if isinstance(steps.scaling, Affine):
+        scale, offset = (
+            np.asarray(v, np.float32) for v in (steps.scaling.scale, steps.scaling.offset)
+        )
+        return np.ascontiguousarray(pixels * scale + offset)
+    # The convention works in place and may return a view: give it an array of its own.
+    return np.ascontiguousarray(CONVENTIONS[PRESETS[steps.scaling]](np.array(pixels)))
+
+
+def quantized(tensor: Floats, scale: float, zero_point: int, dtype: str) -> npt.NDArray[Any]:
+    """A tensor in an integer model's codes.
+
+    https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
+    """
+    limits = np.iinfo(dtype)
+    steps = np.round(tensor / np.float32(scale)) + zero_point
+    codes: npt.NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(dtype)
+    return codes
+
+
+def extent(card: ModelCard) -> tuple[float, float]:
+    """The least and the largest number that the card's scaling makes of a pixel, and 0."""
+    ends = np.zeros((2, 1, card.channels), np.float32)
+    ends[1] = 255.0
+    made = scale(ends, card)
+    return min(0.0, float(made.min())), max(0.0, float(made.max()))
+
+
+def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
+    """The picture that a tensor is of: `scale` undone, and rounded.
+
+    Args:
+        tensor: float32, (height, width, channels), as `prepare` returns it.
+
+    Returns:
+        uint8, (height, width, channels), RGB or grey, 0..255: of whole numbers the very ones.
+    """
+    steps = card.preprocessing
+    # Every scaling is a factor and an offset for each channel, which a black and a white pixel
+    # tell; "caffe" and "bgr" turn the channels round as well.
+    ends = np.zeros((2, 1, card.channels), np.float32)
+    ends[1] = 255.0
+    black, white = scale(ends, card)[:, 0]
+    flat = white == black  # a factor of 0: what was there is lost
+    pixels = (tensor - black) / np.where(flat, 1.0, white - black) * 255.0
+    convention = PRESETS[steps.scaling] if isinstance(steps.scaling, str) else ""
+    if (steps.color_order == "bgr") != (convention == "caffe"):
+        pixels = pixels[..., ::-1]
+    picture: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return picture
+
+
+# keras/src/applications/imagenet_utils.py, _preprocess_numpy_input: these operations in this order,
+# in float32. keras-image-helper has the first two. Importing it takes 21 ms of a cold start, so it
+# is asked whether it agrees when an image is built: `matches_helper`.
+
+
+def _tf(pixels: Floats) -> Floats:
+    pixels /= 127.5
+    pixels -= 1.0
+    return pixels
+
+
+def _caffe(pixels: Floats) -> Floats:
+    pixels = pixels[..., ::-1]
+    for channel, mean in enumerate((103.939, 116.779, 123.68)):
+        pixels[..., channel] -= mean
+    return pixels
+
+
+def _torch(pixels: Floats) -> Floats:
+    pixels /= 255.0
+    for channel, (mean, std) in enumerate(
+        zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+    ):
+        pixels[..., channel] -= mean
+        pixels[..., channel] /= std
+    return pixels
+
+
+def _rescale(pixels: Floats) -> Floats:
+    pixels /= 255.0
+    return pixels
+
+
+def _raw(pixels: Floats) -> Floats:
+    return pixels
+
+
+CONVENTIONS: dict[str, Callable[[Floats], Floats]] = {
+    "tf": _tf,
+    "caffe": _caffe,
+    "torch": _torch,
+    "rescale": _rescale,
+    "raw": _raw,
+}
+
+
+def matches_helper(card: ModelCard) -> bool | None:
+    """Whether the card's scaling is keras-image-helper's, to the last bit; None if it has none.
+
+    Notebooks of this field preprocess with that package: what they trained is served by this one.
+    """
+    from keras_image_helper import create_preprocessor
+
+    scaling = card.preprocessing.scaling
+    convention = PRESETS[scaling] if isinstance(scaling, str) else ""
+    name = {"tf": "xception", "caffe": "resnet50"}.get(convention)
+    if name is None:
+        return None
+    every = np.arange(256, dtype=np.float32).repeat(card.channels).reshape(1, 256, card.channels)
+    theirs = create_preprocessor(name, target_size=(256, 1)).preprocess(every.copy())
+    return bool(
+        np.array_equal(CONVENTIONS[PRESETS[str(card.preprocessing.scaling)]](every), theirs)
+    )

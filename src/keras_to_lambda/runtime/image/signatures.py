@@ -1,0 +1,228 @@
+"""Signatures: what a file that is not decoded is, for the error message.
+
+Imported when a file is refused. Signatures are those of the formats' own specifications, as the
+registries of media types name them (https://www.iana.org/assignments/media-types).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from keras_to_lambda.runtime.errors import UnsupportedFormat
+
+SEND = "JPEG, PNG, WebP, GIF or BMP"
+CONVERT = "; convert it to JPEG or PNG"
+LINK = "; link to the image file, not to a page that shows it"
+
+# First bytes, where they begin, name. The first that fits.
+IMAGES: tuple[tuple[bytes, int, str], ...] = (
+    (b"CR\x02\0", 8, "a Canon raw photo (CR2)"),
+    (b"IIU\0", 0, "a Panasonic raw photo (RW2)"),
+    (b"IIRO", 0, "an Olympus raw photo (ORF)"),
+    (b"IIRS", 0, "an Olympus raw photo (ORF)"),
+    (b"MMOR", 0, "an Olympus raw photo (ORF)"),
+    (b"FUJIFILMCCD-RAW", 0, "a Fujifilm raw photo (RAF)"),
+    (b"FOVb", 0, "a Sigma raw photo (X3F)"),
+    (b"HEAPCCDR", 6, "a Canon raw photo (CRW)"),
+    (b"\0MRM", 0, "a Minolta raw photo (MRW)"),
+    (b"II\xbc", 0, "a JPEG XR image"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", 0, "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", 0, "a JPEG 2000 image"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", 0, "a JPEG XL image"),
+    (b"\xff\x0a", 0, "a JPEG XL image"),
+    (b"8BPS", 0, "a Photoshop document (PSD)"),
+    (b"icns", 0, "an Apple icon (ICNS)"),
+    (b"DICM", 128, "a DICOM image"),
+    (b"%!PS", 0, "a PostScript or EPS document"),
+    (b"\xc5\xd0\xd3\xc6", 0, "a PostScript or EPS document"),
+    (b"DDS ", 0, "a DirectDraw texture (DDS)"),
+    (b"\xabKTX ", 0, "a Khronos texture (KTX)"),
+    (b"qoif", 0, "a QOI image"),
+    (b"FLIF", 0, "a FLIF image"),
+    (b"BPG\xfb", 0, "a BPG image"),
+    (b"\x76\x2f\x31\x01", 0, "an OpenEXR image"),
+    (b"#?RADIANCE", 0, "a Radiance HDR image"),
+    (b"#?RGBE", 0, "a Radiance HDR image"),
+    (b"SIMPLE  =", 0, "a FITS image"),
+    (b"farbfeld", 0, "a farbfeld image"),
+    (b"gimp xcf", 0, "a GIMP document (XCF)"),
+    (b"AT&TFORM", 0, "a DjVu document"),
+    (b"\x01\xda", 0, "an SGI image"),
+    (b"\x59\xa6\x6a\x95", 0, "a Sun raster image"),
+    (b"\xd7\xcd\xc6\x9a", 0, "a Windows metafile (WMF)"),
+    (b"\x01\0\x09\0\0\x03", 0, "a Windows metafile (WMF)"),
+    (b" EMF", 40, "a Windows metafile (EMF)"),
+    (b"/* XPM", 0, "an XPM image"),
+    (b"! XPM2", 0, "an XPM image"),
+    (b"\x0a\x05\x01", 0, "a PCX image"),
+    (b"\x0a\x03\x01", 0, "a PCX image"),
+    (b"\x0a\x02\x01", 0, "a PCX image"),
+    (b"\x8aMNG\r\n\x1a\n", 0, "an MNG animation"),
+    (b"\x8bJNG\r\n\x1a\n", 0, "a JNG image"),
+    (b"ILBM", 8, "an IFF image (ILBM)"),
+    (b"PBM ", 8, "an IFF image (PBM)"),
+    (b"TRUEVISION-XFILE.\0", -18, "a Targa image (TGA)"),
+)
+ICONS = {b"\0\0\x01\0": "an icon (ICO)", b"\0\0\x02\0": "a cursor (CUR)"}
+OTHERS: tuple[tuple[bytes, int, str], ...] = (
+    (b"%PDF", 0, "a PDF document; convert the page to JPEG or PNG"),
+    (b"\x1aE\xdf\xa3", 0, "a Matroska or WebM video; send one frame as JPEG or PNG"),
+    (b"AVI ", 8, "an AVI video; send one frame as JPEG or PNG"),
+    (b"FLV\x01", 0, "a Flash video; send one frame as JPEG or PNG"),
+    (b"\0\0\x01\xba", 0, "an MPEG video; send one frame as JPEG or PNG"),
+    (b"\0\0\x01\xb3", 0, "an MPEG video; send one frame as JPEG or PNG"),
+    (b"0&\xb2u\x8ef\xcf\x11", 0, "a Windows Media file; send one frame as JPEG or PNG"),
+    (b"OggS", 0, "an Ogg file; send one frame as JPEG or PNG"),
+    (b"WAVE", 8, "a sound file; send an image"),
+    (b"ID3", 0, "a sound file; send an image"),
+    (b"fLaC", 0, "a sound file; send an image"),
+    (b"PK\x03\x04", 0, "a ZIP archive or an Office document; send the image in it"),
+    (b"PK\x05\x06", 0, "a ZIP archive; send the image in it"),
+    (b"\x1f\x8b", 0, "gzip-compressed data; send the image itself"),
+    (b"BZh", 0, "bzip2-compressed data; send the image itself"),
+    (b"\xfd7zXZ\0", 0, "xz-compressed data; send the image itself"),
+    (b"\x28\xb5\x2f\xfd", 0, "Zstandard-compressed data; send the image itself"),
+    (b"7z\xbc\xaf\x27\x1c", 0, "a 7z archive; send the image in it"),
+    (b"Rar!\x1a\x07", 0, "a RAR archive; send the image in it"),
+    (b"ustar", 257, "a tar archive; send the image in it"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0, "an Office document; send the image in it"),
+    (b"{\\rtf", 0, "an RTF document; send the image in it"),
+    (b"\x93NUMPY", 0, "a NumPy array; send it as PNG"),
+    (b"\x89HDF\r\n\x1a\n", 0, "an HDF5 file; send an image"),
+    (b"\x7fELF", 0, "a program; send an image"),
+    (b"MZ", 0, "a program; send an image"),
+)
+# ISO base media files name their brands in the first box (ISO 14496-12, 4.3). The first fits.
+BRANDS: tuple[tuple[frozenset[bytes], str], ...] = (
+    (frozenset((b"avif", b"avis", b"avio")), "an AVIF image" + CONVERT),
+    (
+        frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")),
+        "a HEIC image" + CONVERT,
+    ),
+    (frozenset((b"crx ",)), "a Canon raw photo (CR3)" + CONVERT),
+    (frozenset((b"jp2 ", b"jpx ", b"jpm ", b"jph ")), "a JPEG 2000 image" + CONVERT),
+    (frozenset((b"jxl ",)), "a JPEG XL image" + CONVERT),
+    (
+        frozenset(
+            (b"mif1", b"mif2", b"msf1", b"miaf", b"MiHB", b"avci", b"avcs", b"jpeg", b"vvic")
+        ),
+        "a HEIF image" + CONVERT,
+    ),
+    (frozenset((b"M4A ", b"M4B ", b"M4P ")), "a sound file; send an image"),
+)
+# Beginnings of the base64 text of what is decoded.
+BASE64 = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"Qk")
+
+
+def unsupported(data: bytes) -> UnsupportedFormat:
+    """The error for a file that is not decoded: what it is, never its bytes, and what to do."""
+    seen = _seen(data)
+    if seen is None:
+        return UnsupportedFormat(
+            f"not an image in a supported format: the first bytes match none; send {SEND}"
+        )
+    return UnsupportedFormat(f"not supported: it is {seen}")
+
+
+def _seen(data: bytes) -> str | None:
+    if not data:
+        return f"empty; send {SEND}"
+    for table, advice in ((IMAGES, CONVERT), (OTHERS, "")):
+        for mark, at, name in table:
+            start = at if at >= 0 else len(data) + at
+            if start >= 0 and data.startswith(mark, start):
+                return name + advice
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _tiff(data) + CONVERT
+    if data[4:6] not in (b"", b"\0\0") and data[:4] in ICONS:  # a Targa has 0 there
+        return ICONS[data[:4]] + CONVERT
+    if data[:2] == b"BA" and data[14:16] == b"BM":
+        return "an OS/2 bitmap array" + CONVERT
+    if data[4:8] == b"ftyp":
+        return _branded(data)
+    if data[4:8] in (b"moov", b"mdat", b"wide", b"skip", b"free"):
+        return "a QuickTime video; send one frame as JPEG or PNG"
+    return _pnm(data) or _text(data) or _tga(data)
+
+
+def _tiff(data: bytes) -> str:
+    """A TIFF, or the camera's raw photo that it holds, by the tags of its first directory."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    at = int.from_bytes(data[4:8], order)
+    count = int.from_bytes(data[at : at + 2], order)
+    tags = {
+        int.from_bytes(data[entry : entry + 2], order)
+        for entry in range(at + 2, min(at + 2 + 12 * count, len(data) - 11), 12)
+    }
+    if 0xC612 in tags:  # DNGVersion
+        return "a raw photo (DNG)"
+    # Make and SubIFDs: a preview in front of the sensor's data.
+    return (
+        "a camera's raw photo (NEF, ARW or the like)"
+        if {0x010F, 0x014A} <= tags
+        else "a TIFF image"
+    )
+
+
+def _branded(data: bytes) -> str:
+    length = int.from_bytes(data[:4], "big")
+    box = data[8 : min(max(length, 12), 512)]
+    brands = [box[:4], *(box[at : at + 4] for at in range(8, len(box), 4))]
+    for names, said in BRANDS:
+        if not names.isdisjoint(brands):
+            return said
+    return "a video (MP4 or QuickTime); send one frame as JPEG or PNG"
+
+
+def _pnm(data: bytes) -> str | None:
+    kind, after = data[:2], data[2:3]
+    if kind in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7") and after.isspace():
+        return "a PNM image (PBM, PGM, PPM or PAM)" + CONVERT
+    if kind in (b"PF", b"Pf") and after.isspace():
+        return "a PFM image" + CONVERT
+    return None
+
+
+def _tga(data: bytes) -> str | None:
+    """Targa has no signature: a header of 18 bytes whose fields all make sense."""
+    if len(data) < 18:
+        return None
+    palette, kind, depth = data[1], data[2], data[16]
+    sane = palette in (0, 1) and kind in (1, 2, 3, 9, 10, 11) and depth in (8, 15, 16, 24, 32)
+    sides = data[12:14] != b"\0\0" and data[14:16] != b"\0\0" and not data[17] & 0xC0
+    return (
+        "a Targa image (TGA)" + CONVERT
+        if sane and sides and (palette == 1) == (kind in (1, 9))
+        else None
+    )
+
+
+def _text(data: bytes) -> str | None:
+    start = data[:1024]
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if start.startswith(mark):
+            start = start.decode(encoding, "replace").encode()
+    start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    lower = start.lower()
+    if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<!--", b"<title")):
+        return "an HTML page" + LINK
+    if b"<svg" in lower:
+        return "an SVG drawing" + CONVERT
+    if lower.startswith(b"<?xml"):
+        return "an HTML page" + LINK if b"<html" in lower else f"an XML document; send {SEND}"
+    if lower.startswith(b"--") and b"content-disposition:" in lower:
+        return "a multipart form; let your HTTP library set Content-Type, with its boundary"
+    if lower.startswith((b"{", b"[")):
+        return f"JSON; send {SEND}"
+    if lower.startswith((b"http://", b"https://")):
+        return 'a URL; send it as {"url": "..."}'
+    if lower.startswith(b"data:image/"):
+        return 'a data: URL; send it as {"url": "..."}'
+    if lower.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS; send the image that it points to"
+    if lower.startswith(b"#define") and b"_width" in lower:
+        return "an XBM image" + CONVERT
+    bare = start.lstrip(b"\"'")
+    if bare.startswith(BASE64) and bare[:64].translate(None, b"+/=-_\r\n\"'").isalnum():
+        return 'an image as base64 text; send it as {"image": "..."}'
+    return None

@@ -1,0 +1,77 @@
+"""What the model saw, for people: asked for by POST /tensor, or saved where DEBUG_DIR says.
+
+Saved by DEBUG_DIR alone, as the pictures are the callers'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from keras_to_lambda.runtime.image import preprocess
+from keras_to_lambda.runtime.model.card import ModelCard
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from keras_to_lambda.runtime.model.engine import Buffer
+
+# Pictures kept; the oldest go first. /tmp is small, and is the function's only place.
+KEEP = 50
+
+
+def _array(tensor: Buffer, card: ModelCard) -> npt.NDArray[Any]:
+    """A tensor as (height, width, channels): float32, or the pixels of a model that takes them."""
+    if isinstance(tensor, bytes):
+        tensor = np.frombuffer(tensor, np.uint8)
+    array: npt.NDArray[Any] = tensor.reshape(card.height, card.width, card.channels)
+    return array
+
+
+def picture(tensor: Buffer, card: ModelCard) -> Image.Image:
+    """A tensor as the picture that it is of, mode "RGB" or "L", at the model's size."""
+    pixels = preprocess.unscale(_array(tensor, card), card)
+    return Image.fromarray(pixels[..., 0] if card.channels == 1 else pixels)
+
+
+def describe(tensor: Buffer, card: ModelCard) -> dict[str, Any]:
+    """A tensor as JSON can carry it: its figures, and its picture as a data: URL of a PNG file."""
+    import base64
+    import io
+
+    file = io.BytesIO()
+    picture(tensor, card).save(file, "PNG")
+    array = _array(tensor, card)
+    return {
+        "model": card.name,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "min": float(array.min()),
+        "max": float(array.max()),
+        "mean": float(array.mean(dtype=np.float64)),
+        "image": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+    }
+
+
+def save(folder: str, tensor: Buffer, card: ModelCard) -> None:
+    """Save the picture at the model's size as PNG, and the very tensor as .npy, under its hash.
+
+    Args:
+        tensor: as the model gets it.
+    """
+    place, array = Path(folder), _array(tensor, card)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        name = f"{card.name}-{hashlib.sha256(array.tobytes()).hexdigest()[:12]}"
+        np.save(place / f"{name}.npy", array)
+        picture(tensor, card).save(place / f"{name}.png")
+        for extension in ("png", "npy"):
+            files = sorted(place.glob(f"*.{extension}"), key=lambda file: file.stat().st_mtime)
+            for old in files[:-KEEP]:
+                old.unlink(missing_ok=True)
+    except OSError:
+        return  # a full disk is no reason not to answer

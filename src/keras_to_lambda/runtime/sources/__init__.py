@@ -1,0 +1,1 @@
+"""Where image bytes come from: HTTP, S3, base64, the request itself."""

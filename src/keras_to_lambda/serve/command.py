@@ -1,0 +1,149 @@
+"""k2l serve: the function and its playground at http://127.0.0.1:9000, with no Docker."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import mimetypes
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import hupper
+
+from keras_to_lambda import class_folders, origin
+from keras_to_lambda.cli import terminal
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.model.registry import files
+from keras_to_lambda.runtime.settings import Settings, bundled
+from keras_to_lambda.serve import http_server
+from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
+
+EPILOG = """\
+examples:
+  k2l serve                                        the models in models/
+  k2l serve --model cats.tflite --port 9001        one model, at another port
+
+Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from the environment.
+"""
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
+
+STOP_WITHIN_S = 30  # requests under way are answered first
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="k2l serve",
+        description="Serve the function and its playground on this machine: every path as through "
+        f"API Gateway, and the emulator's {INVOCATION_PATH}.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default: %(default)s, this machine alone; 0.0.0.0: all network "
+        "interfaces)",
+    )
+    p.add_argument(
+        "--port",
+        type=int,
+        default=9000,
+        help="0 to 65535; 0: any free one (default: %(default)s)",
+    )
+    p.add_argument(
+        "--model", metavar="PATH", help="a .tflite, or a folder of them (default: models)"
+    )
+    p.add_argument(
+        "--reload",
+        action="store_true",
+        help="restart when code or models change (pages are read at each request)",
+    )
+    return p
+
+
+def _sample(handler: Handler) -> str:
+    """A photo for the example: the default model's own, if there is one."""
+    if handler.models.default is None:
+        return "photo.jpg"
+    path, card = handler.models.installed[handler.models.default]
+    photos = class_folders.images(Path(path).parent / "samples")
+    shared = class_folders.images(Path(bundled("samples")))
+    labels = class_folders.ClassFolders(card.labels)
+    # The project's own photos are named after their labels.
+    photos += [photo for photo in shared if labels.place(photo.stem) is not None]
+    return os.path.relpath(photos[0]) if photos else "photo.jpg"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C. Exit status 2: the model, a setting or the port is wrong."""
+    p = parser()
+    args = p.parse_args(argv)
+    if not 0 <= args.port <= 65535:  # sockets take it modulo 65,536
+        p.error(f"invalid port: {args.port}; use 0 to 65535")
+    if args.reload and not hupper.is_active():
+        # Watches from a process of its own, and runs this one again in another, which finds this
+        # module by its name.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        hupper.start_reloader(
+            "keras_to_lambda.serve.command.main",
+            worker_args=[argv],
+            shutdown_interval=STOP_WITHIN_S,
+        )
+    try:
+        settings = Settings.from_environ()
+        if args.model:
+            settings = replace(settings, model_path=args.model)
+        if hupper.is_active():
+            hupper.get_reloader().watch_files(files(settings.model_path))
+        with terminal.without_notices():
+            handler = Handler(settings)
+        origin.check(handler.models.installed.values())
+        server = http_server.create(Gateway(handler), args.host, args.port)
+    except (SetupError, OSError) as error:
+        message = str(error)
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            message = (
+                f"port {args.port} is in use; choose another: --port {args.port + 1} "
+                f"(make run PORT={args.port + 1})"
+            )
+        print(f"serve: {message}", file=sys.stderr)
+        return 2
+    host = "localhost" if args.host in EVERYWHERE else args.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
+    default = handler.models.default
+    sample = _sample(handler)
+    names = [f"{x} (default)" if x == default else x for x in handler.models.installed]
+    kind = mimetypes.guess_type(sample)[0]
+    print(
+        f"serving {', '.join(names)}; Ctrl-C ends it. Open {url}/ or try:\n"
+        f"  curl --data-binary @{shlex.quote(sample)} -H 'Content-Type: {kind}' "
+        f"{url}/predict",
+        flush=True,
+    )
+    if default is None:
+        print(
+            "no model is the default: a request has to name one as `model`, unless DEFAULT_MODEL "
+            "or default.txt in the models' folder does",
+            flush=True,
+        )
+    # A page asks for several things at once; that they wait a millisecond is no warning.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: sys.exit())
+    server.run()
+    # The workers have ended with their answers; they still have to go out.
+    for _ in range(20):
+        if not any(channel.total_outbufs_len for channel in server.active_channels.values()):
+            break
+        server.asyncore.loop(timeout=0.1, count=1, map=server._map)  # noqa: SLF001
+    server.close()
+    return 0

@@ -1,0 +1,1 @@
+"""A folder of photos -> a Keras classifier, its card and a report."""

@@ -1,0 +1,131 @@
+"""From pictures to an endpoint in one go: `make train-demo`.
+
+Look at the data, train, evaluate, convert, verify, serve, ask: each step is a command of its own,
+shown as it is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import requests
+
+from keras_to_lambda.project import ROOT
+from keras_to_lambda.train import handover
+from keras_to_lambda.train.data.dataset import DataError
+
+K2L = (sys.executable, "-m", "keras_to_lambda")
+FOLDER = Path(".train-demo")
+EACH = 250  # pictures of each digit
+OWN = ("--epochs", "20")
+
+
+class StepFailed(Exception):
+    """A command of the demo ended with an error, and has told it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo. Exit status 1: a step failed, and said why."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_to_lambda.train.demo", description=__doc__
+    )
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="as k2l train takes it (default: digits, "
+        "drawn here)",
+    )  # fmt: skip
+    parser.add_argument("--port", type=int, default=9000, help="default: %(default)s")
+    args, given = parser.parse_known_args(arguments)
+    try:
+        handover.free(args.port)  # before minutes of work, not after
+    except DataError:
+        print(f"train-demo: port {args.port} is in use: PORT={args.port + 1}", file=sys.stderr)
+        return 1
+    start = time.monotonic()
+    try:
+        _steps(args.data, given, args.port)
+    except StepFailed as error:
+        print(f"train-demo: {error}", file=sys.stderr)
+        return 1
+    print(f"\nall of it in {time.monotonic() - start:.0f} s")
+    return 0
+
+
+def _steps(source: str | None, given: list[str], port: int) -> None:
+    if source is None:
+        shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
+        (ROOT / FOLDER).mkdir()
+        source = str(FOLDER / "digits.npz")
+        print(f"1. Draw pictures: {10 * EACH} digits in as many hands\n", flush=True)
+        draw(ROOT / source)
+        given = [*OWN, *given]
+    else:
+        source = str(Path(source).absolute()) if Path(source).exists() else source
+        print(f"1. The pictures of {source}\n", flush=True)
+    name = source.rstrip("/").rpartition("/")[2].partition(".")[0]
+    model = FOLDER / name / name
+    print("2. Look at them before anything is trained", flush=True)
+    _run("explore", source, "-o", f"{FOLDER / name}.exploration.html")
+    print("\n3. Train, convert, verify, serve", flush=True)
+    command = ["train", source, "-o", str(FOLDER / name), "--logs", str(FOLDER / "runs"),
+               "--serve", str(port), *given]  # fmt: skip
+    # A line for each request would bury the rest.
+    quiet = {**os.environ, "LOG_LEVEL": "ERROR"}
+    server = subprocess.Popen([*K2L, *command], cwd=ROOT, env=quiet)  # noqa: S603
+    print(f"  k2l {shlex.join(command)}\n", flush=True)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait(server, url)
+        print(
+            "\n4. Evaluate what is served, over HTTP, on pictures that it has not seen", flush=True
+        )
+        _run(
+            "evaluate", f"{url}/predict", "--data", source, "--against", f"{model}.keras",
+            "-o", f"{model}.evaluation.html",
+        )  # fmt: skip
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def draw(path: Path) -> None:
+    """Write an .npz file of EACH pictures of each digit."""
+    from samples import digits
+
+    random = np.random.default_rng(1)
+    labels = np.repeat(np.arange(10, dtype=np.uint8), EACH)
+    images = np.stack([np.asarray(digits.varied(str(label), random)) for label in labels])
+    np.savez_compressed(path, x_train=images, y_train=labels)
+
+
+def _run(verb: str, *arguments: str) -> None:
+    print(f"  k2l {shlex.join([verb, *arguments])}\n", flush=True)
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "keras_to_lambda", verb, *arguments], cwd=ROOT, check=False
+    )
+    if done.returncode:
+        raise StepFailed(f"python -m {verb} ended with exit status {done.returncode}")
+
+
+def _wait(server: subprocess.Popen[bytes], url: str) -> None:
+    """Until the server answers, however long the training takes."""
+    while server.poll() is None:
+        try:
+            requests.get(f"{url}/models", timeout=5).raise_for_status()
+        except requests.RequestException:
+            time.sleep(0.3)
+        else:
+            return
+    raise StepFailed(f"k2l train ended with exit status {server.returncode}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,339 @@
+"""The real handler and model; pictures made here; a loopback host that misbehaves on request."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.server
+import io
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import parse_qs
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import MODELS, Settings
+from tests.http_host import HttpHost
+
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    for name in Settings.__dataclass_fields__:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def encoded():
+    """A picture as the bytes of a file."""
+
+    def encode(image, format="JPEG", **options):
+        buffer = io.BytesIO()
+        image.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def picture():
+    noise = np.random.default_rng(7).integers(0, 255, (12, 9, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((180, 240), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def jpeg(picture, encoded):
+    return encoded(picture)
+
+
+def raw_deflate(data):
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+PACKERS = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "gzip-members": lambda data: gzip.compress(data[:99]) + gzip.compress(data[99:]) + b"\0" * 9,
+    "gzip-twice": lambda data: gzip.compress(gzip.compress(data)),
+    "gzip-cut": lambda data: gzip.compress(data)[:-99],
+    "zlib": zlib.compress,
+    "zlib-cut": lambda data: zlib.compress(data)[:-99],
+    "raw-deflate": raw_deflate,
+}
+
+
+class Faults(http.server.BaseHTTPRequestHandler):
+    """Each path is one way of misbehaving."""
+
+    protocol_version = "HTTP/1.1"
+    jpeg = b""
+    counts: ClassVar[dict[str, int]] = {}
+    eight = threading.Barrier(8)
+    session_ended = threading.Event()
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.close_connection = True
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            name = self.path.strip("/").split("?")[0]
+            getattr(self, "do_" + name.replace("-", "_").replace("%", "_"))()
+
+    def reply(self, status, body, length=None, **headers):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_photo(self):
+        assert self.headers["Accept-Encoding"] == "identity"
+        assert self.headers["Accept"] == "*/*"
+        assert "Cookie" not in self.headers
+        self.reply(200, self.jpeg)
+
+    def do_photo_of_eight(self):
+        """The photo, once eight requests for it are here."""
+        self.eight.wait(60)
+        self.reply(200, self.jpeg)
+
+    def do_flaky(self):
+        """Refuses each query once, and then has it."""
+        first = self.path not in self.counts
+        self.counts[self.path] = self.counts.get(self.path, 0) + 1
+        self.reply(503, b"") if first else self.reply(200, self.jpeg)
+
+    def do_missing(self):
+        self.reply(404, b"secret of the far host")
+
+    def do_page(self):
+        self.reply(200, b"<!DOCTYPE html><title>a page</title>", Content_Type="image/jpeg")
+
+    def do_document(self):
+        bomb = io.BytesIO()
+        Image.new("1", (10_000, 10_000)).save(bomb, "PNG")
+        documents = {
+            "html": b"<!DOCTYPE html><title>a page</title>",
+            "json": b'{"Code": "Success"}',
+            "pdf": b"%PDF-1.7",
+            "cut": self.jpeg[: len(self.jpeg) // 2],
+            "pixels": bomb.getvalue(),
+        }
+        self.reply(200, documents[self.path.partition("=")[2]])
+
+    def do_truncated_photo(self):
+        self.reply(200, self.jpeg[: len(self.jpeg) // 2])
+
+    def do_short_body(self):
+        self.reply(200, self.jpeg[:100], length=len(self.jpeg))
+
+    def do_announced_large(self):
+        self.reply(200, b"", length=10**12)
+
+    def do_endless(self):
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(4000):
+            self.wfile.write(b"\xff" * 65536)
+
+    def do_coded(self):
+        """The photo packed as `how` says, under the Content-Encoding that `header` says."""
+        query = {key: value[0] for key, value in parse_qs(self.path.partition("?")[2]).items()}
+        self.reply(200, PACKERS[query["how"]](self.jpeg), Content_Encoding=query.get("header", ""))
+
+    def do_gzip_bomb(self):
+        self.reply(200, gzip.compress(b"\0" * 50_000_000), Content_Encoding="gzip")
+
+    def do_tiny_chunks(self):
+        """The photo in chunks of two bytes, with an extension each (RFC 9112, 7.1)."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        pairs = [self.jpeg[i : i + 2] for i in range(0, len(self.jpeg), 2)]
+        self.wfile.write(b"".join(b"%x;x=y\r\n%b\r\n" % (len(pair), pair) for pair in pairs))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def do_hints(self):
+        """As many interim responses as the query says, then the photo."""
+        for _ in range(int(self.path.partition("=")[2])):
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        self.reply(200, self.jpeg)
+
+    def do_transformed(self):
+        self.reply(203, self.jpeg)
+
+    def do_agent(self):
+        assert self.headers["User-Agent"] == "shop (images@shop.example)"
+        self.reply(200, self.jpeg)
+
+    def do_to_cyrillic(self):
+        # send_header writes Latin-1: UTF-8's own bytes come through it unchanged.
+        self.reply(302, b"", Location="/\u0444\u043e\u0442\u043e 1".encode().decode("latin-1"))
+
+    def do__D1_84_D0_BE_D1_82_D0_BE_201(self):
+        self.reply(200, self.jpeg)
+
+    def do_loop(self):
+        self.reply(302, b"", Location="/loop")
+
+    def do_moved(self):
+        self.reply(302, b"", Location="/photo")
+
+    def do_to_file(self):
+        self.reply(302, b"", Location="file:///etc/passwd")
+
+    def do_to_nonsense(self):
+        self.reply(302, b"", Location="http://[::1")
+
+    def do_to_private(self):
+        self.reply(302, b"", Location="http://169.254.169.254/latest/meta-data/")
+
+    def do_stall(self):
+        self.session_ended.wait(600)
+
+    def do_drip(self):
+        self.send_response(200)
+        self.end_headers()
+        while not self.session_ended.wait(0.05):
+            self.wfile.write(b"\xff")
+            self.wfile.flush()
+
+    def do_drip_headers(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        while not self.session_ended.wait(0.05):
+            self.wfile.write(b"X: y\r\n")
+            self.wfile.flush()
+
+    def do_hops(self):
+        """Redirect as many times as the query says, then give the photo."""
+        left = int(self.path.partition("=")[2])
+        if left:
+            self.reply(302, b"", Location=f"/hops?left={left - 1}")
+        else:
+            self.reply(200, self.jpeg)
+
+    def do_reset(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.jpeg)))
+        self.end_headers()
+        self.wfile.write(self.jpeg[:100])
+        self.wfile.flush()
+        # Closed with nothing lingering, a connection ends in RST.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def do_bomb(self):
+        """A hundred megapixels in a few kilobytes."""
+        data = io.BytesIO()
+        Image.new("1", (10_000, 10_000)).save(data, "PNG")
+        self.reply(200, data.getvalue())
+
+    def do_nonsense(self):
+        self.wfile.write(b"this is not HTTP\r\n\r\n")
+
+
+@pytest.fixture(scope="session")
+def far_host(jpeg):
+    """host:port of the misbehaving server."""
+    handler = type("WithPhoto", (Faults,), {"jpeg": jpeg})
+    with HttpHost(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        Faults.session_ended.set()
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def settings(far_host):
+    return Settings(
+        num_threads=1,
+        fetch_private_hosts=frozenset({far_host}),
+        fetch_timeout_s=60.0,
+        max_image_bytes=2_000_000,
+        log_level="FATAL",
+    )
+
+
+@pytest.fixture(scope="session")
+def handler(settings):
+    return Handler(settings)
+
+
+@pytest.fixture(scope="session")
+def model_bytes():
+    return Path(CLOTHING).read_bytes()
+
+
+class Buckets:
+    """A client of the S3 server, and what the function wrote there."""
+
+    def __init__(self, client, url):
+        self.client, self.url = client, url
+
+    def kept(self):
+        """The lines of every object in the bucket for answers, by object key."""
+        lines = []
+        for entry in self.client.list_objects_v2(Bucket="answers").get("Contents", []):
+            body = self.client.get_object(Bucket="answers", Key=entry["Key"])["Body"].read()
+            assert entry["Key"].startswith("out/")
+            lines += [json.loads(line) for line in body.decode().splitlines()]
+        return sorted(lines, key=json.dumps)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """URL of a real S3 server over HTTP on loopback: moto's, in a process of its own."""
+    pytest.importorskip("moto", reason="moto is not in this environment (tflite-runtime's)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """S3 with a photo and a text in the bucket `photos`, and an empty bucket `answers`."""
+    import boto3
+    import requests
+
+    from keras_to_lambda.runtime.sources import s3 as storage
+
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    storage._client.cache_clear()
+    client = boto3.client("s3")
+    requests.post(f"{s3_server}/moto-api/reset", timeout=10)
+    for bucket in ("photos", "answers"):
+        client.create_bucket(Bucket=bucket)
+    shirt = Path(__file__).parent.parent.parent / "samples" / "t-shirt.jpg"
+    client.put_object(Bucket="photos", Key="in/t shirt+1.jpg", Body=shirt.read_bytes())
+    client.put_object(Bucket="photos", Key="in/no image.txt", Body=b"hello")
+    yield Buckets(client, s3_server)
+    client.close()
+    storage._client.cache_clear()

@@ -1,0 +1,255 @@
+"""Several images in one request, and several models in one function."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    SetupError,
+)
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.image import preprocess
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.settings import MODELS, Settings
+from keras_to_lambda.runtime.sources import images as sources
+from keras_to_lambda.runtime.sources.images import Base64, Url
+from tests.http_host import Clock
+
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    model = Classifier(CLOTHING)
+    shape = (5, model.card.height, model.card.width, 3)
+    return np.random.default_rng(3).uniform(-1, 1, shape).astype(np.float32)
+
+
+def test_a_batch_on_two_threads_answers_as_one_by_one(tensors):
+    one, two = Classifier(CLOTHING, 1), Classifier(CLOTHING, 2)
+    expected = np.stack([one.logits(tensor) for tensor in tensors])
+    np.testing.assert_array_equal(one.batch(tensors), expected)
+    for count in (5, 2, 1, 3):
+        np.testing.assert_allclose(two.batch(tensors[:count]), expected[:count], atol=1e-4)
+    assert two._may_batch
+    assert two._batch is not None
+    assert one._batch is None
+
+
+def test_a_graph_that_cannot_take_a_batch_gets_its_images_one_by_one(tensors):
+    model = Classifier(f"{MODELS}/digits-tree/digits-tree.tflite", 2)
+    digits = tensors[:, :28, :28, :1]
+    expected = [model.logits(digit.copy()) for digit in digits]
+    assert model._may_batch
+    np.testing.assert_array_equal(model.batch([digit.copy() for digit in digits]), expected)
+    assert not model._may_batch
+
+
+def test_a_graph_that_mixes_its_batch_is_found_out(tensors, monkeypatch):
+    from keras_to_lambda.runtime.model import interpreter as module
+
+    model = Classifier(CLOTHING, 2)
+    expected = np.stack([model.logits(tensor) for tensor in tensors])
+    monkeypatch.setattr(
+        module.engine, "load", lambda *_: lambda _data, images: bytes(4 * 10 * images)
+    )
+    np.testing.assert_array_equal(model.batch(tensors), expected)
+    assert not model._may_batch
+
+
+def test_threads_do_not_mix_their_images(tensors):
+    model = Classifier(CLOTHING, 1)
+    expected = [model.logits(tensor) for tensor in tensors]
+    wrong = []
+
+    def ask(index):
+        same = [np.array_equal(model.logits(tensors[index]), expected[index]) for _ in range(20)]
+        wrong.extend([] if all(same) else [index])
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_images_of_a_request_are_fetched_side_by_side(handler, far_host):
+    # The host answers none of them before all eight are there.
+    answers = handler({"images": [f"http://{far_host}/photo-of-eight"] * 8, "top_k": 1})
+    assert all("error" not in answer for answer in answers)
+
+
+def test_more_images_than_are_fetched_at_a_time_keep_their_order(settings, far_host, jpeg):
+    text = base64.b64encode(jpeg).decode()
+    many = [f"http://{far_host}/photo", f"http://{far_host}/missing", {"image": text}] * 7
+    answers = Handler(dataclasses.replace(settings, max_images=21))({"images": many})
+    assert ["error" in answer for answer in answers] == [False, True, False] * 7
+    assert answers[0] == answers[2] == answers[18]
+
+
+def test_one_silent_host_does_not_take_the_others_down(settings, far_host, jpeg, monkeypatch):
+    # Downloads get 1 s of the minute here, so that the rest has time on any machine.
+    monkeypatch.setattr(sources, "SHARE_FOR_DOWNLOADS", 1 / 60)
+    images = [Url(f"http://{far_host}/stall"), Base64(base64.b64encode(jpeg).decode())]
+    answers = Handler(settings).classify(images, deadline=Deadline(60))
+    assert isinstance(answers[0], DeadlineExceeded)
+    assert isinstance(answers[1], dict)
+
+
+def test_decoding_that_takes_all_the_time_leaves_some_to_answer_what_it_has(
+    settings, jpeg, monkeypatch
+):
+    real, clock = preprocess.prepare, Clock()
+    monkeypatch.setattr(preprocess, "prepare", lambda *of: (clock.advance(4.0), real(*of))[1])
+    text = base64.b64encode(jpeg).decode()
+    handler = Handler(settings)
+    answers = handler.classify([Base64(text)] * 5, deadline=Deadline(12.0, clock))
+    # A third one would end after 12 s; nine tenths of them are for decoding.
+    assert [isinstance(answer, DeadlineExceeded) for answer in answers] == [
+        False, False, True, True, True,
+    ]  # fmt: skip
+
+
+def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
+    text = base64.b64encode(jpeg).decode()
+    real, calls = preprocess.prepare, []
+
+    def prepare(image, card):
+        calls.append(image)
+        if len(calls) == 2:
+            raise ZeroDivisionError("CANARY")
+        return real(image, card)
+
+    monkeypatch.setattr(preprocess, "prepare", prepare)
+    answers = Handler(settings)({"images": [{"image": text}] * 3})
+    assert ["error" in answer for answer in answers] == [False, True, False]
+    assert answers[1]["error"]["code"] == "internal_error"
+    assert "CANARY" not in json.dumps(answers)
+
+
+def test_inference_that_cannot_finish_is_refused(settings, jpeg):
+    handler = Handler(settings)
+    model = handler.models.get()
+    model.seconds = 3.0
+    text = base64.b64encode(jpeg).decode()
+    clock = Clock()
+    [answer] = handler.classify([Base64(text)], deadline=Deadline(1.0, clock))
+    assert isinstance(answer, DeadlineExceeded)
+    assert "3.0 s" in answer.message
+    # Of several, as many as there is time for.
+    model.seconds = 0.4
+    answers = handler.classify([Base64(text)] * 4, deadline=Deadline(1.1, clock))
+    assert [isinstance(answer, DeadlineExceeded) for answer in answers] == [
+        False, False, True, True,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """A folder with the clothing model twice: as it is, and with its labels turned around."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "a").mkdir()
+    shutil.copy(CLOTHING, folder / "a" / "clothing.tflite")
+    card = cards.load(CLOTHING)
+    flatbuffer = Path(CLOTHING).read_bytes()[: card.model_bytes]
+    turned = dataclasses.replace(card, name="turned", labels=card.labels[::-1])
+    (folder / "turned.tflite").write_bytes(cards.join(flatbuffer, turned))
+    return folder
+
+
+def test_a_folder_of_models_is_served_by_name(two_models, jpeg):
+    settings = Settings(model_path=str(two_models), num_threads=1, log_level="FATAL")
+    handler = Handler(dataclasses.replace(settings, default_model="clothing"))
+    assert list(handler.models._loaded) == ["clothing"]
+    text = base64.b64encode(jpeg).decode()
+    plain = handler({"image": text})
+    turned = handler({"image": text, "model": "turned"})
+    assert list(turned) == list(plain)[::-1]
+    assert list(turned.values()) == list(plain.values())
+    assert set(handler.models._loaded) == {"clothing", "turned"}
+    with pytest.raises(ModelNotFound, match="clothing, turned"):
+        handler({"image": text, "model": "pets"})
+    listed = handler(
+        {
+            "requestContext": {"http": {"method": "GET", "path": "/models"}},
+            "rawPath": "/models",
+        }
+    )
+    listed = json.loads(listed["body"])
+    assert listed["default"] == "clothing"
+    assert [model["name"] for model in listed["models"]] == ["clothing", "turned"]
+
+
+def test_default_and_loading_at_start_are_settings(two_models):
+    folder = str(two_models)
+    environ = {"MODEL_PATH": folder, "DEFAULT_MODEL": "turned", "LOAD_MODELS": "all"}
+    handler = Handler(Settings.from_environ(environ))
+    assert handler.models.default == "turned"
+    assert set(handler.models._loaded) == {"clothing", "turned"}
+    with pytest.raises(SetupError, match="there is clothing, turned"):
+        Handler(Settings.from_environ({**environ, "DEFAULT_MODEL": "pets"}))
+
+
+def test_a_wrong_folder_is_told_at_start(tmp_path, two_models):
+    with pytest.raises(SetupError, match=r"no \.tflite file"):
+        Handler(Settings(model_path=str(tmp_path), num_threads=1))
+    for name in ("one.tflite", "two.tflite"):
+        shutil.copy(CLOTHING, tmp_path / name)
+    with pytest.raises(SetupError, match="both named 'clothing'"):
+        Handler(Settings(model_path=str(tmp_path), num_threads=1))
+    (tmp_path / "one.tflite").write_bytes(b"nonsense")
+    with pytest.raises(SetupError):
+        Handler(Settings(model_path=str(tmp_path), num_threads=1))
+
+
+def test_one_slow_inference_does_not_refuse_all_that_follow(tensors):
+    model = Classifier(CLOTHING)
+    model.seconds = 3600.0
+    model.logits(tensors[0])
+    fastest = model.seconds
+    assert 0 < fastest < 3600
+    model._took(60.0)
+    assert model.seconds == fastest
+
+
+def test_a_map_batch_tries_again_what_may_pass_and_says_what_still_may(handler, far_host):
+    flaky, missing, page = (
+        f"http://{far_host}/{path}" for path in ("flaky?map", "missing", "page")
+    )
+    items = [{"url": missing}, {"url": flaky}, {"url": page}]
+    lines = handler({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
+    assert [line["image"] for line in lines] == [missing, flaky.partition("?")[0], page]
+    assert (lines[0]["error"]["code"], lines[0]["retry"]) == ("fetch_failed", True)
+    assert len(lines[1]["scores"]) == 1
+    assert lines[2]["error"]["code"] == "unsupported_format"
+    assert "retry" not in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"model": "clothng"}, ModelNotFound), ({"top_k": -1}, InvalidRequest)],
+)
+def test_wrong_options_of_a_map_batch_are_the_batch_s_error(handler, jpeg, options, error):
+    """Else every image of a million would have it for good, and the run would have succeeded."""
+    items = [{"image": base64.b64encode(jpeg).decode()}] * 2
+    with pytest.raises(error):
+        handler({"Items": items, "BatchInput": options})
+
+
+def test_a_request_s_list_is_not_tried_again(handler, far_host):
+    [answer] = handler({"images": [{"url": f"http://{far_host}/flaky?list"}]})
+    assert answer["error"]["code"] == "fetch_failed"

@@ -1,0 +1,356 @@
+"""Bodies as clients send them: served where the meaning is plain, else an error that helps."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import zlib
+from urllib.parse import quote, unquote, urlencode
+
+import pytest
+from PIL import Image
+
+from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.request import Options, Request
+from keras_to_lambda.runtime.sources.images import Base64, Raw, Url
+
+FORM = "application/x-www-form-urlencoded"
+JPEG = b"\xff\xd8\xff\xfb\xef\xbe" + bytes(range(60))  # its base64 has plus signs and slashes
+B64 = base64.b64encode(JPEG).decode()
+URL = "https://example.com/a.jpg"
+SIGNED = (
+    "https://b.s3.amazonaws.com/k.jpg?X-Amz-Credential=A%2Fb&X-Amz-Expires=9&X-Amz-Signature=0f"
+)
+assert "+" in B64
+GZIPPED = {data: gzip.compress(data, mtime=0) for data in (JPEG, b"x", b"")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "image"),
+    [
+        # Forms of one line, as curl -d, requests' data= and HTML send them.
+        (FORM, f"url={URL}", Url(URL)),
+        (FORM, f"url={quote(URL, safe='')}", Url(URL)),
+        (FORM, urlencode({"url": SIGNED, "commit": "Send"}), Url(SIGNED)),
+        (FORM, f"url={SIGNED}", Url(SIGNED)),
+        (FORM, f"image={quote(B64, safe='')}", Base64(B64)),
+        (FORM, f"image={B64}", Base64(B64)),
+        (FORM, f"image=data:image/jpeg;base64,{B64}", Url(f"data:image/jpeg;base64,{B64}")),
+        (FORM, f"file={B64}", Base64(B64)),
+        (FORM, f"_charset_=utf-8&csrf=a%3D&url={quote(URL, safe='')}&go=", Url(URL)),
+        ("text/plain", f"url={URL}\r\n", Url(URL)),
+        ("", f"image={B64}", Base64(B64)),
+        # The whole body.
+        ("", URL, Url(URL)),
+        ("text/plain", f"\n {URL}\r\n", Url(URL)),
+        (FORM, SIGNED, Url(SIGNED)),
+        ("application/json", URL, Url(URL)),
+        ("", B64, Base64(B64)),
+        (FORM, B64, Base64(B64)),
+        ("image/jpeg", B64, Base64(B64)),
+        ("application/octet-stream", base64.encodebytes(JPEG).decode(), None),
+        ("", base64.urlsafe_b64encode(JPEG).decode(), None),
+        ("", f"data:image/jpeg;base64,{B64}", Url(f"data:image/jpeg;base64,{B64}")),
+        # JSON: quoted, made twice, after a byte order mark, of other types.
+        ("application/json", json.dumps(URL), Url(URL)),
+        ("text/plain", json.dumps(B64), Base64(B64)),
+        ("application/json", json.dumps(json.dumps({"url": URL})), Url(URL)),
+        ("application/json", "\ufeff" + json.dumps({"url": URL}), Url(URL)),
+        ("application/vnd.api+json", json.dumps({"url": URL}), Url(URL)),
+        # A URL where base64 is expected, and the reverse.
+        ("", json.dumps({"image": URL}), Url(URL)),
+        ("", json.dumps({"url": B64}), Base64(B64)),
+        # Names that other services have.
+        ("", json.dumps({"image_url": URL}), Url(URL)),
+        ("", json.dumps({"imageUrl": URL}), Url(URL)),
+        ("", json.dumps({"image-url": URL}), Url(URL)),
+        ("", json.dumps({"URL": URL}), Url(URL)),
+        ("", json.dumps({"img": B64}), Base64(B64)),
+        ("", json.dumps({"photo": URL, "image": None}), Url(URL)),
+        ("", json.dumps({"b64": B64}), Base64(B64)),
+        ("", json.dumps({"image_url": {"url": URL, "detail": "low"}}), Url(URL)),
+    ],
+)  # fmt: skip
+def test_a_plain_meaning_is_served(kind, body, image):
+    request = Request.from_body(body.encode(), kind)
+    assert request.images == (image or Base64(body.strip()),)
+    assert (request.many, request.options) == (False, Options())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "images"),
+    [
+        (FORM, quote(B64, safe="").encode(), (Base64(B64),)),
+        (FORM, quote(URL, safe="").encode(), (Url(URL),)),
+        (FORM, urlencode([("images[]", URL), ("images[]", B64)]).encode(), (Url(URL), Base64(B64))),
+        (FORM, urlencode([("images[0]", URL)]).encode(), (Url(URL),)),
+        (FORM, json.dumps({"url": URL}).encode("utf-16"), (Url(URL),)),
+        ("text/plain", URL.encode("utf-16"), (Url(URL),)),
+    ],
+)
+def test_what_curl_php_and_windows_make_of_a_body_is_read(kind, body, images):
+    assert len(Request.from_body(body, kind).images) == len(images)
+    for found, image in zip(Request.from_body(body, kind).images, images, strict=True):
+        assert type(found) is type(image)
+        assert unquote(found[0]) == unquote(image[0])
+
+
+def test_a_form_of_one_line_has_options_and_several_images():
+    body = urlencode([("url", URL), ("url", SIGNED), ("top_k", 3), ("model", "a b"), ("go", "Go")])
+    request = Request.from_body(body.encode(), FORM, {"top_k": "3"})
+    assert request == ((Url(URL), Url(SIGNED)), True, Options(top_k=3, model="a b"), False)
+    unquoted = Request.from_body(f"url={SIGNED}&top_k=2".encode(), FORM)
+    assert unquoted == ((Url(SIGNED),), False, Options(top_k=2), False)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ({"images": [B64, URL, {"image": URL}]}, (Base64(B64), Url(URL), Url(URL))),
+        ({"urls": [URL]}, (Url(URL),)),
+        ({"imageUrls": [URL, URL]}, (Url(URL), Url(URL))),
+        ({"files": [{"b64": B64, "id": 7}]}, (Base64(B64),)),
+    ],
+)
+def test_lists_are_read_by_the_same_rules(images, expected):
+    request = Request.from_json(images)
+    assert (request.images, request.many) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress),
+        ("", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda data: zlib.compress(data, wbits=-15)),
+        ("gzip", lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:]) + b"\0" * 9),
+        ("Gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+        ("deflate, gzip", lambda data: gzip.compress(zlib.compress(data))),
+        ("gzip", lambda data: gzip.compress(gzip.compress(data))),
+        ("identity", bytes),
+        ("base64", bytes),  # what some SDKs leave in a header of S3's
+        ("gzip", bytes),  # a proxy has unpacked it
+        ("deflate", bytes),
+    ],
+)
+@pytest.mark.parametrize("body", [JPEG, json.dumps({"image": B64}).encode()])
+def test_a_packed_body_is_unpacked(encoding, packed, body):
+    [image] = Request.from_body(packed(body), encoding=encoding).images
+    assert image in (Raw(JPEG), Base64(B64))
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "error"),
+    [
+        (GZIPPED[JPEG][:-9], "gzip", errors.InvalidRequest),
+        (b"\x1f\x8b" + JPEG, "", errors.InvalidRequest),
+        (gzip.compress(bytes(50_000_000), mtime=0), "gzip", errors.ImageTooLarge),
+        (
+            gzip.compress(gzip.compress(bytes(50_000_000), mtime=0), mtime=0),
+            "",
+            errors.ImageTooLarge,
+        ),
+        (zlib.compress(JPEG)[:-9], "deflate", errors.InvalidRequest),
+        (b"x", "br", errors.UnsupportedFormat),
+        (GZIPPED[b"x"], "br, gzip", errors.UnsupportedFormat),
+        (GZIPPED[b""], "gzip", errors.MissingImage),
+    ],
+)
+def test_a_packed_body_that_cannot_be_read_is_an_error_of_its_own(body, encoding, error):
+    with pytest.raises(error) as caught:
+        Request.from_body(body, encoding=encoding)
+    assert type(caught.value) is error
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+
+
+@pytest.mark.parametrize(
+    ("parts", "images"),
+    [
+        ([(b"f", b"; filename*=UTF-8''a%20b.jpg", JPEG)], (Raw(JPEG),)),
+        ([(b"f", b"\r\nContent-Type: application/octet-stream", JPEG)], (Raw(JPEG),)),
+        ([(b"url", b"", URL.encode())], (Url(URL),)),
+        ([(b"image", b"", B64.encode() * 200)], (Base64(B64 * 200),)),
+        ([(b"photo", b"", URL.encode())], (Url(URL),)),
+        ([(b"images[]", b"", URL.encode())] * 2, (Url(URL), Url(URL))),
+        ([(b"file", b"", JPEG)], (Raw(JPEG),)),
+        ([(b"zdj\xeacie", b'; filename="\xf3.jpg"', JPEG)], (Raw(JPEG),)),
+        (
+            [
+                (b"_charset_", b"", b"utf-8"),
+                (b"csrf_token", b"", b"x" * 9000),
+                (b"f", b'; filename="a"', JPEG),
+                (b"description", b"", b"\xe9t\xe9"),
+                (b"file", b"", b"a.jpg"),
+                (b"submit", b"", b"Send"),
+            ],
+            (Raw(JPEG),),
+        ),
+    ],
+)
+def test_a_form_s_images_are_found_among_the_page_s_own_fields(parts, images):
+    body = b"".join(PART % part for part in parts) + b"--b--"
+    request = Request.from_body(body, "multipart/form-data; boundary=b")
+    assert (request.images, request.options) == (images, Options())
+
+
+def test_an_option_of_a_form_may_have_spaces_around_it():
+    body = PART % (b"url", b"", URL.encode()) + PART % (b"top_k", b"", b" 3\n") + b"--b--"
+    assert Request.from_body(body, "multipart/form-data; boundary=b").options.top_k == 3
+
+
+@pytest.mark.parametrize("part", [PART % (b"f", b'; filename="a"', JPEG), PART % (b"f", b"", b"")])
+def test_a_form_of_too_many_parts_is_called_that(part):
+    with pytest.raises(errors.TooManyImages, match="more than 80 parts"):
+        Request.from_body(part * 81 + b"--b--", "multipart/form-data; boundary=b")
+
+
+def test_a_form_without_its_type_is_called_one(handler):
+    event = {
+        "rawPath": "/predict",
+        "headers": {},
+        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
+        "body": base64.b64encode(PART % (b"f", b'; filename="a"', JPEG) + b"--b--").decode(),
+        "isBase64Encoded": True,
+    }
+    assert "it is a multipart form; let your HTTP library set" in handler(event)["body"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "error", "words"),
+    [
+        (
+            "",
+            json.dumps({"picture_id": 5, "x": 1}),
+            errors.MissingImage,
+            r"\(fields: picture_id, x\)",
+        ),
+        ("", "{}", errors.MissingImage, 'no image in the request; give {"url"'),
+        ("", json.dumps({"url": URL, "image": B64}), errors.InvalidRequest, "url and image were"),
+        (
+            "",
+            json.dumps({"img": 5}),
+            errors.MissingImage,
+            "img must be a base64 string, got a number",
+        ),
+        (
+            "",
+            json.dumps({"url": [URL]}),
+            errors.MissingImage,
+            "url must be a URL string, got a list",
+        ),
+        ("", json.dumps({"images": URL}), errors.MissingImage, "must be a list"),
+        ("", json.dumps("hello"), errors.InvalidJson, "is a string"),
+        ("", "hello there", errors.UnsupportedFormat, "text of 11 characters"),
+        ("text/csv", "a,b\n1,2", errors.UnsupportedFormat, "base64 of an image"),
+        (FORM, "colour=red&go=1", errors.MissingImage, "its fields: colour, go;"),
+        ("", json.dumps({"image": True}), errors.MissingImage, "base64 string, got a boolean"),
+        ("", json.dumps({"url": {"url": 5}}), errors.MissingImage, "string, got a number"),
+        ("", json.dumps([5, "x"]), errors.InvalidJson, "is a list"),
+        (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK; use top_k"),
+        (FORM, f"url={URL}&treshold=3", errors.InvalidRequest, "treshold; use threshold"),
+        ("", json.dumps({"url": URL, "topk": 3}), errors.InvalidRequest, "topk; use top_k"),
+        ("", json.dumps({"url": URL, "top_n": 3}), errors.InvalidRequest, "top_n; use top_k"),
+        ("", json.dumps({"url": URL, "score": "logits"}), errors.InvalidRequest, "use scores"),
+        ("", json.dumps({"url": URL, "top_k": 10**9}), errors.InvalidRequest, "1 to 999,999,999"),
+        ("", json.dumps({"url": URL, "top_k": "1_0"}), errors.InvalidRequest, "whole number"),
+        ("", json.dumps({"url": URL, "top_k": "٣"}), errors.InvalidRequest, "whole number"),
+        ("", json.dumps({"url": URL, "threshold": "1_0"}), errors.InvalidRequest, "a number"),
+        ("", json.dumps({"url": URL, "threshold": "٣"}), errors.InvalidRequest, "a number"),
+        ("", json.dumps({"url": URL, "threshold": " 1"}), errors.InvalidRequest, "a number"),
+        (FORM, "image=data:image/png", errors.InvalidRequest, "use --form-string"),
+        (FORM, "", errors.MissingImage, "body is empty"),
+        (FORM, "a=1&" * 200, errors.MissingImage, "no image"),
+        (FORM, f"url={quote(URL)}&" * 17, errors.TooManyImages, "17 images"),
+        ("application/json", "hello", errors.InvalidJson, "not valid JSON"),
+    ],
+)
+def test_what_is_not_plain_is_refused_with_what_came_and_what_to_send(kind, body, error, words):
+    with pytest.raises(error, match=words) as caught:
+        Request.from_body(body.encode(), kind)
+    assert type(caught.value) is error
+    assert len(str(caught.value)) < 400
+
+
+OTHERS = {
+    "filename": "c.jpg",
+    "id": "7",
+    "_token": "x",
+    "utm_source": "y",
+    "lang": "en",
+    "width": "3",
+    "x" * 5000: "z",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", json.dumps({**OTHERS, "url": URL})),
+        (FORM, urlencode(OTHERS | {"url": URL})),
+    ],
+)
+def test_members_that_are_like_no_option_are_ignored(kind, body):
+    found = Request.from_body(body.encode(), kind, {"utm_source": "x", "v": "2"})
+    assert found == Request((Url(URL),))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[URL], [{"url": URL}, {"image": B64}], [B64, 5], [{"photo": B64}]],
+)
+def test_a_list_of_images_is_read_as_images(body):
+    found = Request.from_body(json.dumps(body).encode(), "application/json")
+    assert found.many
+    assert len(found.images) == len(body)
+    assert isinstance(found.images[0], (Url, Base64))
+
+
+@pytest.mark.parametrize("text", ["1", "-1.5", "2e-3", "0.5"])
+def test_a_threshold_may_be_the_text_of_a_number(text):
+    assert Request.from_json({"url": URL, "threshold": text}).options.threshold == float(text)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_an_image_that_curl_sent_as_text_is_refused_with_the_option_that_sends_it_whole(format):
+    buffer = io.BytesIO()
+    Image.effect_noise((40, 40), 50).save(buffer, format)
+    whole = buffer.getvalue()
+    # curl(1): -d @FILE leaves out carriage returns, newlines and null bytes.
+    sent = whole.translate(None, b"\0\r\n")
+    with pytest.raises(errors.InvalidRequest, match="curl use --data-binary @photo"):
+        Request.from_body(sent, FORM)
+    assert Request.from_body(whole, FORM).images == (Raw(whole),)
+
+
+@pytest.mark.parametrize("body", ["<svg></svg>", "<!doctype html>"])
+def test_what_has_a_format_of_its_own_is_left_to_the_decoder_to_name(body):
+    assert Request.from_body(body.encode(), "text/plain").images == (Raw(body.encode()),)
+
+
+def test_a_gateway_that_turned_bytes_into_text_is_told_so_whatever_the_type(handler):
+    event = {
+        "rawPath": "/predict",
+        "headers": {"content-type": FORM},
+        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
+        "body": JPEG.decode(errors="replace"),
+    }
+    assert "BinaryMediaTypes" in handler(event)["body"]
+    event["headers"] = {"content-type": "image/jpeg"}
+    assert json.loads(handler({**event, "body": B64})["body"])["error"]["code"] in (
+        "undecodable_image",
+        "unsupported_format",
+    )
+
+
+def test_a_message_of_a_queue_may_be_a_bare_url():
+    from keras_to_lambda.runtime.events.records import _jobs
+    from keras_to_lambda.runtime.settings import Settings
+
+    [job] = _jobs(URL, "m", Settings(num_threads=1))
+    assert job.asked.images == (Url(URL),)

@@ -1,0 +1,129 @@
+"""XNNPACK's weight cache: the same answers, never another model's."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.settings import MODELS
+
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
+
+pytest.importorskip(
+    "ai_edge_litert.compiled_model", reason="tflite-runtime has no weight cache; nothing to test"
+)
+
+
+@pytest.fixture(scope="module")
+def tensor():
+    card = cards.load(CLOTHING)
+    shape = (card.height, card.width, card.channels)
+    return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+
+
+@pytest.fixture
+def twin(tmp_path):
+    """A model of the same shapes with other weights; `sha`: the hash that its card gives."""
+
+    def make(sha=None):
+        card = cards.load(CLOTHING)
+        flatbuffer = bytearray(Path(CLOTHING).read_bytes()[: card.model_bytes])
+        # Halve every weight of the largest buffers: floats' exponents, one less.
+        floats = np.frombuffer(flatbuffer, "<f4", len(flatbuffer) // 4)
+        weights = slice(len(floats) // 10, len(floats) * 9 // 10)
+        changed = floats.copy()
+        usual = (np.abs(changed[weights]) > 1e-6) & (np.abs(changed[weights]) < 10)
+        changed[weights] = np.where(usual, changed[weights] / 2, changed[weights])
+        other = changed.tobytes() + bytes(flatbuffer[len(floats) * 4 :])
+        path = tmp_path / "twin.tflite"
+        data = cards.join(other, card) if sha is None else lying(other, card, sha)
+        path.write_bytes(data)
+        return path
+
+    return make
+
+
+def lying(flatbuffer, card, sha):
+    """A model file whose card gives another hash than the model's."""
+    body = dataclasses.replace(card, model_sha256=sha).to_json()
+    buffer = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("card.json", json.dumps(body))
+    return buffer.getvalue()
+
+
+def test_answers_are_the_same_with_a_fresh_cache_and_with_a_written_one(tmp_path, tensor):
+    expected = Classifier(CLOTHING).logits(tensor)
+    folder = tmp_path / "cache"
+    for _ in range(2):
+        cached = Classifier(CLOTHING, 1, weight_cache=str(folder))
+        np.testing.assert_allclose(cached.logits(tensor), expected, atol=1e-5)
+        [file] = folder.iterdir()
+        assert file.stat().st_size > 4_000_000
+
+
+def test_a_cache_cut_short_or_of_nonsense_is_not_used(tmp_path, tensor):
+    expected = Classifier(CLOTHING).logits(tensor)
+    folder = tmp_path / "cache"
+    Classifier(CLOTHING, 1, weight_cache=str(folder))
+    [file] = folder.iterdir()
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"nonsense", b""):
+        file.write_bytes(damaged)
+        cached = Classifier(CLOTHING, 1, weight_cache=str(folder))
+        np.testing.assert_allclose(cached.logits(tensor), expected, atol=1e-5)
+
+
+def test_the_cache_of_another_model_gives_that_models_answers_without_a_word(
+    tmp_path, tensor, twin
+):
+    """The hazard itself: the file of one model, taken for the other's."""
+    from keras_to_lambda.runtime.model import weight_cache as module
+
+    folder = tmp_path / "cache"
+    ours = Classifier(CLOTHING, 1, weight_cache=str(folder)).logits(tensor)
+    path = twin()
+    theirs = Classifier(path).logits(tensor)
+    assert np.abs(np.subtract(ours, theirs)).max() > 0.1
+    [file] = folder.iterdir()
+    shutil.copy(file, folder / (module.name(str(path), cards.load(path)) + ".xnnpack"))
+    wrong = Classifier(path, 1, weight_cache=str(folder)).logits(tensor)
+    assert np.abs(np.subtract(wrong, theirs)).max() > 0.1
+
+
+def test_two_models_of_the_same_shape_share_a_folder_and_no_cache(tmp_path, tensor, twin):
+    folder = tmp_path / "cache"
+    path = twin()
+    expected = [Classifier(each).logits(tensor) for each in (CLOTHING, path)]
+    for _ in range(2):
+        for each, logits in zip((CLOTHING, path), expected, strict=True):
+            cached = Classifier(each, 1, weight_cache=str(folder))
+            np.testing.assert_allclose(cached.logits(tensor), logits, atol=1e-5)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_card_that_lies_about_its_models_hash_gets_no_foreign_cache(tmp_path, tensor, twin):
+    path = twin(sha=cards.load(CLOTHING).model_sha256)
+    folder = tmp_path / "cache"
+    Classifier(CLOTHING, 1, weight_cache=str(folder))
+    cached = Classifier(path, 1, weight_cache=str(folder))
+    np.testing.assert_allclose(cached.logits(tensor), Classifier(path).logits(tensor), atol=1e-5)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_another_version_of_litert_gets_a_cache_of_its_own(monkeypatch):
+    from keras_to_lambda.runtime.model import weight_cache as module
+
+    card = cards.load(CLOTHING)
+    before = module.name(CLOTHING, card)
+    monkeypatch.setattr(module.litert, "version", lambda _: "99.0.0")
+    assert module.name(CLOTHING, card) != before

@@ -1,0 +1,148 @@
+"""The card: in the file and out of it, unchanged; and every fault of it named."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+
+import pytest
+
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
+
+FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(200))
+CARD = ModelCard(
+    name="pets",
+    labels=("cat", "d\u00f6g"),
+    height=32,
+    width=48,
+    preprocessing=Preprocessing(interpolation="tf:bilinear", scaling=Affine((1, 2, 3), (0, 0, 1))),
+    provenance={"keras_version": "3"},
+)
+
+
+def test_a_card_survives_the_file(tmp_path):
+    path = tmp_path / "pets.tflite"
+    path.write_bytes(cards.join(FLATBUFFER, CARD))
+    card = cards.load(path)
+    assert card.model_bytes == len(FLATBUFFER)
+    assert dataclasses.replace(card, model_bytes=None, model_sha256=None) == CARD
+    cards.check_hash(path, card)
+    assert path.read_bytes().startswith(FLATBUFFER)
+
+
+def test_a_card_without_an_activation_has_a_softmax_and_says_nothing_of_it():
+    body = CARD.to_json()
+    assert "activation" not in body
+    assert ModelCard.from_json(body).activation == "softmax"
+    other = dataclasses.replace(CARD, activation="sigmoid")
+    assert other.to_json()["activation"] == "sigmoid"
+    assert ModelCard.from_json(other.to_json()) == other
+    with pytest.raises(SetupError, match="activation is 'relu', not one of softmax, sigmoid"):
+        dataclasses.replace(CARD, activation="relu")
+
+
+def test_the_same_model_and_card_give_the_same_bytes():
+    assert cards.join(FLATBUFFER, CARD) == cards.join(FLATBUFFER, CARD)
+
+
+def test_the_archive_is_one_that_any_zip_tool_reads():
+    with zipfile.ZipFile(io.BytesIO(cards.join(FLATBUFFER, CARD))) as archive:
+        assert archive.testzip() is None
+        assert archive.read("labels.txt").decode() == "cat\nd\u00f6g\n"
+        assert json.loads(archive.read("card.json"))["name"] == "pets"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.9, 0.999])
+def test_a_file_cut_short_is_refused(share, tmp_path, model_bytes):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(model_bytes[: int(len(model_bytes) * share)])
+    with pytest.raises(SetupError, match=r"cut short|not a \.tflite"):
+        cards.load(path)
+
+
+def test_a_flatbuffer_of_another_length_is_refused(tmp_path):
+    data = cards.join(FLATBUFFER, CARD)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(FLATBUFFER + b"more" + data[len(FLATBUFFER) :])
+    with pytest.raises(SetupError, match="212 bytes of model, its card says 208"):
+        cards.load(path)
+
+
+def test_an_altered_byte_is_found_by_the_hash(tmp_path):
+    data = bytearray(cards.join(FLATBUFFER, CARD))
+    data[100] ^= 1
+    path = tmp_path / "model.tflite"
+    path.write_bytes(data)
+    with pytest.raises(SetupError, match="altered"):
+        cards.check_hash(path, cards.load(path))
+
+
+def test_a_third_party_model_takes_the_card_beside_it(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(FLATBUFFER)
+    with pytest.raises(SetupError, match=r"model\.card\.json"):
+        cards.load(path)
+    (tmp_path / "model.card.json").write_text(json.dumps(CARD.to_json()))
+    assert cards.load(path) == CARD
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"schema_version": 2}, "schema_version is 2"),
+        ({"schema_version": None}, "schema_version"),
+        ({"colour": "blue"}, "unknown colour"),
+        ({"labels": None}, "missing labels"),
+        ({"labels": "cat"}, "not a list"),
+        ({"labels": ["cat"]}, "fewer than two"),
+        ({"labels": ["cat", "cat"]}, "duplicate labels: cat; make each label unique"),
+        ({"labels": ["cat", ""]}, "label is empty"),
+        ({"labels": ["cat", 5]}, "not a string"),
+        ({"height": 0}, "height is 0"),
+        ({"width": "48"}, "width is '48'"),
+        ({"dtype": "float64"}, "dtype is 'float64'"),
+        ({"channels": 2}, "channels is 2"),
+        ({"output": "loss"}, "output is 'loss'"),
+        ({"preprocessing": []}, "not a JSON object"),
+        ({"preprocessing": {}}, "missing preprocessing.interpolation"),
+    ],
+)
+def test_a_wrong_card_is_refused_by_name(change, named):
+    data = CARD.to_json()
+    for key, value in change.items():
+        if value is None:
+            del data[key]
+        else:
+            data[key] = value
+    with pytest.raises(SetupError, match=named):
+        ModelCard.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("step", "value"),
+    [
+        ("interpolation", "bilinear"),
+        ("resize", "squash"),
+        ("color_order", "grb"),
+        ("scaling", "imagenet"),
+        ("scaling", {"scale": [1], "offset": [0]}),
+        ("scaling", {"scale": [1, 1, float("nan")], "offset": [0, 0, 0]}),
+        ("exif", "maybe"),
+        ("decode", "fast"),
+    ],
+)
+def test_a_wrong_preprocessing_step_is_refused_by_name(step, value):
+    data = CARD.to_json()
+    data["preprocessing"] = {**data["preprocessing"], step: value}
+    with pytest.raises(SetupError, match=step):
+        ModelCard.from_json(data)
+
+
+@pytest.mark.parametrize("value", [None, [], "card", 5])
+def test_a_card_that_is_no_object_is_refused(value):
+    with pytest.raises(SetupError):
+        ModelCard.from_json(value)

@@ -1,0 +1,178 @@
+"""The engine: LiteRT by its C API gives what its own Python class gives, and says why it cannot."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model import engine, litert
+from keras_to_lambda.runtime.model.engine import EngineError, Tensor
+from keras_to_lambda.runtime.settings import MODELS
+from tests.small_tflite import network
+
+interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="no ai-edge-litert here")
+
+ROOT = Path(__file__).resolve().parents[2]
+CLOTHING = f"{MODELS}/clothing/clothing.tflite"
+TREE = f"{MODELS}/digits-tree/digits-tree.tflite"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A file with these bytes."""
+
+    def save(content):
+        path = tmp_path / "network.tflite"
+        path.write_bytes(content)
+        return str(path)
+
+    return save
+
+
+def expected(path, tensors):
+    """What LiteRT's own class answers."""
+    theirs = interpreter.Interpreter(model_path=path, num_threads=1)
+    index = theirs.get_input_details()[0]["index"]
+    theirs.resize_tensor_input(index, tensors.shape)
+    theirs.allocate_tensors()
+    theirs.set_tensor(index, tensors)
+    theirs.invoke()
+    return theirs.get_tensor(theirs.get_output_details()[0]["index"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
+def test_images_alone_and_together_get_the_answers_of_litert_s_own_class(saved, dtype):
+    path = saved(network(dtype))
+    ours = engine.load(path, 1)
+    codes = np.random.default_rng(1).integers(0, 100, (5, 8, 8, 3)).astype(dtype)
+    for images in (codes[:1], codes, codes[:2], codes[1:2]):
+        answers = np.frombuffer(ours(images, len(images)), dtype).reshape(len(images), 3)
+        np.testing.assert_array_equal(answers, expected(path, images))
+
+
+def test_the_default_model_gets_the_answers_of_litert_s_own_class():
+    image = np.random.default_rng(2).uniform(-1, 1, (1, 160, 160, 3)).astype(np.float32)
+    answer = np.frombuffer(engine.load(CLOTHING, 1)(image), np.float32)
+    np.testing.assert_array_equal(answer, expected(CLOTHING, image)[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
+def test_tensors_are_described_as_by_litert_s_own_class(saved, dtype):
+    path = saved(network(dtype))
+    ours, theirs = engine.load(path, 1), interpreter.Interpreter(model_path=path)
+    for own, details in (
+        (ours.inputs, theirs.get_input_details()),
+        (ours.outputs, theirs.get_output_details()),
+    ):
+        for one, other in zip(own, map(Tensor.of, details), strict=True):
+            assert (one.shape, one.dtype) == (other.shape, other.dtype)
+            assert (one.scale, one.zero_point) == (other.scale, other.zero_point)
+
+
+def test_a_batch_that_a_graph_does_not_take_is_refused_in_litert_s_words_and_one_image_is_not():
+    tree = engine.load(TREE, 1)
+    one = np.zeros((1, 28, 28, 1), np.float32)
+    before = tree(one)
+    with pytest.raises(EngineError, match=r"Node number 1 \(GATHER\) failed to prepare"):
+        tree(np.zeros((3, 28, 28, 1), np.float32), 3)
+    assert tree(one) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x1c\0\0\0TFL3" + bytes(64), "schema version 0 not equal to supported version 3"),
+        (Path(CLOTHING).read_bytes()[:100_000], "not a valid flatbuffer"),
+    ],
+    ids=["version", "cut"],
+)
+def test_a_file_that_is_no_model_is_refused_with_the_reason(saved, content, reason):
+    with pytest.raises(EngineError, match=reason):
+        engine.load(saved(content), 1)
+
+
+LOADS = """
+import sys
+from keras_to_lambda.runtime.model import engine, litert
+for path in sys.argv[1:]:
+    try:
+        engine.load(path, 1)(bytes(4 * 160 * 160 * 3))
+    except engine.EngineError as error:
+        print(error)
+"""
+
+
+def test_nothing_is_written_to_standard_error_by_good_models_or_bad_ones(saved):
+    bad = saved(b"\x1c\0\0\0TFL3" + bytes(64))
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS, CLOTHING, bad],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert "schema version 0" in done.stdout
+    assert done.stderr == ""
+
+
+def test_no_accelerator_is_looked_for():
+    # Severity 0: LiteRT reports all that it does.
+    code = (
+        "from keras_to_lambda.runtime.model import litert; "
+        "litert.ERROR = 0; litert.library(litert.folder())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "XNNPACK CPU accelerator registered" in done.stderr
+    assert "GPU" not in done.stderr
+    assert "NPU" not in done.stderr
+
+
+def test_what_another_thread_writes_while_a_model_loads_is_kept(capfd):
+    with litert.Quiet() as quiet:
+        os.write(2, b"INFO: loading\na traceback of mine\nERROR: [a.cc:7] no such operator\n")
+    assert capfd.readouterr().err == "a traceback of mine\n"
+    assert quiet.words == "no such operator"
+
+
+@pytest.mark.parametrize("found", ["2.2.1", "3.0.0", ""])
+def test_another_version_of_the_library_is_refused(monkeypatch, found):
+    monkeypatch.setattr(litert, "version", lambda _: found)
+    with pytest.raises(SetupError, match=r"is not supported; install 2\.3\.x"):
+        litert.Library(litert.folder())
+
+
+def test_structures_of_another_size_are_refused(monkeypatch):
+    monkeypatch.setitem(litert.SIZES, litert.Layout, 72)
+    with pytest.raises(SetupError, match="another size here: Layout"):
+        litert.Library(litert.folder())
+
+
+def test_models_that_come_and_go_leave_nothing_behind():
+    def state():
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        mapped = Path("/proc/self/maps").read_text().count("clothing.tflite")
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        return files, mapped, pages * os.sysconf("SC_PAGE_SIZE")
+
+    image = np.zeros((2, 160, 160, 3), np.float32)
+
+    def use():
+        for _ in range(10):
+            loaded = engine.load(CLOTHING, 1)
+            loaded(image[:1])
+            loaded(image, 2)
+
+    use()
+    before = state()
+    use()
+    after = state()
+    assert after[:2] == before[:2]
+    # One model takes 20 MB.
+    assert after[2] - before[2] < 10_000_000

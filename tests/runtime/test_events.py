@@ -1,0 +1,141 @@
+"""Golden events: each file of tests/events is an event as AWS documents it, and its answer.
+
+Two kinds of values are not compared literally: scores to 0.001, and headers that tell times.
+The images are in a real S3 server on this machine (moto's, over HTTP).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
+
+GOLDEN = sorted((Path(__file__).parent.parent / "events").glob("*.json"))
+
+
+def answered(handler, event):
+    try:
+        return handler(event)
+    except ClassifierError as error:
+        raised = {"raised": type(error).__name__, "code": error.code}
+        if error.code == "unsupported_event":  # the service that it names
+            raised["says"] = error.message.removeprefix("unsupported event source: ")
+            raised["says"] = raised["says"].partition("; supported")[0]
+        return raised
+
+
+def readable(value):
+    """An answer without what differs from run to run, and with JSON in text as JSON."""
+    if isinstance(value, dict):
+        shown = {
+            key: readable(item)
+            for key, item in value.items()
+            if key not in ("headers", "multiValueHeaders", "message")
+        }
+        for key in ("headers", "multiValueHeaders"):
+            if key in value:
+                shown[key] = {
+                    name: text
+                    for name, text in value[key].items()
+                    if name in ("Content-Type", "Allow", "Access-Control-Allow-Origin")
+                }
+        for key in ("body", "resultString"):
+            text = value.get(key)
+            if isinstance(text, str) and text[:1] in ("{", "["):
+                shown[key] = readable(json.loads(text))
+            elif isinstance(text, str) and text.startswith("<!doctype"):
+                shown[key] = "a page"
+        return shown
+    if isinstance(value, list):
+        return [readable(item) for item in value]
+    return pytest.approx(value, abs=1e-3) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_an_event_has_its_documented_answer(path, s3, monkeypatch):
+    golden = json.loads(path.read_text(encoding="utf-8"))
+    environ = {name.upper(): value for name, value in golden.get("settings", {}).items()}
+    environ |= {"S3_ALLOWED_BUCKETS": "photos", "NUM_THREADS": "1", "LOG_LEVEL": "FATAL"}
+    handler = Handler(Settings.from_environ(environ))
+    for _ in range(2):  # delivered twice, it is the same work
+        answer = answered(handler, golden["event"])
+        json.dumps(answer)  # as the runtime does
+        assert readable(answer) == golden["answer"]
+        assert readable(s3.kept()) == golden.get("kept", [])
+
+
+def test_every_family_has_a_golden_event():
+    from keras_to_lambda.runtime import events
+
+    found = {
+        type(events.detect(json.loads(path.read_text(encoding="utf-8"))["event"]))
+        for path in GOLDEN
+    }
+    assert found == set(events.FAMILIES)
+
+
+def test_every_service_has_a_golden_event():
+    from keras_to_lambda.runtime.events import services
+
+    said = {json.loads(path.read_text("utf-8"))["answer"].get("says") for path in GOLDEN}
+    assert set(services.SOURCES.values()) | {name for name, _ in services.SERVICES} <= said
+
+
+@pytest.mark.parametrize("family", ["several", "list"])
+def test_records_of_several_services_are_refused(family, handler):
+    records = [{"eventSource": "aws:sqs"}, {"eventSource": "aws:s3"}]
+    with pytest.raises(ClassifierError, match="unsupported event source: several services"):
+        handler({"Records": records} if family == "several" else records)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"request": {"type": "x", "requestId": "1"}},
+        {"serialNumber": "7", "clickType": "SINGLE"},
+        {"eventSource": "camera"},
+        {"detail-type": "a", "source": "b", "detail": {}},
+        {"deliveryStreamArn": "x", "records": []},
+        {"ping": True},
+        {"source": "aws.scheduler"},
+    ],
+)
+def test_what_has_an_image_is_a_payload_whatever_else_it_has(others, handler, jpeg):
+    image = base64.b64encode(jpeg).decode()
+    assert handler({**others, "image": image}) == handler({"image": image})
+
+
+def test_an_image_by_direct_invocation_imports_no_table_of_services():
+    code = (
+        "import sys; from keras_to_lambda.runtime import events; events.detect({'url': 'x'}); "
+        "print('keras_to_lambda.runtime.events.services' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"agent": 1},
+        {"records": []},
+        {"info": {}},
+        {"request": {}},
+        {"requestContext": {}},
+        [],
+        [{}],
+    ],
+)
+def test_what_only_resembles_a_service_s_event_is_a_payload(payload):
+    from keras_to_lambda.runtime import events
+    from keras_to_lambda.runtime.events import Direct
+
+    assert type(events.detect(payload)) is Direct

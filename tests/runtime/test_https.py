@@ -1,0 +1,95 @@
+"""https: the connection goes to the judged address, and the certificate is the name's."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import ssl
+import threading
+
+import pytest
+import trustme
+
+from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.errors import FetchFailed
+from keras_to_lambda.runtime.sources import fetch, images
+from keras_to_lambda.runtime.sources.images import Url
+from tests.http_host import HttpHost
+
+
+@pytest.fixture
+def secure_host(jpeg, tmp_path, monkeypatch):
+    """Port of an https server on loopback, its certificate for `localhost` alone."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    class Photo(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            if self.path == "/to-http":
+                self.send_response(302)
+                self.send_header("Location", "http://localhost/photo")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(jpeg)))
+            self.end_headers()
+            self.wfile.write(jpeg)
+
+    # The variable that OpenSSL itself reads, so that the real verification runs.
+    bundle = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    fetch._tls.cache_clear()
+    with HttpHost(("127.0.0.1", 0), Photo) as server:
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        server.handle_error = lambda *_: None  # a client that turns away is what we test
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+    fetch._tls.cache_clear()
+
+
+def allowing(settings, host, port):
+    return dataclasses.replace(
+        settings, fetch_private_hosts=frozenset({f"{host}:{port}"}), fetch_timeout_s=5.0
+    )
+
+
+def read(url, settings):
+    return images.read(Url(url), settings, Deadline(60))
+
+
+def test_a_photo_is_downloaded_by_https(secure_host, settings, jpeg):
+    url = f"https://localhost:{secure_host}/photo"
+    assert read(url, allowing(settings, "localhost", secure_host)) == jpeg
+
+
+def test_a_certificate_for_another_name_is_refused(secure_host, settings):
+    with pytest.raises(FetchFailed) as caught:
+        read(f"https://127.0.0.1:{secure_host}/", allowing(settings, "127.0.0.1", secure_host))
+    assert caught.value.facts["reason"] == "SSLCertVerificationError"
+
+
+def test_an_authority_that_nobody_trusts_is_refused(secure_host, settings, monkeypatch, tmp_path):
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    monkeypatch.setenv("SSL_CERT_FILE", str(other))
+    fetch._tls.cache_clear()
+    with pytest.raises(FetchFailed) as caught:
+        read(f"https://localhost:{secure_host}/", allowing(settings, "localhost", secure_host))
+    assert caught.value.facts["reason"] == "SSLCertVerificationError"
+
+
+def test_a_redirect_from_https_to_http_is_refused(secure_host, settings):
+    with pytest.raises(FetchFailed) as caught:
+        read(
+            f"https://localhost:{secure_host}/to-http",
+            allowing(settings, "localhost", secure_host),
+        )
+    assert caught.value.facts["reason"] == "redirected from https to http"

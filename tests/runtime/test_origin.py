@@ -1,0 +1,113 @@
+"""A `.tflite` beside a Keras model that it was not made of."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from keras_to_lambda import origin
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.registry import Installed
+
+K2L = (sys.executable, "-m", "keras_to_lambda")
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = ROOT / "models" / "digits"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model that was trained again, and its `.tflite` of before."""
+    place = tmp_path / "my digits"
+    shutil.copytree(DIGITS, place)
+    (place / "digits.keras").write_bytes(b"trained again")
+    return place
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("--check", "--model"),
+        ("samples/dress.jpg", "--model"),
+    ],
+    ids=" ".join,
+)
+def test_a_model_trained_again_is_refused_with_the_command_that_converts_it(command, folder):
+    done = subprocess.run(
+        [*K2L, "predict", *command, str(folder / "digits.tflite")],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "digits.tflite does not match digits.keras (different hash)" in done.stderr
+    assert (
+        f"k2l convert '{folder}/digits.keras' --samples '{folder}/samples' "
+        f"-o '{folder}/digits.tflite'"
+    ) in done.stderr
+
+
+def made_of(sha256, source_file="my.keras"):
+    card = cards.load(DIGITS / "digits.tflite")
+    return replace(card, provenance={"source_file": source_file, "source_sha256": sha256})
+
+
+def test_the_shipped_models_are_made_of_what_is_beside_them():
+    paths = sorted((ROOT / "models").rglob("*.tflite"))
+    assert len(paths) >= 3
+    origin.check([Installed(str(path), cards.load(path)) for path in paths])
+
+
+@pytest.mark.parametrize(
+    ("beside", "source_file", "refused"),
+    [
+        ((), "my.keras", False),
+        (("other.keras",), "my.keras", False),
+        (("my.keras",), "my.keras", True),
+        (("my.h5",), "elsewhere.h5", True),  # of the same name as the .tflite
+        (("best.keras",), "best.keras", True),
+        (("my.keras",), "../../etc/my.keras", True),  # a card's path is never followed
+        (("my.keras",), "foreign.tflite", False),
+        (("my.keras", "THE SOURCE best.keras"), "best.keras", False),
+    ],
+)
+def test_models_beside_it_are_compared(beside, source_file, refused, tmp_path):
+    sha256 = hashlib.sha256(b"the source").hexdigest()
+    for name in beside:
+        source = name.startswith("THE SOURCE ")
+        path = tmp_path / name.removeprefix("THE SOURCE ")
+        path.write_bytes(b"the source" if source else b"another one")
+    installed = [Installed(str(tmp_path / "my.tflite"), made_of(sha256, source_file))]
+    if refused:
+        with pytest.raises(SetupError, match="different hash"):
+            origin.check(installed)
+    else:
+        origin.check(installed)
+
+
+def test_a_folder_of_that_name_counts_if_it_is_a_saved_model(tmp_path):
+    (tmp_path / "my" / "variables").mkdir(parents=True)
+    (tmp_path / "my" / "photo.jpg").touch()
+    stranger = [Installed(str(tmp_path / "my.tflite"), made_of("0" * 64, "my"))]
+    origin.check(stranger)
+    (tmp_path / "my" / "saved_model.pb").write_bytes(b"graph")
+    with pytest.raises(SetupError):
+        origin.check(stranger)
+    digest = origin.digest(tmp_path / "my")
+    origin.check([Installed(str(tmp_path / "my.tflite"), made_of(digest, "my"))])
+
+
+def test_a_file_of_another_converter_says_nothing_of_its_source(tmp_path):
+    (tmp_path / "my.keras").touch()
+    card = replace(made_of("0" * 64), provenance={})
+    origin.check([Installed(str(tmp_path / "my.tflite"), card)])
+
+
+def test_the_function_never_imports_it():
+    script = "import lambda_function, sys; sys.exit('keras_to_lambda.origin' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,177 @@
+"""What a file that is not decoded is called in the error."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+
+import pytest
+from PIL import Image
+
+from keras_to_lambda.runtime.errors import UndecodableImage, UnsupportedFormat
+from keras_to_lambda.runtime.image.decode import decode
+from keras_to_lambda.runtime.model.card import Preprocessing
+
+STEPS = Preprocessing()
+LIMIT = 50_000_000
+
+
+def brand(*brands):
+    box = brands[0] + bytes(4) + b"".join(brands[1:])
+    return struct.pack(">I", 8 + len(box)) + b"ftyp" + box + bytes(40)
+
+
+def tiff(*tags, order="<"):
+    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, 0) for tag in tags)
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    return start + struct.pack(order + "IH", 8, len(tags)) + entries + bytes(100)
+
+
+NAMES = [
+    (tiff(), "a TIFF image; convert it to JPEG or PNG"),
+    (tiff(0x0100, order=">"), "a TIFF image"),
+    (b"II+\0" + bytes(100), "a TIFF image"),
+    (tiff(0x00FE, 0xC612), r"a raw photo \(DNG\)"),
+    (tiff(0x010F, 0x014A, order=">"), "a camera's raw photo"),
+    (b"II*\0\x10\0\0\0CR\2\0" + bytes(100), "CR2"),
+    (b"\0\0\1\0\1\0" + bytes(100), "ICO"),
+    (b"\0\0\2\0\1\0" + bytes(100), "CUR"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000"),
+    (b"\xff\x4f\xff\x51" + bytes(100), "JPEG 2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100), "JPEG XL"),
+    (b"\xff\x0a" + bytes(100), "JPEG XL"),
+    (b"8BPS\0\1" + bytes(100), "Photoshop"),
+    (bytes(128) + b"DICM" + bytes(10), "DICOM"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0", "EPS"),
+    (b"\xc5\xd0\xd3\xc6" + bytes(30), "EPS"),
+    (b"DDS |" + bytes(100), "DDS"),
+    (b"qoif" + bytes(100), "QOI"),
+    (b"FLIF" + bytes(100), "FLIF"),
+    (b"\x76\x2f\x31\x01" + bytes(100), "OpenEXR"),
+    (b"P6\n1 1\n255\nabc", "PPM"),
+    (b"P5 1 1 255 a", "PGM"),
+    (b"icns" + bytes(100), "ICNS"),
+    (b"\xd7\xcd\xc6\x9a" + bytes(100), "WMF"),
+    (b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(20), "EMF"),
+    (bytes(2) + b"\2" + bytes(9) + struct.pack("<HHBB", 9, 9, 24, 0) + bytes(99), "TGA"),
+    (brand(b"heic", b"mif1", b"heic"), "HEIC"),
+    (brand(b"mif1", b"mif1", b"heix"), "HEIC"),
+    (brand(b"msf1", b"hevc"), "HEIC"),
+    (brand(b"mif1", b"miaf"), "HEIF"),
+    (brand(b"mif1", b"avif", b"miaf"), "AVIF"),
+    (brand(b"avis", b"msf1"), "AVIF"),
+    (brand(b"crx ", b"isom"), "CR3"),
+    (brand(b"isom", b"mp42"), "video"),
+    (brand(b"qt  "), "video"),
+    (b"\x1aE\xdf\xa3" + bytes(100), "WebM"),
+    (b"RIFF\0\0\0\0AVI LIST", "AVI"),
+    (b"%PDF-1.7", "PDF"),
+    (b"PK\x03\x04" + bytes(100), "ZIP"),
+    (b"\x1f\x8b\x08" + bytes(100), "gzip"),
+    (b"<!DOCTYPE html><html>", "an HTML page; link to the image file"),
+    (b"\n <html>", "HTML page"),
+    (b"\xef\xbb\xbf<html>", "HTML page"),
+    ("<!DOCTYPE html>".encode("utf-16"), "HTML page"),
+    (b'<?xml version="1.0"?><html xmlns="x">', "HTML page"),
+    (b"<svg xmlns=''>", "SVG"),
+    (b'<?xml version="1.0"?>\n<!-- by hand -->\n<svg>', "SVG"),
+    (b'<?xml version="1.0"?><note/>', "an XML document"),
+    (b'{"url": 1}', "JSON"),
+    (b"https://example.com/a.jpg", "a URL"),
+    (b"data:image/png;base64,aaaa", "a data: URL"),
+    (base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(60)), "base64"),
+    (base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)), "base64"),
+    (b"", "empty"),
+]
+
+
+@pytest.mark.parametrize(("data", "name"), NAMES, ids=[name for _, name in NAMES])
+def test_what_is_refused_is_called_by_its_name(data, name):
+    with pytest.raises(UnsupportedFormat, match="^not supported: it is .*" + name):
+        decode(data, STEPS, 3, LIMIT)
+
+
+@pytest.mark.parametrize("data", [b"hello", bytes(200), b"Quick notes, and a text.", b"\xff\xd8"])
+def test_what_matches_no_signature_is_not_called_by_a_name(data):
+    with pytest.raises(UnsupportedFormat, match="the first bytes match none; send JPEG, PNG"):
+        decode(data, STEPS, 3, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *[("TIFF", "TIFF"), ("ICO", "ICO"), ("JPEG2000", "JPEG 2000"), ("PPM", "PPM")],
+        *[("TGA", "TGA"), ("DDS", "DDS"), ("SGI", "SGI"), ("PCX", "PCX"), ("QOI", "QOI")],
+        *[("EPS", "EPS"), ("PDF", "PDF"), ("AVIF", "AVIF"), ("ICNS", "ICNS")],
+    ],
+)
+def test_what_pillow_writes_is_called_by_its_name(kind, name, encoded):
+    with pytest.raises(UnsupportedFormat, match=name):
+        decode(encoded(Image.new("RGB", (64, 64), "teal"), kind), STEPS, 3, LIMIT)
+
+
+def bmp(bits=24, compression=0, header=40):
+    info = struct.pack("<IiiHHIIiiII", header, 4, 4, 1, bits, compression, 0, 0, 0, 0, 0)
+    start = 14 + header
+    return (
+        b"BM"
+        + struct.pack("<IHHI", start + 64, 0, 0, start)
+        + info.ljust(header, b"\0")
+        + bytes(64)
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (bmp(compression=4), "compression"),  # a JPEG inside
+        (bmp(bits=2), "pixel depth"),
+        (bmp(bits=64), "pixel depth"),
+        (bmp(bits=16, compression=3), "bitfields"),
+        (bmp(compression=1 << 20), "compression"),
+    ],
+)
+def test_a_sound_bmp_that_pillow_lacks_is_not_damaged(data, name):
+    with pytest.raises(UnsupportedFormat, match=f"a rare kind of BMP: .*{name}"):
+        decode(data, STEPS, 3, LIMIT)
+
+
+def frame_of(marker, precision, encoded):
+    jpeg = encoded(Image.new("RGB", (16, 16), "teal"))
+    at = jpeg.index(b"\xff\xc0")
+    return (
+        jpeg[:at]
+        + bytes((0xFF, marker))
+        + jpeg[at + 2 : at + 4]
+        + bytes((precision,))
+        + jpeg[at + 5 :]
+    )
+
+
+@pytest.mark.parametrize(
+    ("marker", "precision", "name"),
+    [
+        (0xC1, 12, "a JPEG of 12 bits"),
+        (0xC5, 8, "hierarchical"),
+        (0xF7, 8, "JPEG-LS"),
+    ],
+)
+def test_a_sound_jpeg_that_is_not_decoded_is_not_damaged(marker, precision, name, encoded):
+    with pytest.raises(UnsupportedFormat, match=name):
+        decode(frame_of(marker, precision, encoded), STEPS, 3, LIMIT)
+
+
+def test_a_png_of_apples_devices_is_not_damaged(encoded):
+    png = encoded(Image.new("RGB", (16, 16), "teal"), "PNG")
+    at = png.index(b"IDAT") - 4
+    data = png[:8] + struct.pack(">I4s4sI", 4, b"CgBI", bytes(4), 0) + png[8:at]
+    with pytest.raises(UnsupportedFormat, match="CgBI"):
+        decode(data, STEPS, 3, LIMIT)
+
+
+def test_a_truncated_picture_is_damaged_and_not_unsupported(encoded):
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP"):
+        data = io.BytesIO(encoded(Image.effect_noise((64, 64), 50), kind)).getvalue()
+        with pytest.raises(UndecodableImage, match="truncated or damaged"):
+            decode(data[: len(data) // 2], STEPS, 3, LIMIT)

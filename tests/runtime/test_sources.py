@@ -1,0 +1,273 @@
+"""Where image bytes come from, and every way in which a far host goes wrong."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import socket
+import threading
+import tracemalloc
+from urllib.parse import quote_from_bytes
+
+import pytest
+
+from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.errors import (
+    ClassifierError,
+    DeadlineExceeded,
+    FetchFailed,
+    ImageTooLarge,
+    InvalidRequest,
+    InvalidUrl,
+    TooManyPixels,
+    UndecodableImage,
+    UnsupportedFormat,
+)
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.sources import fetch, images
+from keras_to_lambda.runtime.sources.fetch import Target
+from keras_to_lambda.runtime.sources.images import Base64, Raw, Url
+
+
+def read(source, settings):
+    return images.read(source, settings, Deadline(60))
+
+
+def test_a_photo_is_downloaded(far_host, settings, jpeg):
+    assert read(Url(f"http://{far_host}/photo?size=large"), settings) == jpeg
+
+
+def test_a_redirect_is_followed(far_host, settings, jpeg):
+    assert read(Url(f"http://{far_host}/moved"), settings) == jpeg
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("missing", "status 404"),
+        ("coded?how=plain&header=br", "body in the content coding br"),
+        ("coded?how=plain&header=base64,zstd", "body in the content coding zstd"),
+        ("coded?how=gzip-cut&header=gzip", "damaged gzip body"),
+        ("coded?how=zlib-cut&header=deflate", "damaged deflate body"),
+        ("hints?n=9", "more than 8 interim responses"),
+        ("short-body", "body ended early"),
+        ("loop", "more than 4 redirects"),
+        ("to-file", "redirected to a URL that is not fetched"),
+        ("to-nonsense", "redirected to a URL that is not fetched"),
+        ("to-private", "an address of the host is not public"),
+        ("nonsense", "BadStatusLine"),
+    ],
+)
+def test_what_the_far_host_does_wrong_is_one_error_to_the_caller(far_host, settings, path, reason):
+    with pytest.raises(FetchFailed) as caught:
+        read(Url(f"http://{far_host}/{path}"), settings)
+    assert caught.value.facts["reason"] == reason
+    assert reason not in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        # Only HTTP's own content codings are codings: S3 returns any header an upload carried.
+        *("coded?how=plain", "coded?how=plain&header=identity", "coded?how=plain&header=base64"),
+        *("coded?how=plain&header=utf-8", "coded?how=plain&header=aws-chunked"),
+        *("coded?how=plain&header=gzip", "coded?how=plain&header=deflate"),
+        "coded?how=gzip&header=deflate",
+        *(
+            "coded?how=gzip&header=gzip",
+            "coded?how=gzip&header=X-GZIP",
+            "coded?how=zlib&header=deflate",
+        ),
+        *("coded?how=gzip&header=aws-chunked,gzip", "coded?how=gzip-twice&header=gzip,gzip"),
+        *("coded?how=gzip-members&header=gzip", "coded?how=raw-deflate&header=deflate"),
+        *("tiny-chunks", "hints?n=1", "hints?n=8", "transformed", "to-cyrillic"),
+    ],
+)
+def test_a_photo_is_read_from_hosts_that_browsers_read_it_from(far_host, settings, jpeg, path):
+    assert read(Url(f"http://{far_host}/{path}"), settings) == jpeg
+
+
+def test_the_user_agent_is_a_setting(far_host, settings, jpeg):
+    named = dataclasses.replace(settings, fetch_user_agent="shop (images@shop.example)")
+    assert read(Url(f"http://{far_host}/agent"), named) == jpeg
+
+
+def test_a_photo_whose_url_has_spaces_around_and_in_it_is_downloaded(far_host, settings, jpeg):
+    assert read(Url(f" http://{far_host}/photo?name=my shirt.jpg\n"), settings) == jpeg
+
+
+def test_tiny_chunks_take_no_more_memory_than_their_bytes():
+    """http.client's own `read` keeps each chunk as an object: 21 times the bytes here."""
+    body = b"\x01" * 1_000_000
+    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire += b"2\r\n\x01\x01\r\n" * (len(body) // 2) + b"0\r\n\r\n"
+    near, far = socket.socketpair()
+    with near, far:
+        sender = threading.Thread(target=far.sendall, args=(wire,))
+        sender.start()
+        response = fetch._final(fetch._Timed(near, Deadline(60)))
+        tracemalloc.start()
+        try:
+            assert fetch._read(response, 2_000_000) == body
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            sender.join()
+    assert peak < 4 * len(body)
+
+
+@pytest.mark.parametrize("path", ["stall", "drip", "drip-headers"])
+def test_one_deadline_ends_a_host_that_drips_or_stalls(far_host, settings, path):
+    # The host never ends, and each of its bytes comes in time.
+    hurried = dataclasses.replace(settings, fetch_timeout_s=0.6)
+    with pytest.raises(DeadlineExceeded):
+        read(Url(f"http://{far_host}/{path}"), hurried)
+
+
+@pytest.mark.parametrize("path", ["announced-large", "endless", "gzip-bomb"])
+def test_more_bytes_than_the_limit_are_not_read(far_host, settings, path):
+    with pytest.raises(ImageTooLarge):
+        read(Url(f"http://{far_host}/{path}"), settings)
+
+
+def test_a_host_that_does_not_listen_fails(settings):
+    quiet = dataclasses.replace(settings, fetch_private_hosts=frozenset({"127.0.0.1:1"}))
+    with pytest.raises(FetchFailed) as caught:
+        read(Url("http://127.0.0.1:1/x.jpg"), quiet)
+    assert caught.value.facts["reason"] == "connection refused"
+
+
+def test_a_name_that_does_not_exist_fails(settings):
+    with pytest.raises(FetchFailed):
+        read(Url("http://no-such-host.invalid/x.jpg"), settings)
+
+
+def test_loopback_is_refused_unless_its_host_and_port_are_allowed(far_host, settings):
+    closed = dataclasses.replace(settings, fetch_private_hosts=frozenset())
+    with pytest.raises(FetchFailed):
+        read(Url(f"http://{far_host}/photo"), closed)
+    with pytest.raises(FetchFailed):
+        read(Url("http://127.0.0.1/photo"), settings)
+
+
+def test_only_allowed_hosts_are_fetched_where_they_are_listed(settings):
+    narrow = dataclasses.replace(settings, fetch_allowed_hosts=frozenset({"images.example.com"}))
+    with pytest.raises(FetchFailed) as caught:
+        read(Url("http://example.org/x.jpg"), narrow)
+    assert caught.value.facts["reason"] == "host is not in FETCH_ALLOWED_HOSTS"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/x.jpg", "file:///etc/passwd", "gopher://example.com/", "example.com/x",
+        "s3://bucket", "s3:///key", "http://", "http:///x", "http://user@example.com/",
+        "http://user:pw@example.com/", "http://example.com\\@evil.example/", "http://exa mple.com/",
+        "http://example.com/\r\nX: y", "http://example.com:0x50/", "http://example.com:99999/",
+        "http://[fe80::1%25eth0]/", "http://[::1/", "http://\u2100.example.com/", "",
+        "data:image/png;base64", "http://example.com/" + "a" * 9000,
+    ],
+)  # fmt: skip
+def test_a_url_that_is_not_fetched_is_named_as_such(url, settings):
+    with pytest.raises(InvalidUrl):
+        read(Url(url), settings)
+
+
+def test_a_url_is_sent_in_ascii():
+    target = Target.parse(
+        "http://B\u00fccher.Example:80/a b".replace(" ", "%20") + "/\u00e4?q=\u00f6"
+    )
+    assert target.host == "xn--bcher-kva.example"
+    assert target.netloc == "xn--bcher-kva.example"
+    assert target.path == "/a%20b/%C3%A4?q=%C3%B6"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        # UTS 46, non-transitional: IDNA 2003 asks another owner's host, fass.de.
+        ("https://fa\u00df.de/x.jpg", "xn--fa-hia.de"),
+        ("https://B\u00dcCHER.example/", "xn--bcher-kva.example"),
+        ("https://example\u3002com/", "example.com"),
+        ("https://\uff11\uff12\uff17.0.0.1/", "127.0.0.1"),
+        ("https://my_bucket.example/", "my_bucket.example"),
+    ],
+)
+def test_a_host_is_the_one_that_browsers_ask(url, host):
+    assert Target.parse(url).host == host
+
+
+def test_base64_is_read_in_both_alphabets_padded_or_not(settings):
+    data = bytes(range(256)) + b"\xfb\xff"
+    text = base64.b64encode(data).decode()
+    url_safe = base64.urlsafe_b64encode(data).decode()
+    wrapped = "\n".join(text[i : i + 76] for i in range(0, len(text), 76))
+    for given in (text, url_safe, text.rstrip("="), wrapped, "data:image/png;base64," + text):
+        assert read(Base64(given), settings) == data
+
+
+@pytest.mark.parametrize("text", ["!!!!", "abc\u00e9", "a", "=a"])
+def test_what_is_not_base64_is_named_as_such(text, settings):
+    with pytest.raises(InvalidRequest):
+        read(Base64(text), settings)
+
+
+def test_a_data_url_is_read_in_base64_and_percent_encoding(settings, jpeg):
+    text = base64.b64encode(jpeg).decode()
+    assert read(Url(f"data:image/jpeg;base64,{text}"), settings) == jpeg
+    assert read(Url("data:image/jpeg," + quote_from_bytes(jpeg)), settings) == jpeg
+
+
+@pytest.mark.parametrize("kind", [Raw, lambda d: Base64(base64.b64encode(d).decode())])
+def test_an_image_over_the_byte_limit_is_refused(kind, settings):
+    with pytest.raises(ImageTooLarge):
+        read(kind(b"x" * 2_000_001), settings)
+    assert read(kind(b"x" * 2_000_000), settings)
+
+
+def test_four_redirects_are_followed_and_a_fifth_is_not(far_host, settings, jpeg):
+    assert read(Url(f"http://{far_host}/hops?left=4"), settings) == jpeg
+    with pytest.raises(FetchFailed) as caught:
+        read(Url(f"http://{far_host}/hops?left=5"), settings)
+    assert caught.value.facts["reason"] == "more than 4 redirects"
+
+
+def test_a_connection_that_is_reset_fails(far_host, settings):
+    with pytest.raises(FetchFailed):
+        read(Url(f"http://{far_host}/reset"), settings)
+
+
+def test_a_bomb_from_a_url_is_refused_by_its_header(far_host, settings):
+    with pytest.raises(TooManyPixels):
+        Handler(settings)({"url": f"http://{far_host}/bomb"})
+
+
+@pytest.mark.parametrize("kind", ["html", "json", "pdf", "cut", "pixels"])
+def test_the_answer_never_reveals_what_was_downloaded(far_host, settings, kind, capsys):
+    """Otherwise any caller could list what a private host or bucket holds."""
+    loud = dataclasses.replace(settings, log_level="INFO")
+    with pytest.raises(ClassifierError) as caught:
+        Handler(loud)({"url": f"http://{far_host}/document?kind={kind}"})
+    code, message, reason = {
+        "html": ("unsupported_format", UnsupportedFormat.of_download, "HTML"),
+        "json": ("unsupported_format", UnsupportedFormat.of_download, "JSON"),
+        "pdf": ("unsupported_format", UnsupportedFormat.of_download, "PDF"),
+        "cut": ("undecodable_image", UndecodableImage.of_download, "truncated"),
+        "pixels": ("too_many_pixels", TooManyPixels.of_download, "10000"),
+    }[kind]
+    assert (caught.value.code, caught.value.message) == (code, message)
+    assert reason in json.loads(capsys.readouterr().out.splitlines()[-1])["reason"]
+
+
+def test_other_ports_are_a_setting(settings):
+    public = dataclasses.replace(settings, fetch_private_hosts=frozenset())
+    with pytest.raises(FetchFailed) as caught:
+        read(Url("http://example.com:8443/x.jpg"), public)
+    assert caught.value.facts["reason"] == "port is not in FETCH_ALLOWED_PORTS"
+    more = dataclasses.replace(public, fetch_allowed_ports=frozenset({8443}))
+    # There is no such host: past the port, the name is looked up.
+    with pytest.raises(FetchFailed) as caught:
+        read(Url("http://no-such-host.invalid:8443/x.jpg"), more)
+    assert caught.value.facts["reason"] == "name look-up failed"

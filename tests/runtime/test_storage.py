@@ -1,0 +1,204 @@
+"""s3:// images and kept answers, by boto3 against a real S3 server on loopback (moto's)."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from keras_to_lambda.runtime.errors import (
+    DeadlineExceeded,
+    ImageTooLarge,
+    ObjectNotRead,
+    ResultsNotKept,
+)
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.sources import s3 as storage
+from tests.http_host import HttpHost
+
+PHOTO = "s3://photos/in/t shirt+1.jpg"
+
+
+def handler(**environ):
+    environ = {"S3_ALLOWED_BUCKETS": "photos", "NUM_THREADS": "1", "LOG_LEVEL": "FATAL", **environ}
+    return Handler(Settings.from_environ(environ))
+
+
+class BreaksOff(http.server.BaseHTTPRequestHandler):
+    """An S3 that has half of every object, and says that it sends the whole."""
+
+    photo = b""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.photo)))
+        self.end_headers()
+        self.wfile.write(self.photo[: len(self.photo) // 2])
+
+
+@pytest.fixture(scope="module")
+def served():
+    return handler(FETCH_TIMEOUT_S="3")
+
+
+def test_an_object_is_classified(served, s3):
+    assert list(served({"url": PHOTO, "top_k": 1})) == ["t-shirt"]
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://other/key.jpg", "s3://photos/missing.jpg", "s3://PHOTOS/in/t shirt+1.jpg"]
+)
+def test_what_is_not_given_is_one_error(url, served, s3):
+    with pytest.raises(ObjectNotRead):
+        served({"url": url})
+
+
+def test_a_bucket_that_is_not_allowed_costs_no_import(s3):
+    code = (
+        "import sys, lambda_function as f\n"
+        "try: f.lambda_handler({'url': 's3://secret/key'})\n"
+        "except Exception as e: print(type(e).__name__, 'boto3' in sys.modules)"
+    )
+    environ = {"LOG_LEVEL": "FATAL", "PATH": "", "PYTHONPATH": os.environ["PYTHONPATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environ
+    )
+    assert done.stdout.split() == ["ObjectNotRead", "False"], done.stderr
+
+
+def test_an_object_over_the_limit_is_not_read(s3):
+    with pytest.raises(ImageTooLarge):
+        handler(MAX_IMAGE_BYTES="1000")({"url": PHOTO})
+
+
+def test_half_an_object_is_not_taken_for_the_whole(jpeg, s3, monkeypatch):
+    half = type("Half", (BreaksOff,), {"photo": jpeg})
+    with HttpHost(("127.0.0.1", 0), half) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+        storage._client.cache_clear()
+        with pytest.raises(ObjectNotRead):
+            handler()({"url": PHOTO})
+        server.shutdown()
+    storage._client.cache_clear()
+
+
+def test_a_version_is_read_as_the_event_names_it(served, s3):
+    s3.client.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": "Enabled"})
+    old = s3.client.put_object(Bucket="photos", Key="v.jpg", Body=b"no image")["VersionId"]
+    photo = s3.client.get_object(Bucket="photos", Key="in/t shirt+1.jpg")["Body"].read()
+    s3.client.put_object(Bucket="photos", Key="v.jpg", Body=photo)
+
+    def event(**version):
+        entry = {"bucket": {"name": "photos"}, "object": {"key": "v.jpg", **version}}
+        record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entry}
+        return {"Records": [record]}
+
+    assert "scores" in served(event())["answers"][0]
+    error = served(event(versionId=old))["answers"][0]["error"]
+    assert error["code"] == "unsupported_format"
+
+
+def test_a_connection_that_died_while_the_process_was_frozen_is_made_anew(s3, jpeg):
+    """A server that closes each connection after its answer, without saying so beforehand."""
+    import http.server
+    import threading
+
+    class Closing(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        asked = 0
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            Closing.asked += 1
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(jpeg)))
+            self.end_headers()
+            self.wfile.write(jpeg)
+            self.close_connection = True
+
+    with HttpHost(("127.0.0.1", 0), Closing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+            frozen = handler(FETCH_TIMEOUT_S="60")
+            for _ in range(3):
+                assert frozen({"url": "s3://photos/x.jpg", "top_k": 1})
+                time.sleep(0.05)
+        server.shutdown()
+    assert Closing.asked == 3
+
+
+def test_a_silent_s3_ends_at_the_deadline(monkeypatch, s3):
+    import socket
+
+    from keras_to_lambda.runtime.sources import s3 as storage
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        storage._client.cache_clear()
+        with pytest.raises((DeadlineExceeded, ObjectNotRead)):
+            handler(FETCH_TIMEOUT_S="0.3")({"url": PHOTO})
+
+
+def test_answers_that_cannot_be_kept_are_tried_again(s3):
+    event = {
+        "Records": [
+            {
+                "eventSource": "aws:sqs",
+                "messageId": "m-1",
+                "body": json.dumps({"url": PHOTO}),
+                "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:queue",
+            }
+        ]
+    }
+    lost = handler(RESULTS_PREFIX="s3://no-such-bucket/out")
+    assert lost(event) == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
+    notified = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "photos"}, "object": {"key": "in/t+shirt%2B1.jpg"}},
+    }
+    with pytest.raises(ResultsNotKept):
+        lost({"Records": [notified]})
+
+
+def test_an_object_that_is_gone_is_final_and_one_that_is_refused_is_not(s3):
+    for key in ("gone.jpg", "in/t shirt+1.jpg"):
+        [line] = handler()({"Items": [{"Bucket": "photos", "Key": key}]})["answers"]
+        assert ("error" in line, "retry" in line) == (key == "gone.jpg", False)
+    assert line["image"] == "s3://photos/in/t shirt+1.jpg"
+    [line] = handler(S3_ALLOWED_BUCKETS="other")({"Items": [{"Bucket": "photos", "Key": "x"}]})[
+        "answers"
+    ]
+    assert (line["error"]["code"], line["retry"]) == ("fetch_failed", True)
+
+
+def test_the_same_message_twice_is_kept_once_and_two_messages_twice(s3):
+    keeping = handler(RESULTS_PREFIX="s3://answers/out/")
+
+    def event(*ids):
+        return {
+            "Records": [
+                {"eventSource": "aws:sqs", "messageId": id_, "body": json.dumps({"url": PHOTO})}
+                for id_ in ids
+            ]
+        }
+
+    keeping(event("a"))
+    keeping(event("a", "a"))
+    assert len(s3.kept()) == 1
+    keeping(event("a", "b"))
+    assert len(s3.kept()) == 2

@@ -1,0 +1,252 @@
+"""k2l predict: formats, folders, pipes, accuracy, exit status; by the real command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_to_lambda.cli import terminal
+from keras_to_lambda.cli.evaluation import Evaluation
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "samples"
+
+
+def run(*arguments, **options):
+    options = {"text": True, "encoding": "utf-8", **options}
+    command = [sys.executable, "-m", "keras_to_lambda", "predict", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False, cwd=ROOT, **options)
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """Folders named after labels: four right, one in the wrong one, and one that is no image."""
+    for name, label in (("dress", "dress"), ("pants", "pants"), ("skirt", "dress")):
+        for copy in "ab" if name != "skirt" else "a":
+            folder = tmp_path / "test" / label
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SAMPLES / f"{name}.jpg", folder / f"{name}-{copy}.jpg")
+    return tmp_path / "test"
+
+
+def test_one_image_has_a_bar_for_each_label():
+    done = run("samples/t-shirt.jpg", "--top-k", "4")
+    assert done.returncode == 0
+    name, *rows = done.stdout.splitlines()
+    assert name == "samples/t-shirt.jpg"
+    assert len(rows) == 4
+    label, bar, share, logit = rows[0].split()
+    assert (label, share) == ("t-shirt", "85.3%")
+    assert float(logit) == pytest.approx(3.398, abs=0.01)
+    assert bar.count("█") == 20
+
+
+def test_a_terminal_without_blocks_gets_plain_bars():
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = run("samples/t-shirt.jpg", env=environ)
+    assert done.returncode == 0
+    assert "####################" in done.stdout
+    assert done.stdout.isascii()
+
+
+def test_a_folder_is_a_line_each_and_tells_how_fast_it_was():
+    done = run("samples", "--workers", "2")
+    assert done.returncode == 0
+    folder, *lines = done.stdout.splitlines()
+    assert folder == "samples/"
+    assert [line.split()[:2] for line in lines] == [
+        [f"{label}.jpg", label]
+        for label in ("dress", "longsleeve", "pants", "shorts", "skirt", "t-shirt")
+    ]
+    assert "6 images in " in done.stderr
+    assert "a second (2 at a time)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "head"),
+    [
+        ("samples/pants.jpg", "samples/pants.jpg", "samples/"),
+        ("samples/pants.jpg", str(SAMPLES / "dress.jpg"), None),
+        ("samples/pants.jpg", "models/digits/samples/3.png", None),
+    ],
+)
+def test_a_folder_that_all_share_is_told_once(first, second, head):
+    done = run(first, second)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert (lines[0] == head) is (head is not None)
+    assert lines[-2].split()[0] == (first.removeprefix(head) if head else first)
+
+
+def test_folders_named_after_labels_give_accuracy_and_a_confusion_matrix(labelled):
+    done = run(labelled)
+    assert done.returncode == 0
+    assert "not dress" in next(line for line in done.stdout.splitlines() if "skirt-a" in line)
+    *_, accuracy, _, head, dress, pants, skirt = done.stdout.splitlines()
+    assert accuracy.startswith("accuracy 80.0% of 5 images (95 % interval 37.6% to 96.4%)")
+    assert head.split() == ["dress", "pants", "skirt"]
+    assert dress.split() == ["dress", "2", ".", "1"]
+    assert pants.split() == ["pants", ".", "2", "."]
+    assert skirt.split() == ["skirt", ".", ".", "."]
+
+
+def test_json_has_everything_once(labelled):
+    (labelled / "pants" / "broken.jpg").write_bytes(b"no image")
+    done = run(labelled, "--format", "json", "--scores", "probabilities", "--top-k", "2")
+    assert done.returncode == 1
+    whole = json.loads(done.stdout)
+    assert whole["model"] == "clothing"
+    assert len(whole["images"]) == 6
+    assert whole["evaluation"]["accuracy"] == 0.8
+    assert whole["evaluation"]["confusion"][0][0] == 2
+    good = whole["images"][0]
+    assert good["truth"] == "dress"
+    assert [label in good["scores"] for label in ("dress", "hat")] == [True, False]
+    assert len(good["scores"]) == 2
+    assert 0.9 < good["scores"]["dress"] <= 1
+    broken = next(each for each in whole["images"] if "broken" in each["image"])
+    assert broken["error"]["code"] == "unsupported_format"
+    assert "1 failed" in done.stderr
+
+
+def test_csv_is_a_row_for_each_label(labelled):
+    (labelled / "pants" / "broken.jpg").write_bytes(b"no image")
+    done = run(labelled, "--format", "csv", "--top-k", "2")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["image", "truth", "rank", "label", "score", "error"]
+    assert len(rows) == 5 * 2 + 1
+    assert [row["rank"] for row in rows[:4]] == ["1", "2", "1", "2"]
+    assert [row["error"] for row in rows if row["error"]] == ["unsupported_format"]
+    assert "accuracy 80.0%" in done.stderr  # what a program reads stays as it is
+
+
+def test_jsonl_is_in_order_and_the_same_with_any_number_of_workers():
+    one, three = (run("samples", "--format", "jsonl", "--workers", n).stdout for n in (1, 3))
+    assert one == three
+    assert [json.loads(line)["image"] for line in one.splitlines()] == [
+        str(path.relative_to(ROOT)) for path in sorted(SAMPLES.glob("*.jpg"))
+    ]
+
+
+def test_a_pipe_and_a_data_url_are_images():
+    image = (SAMPLES / "pants.jpg").read_bytes()
+    done = run("-", "--format", "jsonl", input=image, text=False, encoding=None)
+    record = json.loads(done.stdout)
+    assert record["image"] == "-"
+    assert max(record["scores"], key=record["scores"].get) == "pants"
+    done = run("data:,not-an-image", "samples/pants.jpg", "--format", "jsonl")
+    assert done.returncode == 1
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["error"]["code"] == "unsupported_format"
+    assert "scores" in second
+
+
+def test_another_installed_model_is_named_and_a_file_is_a_path():
+    three = ROOT / "models" / "digits" / "samples" / "3.png"
+    for model in ("digits", "models/digits/digits.tflite"):
+        done = run(three, "--model", model, "--format", "jsonl")
+        scores = json.loads(done.stdout)["scores"]
+        assert max(scores, key=scores.get) == "3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "give at least one IMAGE"),
+        (("absent.jpg",), "no such file: absent.jpg"),
+        (("docs/benchmarks.svg", "--top-k", "0"), "--top-k must be 1 or more"),
+        (("samples/pants.jpg", "--workers", "0"), "--workers must be 1 or more"),
+        (("samples/pants.jpg", "--model", "cats"), "there is clothing, digits, digits-tree"),
+        (("samples/pants.jpg", "--model", "absent.tflite"), "absent.tflite"),
+        (("events",), "no images in events"),
+    ],
+)
+def test_wrong_use_is_status_2_and_a_sentence(arguments, told):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    command = (
+        f"{sys.executable} -m keras_to_lambda predict samples --format csv --top-k 10 | head -1"
+    )
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("image,truth")
+
+
+def test_progress_is_shown_on_a_terminal_alone():
+    """On a real pseudo-terminal; without tqdm, as in the function's image, there is none."""
+    pytest.importorskip("tqdm")
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    def shown(stderr):
+        return subprocess.Popen(
+            [sys.executable, "-m", "keras_to_lambda", "predict", "samples", "--workers", "1"],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr,
+        )  # fmt: skip
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = shown(slave)
+    os.close(slave)
+    told = b""
+    while True:
+        try:
+            part = os.read(master, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        told += part
+    os.close(master)
+    assert process.wait(60) == 0
+    assert b"/6 [" in told
+    process = shown(subprocess.PIPE)
+    assert b"/6 [" not in process.communicate(timeout=30)[1]
+
+
+def test_many_classes_are_told_by_what_was_confused_most():
+    labels = tuple(f"label {number}" for number in range(100))
+    confusion = np.eye(100, dtype=np.int64) * 9
+    confusion[3, 7] = 5
+    text = terminal.evaluation(Evaluation(labels, confusion))
+    assert text.splitlines()[0].startswith("accuracy 99.4% of 905 images")
+    assert "     5  label 3 taken for label 7 (of 14)" in text
+    assert len(text.splitlines()) == 3
+
+
+def test_a_folder_of_372_photos():
+    """The held-back photos of the clothing model: what its card says of them."""
+    photos = ROOT.parent / "shared" / "data" / "clothing-dataset-small" / "test"
+    if not photos.is_dir():
+        pytest.skip("the clothing photos are not on this machine")
+    done = run(photos, "--format", "json")
+    evaluation = json.loads(done.stdout)["evaluation"]
+    assert evaluation["images"] == 372
+    card = (ROOT / "models" / "clothing" / "MODEL_CARD.md").read_text()
+    assert f"Test accuracy {evaluation['accuracy']:.3f}" in card
+    assert "372 images in " in done.stderr
+
+
+def test_notices_of_the_interpreter_are_left_out_and_errors_are_not(capfd):
+    with terminal.without_notices():
+        os.write(2, b"INFO: Created a delegate\nERROR: no such operator\n")
+    assert capfd.readouterr().err == "ERROR: no such operator\n"
