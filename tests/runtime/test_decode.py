@@ -18,13 +18,13 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from keras_to_lambda.runtime.errors import TooManyPixels, UndecodableImage
+from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import (
     ALPHA,
     DECODE,
     EXIF,
     MODES,
     SIXTEEN_BITS,
-    Limits,
     decode,
     opened,
 )

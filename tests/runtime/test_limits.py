@@ -22,8 +22,9 @@ from keras_to_lambda.runtime import memory
 from keras_to_lambda.runtime.deadline import Deadline
 from keras_to_lambda.runtime.errors import DeadlineExceeded, TooManyPixels
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.image import decode
-from keras_to_lambda.runtime.image.decode import Limits, opened
+from keras_to_lambda.runtime.image import budget, pixels
+from keras_to_lambda.runtime.image.budget import Limits
+from keras_to_lambda.runtime.image.decode import opened
 from keras_to_lambda.runtime.model.card import Preprocessing
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Raw, Url
@@ -163,14 +164,14 @@ def test_a_deadline_that_passes_ends_the_decoding(name):
 def test_metadata_and_further_frames_cost_nothing(name, exif, monkeypatch):
     """Counted in bytes: Pillow reads no more than the picture without them has, and a few."""
     read = []
-    original = decode._Reader.read
+    original = budget.Reader.read
 
     def counting(self, count=-1):
         part = original(self, count)
         read.append(len(part))
         return part
 
-    monkeypatch.setattr(decode._Reader, "read", counting)
+    monkeypatch.setattr(budget.Reader, "read", counting)
     picture = opened(HEAVY[name], Preprocessing(exif=exif), 3, Limits())
     assert picture.size == (64, 64)
     assert "frames of a WebP" in name or sum(read) < 17_000
@@ -272,7 +273,8 @@ from pathlib import Path
 from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.Image import Resampling
 from keras_to_lambda.runtime.model.card import Preprocessing
-from keras_to_lambda.runtime.image.decode import Limits, opened
+from keras_to_lambda.runtime.image.budget import Limits
+from keras_to_lambda.runtime.image.decode import opened
 
 data = Path(sys.argv[1]).read_bytes()
 asked = []
@@ -495,7 +497,7 @@ def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
     handler = Handler(settings)
     lock, changed = threading.Lock(), threading.Event()
     under_way, most = [], []
-    original = decode.opened
+    original = pixels.opened
 
     def opened(*args):
         with lock:
@@ -510,7 +512,7 @@ def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
             with lock:
                 under_way.pop()
 
-    monkeypatch.setattr(decode, "opened", opened)
+    monkeypatch.setattr(pixels, "opened", opened)
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: handler.classify([Raw(jpeg)]), range(12)))
     assert all(isinstance(answer, dict) for [answer] in answers)

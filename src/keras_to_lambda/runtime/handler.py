@@ -28,7 +28,8 @@ from keras_to_lambda.runtime.errors import (
 from keras_to_lambda.runtime.events import result_lines
 from keras_to_lambda.runtime.events.base import Done, Family, Job, Outcome, Resource, bare
 from keras_to_lambda.runtime.http import responses
-from keras_to_lambda.runtime.image import decode, pixels
+from keras_to_lambda.runtime.image import pixels
+from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.model.registry import Models
@@ -337,7 +338,7 @@ class Handler:
         others: Sequence[Image],
         card: ModelCard,
         room: memory.Share,
-    ) -> decode.Limits:
+    ) -> Limits:
         """What one picture may take, while others wait or are being downloaded."""
 
         def check(seconds: float) -> None:
@@ -355,17 +356,13 @@ class Handler:
             except TimeoutError as error:
                 raise DeadlineExceeded(BUSY) from error
 
-        return decode.Limits(self.settings.max_image_pixels, check, reserve)
+        return Limits(self.settings.max_image_pixels, check, reserve)
 
-    def _tensor(
-        self, content: bytes, card: ModelCard, limits: decode.Limits, watch: Stopwatch
-    ) -> Buffer:
+    def _tensor(self, content: bytes, card: ModelCard, limits: Limits, watch: Stopwatch) -> Buffer:
         """One image's bytes, as the tensor that the card asks for."""
         watch.bytes += len(content)
         with watch.stage("decode"):
-            picture = decode.opened(
-                content, card.preprocessing, card.channels, limits, (card.width, card.height)
-            )
+            picture = pixels.opened(content, card, limits)
         watch.pixels += picture.width * picture.height
         with watch.stage("preprocess"):
             tensor = pixels.prepare(picture, card)

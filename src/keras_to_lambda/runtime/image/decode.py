@@ -10,25 +10,29 @@ deadline is looked at, and at no time is there more than one whole picture in me
 from __future__ import annotations
 
 import importlib
-import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import NamedTuple
-
-# Read when PIL is imported: the memory of a large photo (16 MB a block) is kept for the next one,
-# not given back. A photo of 12 megapixels then takes 20 ms less; the peak is the same, and Lambda
-# bills what is configured (https://pillow.readthedocs.io/en/stable/reference/block_allocator.html).
-os.environ.setdefault("PILLOW_BLOCKS_MAX", "4")
 
 from PIL import Image
 
-from keras_to_lambda.runtime import memory
-from keras_to_lambda.runtime.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
 from keras_to_lambda.runtime.image import file_structure
+from keras_to_lambda.runtime.image.budget import (
+    BAND,
+    STORED,
+    WHOLE,
+    Limits,
+    Reader,
+    faults,
+    measure,
+    weigh,
+)
 from keras_to_lambda.runtime.image.orientation import ON_ITS_SIDE, TURNS, UPSIDE_DOWN, flag
 from keras_to_lambda.runtime.model.card import Preprocessing
 
+# `Limits` count pixels instead.
+Image.MAX_IMAGE_PIXELS = None
 # Of a damaged picture Pillow also warns on standard error; the caller gets an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -68,30 +72,14 @@ FORMATS: tuple[tuple[bytes, Format], ...] = (
 )
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 Step = Callable[[Image.Image], Image.Image]
-# Bytes per pixel of Pillow's images; of every other mode 4.
-STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-# Greyscale of 16 bits, as PNG has it.
-DEEP = ("I;16", "I;16B", "I;16L", "I")
-# As JPEG and GIF have it. Work and memory of a resize grow with the longer side.
-MAX_SIDE = 65_535
-# Pixels that are converted or resized between two looks at the deadline.
-BAND = 1_000_000
-# Pixels that are resized in one call where nothing is to be converted: up to 60 ms.
-WHOLE = 16_000_000
-
-
-class Limits(NamedTuple):
-    """What a picture may take.
-
-    pixels: width times height.
-    check: called with the seconds of processor time that the next step takes at the most, and
-        raises when the deadline is nearer.
-    reserve: whether so many bytes of memory may be taken; they are then this picture's.
-    """
-
-    pixels: int = 1 << 62
-    check: Callable[[float], object] = lambda _: None
-    reserve: Callable[[int], bool] = lambda _: True
+# Greyscale of 16 bits, as PNG has it, and where the high bytes are.
+HIGH_BYTE = {
+    "I;16": slice(1, None, 2),
+    "I;16L": slice(1, None, 2),
+    "I;16B": slice(0, None, 2),
+    "I": slice(1, None, 4) if sys.byteorder == "little" else slice(2, None, 4),
+}
+DEEP = tuple(HIGH_BYTE)
 
 
 def _as_it_is(image: Image.Image) -> Image.Image:
@@ -136,12 +124,12 @@ class Picture:
             UndecodableImage: its palette makes no sense.
         """
         self._check()
-        with _faults():
+        with faults():
             image = self._image
             if (top, bottom) != (0, self.height):
                 image = image.crop(self._box(top, bottom))
             if self._orientation in TURNS:
-                image = image.transpose(TURNS[self._orientation])
+                image = image.transpose(Image.Transpose(TURNS[self._orientation]))
             return self._convert(image)
 
     def _box(self, top: int, bottom: int) -> tuple[int, int, int, int]:
@@ -190,7 +178,7 @@ class Picture:
     def resize(
         self,
         size: tuple[int, int],
-        resample: Image.Resampling,
+        resample: int,
         box: tuple[float, float, float, float] | None = None,
     ) -> Image.Image:
         """`whole().resize(size, resample, box)` to the bit, without the whole.
@@ -257,21 +245,21 @@ def opened(
     limits.check(0.0)
     contents = kind.contents(data, lambda: limits.check(0.0))
     if contents.size:
-        _measure(contents.size, limits)
-        _weigh(contents.size, 0, contents, limits, target)
-    with _faults(contents):
-        reader = _Reader(data, contents, limits)
+        measure(contents.size, limits)
+        weigh(contents.size, 0, contents, limits, target)
+    with faults(contents):
+        reader = Reader(data, contents, limits)
         module = importlib.import_module(f"PIL.{kind.module}")
         image: Image.Image = getattr(module, kind.opener)(reader)
         width, height = image.size
-        _measure(image.size, limits)
+        measure(image.size, limits)
         reader.seconds = width * height * kind.seconds if contents.kept else 0.0
         orientation = EXIF[steps.exif](contents.info)
         if target is not None:
             target = target[::-1] if orientation in ON_ITS_SIDE else target
             DECODE[steps.decode](image, target)
         if not contents.size:
-            _weigh(image.size, STORED.get(image.mode, 4), contents, limits, target)
+            weigh(image.size, STORED.get(image.mode, 4), contents, limits, target)
         image.decodermaxblock = kind.block  # type: ignore[attr-defined]
         limits.check(reader.seconds)
         image.load()
@@ -294,7 +282,7 @@ def _ink(picture: Picture, image: Image.Image, channels: int) -> Picture:
     mode = "RGBA" if image.has_transparency_data else "L"
 
     def plain(rows: Image.Image) -> Image.Image:
-        return (_high_byte(rows) if rows.mode in DEEP else rows).convert(mode)
+        return (high_byte(rows) if rows.mode in DEEP else rows).convert(mode)
 
     ink = drawing.ink(picture.converted_by(plain).reduced(drawing.LONGEST))
     return Picture(ink.convert(MODES[channels]))
@@ -317,119 +305,6 @@ def _conversion(image: Image.Image, steps: Preprocessing, mode: str) -> Step:
         return image.convert(mode)
 
     return converted
-
-
-def _measure(size: tuple[int, int], limits: Limits) -> None:
-    """Raises TooManyPixels."""
-    width, height = size
-    if width * height > limits.pixels:
-        raise TooManyPixels(
-            f"the image has {width} x {height} pixels, more than the {limits.pixels:,} accepted; "
-            "scale it down first"
-        )
-    if max(size) > MAX_SIDE:
-        raise TooManyPixels(
-            f"the image has {width} x {height} pixels; no side may be longer than {MAX_SIDE:,}; "
-            "scale it down first"
-        )
-
-
-def _weigh(
-    size: tuple[int, int],
-    stored: int,
-    contents: file_structure.Contents,
-    limits: Limits,
-    target: tuple[int, int] | None,
-) -> None:
-    """Raises TooManyPixels where decoding and resizing take more memory than is left.
-
-    Args:
-        stored: bytes per pixel of Pillow's image; 0 where `contents.kept` has them.
-    """
-    width, height = size
-    pixels = width * height
-    # Pillow's image and its table of rows; what the decoder keeps; a band in four modes; and
-    # the picture of the target's width.
-    needs = stored * pixels + 8 * height + contents.kept + 20 * min(pixels, BAND)
-    needs += 4 * max(target or (0,)) * max(size)
-    if not limits.reserve(needs):
-        # Pictures in reference cycles, and what Pillow and the C library keep for the next one.
-        import gc
-
-        gc.collect()
-        Image.core.clear_cache()  # type: ignore[attr-defined]
-        memory.give_back()
-        if not limits.reserve(needs):
-            raise TooManyPixels(
-                f"the image has {width} x {height} pixels and takes "
-                f"{needs / 1e6:.0f} MB to decode, more than is left of the function's memory; "
-                "scale it down first"
-            )
-
-
-class _Reader:
-    """A file in memory that looks at the deadline before each read.
-
-    seconds: what the step after the last read takes at the most.
-    """
-
-    def __init__(self, data: bytes, contents: file_structure.Contents, limits: Limits) -> None:
-        self._data, self._head, self._start = data, contents.head, contents.start
-        self._check = limits.check
-        self._in_scans = contents.process > 0 and contents.kept > 0
-        self._at = 0
-        self.seconds = 0.0
-
-    def read(self, count: int = -1) -> bytes:
-        self._check(self.seconds)
-        at, head = self._at, self._head
-        part = head[at : at + count] if count >= 0 else head[at:]
-        begin = self._start + max(0, at - len(head))
-        end = len(self._data) if count < 0 else begin + count - len(part)
-        if self._in_scans and count > 4096:
-            # One scan at a time: a few bytes may be one of the whole picture.
-            scan = self._data.find(b"\xff\xda", begin + (0 if part else 2), end)
-            end = scan if scan >= 0 else end
-        if end > begin:
-            rest = self._data[begin:end]
-            part = part + rest if part else rest
-        self._at = at + len(part)
-        return part
-
-    def seek(self, to: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at}[whence]
-        self._at = max(0, base + to)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def close(self) -> None:
-        pass
-
-
-@contextmanager
-def _faults(contents: file_structure.Contents | None = None) -> Iterator[None]:
-    """Pillow's exceptions as ours."""
-    try:
-        yield
-    # Pillow's decoders answer damaged files with any of these.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-        variant = contents.variant() if contents else None
-        if str(error).startswith("Unsupported BMP "):
-            variant = "a rare kind of BMP: " + str(error).removeprefix("Unsupported BMP ")
-        if variant:
-            raise UnsupportedFormat(
-                f"not supported: it is {variant}; save it as an ordinary JPEG or PNG"
-            ) from error
-        raise UndecodableImage(
-            "the image is truncated or damaged; check that it opens in a viewer, and that it was "
-            "sent whole"
-        ) from error
-    except (MemoryError, Image.DecompressionBombError, OverflowError) as error:
-        raise TooManyPixels(
-            "the image takes too much memory to decode; scale it down first"
-        ) from error
 
 
 def _exact(_image: Image.Image, _target: tuple[int, int]) -> None:
@@ -456,11 +331,9 @@ def _on(colour: str) -> Step:
     return blended
 
 
-def _high_byte(image: Image.Image) -> Image.Image:
+def high_byte(image: Image.Image) -> Image.Image:
     """16 bits -> 8, as libpng and `tf.io.decode_image` do, and as Pillow does for 16-bit colour."""
-    import numpy as np  # for cards that resize as TensorFlow does, which need it anyway
-
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return Image.frombytes("L", image.size, image.tobytes()[HIGH_BYTE[image.mode]])
 
 
 DECODE = {"exact": _exact, "scaled": _scaled}
@@ -469,7 +342,7 @@ ALPHA: dict[str, Step] = {"drop": _as_it_is, "white": _on("white"), "black": _on
 # Greyscale of 16 bits, by whose resizing the card names, as whose reader goes with it: load_img
 # keeps 0..65535 for one channel and clips at 255 for three; image_dataset_from_directory decodes
 # with tf.io.decode_image.
-SIXTEEN_BITS: dict[str, Step] = {"pillow": _as_it_is, "tf": _high_byte}
+SIXTEEN_BITS: dict[str, Step] = {"pillow": _as_it_is, "tf": high_byte}
 
 
 def _format(data: bytes) -> Format:

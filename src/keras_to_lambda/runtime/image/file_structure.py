@@ -22,6 +22,9 @@ PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
 FILL = re.compile(rb"\xff+")  # a marker begins with any number of them
 START_OF_SCAN = 0xDA
+# Frames of Huffman codes; tables of those and of quantization; intervals; scans.
+ORDINARY_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+ORDINARY = ORDINARY_FRAMES | {0xC4, 0xDB, 0xDD, START_OF_SCAN}
 JPEG_LS = 0xF7
 # PNG: the chunks that pixels are made of (https://www.w3.org/TR/png-3/#11Chunks).
 PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
@@ -40,6 +43,8 @@ class Contents:
     info: metadata that may hold an orientation, by Pillow's names.
     kept: bytes that the decoder takes besides the picture.
     process: a JPEG's SOF marker. precision: its bits per channel.
+    frame: a JPEG's width and height. components: its channels. plain: whether it is of the kind
+        that cameras and programs write, in segments of known kinds alone.
     apple: whether it is a PNG that Apple's tools made for its own devices.
     """
 
@@ -50,6 +55,9 @@ class Contents:
     kept: int = 0
     process: int = 0
     precision: int = 8
+    frame: tuple[int, int] = (0, 0)
+    components: int = 0
+    plain: bool = False
     apple: bool = False
 
     def variant(self) -> str | None:
@@ -68,9 +76,12 @@ def jpeg(data: bytes, check: Check) -> Contents:
     contents = Contents()
     kept = [data[:2]]
     frame = b""
+    frames = 0
+    ordinary = True
     at = since = 2
     for marker, begin, end in _segments(data, check):
         body = data[begin + 4 : end]
+        ordinary = ordinary and begin == at  # nothing between two segments
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
             # libjpeg takes the colour space from JFIF's and Adobe's segments.
             colours = (marker == 0xE0 and body[:5] == b"JFIF\0") or (
@@ -85,9 +96,14 @@ def jpeg(data: bytes, check: Check) -> Contents:
                 contents.info["xmp"] = body
         elif marker in START_OF_FRAME or marker == JPEG_LS:
             contents.process, frame = marker, body
+            frames += 1
+            ordinary = ordinary and marker in ORDINARY_FRAMES
+        else:
+            ordinary = ordinary and marker in ORDINARY
         at = end
         if marker == START_OF_SCAN:
             _scans(contents, frame, body)
+            contents.plain = ordinary and frames == 1 and contents.precision == 8
             break
     kept.append(data[since:at])
     contents.head, contents.start = b"".join(kept), at
@@ -122,6 +138,7 @@ def _scans(contents: Contents, frame: bytes, scan: bytes) -> None:
     factors = [divmod(byte, 16) for byte in frame[7 : 6 + 3 * count : 3]]
     if not factors or not all(h and v for h, v in factors):
         return
+    contents.frame, contents.components = (width, height), count
     if contents.process in PROGRESSIVE or scan[0] < count:
         most_h, most_v = (max(each) for each in zip(*factors, strict=True))
         rows, columns = -(-height // (8 * most_v)), -(-width // (8 * most_h))

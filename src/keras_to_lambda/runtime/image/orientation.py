@@ -10,17 +10,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
-
+# PIL.Image.Transpose by number: importing PIL.Image is half of a cold start.
+FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM, ROTATE_90, ROTATE_180, ROTATE_270, TRANSPOSE, TRANSVERSE = range(
+    7
+)
 # TIFF 6.0, section 8, "Orientation"; 1 is upright.
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: FLIP_LEFT_RIGHT,
+    3: ROTATE_180,
+    4: FLIP_TOP_BOTTOM,
+    5: TRANSPOSE,
+    6: ROTATE_270,
+    7: TRANSVERSE,
+    8: ROTATE_90,
 }
 ON_ITS_SIDE = (5, 6, 7, 8)  # its rows are columns of the file
 UPSIDE_DOWN = (3, 4, 7, 8)  # its first row is the last of the file, or the last column

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from keras_to_lambda.runtime.image.decode import BAND, Picture
+from keras_to_lambda.runtime.image.budget import BAND
+from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.image.pixels import DRAWING, FILTERS, resized
 from keras_to_lambda.runtime.model.card import PRESETS, Affine, ModelCard
 
