@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.record import dataclass, field, fields
 
 # A Lambda function gets one vCPU for each 1,769 MB of memory
 # (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).

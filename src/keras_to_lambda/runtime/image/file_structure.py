@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+from keras_to_lambda.runtime.record import dataclass, field
 
 # Parts of a file between two looks at the deadline.
 STEP = 1024

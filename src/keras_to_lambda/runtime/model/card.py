@@ -14,11 +14,11 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.zip_archive import Archive
+from keras_to_lambda.runtime.record import dataclass, field, fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +144,8 @@ class ModelCard:
 
     def to_json(self) -> dict[str, Any]:
         """The card as plain JSON values, `from_json`'s inverse."""
+        from dataclasses import asdict
+
         body = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         if self.activation == "softmax":
             del body["activation"]  # releases that do not know it read the card
@@ -287,10 +289,11 @@ def read(file: BinaryIO) -> tuple[int, ModelCard | None]:
 
 def join(flatbuffer: bytes, card: ModelCard) -> bytes:
     """The file's bytes: flatbuffer, then the archive with the card. Same input, same bytes."""
+    import dataclasses
     import hashlib
     import zipfile
 
-    card = replace(
+    card = dataclasses.replace(
         card,
         model_bytes=len(flatbuffer),
         model_sha256=hashlib.sha256(flatbuffer).hexdigest(),
