@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -78,13 +80,13 @@ def context(browser):
 @pytest.fixture
 def expected():
     """What the browser will rightly complain of in this test; it may be added to."""
-    # An error for an answer is told by the browser as well; the tests look at the page for it.
+    # The browser reports every answer that is an error; the tests look at the page for it.
     return ["the server responded with a status of"]
 
 
 @pytest.fixture
 def opened(context, expected):
-    """Opens a page, and in the end says what the browser complained of: scripts, policy, files."""
+    """Opens a page, and at the end compares the browser's complaints with those expected."""
     faults = []
 
     def open_page(url):
@@ -102,3 +104,23 @@ def opened(context, expected):
 @pytest.fixture
 def page(opened, server):
     return opened(f"{server}/")
+
+
+@pytest.fixture
+def described(opened, server, context):
+    """Opens the page with a description of the models that `change` has altered."""
+
+    def open_page(change, query=""):
+        def altered(route):
+            answer = route.fetch()
+            head, start, rest = answer.text().partition('id="described">')
+            data, end, tail = rest.partition("</script>")
+            description = json.loads(data)
+            change(description)
+            body = head + start + json.dumps(description).replace("<", "\\u003c") + end + tail
+            route.fulfill(response=answer, body=body)
+
+        context.route(re.compile(rf"^{re.escape(server)}/(\?.*)?$"), altered)
+        return opened(f"{server}/{query}")
+
+    return open_page

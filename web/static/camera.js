@@ -1,56 +1,109 @@
-// A photo from the camera, in a dialog. Fetched when it is first asked for.
+// The camera, in a dialog: one photo, or answers to what it sees while it runs.
 
-import { $, el } from "./dom.js";
-import { toBlob } from "./picture.js";
+import { $, announce, el, percent } from "./dom.js";
+import { classify } from "./api.js";
 
 const WORDS = {
-  NotAllowedError: "The browser may not use the camera. Allow it in the address bar, then try again.",
-  NotFoundError: "There is no camera.",
-  NotReadableError: "The camera is in use by another program.",
+  NotAllowedError: "The browser does not let this page use the camera. Allow it at the left of the address bar, then try again.",
+  NotFoundError: "No camera was found. Connect one, then try again.",
+  NotReadableError: "Another program uses the camera. Close it, then try again.",
+  insecure: "Browsers give the camera to https:// pages and to localhost only. Open this page at such an address.",
 };
+const LIVE_SIDE = 480; // pixels of what is sent while it runs
+const PAUSE_MS = 150;
 
-// Resolves to a JPEG blob, or null if the dialog was closed.
-export async function takePhoto() {
+// take(blob): a photo was taken; the dialog stays, for the next one. card(): the model that answers.
+export function openCamera(take, card) {
   const dialog = $("#viewfinder"), video = dialog.querySelector("video"), notice = dialog.querySelector(".notice");
-  const take = dialog.querySelector("[value=take]");
-  let facing = "environment";
+  const button = (value) => dialog.querySelector(`[value=${value}]`);
+  const said = dialog.querySelector(".said");
+  let facing = "environment", running = null;
 
-  const stop = () => video.srcObject?.getTracks().forEach((track) => track.stop());
+  const still = async (side, quality) => {
+    const scale = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
+    const canvas = el("canvas", { width: video.videoWidth * scale, height: video.videoHeight * scale });
+    canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
+  };
+  const stop = () => {
+    live(false);
+    video.srcObject?.getTracks().forEach((track) => track.stop());
+    video.srcObject = null;
+  };
+  const tell = (text) => {
+    notice.textContent = text;
+    notice.hidden = button("retry").hidden = !text;
+    video.hidden = Boolean(text);
+  };
   const start = async () => {
     stop();
-    notice.hidden = true;
-    take.disabled = true;
+    tell("");
+    dialog.querySelector(".waiting").hidden = false;
+    button("take").disabled = button("live").disabled = true;
     try {
-      if (!navigator.mediaDevices) throw new DOMException("", "NotAllowedError");
-      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: facing, width: { ideal: 1920 } } });
+      if (!navigator.mediaDevices) throw new DOMException("", "insecure");
+      const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: facing, width: { ideal: 1920 } } });
+      if (!dialog.open) return stream.getTracks().forEach((track) => track.stop());
+      video.srcObject = stream;
       await video.play();
-      take.disabled = false;
-      take.focus();
+      const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+      button("turn").hidden = cameras.length < 2;
+      button("take").disabled = button("live").disabled = false;
+      button("take").focus();
     } catch (error) {
-      if (error.name === "AbortError") return;
-      notice.textContent = WORDS[error.name] ?? `The camera does not work: ${error.name}.`;
-      notice.hidden = false;
+      if (error.name !== "AbortError") tell(WORDS[error.name] ?? `The camera does not work: ${error.name}. Try again.`);
+    }
+    dialog.querySelector(".waiting").hidden = true;
+  };
+  const live = (on) => {
+    running?.abort();
+    running = on ? new AbortController() : null;
+    button("live").setAttribute("aria-pressed", String(on));
+    said.hidden = !on;
+    if (on) follow(running.signal);
+  };
+  // One request at a time: the next frame is taken when the last one is answered.
+  const follow = async (signal) => {
+    while (!signal.aborted) {
+      try {
+        const address = await new Promise(async (resolve) => {
+          const reader = new FileReader();
+          reader.onload = () => resolve(reader.result);
+          reader.readAsDataURL(await still(LIVE_SIDE, 0.8));
+        });
+        const [{ probabilities, order }] = await classify([address.split(",")[1]], card(), signal);
+        if (signal.aborted) return;
+        said.replaceChildren(...order.slice(0, 3).map((at) => {
+          const bar = el("i");
+          bar.style.width = `${100 * probabilities[at]}%`;
+          return el("li", {}, el("b", {}, card().labels[at]), ` ${percent(probabilities[at])}`,
+            el("div", { class: "track", "aria-hidden": "true" }, bar));
+        }));
+      } catch (error) {
+        if (signal.aborted) return;
+        said.replaceChildren(el("li", { class: "bad" }, error.title ?? error.message));
+        await new Promise((resolve) => setTimeout(resolve, 2000));
+      }
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   };
+  const deeds = {
+    close: () => dialog.close(),
+    retry: start,
+    turn: () => {
+      facing = facing === "user" ? "environment" : "user";
+      start();
+    },
+    live: () => live(!running),
+    take: async () => {
+      take(await still(Infinity, 0.95));
+      announce("Photo taken");
+      dialog.close();
+    },
+  };
 
+  dialog.onclick = ({ target }) => deeds[target.value]?.();
+  dialog.onclose = stop;
   dialog.showModal();
   start();
-  return new Promise((resolve) => {
-    let photo = null;
-    dialog.onclick = async ({ target }) => {
-      if (target.value === "turn") {
-        facing = facing === "user" ? "environment" : "user";
-        await start();
-      } else if (target.value === "take") {
-        const sheet = el("canvas", { width: video.videoWidth, height: video.videoHeight });
-        sheet.getContext("2d").drawImage(video, 0, 0);
-        photo = await toBlob(sheet, "image/jpeg", 0.95);
-        dialog.close();
-      } else if (target.value === "close") dialog.close();
-    };
-    dialog.onclose = () => {
-      stop();
-      resolve(photo);
-    };
-  });
 }

@@ -40,7 +40,7 @@ function table(heads, rows) {
 }
 
 try {
-  const { answer } = await get("openapi.json");
+  const answer = await get("openapi.json");
   const operations = Object.entries(answer.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, each]) => operation(path, method, each)));
   const schemas = Object.entries(answer.components.schemas).map(([name, schema]) =>

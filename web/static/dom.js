@@ -2,7 +2,7 @@
 
 export const $ = (selector) => document.querySelector(selector);
 
-// el("p", {class: "hint", onclick}, "text", child)
+// el("p", {class: "hint", onclick}, "text", child, [children])
 export function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   if (tag === "button") made.type = "button"; // in no form
@@ -11,13 +11,42 @@ export function el(tag, properties = {}, ...children) {
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, value);
   }
-  made.append(...children.filter(Boolean));
+  made.append(...children.flat().filter((child) => child || child === 0));
   return made;
 }
 
 export const bytes = (count) =>
-  count < 1000 ? `${count} bytes` : count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(1)} MB`;
+  count < 1000 ? `${count} bytes` : count < 1e6 ? `${Math.round(count / 1e3)} kB` : `${(count / 1e6).toFixed(1)} MB`;
 
-export const percent = (share) => (share > 0 && share < 0.001 ? "<0.1 %" : `${(100 * share).toFixed(1)} %`);
+export const percent = (share) => (share > 0 && share < 0.001 ? "<0.1%" : `${(100 * share).toFixed(1)}%`);
 
 export const ms = (time) => (time < 10 ? time.toFixed(1) : Math.round(time)) + " ms";
+
+export const number = (value) => String(Math.round(value * 100) / 100).replace("-", "\u2212");
+
+// For screen readers.
+export const announce = (text) => ($("#status").textContent = text);
+
+// A row of buttons of which one is pressed. options: {value: text}; chosen(value) is called.
+export function choice(label, options, value, chosen) {
+  const buttons = Object.entries(options).map(([each, text]) =>
+    el("button", { value: each, "data-key": `${label} ${each}`, "aria-pressed": String(each === value), onclick: () => {
+      for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === each));
+      chosen(each);
+    } }, text));
+  return el("div", { class: "switch", role: "group", "aria-label": label }, buttons);
+}
+
+// A file that the browser saves.
+export function save(content, name, type) {
+  const href = URL.createObjectURL(new Blob([content], { type }));
+  el("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
+export const dataUrl = (blob) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result);
+  reader.onerror = () => reject(reader.error);
+  reader.readAsDataURL(blob);
+});

@@ -211,43 +211,84 @@ class Handler:
         deadline, watch = deadline or Deadline(DEFAULT_DEADLINE_S), watch or Stopwatch()
         model = self.models.get(options.model)
         watch.model = model.card
-        if options.scores == "logits" and model.card.output == "probabilities":
-            raise InvalidRequest(
-                f"this model ends in a {model.card.activation}: it has probabilities, not logits"
-            )
+        _check(options, model.card)
+        rows = self._rows(
+            self._tensors(images, model.card, deadline, watch), model, deadline, watch
+        )
         return [
             row if isinstance(row, ClassifierError) else _scores(row, model.card, options)
-            for row in self._rows(images, model, deadline, watch)
+            for row in rows
         ]
 
     def tensors(
         self, images: Sequence[Image], options: Options, deadline: Deadline, watch: Stopwatch
     ) -> list[Answer]:
-        """What a model would see of images: for each `debug.describe`'s account, or its error.
+        """What models see of images: for each image `tensor_view.describe`'s account, or its error.
+
+        With any option besides `model` the account has the model's answer, too. Of several models,
+        separated by commas, an image's answer is an object with each model's account or error.
 
         Raises:
             ModelNotFound
         """
+        names = [options.model]
+        if options.model and options.model not in self.models.installed:
+            names = [*dict.fromkeys(options.model.split(","))]
+        accounts = [
+            self._accounts(images, options._replace(model=name), deadline, watch) for name in names
+        ]
+        if len(names) == 1:
+            return accounts[0]
+        return [
+            {
+                str(name): each.to_json() if isinstance(each, ClassifierError) else each
+                for name, each in zip(names, row, strict=True)
+            }
+            for row in zip(*accounts, strict=True)
+        ]
+
+    def _accounts(
+        self, images: Sequence[Image], options: Options, deadline: Deadline, watch: Stopwatch
+    ) -> list[Answer]:
+        """What one model sees of images, and its answers where the options ask for these."""
         from keras_to_lambda.runtime.image import tensor_view
 
         card = watch.model = self.models.card(options.model)
-        return [
+        _check(options, card)
+        tensors = self._tensors(images, card, deadline, watch)
+        accounts: list[Any] = [
             tensor if isinstance(tensor, ClassifierError) else tensor_view.describe(tensor, card)
-            for tensor in self._tensors(images, card, deadline, watch)
+            for tensor in tensors
         ]
+        if options == Options(model=options.model):
+            return accounts
+        rows = self._rows(tensors, self.models.get(options.model), deadline, watch)
+        for index, row in enumerate(rows):
+            answer = row if isinstance(row, ClassifierError) else _scores(row, card, options)
+            if isinstance(answer, ClassifierError):
+                accounts[index] = answer
+            else:
+                accounts[index]["answer"] = answer
+        return accounts
 
     def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> list[float]:
         """One image, through every step of the default model: a number for each label."""
-        [row] = self._rows([source], self.models.get(), deadline, watch)
+        model = self.models.get()
+        tensors = self._tensors([source], model.card, deadline, watch)
+        [row] = self._rows(tensors, model, deadline, watch)
         if isinstance(row, ClassifierError):
             raise row
         return row
 
     def _rows(
-        self, images: Sequence[Image], model: Classifier, deadline: Deadline, watch: Stopwatch
+        self,
+        tensors: Sequence[Floats | ClassifierError],
+        model: Classifier,
+        deadline: Deadline,
+        watch: Stopwatch,
     ) -> list[list[float] | ClassifierError]:
-        """Each image's logits, or its error."""
-        rows: list[Any] = [*self._tensors(images, model.card, deadline, watch)]
+        """Each tensor's logits; an error stays what it is."""
+        rows: list[Any] = [*tensors]
         good = [index for index, row in enumerate(rows) if not isinstance(row, ClassifierError)]
         # As many as can be inferred in time; the others get an error, not a gateway's time-out.
         try:
@@ -430,6 +471,18 @@ def _plain(job: Job, answer: Any) -> Outcome:
     if not job.asked.many:
         return answer[0]
     return [each.to_json() if isinstance(each, ClassifierError) else each for each in answer]
+
+
+def _check(options: Options, card: ModelCard) -> None:
+    """Refuse what a model cannot give.
+
+    Raises:
+        InvalidRequest
+    """
+    if options.scores == "logits" and card.output == "probabilities":
+        raise InvalidRequest(
+            f"this model ends in a {card.activation}: it has probabilities, not logits"
+        )
 
 
 def _scores(logits: list[float], card: ModelCard, options: Options) -> Answer:

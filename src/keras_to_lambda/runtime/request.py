@@ -148,23 +148,13 @@ class Request(NamedTuple):
 
     images: at least one; of a list, one that cannot be an image is its error.
     many: the caller gave a list, and gets one.
-    tensor: asked is what the model would see, not what it answers.
+    tensor: asked is what the model sees, with its answer if an option is given.
     """
 
     images: tuple[Source | ClassifierError, ...]
     many: bool = False
     options: Options = Options()
     tensor: bool = False
-
-    def for_tensor(self) -> Request:
-        """The same images; of the options, only the model matters.
-
-        Raises:
-            InvalidRequest: another one was given.
-        """
-        if self.options != Options(model=self.options.model):
-            raise InvalidRequest("a tensor has no scores: of the options, give model alone")
-        return self._replace(tensor=True)
 
     @classmethod
     def from_json(

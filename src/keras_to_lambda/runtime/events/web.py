@@ -5,6 +5,7 @@ What differs is where path, method, query and body stand, and how headers go bac
 
 from __future__ import annotations
 
+import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,6 +40,7 @@ RESOURCES = {
     "/samples": "samples",
     "/openapi.json": "openapi",
 }
+WORTH_PACKING = 1000  # characters of a page
 STATIC = "/static/"  # the page's scripts and styles
 
 
@@ -50,6 +52,7 @@ class HttpApi(Family):
 
     source = "http-api"
     _head = False
+    _packs = True  # whether the sender decodes base64 in an answer of any type
 
     @classmethod
     def infer(cls, event: Any) -> bool:
@@ -93,7 +96,7 @@ class HttpApi(Family):
             # As base64 in JSON, which is the longest that an image can be.
             max_bytes=settings.max_image_bytes // 3 * 4 + 65_536,
         )
-        return [Job(request.for_tensor() if path == "/tensor" else request)]
+        return [Job(request._replace(tensor=path == "/tensor"))]
 
     def answer(self, done: Sequence[Done], headers: dict[str, str]) -> dict[str, Any]:
         outcome = done[0].outcome
@@ -104,10 +107,17 @@ class HttpApi(Family):
         )
         status, body = answer.status, answer.body
         tag, kept = answer.headers.get("ETag"), _header(self._event, "if-none-match")
-        if tag and self._method().upper() in READ and tag in kept.replace("W/", "").split(", "):
+        known = {each.strip().removeprefix("W/") for each in kept.split(",")}
+        if tag and self._method().upper() in READ and tag.removeprefix("W/") in known:
             status, body = 304, ""
+        own = answer.headers
+        packed = self._packs and len(body) >= WORTH_PACKING and tag is not None
+        packed = packed and "gzip" in _header(self._event, "accept-encoding")
+        if packed:
+            body, own = _gzipped(body), {**own, "Content-Encoding": "gzip"}
         # A HEAD's answer is its GET's without the body (RFC 9110, 9.3.2).
-        return self._envelope(status, {**headers, **answer.headers}, "" if self._head else body)
+        made = self._envelope(status, {**headers, **own}, "" if self._head else body)
+        return {**made, "isBase64Encoded": packed and not self._head}
 
     def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
         return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
@@ -176,6 +186,7 @@ class RestApi(HttpApi):
     """
 
     source = "rest-api"
+    _packs = False  # only types in the API's BinaryMediaTypes; it can compress by itself
 
     @classmethod
     def infer(cls, event: Any) -> bool:
@@ -212,6 +223,7 @@ class LoadBalancer(RestApi):
     """
 
     source = "alb"
+    _packs = True
 
     @classmethod
     def infer(cls, event: Any) -> bool:
@@ -301,6 +313,12 @@ def _context(event: Any, key: str) -> dict[str, Any] | None:
 def _dict(event: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = event.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _gzipped(body: str) -> str:
+    import gzip
+
+    return base64.b64encode(gzip.compress(body.encode(), mtime=0)).decode()
 
 
 def _full(value: Any) -> bool:

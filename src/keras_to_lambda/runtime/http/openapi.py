@@ -25,6 +25,7 @@ URLS = (
     "^s3://[A-Za-z0-9.-]+/[!-~]+$",
     f"^data:image/[a-z]+;base64,{BASE64}$",
 )
+SHAPES = ("Scores", "Best", "List", "Values")
 # What API Gateway answers by itself, before or instead of the function.
 GATEWAY = {
     "413": "Over 10 MB, or over 6 MB as an event, in which an image is base64",
@@ -70,9 +71,14 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
                     "operationId": "tensor",
                     "summary": "What the model sees of an image",
                     "description": "The image as the model gets it: decoded, resized and scaled as "
-                    "in training, then shown as a picture.",
-                    "parameters": _parameters(models, "model"),
-                    "requestBody": {"required": True, "content": _bodies("Look", models, "model")},
+                    "in training, then shown as a picture. With any option besides `model` the "
+                    "model's answer is beside it, as /predict gives it. `model` may name several, "
+                    "separated by commas: each image gets an object with an account by model.",
+                    "parameters": _parameters(models, *Options._fields),
+                    "requestBody": {
+                        "required": True,
+                        "content": _bodies("Predict", models, *Options._fields),
+                    },
                     "responses": {
                         "200": _timed(_json("The tensor, or a list of them", "Seen")),
                         **_failures(),
@@ -241,12 +247,11 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
 
     return {
         "Predict": request(*Options._fields),
-        "Look": request("model"),
         "Scores": scores,
         "Best": best,
         "List": {"type": "array", "items": {"$ref": "#/components/schemas/Best"}},
         "Values": {"type": "array", "items": _or_null("number")},
-        "Answer": _one_or_several("Scores", "Best", "List", "Values"),
+        "Answer": _one_or_several(*SHAPES),
         "Tensor": {
             "type": "object",
             "required": ["model", "shape", "dtype", "min", "max", "mean", "image"],
@@ -266,9 +271,20 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
                     "pattern": "^data:image/png;base64,",
                     "description": "The scaling undone, as a PNG file",
                 },
+                "answer": {
+                    "description": "As /predict gives it; there if an option was given",
+                    "anyOf": [{"$ref": f"#/components/schemas/{shape}"} for shape in SHAPES],
+                },
             },
         },
-        "Seen": _one_or_several("Tensor"),
+        "ByModel": {
+            "type": "object",
+            "description": "Of several models",
+            "additionalProperties": {
+                "anyOf": [{"$ref": f"#/components/schemas/{x}"} for x in ("Error", "Tensor")]
+            },
+        },
+        "Seen": _one_or_several("Tensor", "ByModel"),
         "Error": {
             "type": "object",
             "required": ["error"],

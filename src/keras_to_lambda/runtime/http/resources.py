@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.settings import MAX_EVENT_BYTES, Settings, bundled
 
 WEB = Path(bundled("web"))
-PAGES = {"index": "index.html", "docs": "docs.html"}
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -36,8 +36,13 @@ def get(resource: Resource, models: Models, settings: Settings) -> Any:
     Raises:
         RouteNotFound: no such file.
     """
-    if resource.name in PAGES:
-        return _file(WEB / PAGES[resource.name], settings)
+    if resource.name == "index":
+        from keras_to_lambda.runtime.http import playground
+
+        html, allowed = playground.page(WEB, described(models, settings))
+        return _page(html, TYPES[".html"], settings, allowed)
+    if resource.name == "docs":
+        return _file(WEB / "docs.html", settings)
     if resource.name == "static":
         # Looked up among the files that are there, so that no path leads elsewhere.
         files = {file.name: file for file in (WEB / "static").iterdir() if file.suffix in TYPES}
@@ -98,9 +103,19 @@ def _data_url(file: Path) -> str:
 
 
 def _file(file: Path, settings: Settings) -> Page:
-    # Nothing in the pages comes from elsewhere, and only pages that are named may hold them.
+    return _page(file.read_text(encoding="utf-8"), TYPES[file.suffix], settings, {})
+
+
+def _page(content: str, kind: str, settings: Settings, allowed: Mapping[str, str]) -> Page:
+    """Text with its policy: nothing comes from elsewhere, and only named pages may hold it.
+
+    Args:
+        allowed: by directive what is allowed besides the page's own files.
+    """
     policy = (
-        "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        "default-src 'self'; "
+        + "".join(f"{directive} 'self' {source}; " for directive, source in allowed.items())
+        + "img-src 'self' blob: data:; media-src 'self' blob:; "
         "object-src 'none'; base-uri 'none'; form-action 'none'; "
         f"frame-ancestors {settings.embed_origins or NO_SITES}"
     )
@@ -109,4 +124,4 @@ def _file(file: Path, settings: Settings) -> Page:
         "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
         "Referrer-Policy": "no-referrer",
     }
-    return Page(file.read_text(encoding="utf-8"), TYPES[file.suffix], headers)
+    return Page(content, kind, headers)

@@ -44,7 +44,12 @@ def success(outcome: Any) -> Answer:
 
         # Browsers keep it and revalidate it: after a deployment no page is half old and half new.
         digest = hashlib.sha256(outcome.content.encode()).hexdigest()[:16]
-        own = {"Content-Type": outcome.type, "Cache-Control": "no-cache", "ETag": f'"{digest}"'}
+        own = {
+            "Content-Type": outcome.type,
+            "Cache-Control": "no-cache",
+            "ETag": f'W/"{digest}"',
+            "Vary": "Accept-Encoding",
+        }
         return Answer(200, {**own, **outcome.headers}, outcome.content)
     if isinstance(outcome, Redirect):
         from urllib.parse import quote

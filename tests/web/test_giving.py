@@ -1,0 +1,416 @@
+"""Each way of giving the page a picture, and what becomes of the picture before it is sent."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from playwright.sync_api import expect
+
+from keras_to_lambda.runtime.image import drawing
+from tests.web.use import (
+    ROOT,
+    SAMPLES,
+    T_SHIRT,
+    THREE,
+    choose,
+    done,
+    draw,
+    give,
+    give_bytes,
+    in_format,
+    sample,
+    saved,
+    says,
+    transfer,
+)
+
+CAPTION = "figcaption >> nth=0"
+
+
+def test_a_file_is_chosen(page):
+    give(page, T_SHIRT)
+    says(page, "t-shirt")
+
+
+def test_files_are_dropped_anywhere(page):
+    data = transfer(page, files=[("t-shirt.jpg", "image/jpeg", T_SHIRT.read_bytes())])
+    page.dispatch_event("#results", "dragenter", {"dataTransfer": data})
+    expect(page.locator("body")).to_have_class("over")
+    page.dispatch_event("#results", "drop", {"dataTransfer": data})
+    expect(page.locator("body")).not_to_have_class("over")
+    says(page, "t-shirt")
+
+
+def test_a_picture_of_another_page_is_dropped_by_its_address(page, image_host):
+    url = f"http://{image_host}/t-shirt.jpg"
+    data = transfer(page, **{"text/uri-list": f"# a comment\r\n{url}\r\n"})
+    page.dispatch_event("body", "drop", {"dataTransfer": data})
+    says(page, "t-shirt")
+    # The page may not load it, but the model's view of it stands for it in the list.
+    expect(page.locator(".strip img")).to_have_attribute("src", re.compile("^data:image/png"))
+
+
+def test_a_picture_is_pasted(page):
+    page.evaluate(
+        "data => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}))",
+        transfer(page, files=[("image.png", "image/png", in_format("PNG"))]),
+    )
+    says(page, "t-shirt")
+
+
+def test_an_address_is_pasted_and_prose_is_not_taken_for_one(page, image_host, context):
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate("text => navigator.clipboard.writeText(text)", "The quick brown fox, e.g. x/y")
+    page.keyboard.press("Control+V")
+    expect(page.locator("#status")).to_contain_text("not the address of a picture")
+    page.evaluate("text => navigator.clipboard.writeText(text)", f"http://{image_host}/pants.jpg")
+    page.keyboard.press("Control+V")
+    says(page, "pants")
+    expect(page.locator(".strip li")).to_have_count(1)
+
+
+def test_an_address_is_typed(page, image_host):
+    page.get_by_label("Address of a photo").fill(f"http://{image_host}/dress.jpg?size=1")
+    page.keyboard.press("Enter")
+    says(page, "dress")
+    expect(page.get_by_role("link", name="Open the original")).to_have_attribute(
+        "href", f"http://{image_host}/dress.jpg?size=1"
+    )
+
+
+ADDRESSES = {
+    " https://example.com/a b.jpg": None,
+    "https://example.com/a.jpg ": "https://example.com/a.jpg",
+    "example.com/photo.jpg": "https://example.com/photo.jpg",
+    "s3://bucket/key.jpg": "s3://bucket/key.jpg",
+    "data:image/png;base64,AAAA": "data:image/png;base64,AAAA",
+    "hello": None,
+    "example.com": None,
+    "javascript:alert(1)": None,
+    "file:///etc/passwd": None,
+    "ftp://example.com/x.jpg": None,
+    "data:text/html,x": None,
+}
+
+
+def test_what_counts_as_an_address(page):
+    script = """async (texts) => {
+        const { addressIn } = await import("/static/picture.js");
+        return Object.fromEntries(texts.map((text) => [text, addressIn(text)]));
+    }"""
+    assert page.evaluate(script, list(ADDRESSES)) == ADDRESSES
+
+
+def test_what_is_no_address_is_not_sent(page):
+    page.get_by_role("button", name="Classify").click()
+    assert page.evaluate("document.querySelector('#url').matches(':focus:invalid')")
+    page.get_by_label("Address of a photo").fill("javascript:alert(1)")
+    page.keyboard.press("Enter")
+    message = page.evaluate("document.querySelector('#url').validationMessage")
+    assert message.startswith("This is not the address of a picture")
+    expect(page.locator(".strip li")).to_have_count(0)
+
+
+def test_a_data_url_is_typed(page):
+    url = "data:image/jpeg;base64," + base64.b64encode(T_SHIRT.read_bytes()).decode()
+    page.get_by_label("Address of a photo").fill(url)
+    page.get_by_role("button", name="Classify").click()
+    says(page, "t-shirt")
+
+
+def test_a_photo_is_taken_and_the_camera_answers_live(page):
+    """With Chromium's fake camera: its picture has no label that is right."""
+    page.get_by_role("button", name="Camera", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Take the photo")).to_be_enabled()
+    expect(dialog.get_by_role("button", name="Try again")).to_be_hidden()
+    dialog.get_by_role("button", name="Live").click()
+    expect(dialog.locator(".said li")).to_have_count(3)
+    expect(dialog.locator(".said li").first).to_contain_text("%")
+    dialog.get_by_role("button", name="Take the photo").click()
+    expect(page.locator(CAPTION)).to_contain_text("camera.jpg")
+    expect(page.locator(".bars tbody tr")).to_have_count(5)
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("document.querySelector('video').srcObject") is None
+
+
+def test_a_camera_that_is_refused_says_what_to_do_and_is_tried_again(page):
+    page.evaluate(
+        """() => {
+            const allowed = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+            navigator.mediaDevices.getUserMedia = () => {
+                navigator.mediaDevices.getUserMedia = allowed;
+                return Promise.reject(new DOMException("", "NotAllowedError"));
+            };
+        }"""
+    )
+    page.get_by_role("button", name="Camera", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Allow it at the left of the address bar")
+    take = page.get_by_role("button", name="Take the photo")
+    expect(take).to_be_disabled()
+    assert take.evaluate("b => getComputedStyle(b).borderStyle") == "dashed"
+    page.get_by_role("dialog").get_by_role("button", name="Try again").click()
+    expect(take).to_be_enabled()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+
+
+# Formats and orientation
+
+
+SVG = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 28 28"><rect width="28" height="28"/>'
+    b'<path d="M14 4v20" stroke="white" stroke-width="3"/></svg>'
+)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "SVG"])
+def test_what_the_browser_can_show_is_converted_with_a_note(page, kind):
+    if kind == "SVG":
+        choose(page, "digits")
+        give_bytes(page, "one.svg", SVG, "image/svg+xml")
+        says(page, "1")
+    else:
+        give_bytes(page, "real.avif", in_format("AVIF"), "image/avif")
+        says(page, "t-shirt")
+    expect(page.locator(CAPTION)).to_contain_text(f"{kind}, converted here")
+
+
+UNREADABLE = {
+    "real.tif": (in_format("TIFF"), "This browser cannot open TIFF"),
+    "photo.heic": (b"\0\0\0\x18ftypheic" + bytes(100), "This browser cannot open HEIC"),
+    "paper.pdf": (b"%PDF-1.7" + bytes(100), "This is a PDF document"),
+    "text.jpg": (b"not a picture", "Its content is not a picture"),
+}
+
+
+def test_what_nothing_can_read_gets_the_advice_that_fits(page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.method))
+    for name, (content, advice) in UNREADABLE.items():
+        give_bytes(page, name, content)
+        expect(page.locator(".error")).to_contain_text(advice)
+        expect(page.locator(".error button")).to_have_count(0)
+        expect(page.get_by_text("Save what was sent")).to_have_count(0)
+        expect(page.get_by_text("This request as code")).to_have_count(0)
+    assert "POST" not in asked
+
+
+def on_its_side(path, side=None):
+    """The t-shirt as a phone stores a portrait: turned, with EXIF orientation 6."""
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    with Image.open(T_SHIRT) as image:
+        if side:  # noise, so that the file is too large to be sent
+            upright = image.resize(side, Image.Resampling.BICUBIC)
+            upright = Image.blend(upright, Image.effect_noise(side, 90).convert("RGB"), 0.15)
+        else:
+            upright = image.copy()
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=tags, quality=97)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_a_photo_on_its_side_is_named_and_turned_where_the_model_ignores_it(
+    described, kind, tmp_path
+):
+    def ignoring(description):
+        for card in description["models"]:
+            card["preprocessing"]["exif"] = "ignore"
+
+    page = described(ignoring)
+    give(page, on_its_side(tmp_path / f"portrait.{kind}"))
+    says(page, "t-shirt")
+    expect(page.locator(".notice").first).to_contain_text("it sees the photo on its side")
+    page.get_by_role("button", name="Turn it").click()
+    expect(page.locator(CAPTION)).to_contain_text("turned upright here")
+    expect(page.get_by_role("button", name="Turn it")).to_have_count(0)
+    says(page, "t-shirt")
+    expect(page.locator(".strip li")).to_have_count(2)
+    with Image.open(saved(page, "Save what was sent")) as sent, Image.open(T_SHIRT) as upright:
+        assert sent.getexif().get(0x0112) is None
+        assert sent.size == upright.size
+
+
+def test_a_photo_of_a_phone_goes_as_it_is_to_a_model_that_turns_it(page, tmp_path):
+    portrait = on_its_side(tmp_path / "portrait.jpg")
+    give(page, portrait)
+    says(page, "t-shirt")
+    expect(page.get_by_role("button", name="Turn it")).to_have_count(0)
+    assert saved(page, "Save what was sent").read_bytes() == portrait.read_bytes()
+
+
+def test_a_large_photo_is_scaled_and_keeps_its_orientation(page, tmp_path):
+    photo = on_its_side(tmp_path / "photo.jpg", (3000, 4000))
+    assert photo.stat().st_size > 5_000_000
+    give(page, photo)
+    says(page, "t-shirt")
+    expect(page.locator(CAPTION)).to_contain_text("photo-2048.jpg")
+    expect(page.locator(CAPTION)).to_contain_text("4000 \u00d7 3000")
+    with Image.open(saved(page, "Save what was sent")) as sent:
+        assert sent.size == (2048, 1536)
+        assert sent.getexif()[0x0112] == 6
+        assert ImageOps.exif_transpose(sent).size == (1536, 2048)
+
+
+def test_a_large_photo_that_must_be_exact_is_refused_in_words(page):
+    page.get_by_label("Send every byte as it is").check()
+    give_bytes(page, "large.jpg", T_SHIRT.read_bytes() + bytes(8_000_000), "image/jpeg")
+    expect(page.locator(".error")).to_contain_text("The file is too large")
+    expect(page.locator(".error")).to_contain_text("Turn off “Send every byte as it is”")
+
+
+def test_a_photo_is_turned_and_cropped_and_the_answer_follows(page):
+    give(page, SAMPLES / "pants.jpg")
+    says(page, "pants")
+    page.get_by_role("button", name="Turn", exact=True).click()
+    expect(page.locator(CAPTION)).to_contain_text("turned by 90° here")
+    expect(page.get_by_role("button", name="Turn", exact=True)).to_be_focused()
+    with Image.open(SAMPLES / "pants.jpg") as image:
+        width, height = image.size
+    with Image.open(saved(page, "Save what was sent")) as sent:
+        assert sent.size == (height, width)
+    page.get_by_role("button", name="Reset").click()
+    expect(page.locator(CAPTION)).not_to_contain_text("turned")
+    page.get_by_role("button", name="Crop", exact=True).click()
+    page.locator(".stage").first.scroll_into_view_if_needed()
+    box = page.locator(".stage").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] + 20, box["y"] + box["height"] + 20)
+    page.mouse.up()
+    expect(page.locator(CAPTION)).to_contain_text("cropped here")
+    expect(page.locator(".cut")).to_be_visible()
+    with Image.open(saved(page, "Save what was sent")) as sent:
+        assert sent.size == pytest.approx((width / 2, height / 2), abs=3)
+    # By keyboard: the frame is made smaller once, then applied.
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("button", name="Crop", exact=True).click()
+    page.locator(".stage").first.focus()
+    page.keyboard.press("-")
+    page.keyboard.press("Enter")
+    expect(page.locator(CAPTION)).to_contain_text("cropped here")
+    with Image.open(saved(page, "Save what was sent")) as sent:
+        assert sent.size == pytest.approx((0.75 * width, 0.75 * height), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("size", "part"), [((300, 200), [12.5, 0]), ((200, 300), [0, 12.5]), ((400, 400), [0, 0])]
+)
+def test_the_part_that_a_cropping_model_sees_is_drawn_on_the_original(described, size, part):
+    def crop(description):
+        for card in description["models"]:
+            card["preprocessing"]["resize"] = "crop"
+            card["width"] = card["height"] = 160
+            if size != (400, 400):  # 9:8 or 8:9, so that a part is cut off
+                card["width"], card["height"] = (180, 160) if size[0] > size[1] else (160, 180)
+
+    page = described(crop)
+    file = io.BytesIO()
+    Image.new("RGB", size, "teal").save(file, "PNG")
+    give_bytes(page, "wide.png", file.getvalue(), "image/png")
+    done(page, 1)
+    expect(page.locator(".cut")).to_be_visible()
+    x, y = page.evaluate(
+        """() => {
+            const { left, top } = document.querySelector(".cut").style;
+            return [left, top].map(parseFloat);
+        }"""
+    )
+    assert [x, y] == pytest.approx(part)
+
+
+# The sheet
+
+
+def test_a_three_is_drawn_and_seen(page):
+    choose(page, "digits")
+    draw(page, THREE)
+    says(page, "3")
+    # What was sent is the sheet; the function made of it what the model saw.
+    sent = np.asarray(Image.open(saved(page, "Save what was sent")).convert("L"))
+    url = page.locator("img.tensor").get_attribute("src")
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+    assert sent.shape == (280, 280)
+    assert seen.shape == (28, 28)
+    prepared = drawing.centred(drawing.ink(Image.fromarray(sent)), 28, 28)
+    assert np.array_equal(np.asarray(prepared), seen)
+
+
+def test_the_sheet_never_shows_an_answer_to_something_else(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    choose(page, "digits")
+    live, hint = page.locator("#live"), page.locator("#hint")
+    draw(page, [(0.5, 0.5), (0.5, 0.51)])
+    expect(live).to_have_text("Draw more than a dot")
+    expect(page.locator(".strip li")).to_have_count(0)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    draw(page, THREE)
+    expect(live).to_contain_text("3, ")
+    # All of it rubbed out: its answer goes, too.
+    page.get_by_role("button", name="Eraser").click()
+    page.get_by_label("Width").fill("40")
+    draw(page, THREE)
+    expect(page.locator(".strip li")).to_have_count(0)
+    expect(live).to_have_text("")
+    expect(hint).to_be_visible()
+    # Undo brings the drawing back, and its answer.
+    page.get_by_role("button", name="Undo").click()
+    expect(live).to_contain_text("3, ")
+    page.locator("#sheet").focus()
+    page.keyboard.press("Control+z")
+    expect(live).to_have_text("")
+    page.get_by_role("button", name="Brush").click()
+    page.get_by_label("Width").fill("22")
+    draw(page, [(0.5, 0.2), (0.5, 0.8)])
+    expect(live).to_contain_text("1, ")
+    # Cleared: what was read stays in the list, and is no longer shown as the sheet's.
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(live).to_have_text("")
+    expect(hint).to_be_visible()
+    expect(page.locator(".strip li")).to_have_count(1)
+    draw(page, THREE)
+    expect(page.locator(".strip li")).to_have_count(2)
+
+
+def test_a_small_drawing_in_a_corner_is_read(page):
+    choose(page, "digits")
+    page.get_by_label("Width").fill("8")
+    draw(page, [(0.05 + 0.3 * x, 0.6 + 0.3 * y) for x, y in THREE])
+    says(page, "3")
+
+
+def test_the_sheet_is_there_for_models_whose_card_asks_for_drawings(described):
+    def grey(description):
+        [card] = [card for card in description["models"] if card["name"] == "digits-tree"]
+        card["preprocessing"]["drawing"] = "none"
+
+    page = described(grey)
+    for model, there in (("clothing", False), ("digits", True), ("digits-tree", False)):
+        choose(page, model)
+        expect(page.locator("#sheet")).to_be_visible(visible=there)
+
+
+def test_a_photo_of_a_digit_on_paper_is_read(page):
+    digit = np.asarray(Image.open(ROOT / "models" / "digits" / "samples" / "3.png"), np.float64)
+    paper = np.pad(225 - np.kron(digit, np.ones((6, 6))) * 0.7, ((40, 200), (150, 30)),
+                   constant_values=225)  # fmt: skip
+    noisy = paper + np.random.default_rng(2).normal(scale=4, size=paper.shape)
+    file = io.BytesIO()
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, "JPEG")
+    choose(page, "digits")
+    give_bytes(page, "paper.jpg", file.getvalue(), "image/jpeg")
+    says(page, "3")
+
+
+def test_a_sample_is_clicked(page):
+    for label in ("dress", "skirt"):
+        sample(page, label)
+        says(page, label)
+    expect(page.locator(".strip li")).to_have_count(2)
