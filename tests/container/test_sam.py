@@ -85,7 +85,6 @@ def test_start_api_serves_the_playground_and_what_it_needs(start_api, sam, sam_b
     """Each file of the page as it is on disk, and the resources that its scripts ask for."""
     root = start_api.removesuffix("/predict")
     for path, file in {
-        "/": "index.html",
         "/docs": "docs.html",
         "/static/style.css": "static/style.css",
         "/static/app.js": "static/app.js",

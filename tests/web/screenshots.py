@@ -9,31 +9,46 @@ from playwright.sync_api import Page, expect
 
 from tests.serve.conftest import running
 from tests.web import chromium
-from tests.web.test_page import THREE, choose, draw, says
+from tests.web.use import THREE, choose, done, draw, says
+from tests.web.use import sample as click
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 
 
-def sample(page: Page) -> None:
-    page.get_by_role("button", name="t-shirt").click()
+def answered(page: Page) -> None:
+    click(page, "t-shirt")
     says(page, "t-shirt")
-    expect(page.locator("img.tensor")).to_be_visible()
+    page.get_by_role("button", name="Show which parts mattered").click()
+    expect(page.locator("img.heat")).to_be_visible()
+
+
+def asked(page: Page) -> None:
+    click(page, "t-shirt")
+    says(page, "t-shirt")
 
 
 def drawing(page: Page) -> None:
     """A 3 that leans, so far that the tree takes it for something else."""
     choose(page, "digits", against="digits-tree")
-    page.get_by_role("button", name="Try all").click()
-    expect(page.locator(".strip em", has_text="\u2026")).to_have_count(0)
     page.get_by_label("Width").fill("12")
     for angle in (15, 20, -20, -25, 25, 10):
         page.get_by_role("button", name="Clear", exact=True).click()
         draw(page, [turned(*point, math.radians(angle)) for point in THREE])
         says(page, "3")
-        expect(page.locator("img.tensor")).to_have_count(2)
         if page.get_by_text("They disagree").is_visible():
             return
     raise RuntimeError("the tree reads every 3")
+
+
+def batch(page: Page) -> None:
+    page.get_by_role("button", name="Try all").click()
+    done(page, 6)
+    page.locator(".best").focus()
+    for key in "yyny":
+        page.keyboard.press(key)
+        if key == "n":
+            page.get_by_role("combobox", name="The right label").select_option("hat")
+    page.locator("#history").scroll_into_view_if_needed()
 
 
 def turned(x: float, y: float, angle: float) -> tuple[float, float]:
@@ -59,9 +74,10 @@ def api(page: Page) -> None:
 
 # Name: what is done, colours, width and height.
 SHOTS = {
-    "playground": (sample, "light", 1180, 800),
-    "drawing": (drawing, "dark", 1180, 940),
-    "phone": (sample, "light", 390, 844),
+    "playground": (answered, "light", 1180, 1080),
+    "drawing": (drawing, "dark", 1180, 1000),
+    "session": (batch, "light", 1180, 620),
+    "phone": (asked, "light", 390, 844),
     "error": (error, "light", 1180, 700),
     "api": (api, "light", 1180, 800),
 }
@@ -79,7 +95,8 @@ def main() -> None:
             expect(page.locator("#samples")).to_be_visible()
             act(page)
             page.mouse.move(0, 0)
-            page.evaluate("scrollTo(0, 0)")
+            if act not in (batch, asked):
+                page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=IMAGES / f"{name}.png")
             page.close()
             print(f"docs/images/{name}.png")

@@ -24,6 +24,7 @@ from tests.web.use import (
     draw,
     give,
     give_bytes,
+    padded,
     sample,
     saved,
     says,
@@ -206,7 +207,7 @@ def test_the_code_that_is_shown_runs_and_gives_what_is_shown(
         page.get_by_label("Address of a photo").fill(f"http://{image_host}/t-shirt.jpg?x='1'")
         page.keyboard.press("Enter")
     elif by == "scaled":
-        give_bytes(page, "photo12mp.jpg", T_SHIRT.read_bytes() + bytes(8_000_000))
+        give(page, padded(tmp_path, "photo12mp.jpg"))
     else:
         choose(page, "digits", against="digits-tree")
         draw(page, THREE)

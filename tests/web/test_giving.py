@@ -23,6 +23,7 @@ from tests.web.use import (
     give,
     give_bytes,
     in_format,
+    padded,
     sample,
     saved,
     says,
@@ -259,9 +260,9 @@ def test_a_large_photo_is_scaled_and_keeps_its_orientation(page, tmp_path):
         assert ImageOps.exif_transpose(sent).size == (1536, 2048)
 
 
-def test_a_large_photo_that_must_be_exact_is_refused_in_words(page):
+def test_a_large_photo_that_must_be_exact_is_refused_in_words(page, tmp_path):
     page.get_by_label("Send every byte as it is").check()
-    give_bytes(page, "large.jpg", T_SHIRT.read_bytes() + bytes(8_000_000), "image/jpeg")
+    give(page, padded(tmp_path, "large.jpg"))
     expect(page.locator(".error")).to_contain_text("The file is too large")
     expect(page.locator(".error")).to_contain_text("Turn off “Send every byte as it is”")
 

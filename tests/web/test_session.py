@@ -13,17 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from keras_to_lambda.class_folders import ClassFolders, images
-from tests.web.use import (
-    ROOT,
-    SAMPLES,
-    T_SHIRT,
-    best,
-    choose,
-    done,
-    give,
-    sample,
-    saved,
-)
+from tests.web.use import ROOT, SAMPLES, T_SHIRT, best, choose, done, give, padded, sample, saved
 
 LABELS = ["dress", "longsleeve", "pants", "shorts", "skirt", "t-shirt"]
 
@@ -72,10 +62,7 @@ def test_pictures_are_listed_before_the_first_is_prepared(page, tmp_path, contex
         held.append(route)
 
     context.route("**/static/preparer.js", hold)
-    files = []
-    for number in range(3):  # bytes that are too many to be sent
-        files.append(tmp_path / f"large-{number}.jpg")
-        files[-1].write_bytes(T_SHIRT.read_bytes() + bytes(8_000_000))
+    files = [padded(tmp_path, f"large-{number}.jpg") for number in range(3)]
     with page.expect_request("**/static/preparer.js"):
         give(page, *files)
     expect(page.locator(".strip li")).to_have_count(4)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.web.use import ROOT, T_SHIRT, best, give_bytes, sample, says
+from tests.web.use import ROOT, T_SHIRT, best, give, give_bytes, padded, sample, says
 
 
 def told(page, code, words, again):
@@ -51,7 +51,7 @@ GATEWAYS = [
 
 
 def test_what_gateways_answer_is_told_in_words(page):
-    """Answers that no picture can cause here are the browser's to fake; the page is the real one."""
+    """Answers that no picture can cause here are faked in the browser; the page is the real one."""
     for status, body, words in GATEWAYS:
         page.unroute_all()
         page.route("**/tensor*", answering(status, body))
@@ -131,8 +131,8 @@ def slow(page, context):
     return page
 
 
-def test_an_upload_shows_its_progress_and_can_be_made_smaller(slow):
-    give_bytes(slow, "photo4mb.jpg", T_SHIRT.read_bytes() + bytes(4_000_000), "image/jpeg")
+def test_an_upload_shows_its_progress_and_can_be_made_smaller(slow, tmp_path):
+    give(slow, padded(tmp_path, "photo4mb.jpg", 4_000_000))
     expect(slow.locator(".wait")).to_contain_text("of 4.0 MB")
     slow.get_by_role("button", name="Send a smaller copy (the model sees 160 \u00d7 160)").click()
     says(slow, "t-shirt")
@@ -155,7 +155,8 @@ def test_patience_counts_from_the_end_of_the_upload(page):
             const card = { name: "m", labels: ["a"], output: "logits" };
             const codes = [];
             const pending = () => [...timers.values()].map(([, time]) => time);
-            const asked = look({ blob: new Blob(["x"]) }, [card], {}).catch((e) => codes.push(e.code));
+            const asked = look({ blob: new Blob(["x"]) }, [card], {})
+                .catch((failure) => codes.push(failure.code));
             const states = [pending()];
             request.upload.onprogress({ loaded: 1, total: 9 });
             states.push(pending());
@@ -178,10 +179,10 @@ def test_a_page_without_its_description_says_so(server, context):
     expect(page.locator("#empty .error h2")).to_contain_text("cannot be reached")
 
 
-def test_a_worker_that_cannot_be_loaded_is_told_and_tried_again(page, context, expected):
+def test_a_worker_that_cannot_be_loaded_is_told_and_tried_again(page, context, expected, tmp_path):
     expected.append("ERR_FAILED")
     context.route("**/static/preparer.js", lambda route: route.abort())
-    give_bytes(page, "large.jpg", T_SHIRT.read_bytes() + bytes(8_000_000))
+    give(page, padded(tmp_path, "large.jpg"))
     expect(page.locator(".error h2")).to_contain_text("cannot be reached")
     context.unroute_all()
     page.get_by_role("button", name="Try again").click()

@@ -37,6 +37,13 @@ def give_bytes(page: Page, name: str, content: bytes, kind: str = "") -> None:
     )
 
 
+def padded(folder: Path, name: str, more: int = 8_000_000) -> Path:
+    """The t-shirt with so many bytes after its end: too large for one request, quick to decode."""
+    file = folder / name
+    file.write_bytes(T_SHIRT.read_bytes() + bytes(more))
+    return file
+
+
 def sample(page: Page, name: str) -> None:
     page.locator("#samples").get_by_role("button", name=name, exact=True).click()
 

@@ -282,7 +282,7 @@ class Handler:
 
     def _rows(
         self,
-        tensors: Sequence[Floats | ClassifierError],
+        tensors: Sequence[Buffer | ClassifierError],
         model: Classifier,
         deadline: Deadline,
         watch: Stopwatch,
