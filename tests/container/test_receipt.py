@@ -6,11 +6,11 @@ import json
 import subprocess
 
 import pytest
+from benchmarks.receipt.__main__ import Measured, Photos
+from benchmarks.receipt.models import Form
 
 from benchmarks.receipt import __main__ as receipt
 from benchmarks.receipt import box as receipt_box
-from benchmarks.receipt.__main__ import Measured, Photos
-from benchmarks.receipt.models import Form
 from tests.container.conftest import ROOT
 
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"

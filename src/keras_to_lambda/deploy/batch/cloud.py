@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +19,14 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB
+from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, TIMEOUT_S
 
 DEFAULT_STACK = "keras-to-lambda"
+# One grey pixel, as PNG.
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+)
+CALL_S = 60  # of a call, by bulk.asl.json
 
 
 class BatchError(Exception):
@@ -34,7 +40,8 @@ class Cloud:
     s3, states: boto3's clients of S3 and Step Functions.
     state_machine: its ARN.
     bucket: where runs are kept, below `runs/`.
-    memory_mb, architecture: the function's, as the stack has them, for estimates.
+    memory_mb, architecture, timeout_s: the function's, as the stack has them, for estimates.
+    invoke, function: boto3's invoke of Lambda, and the alias, where a stack names it.
     """
 
     s3: Any
@@ -43,6 +50,9 @@ class Cloud:
     bucket: str
     memory_mb: int = MEMORY_MB
     architecture: str = ARCHITECTURE
+    timeout_s: int = TIMEOUT_S
+    invoke: Any = None
+    function: str = ""
 
     @classmethod
     def of_stack(cls, stack: str, session: boto3.Session) -> Self:
@@ -71,6 +81,9 @@ class Cloud:
                 cls.at(outputs["StateMachine"], outputs["DataBucket"], session),
                 memory_mb=int(chosen.get("MemorySize", MEMORY_MB)),
                 architecture=chosen.get("Architecture", ARCHITECTURE),
+                timeout_s=min(int(chosen.get("Timeout", TIMEOUT_S)), CALL_S),
+                invoke=session.client("lambda", config=_config()).invoke,
+                function=outputs.get("FunctionAlias", ""),
             )
         except KeyError as error:
             raise BatchError(
@@ -87,6 +100,21 @@ class Cloud:
                 state_machine,
                 bucket,
             )
+
+    def try_options(self, options: Mapping[str, Any]) -> None:
+        """Ask the function for one pixel with a run's options.
+
+        Raises:
+            BatchError: the function refuses them, or may not be invoked from here.
+        """
+        if not self.function:
+            return
+        event = {"image": PIXEL, **{name: value for name, value in options.items() if value}}
+        with told("the function, to try --model"):
+            answer = self.invoke(FunctionName=self.function, Payload=json.dumps(event).encode())
+            if "FunctionError" in answer:
+                error = json.loads(answer["Payload"].read())
+                raise BatchError(f"nothing is started: {error.get('errorMessage', error)}")
 
     def execution(self, name: str) -> str:
         """The ARN that an execution of this name has, or will have."""

@@ -15,7 +15,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from keras_to_lambda.deploy.batch.ledger import Ledger, Summary
 from keras_to_lambda.deploy.batch.progress import Progress
 from keras_to_lambda.deploy.batch.runs import Run
 from keras_to_lambda.deploy.estimate import EstimateError, estimate
-from keras_to_lambda.deploy.prices import PriceError
 from keras_to_lambda.runtime.request import SCORES
 
+# In place of `resume`, which asks with the options of the run.
+AGAIN = "these batches would fail again: start them under another name, with other options"
 WATCH_S = 10.0
 TELL_S = 2.0
 
@@ -153,6 +154,8 @@ def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
         "concurrency": arguments.concurrency,
         "tolerated_percent": arguments.tolerate,
     }
+    if arguments.model:
+        cloud.try_options(options)
     run, count = runs.plan(cloud, arguments.input, arguments.name, options=options, batch=batch)
     source = run.last.images
     guess = None
@@ -167,7 +170,7 @@ def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
         print(f"{run.name}: {what} of s3://{source.bucket}/{source.key}", flush=True)
         if guess:
             print(
-                f"about {_time(guess['seconds'])} and {guess['dollars']:.2f} dollars with a "
+                f"at least {_time(guess['seconds'])} and {guess['dollars']:.2f} dollars with a "
                 f"function of {cloud.memory_mb:,} MB on {cloud.architecture}; an estimate "
                 "(docs/simulation.md)",
                 flush=True,
@@ -212,9 +215,10 @@ def _estimate(cloud: Cloud, count: int, arguments: argparse.Namespace) -> dict[s
             concurrency=arguments.concurrency,
             memory_mb=cloud.memory_mb,
             architecture=cloud.architecture,
+            timeout_s=cloud.timeout_s,
         )
-    except (EstimateError, PriceError) as error:
-        raise BatchError(f"nothing is started, as --ms cannot be answered: {error}") from error
+    except EstimateError as error:
+        raise BatchError(f"not started: the estimate for --ms failed: {error}") from error
     if guess.broken:
         raise BatchError(f"nothing is started: {'; '.join(guess.broken)} (--items)")
     return {"seconds": guess.seconds, "dollars": guess.dollars}
@@ -228,7 +232,10 @@ def _status(cloud: Cloud, arguments: argparse.Namespace) -> int:
     run = Run.load(cloud, arguments.run)
     while True:
         now = progress.of(cloud, run)
-        print(json.dumps(_plain(now)) if arguments.json else _told(arguments, run, now), flush=True)
+        print(
+            json.dumps(_plain(now)) if arguments.json else _told(cloud, arguments, run, now),
+            flush=True,
+        )
         if now.status in progress.ENDED or not arguments.watch:
             break
         time.sleep(WATCH_S)
@@ -239,7 +246,15 @@ def _plain(now: Progress) -> dict[str, Any]:
     return {**now._asdict(), "done": now.done, "a_second": now.a_second, "left_s": now.left_s}
 
 
-def _told(arguments: argparse.Namespace, run: Run, now: Progress) -> str:
+def _failures(found: Mapping[str, runs.Failure]) -> list[str]:
+    """The failed batches, by error with the first one's cause."""
+    lines = [
+        f"  {each.batches:,} failed with {error}: {each.cause}" for error, each in found.items()
+    ]
+    return [line[:300] for line in lines]
+
+
+def _told(cloud: Cloud, arguments: argparse.Namespace, run: Run, now: Progress) -> str:
     total = now.images.get("total", 0)
     share = f" ({now.done / total:.0%})" if total else ""
     lines = [
@@ -256,8 +271,10 @@ def _told(arguments: argparse.Namespace, run: Run, now: Progress) -> str:
     if now.error:
         lines.append(f"  {now.error[:300]}")
     if now.status in progress.ENDED:
+        found = runs.failures(cloud, run) if failed else {}
+        lines += _failures(found)
         then = "results" if now.status == "SUCCEEDED" and not failed else "resume"
-        lines.append(_next(arguments, then, run))
+        lines.append(AGAIN if runs.fails_alike(found) else _next(arguments, then, run))
     return "\n".join(lines)
 
 
@@ -284,7 +301,8 @@ def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
         summary = ledger.summary(recounted=not arguments.no_recount)
         told = json.dumps({"run": run.name, **summary._asdict()}) if arguments.json else None
         # Before the table, which may yet fail: for want of room, say.
-        print(told or _ledger(arguments, run, summary), flush=True)
+        found = runs.failures(cloud, run) if summary.missing else {}
+        print(told or _ledger(arguments, run, summary, found), flush=True)
         if output:
             result_table.write(ledger.rows({part.number: part.name for part in run.parts}), output)
     if output and not arguments.json:
@@ -292,7 +310,9 @@ def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
     return 1 if summary.missing else 0
 
 
-def _ledger(arguments: argparse.Namespace, run: Run, summary: Summary) -> str:
+def _ledger(
+    arguments: argparse.Namespace, run: Run, summary: Summary, failures: Mapping[str, runs.Failure]
+) -> str:
     again, refused = sum(summary.again.values()), sum(summary.refused.values())
     lines = [
         f"{run.name}: the ledger, over {len(run.parts)} part{'s' * (len(run.parts) > 1)}",
@@ -311,8 +331,10 @@ def _ledger(arguments: argparse.Namespace, run: Run, summary: Summary) -> str:
         lines.append(f"  listed again in the input, one row each {summary.duplicates:>5,}")
     if summary.folders:
         lines.append(f"  folders in the listing, left out {summary.folders:>12,}")
+    lines += _failures(failures)
     if again or summary.missing:
-        lines.append(_next(arguments, "resume", run))
+        alike = runs.fails_alike(failures)
+        lines.append(AGAIN if alike else _next(arguments, "resume", run))
     return "\n".join(lines)
 
 

@@ -13,11 +13,11 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from botocore.exceptions import ClientError
 
@@ -34,6 +34,8 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,70}")
 # 200; a label with its score some 40.
 MAX_OUTPUT_BYTES = 262_144
 LINE_BYTES, LABEL_BYTES = 1300, 40
+# Errors of a whole batch that the run's options cause, as bulk.asl.json lists them.
+BY_OPTIONS = frozenset({"InvalidRequest", "ModelNotFound", "ModelNotNamed"})
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,37 @@ def read(
                     yield part.name, count
 
 
+class Failure(NamedTuple):
+    """Batches that failed with one error: how many, and the first one's cause."""
+
+    batches: int
+    cause: str
+
+
+def failures(cloud: Cloud, run: Run) -> dict[str, Failure]:
+    """The failed batches of a run's last part, by error."""
+    found: dict[str, Failure] = {}
+    for key in _result_files(cloud, run, run.last, ("FAILED",)):
+        for child in _children(cloud, key):
+            error = child.get("Error") or "no error given"
+            known = found.get(error) or Failure(0, _cause(child.get("Cause", "")))
+            found[error] = known._replace(batches=known.batches + 1)
+    return found
+
+
+def fails_alike(found: Mapping[str, Failure]) -> bool:
+    """Whether these batches would fail again: by the run's own options."""
+    return bool(found) and set(found) <= BY_OPTIONS
+
+
+def _cause(text: str) -> str:
+    """Lambda's cause is the function's error as JSON."""
+    try:
+        return str(json.loads(text)["errorMessage"])
+    except (ValueError, TypeError, LookupError):
+        return text
+
+
 def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
     """Take up a run: redrive it, or ask again for what has no answer yet.
 
@@ -282,6 +315,12 @@ def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
         BatchError: it is still running.
     """
     execution = ended(cloud, run)
+    found = failures(cloud, run)
+    if fails_alike(found):
+        raise BatchError(
+            f"{run.name} would fail again: {next(iter(found.values())).cause}. Start it under "
+            "another name, with other options"
+        )
     # Once: what failed twice is asked for again by a part of its own.
     redrivable = execution.get("redriveStatus") == "REDRIVABLE"
     again = execution.get("redriveCount", 0) > 0
@@ -334,8 +373,8 @@ def _upload(cloud: Cloud, name: str, items: Iterable[images.Item]) -> tuple[Imag
     return source, count
 
 
-def _result_files(cloud: Cloud, run: Run, part: Part) -> list[str]:
-    """Each file of results, once; after a redrive there are several manifests.
+def _result_files(cloud: Cloud, run: Run, part: Part, of: Sequence[str] = ()) -> list[str]:
+    """Each file of results, or of those states alone, once; a redrive adds manifests.
 
     https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html
     """
@@ -343,8 +382,9 @@ def _result_files(cloud: Cloud, run: Run, part: Part) -> list[str]:
     for each in cloud.objects(cloud.bucket, run.prefix(part)):
         if each["Key"].endswith("/manifest.json"):
             manifest = json.loads(b"".join(cloud.lines(cloud.bucket, each["Key"])))
-            for files in manifest.get("ResultFiles", {}).values():
-                found.update((file["Key"], None) for file in files)
+            for state, files in manifest.get("ResultFiles", {}).items():
+                if not of or state in of:
+                    found.update((file["Key"], None) for file in files)
     return list(found)
 
 

@@ -1,0 +1,271 @@
+"""What the function takes on Lambda at each memory size, measured in its container.
+
+    make receipt                                      the image's default model, 512 to 1,769 MB
+    python -m benchmarks.receipt --model models/my/my.tflite --sizes 1024,1769
+
+The container has AWS's emulator in it, and as much of a processor as Lambda gives for the memory: a
+whole vCPU at 1,769 MB (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html), as
+a quota of the kernel's scheduler in periods of 20 ms. Not measured: the sandbox's creation and the
+image's way to it, which are part of Lambda's cold starts; the network; Lambda's processors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.client
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.material import ROOT
+from benchmarks.table import markdown, number, put
+from keras_to_lambda.deploy.estimate import compute, each, million_table
+from keras_to_lambda.runtime.settings import MB_PER_VCPU
+
+DOCS = ROOT / "docs"
+TAG = "keras-to-lambda:receipt"
+INVOCATIONS = "/2015-03-31/functions/function/invocations"
+INSIDE = "/tmp/receipt.tflite"  # noqa: S108  # in the container
+PERIOD_US = 20_000
+SIZES = "512,1024,1769"
+REPORT = re.compile(r"^REPORT .*?\tDuration: ([\d.]+) ms\tBilled Duration: (\d+) ms", re.MULTILINE)
+
+
+class BoxError(Exception):
+    """The container cannot be built, started or called; the message gives the reason."""
+
+
+@dataclass
+class Measured:
+    """Milliseconds of a model at one memory size, from all containers."""
+
+    model: str
+    memory_mb: int
+    cold: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+    billed: list[int] = field(default_factory=list)
+    peak_mb: float = 0.0
+
+    @property
+    def p95(self) -> float:
+        """Milliseconds that 95 of a hundred warm requests stay under."""
+        return statistics.quantiles(self.warm, n=20, method="inclusive")[-1]
+
+    def dollars(self, architecture: str) -> float:
+        """For a million warm requests: Lambda's time and requests, no gateway, no free tier."""
+        time_ = statistics.fmean(compute(ms, self.memory_mb, architecture) for ms in self.billed)
+        return 1_000_000 * (time_ + each("lambda_request"))
+
+
+def docker(*arguments: str, timeout_s: float = 120) -> str:
+    """A docker command's output.
+
+    Raises:
+        BoxError: it failed, or did not end in time.
+    """
+    try:
+        done = subprocess.run(
+            ["docker", *arguments],  # noqa: S607  # the user's own
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout_s,
+            env={**os.environ, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BoxError(f"docker {arguments[0]}: {error}") from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise BoxError(f"docker {arguments[0]}: {lines[-1]}")
+    return done.stdout
+
+
+class Box:
+    """A running container; made by `opened`."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name, self._address = name, address
+
+    def invoke(self, body: bytes) -> float:
+        """Milliseconds until the answer is here.
+
+        Raises:
+            BoxError: there is no answer, or it is an error.
+        """
+        start = time.perf_counter()
+        answer = self.call("POST", INVOCATIONS, body)
+        if answer is None or "errorType" in answer:
+            raise BoxError(
+                f"the function failed: {answer or docker('logs', '--tail=2', self.name)}"
+            )
+        return (time.perf_counter() - start) * 1000
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """The answer as JSON; None where there is none."""
+        connection = http.client.HTTPConnection(self._address, timeout=120)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            return json.loads(connection.getresponse().read() or b"{}")
+        except ValueError:
+            return {}
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def reports(self, expected: int) -> list[tuple[float, int]]:
+        """Duration and billed duration of each invocation, by the emulator's log.
+
+        Raises:
+            BoxError: there are not as many as expected.
+        """
+        for _ in range(100):  # the log is written after the answer
+            found = REPORT.findall(docker("logs", self.name))
+            if len(found) == expected:
+                return [(float(ms), int(billed)) for ms, billed in found]
+            time.sleep(0.05)
+        raise BoxError(f"the emulator reported {len(found)} of {expected} invocations")
+
+    def peak_mb(self) -> float:
+        """The largest peak of resident memory of its processes."""
+        status = docker("exec", self.name, "sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null")
+        return max(int(kb) for kb in re.findall(r"VmHWM:\s*(\d+) kB", status)) * 1024 / 1e6
+
+
+@contextmanager
+def opened(memory_mb: int, model: Path | None = None) -> Iterator[Box]:
+    """A container whose function has not started: the emulator starts it with the first request.
+
+    Raises:
+        BoxError: it does not start.
+    """
+    environ = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb), "METRICS_NAMESPACE": "receipt"}
+    if model:
+        environ["MODEL_PATH"] = INSIDE
+    name = docker(
+        "create", f"--cpu-period={PERIOD_US}",
+        f"--cpu-quota={max(1000, round(memory_mb / MB_PER_VCPU * PERIOD_US))}",
+        f"--memory={memory_mb}m", f"--memory-swap={memory_mb}m", "-p", "127.0.0.1::8080",
+        *(f"--env={key}={value}" for key, value in environ.items()), TAG,
+    ).strip()  # fmt: skip
+    try:
+        if model:
+            docker("cp", str(model), f"{name}:{INSIDE}")
+        docker("start", name)
+        box = Box(name, docker("port", name, "8080/tcp").split()[0])
+        for _ in range(600):  # a GET starts no function
+            if box.call("GET", "/") is not None:
+                break
+            time.sleep(0.1)
+        yield box
+    finally:
+        docker("rm", "-f", name)
+
+
+def measure(row: Measured, model: Path | None, bodies: Sequence[bytes], requests: int) -> None:
+    """One fresh container more: its first answer, and warm requests.
+
+    Raises:
+        BoxError
+    """
+    with opened(row.memory_mb, model) as box:
+        cold = box.invoke(bodies[0])
+        for index in range(3 + requests):
+            box.invoke(bodies[index % len(bodies)])
+        warm = box.reports(4 + requests)[4:]
+        row.peak_mb = max(row.peak_mb, box.peak_mb())
+    row.cold.append(cold)
+    row.warm += [ms for ms, _ in warm]
+    row.billed += [billed for _, billed in warm]
+
+
+def table(rows: Sequence[Measured]) -> str:
+    """The figures as Markdown."""
+    head = ("model, MB", "vCPU", "cold, ms", "p50, ms", "p95, ms", "peak, MB", "$/million x86_64",
+            "$/million arm64, if as fast")  # fmt: skip
+    return markdown(
+        head,
+        [
+            [f"{row.model}, {row.memory_mb:,}", number(row.memory_mb / MB_PER_VCPU, 2),
+             number(statistics.median(row.cold)), number(statistics.median(row.warm), 1),
+             number(row.p95, 1), number(row.peak_mb),
+             *(number(row.dollars(each_), 2) for each_ in ("x86_64", "arm64"))]
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print. Exit status 1: nothing could be measured."""
+    p = argparse.ArgumentParser(
+        prog="python -m benchmarks.receipt",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--model", action="append", type=Path, metavar="FILE",
+                   help="a .tflite; may be repeated (default: the image's own)")  # fmt: skip
+    p.add_argument("--sizes", default=SIZES, help="memory sizes in MB (default: %(default)s)")
+    p.add_argument("--photos", type=Path, default=ROOT / "samples", metavar="DIR",
+                   help="JPEGs that the requests carry as base64 (default: samples/)")  # fmt: skip
+    p.add_argument(
+        "--quick", action="store_true", help="1 container of 10 requests each, not 3 of 60"
+    )
+    p.add_argument(
+        "--docs", action="store_true", help="write the tables to docs/cost.md and simulation.md"
+    )
+    p.add_argument("--json", action="store_true", help="print JSON")
+    args = p.parse_args(argv)
+    bodies = [
+        json.dumps({"image": base64.b64encode(path.read_bytes()).decode()}).encode()
+        for path in sorted(args.photos.glob("*.jp*g"))
+    ]
+    sizes = [int(size) for size in args.sizes.split(",")]
+    if not bodies or not all(128 <= size <= 10_240 for size in sizes):
+        p.error(f"no JPEG in {args.photos}, or a size that is not 128 to 10240")
+    containers, requests = (1, 10) if args.quick else (3, 60)
+    models: list[Path | None] = args.model or [None]
+    rows = [
+        (Measured(model.stem if model else "default", size), model)
+        for model in models
+        for size in sizes
+    ]
+    try:
+        docker("build", "-q", "-t", TAG, ".", timeout_s=900)
+        for _ in range(containers):  # in turns, so that the machine's drift meets all rows
+            for row, model in rows:
+                print(f"{row.model}, {row.memory_mb} MB", file=sys.stderr)
+                measure(row, model, bodies, requests)
+    except BoxError as error:
+        print(f"receipt: {error}", file=sys.stderr)
+        return 1
+    measured = [row for row, _ in rows]
+    if args.json:
+        print(json.dumps([{**vars(row), "p95": row.p95} for row in measured]))
+        return 0
+    print(table(measured))
+    if args.docs:
+        machine = f"{platform.processor() or platform.machine()}, {time.strftime('%Y-%m-%d')}"
+        put(
+            "sizes",
+            f"{machine}; {containers} containers of {requests} warm requests:\n\n{table(measured)}",
+            DOCS / "cost.md",
+        )
+        last = measured[-1]
+        put(
+            "million",
+            million_table(statistics.median(last.warm), last.memory_mb),
+            DOCS / "simulation.md",
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
