@@ -73,9 +73,8 @@ classic: $(AWS) ## ECR, function and API step by step by awscli: make classic OP
 	@PATH="$$PWD/.venv-aws/bin:$$PATH" $(if $(PROFILE),AWS_PROFILE="$(PROFILE)") deploy/classic.sh \
 		$(if $(REGION),--region $(REGION)) $(OPTIONS)
 
-receipt: $(DEV) $(TF_DEV) ## what a model costs, by memory, threads, quantization: make receipt [MODEL='FILE OPTIONS' DATA=... QUICK=1]
-	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(DATA),--data "$(DATA)") \
-		$(if $(QUICK),--quick) $(if $(DOCS),--docs) $(OPTIONS)
+receipt: $(DEV) ## milliseconds and dollars of the container by memory size: make receipt [MODEL=FILE.tflite QUICK=1 DOCS=1]
+	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(QUICK),--quick) $(if $(DOCS),--docs) $(OPTIONS)
 
 ## What holds it together
 
@@ -194,7 +193,7 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
 
 clean: ## remove what make has set up
-	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .receipt .arm64 .aws-sam .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .arm64 .aws-sam .pytest_cache .ruff_cache .mypy_cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile

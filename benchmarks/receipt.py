@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks.material import ROOT
 from benchmarks.table import markdown, number, put
-from keras_to_lambda.deploy.estimate import compute, each, million_table
+from keras_to_lambda.deploy.estimate import compute, each
 from keras_to_lambda.runtime.settings import MB_PER_VCPU
 
 DOCS = ROOT / "docs"
@@ -218,9 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument(
         "--quick", action="store_true", help="1 container of 10 requests each, not 3 of 60"
     )
-    p.add_argument(
-        "--docs", action="store_true", help="write the tables to docs/cost.md and simulation.md"
-    )
+    p.add_argument("--docs", action="store_true", help="write the table to docs/cost.md")
     p.add_argument("--json", action="store_true", help="print JSON")
     args = p.parse_args(argv)
     bodies = [
@@ -257,12 +255,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "sizes",
             f"{machine}; {containers} containers of {requests} warm requests:\n\n{table(measured)}",
             DOCS / "cost.md",
-        )
-        last = measured[-1]
-        put(
-            "million",
-            million_table(statistics.median(last.warm), last.memory_mb),
-            DOCS / "simulation.md",
         )
     return 0
 

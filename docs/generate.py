@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from keras_to_lambda.deploy import estimate
 from keras_to_lambda.deploy.doctor import explain
 from keras_to_lambda.runtime import errors
 from keras_to_lambda.runtime.model import card
@@ -106,7 +107,11 @@ def preprocessing_table() -> str:
     return "\n".join(rows)
 
 
+# Of the default model and a photo as base64 at 1,769 MB: docs/cost.md, p50.
+MEASURED_MS = 9.6
 TABLES = {
+    "prices": estimate.price_table,
+    "million": lambda: estimate.million_table(MEASURED_MS),
     "settings": settings_table,
     "errors": errors_table,
     "parameters": parameters_table,

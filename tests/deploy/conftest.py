@@ -27,6 +27,7 @@ Resources:
   Topic: {Type: AWS::SNS::Topic}
 Outputs:
   DataBucket: {Value: data}
+  FunctionAlias: {Value: function}
   %s
 """
 

@@ -340,12 +340,28 @@ def test_an_answer_to_what_is_not_in_the_input_is_seen(aws, batch, ran, ledger, 
     assert f"{output}: 5 rows" in told
 
 
-def test_a_model_that_is_not_there_ends_the_run_early(aws, ran, ledger, tmp_path):
+def test_a_model_that_is_not_there_ends_the_run_early_and_its_error_is_named(
+    aws, batch, ran, ledger, tmp_path, monkeypatch
+):
     aws.photos(200)
+    code, _, err = batch("start", "s3://photos/in/", "--model", "gone")
+    assert (code, err.count("\n"), aws.map_runs.executions) == (1, 1, {})
+    assert "batch: nothing is started: no such model here" in err
+    # As if it had been removed since.
+    monkeypatch.setattr(Cloud, "try_options", lambda *_: None)
+    calls = aws.function.calls
     assert ran("s3://photos/in/", "--concurrency", 1, "--model", "gone") == "FAILED"
-    assert aws.function.calls == 1  # no image alone, and no other batch
+    assert aws.function.calls == calls + 1  # no image alone, and no other batch
     summary, _ = ledger(tmp_path, code=1)
     assert (summary["inputs"], summary["missing"]) == (200, 200)
+    for verb in ("status", "results"):
+        code, out, _ = batch(verb, "run")
+        assert code == 1
+        assert "1 failed with ModelNotFound: no such model here" in out
+        assert "would fail again" in out.splitlines()[-1]
+        assert " resume " not in out
+    code, _, err = batch("resume", "run")
+    assert (code, "run would fail again: no such model here" in err) == (1, True)
     again = ran("s3://photos/in/", "--model", "clothing", name="again")
     assert (again, ledger(tmp_path, "again")[0]["answered"]) == ("SUCCEEDED", 200)
 

@@ -11,10 +11,11 @@ import json
 import re
 import subprocess
 import time
-import tomllib
 from pathlib import Path
 
 import pytest
+
+from keras_to_lambda.deploy.estimate import each as dollars_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
@@ -434,15 +435,8 @@ def test_alarms_tell_whom_they_were_told_to(stack):
     assert "AlarmActions" not in stack().resources["Errors"]
 
 
-@pytest.fixture(scope="session")
-def prices():
-    """What one of each costs, in dollars."""
-    table = tomllib.loads((ROOT / "deploy" / "prices.toml").read_text("utf-8"))["price"]
-    return {name: each["usd"] / each.get("units", 1) for name, each in table.items()}
-
-
 @pytest.mark.parametrize(("architecture", "api"), [("x86_64", "rest"), ("arm64", "http")])
-def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, prices, architecture, api):
+def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, architecture, api):
     made = stack(Architecture=architecture, ApiType=api, MemorySize=1024)
     [dollars] = [each for each in made.resources["Spend"]["Metrics"] if each["Id"] == "dollars"]
     formula = re.sub(r"FILL\((\w+),0\)", r"\1", dollars["Expression"])
@@ -452,9 +446,9 @@ def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, prices, archi
     usage = {"ms": 1e9, "invocations": 5e6, "requests": 8e6, "bytes": 8e6 * 2**21}
     counted = {"rest": 8e6, "http": 5 * 8e6}[api]
     assert eval(formula, {}, usage) == pytest.approx(
-        1e6 * prices[f"lambda_{architecture}"]
-        + 5e6 * prices["lambda_request"]
-        + counted * prices[f"{api}_api"]
+        1e6 * dollars_for(f"lambda_{architecture}")
+        + 5e6 * dollars_for("lambda_request")
+        + counted * dollars_for(f"{api}_api")
     )
     ids = {each["Id"] for each in made.resources["Spend"]["Metrics"]}
     assert set(re.findall(r"[a-z]+", formula)) == ids - {"dollars"}

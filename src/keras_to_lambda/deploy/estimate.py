@@ -127,8 +127,9 @@ def estimate(
             raise EstimateError(f"{name} is {value}; 1 or more")
     if not (math.isfinite(ms) and ms >= 0):
         raise EstimateError(f"ms is {ms}; 0 or more")
+    in_each = min(in_each, images)
     calls = math.ceil(images / in_each)
-    call_ms = min(in_each, images) * ms
+    call_ms = in_each * ms
     parts = {
         "Lambda, time": calls * compute(call_ms, memory_mb, architecture),
         "Lambda, requests": calls * each("lambda_request"),
@@ -196,6 +197,7 @@ def million_table(ms: float, memory_mb: int = MEMORY_MB) -> str:
         found = estimate(1_000_000, ms, way=way, memory_mb=memory_mb, image_bytes=size)
         ours = found.parts["Lambda, time"] + found.parts["Lambda, requests"]
         rows.append(
-            f"| {name} | {found.dollars:.2f} | {ours:.2f} | {minutes / 10:.1f} | {minutes / 1000:.1f} |"
+            f"| {name} | {found.dollars:.2f} | {ours:.2f} | {minutes / 10:.1f} "
+            f"| {minutes / 1000:.1f} |"
         )
     return "\n".join(rows)
