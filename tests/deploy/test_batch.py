@@ -24,7 +24,7 @@ from keras_to_lambda.deploy.batch.runs import Run
 from tests.deploy.aws import THROTTLED, Invoked
 
 # An error that no retry is for: its batch fails at once.
-GONE = Invoked(b'{"errorType": "ModelNotFound", "errorMessage": "gone"}', error="Unhandled")
+DENIED = Invoked(b"{}", 403, "AccessDeniedException")
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ def test_a_run_that_is_running_has_no_results_yet(aws, batch, held, ledger, tmp_
 
 def test_a_redriven_run_is_measured_from_its_redrive(aws, batch, held, ran):
     aws.photos(100)
-    aws.function.faults.append(lambda number, event: number > 2 and GONE)
+    aws.function.faults.append(lambda number, event: number > 2 and DENIED)
     assert ran("s3://photos/in/", "--concurrency", 1) == "FAILED"
     [execution] = aws.map_runs.executions.values()
     execution.began -= 2 * 24 * 3600
@@ -296,7 +296,7 @@ def test_a_redriven_run_is_measured_from_its_redrive(aws, batch, held, ran):
 
 def test_of_a_run_that_somebody_else_redrove_no_speed_is_told(aws, batch, ran):
     aws.photos(40)
-    aws.function.faults.append(lambda number, event: number > 1 and GONE)
+    aws.function.faults.append(lambda number, event: number > 1 and DENIED)
     assert ran("s3://photos/in/", "--concurrency", 1) == "FAILED"
     aws.function.faults.clear()
     [execution] = aws.map_runs.executions.values()
