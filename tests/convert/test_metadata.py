@@ -13,11 +13,15 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_to_lambda.convert import source_card
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.quantize import metadata_writer
+from keras_to_lambda.runtime.image.decode import decode
+from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import tflite_metadata as reading
 from keras_to_lambda.runtime.model.card import Affine, Preprocessing
+from keras_to_lambda.runtime.model.interpreter import Classifier
 
 ROOT = Path(__file__).parents[2]
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
@@ -25,11 +29,11 @@ CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
 
 @pytest.fixture(scope="module")
 def clothing():
-    """The project's own model: the flatbuffer as it was before attach(), and the card."""
+    """The project's own network, without what stands in front of it, and its card."""
     with CLOTHING.open("rb") as file:
         size, card = cards.read(file)
-    described = CLOTHING.read_bytes()[:size]
-    return described[described.rindex(b"TFL3") - 4 :], card
+    whole = CLOTHING.read_bytes()[:size]
+    return whole[whole.rindex(b"TFL3") - 4 :], source_card.network(card)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,7 @@ def flatbuffers_with_weights_outside(flatbuffer):
 def test_weights_stay_aligned_as_they_were(clothing):
     flatbuffer, card = clothing
     described = metadata_writer.attach(flatbuffer, card)
-    assert described.endswith(flatbuffer)
+    assert described.rstrip(b"\0").endswith(flatbuffer.rstrip(b"\0"))
     before, after = alignments(flatbuffer), alignments(described)
     assert after[:-1] == before
     assert after[-1] % 16 == 0
@@ -204,20 +208,17 @@ print(json.dumps({
 """
 
 
-def test_the_schemas_own_reader_finds_every_word(clothing, python, tmp_path):
-    flatbuffer, card = clothing
-    path = tmp_path / "net.tflite"
-    path.write_bytes(cards.join(metadata_writer.attach(flatbuffer, card), card))
-    assert python(READ_BACK, path) == {
+def test_the_schemas_own_reader_finds_every_word(python):
+    assert python(READ_BACK, CLOTHING) == {
         "name": "clothing",
         "parser": "1.0.0",
         "content": True,
         "rgb": True,
         "unit": True,
-        "mean": [127.5],
-        "std": [127.5],
-        "max": [1.0],
-        "min": [-1.0],
+        "mean": [0.0],
+        "std": [1.0],
+        "max": [255.0],
+        "min": [0.0],
         "file": "labels.txt",
         "axis": True,
     }
@@ -236,20 +237,24 @@ print(json.dumps([r.classifications[0].categories[0].category_name for r in resu
 """
 
 
-def test_mediapipe_classifies_with_the_file_unchanged(clothing, python, tmp_path):
-    from keras_to_lambda.runtime.image.decode import decode
-    from keras_to_lambda.runtime.image.preprocess import prepare
-    from keras_to_lambda.runtime.model.interpreter import Classifier
-
+@pytest.fixture(scope="module")
+def as_others(clothing, tmp_path_factory):
+    """The project's network as other programs have them: floats, scaled as its metadata says."""
     flatbuffer, card = clothing
-    path = tmp_path / "clothing.tflite"
+    path = tmp_path_factory.mktemp("floats") / "clothing.tflite"
     path.write_bytes(cards.join(metadata_writer.attach(flatbuffer, card), card))
+    return path
+
+
+@pytest.mark.parametrize("pixels", [True, False], ids=["pixels", "floats"])
+def test_mediapipe_classifies_with_the_file_unchanged(pixels, as_others, python):
+    path = CLOTHING if pixels else as_others
     ours = Classifier(path)
     photos = sorted((ROOT / "samples").glob("*.jpg"))
     tops = []
     for photo in photos:
-        image = decode(photo.read_bytes(), card.preprocessing, card.channels, 10**8)
-        tops.append(card.labels[ours.logits(prepare(image, card)).argmax()])
+        image = decode(photo.read_bytes(), ours.card.preprocessing, 3, 10**8)
+        tops.append(ours.card.labels[np.argmax(ours.logits(prepare(image, ours.card)))])
     assert len(tops) == 6
     assert python(CLASSIFY, path, *photos) == tops
 
@@ -294,8 +299,6 @@ print("null")
 def test_a_file_that_the_schemas_own_classes_wrote_is_served_without_a_card(
     clothing, python, tmp_path
 ):
-    from keras_to_lambda.runtime.model.interpreter import Classifier
-
     flatbuffer, card = clothing
     (tmp_path / "bare.tflite").write_bytes(flatbuffer)
     path = tmp_path / "theirs.tflite"

@@ -70,7 +70,7 @@ def findings(tmp_path):
             "parameters": 1234,
             "notes": list(notes),
             "flagged": {},
-            "io": "float32",
+            "pixels": "uint8",
         }
         keras = KerasSide(
             facts=facts,
@@ -78,7 +78,7 @@ def findings(tmp_path):
             photos=tuple(photos),
             skipped=0,
             logits=logits,
-            parts=np.zeros((samples, 3), np.float32),
+            parts=np.zeros((samples, 2), np.float32),
             pictures=pictures,
             truth=(None,) * samples,
         )

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda.convert import source_card
+from keras_to_lambda.convert.quantize import pixel_front
 from keras_to_lambda.convert.verification import command, pipeline_diff
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
@@ -38,13 +40,16 @@ def serving(model):
 
 @pytest.fixture
 def altered(tmp_path):
-    """The same network with another card."""
+    """The same network, converted in another way."""
 
     def alter(model, **steps):
-        card = cards.load(model)
+        card = source_card.network(cards.load(model))
         other = replace(card, preprocessing=replace(card.preprocessing, **steps))
+        whole = model.read_bytes()[: card.model_bytes]
+        network = whole[whole.rindex(b"TFL3") - 4 :]
+        described = source_card.converted(other, "uint8")
         path = tmp_path / "altered.tflite"
-        path.write_bytes(cards.join(model.read_bytes()[: card.model_bytes], other))
+        path.write_bytes(cards.join(pixel_front.attach(network, other, "uint8"), described))
         return path
 
     return alter
@@ -95,8 +100,8 @@ def test_every_way_that_agrees_is_said_and_written_into_the_card(path, net, run)
     [
         ({"interpolation": "pillow:bicubic"}, "resize"),
         ({"resize": "crop"}, "resize"),
-        ({"scaling": "rescale"}, "scale or inference"),
-        ({"color_order": "bgr"}, "scale or inference"),
+        ({"scaling": "rescale"}, "inference"),
+        ({"color_order": "bgr"}, "inference"),
         ({"exif": "ignore"}, "decode"),
     ],
 )
@@ -142,14 +147,13 @@ def test_another_network_parts_at_inference_and_pictures_are_saved(net, run, tmp
 
 
 def test_the_first_stage_that_differs_is_the_one_named():
-    assert pipeline_diff.first(np.array([0, 0, 0]), same_answer=True) is None
-    assert pipeline_diff.first(np.array([0, 0, 0]), same_answer=False) == "inference"
-    assert pipeline_diff.first(np.array([0, 0, 0.5]), same_answer=False) == "scale"
-    assert pipeline_diff.first(np.array([0, 9, 0.5]), same_answer=False) == "resize"
-    assert pipeline_diff.first(np.array([1, 9, 0.5]), same_answer=False) == "decode"
-    assert pipeline_diff.first(np.array([np.inf, 9, 0.5]), same_answer=False) == "decode"
+    assert pipeline_diff.first(np.array([0, 0]), same_answer=True) is None
+    assert pipeline_diff.first(np.array([0, 0]), same_answer=False) == "inference"
+    assert pipeline_diff.first(np.array([0, 9]), same_answer=False) == "resize"
+    assert pipeline_diff.first(np.array([1, 9]), same_answer=False) == "decode"
+    assert pipeline_diff.first(np.array([np.inf, 9]), same_answer=False) == "decode"
     # What the next stages swallow is no difference.
-    assert pipeline_diff.first(np.array([1, 0, 0]), same_answer=True) is None
+    assert pipeline_diff.first(np.array([1, 0]), same_answer=True) is None
 
 
 def test_an_endpoint_of_another_model_is_told(run, convert, network, tmp_path, net):

@@ -20,7 +20,7 @@ from keras_to_lambda.runtime.errors import (
     SetupError,
 )
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.image import preprocess
+from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.settings import MODELS, Settings
@@ -113,8 +113,8 @@ def test_one_silent_host_does_not_take_the_others_down(settings, far_host, jpeg,
 def test_decoding_that_takes_all_the_time_leaves_some_to_answer_what_it_has(
     settings, jpeg, monkeypatch
 ):
-    real, clock = preprocess.prepare, Clock()
-    monkeypatch.setattr(preprocess, "prepare", lambda *of: (clock.advance(4.0), real(*of))[1])
+    real, clock = pixels.prepare, Clock()
+    monkeypatch.setattr(pixels, "prepare", lambda *of: (clock.advance(4.0), real(*of))[1])
     text = base64.b64encode(jpeg).decode()
     handler = Handler(settings)
     answers = handler.classify([Base64(text)] * 5, deadline=Deadline(12.0, clock))
@@ -126,7 +126,7 @@ def test_decoding_that_takes_all_the_time_leaves_some_to_answer_what_it_has(
 
 def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
     text = base64.b64encode(jpeg).decode()
-    real, calls = preprocess.prepare, []
+    real, calls = pixels.prepare, []
 
     def prepare(image, card):
         calls.append(image)
@@ -134,7 +134,7 @@ def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
             raise ZeroDivisionError("CANARY")
         return real(image, card)
 
-    monkeypatch.setattr(preprocess, "prepare", prepare)
+    monkeypatch.setattr(pixels, "prepare", prepare)
     answers = Handler(settings)({"images": [{"image": text}] * 3})
     assert ["error" in answer for answer in answers] == [False, True, False]
     assert answers[1]["error"]["code"] == "internal_error"

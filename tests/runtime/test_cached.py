@@ -27,7 +27,7 @@ pytest.importorskip(
 def tensor():
     card = cards.load(CLOTHING)
     shape = (card.height, card.width, card.channels)
-    return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+    return np.random.default_rng(1).uniform(0, 255, shape).astype(np.float32)
 
 
 @pytest.fixture

@@ -45,6 +45,43 @@ def test_a_card_without_an_activation_has_a_softmax_and_says_nothing_of_it():
         dataclasses.replace(CARD, activation="relu")
 
 
+PIXELS = dataclasses.replace(
+    CARD, schema_version=2, dtype="uint8", preprocessing=Preprocessing(resize="pad", alpha="white")
+)
+
+
+def test_a_card_of_pixels_has_neither_scaling_nor_colour_order():
+    body = PIXELS.to_json()
+    assert body["schema_version"] == 2
+    assert body["preprocessing"] == {
+        "resize": "pad",
+        "interpolation": "pillow:nearest",
+        "exif": "ignore",
+        "alpha": "white",
+        "decode": "exact",
+        "drawing": "none",
+    }
+    assert ModelCard.from_json(body) == PIXELS
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"dtype": "int8"}, "schema 2 takes pixels, in uint8 or float32"),
+        ({"scaling": "raw"}, "unknown preprocessing.scaling"),
+        ({"color_order": "rgb"}, "unknown preprocessing.color_order"),
+    ],
+)
+def test_a_card_of_pixels_that_contradicts_itself_is_refused(change, named):
+    body = PIXELS.to_json()
+    place = body if "dtype" in change else body["preprocessing"]
+    place.update(change)
+    with pytest.raises(SetupError, match=named):
+        ModelCard.from_json(body)
+    with pytest.raises(SetupError, match="colour order and scaling in the graph"):
+        dataclasses.replace(PIXELS, preprocessing=Preprocessing(scaling="rescale"))
+
+
 def test_the_same_model_and_card_give_the_same_bytes():
     assert cards.join(FLATBUFFER, CARD) == cards.join(FLATBUFFER, CARD)
 
@@ -93,7 +130,7 @@ def test_a_third_party_model_takes_the_card_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"schema_version": 2}, "schema_version is 2"),
+        ({"schema_version": 3}, "schema_version is 3, this release reads 1, 2"),
         ({"schema_version": None}, "schema_version"),
         ({"colour": "blue"}, "unknown colour"),
         ({"labels": None}, "missing labels"),

@@ -48,7 +48,7 @@ def rewritten(tmp_path, model_bytes, **changes):
     [
         ({"labels": ("a", "b", "c")}, r"output of shape \(1, 10\), its card has 3 labels"),
         ({"height": 128}, r"shape \(1, 160, 160, 3\)"),
-        ({"dtype": "int8"}, "takes float32, its card says int8"),
+        ({"dtype": "float32"}, "takes uint8, its card says float32"),
     ],
 )
 def test_a_card_that_is_not_the_models_is_refused(tmp_path, model_bytes, changes, named):

@@ -243,8 +243,8 @@ def test_a_tensor_is_shown_as_the_picture_that_the_model_sees(handler):
     event = {"body": base64.b64encode(sent).decode(), "isBase64Encoded": True}
     answer = get(handler, "/tensor", "POST", **event, queryStringParameters={"model": "digits"})
     seen = json.loads(answer["body"])
-    assert (seen["model"], seen["shape"], seen["dtype"]) == ("digits", [28, 28, 1], "float32")
-    assert (seen["min"], seen["max"]) == (-1.0, 1.0)
+    assert (seen["model"], seen["shape"], seen["dtype"]) == ("digits", [28, 28, 1], "uint8")
+    assert (seen["min"], seen["max"]) == (0.0, 255.0)
     picture = Image.open(io.BytesIO(base64.b64decode(seen["image"].partition(",")[2])))
     assert picture.mode == "L"
     assert np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(sent))))

@@ -47,7 +47,6 @@ from keras_to_lambda.runtime.model.card import (
     Preprocessing,
     beside,
     join,
-    load_json,
 )
 
 OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
@@ -184,12 +183,6 @@ def parser() -> argparse.ArgumentParser:
         + "; auto: measure all of them, show the table, write the best (default: none)",
     )
     group.add_argument(
-        "--io",
-        choices=("float32", "int8", "uint8"),
-        default="float32",
-        help="an int8 model's input and output; the function serves each (default: float32)",
-    )
-    group.add_argument(
         "--prefer",
         choices=tuple(PREFERENCES),
         default="speed",
@@ -243,8 +236,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _convert(args: argparse.Namespace) -> int:
     if args.out.suffix != ".tflite":
         raise ConvertError(f"the output {args.out} must end in .tflite")
-    if args.io != "float32" and args.quantize != "int8":
-        raise ConvertError("--io int8 and uint8 go with --quantize int8")
     if not args.model.absolute().name:
         raise ConvertError(f"{args.model} is not a model")
     if foreign.is_one(args.model):
@@ -268,7 +259,6 @@ def _convert(args: argparse.Namespace) -> int:
             wanted=options.wanted(args),
             outline=given.outline,
             quantizations=asked,
-            io=args.io,
             output=args.output,
             accept_scaling=args.accept_scaling,
             exif_open=not (args.exif or _exif_beside(args.model)),
@@ -330,7 +320,7 @@ def _convert(args: argparse.Namespace) -> int:
 def _only_its_options(args: argparse.Namespace) -> None:
     """Raise ConvertError for an option that does nothing for a `.tflite`, which is converted."""
     p = parser()
-    names = ("quantize", "io", "size", "head", "backend", "custom", "trust")
+    names = ("quantize", "size", "head", "backend", "custom", "trust")
     given = [f"--{name}" for name in names if getattr(args, name) != p.get_default(name)]
     if given:
         raise ConvertError(
@@ -369,7 +359,7 @@ def _candidates(
         if not flatbuffer.exists():
             continue
         progress.step(f"verifying {quantization} on {len(keras.photos)} photos")
-        card = keras.card_of(quantization, args.io)
+        card = keras.card_of(quantization)
         flatbuffer.write_bytes(join(metadata_writer.attach(flatbuffer.read_bytes(), card), card))
         try:
             candidates.append(measure(serving, flatbuffer, keras, quantization, threads))
@@ -456,7 +446,7 @@ def _given(args: argparse.Namespace) -> Given:
             model=model,
         )
     else:
-        known = load_json(aside).to_json() if aside.exists() else {}
+        known = source_card.load(aside).to_json() if aside.exists() else {}
         if aside != beside(args.model.absolute()):
             # Of a kept epoch: the run's name and accuracy are another model's.
             kept = known["provenance"].items()
@@ -503,12 +493,18 @@ def _given(args: argparse.Namespace) -> Given:
     own = tuple(known.get("labels") or ())
     kept, notes = provenance, []
     if known and not foreign.is_one(args.model):
-        apart, stale = _contradictions(args, load_json(aside), names)
+        apart, stale = _contradictions(args, source_card.load(aside), names)
         kept = without_claims(provenance) if stale else provenance
         if apart:
             dropped = "; its test accuracy is left out" if kept != provenance else ""
             notes.append(f"the options contradict {aside.name}: {', '.join(apart)}{dropped}")
-    begun = outline(name, names, Preprocessing(**steps), kept)
+    version = known.get("schema_version", 1) if foreign.is_one(args.model) else 1
+    if version == 2 and (args.preprocess or args.color_order):
+        raise ConvertError(
+            f"{args.model.name} scales pixels itself: leave out --preprocess and --color-order, or "
+            "give the Keras file that it was made of"
+        )
+    begun = outline(name, names, Preprocessing(**steps), kept, version)
     stated = "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order)
     return Given(begun, provenance, own, tuple(notes), stated)
 

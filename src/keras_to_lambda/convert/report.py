@@ -14,12 +14,11 @@ import numpy as np
 from PIL import Image
 
 from keras_to_lambda.class_folders import ClassFolders
-from keras_to_lambda.convert import progress
+from keras_to_lambda.convert import progress, scaling
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.convert.quantize.quantization_choice import Candidate, Choice
 from keras_to_lambda.convert.sample_orientation import Flagged
-from keras_to_lambda.convert.scaling import words
 from keras_to_lambda.convert.verification import accuracy, pipeline_diff
 from keras_to_lambda.convert.verification.accuracy import Verdict
 from keras_to_lambda.convert.verification.comparison import per_class
@@ -93,7 +92,7 @@ class Findings:
             raise ConvertError(f"no quantization could be made: {reasons}")
         subject = choice.chosen or candidates[0]
         found = subject.comparison
-        card = keras.card_of(subject.quantization, _io(keras, subject))
+        card = keras.card_of(subject.quantization)
         card = replace(
             card,
             verification={
@@ -234,10 +233,6 @@ class Findings:
             "notes": self.notes,
             "keras": {key: value for key, value in self.keras.facts.items() if key != "card"},
         }
-
-
-def _io(keras: KerasSide, candidate: Candidate) -> str:
-    return str(keras.facts["io"]) if candidate.quantization == "int8" else "float32"
 
 
 def rows(findings: Findings) -> list[tuple[str, str]]:
@@ -452,7 +447,7 @@ def input_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("tensor", f"{card.height} x {card.width} x {card.channels}, {card.dtype}"),
         ("decoding", steps.decode),
         ("resize", f"{steps.resize}, {steps.interpolation}"),
-        ("scaling", f"{words(steps.scaling)}, channels in {steps.color_order} order"),
+        ("scaling", scaling.done(card)),
         ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
         ("drawing", steps.drawing),
         ("output", f"{len(card.labels)} {card.output}, {card.activation}"),

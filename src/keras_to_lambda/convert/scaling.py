@@ -122,3 +122,14 @@ def words(given: str | Affine) -> str:
     if isinstance(given, Affine):
         return f"pixel x {list(given.scale)} + {list(given.offset)}"
     return given
+
+
+def done(card: ModelCard) -> str:
+    """What is done to pixels, and whether the function or the model's graph does it."""
+    steps, past = card.preprocessing, card.provenance
+    if card.schema_version == 1:
+        return f"{words(steps.scaling)}, channels in {steps.color_order} order"
+    scaling = past.get("scaling", "unknown")
+    if isinstance(scaling, dict):
+        scaling = words(Affine(scaling["scale"], scaling["offset"]))
+    return f"in the graph: {scaling}, channels in {past.get('color_order', 'unknown')} order"

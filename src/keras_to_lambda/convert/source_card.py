@@ -1,11 +1,16 @@
-"""The source card: what `k2l train` wrote about a Keras file, in JSON beside it."""
+"""The source card: that of a Keras network, with the scaling that its conversion has in the graph.
+
+`k2l train` writes it in JSON beside the Keras file.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from keras_to_lambda.runtime.model.card import beside
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.runtime.model.card import Affine, ModelCard, beside, load_json
 
 # An epoch that a run has kept: NAME-EPOCH-ACCURACY.keras in NAME.checkpoints/.
 KEPT = re.compile(r"(.+)-\d+-\d\.\d+\.keras")
@@ -19,3 +24,51 @@ def place(model: Path) -> Path:
         return own
     runs = (folder / f"{kept[1]}.card.json" for folder in (model.parent, model.parent.parent))
     return next((path for path in runs if path.exists()), own)
+
+
+def load(path: Path) -> ModelCard:
+    """The card of a Keras network, with its scaling; that of its conversion has it, too.
+
+    Raises:
+        SetupError: it cannot be read, is not JSON, or is wrong.
+        ConvertError: it is of a conversion, and does not tell the scaling.
+    """
+    card = load_json(path)
+    return card if card.schema_version == 1 else network(card)
+
+
+def converted(card: ModelCard, dtype: str) -> ModelCard:
+    """The card of a network with its front: what that does is only in the provenance."""
+    steps = card.preprocessing
+    scaling = asdict(steps.scaling) if isinstance(steps.scaling, Affine) else steps.scaling
+    return replace(
+        card,
+        schema_version=2,
+        dtype=dtype,
+        preprocessing=replace(steps, scaling="raw", color_order="rgb"),
+        provenance={**card.provenance, "color_order": steps.color_order, "scaling": scaling},
+    )
+
+
+def network(card: ModelCard) -> ModelCard:
+    """The card of the network without its front.
+
+    Raises:
+        ConvertError: the provenance does not tell what the front does.
+    """
+    known = dict(card.provenance)
+    try:
+        scaling, order = known.pop("scaling"), known.pop("color_order")
+        if isinstance(scaling, dict):
+            scaling = Affine(tuple(scaling["scale"]), tuple(scaling["offset"]))
+    except (KeyError, TypeError) as error:
+        raise ConvertError(
+            "the card's provenance lacks color_order or scaling: convert the Keras model again"
+        ) from error
+    return replace(
+        card,
+        schema_version=1,
+        dtype="float32",
+        preprocessing=replace(card.preprocessing, scaling=scaling, color_order=order),
+        provenance=known,
+    )

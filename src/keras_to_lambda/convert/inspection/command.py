@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert import options, progress
+from keras_to_lambda.convert import options, progress, scaling
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import graph_file, keras_file, tflite_file
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
 from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model.card import ModelCard
 
 OK, STOPPED, NO_MODEL = 0, 1, 2
 EPILOG = """\
@@ -199,12 +200,10 @@ def _card_text(found: dict[str, Any]) -> str:
     if card is None:
         return found["card_from"] or "none"
     steps = card["preprocessing"]
-    scaling = steps["scaling"]
-    if isinstance(scaling, dict):
-        scaling = f"pixel x {list(scaling['scale'])} + {list(scaling['offset'])}"
+    done = scaling.done(ModelCard.from_json({**card, "labels": found["labels"]}))
     return (
         f"{card['name']}, from {found['card_from']}: {steps['resize']}, {steps['interpolation']}, "
-        f"{scaling}; {card['output']}"
+        f"{done}; {card['output']}"
     )
 
 
@@ -213,8 +212,8 @@ def _standard_text(standard: dict[str, Any] | None) -> str:
         return ""
     if "fault" in standard:
         return standard["fault"]
-    scaling = standard["preprocessing"]["scaling"]
+    means = standard["preprocessing"]["scaling"]
     return (
-        f"pixel x {[round(x, 6) for x in scaling['scale']]} + "
-        f"{[round(x, 6) for x in scaling['offset']]}, {len(standard['labels'])} labels"
+        f"pixel x {[round(x, 6) for x in means['scale']]} + "
+        f"{[round(x, 6) for x in means['offset']]}, {len(standard['labels'])} labels"
     )

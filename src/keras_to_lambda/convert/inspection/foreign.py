@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def known_of(*, model: str) -> dict[str, Any]:
     """What a file says of its card: in it, beside it, or in its standard metadata and its numbers.
 
     Returns:
-        Fields of a ModelCard as JSON, as far as they are known.
+        Fields of a ModelCard as JSON, as far as they are known; of `preprocessing` also those that
+        schema 2 leaves out.
 
     Raises:
         ConvertError: the function cannot serve such a network.
@@ -46,7 +47,7 @@ def known_of(*, model: str) -> dict[str, Any]:
     if card is None and cards.beside(path).exists():
         card = cards.load_json(cards.beside(path))
     if card is not None:
-        return card.to_json()
+        return {**card.to_json(), "preprocessing": asdict(card.preprocessing)}
     found = tflite_metadata.read(path, partial=True) or {"name": None, "labels": None}
     if missing := found.pop("label_file", None):
         progress.note(f"{path.name} has no {missing}, the label file that its metadata names")

@@ -22,7 +22,6 @@ def build(
     quantization: str,
     calibration: Sequence[np.ndarray] | Iterable[np.ndarray],
     layers: Sequence[str] = (),
-    io: str = "float32",
 ) -> bytes:
     """Convert a concrete function of one float32 image.
 
@@ -31,7 +30,6 @@ def build(
         quantization: a name of QUANTIZATIONS.
         calibration: float32 tensors (height, width, channels); looked at for int8 alone.
         layers: the network's layer names, to say where an operator came from.
-        io: an int8 network's input and output: float32, int8 or uint8.
 
     Raises:
         ConvertError: TensorFlow Lite has no form for the network.
@@ -46,7 +44,6 @@ def build(
     elif quantization == "int8":
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
     try:
         data = bytes(converter.convert())
     except Exception as error:

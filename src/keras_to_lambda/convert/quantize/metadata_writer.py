@@ -9,11 +9,10 @@ puts behind it.
 
 from __future__ import annotations
 
-import struct
-
 import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.quantize.graft import Graft
 from keras_to_lambda.runtime.model.card import LABELS_FILE, PRESETS, Affine, ModelCard
 from keras_to_lambda.runtime.model.tflite_metadata import (
     BUFFER_NAME,
@@ -36,12 +35,6 @@ NORMALIZATIONS = {
 }
 # The least version of the schema with all that is written here.
 PARSER = "1.0.0"
-# Weights must stay where the interpreter can take them unmoved: 16 bytes (schema.fbs,
-# `force_align`), and 64 for whoever likes whole cache lines.
-ALIGNMENT = 64
-# Model's fields of schema.fbs up to external_buffers; each has 4 bytes.
-MODEL_FIELDS = 11
-MODEL_VERSION = 0
 
 
 def objection(card: ModelCard) -> str | None:
@@ -61,15 +54,19 @@ def attach(flatbuffer: bytes, card: ModelCard) -> bytes:
 
     Unchanged also where the schema is newer than this.
 
-    The old bytes stay as they are, behind a new root that refers to the old tables: packing the
-    model anew with the flatbuffers library would move every weight to another alignment.
-
     Raises:
         ConvertError: the flatbuffer is damaged.
     """
     if objection(card):
         return flatbuffer
-    return _with_buffer(flatbuffer, describe(card))
+    graft = Graft(flatbuffer)
+    if not graft.known:
+        return flatbuffer
+    entries = graft.tables(graft.model, "Metadata")
+    kept = [graft.place(entry) for entry in entries if entry.Name() != BUFFER_NAME]
+    added = schema.MetadataT()
+    added.name, added.buffer = BUFFER_NAME.decode(), graft.buffer(describe(card))
+    return graft.finish({Field.MODEL_METADATA: graft.vector([*kept, added.Pack(graft.builder)])})
 
 
 def describe(card: ModelCard) -> bytes:
@@ -193,124 +190,3 @@ def _floats(b: flatbuffers.Builder, values: tuple[float, ...] | list[float]) -> 
 
 def _stats(b: flatbuffers.Builder, least: list[float], most: list[float]) -> int:
     return _table(b, {Field.STATS_MAX: _floats(b, most), Field.STATS_MIN: _floats(b, least)})
-
-
-# A new root in front of an old flatbuffer. Offsets in flatbuffers only point forward, so that what
-# stands behind needs no change (https://flatbuffers.dev/internals/).
-
-
-def _with_buffer(old: bytes, content: bytes) -> bytes:
-    """The model with one more buffer, named TFLITE_METADATA."""
-    try:
-        root = struct.unpack_from("<I", old)[0]
-        fields = _fields(old, root)
-        buffers = _targets(old, fields.get(Field.MODEL_BUFFERS))
-        entries = _targets(old, fields.get(Field.MODEL_METADATA))
-        outside = {at: _outside(old, at) for at in buffers}
-        names = [_name(old, at) for at in entries]
-    except struct.error as error:
-        raise ConvertError("the converted model is damaged: convert it again") from error
-    if old[4:8] != b"TFL3" or max(fields, default=0) >= MODEL_FIELDS:
-        return old
-    kept = [at for at, name in zip(entries, names, strict=True) if name != BUFFER_NAME]
-    # Twice: how far the old bytes move is known when the new ones have been counted.
-    draft = _front(old, fields, buffers, kept, content, 0)
-    moved = -(-len(draft) // ALIGNMENT) * ALIGNMENT
-    rest = bytearray(old)
-    for at in filter(None, outside.values()):
-        start = struct.unpack_from("<Q", old, at)[0]
-        struct.pack_into("<Q", rest, at, start + moved)
-    return _front(old, fields, buffers, kept, content, moved).ljust(moved, b"\0") + bytes(rest)
-
-
-def _front(
-    old: bytes,
-    fields: dict[int, int],
-    buffers: list[int],
-    entries: list[int],
-    content: bytes,
-    moved: int,
-) -> bytes:
-    numbers = sorted({*fields, Field.MODEL_BUFFERS, Field.MODEL_METADATA})
-    vtable = 8
-    root = vtable + _padded(4 + 2 * MODEL_FIELDS)
-    buffer_list = root + 4 + 4 * len(numbers)
-    entry_list = buffer_list + 4 + 4 * (len(buffers) + 1)
-    entry = entry_list + 4 + 4 * (len(entries) + 1)
-    # A table of two fields, preceded by its vtable of 8 bytes; then the name it refers to.
-    name = entry + 8 + 12
-    buffer = name + 4 + _padded(len(BUFFER_NAME) + 1)
-    data = -(-(buffer + 8 + 8 + 4) // 16) * 16
-
-    out = bytearray(data + len(content))
-    struct.pack_into("<I4s", out, 0, root, b"TFL3")
-    struct.pack_into("<HH", out, vtable, 4 + 2 * MODEL_FIELDS, 4 + 4 * len(numbers))
-    struct.pack_into("<i", out, root, root - vtable)
-    for index, number in enumerate(numbers):
-        at = root + 4 + 4 * index
-        struct.pack_into("<H", out, vtable + 4 + 2 * number, at - root)
-        if number == MODEL_VERSION:
-            out[at : at + 4] = old[fields[number] : fields[number] + 4]
-            continue
-        new = {Field.MODEL_BUFFERS: buffer_list, Field.MODEL_METADATA: entry_list}.get(number)
-        target = moved + _follow(old, fields[number]) if new is None else new
-        struct.pack_into("<I", out, at, max(target - at, 0))
-    for start, tables, added in (
-        (buffer_list, buffers, buffer + 8),
-        (entry_list, entries, entry + 8),
-    ):
-        struct.pack_into("<I", out, start, len(tables) + 1)
-        for index, target in enumerate([*(moved + table for table in tables), added]):
-            at = start + 4 + 4 * index
-            struct.pack_into("<I", out, at, max(target - at, 0))
-    # Metadata {name, buffer: the last one}
-    struct.pack_into("<HHHH", out, entry, 8, 12, 4, 8)
-    struct.pack_into("<iII", out, entry + 8, 8, name - (entry + 12), len(buffers))
-    struct.pack_into(f"<I{len(BUFFER_NAME)}s", out, name, len(BUFFER_NAME), BUFFER_NAME)
-    # Buffer {data}
-    struct.pack_into("<HHH", out, buffer, 6, 8, 4)
-    struct.pack_into("<iI", out, buffer + 8, 8, data - 4 - (buffer + 12))
-    struct.pack_into("<I", out, data - 4, len(content))
-    out[data:] = content
-    return bytes(out)
-
-
-def _padded(size: int) -> int:
-    """The next multiple of 4."""
-    return -(-size // 4) * 4
-
-
-def _follow(data: bytes, at: int) -> int:
-    return at + int(struct.unpack_from("<I", data, at)[0])
-
-
-def _fields(data: bytes, table: int) -> dict[int, int]:
-    """Where each field of a table stands."""
-    vtable = table - struct.unpack_from("<i", data, table)[0]
-    count = (struct.unpack_from("<H", data, vtable)[0] - 4) // 2
-    offsets = struct.unpack_from(f"<{count}H", data, vtable + 4)
-    return {number: table + offset for number, offset in enumerate(offsets) if offset}
-
-
-def _targets(data: bytes, field: int | None) -> list[int]:
-    """Where the tables of a vector stand."""
-    if field is None:
-        return []
-    start = _follow(data, field)
-    count = struct.unpack_from("<I", data, start)[0]
-    return [_follow(data, start + 4 + 4 * index) for index in range(count)]
-
-
-def _outside(data: bytes, buffer: int) -> int | None:
-    """Where a buffer says that its numbers lie behind the flatbuffer, and where; None: inside.
-
-    Models beyond 2 GB have them there, counted from the first byte, and so does what
-    ai-edge-quantizer writes. 0 and 1 are for "inside" (schema.fbs, Buffer.offset).
-    """
-    at = _fields(data, buffer).get(Field.BUFFER_OFFSET)
-    return at if at is not None and struct.unpack_from("<Q", data, at)[0] > 1 else None
-
-
-def _name(data: bytes, entry: int) -> bytes:
-    start = _follow(data, _fields(data, entry)[Field.ENTRY_NAME])
-    return data[start + 4 : start + 4 + struct.unpack_from("<I", data, start)[0]]

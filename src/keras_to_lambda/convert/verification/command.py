@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_to_lambda.convert import options, progress, report, sample_photos
+from keras_to_lambda.convert import options, progress, report, sample_photos, source_card
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS, Tolerance, tolerance_of
@@ -41,11 +41,11 @@ examples:
   k2l verify clothing.tflite --against clothing.keras --samples photos \\
       --url https://ID.execute-api.eu-west-1.amazonaws.com/Prod/predict
 
-Where two ways part, the first stage that differs is named: decode, resize, scale or inference. An
-endpoint's inside cannot be seen, so it is asked again about the same photo without its JPEG coding,
-and then at the model's size: the stage without which the answers agree is the one that differs.
-Where they part here, pictures of what each saw are saved in MODEL.verify/. The results go into the
-card.
+Where two ways part, the first stage that differs is named: decode, resize or inference, which
+includes the scaling. An endpoint's inside cannot be seen, so it is asked again about the same photo
+without its JPEG coding, and then at the model's size: the stage without which the answers agree is
+the one that differs. Where they part here, pictures of what each saw are saved in MODEL.verify/.
+The results go into the card.
 
 exit status:
   0  every way gives Keras's answers, within the tolerance of the model's quantization
@@ -142,7 +142,7 @@ def _verify(args: argparse.Namespace) -> int:
             root=args.samples,
             model=str(args.against.absolute()),
             wanted=options.wanted(args),
-            outline=outline(card.name, card.labels, card.preprocessing, card.provenance),
+            outline=_outline(args.against, card),
             output=card.provenance.get("output_option"),
             accept_scaling=True,
         )
@@ -166,6 +166,22 @@ def _verify(args: argparse.Namespace) -> int:
         progress.fail("keras_to_lambda.convert.verification.command", f"not verified: {reasons}")
         return NOT_VERIFIED
     return OK
+
+
+def _outline(against: Path, card: ModelCard) -> dict[str, Any]:
+    """What Keras is given: the scaling that is in the graph, or in the card of a `.tflite`."""
+    version = 1
+    if foreign.is_one(against):
+        with contextlib.suppress(SetupError):
+            its = load_card(against)
+            version, scaling = its.schema_version, its.preprocessing.scaling
+            steps = replace(
+                card.preprocessing, scaling=scaling, color_order=its.preprocessing.color_order
+            )
+            card = replace(card, schema_version=1, preprocessing=steps)
+    elif card.schema_version == 2:
+        card = source_card.network(card)
+    return outline(card.name, card.labels, card.preprocessing, card.provenance, version)
 
 
 def _proof(args: argparse.Namespace, card: ModelCard, keras: KerasSide) -> Verdict:
@@ -247,7 +263,7 @@ def _probe(
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
         full, small = [], []
         for index in parted:
-            decoded, resized, _ = stages.served(keras.photos[index], card)
+            decoded, resized = stages.served(keras.photos[index], card)
             for paths, pixels in ((full, decoded), (small, np.rint(resized))):
                 paths.append(Path(name) / f"{index}-{'small' if paths is small else 'full'}.png")
                 paths[-1].write_bytes(_png(pixels.clip(0, 255).astype(np.uint8)))
@@ -259,7 +275,7 @@ def _probe(
     decode = same_answers(here[:count], there[:count], tolerance)
     resize = same_answers(here[count:], there[count:], tolerance)
     return [
-        "decode" if first else "resize" if second else "scale or inference"
+        "decode" if first else "resize" if second else stages.INFERENCE
         for first, second in zip(decode, resize, strict=True)
     ]
 

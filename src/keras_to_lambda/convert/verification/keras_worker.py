@@ -22,14 +22,14 @@ from keras_to_lambda.convert.inspection import foreign, operators
 from keras_to_lambda.convert.network import keras_model, outputs, own_scaling
 from keras_to_lambda.convert.network.keras_model import KerasModel, Wanted
 from keras_to_lambda.convert.network.own_scaling import OwnScaling
-from keras_to_lambda.convert.quantize import flatbuffer
+from keras_to_lambda.convert.quantize import flatbuffer, pixel_front
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
 from keras_to_lambda.convert.sample_orientation import Flagged
 from keras_to_lambda.convert.sandbox import sandbox
 from keras_to_lambda.convert.scaling import for_channels
 from keras_to_lambda.convert.verification import keras_preprocessing, pipeline_diff
 from keras_to_lambda.convert.verification.accuracy import better
-from keras_to_lambda.runtime.model.card import SCHEMA_VERSION, Affine, ModelCard, distinct
+from keras_to_lambda.runtime.model.card import Affine, ModelCard, distinct
 
 LOAD_WITHIN_S = 600
 
@@ -42,7 +42,6 @@ def run(
     photos: Sequence[str],
     folder: str,
     quantizations: Sequence[str] = (),
-    io: str = "float32",
     output: str | None = None,
     accept_scaling: bool = False,
     exif_open: bool = False,
@@ -55,17 +54,17 @@ def run(
         outline: the card's name, labels, preprocessing and provenance, as JSON.
         photos: what is answered; also calibrates int8.
         folder: gets NAME.tflite for each quantization, and keras.npz: logits, float32 (read,
-            classes); read, bool (photos,); parts, float32 (read, 3), see `stages`; pictures, uint8
+            classes); read, bool (photos,); parts, float32 (read, 2), see `stages`; pictures, uint8
             (read, height, width, channels), resized.
         quantizations: names of QUANTIZATIONS. With several, one that fails leaves the others.
-        io: the dtype of an int8 model's input and output.
         output: what the outputs are, one of `outputs.CHOICES`; None: the evidence decides.
         accept_scaling: convert a network that scales pixels itself with a scaling before it.
         exif_open: whether samples may show that the model was trained with another `exif` than the
             outline's.
 
     Returns:
-        The card, as JSON, and facts about the model and the run.
+        The network's card, as JSON, `pixels`, the type in which the flatbuffers take pixels (None:
+        of a `.tflite`, to which no front was added), and facts about the model and the run.
     """
     begin = time.perf_counter()
     progress.step("loading the model")
@@ -147,13 +146,16 @@ def run(
     )
     seconds["answers"] = time.perf_counter() - begin
 
+    dtype = pixel_front.dtype_of(card, deep=deep > 0)
     failed = {}
     for name in quantizations:
         begin = time.perf_counter()
         if not loaded.flatbuffer:
             progress.step(f"converting: {name} ({QUANTIZATIONS[name].meaning})")
         try:
-            data = loaded.flatbuffer or flatbuffer.build(graph, name, tensors, loaded.layers, io)
+            data = loaded.flatbuffer or pixel_front.attach(
+                flatbuffer.build(graph, name, tensors, loaded.layers), card, dtype
+            )
         except ConvertError as error:
             if len(quantizations) == 1:
                 raise
@@ -163,6 +165,7 @@ def run(
         seconds[name] = time.perf_counter() - begin
     return {
         "card": card.to_json(),
+        "pixels": None if loaded.flatbuffer else dtype,
         "kind": loaded.kind,
         "written_by": loaded.written_by,
         "loaded_by": loaded.loaded_by,
@@ -170,7 +173,6 @@ def run(
         "notes": notes,
         "flagged": asdict(flagged),
         "failed": failed,
-        "io": io,
         "keras_ms": float(np.median(keras_ms)),
         "seconds": {key: round(value, 2) for key, value in seconds.items()},
         # Kilobytes on Linux (getrusage(2)).
@@ -250,7 +252,7 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
         scaling = for_channels(Affine(**steps["scaling"]), model.channels)
         steps = {**steps, "scaling": asdict(scaling)}
     body = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": 1,  # with the scaling, also where it is none
         "output": "logits",  # until answers have been seen
         "name": outline["name"],
         "preprocessing": steps,
@@ -271,7 +273,7 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
             "tensorflow_version": tf.__version__,
         },
     }
-    return ModelCard.from_json(body)
+    return replace(ModelCard.from_json(body), schema_version=outline["schema_version"])
 
 
 def _flagged(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_to_lambda.class_folders import ClassFolders
-from keras_to_lambda.convert import progress
+from keras_to_lambda.convert import progress, source_card
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.convert.quantize.quantization import Tolerance, tolerance_of
@@ -33,11 +33,11 @@ _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)
 class KerasSide:
     """What Keras answered.
 
-    facts: as `keras_side.run` returns them. photos: those that it could read. skipped: how many it
-    could not. logits: float32, (photos, classes). parts: float32, (photos, 3), see `stages`.
-    pictures: uint8, (photos, height, width, channels): what the model saw, before the scaling.
-    truth: the right output of each photo, where its folder is named after a label. unmatched: a
-    sentence on the folders that are not.
+    facts: as `keras_side.run` returns them. card: the Keras network's, with its scaling. photos:
+    those that it could read. skipped: how many it could not. logits: float32, (photos, classes).
+    parts: float32, (photos, 2), see `stages`. pictures: uint8, (photos, height, width, channels):
+    what the model saw, before the scaling. truth: the right output of each photo, where its folder
+    is named after a label. unmatched: a sentence on the folders that are not.
     """
 
     facts: Mapping[str, Any]
@@ -92,7 +92,9 @@ class KerasSide:
             photos=kept,
             skipped=int((~read).sum()),
             logits=untrusted_results.shaped(arrays.get("logits"), np.float32, seen, None),
-            parts=untrusted_results.shaped(arrays.get("parts"), np.float32, seen, 3),
+            parts=untrusted_results.shaped(
+                arrays.get("parts"), np.float32, seen, len(pipeline_diff.STAGES)
+            ),
             pictures=untrusted_results.shaped(
                 arrays.get("pictures"), np.uint8, seen, None, None, None
             ),
@@ -100,13 +102,11 @@ class KerasSide:
             unmatched=folders.unmatched(kept, root),
         )
 
-    def card_of(self, quantization: str, io: str = "float32") -> ModelCard:
+    def card_of(self, quantization: str) -> ModelCard:
         """The card of a flatbuffer that was made of the model."""
-        return replace(
-            self.card,
-            dtype=io if quantization == "int8" else self.card.dtype,
-            provenance={**self.card.provenance, "quantization": quantization},
-        )
+        card = replace(self.card, provenance={**self.card.provenance, "quantization": quantization})
+        dtype = self.facts["pixels"]
+        return source_card.converted(card, dtype) if dtype else card
 
     def parting(self, answers: np.ndarray, tolerance: Tolerance) -> list[str | None]:
         """For each photo, the first stage at which a path through `classifier` parts; None: none.
@@ -261,9 +261,11 @@ def outline(
     labels: Sequence[str],
     steps: Preprocessing,
     provenance: Mapping[str, Any],
+    schema_version: int = 1,
 ) -> dict[str, Any]:
     """What is known of a card before the model is loaded, as JSON, for `keras_side.run`."""
     return {
+        "schema_version": schema_version,
         "name": name,
         "labels": list(labels),
         "preprocessing": asdict(steps),

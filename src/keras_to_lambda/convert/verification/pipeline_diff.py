@@ -15,16 +15,16 @@ from keras_to_lambda.runtime.model.card import ModelCard
 if TYPE_CHECKING:
     from keras_to_lambda.convert.verification.keras_preprocessing import Seen
 
-STAGES = ("decode", "resize", "scale")
+STAGES = ("decode", "resize")
+# The network, and the scaling in front of it.
 INFERENCE = "inference"
-# What is still the same: every decoded byte; a resized pixel to a thousandth of white; a tensor's
-# value to a thousandth of the tensor's range.
-SAME = (0.0, 0.255, 1e-3)
+# What is still the same: every decoded byte; a resized pixel to a thousandth of white.
+SAME = (0.0, 0.255)
 # As large as any setting of the function admits: size is not what is looked at here.
 MAX_PIXELS = 1 << 28
 
 
-def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
     """A photo at the stages of the serving path, shaped as `reference.Seen` has them.
 
     Raises:
@@ -33,25 +33,19 @@ def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.nda
     size = (card.width, card.height)
     image = decode(photo.read_bytes(), card.preprocessing, card.channels, MAX_PIXELS, size)
     decoded = np.asarray(image).reshape(image.height, image.width, card.channels)
-    resized = preprocess.resize(image, card)
-    return decoded, resized, preprocess.scale(resized, card)
+    return decoded, preprocess.resize(image, card)
 
 
 def differences(photo: Path, seen: Seen, card: ModelCard) -> list[float]:
-    """How far the two are apart at each of STAGES: gray levels, gray levels, share of the range.
+    """How far the two are apart at each of STAGES, in gray levels.
 
     Infinite where the shapes differ; NaN where the serving path refuses the photo.
     """
     try:
-        decoded, resized, tensor = served(photo, card)
+        decoded, resized = served(photo, card)
     except ClassifierError:
         return [float("nan")] * len(STAGES)
-    extent = float(np.ptp(seen.tensor)) or 1.0
-    return [
-        _apart(seen.decoded, decoded),
-        _apart(seen.resized, resized),
-        _apart(seen.tensor, tensor) / extent,
-    ]
+    return [_apart(seen.decoded, decoded), _apart(seen.resized, resized)]
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> float:

@@ -23,7 +23,8 @@ from keras_to_lambda.runtime.record import dataclass, field, fields
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+# 1: the tensor is scaled by the function. 2: it is the pixels; what scales them is in the graph.
+SCHEMA_VERSIONS = (1, 2)
 CARD_FILE = "card.json"
 LABELS_FILE = "labels.txt"
 MAX_MEMBER_BYTES = 16 << 20
@@ -46,6 +47,7 @@ PRESETS: Mapping[str, str] = {
 }
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "schema_version": SCHEMA_VERSIONS,
     "dtype": ("float32", "int8", "uint8"),
     "channels": (1, 3, 4),
     "resize": ("stretch", "crop", "pad"),
@@ -66,6 +68,8 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "output": ("logits", "probabilities"),
     "activation": ("softmax", "sigmoid"),
 }
+# Fields of Preprocessing that schema 2 does not have.
+IN_THE_GRAPH = ("color_order", "scaling")
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Affine:
 @dataclass(frozen=True)
 class Preprocessing:
     """How pixels become the tensor. The defaults are what `keras.utils.load_img` does.
+
+    A card of schema 2 has neither color_order nor scaling: they are "rgb" and "raw".
 
     resize: stretch to the input size; crop the centre at the input's aspect ratio, then resize
         (`PIL.ImageOps.fit`); pad with black around the centre (`PIL.ImageOps.pad`).
@@ -114,12 +120,14 @@ class ModelCard:
     labels: one for each output, in the output's order.
     height, width, channels: of the input tensor, in pixels.
     dtype: of the input tensor. An integer model's scale and zero point are in the flatbuffer.
+        Schema 2: uint8, or float32 where resizing leaves numbers between whole ones or above 255.
     output: logits, or probabilities if the network ends in a softmax or sigmoid.
     activation: what made the probabilities, or makes them of the logits. Several labels with a
         sigmoid each are multi-label: their probabilities do not add up to 1.
     model_bytes, model_sha256: of the flatbuffer in front of the archive; a file cut short or
         altered is found by them.
-    provenance: the source file's name and hash, versions, quantization.
+    provenance: the source file's name and hash, versions, quantization; schema 2: the colour order
+        and scaling that are in the graph.
     verification: what `convert` measured; empty until then.
     """
 
@@ -136,6 +144,7 @@ class ModelCard:
     model_sha256: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = 1
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
@@ -146,7 +155,10 @@ class ModelCard:
         """The card as plain JSON values, `from_json`'s inverse."""
         from dataclasses import asdict
 
-        body = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        body = {"schema_version": self.schema_version, **asdict(self)}
+        if self.schema_version == 2:
+            for name in IN_THE_GRAPH:
+                del body["preprocessing"][name]
         if self.activation == "softmax":
             del body["activation"]  # releases that do not know it read the card
         return body
@@ -160,21 +172,22 @@ class ModelCard:
         """
         if not isinstance(data, dict):
             raise SetupError("wrong model card: not a JSON object")
-        data = dict(data)
-        version = data.pop("schema_version", None)
-        if version != SCHEMA_VERSION:
+        version = data.get("schema_version")
+        if version not in SCHEMA_VERSIONS:
             raise SetupError(
                 f"wrong model card: schema_version is {version!r}, this release reads "
-                f"{SCHEMA_VERSION}; convert the model again, or use a newer release"
+                f"{', '.join(map(str, SCHEMA_VERSIONS))}; convert the model again, or use a newer "
+                "release"
             )
         _only_fields(cls, data, "")
         steps = data.get("preprocessing", {})
-        _only_fields(Preprocessing, steps, "preprocessing.")
+        _only_fields(Preprocessing, steps, "preprocessing.", IN_THE_GRAPH if version == 2 else ())
+        data, steps = dict(data), dict(steps)
         scaling = steps.get("scaling")
         if isinstance(scaling, dict):
             _only_fields(Affine, scaling, "preprocessing.scaling.")
             tuples = {key: _tuple(value) for key, value in scaling.items()}
-            steps = {**steps, "scaling": Affine(**tuples)}
+            steps["scaling"] = Affine(**tuples)
         data["preprocessing"] = Preprocessing(**steps)
         data["labels"] = _tuple(data["labels"])
         return cls(**data)
@@ -186,14 +199,17 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _only_fields(cls: Any, data: Any, prefix: str) -> None:
-    """Raise SetupError unless `data` has all that `cls` requires, and nothing that it lacks."""
+def _only_fields(cls: Any, data: Any, prefix: str, absent: Sequence[str] = ()) -> None:
+    """Raise SetupError unless `data` has all that `cls` requires, and nothing that it lacks.
+
+    Args:
+        absent: fields of `cls` that this schema does not have.
+    """
     if not isinstance(data, dict):
         raise SetupError(f"wrong model card: {prefix or 'card'} is not a JSON object")
-    known = {f.name: f for f in fields(cls)}
-    unknown = sorted(set(data) - set(known))
-    probe = set(known) - {"preprocessing", *_optional(cls)}
-    missing = sorted(probe - set(data))
+    known = {f.name for f in fields(cls)} - set(absent)
+    unknown = sorted(set(data) - known)
+    missing = sorted(known - {"preprocessing", *_optional(cls)} - set(data))
     if unknown or missing:
         raise SetupError(
             "wrong model card:"
@@ -216,7 +232,7 @@ def _optional(cls: Any) -> set[str]:
 def _faults(card: ModelCard) -> Any:
     """Yield a sentence for each value that is wrong."""
     steps = card.preprocessing
-    for name in ("dtype", "channels", "output", "activation"):
+    for name in ("schema_version", "dtype", "channels", "output", "activation"):
         yield from _not_among(name, getattr(card, name))
     for name in ("resize", "interpolation", "color_order", "exif", "alpha", "decode", "drawing"):
         yield from _not_among(name, getattr(steps, name), "preprocessing.")
@@ -245,6 +261,11 @@ def _faults(card: ModelCard) -> Any:
         yield f"preprocessing.scaling is {scaling!r}, not one of {', '.join(PRESETS)}"
     elif card.channels != 3 and PRESETS[scaling] in ("caffe", "torch"):
         yield f"preprocessing.scaling {scaling!r} is for three channels"
+    if card.schema_version == 2:
+        if (steps.color_order, scaling) != ("rgb", "raw"):
+            yield "schema 2 has colour order and scaling in the graph, not in preprocessing"
+        if card.dtype == "int8":
+            yield "dtype is 'int8'; schema 2 takes pixels, in uint8 or float32"
 
 
 def distinct(labels: Sequence[str]) -> tuple[str, ...]:
@@ -358,7 +379,7 @@ def _third_party(path: str | Path) -> ModelCard:
             + tflite_metadata.describe(Path(path))
         )
     labels = distinct(body["labels"])
-    return ModelCard.from_json({**body, "schema_version": SCHEMA_VERSION, "labels": labels})
+    return ModelCard.from_json({**body, "schema_version": 1, "labels": labels})
 
 
 def load_json(path: Path) -> ModelCard:

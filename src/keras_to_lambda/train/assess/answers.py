@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_to_lambda.class_folders import ClassFolders
-from keras_to_lambda.convert import progress, source_card
+from keras_to_lambda.convert import progress, scaling, source_card
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.load import saved_file
 from keras_to_lambda.convert.sandbox import untrusted_results
@@ -97,7 +97,7 @@ class Subject:
                     "evaluate the .tflite, or write a card (docs/tflite.md) and give it with "
                     "--card FILE"
                 )
-            found = cards.load_json(aside)
+            found = source_card.load(aside)
         except (ConvertError, SetupError, OSError) as error:
             raise DataError(str(error)) from error
         return cls("keras", model, found.name, path.resolve().name, found)
@@ -431,14 +431,11 @@ def described(subject: Subject) -> list[tuple[str, str]]:
     if card is None:
         return [*rows, ("preparation of pictures", "the endpoint's own")]
     steps = asdict(card.preprocessing)
-    scaling = steps["scaling"]
-    if isinstance(scaling, dict):
-        scaling = f"pixel x {list(scaling['scale'])} + {list(scaling['offset'])}"
     return [
         *rows,
         ("input", f"{card.height} x {card.width} x {card.channels}"),
         ("resize", f"{steps['resize']}, {steps['interpolation']}"),
-        ("scaling", f"{scaling}, channels in {steps['color_order']} order"),
+        ("scaling", scaling.done(card)),
         ("EXIF orientation, alpha", f"{steps['exif']}, {steps['alpha']}"),
     ]
 
