@@ -13,4 +13,4 @@ _handler = Handler(Settings.from_environ())
 
 def lambda_handler(event: Any, context: Any = None) -> Any:
     """Classify the image or images of any event that `runtime.events` knows."""
-    return _handler(event, context)
+    return _handler.handle(event, context)

@@ -77,7 +77,10 @@ def row(folder: Path, facts: dict[str, Any]) -> list[str]:
             Settings(model_path=place / "net.tflite", num_threads=1, log_level="FATAL")
         )
         served = np.stack(
-            [handler.logits(Raw(p.read_bytes()), Deadline(60), Stopwatch()) for p in pictures]
+            [
+                handler.pipeline.logits(Raw(p.read_bytes()), Deadline(60), Stopwatch())
+                for p in pictures
+            ]
         )
         loaded = str(cards.load(place / "net.tflite").provenance["loaded_by"])
     if expected.shape[1] == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ def settings_table() -> str:
     """Every environment variable."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for setting in fields(Settings):
-        value = setting.default
+        value = "" if setting.default is MISSING else setting.default
         if value == MODELS:
             value = Path(MODELS).relative_to(ROOT).as_posix()
         if isinstance(value, frozenset):

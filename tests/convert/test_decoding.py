@@ -93,5 +93,5 @@ def test_the_function_decodes_as_the_card_says(convert, models, large):
 
     handler = Handler(Settings(model_path=str(output), num_threads=1, log_level="FATAL"))
     watch = Stopwatch()
-    handler.logits(Raw((large / "smooth" / "1.jpg").read_bytes()), Deadline(60), watch)
+    handler.pipeline.logits(Raw((large / "smooth" / "1.jpg").read_bytes()), Deadline(60), watch)
     assert watch.pixels == 500 * 375

@@ -37,5 +37,5 @@ def test_it_answers_alike_in_keras_and_as_served(shared_data, convert):
         photo = shared_data / "images" / name
         before = keras_model.predict(graph, keras_preprocessing.see(photo, card).tensor)
         assert card.labels[before.argmax()] == answer
-        served = handler.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
+        served = handler.pipeline.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
         assert card.labels[served.argmax()] == answer

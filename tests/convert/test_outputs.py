@@ -169,8 +169,10 @@ def answered(convert, samples, tmp_path):
         assert status == 0
         photo = sorted(samples.iterdir())[3]
         handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
-        plain = handler.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
-        [shares] = handler.classify([Raw(photo.read_bytes())], Options(None, "probabilities", None))
+        plain = handler.pipeline.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
+        [shares] = handler.pipeline.classify(
+            [Raw(photo.read_bytes())], Options(None, "probabilities", None)
+        )
         picture = keras.utils.load_img(photo, target_size=(16, 16))
         scaled = keras.utils.img_to_array(picture)[np.newaxis] / 127.5 - 1
         return cards.load(output), plain, shares, np.asarray(model(scaled))[0]

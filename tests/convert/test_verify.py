@@ -16,10 +16,11 @@ from PIL import Image
 from keras_to_lambda.convert import source_card
 from keras_to_lambda.convert.quantize import pixel_front
 from keras_to_lambda.convert.verification import command, pipeline_diff
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
+from keras_to_lambda.serve.gateway import Gateway
 
 
 class Silent(WSGIRequestHandler):
@@ -77,7 +78,7 @@ def run(net, models, samples, in_process, capsys):
     return run
 
 
-@pytest.mark.parametrize("path", ["/predict", INVOCATION_PATH])
+@pytest.mark.parametrize("path", ["/predict", INVOCATIONS_PATH])
 def test_every_way_that_agrees_is_said_and_written_into_the_card(path, net, run):
     flatbuffer = net.read_bytes()[: cards.load(net).model_bytes]
     with serving(net) as url:

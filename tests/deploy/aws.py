@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from keras_to_lambda.deploy.emulator import INVOCATIONS, EmulatorError
+from keras_to_lambda.deploy.emulator import EmulatorError
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from tests.deploy.map_runs import MapRuns, ServiceError
 from tests.emulator.fleet import Environment
 
@@ -110,7 +111,7 @@ def _answer(sandbox: Environment, payload: bytes, *, killed: bool) -> Invoked:
         if killed:
             # Before the event comes: a fast machine would have answered it by the time of the kill.
             _signal(signal.SIGSTOP, *function)
-        connection.request("POST", INVOCATIONS, payload)
+        connection.request("POST", INVOCATIONS_PATH, payload)
         if killed:
             # The emulator first, which would tell of the function's death; the function too, which
             # has a process group of its own, where it would live on.

@@ -37,9 +37,10 @@ from moto.server import ThreadedMotoServer
 
 from keras_to_lambda.deploy import endpoint, smoke
 from keras_to_lambda.deploy.alias import Alias, AliasError, FunctionFailed, Routing, name_of, noted
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
+from keras_to_lambda.serve.gateway import Gateway
 from tests.deploy.aws import Front, Function
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,7 +142,7 @@ def credulous(application):
             return application(environ, start)
         start("200 OK", [("Content-Type", "application/json")])
         scores = '{"t-shirt": 1.0}'
-        invoked = environ["PATH_INFO"] == INVOCATION_PATH
+        invoked = environ["PATH_INFO"] == INVOCATIONS_PATH
         return [(json.dumps({"statusCode": 200, "body": scores}) if invoked else scores).encode()]
 
     return version
@@ -187,7 +188,7 @@ def not_invoked(application):
     """What answers over HTTP, and may not be invoked."""
 
     def version(environ, start):
-        invoked = environ["PATH_INFO"] == INVOCATION_PATH
+        invoked = environ["PATH_INFO"] == INVOCATIONS_PATH
         return (forbidding if invoked else application)(environ, start)
 
     return version
@@ -284,7 +285,7 @@ def invoke(application, body, start):
     told = []
     environ = {
         "REQUEST_METHOD": "POST",
-        "PATH_INFO": INVOCATION_PATH,
+        "PATH_INFO": INVOCATIONS_PATH,
         "QUERY_STRING": "",
         "CONTENT_LENGTH": str(len(body)),
         "wsgi.input": io.BytesIO(body),

@@ -36,13 +36,13 @@ from typing import Any, Self
 
 import waitress
 
-from keras_to_lambda.deploy import TIMEOUT_S
 from keras_to_lambda.deploy.emulator import (
     MAX_PAYLOAD_BYTES,
     Emulator,
     EmulatorError,
     FunctionError,
 )
+from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway, StartResponse
 
 FUNCTIONS, INVOCATIONS = "/2015-03-31/functions/", "/invocations"

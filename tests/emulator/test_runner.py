@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, PYTHON, TIMEOUT_S
+from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, PYTHON
 from keras_to_lambda.deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
+from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
 
 MODEL = ROOT / "models" / "clothing" / "clothing.tflite"
 

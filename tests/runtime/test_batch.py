@@ -105,7 +105,7 @@ def test_one_silent_host_does_not_take_the_others_down(settings, far_host, jpeg,
     # Downloads get 1 s of the minute here, so that the rest has time on any machine.
     monkeypatch.setattr(sources, "SHARE_FOR_DOWNLOADS", 1 / 60)
     images = [Url(f"http://{far_host}/stall"), Base64(base64.b64encode(jpeg).decode())]
-    answers = Handler(settings).classify(images, deadline=Deadline(60))
+    answers = Handler(settings).pipeline.classify(images, deadline=Deadline(60))
     assert isinstance(answers[0], DeadlineExceeded)
     assert isinstance(answers[1], dict)
 
@@ -117,7 +117,7 @@ def test_decoding_that_takes_all_the_time_leaves_some_to_answer_what_it_has(
     monkeypatch.setattr(pixels, "prepare", lambda *of: (clock.advance(4.0), real(*of))[1])
     text = base64.b64encode(jpeg).decode()
     handler = Handler(settings)
-    answers = handler.classify([Base64(text)] * 5, deadline=Deadline(12.0, clock))
+    answers = handler.pipeline.classify([Base64(text)] * 5, deadline=Deadline(12.0, clock))
     # A third one would end after 12 s; nine tenths of them are for decoding.
     assert [isinstance(answer, DeadlineExceeded) for answer in answers] == [
         False, False, True, True, True,
@@ -147,12 +147,12 @@ def test_inference_that_cannot_finish_is_refused(settings, jpeg):
     model.seconds = 3.0
     text = base64.b64encode(jpeg).decode()
     clock = Clock()
-    [answer] = handler.classify([Base64(text)], deadline=Deadline(1.0, clock))
+    [answer] = handler.pipeline.classify([Base64(text)], deadline=Deadline(1.0, clock))
     assert isinstance(answer, DeadlineExceeded)
     assert "3.0 s" in answer.message
     # Of several, as many as there is time for.
     model.seconds = 0.4
-    answers = handler.classify([Base64(text)] * 4, deadline=Deadline(1.1, clock))
+    answers = handler.pipeline.classify([Base64(text)] * 4, deadline=Deadline(1.1, clock))
     assert [isinstance(answer, DeadlineExceeded) for answer in answers] == [
         False, False, True, True,
     ]  # fmt: skip

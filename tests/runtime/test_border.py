@@ -152,7 +152,7 @@ def test_the_ids_of_tasks_are_given_back_as_far_as_they_can_be_encoded(handler):
 
 
 def test_what_no_rule_foresaw_is_stopped_at_the_border(handler, monkeypatch):
-    from keras_to_lambda.runtime.events import Ping
+    from keras_to_lambda.runtime.events.direct import Ping
 
     monkeypatch.setattr(Ping, "answer", lambda *_: {"warm": HALF})
     assert handler({"ping": True}) == {"warm": "?"}
@@ -348,7 +348,7 @@ def test_no_line_of_the_log_is_longer_than_8_kb(settings, capsys, monkeypatch):
         dataclasses.replace(settings, log_level="INFO", metrics_namespace="n", max_images=500)
     )
     error = InvalidRequest("x", reason="\U0001f600" * 10_000)
-    monkeypatch.setattr(loud, "_tensor", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(loud.pipeline, "_tensor", lambda *_: (_ for _ in ()).throw(error))
     capsys.readouterr()
     loud({"images": ["data:,x"] * 300})
     [line] = capsys.readouterr().out.splitlines()
@@ -364,7 +364,7 @@ def test_a_fault_of_ours_has_a_short_line_however_deep_it_was(settings, capsys, 
     def dig(depth):
         return dig(depth - 1) if depth else 1 / 0
 
-    monkeypatch.setattr(loud, "_tensor", lambda *_: dig(500))
+    monkeypatch.setattr(loud.pipeline, "_tensor", lambda *_: dig(500))
     capsys.readouterr()
     with pytest.raises(InternalError):
         loud({"url": "data:,x"})

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from keras_to_lambda.runtime import events
 from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.events import records, services
+from keras_to_lambda.runtime.events.base import EventSource
+from keras_to_lambda.runtime.events.records import Records
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 
@@ -72,19 +76,48 @@ def test_an_event_has_its_documented_answer(path, s3, monkeypatch):
         assert readable(s3.kept()) == golden.get("kept", [])
 
 
-def test_every_family_has_a_golden_event():
-    from keras_to_lambda.runtime import events
+def sources_below(kind):
+    """Every class of an event source that recognises events itself."""
+    for each in kind.__subclasses__():
+        if "infer" in vars(each) or "name" in vars(each):
+            yield each
+        yield from sources_below(each)
 
+
+def test_every_event_source_is_tried_with_an_event():
+    """The sources in the order of `detect`; a new one belongs into its module's SOURCES."""
+    written = set(sources_below(EventSource)) - {Records}
+    assert written - set(events.EVENT_SOURCES) == set(), "not in the SOURCES of its module"
+
+
+def test_every_event_source_has_a_golden_event():
     found = {
         type(events.detect(json.loads(path.read_text(encoding="utf-8"))["event"]))
         for path in GOLDEN
     }
-    assert found == set(events.FAMILIES)
+    assert set(events.EVENT_SOURCES) - found == set(), "no event of it in tests/events"
+
+
+def test_every_event_source_is_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    titles = {source.title for source in events.EVENT_SOURCES}
+    assert {title for title in titles if title not in page} == set(), "not in docs/serving.md"
+
+
+def test_no_supported_service_is_in_the_table_of_unsupported_ones():
+    assert {source.name for source in records.SOURCES} & set(services.SOURCES) == set()
+
+
+def test_an_unsupported_event_names_the_supported_sources():
+    with pytest.raises(ClassifierError) as caught:
+        events.Unsupported({"eventSource": "camera"}).jobs(Settings())
+    assert caught.value.message == (
+        "unsupported event source: camera; supported: SQS, SNS, S3, EventBridge's S3 events, "
+        "S3 Batch Operations, Step Functions, HTTP and direct invocation"
+    )
 
 
 def test_every_service_has_a_golden_event():
-    from keras_to_lambda.runtime.events import services
-
     said = {json.loads(path.read_text("utf-8"))["answer"].get("says") for path in GOLDEN}
     assert set(services.SOURCES.values()) | {name for name, _ in services.SERVICES} <= said
 
@@ -135,7 +168,4 @@ def test_an_image_by_direct_invocation_imports_no_table_of_services():
     ],
 )
 def test_what_only_resembles_a_service_s_event_is_a_payload(payload):
-    from keras_to_lambda.runtime import events
-    from keras_to_lambda.runtime.events import Direct
-
-    assert type(events.detect(payload)) is Direct
+    assert type(events.detect(payload)) is events.Direct

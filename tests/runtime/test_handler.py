@@ -135,7 +135,7 @@ def test_logits_are_refused_where_probabilities_come_out(activation, tmp_path, m
     path.write_bytes(cards.join(model_bytes[:end], other))
     handler = Handler(Settings(model_path=path, num_threads=1, log_level="FATAL"))
     with pytest.raises(errors.InvalidRequest, match=f"this model ends in a {activation}: it has"):
-        handler.classify([Raw(jpeg)], Options(None, "logits", None))
+        handler.pipeline.classify([Raw(jpeg)], Options(None, "logits", None))
 
 
 def test_in_a_list_each_image_succeeds_or_fails_alone(handler, b64, far_host, scores):

@@ -215,7 +215,7 @@ def test_the_neighbours_of_a_bomb_are_answered(bombs, first, one_model, jpeg):
     bomb = Raw(scans(SMALL, 20_000))
     good = [Raw(jpeg), Raw(jpeg)]
     images = [*[bomb] * bombs, *good] if first else [*good, *[bomb] * bombs]
-    answers = one_model.classify(images, deadline=Deadline(5.0, Clock()))
+    answers = one_model.pipeline.classify(images, deadline=Deadline(5.0, Clock()))
     codes = [getattr(answer, "code", "scores") for answer in answers]
     assert codes.count("scores") == 2
     assert codes.count("deadline_exceeded") == bombs
@@ -296,7 +296,7 @@ handler = Handler(Settings(num_threads=1))
 picture = Raw(Path(sys.argv[1]).read_bytes())
 answers = []
 threads = [
-    threading.Thread(target=lambda: answers.extend(handler.classify([picture]))) for _ in range(2)
+    threading.Thread(target=lambda: answers.extend(handler.pipeline.classify([picture]))) for _ in range(2)
 ]
 for thread in threads:
     thread.start()
@@ -396,11 +396,11 @@ def test_what_no_thread_could_have_is_refused_at_once():
 def test_a_picture_waits_for_memory_no_longer_than_its_deadline(settings, encoded):
     handler = Handler(settings)
     data = encoded(flat("L", 5000, 4000))
-    with memory.Share(handler._room) as other:
+    with memory.Share(handler.pipeline._room) as other:
         assert other.reserve(memory.UNLIMITED // 2, Held(memory.UNLIMITED), 0)
-        [error] = handler.classify([Raw(data)], deadline=Deadline(0.05))
+        [error] = handler.pipeline.classify([Raw(data)], deadline=Deadline(0.05))
         assert (error.code, error.transient) == ("deadline_exceeded", True)
-    [scores] = handler.classify([Raw(data)])
+    [scores] = handler.pipeline.classify([Raw(data)])
     assert isinstance(scores, dict)
 
 
@@ -472,7 +472,7 @@ def test_a_picture_that_failed_is_not_kept_in_memory(data, one_model):
     gc.collect()
     gc.disable()
     try:
-        [error] = one_model.classify([Raw(data)], deadline=Deadline(1.0, Clock()))
+        [error] = one_model.pipeline.classify([Raw(data)], deadline=Deadline(1.0, Clock()))
         kept = [x for x in gc.get_objects() if isinstance(x, Image.Image) and x.width == 301]
     finally:
         gc.enable()
@@ -493,7 +493,7 @@ def test_of_several_packed_profiles_one_is_unpacked(monkeypatch):
 def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
     settings, jpeg, monkeypatch
 ):
-    monkeypatch.setattr("keras_to_lambda.runtime.handler.vcpus", lambda _: 3)
+    monkeypatch.setattr("keras_to_lambda.runtime.pipeline.vcpus", lambda _: 3)
     handler = Handler(settings)
     lock, changed = threading.Lock(), threading.Event()
     under_way, most = [], []
@@ -514,7 +514,7 @@ def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
 
     monkeypatch.setattr(pixels, "opened", opened)
     with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda _: handler.classify([Raw(jpeg)]), range(12)))
+        answers = list(pool.map(lambda _: handler.pipeline.classify([Raw(jpeg)]), range(12)))
     assert all(isinstance(answer, dict) for [answer] in answers)
     assert max(most) == 3
 
@@ -522,12 +522,12 @@ def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
 def test_a_picture_whose_turn_does_not_come_in_time_is_an_error_that_passes(
     settings, jpeg, monkeypatch
 ):
-    monkeypatch.setattr("keras_to_lambda.runtime.handler.vcpus", lambda _: 1)
+    monkeypatch.setattr("keras_to_lambda.runtime.pipeline.vcpus", lambda _: 1)
     handler = Handler(settings)
-    with handler._turn(Deadline(1.0)), handler._turn(Deadline(1.0)):
-        [error] = handler.classify([Raw(jpeg)], deadline=Deadline(0.05))
+    with handler.pipeline._turn(Deadline(1.0)), handler.pipeline._turn(Deadline(1.0)):
+        [error] = handler.pipeline.classify([Raw(jpeg)], deadline=Deadline(0.05))
         assert (error.code, error.transient) == ("deadline_exceeded", True)
-    [scores] = handler.classify([Raw(jpeg)])
+    [scores] = handler.pipeline.classify([Raw(jpeg)])
     assert isinstance(scores, dict)
 
 
@@ -540,7 +540,7 @@ def test_as_many_downloads_run_side_by_side_as_there_is_memory_for(
     settings = replace(settings, max_image_bytes=20_000_000)
     handler = Handler(settings)
     monkeypatch.setattr(memory, "left", lambda _: left)
-    assert handler._side_by_side([Url("https://example.com/")] * 16) == most
+    assert handler.pipeline._side_by_side([Url("https://example.com/")] * 16) == most
     lock, ahead, peak = threading.Lock(), [], []
 
     def read(*_):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from keras_to_lambda.runtime.errors import SetupError
@@ -14,6 +16,11 @@ def test_an_empty_environment_gives_the_defaults():
     assert settings.max_image_bytes == 20_000_000
     assert settings.fetch_private_hosts == frozenset()
     assert settings.num_threads >= 1
+
+
+def test_settings_of_no_environment_have_as_many_threads_as_processors():
+    assert Settings().num_threads == vcpus(os.environ)
+    assert Settings() == Settings.from_environ({})
 
 
 def test_values_are_read():

@@ -149,7 +149,7 @@ def test_a_fault_of_ours_logs_where_it_arose_and_not_what_it_said(loud, jpeg, ca
     fault, line = (json.loads(row) for row in text.splitlines())
     assert fault["type"] == "ValueError"
     assert fault["request_id"] == line["request_id"] == "request-1"
-    assert any("handler.py" in frame for frame in fault["traceback"])
+    assert any("pipeline.py" in frame for frame in fault["traceback"])
 
 
 def test_what_the_model_saw_is_saved_for_debugging(settings, jpeg, tmp_path, monkeypatch):

@@ -26,11 +26,11 @@ import pytest
 import requests
 from PIL import Image
 
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.http.resources import MAX_EVENT_BYTES
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve import command, http_server
-from keras_to_lambda.serve.gateway import INVOCATION_PATH, MAX_BODY_BYTES, Context, Gateway
+from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway
 from tests.http_host import HttpHost
 
 K2L = (sys.executable, "-m", "keras_to_lambda")
@@ -88,7 +88,7 @@ def test_post_predict_takes_the_image_itself(url, handler):
 
 def test_post_predict_and_the_invocation_url_take_the_same_json(url, handler):
     event = {"image": base64.b64encode(picture(1)).decode()}
-    for path in ("/predict", INVOCATION_PATH):
+    for path in ("/predict", INVOCATIONS_PATH):
         answer = requests.post(url + path, json=event, timeout=60)
         assert answer.json() == expected(handler, picture(1))
 
@@ -101,9 +101,9 @@ def test_options_in_the_query_reach_the_function(url):
 def test_errors_have_their_status_at_one_door_and_their_name_at_the_other(url):
     answer = requests.post(f"{url}/predict", json={}, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "missing_image")
-    answer = requests.post(url + INVOCATION_PATH, json={}, timeout=60)
+    answer = requests.post(url + INVOCATIONS_PATH, json={}, timeout=60)
     assert (answer.status_code, answer.json()["errorType"]) == (200, "MissingImage")
-    answer = requests.post(url + INVOCATION_PATH, data=b"{", timeout=60)
+    answer = requests.post(url + INVOCATIONS_PATH, data=b"{", timeout=60)
     assert answer.json()["errorType"] == "Runtime.UnmarshalError"
     assert "takes JSON; send images to /predict" in answer.json()["errorMessage"]
     assert requests.get(f"{url}/nowhere", timeout=60).status_code == 404
@@ -290,7 +290,7 @@ def test_a_function_that_raises_is_a_500_here_and_named_there(capfd):
 
     with serving(handler) as url:
         answer = requests.get(url, timeout=60)
-        named = requests.post(url + INVOCATION_PATH, json={}, timeout=60)
+        named = requests.post(url + INVOCATIONS_PATH, json={}, timeout=60)
     assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
     assert named.json() == {"errorType": "ValueError", "errorMessage": "secret"}
     assert "ValueError: secret" in capfd.readouterr().err
@@ -300,7 +300,7 @@ def test_a_function_that_hangs_is_answered_for(capfd):
     hang = threading.Event()
     with serving(lambda *_: hang.wait(60), timeout_s=0.3) as url:
         answer = requests.get(url, timeout=60)
-        named = requests.post(url + INVOCATION_PATH, json={}, timeout=60).json()
+        named = requests.post(url + INVOCATIONS_PATH, json={}, timeout=60).json()
         hang.set()
     assert (answer.status_code, answer.json()) == (500, {"message": "Internal Server Error"})
     assert named["errorType"] == "Sandbox.Timedout"
@@ -365,7 +365,7 @@ def test_callers_of_slow_hosts_do_not_stop_the_others():
         for _ in clients:
             assert waiting.acquire(timeout=60)
         refused = requests.post(f"{url}/predict", timeout=60)
-        invoked = requests.post(url + INVOCATION_PATH, json={}, timeout=60)
+        invoked = requests.post(url + INVOCATIONS_PATH, json={}, timeout=60)
         page = requests.get(url, timeout=60)
         held.set()
         served = [client.result().status_code for client in clients]
@@ -407,7 +407,7 @@ def test_what_the_server_refuses_by_itself_is_json(url, request_bytes, status, m
 
 @pytest.mark.parametrize("body", [b"[" * 200_000, b"\xff", b"", b'{"url": "\\ud800'])
 def test_a_body_that_is_not_json_is_an_unmarshal_error_at_the_invocation_url(url, body, capfd):
-    answer = requests.post(url + INVOCATION_PATH, data=body, timeout=60)
+    answer = requests.post(url + INVOCATIONS_PATH, data=body, timeout=60)
     assert (answer.status_code, answer.json()["errorType"]) == (200, "Runtime.UnmarshalError")
     assert "Traceback" not in capfd.readouterr().err
 

@@ -23,11 +23,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
+from keras_to_lambda.serve.gateway import Gateway
 from keras_to_lambda.train import evaluate
 from keras_to_lambda.train.assess import answers, findings
 from keras_to_lambda.train.data.arrays import assemble
@@ -299,7 +300,7 @@ def test_what_was_left_out_is_told_with_its_reason(compared):
 def test_the_command_asks_an_endpoint_and_tells_what_it_found(folder, endpoint, tmp_path, capfd):
     output = tmp_path / "colours.html"
     status, out, err = told(
-        capfd, endpoint + INVOCATION_PATH, "--data", folder / "data", "-o", output
+        capfd, endpoint + INVOCATIONS_PATH, "--data", folder / "data", "-o", output
     )
     assert status == 0
     assert "0.800 (95 % interval 0.548 to 0.930), 12 of 15 right" in out
@@ -307,7 +308,7 @@ def test_the_command_asks_an_endpoint_and_tells_what_it_found(folder, endpoint, 
     assert "Traceback" not in err
     assert output.exists()
     record = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
-    assert record["model"]["file"] == endpoint + INVOCATION_PATH
+    assert record["model"]["file"] == endpoint + INVOCATIONS_PATH
     assert record["model"]["card"] is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colours.html", "colours.json"]
 

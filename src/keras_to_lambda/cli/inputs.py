@@ -80,7 +80,7 @@ def classified(items: Sequence[Item], handler: Handler, workers: int) -> Iterato
         if not hasattr(own, "handler"):
             own.handler = next(ready, None) or Handler(handler.settings)
         try:
-            [answer] = own.handler.classify([item.read()])
+            [answer] = own.handler.pipeline.classify([item.read()])
         except ClassifierError as error:
             answer = error
         except OSError as error:

@@ -21,13 +21,9 @@ from typing import Any
 
 import requests
 
-from keras_to_lambda.deploy.emulator import (
-    INVOCATIONS,
-    Emulator,
-    EmulatorError,
-    FunctionError,
-)
+from keras_to_lambda.deploy.emulator import Emulator, EmulatorError, FunctionError
 from keras_to_lambda.project import ROOT
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 
 MODEL = ROOT / "models" / "clothing" / "clothing.keras"
 SAMPLES = ROOT / "samples"
@@ -103,9 +99,9 @@ def _function(port: int, image_host: str) -> Iterator[tuple[str, Callable[[Any],
     from keras_to_lambda.serve.gateway import Gateway
 
     handler = Handler(Settings.from_environ({**settings, "MODEL_PATH": str(OUTPUT)}))
-    server = http_server.create(Gateway(handler), "127.0.0.1", port)
+    server = http_server.create(Gateway(handler.handle), "127.0.0.1", port)
     threading.Thread(target=server.run, daemon=True).start()
-    url = f"http://127.0.0.1:{port}{INVOCATIONS}"
+    url = f"http://127.0.0.1:{port}{INVOCATIONS_PATH}"
     # Its thread ends with the process, which ends with the demo.
     yield url, lambda event: requests.post(url, json=event, timeout=30).json()
 

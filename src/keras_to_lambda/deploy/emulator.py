@@ -27,11 +27,11 @@ import time
 from pathlib import Path
 from typing import IO, Any, Self
 
-from keras_to_lambda.deploy import MEMORY_MB, PYTHON, TIMEOUT_S
+from keras_to_lambda.deploy import MEMORY_MB, PYTHON
 from keras_to_lambda.project import ROOT
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, TIMEOUT_S
 
 HANDLER = "lambda_function.lambda_handler"
-INVOCATIONS = "/2015-03-31/functions/function/invocations"
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
@@ -172,7 +172,7 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        return self.endpoint + INVOCATIONS
+        return self.endpoint + INVOCATIONS_PATH
 
     def __enter__(self) -> Self:
         binary, python = find_binary(), find_python()
@@ -281,7 +281,7 @@ class Emulator:
         # Not urllib: it would ask the environment for a proxy.
         connection = http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s + 10)
         try:
-            connection.request("POST", INVOCATIONS, payload)
+            connection.request("POST", INVOCATIONS_PATH, payload)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:

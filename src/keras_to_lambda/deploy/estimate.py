@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, TIMEOUT_S
+from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB
+from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
 
 
 class Price(NamedTuple):

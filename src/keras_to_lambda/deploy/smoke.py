@@ -152,7 +152,7 @@ def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
         answers = {}
         for sample in samples:
             try:
-                answers[sample.name] = handler(_event(sample, name))
+                answers[sample.name] = handler.handle(_event(sample, name))
             except Exception as error:
                 raise NotAsked(f"{sample.name} cannot be classified here: {error}") from error
         spread = sum(max(a.values()) - min(a.values()) for a in answers.values()) / len(answers)

@@ -7,12 +7,12 @@
     |   |-- InvalidUrl          400  invalid_url            a URL that is not fetched
     |   |-- ModelNotNamed       400  model_not_named        several models, and no default
     |   `-- UnsupportedEvent    400  unsupported_event      an AWS event that holds no images
-    |-- RouteNotFound           404  route_not_found
-    |   `-- ModelNotFound       404  model_not_found
+    |-- RouteNotFound           404  route_not_found        a path that does not exist
+    |-- ModelNotFound           404  model_not_found        a model that is not served here
     |-- MethodNotAllowed        405  method_not_allowed
     |-- ImageTooLarge           413  image_too_large        more bytes than MAX_IMAGE_BYTES
-    |   |-- TooManyPixels       413  too_many_pixels        more pixels than accepted, or memory
-    |   `-- TooManyImages       413  too_many_images        more images than MAX_IMAGES
+    |   `-- TooManyPixels       413  too_many_pixels        more pixels than accepted, or memory
+    |-- TooManyImages           413  too_many_images        more images than MAX_IMAGES
     |-- AnswerTooLarge          413  answer_too_large       an answer that Lambda cannot carry
     |-- UnsupportedFormat       415  unsupported_format     not an image of a kind that we decode
     |-- UndecodableImage        422  undecodable_image      an image, but truncated or damaged
@@ -63,6 +63,14 @@ class ClassifierError(Exception):
             return self
         return type(self)(self.of_download, **self.facts, reason=self.message)
 
+    def bare(self) -> ClassifierError:
+        """The same error without causes and traceback, which the runtime would send to the caller.
+
+        A traceback also keeps the picture in memory until a garbage collection.
+        """
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
+
     def to_json(self) -> dict[str, Any]:
         """The error as HTTP clients and lists of results carry it."""
         return {"error": {"code": self.code, "message": self.message}}
@@ -98,8 +106,9 @@ class RouteNotFound(ClassifierError):
     status = 404
 
 
-class ModelNotFound(RouteNotFound):
+class ModelNotFound(ClassifierError):
     code = "model_not_found"
+    status = 404
 
 
 class MethodNotAllowed(ClassifierError):
@@ -117,19 +126,20 @@ class ImageTooLarge(ClassifierError):
     code = "image_too_large"
     status = 413
 
-    @classmethod
-    def of(cls, limit: int) -> ImageTooLarge:
-        """More than `limit` bytes."""
-        return cls(f"the image has more than {limit:,} bytes; scale it down first")
-
 
 class TooManyPixels(ImageTooLarge):
     code = "too_many_pixels"
     of_download = "the downloaded image has more pixels than are accepted; scale it down first"
 
 
-class TooManyImages(ImageTooLarge):
+def too_many_bytes(limit: int) -> ImageTooLarge:
+    """The error of an image with more than `limit` bytes."""
+    return ImageTooLarge(f"the image has more than {limit:,} bytes; scale it down first")
+
+
+class TooManyImages(ClassifierError):
     code = "too_many_images"
+    status = 413
 
 
 class AnswerTooLarge(ClassifierError):

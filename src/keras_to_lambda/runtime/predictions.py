@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from keras_to_lambda.runtime.request import Options
 
-Answer = dict[str, Any] | list[Any] | ClassifierError
+# An image's scores in the shape that the options ask for, as JSON can carry them.
+Scores = dict[str, Any] | list[Any]
+ImageAnswer = Scores | ClassifierError
 
 
 def ranked(outputs: Sequence[float], card: ModelCard, options: Options) -> dict[str, float]:
@@ -33,13 +35,13 @@ def ranked(outputs: Sequence[float], card: ModelCard, options: Options) -> dict[
     return {card.labels[index]: numbers[index] for index in order if numbers[index] >= lowest}
 
 
-def shaped(outputs: Sequence[float], card: ModelCard, options: Options) -> Answer:
+def shaped(outputs: Sequence[float], card: ModelCard, options: Options) -> Scores:
     """A model's outputs in the shape that the options ask for."""
     shape, best_first = SHAPES[options.answer or "scores"]
     if best_first and options.top_k is None:
         options = options._replace(top_k=len(card.labels))
-    answer: Answer = shape(ranked(outputs, card, options), card.labels)
-    return answer
+    scores: Scores = shape(ranked(outputs, card, options), card.labels)
+    return scores
 
 
 def _best(chosen: dict[str, float], _labels: Sequence[str]) -> dict[str, Any]:

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from keras_to_lambda.runtime.aws_lambda import MB_PER_VCPU
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.record import dataclass, field, fields
-
-# A Lambda function gets one vCPU for each 1,769 MB of memory
-# (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).
-MB_PER_VCPU = 1769
-
-# What a synchronous invocation takes, and what it answers at most: the whole event, in which an
-# image's body is base64 (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
-MAX_EVENT_BYTES = 6 * 1024 * 1024
 
 # Text, not a Path: importing pathlib costs 3 ms of a cold start.
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
@@ -173,7 +166,10 @@ def _level(text: str) -> str:
     return text.upper()
 
 
-def _setting(read: Callable[[str], Any], default: Any, help: str) -> Any:
+T = TypeVar("T")
+
+
+def _setting(read: Callable[[str], T], default: T, help: str) -> T:
     return field(default=default, metadata={"read": read, "help": help})
 
 
@@ -191,8 +187,12 @@ class Settings:
         "default",
         "which models are loaded at start: `default`, the others at their first use; or `all`",
     )
-    num_threads: int = _setting(
-        _count, None, "interpreter threads; default: the vCPUs the function really has"
+    num_threads: int = field(
+        default_factory=lambda: vcpus(os.environ),
+        metadata={
+            "read": _count,
+            "help": "interpreter threads; default: the vCPUs the function really has",
+        },
     )
     weight_cache: str = _setting(
         str, "", "for large models: a folder for XNNPACK's packed weights (docs/serving.md)"

@@ -10,11 +10,17 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.errors import (
+    ClassifierError,
+    InternalError,
+    InvalidRequest,
+    SetupError,
+)
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.text import clean
@@ -128,6 +134,35 @@ def request(
         line["function"] = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
         line["_aws"] = _embedded(settings.metrics_namespace, numbers, "model" in line)
     log(settings, "ERROR" if any(error.status >= 500 for error in errors) else "INFO", **line)
+
+
+def named(error: Exception, settings: Settings, watch: Stopwatch) -> ClassifierError:
+    """An error as one of ours.
+
+    What is not a caller's fault is logged, with where it arose; the caller gets the request's id.
+    """
+    if isinstance(error, ClassifierError):
+        return error.bare()
+    if isinstance(error, RecursionError):
+        return InvalidRequest("the request is nested too deeply")
+    log(
+        settings,
+        "ERROR",
+        request_id=watch.request_id,
+        outcome=InternalError.code,
+        # Where, not what: an exception's text may repeat the caller's data. A SetupError's is about
+        # files and settings.
+        type=type(error).__name__,
+        setup=str(error) if isinstance(error, SetupError) else None,
+        traceback=[
+            f"{frame.filename}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)[-MAX_LIST:]
+        ],
+    )
+    return InternalError(
+        "the function failed; its log has the details"
+        + (f" under request id {watch.request_id}" if watch.request_id else "")
+    )
 
 
 def _embedded(namespace: str, numbers: Mapping[str, Any], model: bool) -> dict[str, Any]:

@@ -18,12 +18,13 @@ import hupper
 
 from keras_to_lambda import class_folders, origin
 from keras_to_lambda.cli import terminal
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model.registry import files
 from keras_to_lambda.runtime.settings import Settings, bundled
 from keras_to_lambda.serve import http_server
-from keras_to_lambda.serve.gateway import INVOCATION_PATH, Gateway
+from keras_to_lambda.serve.gateway import Gateway
 
 EPILOG = """\
 examples:
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="k2l serve",
         description="Serve the function and its playground on this machine: every path as through "
-        f"API Gateway, and the emulator's {INVOCATION_PATH}.",
+        f"API Gateway, and the emulator's {INVOCATIONS_PATH}.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -106,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminal.without_notices():
             handler = Handler(settings)
         origin.check(handler.models.installed.values())
-        server = http_server.create(Gateway(handler), args.host, args.port)
+        server = http_server.create(Gateway(handler.handle), args.host, args.port)
     except (SetupError, OSError) as error:
         message = str(error)
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:

@@ -21,12 +21,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from keras_to_lambda.runtime.settings import MAX_EVENT_BYTES
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES, TIMEOUT_S
 
-INVOCATION_PATH = "/2015-03-31/functions/function/invocations"
 # API Gateway's own limit; the function that it asks takes MAX_EVENT_BYTES, base64 and all.
 MAX_BODY_BYTES = 10 * 1024 * 1024
-TIMEOUT_S = 28.0  # the function's, as template.yaml has it; API Gateway gives up at 30
 # Calls of the function at a time; while each waits for a slow host, the next one is a 503.
 MAX_CALLS = 32
 TEXT = ("application/json", "application/x-www-form-urlencoded", "text/")
@@ -85,7 +83,7 @@ class Gateway:
         if length > MAX_BODY_BYTES:
             return _refuse(start, 413)
         body = environ["wsgi.input"].read(length)
-        if environ["PATH_INFO"] == INVOCATION_PATH and environ["REQUEST_METHOD"] == "POST":
+        if environ["PATH_INFO"] == INVOCATIONS_PATH and environ["REQUEST_METHOD"] == "POST":
             return self._invoke(body, start)
         request_id = str(uuid.uuid4())
         event = _event(environ, body, request_id)

@@ -13,8 +13,8 @@ from pathlib import Path
 import requests
 
 from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 
-INVOCATIONS = "/2015-03-31/functions/function/invocations"
 MODEL = "/model.tflite"
 STARTS_WITHIN_S = 60
 
@@ -34,7 +34,7 @@ def running(image: str, model: Path) -> Iterator[str]:
     try:
         _docker("cp", str(model), f"{name}:{MODEL}")
         _docker("start", name)
-        url = f"http://{_docker('port', name, '8080/tcp').split()[0]}{INVOCATIONS}"
+        url = f"http://{_docker('port', name, '8080/tcp').split()[0]}{INVOCATIONS_PATH}"
         _wait(url, name)
         yield url
     finally:

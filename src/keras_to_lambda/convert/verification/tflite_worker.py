@@ -14,9 +14,9 @@ from keras_to_lambda.convert import progress
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.deadline import Deadline
 from keras_to_lambda.runtime.errors import ClassifierError
-from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import engine
 from keras_to_lambda.runtime.model import interpreter as runtime
+from keras_to_lambda.runtime.pipeline import Pipeline
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Raw
 from keras_to_lambda.runtime.telemetry import Stopwatch
@@ -51,13 +51,13 @@ def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int
     load_ms = (time.perf_counter() - start) * 1000
 
     settings = Settings(model_path=Path(model), num_threads=threads[0], log_level="FATAL")
-    handler = Handler(settings)
+    pipeline = Pipeline(settings)
     rows, times, decodes = [], [], []
     for photo in progress.progress(photos):
         watch = Stopwatch()
         try:
             source = Raw(Path(photo).read_bytes())
-            rows.append(handler.logits(source, Deadline(60), watch))
+            rows.append(pipeline.logits(source, Deadline(60), watch))
         except ClassifierError as error:
             raise ConvertError(
                 f"{photo} is read by Keras, but refused by the serving path: {error}"

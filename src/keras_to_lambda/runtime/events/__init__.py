@@ -1,39 +1,35 @@
 """A Lambda event of any shape: the jobs in it, and the answer that its sender expects.
 
-One class for each family of events, with both directions side by side. `detect` tries them in
-order and always finds one: any other event is a direct invocation's payload.
+One class for each source of events, with both directions side by side (`base.EventSource`).
+`detect` tries them in order and always finds one: any other event is a direct invocation's payload.
 
     web      HttpApi, FunctionUrl, RestApi, LoadBalancer, Lattice
-    records  Queue (SQS), Topic (SNS), Bucket (S3), EventBridge, Unsupported (services)
+    records  Queue and FifoQueue (SQS), Topic (SNS), Bucket (S3), EventBridge
     batch    S3Batch, MapBatch (Step Functions)
-    direct   Ping, Mapped (non-proxy integration), Direct
+    direct   Mapped (non-proxy integration), Ping, Direct
+    unsupported  services without images
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from keras_to_lambda.runtime.events.base import Family
-from keras_to_lambda.runtime.events.batch import MapBatch, S3Batch
-from keras_to_lambda.runtime.events.direct import Direct, Mapped, Ping
-from keras_to_lambda.runtime.events.records import Bucket, EventBridge, Queue, Topic, Unsupported
-from keras_to_lambda.runtime.events.web import (
-    FunctionUrl,
-    HttpApi,
-    Lattice,
-    LatticeV1,
-    LoadBalancer,
-    RestApi,
-)
+from keras_to_lambda.runtime.events import batch, direct, records, web
+from keras_to_lambda.runtime.events.base import EventSource
+from keras_to_lambda.runtime.events.direct import Direct
+from keras_to_lambda.runtime.events.unsupported import Unsupported
 
 # In this order: what is more special comes first.
-FAMILIES: tuple[type[Family], ...] = (
-    *(FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice, LatticeV1),
-    *(Queue, Topic, Bucket, EventBridge, S3Batch, MapBatch),
-    *(Mapped, Ping, Unsupported, Direct),
+EVENT_SOURCES: tuple[type[EventSource[Any]], ...] = (
+    *web.SOURCES,
+    *records.SOURCES,
+    *batch.SOURCES,
+    *direct.SOURCES,
+    Unsupported,
+    Direct,
 )
 
 
-def detect(event: Any) -> Family:
-    """The family of an event. Never raises."""
-    return next(family for family in FAMILIES if family.infer(event))(event)
+def detect(event: Any) -> EventSource[Any]:
+    """The source of an event. Never raises."""
+    return next(source for source in EVENT_SOURCES if source.infer(event))(event)

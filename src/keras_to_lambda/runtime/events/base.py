@@ -1,35 +1,33 @@
-"""Job: one thing that an event asks for, and what became of it."""
+"""EventSource: a kind of Lambda event, with both directions of it in one class.
+
+    event -> jobs -> answers of each job's images -> outcome of each job -> answer to the event
+
+A source that differs in a step overrides the method of that step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.http.responses import Content
+from keras_to_lambda.runtime.http.routes import Resource
+from keras_to_lambda.runtime.invocation import Invocation
+from keras_to_lambda.runtime.predictions import ImageAnswer
 from keras_to_lambda.runtime.request import Request
 from keras_to_lambda.runtime.settings import Settings
 
-# Of an id that an event's source gave and gets back; the longest of AWS are a few hundred.
+# Characters of an id that a sender gave and gets back; the longest of AWS are a few hundred.
 MAX_ID = 1024
-
-
-class Resource(NamedTuple):
-    """What an HTTP client may get besides answers.
-
-    name: "index", "docs", "static", "models", "samples", "openapi", "slash", or "preflight".
-    item: which one; of "slash", the path's last part.
-    """
-
-    name: str
-    item: str = ""
 
 
 class Job(NamedTuple):
     """One request of an event.
 
-    asked: what for; or why it cannot be done, which is a fault of ours if no ClassifierError.
-    identity: tells this work from any other, and is the same when it is delivered again.
-    message: by which the event's source knows it, where it tells failed ones from others.
+    asked: the request, or the reason why it cannot be done: our fault if not a ClassifierError.
+    identity: differs between pieces of work, and is the same when one is delivered again.
+    message: the id by which the sender tells failed work from other work.
     """
 
     asked: Request | Resource | Exception
@@ -37,43 +35,32 @@ class Job(NamedTuple):
     message: str = ""
 
 
-# What a job came to: its answer, as JSON can carry it, or the error that it failed with.
-Outcome = Any
+T = TypeVar("T")
 
 
-class Done(NamedTuple):
-    """A job and what it came to."""
+class Done(NamedTuple, Generic[T]):
+    """A job and its outcome."""
 
     job: Job
-    outcome: Outcome
+    outcome: T | ClassifierError
 
 
-class Family:
-    """A kind of event: how it is known, the jobs in it, and the answer that its sender expects.
+class EventSource(Generic[T]):
+    """A kind of event: how to recognise it, the jobs in it, and the answer that its sender expects.
 
-    source: what logs call it.
-    lines: an outcome is a list of results, one for each image, that name their image.
-    kept: they are written to RESULTS_PREFIX, if that is set ...
-    unread: ... and it has to be, as the function's own answer is not read.
-    in_order: what follows a failure must not be done.
-    tried_again: an error that may pass is tried once more, as the event will not come again.
-    alike: its jobs have the same options; what is wrong with these is wrong with the event.
+    T: the outcome of a job that succeeded.
+    source: the name in logs. title: the name in messages to callers; "" hides the source there.
     """
 
-    source: str = ""
-    lines: bool = False
-    kept: bool = False
-    unread: bool = False
-    in_order: bool = False
-    tried_again: bool = False
-    alike: bool = False
+    source: ClassVar[str]
+    title: ClassVar[str] = ""
 
     def __init__(self, event: Any) -> None:
         self._event = event
 
     @classmethod
     def infer(cls, event: Any) -> bool:
-        """Whether an event is of this family. Never raises."""
+        """Whether an event is of this source. Never raises."""
         raise NotImplementedError
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
@@ -84,12 +71,57 @@ class Family:
         """
         raise NotImplementedError
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
-        """The function's answer.
+    def process(self, invocation: Invocation) -> list[Done[T]]:
+        """Do every job; those with the same options together, as far as one request may go.
+
+        Raises:
+            ClassifierError: the event as a whole is wrong.
+        """
+        settings = invocation.settings
+        return [
+            done
+            for group in _groups(self.jobs(settings), settings.max_images)
+            for done in self.do(group, invocation)
+        ]
+
+    def do(self, group: Sequence[Job], invocation: Invocation) -> list[Done[T]]:
+        """Do jobs that have the same options; each succeeds or fails alone."""
+        done: list[Done[T]] = []
+        for job, answers in zip(group, self.answers(group, invocation), strict=True):
+            outcome: T | ClassifierError
+            if isinstance(answers, ClassifierError):
+                invocation.watch.failed.append(answers)
+            try:
+                outcome = self.outcome(job, answers, invocation)
+            except Exception as error:  # noqa: BLE001  # one job fails alone
+                outcome = invocation.named(error)
+            done.append(Done(job, outcome))
+        return done
+
+    def answers(
+        self, group: Sequence[Job], invocation: Invocation
+    ) -> list[list[ImageAnswer] | ClassifierError]:
+        """For each job of a group the answers of its images, or the error of them all."""
+        asked = group[0].asked
+        if isinstance(asked, Exception):
+            return [invocation.named(asked)]
+        try:
+            return [*invocation.answers(requests(group))]
+        except Exception as error:  # noqa: BLE001  # one group fails alone
+            return [invocation.named(error)] * len(group)
+
+    def outcome(
+        self, job: Job, answers: list[ImageAnswer] | ClassifierError, invocation: Invocation
+    ) -> T | ClassifierError:
+        """What a job came to, from the answers of its images."""
+        raise NotImplementedError
+
+    def answer(self, done: Sequence[Done[T]], headers: dict[str, str]) -> Any:
+        """The function's answer, as JSON can carry it.
 
         Args:
             done: each job, in their order.
-            headers: for those that answer HTTP.
+            headers: for sources that answer HTTP.
 
         Raises:
             ClassifierError: where a failure is reported by raising it.
@@ -97,11 +129,46 @@ class Family:
         raise NotImplementedError
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
-        """The answer to an event that could not be read at all."""
+        """The answer to an event that failed as a whole."""
         return self.answer([Done(Job(error), error)], headers)
 
 
-def bare(error: ClassifierError) -> ClassifierError:
-    """An error to be raised to the runtime, which would send causes and traceback to the caller."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
+class Synchronous(EventSource[Content]):
+    """A source whose sender waits for the scores themselves."""
+
+    def outcome(
+        self, job: Job, answers: list[ImageAnswer] | ClassifierError, invocation: Invocation
+    ) -> Content | ClassifierError:
+        """The answer of the one image, or the list of a list's."""
+        if isinstance(answers, ClassifierError):
+            return answers
+        if isinstance(job.asked, Request) and job.asked.many:
+            return [each.to_json() if isinstance(each, ClassifierError) else each
+                    for each in answers]  # fmt: skip
+        return answers[0]
+
+
+def requests(group: Sequence[Job]) -> list[Request]:
+    """The requests of jobs that are all requests."""
+    return [job.asked for job in group if isinstance(job.asked, Request)]
+
+
+def _groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """Neighbouring requests of the same options, `most` images together; all else is alone."""
+    group: list[Job] = []
+    images = 0
+    for job in jobs:
+        first = group[0].asked if group else None
+        if group and not (
+            isinstance(first, Request)
+            and isinstance(job.asked, Request)
+            and first.options == job.asked.options
+            and first.tensor == job.asked.tensor
+            and images + len(job.asked.images) <= most
+        ):
+            yield group
+            group, images = [], 0
+        group.append(job)
+        images += len(job.asked.images) if isinstance(job.asked, Request) else 0
+    if group:
+        yield group

@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_to_lambda.runtime.errors import ClassifierError, UnsupportedEvent
-from keras_to_lambda.runtime.events.base import MAX_ID, Done, Family, Job, Outcome, bare
+from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job, Synchronous, requests
+from keras_to_lambda.runtime.events.result_lines import Line, ResultLines
+from keras_to_lambda.runtime.http.responses import Content
+from keras_to_lambda.runtime.invocation import Invocation
+from keras_to_lambda.runtime.predictions import ImageAnswer
 from keras_to_lambda.runtime.request import Options, Request, image_or_error
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Object, Source
 from keras_to_lambda.runtime.text import clean
 
 
-class S3Batch(Family):
+class S3Batch(Synchronous):
     """S3 Batch Operations, invocation schemas 1.0 and 2.0.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html
@@ -22,6 +26,7 @@ class S3Batch(Family):
     """
 
     source = "s3-batch"
+    title = "S3 Batch Operations"
 
     @classmethod
     def infer(cls, event: Any) -> bool:
@@ -39,7 +44,7 @@ class S3Batch(Family):
         options = Options.read(arguments if isinstance(arguments, dict) else {})
         return [Job(_task(task, options)) for task in self._event["tasks"]]
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+    def answer(self, done: Sequence[Done[Content]], headers: dict[str, str]) -> Any:
         return {
             "invocationSchemaVersion": clean(self._event["invocationSchemaVersion"]),
             "treatMissingKeysAs": "PermanentFailure",
@@ -54,7 +59,7 @@ class S3Batch(Family):
         return self.answer([Done(Job(error), error)] * len(self._event["tasks"]), headers)
 
 
-class MapBatch(Family):
+class MapBatch(ResultLines):
     """A batch of a Step Functions Distributed Map: `Items`, and `BatchInput` for all of them.
 
     https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
@@ -64,9 +69,7 @@ class MapBatch(Family):
     """
 
     source = "step-functions-map"
-    lines = True
-    tried_again = True
-    alike = True
+    title = "Step Functions"
 
     @classmethod
     def infer(cls, event: Any) -> bool:
@@ -81,20 +84,29 @@ class MapBatch(Family):
             Job(Request((_item(item, bucket),), False, options)) for item in self._event["Items"]
         ]
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+    def answers(
+        self, group: Sequence[Job], invocation: Invocation
+    ) -> list[list[ImageAnswer] | ClassifierError]:
+        # The event does not come again, so an error that may pass is tried twice here. Wrong
+        # options are wrong for every item: they fail the event.
+        return [*invocation.answers(requests(group), tries=2)]
+
+    def answer(self, done: Sequence[Done[list[Line]]], headers: dict[str, str]) -> Any:
         return {"answers": [line for _, outcome in done for line in _lines(outcome)]}
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
         # Wrong options are every item's fault, and the state machine's to see.
-        raise bare(error)
+        raise error.bare()
 
 
-def _lines(outcome: Outcome) -> list[dict[str, Any]]:
+SOURCES = (S3Batch, MapBatch)
+
+
+def _lines(outcome: list[Line] | ClassifierError) -> list[Line]:
     """An item's lines; of one whose lines could not be made, the error."""
     if isinstance(outcome, ClassifierError):
         return [{"image": "none", "model": "none", **outcome.to_json(), "retry": True}]
-    lines: list[dict[str, Any]] = outcome
-    return lines
+    return outcome
 
 
 def _task(task: Any, options: Options) -> Request | ClassifierError:
@@ -117,7 +129,7 @@ def _id(fields: Any, name: str) -> str | None:
     return clean(value, MAX_ID) if isinstance(value, str) else None
 
 
-def _result(outcome: Outcome) -> Mapping[str, str]:
+def _result(outcome: Content | ClassifierError) -> Mapping[str, str]:
     if not isinstance(outcome, ClassifierError):
         return {"resultCode": "Succeeded", "resultString": json.dumps(outcome)}
     code = "TemporaryFailure" if outcome.transient else "PermanentFailure"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_to_lambda.runtime.errors import ClassifierError
-from keras_to_lambda.runtime.events.base import Done, Family, Job, bare
+from keras_to_lambda.runtime.events.base import Done, EventSource, Job, Synchronous
+from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.request import NAMES, Request
 from keras_to_lambda.runtime.settings import Settings
 
@@ -16,7 +17,7 @@ def has_image(event: Any) -> bool:
     return isinstance(event, dict) and any(event.get(name) is not None for name in NAMES)
 
 
-class Direct(Family):
+class Direct(Synchronous):
     """An invocation by boto3, awscli, `sam local invoke`, the emulator or Step Functions.
 
     The event is the payload and the answer is the plain object. A failure is raised: the runtime
@@ -33,10 +34,10 @@ class Direct(Family):
     def jobs(self, settings: Settings) -> Sequence[Job]:
         return [Job(Request.from_json(self._event, max_images=settings.max_images))]
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+    def answer(self, done: Sequence[Done[Content]], headers: dict[str, str]) -> Any:
         outcome = done[0].outcome
         if isinstance(outcome, ClassifierError):
-            raise bare(outcome)
+            raise outcome.bare()
         return outcome
 
 
@@ -60,7 +61,7 @@ class Mapped(Direct):
         return [Job(Request.from_json(body, query, settings.max_images))]
 
 
-class Ping(Family):
+class Ping(EventSource[None]):
     """What keeps a function warm: a schedule of EventBridge, or a warmer's payload.
 
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
@@ -85,5 +86,8 @@ class Ping(Family):
     def jobs(self, settings: Settings) -> Sequence[Job]:
         return []
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+    def answer(self, done: Sequence[Done[None]], headers: dict[str, str]) -> Any:
         return {"warm": True}
+
+
+SOURCES = (Mapped, Ping)  # Direct is what all other events are

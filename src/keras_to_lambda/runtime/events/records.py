@@ -10,9 +10,15 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from keras_to_lambda.runtime.errors import ClassifierError, InvalidJson, UnsupportedEvent
-from keras_to_lambda.runtime.events.base import MAX_ID, Done, Family, Job, bare
-from keras_to_lambda.runtime.events.direct import has_image
+from keras_to_lambda.runtime.errors import (
+    ClassifierError,
+    InvalidJson,
+    ResultsNotKept,
+    UnsupportedEvent,
+)
+from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job
+from keras_to_lambda.runtime.events.result_lines import Line, StoredLines
+from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.request import HOW, Request
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Object, recognised
@@ -24,53 +30,53 @@ TEST_EVENT = "s3:TestEvent"
 MAX_NESTING = 4  # S3 in SNS in SQS is two
 
 
-class Records(Family):
-    """A list of records; subclasses say of which service."""
+class Records(StoredLines):
+    """A list of records of one service.
 
-    lines = True
-    kept = True
+    name: the service, as its records name it.
+    """
+
     name = ""
 
     @classmethod
     def infer(cls, event: Any) -> bool:
-        return _service(event) == cls.name
+        return service_of(event) == cls.name
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+    def answer(self, done: Sequence[Done[list[Line]]], headers: dict[str, str]) -> Any:
         """The lines that were kept. Lambda tries the event again where this raises."""
+        lines: list[Line] = []
         for _, outcome in done:
             if isinstance(outcome, ClassifierError):
-                raise bare(outcome)
-        return {"answers": [line for _, lines in done for line in lines]}
+                raise outcome.bare()
+            lines += outcome
+        return {"answers": lines}
 
 
 class Queue(Records):
     """SQS, with partial batch responses.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
-    The answer names the messages to be delivered again. Of a FIFO queue, that is the first that
-    failed and all behind it, as its order must hold. Nothing else of the answer is read.
+    The answer names the messages to be delivered again. Nothing else of it is read, so that results
+    without RESULTS_PREFIX would be lost.
     """
 
     source = "sqs"
+    title = "SQS"
     name = "aws:sqs"
-    unread = True
 
     def __init__(self, event: Any) -> None:
-        # EventBridge Pipes sends the list alone, and takes the same answer.
-        super().__init__(event if isinstance(event, dict) else {"Records": event})
-        # All messages of an event are of one queue.
-        self.in_order = any(
-            _text(record, "eventSourceARN").endswith(".fifo") for record in self._event["Records"]
-        )
+        super().__init__({"Records": _records(event)})
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
+        if settings.results_prefix is None:
+            raise ResultsNotKept("set RESULTS_PREFIX: the answers to a queue have nowhere to go")
         return [
             job
             for record in self._event["Records"]
             for job in _jobs(_text(record, "body"), _text(record, "messageId"), settings)
         ]
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
+    def answer(self, done: Sequence[Done[list[Line]]], headers: dict[str, str]) -> Any:
         failed = dict.fromkeys(
             job.message for job, outcome in done if isinstance(outcome, ClassifierError)
         )
@@ -81,13 +87,35 @@ class Queue(Records):
         }
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
-        raise bare(error)  # every message is delivered again
+        raise error.bare()  # every message is delivered again
+
+
+class FifoQueue(Queue):
+    """A FIFO queue of SQS, whose order must hold: what follows a failure is not done."""
+
+    @classmethod
+    def infer(cls, event: Any) -> bool:
+        return super().infer(event) and any(
+            _text(record, "eventSourceARN").endswith(".fifo") for record in _records(event)
+        )
+
+    def process(self, invocation: Invocation) -> list[Done[list[Line]]]:
+        done: list[Done[list[Line]]] = []
+        for job in self.jobs(invocation.settings):
+            failed = done[-1].outcome if done else None
+            if isinstance(failed, ClassifierError):
+                invocation.watch.failed.append(failed)
+                done.append(Done(job, failed))
+            else:
+                done += self.do([job], invocation)
+        return done
 
 
 class Topic(Records):
     """SNS. https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
 
     source = "sns"
+    title = "SNS"
     name = "aws:sns"
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
@@ -106,6 +134,7 @@ class Bucket(Records):
     """
 
     source = "s3"
+    title = "S3"
     name = "aws:s3"
 
     @classmethod
@@ -125,6 +154,7 @@ class EventBridge(Records):
     """
 
     source = "eventbridge"
+    title = "EventBridge's S3 events"
 
     @classmethod
     def infer(cls, event: Any) -> bool:
@@ -138,39 +168,18 @@ class EventBridge(Records):
         return list(_bridged(self._event, settings))
 
 
-class Unsupported(Family):
-    """An event of a service that brings no images."""
-
-    source = "unsupported"
-
-    @classmethod
-    def infer(cls, event: Any) -> bool:
-        if has_image(event):
-            return False
-        from keras_to_lambda.runtime.events import services
-
-        return bool(_service(event) or services.name(event)) or (
-            isinstance(event, dict) and {"detail-type", "source", "detail"} <= set(event)
-        )
-
-    def jobs(self, settings: Settings) -> Sequence[Job]:
-        from keras_to_lambda.runtime.events import services
-
-        source = _service(event := self._event)
-        named = services.SOURCES.get(source, source) or services.name(event) or event["source"]
-        raise UnsupportedEvent(
-            f"unsupported event source: {clean(named)}; supported: SQS, SNS, S3, "
-            "EventBridge's S3 events, S3 Batch Operations, Step Functions, HTTP and direct "
-            "invocation"
-        )
-
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> Any:
-        raise bare(done[0].outcome)
+# In this order: what is more special comes first.
+SOURCES = (FifoQueue, Queue, Topic, Bucket, EventBridge)
 
 
-def _service(event: Any) -> str:
+def _records(event: Any) -> Any:
+    """An event's records; EventBridge Pipes sends the list alone, and takes the same answer."""
+    return event.get("Records") if isinstance(event, dict) else event
+
+
+def service_of(event: Any) -> str:
     """The service that all records of an event are of, or nothing."""
-    records = event.get("Records") if isinstance(event, dict) else event
+    records = _records(event)
     if not isinstance(records, list) or not records:
         return ""
     if not all(isinstance(record, dict) for record in records):

@@ -1,4 +1,4 @@
-"""Results: what became of images, as JSON Lines, for asynchronous events."""
+"""Result lines: what became of each image, for senders of many, as JSON Lines."""
 
 from __future__ import annotations
 
@@ -8,21 +8,62 @@ from typing import Any
 from keras_to_lambda.runtime import text
 from keras_to_lambda.runtime.deadline import Deadline
 from keras_to_lambda.runtime.errors import ClassifierError
-from keras_to_lambda.runtime.events.base import Job
+from keras_to_lambda.runtime.events.base import EventSource, Job
+from keras_to_lambda.runtime.invocation import Invocation
+from keras_to_lambda.runtime.predictions import ImageAnswer
+from keras_to_lambda.runtime.request import Request
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import images
+
+# An image's name, the model's, and its scores or its error.
+Line = dict[str, Any]
+
+
+class ResultLines(EventSource[list[Line]]):
+    """A source whose jobs come to one line for each image."""
+
+    def outcome(
+        self, job: Job, answers: list[ImageAnswer] | ClassifierError, invocation: Invocation
+    ) -> list[Line] | ClassifierError:
+        if isinstance(job.asked, Request):
+            request = job.asked
+        else:  # no request could be read: its error takes the place of the image
+            assert isinstance(answers, ClassifierError)
+            request = Request((answers,))
+        if isinstance(answers, ClassifierError):
+            answers = [answers] * len(request.images)
+        model = request.options.model or invocation.models.default or "none"
+        return [
+            line(image, answer, model, request.options.answer)
+            for image, answer in zip(request.images, answers, strict=True)
+        ]
+
+
+class StoredLines(ResultLines):
+    """A source that delivers failed work again, and whose lines go below RESULTS_PREFIX if set."""
+
+    def outcome(
+        self, job: Job, answers: list[ImageAnswer] | ClassifierError, invocation: Invocation
+    ) -> list[Line] | ClassifierError:
+        for answer in [answers] if isinstance(answers, ClassifierError) else answers:
+            if isinstance(answer, ClassifierError) and answer.transient:
+                return answer
+        lines = super().outcome(job, answers, invocation)
+        settings = invocation.settings
+        if settings.results_prefix is not None and not isinstance(lines, ClassifierError):
+            keep(job, lines, settings, invocation.deadline)
+        return lines
 
 
 def line(
     image: images.Source | ClassifierError,
-    answer: dict[str, Any] | list[Any] | ClassifierError,
+    answer: ImageAnswer,
     model: str,
     shape: str | None = None,
-) -> dict[str, Any]:
+) -> Line:
     """One image's result: which image, which model, and its scores or its error.
 
-    `retry` says of an error that it may be gone the next time; `answer` names the scores' shape
-    where one was asked for.
+    An error has `retry` where it may pass; `answer` names the scores' shape if one was given.
     """
     named = "none" if isinstance(image, ClassifierError) else images.name(image)
     if isinstance(answer, ClassifierError):
@@ -32,7 +73,7 @@ def line(
     return {"image": named, "model": model, **asked, "scores": answer}
 
 
-def keep(job: Job, lines: Sequence[dict[str, Any]], settings: Settings, deadline: Deadline) -> None:
+def keep(job: Job, lines: Sequence[Line], settings: Settings, deadline: Deadline) -> None:
     """Write a job's lines below RESULTS_PREFIX, under a name that its identity alone decides.
 
     Work that is delivered twice writes the same bytes to the same place: neither lost nor twice.

@@ -16,41 +16,27 @@ from keras_to_lambda.runtime.errors import (
     MethodNotAllowed,
     RouteNotFound,
 )
-from keras_to_lambda.runtime.events.base import Done, Family, Job, Resource
+from keras_to_lambda.runtime.events.base import Done, Job, Synchronous
 from keras_to_lambda.runtime.http import responses
+from keras_to_lambda.runtime.http.responses import Content
+from keras_to_lambda.runtime.http.routes import READ, RESOURCES, ROUTES, STATIC, Resource
+from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.request import Request
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import recognised
 from keras_to_lambda.runtime.text import clean, encodable
 
-READ = ("GET", "HEAD", "OPTIONS")
-ROUTES: Mapping[str, tuple[str, ...]] = {
-    "/predict": ("POST", "OPTIONS"),
-    "/tensor": ("POST", "OPTIONS"),
-    "/": READ,
-    "/docs": READ,
-    "/models": READ,
-    "/samples": READ,
-    "/openapi.json": READ,
-}
-RESOURCES = {
-    "/": "index",
-    "/docs": "docs",
-    "/models": "models",
-    "/samples": "samples",
-    "/openapi.json": "openapi",
-}
 WORTH_PACKING = 1000  # characters of a page
-STATIC = "/static/"  # the page's scripts and styles
 
 
-class HttpApi(Family):
+class HttpApi(Synchronous):
     """API Gateway HTTP APIs, payload format 2.0.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
 
     source = "http-api"
+    title = "HTTP"
     _head = False
     _packs = True  # whether the sender decodes base64 in an answer of any type
 
@@ -98,19 +84,30 @@ class HttpApi(Family):
         )
         return [Job(request._replace(tensor=path == "/tensor"))]
 
-    def answer(self, done: Sequence[Done], headers: dict[str, str]) -> dict[str, Any]:
+    def do(self, group: Sequence[Job], invocation: Invocation) -> list[Done[Content]]:
+        asked = group[0].asked
+        if not isinstance(asked, Resource):
+            return super().do(group, invocation)
+        if asked.name == "preflight":  # headers are the whole answer
+            return [Done(group[0], None)]
+        from keras_to_lambda.runtime.http import resources  # at the first GET alone
+
+        content = resources.get(asked, invocation.models, invocation.settings)
+        return [Done(group[0], content)]
+
+    def answer(self, done: Sequence[Done[Content]], headers: dict[str, str]) -> dict[str, Any]:
         outcome = done[0].outcome
-        answer = (
+        response = (
             responses.failure(outcome)
             if isinstance(outcome, ClassifierError)
             else responses.success(outcome)
         )
-        status, body = answer.status, answer.body
-        tag, kept = answer.headers.get("ETag"), _header(self._event, "if-none-match")
+        status, body = response.status, response.body
+        tag, kept = response.headers.get("ETag"), _header(self._event, "if-none-match")
         known = {each.strip().removeprefix("W/") for each in kept.split(",")}
         if tag and self._method().upper() in READ and tag.removeprefix("W/") in known:
             status, body = 304, ""
-        own = answer.headers
+        own = response.headers
         packed = self._packs and len(body) >= WORTH_PACKING and tag is not None
         packed = packed and "gzip" in _header(self._event, "accept-encoding")
         if packed:
@@ -301,6 +298,10 @@ class LatticeV1(Lattice):
             "isBase64Encoded": event.get("is_base64_encoded"),
         }
         super().__init__({**event, **renamed})
+
+
+# In this order: what is more special comes first.
+SOURCES = (FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice, LatticeV1)
 
 
 def _context(event: Any, key: str) -> dict[str, Any] | None:

@@ -12,11 +12,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from keras_to_lambda.runtime.aws_lambda import MAX_EVENT_BYTES
 from keras_to_lambda.runtime.errors import RouteNotFound
-from keras_to_lambda.runtime.events.base import Resource
-from keras_to_lambda.runtime.http.responses import JSON, Page, Redirect
+from keras_to_lambda.runtime.http.responses import JSON, Content, Page, Redirect
+from keras_to_lambda.runtime.http.routes import Resource
 from keras_to_lambda.runtime.model.registry import Models
-from keras_to_lambda.runtime.settings import MAX_EVENT_BYTES, Settings, bundled
+from keras_to_lambda.runtime.settings import Settings, bundled
 
 WEB = Path(bundled("web"))
 TYPES = {
@@ -30,7 +31,7 @@ NO_SITES = "'none'"
 MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
 
 
-def get(resource: Resource, models: Models, settings: Settings) -> Any:
+def get(resource: Resource, models: Models, settings: Settings) -> Content:
     """A resource, by its name.
 
     Raises:

@@ -27,7 +27,11 @@ class Redirect(NamedTuple):
     location: str
 
 
-class Answer(NamedTuple):
+# What an HTTP client gets: JSON, a page, a redirect, or nothing but headers.
+Content = Page | Redirect | dict[str, Any] | list[Any] | None
+
+
+class Response(NamedTuple):
     """status, the headers that are this answer's own, and body."""
 
     status: int
@@ -35,35 +39,35 @@ class Answer(NamedTuple):
     body: str
 
 
-def success(outcome: Any) -> Answer:
+def success(content: Content) -> Response:
     """The answer to a request that succeeded; None has no body."""
-    if outcome is None:
-        return Answer(204, {}, "")
-    if isinstance(outcome, Page):
+    if content is None:
+        return Response(204, {}, "")
+    if isinstance(content, Page):
         import hashlib
 
         # Browsers keep it and revalidate it: after a deployment no page is half old and half new.
-        digest = hashlib.sha256(outcome.content.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(content.content.encode()).hexdigest()[:16]
         own = {
-            "Content-Type": outcome.type,
+            "Content-Type": content.type,
             "Cache-Control": "no-cache",
             "ETag": f'W/"{digest}"',
             "Vary": "Accept-Encoding",
         }
-        return Answer(200, {**own, **outcome.headers}, outcome.content)
-    if isinstance(outcome, Redirect):
+        return Response(200, {**own, **content.headers}, content.content)
+    if isinstance(content, Redirect):
         from urllib.parse import quote
 
-        return Answer(308, {"Location": quote(outcome.location, safe="/", errors="replace")}, "")
-    return Answer(200, {"Content-Type": JSON}, text.to_json(outcome))
+        return Response(308, {"Location": quote(content.location, safe="/", errors="replace")}, "")
+    return Response(200, {"Content-Type": JSON}, text.to_json(content))
 
 
-def failure(error: ClassifierError) -> Answer:
+def failure(error: ClassifierError) -> Response:
     """An error as an answer."""
     headers = {"Content-Type": JSON}
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allow
-    return Answer(error.status, headers, text.to_json(error.to_json()))
+    return Response(error.status, headers, text.to_json(error.to_json()))
 
 
 def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 
-from keras_to_lambda.runtime.errors import ImageTooLarge
+from keras_to_lambda.runtime.errors import too_many_bytes
 
 # https://www.iana.org/assignments/http-parameters. Storage services return whatever header an
 # upload carried; any other word there says nothing about the bytes.
@@ -52,7 +52,7 @@ def unpacked(
             check()
             plain += part
             if len(plain) > limit:
-                raise ImageTooLarge.of(limit)
+                raise too_many_bytes(limit)
     except (zlib.error, EOFError) as error:
         if wbits < 0:
             return data  # no header, and no deflate

@@ -18,8 +18,8 @@ from keras_to_lambda.runtime.errors import (
     ClassifierError,
     DeadlineExceeded,
     FetchFailed,
-    ImageTooLarge,
     InvalidUrl,
+    too_many_bytes,
 )
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import address_guard, content_coding, hostname
@@ -165,7 +165,7 @@ def _body(response: http.client.HTTPResponse, limit: int, deadline: Deadline) ->
     if response.status not in SUCCESS:
         raise FetchFailed(f"status {response.status}")
     if response.length is not None and response.length > limit:
-        raise ImageTooLarge.of(limit)
+        raise too_many_bytes(limit)
     data = _read(response, limit)
     if response.length:
         raise FetchFailed("body ended early")
@@ -196,7 +196,7 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
     while count := response.readinto(piece):
         data += piece[:count]
         if len(data) > limit:
-            raise ImageTooLarge.of(limit)
+            raise too_many_bytes(limit)
     return bytes(data)
 
 

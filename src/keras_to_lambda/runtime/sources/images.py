@@ -9,10 +9,10 @@ from typing import NamedTuple
 from keras_to_lambda.runtime.deadline import Deadline
 from keras_to_lambda.runtime.errors import (
     ClassifierError,
-    ImageTooLarge,
     InvalidRequest,
     InvalidUrl,
     ObjectNotRead,
+    too_many_bytes,
 )
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.text import clean, encodable
@@ -138,7 +138,7 @@ def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
 
             return s3.read(bucket, key, version, settings, deadline)
     if len(data) > limit:
-        raise ImageTooLarge.of(limit)
+        raise too_many_bytes(limit)
     return data
 
 
@@ -196,7 +196,7 @@ def _object(url: str) -> Object:
 
 def _from_base64(text: str, limit: int) -> bytes:
     if len(text) > limit // 3 * 4 + 1024:
-        raise ImageTooLarge.of(limit)
+        raise too_many_bytes(limit)
     if text[:5].lower() == "data:":  # what a browser's FileReader gives
         return _from_data_url(text, limit)
     try:

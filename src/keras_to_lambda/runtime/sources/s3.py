@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import ImageTooLarge, ObjectNotRead, ResultsNotKept
+from keras_to_lambda.runtime.errors import ObjectNotRead, ResultsNotKept, too_many_bytes
 from keras_to_lambda.runtime.settings import Settings
 
 CHUNK_BYTES = 1 << 20
@@ -66,12 +66,12 @@ def _get(
         # (botocore.response.StreamingBody): half an object would pass for the whole.
         with contextlib.closing(answer["Body"]) as body:
             if answer["ContentLength"] > limit:
-                raise ImageTooLarge.of(limit)
+                raise too_many_bytes(limit)
             data = bytearray()
             while chunk := body.read(CHUNK_BYTES):
                 data += chunk
                 if len(data) > limit:
-                    raise ImageTooLarge.of(limit)
+                    raise too_many_bytes(limit)
                 deadline.remaining_s("reading the image from S3")
             return bytes(data)
     except ClientError as error:
