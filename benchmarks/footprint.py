@@ -48,7 +48,7 @@ def size(_: bool, results: dict[str, Any]) -> str:
         ).stdout.splitlines()  # fmt: skip
         rows = []
         for layer in layers:
-            amount, _, made = layer.partition("\t")
+            amount, made = layer.split("\t", 1)
             if "ENTRYPOINT" in made:  # the base image ends with it
                 break
             if amount != "0B":

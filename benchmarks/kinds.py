@@ -74,7 +74,7 @@ def row(folder: Path, facts: dict[str, Any]) -> list[str]:
             reason = done.stderr.strip().partition(": ")[2].replace(str(FILES) + "/", "")
             return [*head, f"refused: {reason[:110]}", "", ""]
         handler = Handler(
-            Settings(model_path=place / "net.tflite", num_threads=1, log_level="FATAL")
+            Settings(model_path=str(place / "net.tflite"), num_threads=1, log_level="FATAL")
         )
         served = np.stack(
             [

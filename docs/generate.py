@@ -91,6 +91,16 @@ def generations_table() -> str:
     return "\n".join(rows)
 
 
+def repairs_table() -> str:
+    """Every repair of a Keras file."""
+    from keras_to_lambda.convert.load.repairs import REPAIRS
+
+    rows = ["| repair | what the file has | what is done |", "| --- | --- | --- |"]
+    for name, repair in REPAIRS.items():
+        rows.append(f"| {name} | {repair.fault} | {repair.remedy} |")  # noqa: PERF401
+    return "\n".join(rows)
+
+
 SCALING = (
     'a name of `--preprocess`, or `{"scale": [...], "offset": [...]}` with a number for each '
     "channel: pixel x scale + offset"
@@ -118,6 +128,7 @@ TABLES = {
     "explained": explained_table,
     "generations": generations_table,
     "preprocessing": preprocessing_table,
+    "repairs": repairs_table,
 }
 
 

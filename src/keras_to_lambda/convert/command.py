@@ -490,7 +490,7 @@ def _given(args: argparse.Namespace) -> Given:
         _count(args, names)
     name = args.name or known.get("name") or args.out.stem
     provenance = dict(known.get("provenance", {}))
-    own = tuple(known.get("labels") or ())
+    labelled = tuple(known.get("labels") or ())
     kept, notes = provenance, []
     if known and not foreign.is_one(args.model):
         apart, stale = _contradictions(args, source_card.load(aside), names)
@@ -506,7 +506,7 @@ def _given(args: argparse.Namespace) -> Given:
         )
     begun = outline(name, names, Preprocessing(**steps), kept, version)
     stated = "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order)
-    return Given(begun, provenance, own, tuple(notes), stated)
+    return Given(begun, provenance, labelled, tuple(notes), stated)
 
 
 def _contradictions(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_to_lambda.runtime.image.preprocess import scale
-from keras_to_lambda.runtime.model.card import PRESETS, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model.card import CHOICES, PRESETS, ModelCard, Preprocessing
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -35,10 +35,10 @@ SCALINGS: Mapping[str, str] = {
     "densenet121": "torch: mean and std",
     "raw": "0..255",
 }
-ORDERS = ("rgb", "bgr")
+ORDERS = CHOICES["color_order"]
 # In each row what `k2l convert` defaults to comes first: it stands for all that tie exactly.
 INTERPOLATIONS = ("pillow:nearest", "pillow:bilinear", "pillow:bicubic", "tf:bilinear")
-RESIZES = ("stretch", "crop", "pad")
+RESIZES = CHOICES["resize"]
 
 ALPHA = 0.05
 # How ALPHA is shared between a convention's two tests. Beside those that differ in one factor only,
@@ -145,7 +145,7 @@ def outcome(convention: Convention, scores: Floats, targets: Ints) -> Outcome:
         targets: int64, (photos,), the expected output of each photo.
     """
     values = logits(scores)
-    usable = np.isfinite(values).all(axis=1)
+    usable = np.asarray(np.isfinite(values).all(axis=1))
     values = np.where(usable[:, None], values, 0.0)
     right = (values.argmax(axis=1) == targets) & usable
     values -= values.max(axis=1, keepdims=True)
@@ -191,7 +191,7 @@ def mcnemar(first: Bools, second: Bools) -> float:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     total, fewer = only_first + only_second, min(only_first, only_second)
     tail = sum(math.comb(total, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**total)
+    return min(1.0, 2 * tail / float(2**total))
 
 
 class Luck:

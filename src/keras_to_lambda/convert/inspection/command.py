@@ -211,7 +211,7 @@ def _standard_text(standard: dict[str, Any] | None) -> str:
     if standard is None:
         return ""
     if "fault" in standard:
-        return standard["fault"]
+        return str(standard["fault"])
     means = standard["preprocessing"]["scaling"]
     return (
         f"pixel x {[round(x, 6) for x in means['scale']]} + "

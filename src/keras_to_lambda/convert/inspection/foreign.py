@@ -203,11 +203,11 @@ def _encoded(image: np.ndarray, details: dict[str, Any]) -> np.ndarray:
         return image.astype(np.float32)
     codes = np.rint(image / np.float32(scale or 1.0)) + zero_point
     limits = np.iinfo(details["dtype"])
-    return np.minimum(np.maximum(codes, limits.min), limits.max).astype(details["dtype"])
+    return np.asarray(np.minimum(np.maximum(codes, limits.min), limits.max), details["dtype"])
 
 
 def _decoded(output: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     scale, zero_point = details["quantization"]
     if details["dtype"] == np.float32:
         return output
-    return (output.astype(np.float32) - zero_point) * np.float32(scale or 1.0)
+    return np.asarray((output.astype(np.float32) - zero_point) * np.float32(scale or 1.0))

@@ -12,7 +12,7 @@ from typing import Any
 from keras_to_lambda.convert import source_card
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import obstacles
-from keras_to_lambda.convert.load import generations, keras1
+from keras_to_lambda.convert.load import generations
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.network import input_shape, layer_shapes
 from keras_to_lambda.convert.network.outputs import MULTI_LABEL
@@ -61,10 +61,13 @@ def _loader(saved: SavedFile) -> str:
         generations.KERAS_3: "Keras 3",
     }
     try:
-        loader = words[generations.library_of(saved)]
+        library = generations.library_of(saved)
     except ConvertError as error:
         return f"nothing: {error}"
-    if saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config):
+    loader = words[library]
+    from keras_to_lambda.convert.load import repairs  # it imports h5py
+
+    if repairs.REPAIRS["keras-1"].applies(saved, library):
         loader += ", once its configuration is put into Keras 2's words"
     return loader
 
@@ -87,7 +90,7 @@ def _own_layers(network: Any) -> list[dict[str, Any]]:
 
 def _inputs(inside: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     wanted = _names(inside.get("input_layers"))
-    found = []
+    found: list[dict[str, Any]] = []
     for layer in layers:
         config = layer["config"]
         shape = config.get("batch_shape", config.get("batch_input_shape"))
@@ -156,7 +159,7 @@ def _stored(saved: SavedFile) -> tuple[int | None, int | None]:
 def _sizes(file: Any) -> tuple[int, int]:
     import h5py
 
-    found = []
+    found: list[tuple[int, int]] = []
 
     def visit(name: str, entry: Any) -> None:
         if isinstance(entry, h5py.Dataset) and not name.startswith("optimizer"):

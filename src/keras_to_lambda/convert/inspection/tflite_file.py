@@ -129,7 +129,7 @@ def _tensor(tensor: Any, types: dict[int, str]) -> dict[str, Any]:
     shape = [int(n) for n in (tensor.shape if tensor.shape is not None else ())]
     signature = tensor.shapeSignature if tensor.shapeSignature is not None else ()
     # What is open is 1 in the shape, and -1 in its signature; one image at a time is served.
-    found = {
+    found: dict[str, Any] = {
         "name": _string(tensor.name),
         "shape": [
             None if at and at < len(signature) and signature[at] < 0 else n

@@ -37,8 +37,10 @@ ARGUMENTS = {
     "b_constraint": "bias_constraint",
 }
 # Only in training, or said by the layers before.
-DROPPED = ("mode", "input_dim", "input_length", "W_learning_rate_multiplier", "nb_row", "nb_col")
-DROPPED += ("activity_regularizer", "gamma_regularizer", "beta_regularizer")
+DROPPED = (
+    *("mode", "input_dim", "input_length", "W_learning_rate_multiplier", "nb_row", "nb_col"),
+    *("activity_regularizer", "gamma_regularizer", "beta_regularizer"),
+)
 REGULARIZERS = ("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint")
 ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
 

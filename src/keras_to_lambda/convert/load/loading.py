@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,11 @@ from keras_to_lambda.convert.errors import ConvertError, raise_if_memory, reason
 from keras_to_lambda.convert.load import custom_code, repairs
 from keras_to_lambda.convert.load.generations import KERAS_2, library_of
 from keras_to_lambda.convert.load.known_objects import objects_of
+from keras_to_lambda.convert.load.loaded import Loaded
 from keras_to_lambda.convert.load.saved_file import SavedFile, is_security_refusal
 
 # What Keras 2 and 3 say of a class or function that they do not know.
 _UNKNOWN = re.compile(r"(?:Unknown|Could not locate|Could not find)[\w ]*:? '([^']{1,100})'")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model, the module of the library that loaded it, and the objects that it names."""
-
-    model: Any
-    library: Any
-    objects: dict[str, Any]
-
-    @property
-    def loaded_by(self) -> str:
-        """The library with its version."""
-        return f"{self.library.__name__} {self.library.__version__}"
 
 
 def load(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -> Loaded:
@@ -90,8 +76,3 @@ def _explained(path: Path, saved: SavedFile, library: Any, error: Exception) -> 
         f"{begin}: {reason_of(error)}. Load it where it was trained and save it again as .keras, "
         "or export() it as a SavedModel"
     )
-
-
-def scope(loaded: Loaded) -> Any:
-    """A context in which a configuration's objects are found."""
-    return loaded.library.utils.custom_object_scope(loaded.objects)

@@ -1,7 +1,6 @@
-"""Repair: a Keras file in the form that today's library of its generation reads.
+"""Repairs: a Keras file in the form that today's library of its generation reads and computes.
 
-Each repair is a row of REPAIRS: a function from a configuration to a configuration, and the files
-that it is for. Weights have one of their own.
+REPAIRS is the list of them all.
 """
 
 from __future__ import annotations
@@ -11,15 +10,17 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
+import numpy as np
 
+from keras_to_lambda.convert.errors import ConvertError, explained
 from keras_to_lambda.convert.load import keras1
-from keras_to_lambda.convert.load.generations import KERAS_3
+from keras_to_lambda.convert.load.generations import KERAS_2, KERAS_3
 from keras_to_lambda.convert.load.known_objects import FUNCTIONS, INITIALIZER_MODULES
+from keras_to_lambda.convert.load.loaded import Loaded, layers_of
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.scan import keras_archive
 
@@ -41,15 +42,28 @@ AUGMENTATIONS = frozenset(
         *("RandomShear", "RandomTranslation", "RandomZoom", "Solarization"),
     }
 )
+MIXED = ("mixed_float16", "mixed_bfloat16")
 ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
 
 
 @dataclass(frozen=True)
 class Repair:
-    """applies: whether a file, to be loaded by a library, may need it. change: on the config."""
+    """A difference between what wrote a file and the library that loads it, and the way over it.
 
+    fault, remedy: for docs/files.md.
+    applies: whether a file, to be loaded by a library of `generations.LIBRARIES`, may need it.
+    Then one of three functions, which leave alone what does not need the repair:
+    config: of the saved configuration.
+    weights: of the file of weights in a `.keras` file.
+    network: of the loaded network; it also returns a note, "" where nothing was changed.
+    """
+
+    fault: str
+    remedy: str
     applies: Callable[[SavedFile, str], bool]
-    change: Callable[[Any], Any]
+    config: Callable[[Any], Any] | None = None
+    weights: Callable[[Path], Path] | None = None
+    network: Callable[[Path, Loaded], tuple[Any, str]] | None = None
 
 
 def configuration(saved: SavedFile, library: str) -> Any:
@@ -62,10 +76,25 @@ def configuration(saved: SavedFile, library: str) -> Any:
         ConvertError: a layer of Keras 1 has no counterpart.
     """
     config = saved.config
-    for repair in REPAIRS:
-        if repair.applies(saved, library):
-            config = repair.change(config)
+    for repair in REPAIRS.values():
+        if repair.config and repair.applies(saved, library):
+            config = repair.config(config)
     return config
+
+
+def network(path: Path, saved: SavedFile, loaded: Loaded) -> tuple[Any, tuple[str, ...]]:
+    """The loaded network as its writer computed it, for single pictures, in float32; notes.
+
+    Raises:
+        ConvertError: it cannot be repaired.
+    """
+    notes = []
+    for repair in REPAIRS.values():
+        if repair.network and repair.applies(saved, loaded.library.__name__):
+            model, note = repair.network(path, loaded)
+            loaded = replace(loaded, model=model)
+            notes += [note] if note else []
+    return loaded.model, tuple(notes)
 
 
 def write(saved: SavedFile, config: Any) -> Path:
@@ -74,6 +103,8 @@ def write(saved: SavedFile, config: Any) -> Path:
     if config == saved.config:
         return saved.copy
     if saved.kind == "h5":
+        import h5py
+
         with h5py.File(saved.copy, "r+") as file:
             file.attrs["model_config"] = json.dumps(config).encode()
             # They say how to train on, in the old words too.
@@ -96,6 +127,16 @@ def weights(saved: SavedFile) -> Path:
     assert saved.copy is not None
     with zipfile.ZipFile(saved.copy) as members:
         file = Path(members.extract(keras_archive.WEIGHTS, saved.copy.parent))
+    for repair in REPAIRS.values():
+        if repair.weights and repair.applies(saved, KERAS_2):
+            file = repair.weights(file)
+    return file
+
+
+def _moved(file: Path) -> Path:
+    """Weights where later releases of Keras 2 look for them."""
+    import h5py
+
     with h5py.File(file, "r") as old:
         if OLD not in old:
             return file
@@ -153,18 +194,135 @@ def _operations(config: Any) -> Any:
     return changed
 
 
-REPAIRS = (
-    Repair(
+def _float32(path: Path, loaded: Loaded) -> tuple[Any, str]:
+    """The network in float32, the type that its weights have."""
+    config = loaded.model.get_config()
+    if not any(f'"{name}"' in json.dumps(config, default=str) for name in MIXED):
+        return loaded.model, ""
+    with explained(f"{path} cannot be rebuilt in float32", "Save it without mixed precision"):
+        model = _rebuilt(loaded, _without_policies(config))
+    return model, "mixed precision: computed in float32, the type that its weights have"
+
+
+def _without_policies(config: Any) -> Any:
+    if isinstance(config, dict):
+        policy = config.get("class_name") in ("Policy", "DTypePolicy")
+        if policy and config.get("config", {}).get("name") in MIXED:
+            return "float32"
+        return {key: _without_policies(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_without_policies(value) for value in config)
+    return "float32" if config in MIXED else config
+
+
+def _any_batch(path: Path, loaded: Loaded) -> tuple[Any, str]:
+    """The network for any number of pictures at a time."""
+    fixed = loaded.model.inputs[0].shape[0]
+    if fixed in (None, 1):
+        return loaded.model, ""
+    with explained(f"{path} cannot be rebuilt without its batch of {fixed}", "Save it without"):
+        model = _rebuilt(loaded, _open_batch(loaded.model.get_config()))
+    return model, f"a batch of {fixed} was fixed in the model: one image at a time is served"
+
+
+def _open_batch(config: Any) -> Any:
+    if isinstance(config, dict):
+        changed = {key: _open_batch(value) for key, value in config.items()}
+        for key in ("batch_input_shape", "batch_shape", "build_input_shape"):
+            shape = changed.get(key)
+            if isinstance(shape, list | tuple) and len(shape) > 1:
+                changed[key] = type(shape)((None, *shape[1:]))
+        return changed
+    if isinstance(config, list | tuple):
+        return type(config)(_open_batch(value) for value in config)
+    return config
+
+
+def _rebuilt(loaded: Loaded, config: Any) -> Any:
+    with loaded.scope():
+        twin = type(loaded.model).from_config(config)
+    twin.set_weights(loaded.model.get_weights())
+    return twin
+
+
+def _turned_kernels(path: Path, loaded: Loaded) -> tuple[Any, str]:
+    """The network with the kernels of its convolutions turned by 180 degrees.
+
+    Theano's convolutions turn their kernels, TensorFlow's do not: keras.utils'
+    convert_all_kernels_in_model (https://keras.io/api/utils, until Keras 2.3).
+    """
+    for layer in layers_of(loaded.model):
+        strides = getattr(layer, "strides", None) or (1,)
+        if getattr(layer, "padding", None) == "same" and set(np.ravel(strides)) != {1}:
+            # Theano puts half of the border on either side, TensorFlow the odd rest at the end.
+            raise ConvertError(
+                f"{path} was trained on Theano, which pads the strided layer {layer.name!r} in "
+                "another way than TensorFlow: put a ZeroPadding2D in front of it, make it "
+                "padding='valid', and save the model again"
+            )
+        if type(layer).__name__ in ("Conv1D", "Conv2D", "Conv2DTranspose"):
+            kernel, *rest = layer.get_weights()
+            layer.set_weights([np.flip(kernel, axis=tuple(range(kernel.ndim - 2))), *rest])
+    note = "trained on Theano: the kernels of its convolutions were turned by 180 degrees"
+    return loaded.model, note
+
+
+# In this order. tests/convert/test_repairs.py has a file for each that needs it.
+REPAIRS: dict[str, Repair] = {
+    "keras-1": Repair(
+        "Keras 1 named nearly every class and argument otherwise, and no later Keras reads it",
+        "the configuration is put into Keras 2's words",
         lambda saved, _: saved.kind == "h5" and keras1.is_one(saved.written_by, saved.config),
-        keras1.translated,
+        config=keras1.translated,
     ),
-    Repair(lambda *_: True, _named),
-    Repair(lambda _, library: library == KERAS_3, _identities),
-    Repair(lambda saved, library: saved.kind == "h5" and library == KERAS_3, _operations),
-)
+    "tensorflow-names": Repair(
+        "the configuration names initializers and functions of TensorFlow, not of Keras",
+        "Keras's own take their place; an initializer becomes zeros, as weights replace its numbers",
+        lambda *_: True,
+        config=_named,
+    ),
+    "augmentation": Repair(
+        "layers that augment in training draw random numbers in inference too",
+        "each becomes an `Identity`",
+        lambda _, library: library == KERAS_3,
+        config=_identities,
+    ),
+    "operations": Repair(
+        "an `.h5` file names the operations of Keras 3 without their module, as if they were layers",
+        "the module is added",
+        lambda saved, library: saved.kind == "h5" and library == KERAS_3,
+        config=_operations,
+    ),
+    "moved-weights": Repair(
+        "`.keras` files of Keras 2.12 to 2.14 have their weights where tf_keras does not look",
+        "they are moved",
+        lambda saved, library: saved.kind == "keras" and library == KERAS_2,
+        weights=_moved,
+    ),
+    "mixed-precision": Repair(
+        "the network computes in float16 with weights in float32",
+        "it is computed in float32",
+        lambda *_: True,
+        network=_float32,
+    ),
+    "fixed-batch": Repair(
+        "the network takes only a fixed number of pictures at a time",
+        "the number is left open",
+        lambda *_: True,
+        network=_any_batch,
+    ),
+    "theano-kernels": Repair(
+        "Theano turned its kernels by 180 degrees; later libraries load them as they are",
+        "the kernels are turned; files of Keras 1 do not name Theano: `--backend theano`",
+        lambda saved, _: saved.backend == "theano",
+        network=_turned_kernels,
+    ),
+}
 
 
 def _copy(old: Any, new: Any) -> None:
+    import h5py
+
     for name, entry in old.items():
         if isinstance(entry, h5py.Dataset):
             old.copy(entry, new, name)

@@ -31,8 +31,10 @@ _WEIGHTS_ALONE = (
     "it holds weights without the network: build the network, load_weights() into it, and "
     + SAVE_AGAIN
 )
-_DAMAGED = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError)
-_DAMAGED += (struct.error, zlib.error)
+_DAMAGED = (
+    *(zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError),
+    *(struct.error, zlib.error),
+)
 # What Keras 2 and 3 say where they refuse for safety's sake: no other loader is tried then.
 _REFUSALS = ("safe_mode", "unsafe", "disallowed", "arbitrary code", "registered_name=", "zip bomb")
 

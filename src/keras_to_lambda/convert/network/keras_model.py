@@ -14,8 +14,9 @@ import tensorflow as tf
 from keras_to_lambda.convert.errors import ConvertError, explained
 from keras_to_lambda.convert.inspection import obstacles
 from keras_to_lambda.convert.load import loading, saved_model
+from keras_to_lambda.convert.load.loaded import layers_of
 from keras_to_lambda.convert.load.saved_file import SavedFile
-from keras_to_lambda.convert.network import channel_order, inference, signature
+from keras_to_lambda.convert.network import inference, signature
 
 
 @dataclass(frozen=True)
@@ -122,20 +123,19 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
 def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
     """The network of a file that was judged. `path` is for messages: what is opened is the copy."""
     if saved.kind == "saved_model":
-        call, shape, outputs, anchor = saved_model.load(path, saved, wanted.head)
+        restored, shape, outputs, anchor = saved_model.load(path, saved, wanted.head)
         return KerasModel(
             path,
             saved.kind,
-            **vars(signature.of(path, call, shape, outputs, wanted.size)),
+            **vars(signature.of(path, restored, shape, outputs, wanted.size)),
             anchor=anchor,
             written_by=saved.written_by,
             loaded_by=f"tensorflow {tf.__version__}",
         )
+    saved = replace(saved, backend=wanted.backend or saved.backend)
     loaded = loading.load(path, saved, wanted.custom, trust=wanted.trust)
     model, notes = inference.prepared(path, saved, loaded)
-    if (wanted.backend or saved.backend) == "theano":
-        notes += (channel_order.turn_kernels(path, model),)
-    elif saved.kind == "h5" and not saved.backend and not wanted.backend:
+    if saved.kind == "h5" and not saved.backend:
         notes += (
             "the file does not say which backend trained it; TensorFlow is assumed. If it was "
             "Theano, its answers are wrong without --backend theano",
@@ -154,7 +154,7 @@ def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
 
     shapes = (tuple(model.inputs[0].shape), tuple(model.outputs[output or 0].shape))
     found = signature.of(path, call, *shapes, wanted.size)
-    layers = inference.layers_of(model)
+    layers = layers_of(model)
     if found.classes == 1 and obstacles.is_regression(saved.loss, layers[-2:]):
         raise ConvertError(
             f"{path} has one output without a sigmoid and was trained with a loss for numbers: it "
@@ -219,4 +219,5 @@ def of_two_classes(model: KerasModel, *, sigmoid: bool) -> KerasModel:
 def predict(graph: Any, tensor: np.ndarray) -> np.ndarray:
     """Run a concrete function on one image: (height, width, channels) -> (classes,), float32."""
     result = graph(tf.constant(tensor[np.newaxis]))
-    return np.asarray(result)[0]
+    scores: np.ndarray = np.asarray(result)[0]
+    return scores

@@ -121,7 +121,8 @@ def first_name(value: Any) -> str | None:
 
 
 def _same(taken: Taken, _config: Config) -> Shape:
-    return taken[0]
+    shape: Shape = taken[0]
+    return shape
 
 
 def _units(taken: Taken, config: Config) -> Shape:

@@ -241,8 +241,8 @@ class _Reader:
         if op in ("SelectV2", "Select", "SELECT", "SELECT_V2", "Where"):
             return _union(*(self.limits(each, depth) for each in inputs[1:]))
         if op in ("Sum", "SUM"):
-            low, high = self.limits(inputs[0], depth)
-            return (0.0 if low >= 0 else -math.inf), (0.0 if high <= 0 else math.inf)
+            least, most = self.limits(inputs[0], depth)
+            return (0.0 if least >= 0 else -math.inf), (0.0 if most <= 0 else math.inf)
         self.strange = True
         return EVERYTHING
 

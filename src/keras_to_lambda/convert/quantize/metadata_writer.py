@@ -172,20 +172,20 @@ def _table(
         b.PrependUOffsetTRelativeSlot(number, offset, 0)
     for number, value in enums.items():
         b.PrependUint8Slot(number, value, 0)
-    return b.EndObject()
+    return int(b.EndObject())
 
 
 def _tables(b: flatbuffers.Builder, table: int) -> int:
     b.StartVector(4, 1, 4)
     b.PrependUOffsetTRelative(table)
-    return b.EndVector()
+    return int(b.EndVector())
 
 
 def _floats(b: flatbuffers.Builder, values: tuple[float, ...] | list[float]) -> int:
     b.StartVector(4, len(values), 4)
     for value in reversed(values):
         b.PrependFloat32(value)
-    return b.EndVector()
+    return int(b.EndVector())
 
 
 def _stats(b: flatbuffers.Builder, least: list[float], most: list[float]) -> int:

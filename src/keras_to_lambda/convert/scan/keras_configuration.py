@@ -29,8 +29,10 @@ from keras_to_lambda.convert.scan.tensorflow_names import PURE, SYMBOLS
 
 # Values, not objects: tensors as numbers, slices, shapes; and all keys that such a value has. With
 # a module beside them, Keras imports it.
-_DATA = ("__tensor__", "__numpy__", "__slice__", "__ellipsis__", "__keras_tensor__")
-_DATA += ("__tuple__", "TensorShape")
+_DATA = (
+    *("__tensor__", "__numpy__", "__slice__", "__ellipsis__", "__keras_tensor__"),
+    *("__tuple__", "TensorShape"),
+)
 _DATA_KEYS = {"class_name", "config", "items"}
 # Any text: names of layers and tensors, below these keys as well.
 _NAMES_BELOW = ("inbound_nodes", "input_layers", "output_layers", "keras_history", "node_def")
@@ -38,8 +40,10 @@ _NAMES_BELOW = ("inbound_nodes", "input_layers", "output_layers", "keras_history
 _BUILT = ("TypeSpec", "CompositeTensor")
 _NAMES_AT = ("name", "class_name", "registered_name", "module", "function", "equation", "op")
 # Files that a layer would read.
-_FILES = ("vocabulary", "idf_weights", "weights", "filepath", "file", "path", "filename", "handle")
-_FILES += ("value",)
+_FILES = (
+    *("vocabulary", "idf_weights", "weights", "filepath", "file", "path", "filename", "handle"),
+    "value",
+)
 # Strings that stand for a function or a class, by the end of their key.
 _RESOLVED = {
     "activation": ACTIVATIONS | NAMES,

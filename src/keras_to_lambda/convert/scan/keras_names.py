@@ -8,11 +8,14 @@ from __future__ import annotations
 
 # Layers that carry a program, or run one that is stored elsewhere (Keras refuses them in its safe
 # mode: keras/src/layers/core/lambda_layer.py, export/tfsm_layer.py, utils/torch_utils.py).
-CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
-# They call any method of any class of TensorFlow, or read the files of feature columns.
-CODE += ("ClassMethod", "InstanceMethod", "InstanceProperty", "DenseFeatures", "SequenceFeatures")
-# They carry a function that joins or drops states, as bytecode (tf_keras's rnn/cell_wrappers.py).
-CODE += ("DropoutWrapper", "ResidualWrapper", "DeviceWrapper", "_RNNCellWrapper")
+CODE = (
+    *("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__"),
+    # They call any method of any class of TensorFlow, or read the files of feature columns.
+    *("ClassMethod", "InstanceMethod", "InstanceProperty", "DenseFeatures", "SequenceFeatures"),
+    # They carry a function that joins or drops states, as bytecode (tf_keras's
+    # rnn/cell_wrappers.py).
+    *("DropoutWrapper", "ResidualWrapper", "DeviceWrapper", "_RNNCellWrapper"),
+)
 # Layers of Keras 2 that call TensorFlow's operators by name.
 OPERATOR_LAYERS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 

@@ -21,8 +21,10 @@ GRAPH, VARIABLES = "saved_model.pb", "variables"
 MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
 _VARIABLE_FILE = re.compile(r"variables\.(index|data-\d{5}-of-\d{5})")
 # What may be restored: objects, functions, variables and constants; no tables, no files.
-_OBJECTS = ("user_object", "function", "bare_concrete_function", "variable", "constant")
-_OBJECTS += ("captured_tensor",)
+_OBJECTS = (
+    *("user_object", "function", "bare_concrete_function", "variable", "constant"),
+    "captured_tensor",
+)
 # The class of TensorFlow that restores itself, and is only a value.
 _CONSTANT = "tf.TrackableConstant"
 _BLOCK = 1 << 20

@@ -261,7 +261,8 @@ def _probe(
     if not parted:
         return []
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
-        full, small = [], []
+        full: list[Path] = []
+        small: list[Path] = []
         for index in parted:
             decoded, resized = stages.served(keras.photos[index], card)
             for paths, pixels in ((full, decoded), (small, np.rint(resized))):

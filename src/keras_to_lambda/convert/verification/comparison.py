@@ -101,7 +101,8 @@ def same_answers(expected: np.ndarray, answers: np.ndarray, tolerance: Tolerance
     """For each sample, whether its top-1 label and its logits agree: bool, (samples,)."""
     apart = np.abs(expected.astype(np.float64) - answers).mean(axis=1)
     near = apart <= tolerance.difference * np.ptp(expected, axis=1).mean()
-    return near & (expected.argmax(axis=1) == answers.argmax(axis=1))
+    same: np.ndarray = near & (expected.argmax(axis=1) == answers.argmax(axis=1))
+    return same
 
 
 def per_class(

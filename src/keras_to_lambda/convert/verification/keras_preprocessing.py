@@ -54,8 +54,9 @@ def see(path: Path, card: ModelCard) -> Seen:
 def _opened(path: Path, card: ModelCard) -> Image.Image:
     """At its own size: by Keras' own reader, or by Pillow for what that does not do."""
     steps = card.preprocessing
-    with Image.open(path) as image:
-        image.load()
+    with Image.open(path) as file:
+        file.load()
+        image: Image.Image = file
         if steps.drawing != "none":
             return _ink(EXIF[steps.exif](image)).convert(MODES[card.channels])
         if image.mode in SIXTEEN_BITS and steps.interpolation.startswith("tf:"):
@@ -65,7 +66,7 @@ def _opened(path: Path, card: ModelCard) -> Image.Image:
             image = Image.fromarray(np.asarray(pixels)[..., 0])
             image.info = info
         elif _plain(path, card):
-            return keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
+            return _load_img(path, color_mode=COLOR_MODES[card.channels])
         image = ALPHA[steps.alpha](EXIF[steps.exif](image))
         if image.mode in SIXTEEN_BITS and card.channels == 1:  # as load_img leaves it
             return image
@@ -117,8 +118,13 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-EXIF = {"ignore": lambda image: image, "apply": _upright}
-ALPHA = {"drop": lambda image: image, "white": _on("white"), "black": _on("black")}
+Step = Callable[[Image.Image], Image.Image]
+EXIF: dict[str, Step] = {"ignore": lambda image: image, "apply": _upright}
+ALPHA: dict[str, Step] = {
+    "drop": lambda image: image,
+    "white": _on("white"),
+    "black": _on("black"),
+}
 
 
 def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
@@ -129,18 +135,26 @@ def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
     library, method = INTERPOLATION[steps.interpolation]
     name = steps.interpolation.partition(":")[2]
     if library is TENSORFLOW:
-        pixels = keras.utils.img_to_array(image)
+        pixels = _array(image)
         return np.asarray(TENSORFLOW[steps.resize](pixels, size, method))
     if steps.resize == "stretch" and _plain(path, card):
-        image = keras.utils.load_img(
+        image = _load_img(
             path,
             color_mode=COLOR_MODES[card.channels],
             target_size=size,
             interpolation=name,
         )
-        return keras.utils.img_to_array(image)
-    resized = PILLOW[steps.resize](image, (card.width, card.height), method)
-    return keras.utils.img_to_array(resized)
+        return _array(image)
+    return _array(PILLOW[steps.resize](image, (card.width, card.height), method))
+
+
+def _load_img(path: Path, **options: Any) -> Image.Image:
+    image: Image.Image = keras.utils.load_img(path, **options)
+    return image
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    return np.asarray(keras.utils.img_to_array(image))
 
 
 def _border(values: np.ndarray) -> float:
@@ -180,7 +194,8 @@ def _areas(start: int, end: int, cells: int, length: int) -> np.ndarray:
     pixels = np.arange(length)
     low = np.maximum(edges[:-1, None], pixels)
     high = np.minimum(edges[1:, None], pixels + 1)
-    return np.maximum(high - low, 0) * cells / (end - start)
+    shares: np.ndarray = np.maximum(high - low, 0) * cells / (end - start)
+    return shares
 
 
 def _nearest(value: float) -> int:
@@ -253,7 +268,8 @@ def _scaled(pixels: np.ndarray, card: ModelCard) -> np.ndarray:
     pixels = COLOR_ORDER[card.preprocessing.color_order](pixels)
     scaling = card.preprocessing.scaling
     if isinstance(scaling, Affine):
-        return pixels * np.float32(scaling.scale) + np.float32(scaling.offset)
+        scale, offset = (np.asarray(x, np.float32) for x in (scaling.scale, scaling.offset))
+        return np.asarray(pixels * scale + offset)
     return SCALING[scaling](pixels)
 
 
@@ -262,7 +278,8 @@ def _application(module: str) -> Callable[[np.ndarray], np.ndarray]:
 
     def scaled(pixels: np.ndarray) -> np.ndarray:
         original = importlib.import_module(f"keras.applications.{module}")
-        return np.asarray(original.preprocess_input(np.array(pixels[np.newaxis])))[0]
+        rows: np.ndarray = np.asarray(original.preprocess_input(np.array(pixels[np.newaxis])))
+        return np.asarray(rows[0])
 
     return scaled
 

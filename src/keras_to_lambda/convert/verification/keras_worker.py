@@ -295,7 +295,8 @@ def _flagged(
     def right(exif: str) -> np.ndarray:
         way = replace(card, preprocessing=replace(card.preprocessing, exif=exif))
         rows = [answer(keras_preprocessing.see(path, way).tensor) for path, _ in known]
-        return np.equal(_first(np.array(rows)), [label for _, label in known])
+        found: np.ndarray = np.equal(_first(np.array(rows)), [label for _, label in known])
+        return found
 
     applied, ignored = (right(exif) if known else np.zeros(0, bool) for exif in ("apply", "ignore"))
     return Flagged(
@@ -310,7 +311,7 @@ def _flagged(
 def _first(rows: np.ndarray) -> np.ndarray:
     """The label with the highest score; of one output, the second label above its middle."""
     if rows.shape[1] > 1:
-        return rows.argmax(axis=1)
+        return np.asarray(rows.argmax(axis=1))
     middle = 0.5 if ((rows >= 0) & (rows <= 1)).all() else 0.0
     return (rows[:, 0] > middle).astype(int)
 

@@ -50,7 +50,7 @@ def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int
     classifier.logits(blank)
     load_ms = (time.perf_counter() - start) * 1000
 
-    settings = Settings(model_path=Path(model), num_threads=threads[0], log_level="FATAL")
+    settings = Settings(model_path=model, num_threads=threads[0], log_level="FATAL")
     pipeline = Pipeline(settings)
     rows, times, decodes = [], [], []
     for photo in progress.progress(photos):
