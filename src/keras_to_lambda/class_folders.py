@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
+
 SHOWN = 8
 
 
@@ -22,7 +23,7 @@ def images(root: Path) -> list[Path]:
     return sorted(
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in MEDIA_TYPES
         and not any(ignored(part) for part in path.relative_to(root).parts)
         and path.is_file()
     )

@@ -34,15 +34,6 @@ STEPS = Preprocessing()
 LIMIT = 50_000_000
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_each_format_decodes_as_pillow_does(format, picture, encoded):
-    data = encoded(picture, format)
-    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    image = decode(data, STEPS, 3, LIMIT)
-    assert image.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(image), expected)
-
-
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "CMYK"])
 def test_each_mode_becomes_rgb_or_greyscale(mode, picture, encoded):
     data = encoded(picture.convert(mode), "JPEG" if mode == "CMYK" else "PNG")

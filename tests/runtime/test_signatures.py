@@ -1,17 +1,22 @@
-"""What a file that is not decoded is called in the error."""
+"""First bytes decide: each format is decoded, and what is not decoded is named in the error."""
 
 from __future__ import annotations
 
 import base64
 import io
 import struct
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from keras_to_lambda.runtime.errors import UndecodableImage, UnsupportedFormat
+from keras_to_lambda.runtime.image import formats, signatures
 from keras_to_lambda.runtime.image.decode import decode
+from keras_to_lambda.runtime.image.formats import FORMATS
 from keras_to_lambda.runtime.model.card import Preprocessing
+from keras_to_lambda.runtime.sources.images import Base64, recognised
 
 STEPS = Preprocessing()
 LIMIT = 50_000_000
@@ -26,6 +31,41 @@ def tiff(*tags, order="<"):
     entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, 0) for tag in tags)
     start = b"II*\0" if order == "<" else b"MM\0*"
     return start + struct.pack(order + "IH", 8, len(tags)) + entries + bytes(100)
+
+
+# How Pillow writes each format that is decoded.
+ENCODED = {
+    "JPEG": {"format": "JPEG"},
+    "PNG": {"format": "PNG"},
+    "WebP": {"format": "WEBP"},
+    "GIF": {"format": "GIF"},
+    "BMP": {"format": "BMP"},
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+def test_each_format_is_decoded_as_pillow_does(kind, picture, encoded):
+    data = encoded(picture, **ENCODED[kind.name])
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    image = decode(data, Preprocessing(), 3, 50_000_000)
+    np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+def test_each_format_is_recognised_as_base64_text(kind, picture, encoded):
+    text = base64.b64encode(encoded(picture, **ENCODED[kind.name])).decode()
+    assert recognised(text) == Base64(text)
+
+
+def test_each_format_is_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    [line] = [line for line in page.splitlines() if "recognised by their first bytes" in line]
+    assert {each.name for each in FORMATS if each.name not in line} == set(), "not in the list"
+
+
+def test_no_format_that_is_decoded_is_refused_by_name():
+    refused = [first for first, _, _ in signatures.IMAGES]
+    assert [first for first in refused if formats.of(first + bytes(20))] == []
 
 
 NAMES = [

@@ -28,12 +28,12 @@ from keras_to_lambda.deploy.endpoint import Endpoint, NotAsked, Reply, Signature
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.errors import SetupError, UnsupportedFormat
 from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.settings import Settings
 
 PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
 SAME, DIFFERENT, NOT_ASKED = 0, 1, 2
 
-TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 # What convert allows a float32 model to differ from Keras; a card has its own model's.
 TOLERANCE = 1e-4
 ROWS = 20  # of differences that are shown
@@ -131,12 +131,14 @@ def read_samples(folder: Path) -> list[Sample]:
     home = folder.parent if folder.is_file() else folder
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     found = [
-        Sample(file.relative_to(home).as_posix(), file.read_bytes(), TYPES[file.suffix.lower()])
+        Sample(
+            file.relative_to(home).as_posix(), file.read_bytes(), MEDIA_TYPES[file.suffix.lower()]
+        )
         for file in files
-        if file.suffix.lower() in TYPES
+        if file.suffix.lower() in MEDIA_TYPES
     ]
     if not found:
-        raise NotAsked(f"--samples {folder}: no .jpg, .png or .webp there")
+        raise NotAsked(f"--samples {folder}: no image there ({', '.join(MEDIA_TYPES)})")
     return found
 
 

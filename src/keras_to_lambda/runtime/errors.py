@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from keras_to_lambda.runtime.image.formats import NAMES
 from keras_to_lambda.runtime.text import clean
 
 # An error's text in full; a caller's words in it have limits of their own.
@@ -151,7 +152,7 @@ class UnsupportedFormat(ClassifierError):
     code = "unsupported_format"
     status = 415
     of_download = (
-        "the download is not an image in a supported format (JPEG, PNG, WebP, GIF or BMP); the URL "
+        f"the download is not an image in a supported format ({NAMES}); the URL "
         "must point to the image file, not to a page that shows it"
     )
 

@@ -18,6 +18,7 @@ from keras_to_lambda.runtime.errors import (
     TooManyImages,
     UnsupportedFormat,
 )
+from keras_to_lambda.runtime.image.formats import BEGINNINGS
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Source, Url, recognised
 from keras_to_lambda.runtime.text import clean, encodable
 
@@ -25,7 +26,7 @@ HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 FORM = "application/x-www-form-urlencoded"
 MAX_CODINGS = 4  # of one body
 # How images begin after `curl -d @FILE`, which leaves out CR, LF and NUL; every image has a NUL.
-STRIPPED = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")
+STRIPPED = tuple(first for first in BEGINNINGS if len(first) > 2)  # BM may be text
 MAX_NAME = 20  # longer ones are none of NAMES
 SCORES = ("logits", "probabilities")
 ANSWERS = ("scores", "best", "list", "values")

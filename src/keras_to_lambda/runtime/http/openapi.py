@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.request import ANSWERS, MAX_TOP_K, SCORES, Options
 from keras_to_lambda.runtime.settings import Settings
 
-IMAGE_TYPES = ("jpeg", "png", "webp", "gif", "bmp")
 # One grey pixel, which every model answers.
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
@@ -153,7 +153,7 @@ def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
             "schema": {"$ref": f"#/components/schemas/{schema}"},
             "examples": examples,
         },
-        **{f"image/{kind}": binary for kind in IMAGE_TYPES},
+        **dict.fromkeys(MEDIA_TYPES.values(), binary),
         "application/octet-stream": binary,
         "multipart/form-data": {
             "schema": {

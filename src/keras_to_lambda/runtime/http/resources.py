@@ -16,6 +16,7 @@ from keras_to_lambda.runtime.aws_lambda import MAX_EVENT_BYTES
 from keras_to_lambda.runtime.errors import RouteNotFound
 from keras_to_lambda.runtime.http.responses import JSON, Content, Page, Redirect
 from keras_to_lambda.runtime.http.routes import Resource
+from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.settings import Settings, bundled
 
@@ -25,9 +26,8 @@ TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
-# Samples travel together in one answer, which may have 6 MB.
-SAMPLE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 NO_SITES = "'none'"
+# Samples travel together in one answer, which may have 6 MB.
 MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
 
 
@@ -93,14 +93,14 @@ def samples(models: Models) -> dict[str, list[dict[str, str]]]:
                 "image": _data_url(file),
             }
             for file in turns
-            if file.suffix.lower() in SAMPLE_TYPES and file.stat().st_size <= MAX_SAMPLE_BYTES
+            if file.suffix.lower() in MEDIA_TYPES and file.stat().st_size <= MAX_SAMPLE_BYTES
         ][:MAX_SAMPLES]
     return found
 
 
 def _data_url(file: Path) -> str:
     content = base64.b64encode(file.read_bytes()).decode()
-    return f"data:{SAMPLE_TYPES[file.suffix.lower()]};base64,{content}"
+    return f"data:{MEDIA_TYPES[file.suffix.lower()]};base64,{content}"
 
 
 def _file(file: Path, settings: Settings) -> Page:

@@ -13,7 +13,7 @@ from keras_to_lambda.runtime import memory
 from keras_to_lambda.runtime.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
 
 if TYPE_CHECKING:
-    from keras_to_lambda.runtime.image import file_structure
+    from keras_to_lambda.runtime.image import formats
 
 # Bytes per pixel of Pillow's images; of every other mode 4.
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
@@ -69,7 +69,7 @@ def measure(size: tuple[int, int], limits: Limits) -> None:
 def weigh(
     size: tuple[int, int],
     stored: int,
-    contents: file_structure.Contents,
+    contents: formats.Contents,
     limits: Limits,
     target: tuple[int, int] | None,
 ) -> None:
@@ -108,7 +108,7 @@ class Reader:
     seconds: what the step after the last read takes at the most.
     """
 
-    def __init__(self, data: bytes, contents: file_structure.Contents, limits: Limits) -> None:
+    def __init__(self, data: bytes, contents: formats.Contents, limits: Limits) -> None:
         self._data, self._head, self._start = data, contents.head, contents.start
         self._check = limits.check
         self._in_scans = contents.process > 0 and contents.kept > 0
@@ -144,7 +144,7 @@ class Reader:
 
 
 @contextmanager
-def faults(contents: file_structure.Contents | None = None) -> Iterator[None]:
+def faults(contents: formats.Contents | None = None) -> Iterator[None]:
     """Pillow's exceptions as ours."""
     try:
         yield

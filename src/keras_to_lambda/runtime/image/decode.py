@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from keras_to_lambda.runtime.image import file_structure
+from keras_to_lambda.runtime.image import formats
 from keras_to_lambda.runtime.image.budget import (
     BAND,
     STORED,
@@ -37,39 +37,6 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class Format(NamedTuple):
-    """A format that is decoded.
-
-    block: bytes per read. 16 kB of a PNG can hold 16 MB of pixels.
-    seconds: processor time per pixel, at the most, of what cannot be stopped once it has begun:
-        libwebp decodes a picture in one call, and so does libjpeg the last step of a picture in
-        several scans.
-    """
-
-    name: str
-    module: str
-    opener: str
-    contents: Callable[[bytes, file_structure.Check], file_structure.Contents]
-    block: int = 65_536
-    seconds: float = 0.0
-
-
-JPEG = Format("JPEG", "JpegImagePlugin", "JpegImageFile", file_structure.jpeg, seconds=2e-8)
-PNG = Format("PNG", "PngImagePlugin", "PngImageFile", file_structure.png, block=16_384)
-GIF = Format("GIF", "GifImagePlugin", "GifImageFile", file_structure.gif)
-BMP = Format("BMP", "BmpImagePlugin", "BmpImageFile", file_structure.bmp)
-WEBP = Format("WebP", "WebPImagePlugin", "WebPImageFile", file_structure.webp, seconds=1e-7)
-
-# First bytes -> format. The content decides, never the name or the declared type; and only the
-# plugin that is needed is imported (Image.open would import five).
-# Signatures: ISO 10918-1 B.1.1.3; PNG 3rd ed. 5.2; GIF89a 17; RFC 9649 2.4; BITMAPFILEHEADER.
-FORMATS: tuple[tuple[bytes, Format], ...] = (
-    (b"\xff\xd8\xff", JPEG),
-    (b"\x89PNG\r\n\x1a\n", PNG),
-    (b"GIF87a", GIF),
-    (b"GIF89a", GIF),
-    (b"BM", BMP),
-)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 Step = Callable[[Image.Image], Image.Image]
 # Greyscale of 16 bits, as PNG has it, and where the high bytes are.
@@ -103,7 +70,7 @@ class Picture:
         image: Image.Image,
         orientation: int = 1,
         convert: Step = _as_it_is,
-        check: file_structure.Check = lambda: None,
+        check: formats.Check = lambda: None,
     ) -> None:
         self._image, self._convert, self._check = image, convert, check
         self._orientation = orientation
@@ -228,7 +195,7 @@ def opened(
     """Decode the first frame.
 
     Args:
-        data: a JPEG, PNG, WebP, GIF or BMP file.
+        data: a file of one of `formats.FORMATS`.
         steps: the card's exif, alpha and drawing policies.
         channels: 1 for greyscale, 3 for RGB, 4 for RGB and alpha.
         limits: compared with the header before any pixel is decoded, and the deadline throughout.
@@ -236,7 +203,7 @@ def opened(
             lets a large JPEG be decoded at a fraction, at least twice this size; None: never.
 
     Raises:
-        UnsupportedFormat: not one of the formats above, or a kind of them that Pillow lacks.
+        UnsupportedFormat: not one of those formats, or a kind of them that Pillow lacks.
         TooManyPixels: the header announces more than the limits let in.
         UndecodableImage: truncated or damaged.
         DeadlineExceeded: the limits' check.
@@ -345,12 +312,10 @@ ALPHA: dict[str, Step] = {"drop": _as_it_is, "white": _on("white"), "black": _on
 SIXTEEN_BITS: dict[str, Step] = {"pillow": _as_it_is, "tf": high_byte}
 
 
-def _format(data: bytes) -> Format:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return WEBP
-    for signature, kind in FORMATS:
-        if data.startswith(signature):
-            return kind
+def _format(data: bytes) -> formats.Format:
+    kind = formats.of(data)
+    if kind is not None:
+        return kind
     from keras_to_lambda.runtime.image import signatures  # only for what is refused
 
     raise signatures.unsupported(data)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import _imaging
 
-from keras_to_lambda.runtime.image import file_structure
+from keras_to_lambda.runtime.image import formats
 from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Reader, faults, measure, weigh
 from keras_to_lambda.runtime.image.orientation import flag
 
@@ -59,7 +59,7 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
     """
     steps = card.preprocessing
     limits.check(0.0)
-    contents = file_structure.jpeg(data, lambda: limits.check(0.0))
+    contents = formats.jpeg(data, lambda: limits.check(0.0))
     mode = MODES.get(card.channels, "")
     width, height = size = contents.frame
     if (

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Literal
 
 from keras_to_lambda.runtime.errors import UnsupportedFormat
+from keras_to_lambda.runtime.image.formats import NAMES
 
-SEND = "JPEG, PNG, WebP, GIF or BMP"
 CONVERT = "; convert it to JPEG or PNG"
 LINK = "; link to the image file, not to a page that shows it"
 
@@ -119,14 +119,14 @@ def unsupported(data: bytes) -> UnsupportedFormat:
     seen = _seen(data)
     if seen is None:
         return UnsupportedFormat(
-            f"not an image in a supported format: the first bytes match none; send {SEND}"
+            f"not an image in a supported format: the first bytes match none; send {NAMES}"
         )
     return UnsupportedFormat(f"not supported: it is {seen}")
 
 
 def _seen(data: bytes) -> str | None:
     if not data:
-        return f"empty; send {SEND}"
+        return f"empty; send {NAMES}"
     for table, advice in ((IMAGES, CONVERT), (OTHERS, "")):
         for mark, at, name in table:
             start = at if at >= 0 else len(data) + at
@@ -209,11 +209,11 @@ def _text(data: bytes) -> str | None:
     if b"<svg" in lower:
         return "an SVG drawing" + CONVERT
     if lower.startswith(b"<?xml"):
-        return "an HTML page" + LINK if b"<html" in lower else f"an XML document; send {SEND}"
+        return "an HTML page" + LINK if b"<html" in lower else f"an XML document; send {NAMES}"
     if lower.startswith(b"--") and b"content-disposition:" in lower:
         return "a multipart form; let your HTTP library set Content-Type, with its boundary"
     if lower.startswith((b"{", b"[")):
-        return f"JSON; send {SEND}"
+        return f"JSON; send {NAMES}"
     if lower.startswith((b"http://", b"https://")):
         return 'a URL; send it as {"url": "..."}'
     if lower.startswith(b"data:image/"):

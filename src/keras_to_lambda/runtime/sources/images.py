@@ -14,6 +14,7 @@ from keras_to_lambda.runtime.errors import (
     ObjectNotRead,
     too_many_bytes,
 )
+from keras_to_lambda.runtime.image import formats
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.text import clean, encodable
 
@@ -58,8 +59,8 @@ _STANDARD = str.maketrans("-_", "+/")  # base64's URL-safe alphabet as its stand
 
 # How common images begin; those that are not decoded are named when they are refused.
 BEGINNINGS = (
-    *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0"),
-    *(b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  "),
+    *formats.BEGINNINGS,
+    *(b"II*\0", b"MM\0*", b"\0\0\1\0", b"8BPS", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  "),
 )
 
 

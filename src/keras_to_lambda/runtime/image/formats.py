@@ -1,4 +1,4 @@
-"""Container: what a decoder needs of a picture's file, and the metadata of its orientation.
+"""Formats: the image formats that are decoded, and what a decoder needs of such a file.
 
 Pillow reads every segment and chunk of a file, and some of them cost far more time and memory than
 their bytes: profiles, texts, Exif in ten thousand pieces. None of them changes a pixel. So what
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from keras_to_lambda.runtime.record import dataclass, field
 
@@ -244,3 +245,70 @@ def bmp(data: bytes, _check: Check) -> Contents:
             contents.size = abs(width), abs(height)
             contents.kept = 4 * abs(width * height)
     return contents
+
+
+class Format(NamedTuple):
+    """A format that is decoded.
+
+    suffixes: of its files, in lower case.
+    signatures: each the first bytes, and those from the ninth on.
+    module, opener: Pillow's plugin; only the one that is needed is imported.
+    contents: what of a file the plugin gets.
+    block: bytes per read. 16 kB of a PNG can hold 16 MB of pixels.
+    seconds: processor time per pixel, at the most, of what cannot be stopped once it has begun:
+        libwebp decodes a picture in one call, and so does libjpeg the last step of a picture in
+        several scans.
+    """
+
+    name: str
+    media_type: str
+    suffixes: tuple[str, ...]
+    signatures: tuple[tuple[bytes, bytes], ...]
+    module: str
+    opener: str
+    contents: Callable[[bytes, Check], Contents]
+    block: int = 65_536
+    seconds: float = 0.0
+
+
+# The content decides, never the name or the declared type.
+# Signatures: ISO 10918-1 B.1.1.3; PNG 3rd ed. 5.2; RFC 9649 2.4; GIF89a 17; BITMAPFILEHEADER.
+FORMATS = (
+    Format(
+        *("JPEG", "image/jpeg", (".jpg", ".jpeg"), ((b"\xff\xd8\xff", b""),)),
+        *("JpegImagePlugin", "JpegImageFile", jpeg),
+        seconds=2e-8,
+    ),
+    Format(
+        *("PNG", "image/png", (".png",), ((b"\x89PNG\r\n\x1a\n", b""),)),
+        *("PngImagePlugin", "PngImageFile", png),
+        block=16_384,
+    ),
+    Format(
+        *("WebP", "image/webp", (".webp",), ((b"RIFF", b"WEBP"),)),
+        *("WebPImagePlugin", "WebPImageFile", webp),
+        seconds=1e-7,
+    ),
+    Format(
+        *("GIF", "image/gif", (".gif",), ((b"GIF87a", b""), (b"GIF89a", b""))),
+        *("GifImagePlugin", "GifImageFile", gif),
+    ),
+    Format(
+        *("BMP", "image/bmp", (".bmp",), ((b"BM", b""),)),
+        *("BmpImagePlugin", "BmpImageFile", bmp),
+    ),
+)
+*_BEFORE, _LAST = (each.name for each in FORMATS)
+NAMES = f"{', '.join(_BEFORE)} or {_LAST}"
+MEDIA_TYPES = {suffix: each.media_type for each in FORMATS for suffix in each.suffixes}
+# Enough of the signatures to recognise an image in text and in what curl makes of it.
+BEGINNINGS = tuple(dict.fromkeys(first[:4] for each in FORMATS for first, _ in each.signatures))
+
+
+def of(data: bytes) -> Format | None:
+    """The format of a file; None: it is not decoded."""
+    for each in FORMATS:
+        for first, ninth in each.signatures:
+            if data.startswith(first) and data[8:16].startswith(ninth):
+                return each
+    return None
