@@ -97,7 +97,7 @@ def repairs_table() -> str:
 
     rows = ["| repair | what the file has | what is done |", "| --- | --- | --- |"]
     for name, repair in REPAIRS.items():
-        rows.append(f"| {name} | {repair.fault} | {repair.remedy} |")  # noqa: PERF401
+        rows.append(f"| {name} | {repair.fault} | {repair.remedy} |")
     return "\n".join(rows)
 
 

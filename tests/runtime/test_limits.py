@@ -295,8 +295,9 @@ from keras_to_lambda.runtime.sources.images import Raw
 handler = Handler(Settings(num_threads=1))
 picture = Raw(Path(sys.argv[1]).read_bytes())
 answers = []
+classify = handler.pipeline.classify
 threads = [
-    threading.Thread(target=lambda: answers.extend(handler.pipeline.classify([picture]))) for _ in range(2)
+    threading.Thread(target=lambda: answers.extend(classify([picture]))) for _ in range(2)
 ]
 for thread in threads:
     thread.start()

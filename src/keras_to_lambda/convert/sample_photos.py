@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.class_folders import SUFFIXES, images
+from keras_to_lambda.class_folders import images
 from keras_to_lambda.convert import progress
 from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 
 
 @contextlib.contextmanager
@@ -64,7 +65,7 @@ def find(folder: Path, most: int) -> list[Path]:
         raise ConvertError(f"there is no folder of samples at {folder}")
     found = images(folder)
     if not found:
-        raise ConvertError(f"no photos ({', '.join(sorted(SUFFIXES))}) below {folder}")
+        raise ConvertError(f"no photos ({', '.join(sorted(MEDIA_TYPES))}) below {folder}")
     if len(found) > most:
         progress.note(used(most, len(found)))
     return spread(found, most)

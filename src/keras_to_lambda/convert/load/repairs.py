@@ -277,7 +277,7 @@ REPAIRS: dict[str, Repair] = {
     ),
     "tensorflow-names": Repair(
         "the configuration names initializers and functions of TensorFlow, not of Keras",
-        "Keras's own take their place; an initializer becomes zeros, as weights replace its numbers",
+        "Keras's own take their place; an initializer becomes zeros, as weights replace it",
         lambda *_: True,
         config=_named,
     ),
@@ -288,7 +288,7 @@ REPAIRS: dict[str, Repair] = {
         config=_identities,
     ),
     "operations": Repair(
-        "an `.h5` file names the operations of Keras 3 without their module, as if they were layers",
+        "an `.h5` file names the operations of Keras 3 without their module, like layers",
         "the module is added",
         lambda saved, library: saved.kind == "h5" and library == KERAS_3,
         config=_operations,
