@@ -13,7 +13,6 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 from PIL import Image
 
