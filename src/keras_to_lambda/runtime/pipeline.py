@@ -138,8 +138,9 @@ class Pipeline:
         rows = self._rows(tensors, self.models.get(options.model), deadline, watch)
         for account, row in zip(accounts, rows, strict=True):
             answer = row if isinstance(row, ClassifierError) else _scores(row, card, options)
-            failed = isinstance(account, ClassifierError) or isinstance(answer, ClassifierError)
-            answers.append(answer if failed else {**account, "answer": answer})
+            if not isinstance(account, ClassifierError) and not isinstance(answer, ClassifierError):
+                answer = {**account, "answer": answer}
+            answers.append(answer)
         return answers
 
     def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> list[float]:
