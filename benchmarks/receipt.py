@@ -31,11 +31,10 @@ from typing import Any
 from benchmarks.material import ROOT
 from benchmarks.table import markdown, number, put
 from keras_to_lambda.deploy.estimate import compute, each
-from keras_to_lambda.runtime.settings import MB_PER_VCPU
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MB_PER_VCPU
 
 DOCS = ROOT / "docs"
 TAG = "keras-to-lambda:receipt"
-INVOCATIONS = "/2015-03-31/functions/function/invocations"
 INSIDE = "/tmp/receipt.tflite"  # noqa: S108  # in the container
 PERIOD_US = 20_000
 SIZES = "512,1024,1769"
@@ -101,7 +100,7 @@ class Box:
             BoxError: there is no answer, or it is an error.
         """
         start = time.perf_counter()
-        answer = self.call("POST", INVOCATIONS, body)
+        answer = self.call("POST", INVOCATIONS_PATH, body)
         if answer is None or "errorType" in answer:
             raise BoxError(
                 f"the function failed: {answer or docker('logs', '--tail=2', self.name)}"

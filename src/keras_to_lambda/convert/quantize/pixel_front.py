@@ -136,11 +136,12 @@ def _operators(card: ModelCard, dtype: str) -> Iterator[tuple[str, np.ndarray | 
         yield "REVERSE_V2", np.array([3], np.int32)
     if dtype != "float32":
         yield "CAST", None
-    if isinstance(scaling, Affine):
-        found = (Step("MUL", scaling.scale), Step("ADD", scaling.offset))
-    else:
-        found = CONVENTIONS[meaning]
-    for step in found:
+    steps_of_scaling: tuple[Step, ...] = (
+        (Step("MUL", scaling.scale), Step("ADD", scaling.offset))
+        if isinstance(scaling, Affine)
+        else CONVENTIONS[meaning]
+    )
+    for step in steps_of_scaling:
         values = np.array(step.values, np.float32)
         # Of a whole row: three numbers would make XNNPACK go pixel by pixel.
         row = np.tile(values, (card.width, 1))

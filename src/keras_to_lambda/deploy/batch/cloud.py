@@ -19,7 +19,8 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, TIMEOUT_S
+from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB
+from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
 
 DEFAULT_STACK = "keras-to-lambda"
 # One grey pixel, as PNG.
