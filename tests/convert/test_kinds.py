@@ -20,7 +20,7 @@ layers = keras.layers
 def served(output, photo):
     """The scores that the function gives."""
     handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
-    return handler.pipeline.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
+    return np.array(handler.pipeline.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch()))
 
 
 def tensor(photo, channels=3):
