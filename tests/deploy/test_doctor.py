@@ -720,6 +720,7 @@ def test_with_a_service_role_only_the_deployers_own_actions_count(doctor, front)
     denied = (200, simulated("explicitDeny", "sqs:CreateQueue"))
     front.answers = {"sqs%3ACreateQueue": denied, **front.answers}
     assert "sqs:CreateQueue" in doctor()["permissions"]["finding"]
+    assert doctor("--service-role")["permissions"]["status"] == "ok"
 
     deployed(role="arn:aws:iam::123456789012:role/service")
     assert doctor()["permissions"]["status"] == "ok"

@@ -165,6 +165,14 @@ def test_settings_that_fit_are_deployed(aws, commands):
         assert deploy_stack.main(["--stack", "new", *fits]) == 0
 
 
+def test_the_doctor_counts_on_a_service_role_that_sam_deploy_gets(aws, commands):
+    role = "arn:aws:iam::123456789012:role/service"
+    assert deploy_stack.main(["--stack", "new", "--", "--role-arn", role]) == 0
+    _, doctor, deploy = commands
+    assert "--service-role" in doctor
+    assert deploy[-2:] == ["--role-arn", role]
+
+
 def test_a_profile_is_handed_on_if_it_was_named(aws, commands, monkeypatch, tmp_path):
     config = tmp_path / "config"
     config.write_text("[profile mine]\naws_access_key_id = a\naws_secret_access_key = b\n")
@@ -191,6 +199,7 @@ def test_a_first_deployment_is_told_what_was_said(aws, commands):
     assert {"Authentication=none", "ConcurrencyLimit=0", "Architecture=x86_64"} <= set(doctor)
     assert deploy[1] == "deploy"
     assert "--no-confirm-changeset" in deploy
+    assert "--service-role" not in doctor
     assert "settings not told" not in deploy_stack.BUILT.read_text()
 
 

@@ -494,6 +494,8 @@ def test_gateways_log_what_they_refuse(stack):
         stage = made.resources["RestApiProdStage"]["AccessLogSetting"]
         assert "status" in json.loads(stage["Format"])
         assert ("GatewayAccount" in made.resources) == role
+        waits_for = made.resources["RestApiProdStage"]["Variables"]["account"]
+        assert waits_for == ("<GatewayAccount>" if role else "unchanged")
 
 
 def test_provisioned_concurrency_is_the_aliases(stack):

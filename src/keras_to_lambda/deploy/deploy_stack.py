@@ -286,7 +286,8 @@ def deploy(
         stack,
         *where,
     ]
-    run(*doctor, *judged)
+    with_role = any(each.startswith("--role-arn") for each in options)
+    run(*doctor, *(["--service-role"] if with_role else []), *judged)
     # How a version gets its requests is none of its own settings.
     settle(BUILT, {name: settings[name] for name in settings if name != "Deployment"})
     run(SAM, "deploy", "--stack-name", stack, *where, *options, *told)

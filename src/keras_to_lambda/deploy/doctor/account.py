@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -138,10 +139,9 @@ def _actions(setup: Setup) -> list[str]:
     made = Template.read(Path(__file__).parents[1] / "service-role.yaml").body["Resources"]
     deployer = made["Deployer"]["Properties"]["PolicyDocument"]["Statement"]
     [role] = made["ServiceRole"]["Properties"]["Policies"]
-    try:
-        with_role = bool(setup.outputs["RoleARN"])
-    except Skip:
-        with_role = False
+    with_role = setup.service_role
+    with contextlib.suppress(Skip):
+        with_role = with_role or bool(setup.outputs["RoleARN"])
     statements = [*deployer, *([] if with_role else role["PolicyDocument"]["Statement"])]
     return sorted({action for each in statements for action in _list(each["Action"])})
 

@@ -217,10 +217,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="explain a log or traceback, from a file or from what is pasted; reads nothing else",
     )
-    p.add_argument("--image", default="", help="the image to look at (keras-to-lambda)")
-    p.add_argument("--region", default="", help="where it is deployed to (as AWS is configured)")
-    p.add_argument("--profile", default="", help="of AWS's configuration (as it is configured)")
-    p.add_argument("--stack", default="keras-to-lambda", help="the stack's name (%(default)s)")
+    p.add_argument("--image", default="", help="Docker image to check (default: keras-to-lambda)")
+    p.add_argument("--region", default="", help="AWS region (default: as AWS is configured)")
+    p.add_argument("--profile", default="", help="AWS profile (default: as AWS is configured)")
+    p.add_argument("--stack", default="keras-to-lambda", help="stack name (default: %(default)s)")
+    p.add_argument(
+        "--service-role",
+        action="store_true",
+        help="CloudFormation deploys with a service role (default: as the stack was deployed)",
+    )
     p.add_argument(
         "--architecture",
         default="",
@@ -228,9 +233,9 @@ def parser() -> argparse.ArgumentParser:
         help="of the function (the template's)",
     )
     p.add_argument("--model", default="", help="a .tflite file, or a folder (the template's)")
-    p.add_argument("--url", default="", help="the deployed API's /predict, to be asked (no)")
-    p.add_argument("--offline", action="store_true", help="ask nothing of AWS")
-    p.add_argument("--json", action="store_true", help="print one JSON document, at the end")
+    p.add_argument("--url", default="", help="URL of the deployed /predict (default: not tested)")
+    p.add_argument("--offline", action="store_true", help="no calls to AWS")
+    p.add_argument("--json", action="store_true", help="output as one JSON document")
     return p
 
 
@@ -250,6 +255,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
             model=args.model,
             url=args.url,
             offline=args.offline,
+            service_role=args.service_role,
             parameters=dict(args.parameters),
             root=root,
         )

@@ -61,6 +61,7 @@ class Setup:
     model: str = ""
     url: str = ""
     offline: bool = False
+    service_role: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
 
