@@ -137,7 +137,7 @@ def test_nothing_at_all_has_no_cause():
 
 def test_the_projects_own_documents_on_success_have_no_cause():
     assert (
-        explain.explain((ROOT / "README.md").read_text(encoding="utf-8").split("## Errors")[0])
+        explain.explain((ROOT / "README.md").read_text(encoding="utf-8"))
         == []
     )
 

@@ -115,7 +115,7 @@ def test_a_command_that_needs_tensorflow_says_so_where_there_is_none(verb):
     assert "Traceback" not in done.stderr
 
 
-def test_what_the_readme_shows_of_the_demo_is_what_the_function_answers():
+def test_what_the_docs_show_of_the_demo_is_what_the_function_answers():
     import base64
     import json
 
@@ -123,7 +123,7 @@ def test_what_the_readme_shows_of_the_demo_is_what_the_function_answers():
     from keras_to_lambda.runtime.settings import Settings
 
     shown = json.loads(
-        re.search(r"^{\n.*?^}", TEXT[ROOT / "README.md"], re.MULTILINE | re.DOTALL)[0]
+        re.search(r"^{\n.*?^}", TEXT[ROOT / "docs" / "demo.md"], re.MULTILINE | re.DOTALL)[0]
     )
     photo = (ROOT / "samples" / "t-shirt.jpg").read_bytes()
     handler = Handler(Settings(num_threads=1, log_level="FATAL"))
