@@ -94,7 +94,7 @@ endif
 test-busy: $(DEV) ## the handler's and the local server's tests while every core is busy
 	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/runtime tests/serve/test_gateway.py
 
-test-old-keras: $(TF_DEV) ## model files written anew by TensorFlow 2.13 and 2.15, converted (Python 3.11)
+test-old-keras: $(TF_DEV) ## model files written by TensorFlow 2.13 and 2.15, converted (Python 3.11)
 ifneq ($(PYTHON311),)
 	@$(MAKE) .venv-tf213/.ready .venv-tf215/.ready
 	@rm -rf .old-keras && mkdir .old-keras && cp -r tests/convert/saved_by/files/keras-* .old-keras/
@@ -103,7 +103,7 @@ ifneq ($(PYTHON311),)
 		|| { cat .old-keras/log; exit 1; }; done
 	@SAVED_BY=.old-keras .venv-tf/bin/python -m pytest tests/convert/test_saved_by.py
 else
-	@echo "SKIPPED files written anew by old Keras: TensorFlow 2.13 needs Python 3.11, which is not here"
+	@echo "SKIPPED files written by old Keras: TensorFlow 2.13 needs Python 3.11, which is not here"
 endif
 
 test-mediapipe: $(TF_DEV) .venv-mediapipe/.ready ## our files in MediaPipe's own image classifier
@@ -142,7 +142,7 @@ check: $(DEV) ## formatting, lint and types; changes nothing
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 
-format: $(DEV) ## format the code and mend what the linter can
+format: $(DEV) ## format the code and apply the linter's automatic fixes
 	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
 
 docs: $(DEV) ## renew the tables in the docs that come from the code
@@ -158,7 +158,7 @@ bench-convert: $(TF_DEV) ## how long converting well-known networks takes, and h
 bench-train: $(TF_DEV) ## accuracies and minutes of docs/training.md: make bench-train CLOTHING=... MNIST=... [DOCS=1], an hour
 	@.venv-tf/bin/python -m benchmarks.training --clothing "$(CLOTHING)" --mnist "$(MNIST)" $(if $(DOCS),--docs)
 
-train: $(TF_DEV) ## train the clothing model anew: make train DATA=.../clothing-dataset-small
+train: $(TF_DEV) ## train the clothing model again: make train DATA=.../clothing-dataset-small
 	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
 	@.venv-tf/bin/k2l train "$(DATA)" -o models/clothing
 

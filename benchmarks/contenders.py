@@ -161,7 +161,7 @@ class Contender:
             "NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "FETCH_PRIVATE_HOSTS": ",".join(hosts),
-            # In the image bytecode is there; elsewhere somebody may have forbidden to write it.
+            # In the image bytecode is there; elsewhere writing it may be switched off.
             "PYTHONPYCACHEPREFIX": str(ROOT / ".bench" / "bytecode"),
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPATH": str(ROOT),

@@ -63,7 +63,7 @@ def _in_turn(
     calls: int = 0,
     **more: Any,
 ) -> dict[str, list[c.Run]]:
-    """Runs of each contender; what cannot run here is told, and left out."""
+    """Runs of each contender; what cannot run here is reported, and left out."""
     runs: dict[str, list[c.Run]] = {}
     for number_ in range(-1, rounds):  # one that is not counted: files into memory, bytecode
         for who in whose:

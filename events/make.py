@@ -1,4 +1,4 @@
-"""Write events/*.json anew from samples/t-shirt.jpg:  python events/make.py
+"""Write events/*.json from samples/t-shirt.jpg:  python events/make.py
 
 One file for each way of calling the function; README.md beside this says what each is. Ids,
 addresses and hosts are made up; the fields are those of the AWS pages that README.md names.

@@ -1,4 +1,4 @@
-"""Render the sample pictures: garments laid on a floor, drawn here and photographed by nobody.
+"""Render the sample pictures: garments laid on a floor, drawn here, not photographed.
 
 python samples/render.py rewrites them; the same version of numpy and Pillow gives the same files.
 """

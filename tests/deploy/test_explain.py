@@ -136,10 +136,7 @@ def test_nothing_at_all_has_no_cause():
 
 
 def test_the_projects_own_documents_on_success_have_no_cause():
-    assert (
-        explain.explain((ROOT / "README.md").read_text(encoding="utf-8"))
-        == []
-    )
+    assert explain.explain((ROOT / "README.md").read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("kind", errors.every(), ids=lambda kind: kind.__name__)

@@ -464,7 +464,7 @@ def _given(args: argparse.Namespace) -> Given:
         steps |= {"resize": "crop", "interpolation": "pillow:lanczos", **own}
         named = named or args.model.absolute().with_name("labels.txt")
     changes = {
-        "decode": "exact",  # what large photos allow is found out anew
+        "decode": "exact",  # what large photos allow is measured again
         "scaling": args.preprocess,
         "interpolation": args.interpolation,
         "resize": args.resize,
@@ -530,7 +530,7 @@ def _contradictions(
     return apart, stale
 
 
-# The scaling has several names, and is compared above; how to decode is found out anew.
+# The scaling has several names, and is compared above; how to decode is measured again.
 _NOT_COMPARED = ("scaling", "decode")
 # Whether another value makes the accuracy in a card that of another model; most photos have no
 # orientation flag and no transparency.

@@ -129,7 +129,7 @@ def _counted(items: list[Any], what: str) -> Iterator[Any]:
 
 
 def _bar(what: str, total: int | None, items: Iterable[Any] | None = None) -> Any:
-    """A bar; None where nobody would see it."""
+    """A bar; None where it would not be seen."""
     if _quiet or not sys.stderr.isatty():
         return None
     from tqdm import tqdm

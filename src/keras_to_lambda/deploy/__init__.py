@@ -1,6 +1,6 @@
 """What runs and ships the function: the emulator, and the commands around deployment."""
 
-# The function's, where nobody says otherwise: as template.yaml has them.
+# The function's defaults: as template.yaml has them.
 MEMORY_MB = 1769
 ARCHITECTURE = "x86_64"
 PYTHON = "3.13"  # the Dockerfile's PYTHON_VERSION

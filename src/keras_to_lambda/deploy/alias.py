@@ -153,7 +153,7 @@ class Alias:
         now = self.routing()
         if now.newest != faulty:
             raise AliasError(
-                f"{self} is at {now} and no longer at version {faulty}: somebody else has led it "
+                f"{self} is at {now} and no longer at version {faulty}: it was moved meanwhile, "
                 "there meanwhile. Run this again"
             )
         if now.weights:
@@ -327,7 +327,7 @@ class Alias:
         while self.routing() != wanted:
             if time.monotonic() > give_up:
                 raise AliasError(
-                    f"CodeDeploy was told to stop {deployment}, and {self} is at "
+                    f"CodeDeploy was asked to stop {deployment}, and {self} is at "
                     f"{self.routing()} after {CODEDEPLOY_S} s, not at {wanted}: look at it in the "
                     "console"
                 )

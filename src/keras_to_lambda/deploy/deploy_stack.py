@@ -40,7 +40,7 @@ BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 # The name that sam build gives the image: the function's, in lower case.
 IMAGE = "classifier"
 # The text of the template that makes way for the settings' hash, and why it does: see there.
-UNTOLD = "Description: settings not told"
+UNTOLD = "Description: settings not set"
 BUILD_PARAMETERS = ("Architecture", "Model")
 MODELS = ROOT / "models"
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
@@ -108,14 +108,14 @@ def deployed(stack: str, session: boto3.Session) -> Deployed:
 
 
 def _refused(stack: str, error: Exception) -> str:
-    """Why the stack could not be looked at. A proxy's page, which is no answer, is not told."""
+    """Why the stack could not be looked at. A proxy's page, which is no answer, is left out."""
     said = " ".join(str(error).partition("<")[0].split())
     remedy = advice(str(error))
     return f"the stack {stack} could not be looked at: {said}{f'; {remedy}' if remedy else ''}"
 
 
 def _live(function: str, session: boto3.Session) -> str:
-    """The version that the alias leads to; empty, if somebody has deleted it."""
+    """The version that the alias leads to; empty, if it was deleted."""
     try:
         found = session.client("lambda").get_alias(FunctionName=function, Name=ALIAS)
     except ClientError as error:
@@ -126,7 +126,7 @@ def _live(function: str, session: boto3.Session) -> str:
 
 
 def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[str, str]:
-    """How requests go over to the new version, where nobody has said it.
+    """How requests go over to the new version, where no parameter sets it.
 
     CodeDeploy refuses an alias that is at another version than CloudFormation, which did not lead
     it back, tells it: https://github.com/aws/serverless-application-model/issues/291. Then without

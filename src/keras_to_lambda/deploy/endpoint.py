@@ -42,7 +42,7 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """The error's code: the function's, or API Gateway's, told alike by template.yaml."""
+        """The error's code: the function's, or API Gateway's, in one form by template.yaml."""
         error = self.content.get("error") if isinstance(self.content, dict) else None
         return str(error.get("code")) if isinstance(error, dict) else ""
 

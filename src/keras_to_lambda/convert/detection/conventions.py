@@ -372,7 +372,7 @@ def floor(thumbnails: Floats, targets: Ints) -> float:
     The larger of two: the square root of chance (1/classes), which keeps a distance from it that
     does not depend on the photos; and the best that any of NETWORKS random networks reaches on
     these very photos under the convention that suits it best. Classes that differ in brightness
-    or colour alone are told apart by weights that nobody trained: on such photos nothing can be
+    or colour alone are distinguished by untrained weights: on such photos nothing can be
     concluded from a good accuracy.
 
     Args:

@@ -122,7 +122,7 @@ class Detective:
             order: np.array([place[s.folder] for s in trials.samples], np.int64)
             for order, place in places.items()
         }
-        # Any numbering of the classes will do where they only need to be told apart.
+        # Any numbering of the classes will do where they only need to differ.
         self.classes: Ints = next(iter(self._targets.values()))
         some = spread(list(range(len(trials.samples))), FLOOR_PHOTOS)
         thumbnails = trials.thumbnails([trials.samples[index] for index in some])

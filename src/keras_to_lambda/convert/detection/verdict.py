@@ -101,7 +101,7 @@ class Verdict:
         needed = _needed(finding, math.sqrt(1 / self.classes))
         if needed <= self.photos and finding.floor > 0.99:
             return (
-                "These photos cannot show whether the model was trained: weights that nobody "
+                "These photos cannot show whether the model was trained: untrained weights "
                 "trained tell the classes apart as well, by brightness or colour alone. Use photos "
                 "of classes that look less different, or of more classes."
             )
@@ -110,7 +110,7 @@ class Verdict:
         if needed > self.photos:
             return (
                 f"{self.photos} photos are not enough: even a model that is always right could "
-                f"not be told from luck. {needed} or more are needed, evenly from "
+                f"be luck. {needed} or more are needed, evenly from "
                 f"{'both' if self.classes == 2 else f'all {self.classes}'} classes."
             )
         best = finding.best

@@ -21,7 +21,7 @@ OK, STOPPED, NO_MODEL = 0, 1, 2
 EPILOG = """\
 examples:
   k2l inspect clothing.tflite         a converted model: its tensors, card, labels
-  k2l inspect download.tflite         anybody's: can it be served, and how?
+  k2l inspect download.tflite         a file from elsewhere: can it be served, and how?
   k2l inspect old.h5                  which Keras wrote it; does it carry code?
   k2l inspect exported/ --json        a SavedModel folder, for a script
 

@@ -22,7 +22,7 @@ DAMAGED = (
     *(ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError),
     *(RecursionError, ArithmeticError, OSError),
 )
-# Scales of one tensor that are told.
+# Scales of one tensor that are shown.
 SCALES_SHOWN = 12
 WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT4", "INT2", "INT16")
 

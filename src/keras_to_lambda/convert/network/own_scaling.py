@@ -20,7 +20,7 @@ from keras_to_lambda.runtime.model.card import PRESETS, Affine, Preprocessing
 Numbers = npt.NDArray[np.float64]
 
 # Operators that treat each number alone, or move numbers. Pads and concatenations add some, which
-# are constant and are told by that.
+# are constant and are recognised by that.
 FOLLOWED = frozenset(
     {
         *("Identity", "StopGradient", "Snapshot", "Cast", "Mul", "Sub", "RealDiv", "Div"),

@@ -66,7 +66,7 @@ class Findings:
     """What a configuration names.
 
     classes: each layer's class, in the file's order. code: what would run a program. own: modules
-    (or "") and names of what is not of Keras: its author's. faults: why nobody's trust helps.
+    (or "") and names of what is not of Keras: its author's. faults: why --trust does not help.
     """
 
     classes: list[str] = field(default_factory=list)

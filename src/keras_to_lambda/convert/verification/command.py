@@ -130,7 +130,7 @@ def _verify(args: argparse.Namespace) -> int:
     card = load_card(args.model)
     quantization = str(card.provenance.get("quantization", "none"))
     if quantization not in QUANTIZATIONS:
-        raise ConvertError(f"the card's quantization is {quantization!r}, which nobody here made")
+        raise ConvertError(f"the card's quantization is {quantization!r}, which is unknown")
     samples = sample_photos.find(args.samples, args.max_samples)
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
         folder = Path(name)

@@ -47,7 +47,7 @@ class Summary(NamedTuple):
     """A run's ledger. inputs + unlisted = answered + refused + again + missing = rows.
 
     unlisted: images of the results that the input does not have, as it is now. Where the input was
-        not read again nobody knows: `inputs` is then what the results have, and this is 0.
+        not read again is unknown: `inputs` is then what the results have, and this is 0.
     """
 
     inputs: int
@@ -107,7 +107,7 @@ class Ledger:
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="ledger-"))
             self._db = sqlite3.connect(Path(folder) / "images.sqlite", isolation_level=None)
             opened.callback(self._db.close)
-            # The file is scratch: what a crash leaves of it, nobody reads.
+            # The file is scratch: what a crash leaves of it is not read.
             self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
             self._db.execute("BEGIN")
             self._opened = opened.pop_all()

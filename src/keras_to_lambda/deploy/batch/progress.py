@@ -19,7 +19,7 @@ class Progress(NamedTuple):
     images, batches: by state, as itemCounts and executionCounts of
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeMapRun.html
     seconds: since the start, or since it was redriven, up to the end.
-    new: images done in these seconds; None where nobody noted how many had been done before.
+    new: images done in these seconds; None where the earlier count is unknown.
     error: why it ended without success.
     """
 
@@ -80,7 +80,7 @@ def of(cloud: Cloud, run: Run, part: Part | None = None) -> Progress:
 def _new(images: Mapping[str, int], redrives: int, kept: int | None) -> int | None:
     if not redrives:
         return sum(images.get(name, 0) for name in DONE)
-    if redrives > 1 or kept is None:  # redriven by somebody else: in the console, say
+    if redrives > 1 or kept is None:  # redriven elsewhere, as in the console
         return None
     # Whether what waits to be redriven still counts as failed is not documented.
     return images.get("succeeded", 0) - kept

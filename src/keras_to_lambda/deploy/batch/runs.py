@@ -194,7 +194,7 @@ def start(cloud: Cloud, run: Run) -> Run:
     Raises:
         BatchError: there is another run of the name, or it cannot be started.
     """
-    # Anew, as counting what was planned may have taken long: what came meanwhile is listed too.
+    # Again, as counting what was planned may have taken long: what came meanwhile is listed too.
     part = replace(run.last, started=datetime.now(UTC).isoformat())
     run = replace(run, parts=(part,))
     if not run.save(cloud, new=True):

@@ -270,7 +270,7 @@ def stack(setup: Setup) -> Finding:
 def function(setup: Setup) -> Finding:
     """The function as callers get it: by the stack, or by its name.
 
-    Warnings alone: whatever it is, the next deployment mends it.
+    Warnings alone: whatever it is, the next deployment fixes it.
     """
     found = setup.deployed
     name = found["called"]

@@ -76,7 +76,7 @@ def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
             finding = Finding(Status.SKIPPED, str(why))
         except Exception as error:  # noqa: BLE001  # a check that breaks must not hide the others
             said = " ".join(str(error).split()) or "no message"
-            # An answer that is no AWS's, but a proxy's page, is told without the page.
+            # An answer that is no AWS's, but a proxy's page, is reported without the page.
             text = f"could not be checked: {type(error).__name__}: {said.partition('<')[0][:SAID]}"
             finding = warn(text, advice(str(error)))
         yield name, dataclasses.replace(finding, fix=setup.addressed(finding.fix))

@@ -1,4 +1,4 @@
-"""Explanation: a cause that we know, found in somebody's log by the line that gives it away."""
+"""Explanation: a cause that we know, found in a log by the line that gives it away."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUOTED = 160
 # What follows an option of a command line: in quotes, or up to the next space.
 VALUE = r"(?:\"[^\"]*\"|'[^']*'|\S+)"
 
-# What a log may hold that nobody should see again. Each match is replaced by the second part. A
+# What a log may hold that must not be shown again. Each match is replaced by the second part. A
 # line may have megabytes: a pattern that begins at many places of it must not go far from each.
 SECRETS = (
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids

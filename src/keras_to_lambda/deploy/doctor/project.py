@@ -19,7 +19,7 @@ from keras_to_lambda.runtime.model import registry
 GATEWAY_TIMEOUT_S = 29
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_IMAGE_GB = 10
-# Over this, most of an image is what nobody calls; the project's own has 0.3 GB.
+# Over this, most of an image is never called; the project's own has 0.3 GB.
 LARGE_IMAGE_GB = 1
 # An image index names images, one for each platform, and attestations beside them. Lambda takes
 # one image: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html (--provenance=false)
@@ -60,7 +60,7 @@ def parameters(setup: Setup) -> Finding:
 
 
 def timeouts(setup: Setup) -> Finding:
-    """A function that outlives its gateway is billed for answers that nobody gets."""
+    """A function that outlives its gateway is billed for answers that are never delivered."""
     said = []
     for name, properties in setup.template.behind_gateway():
         # Lambda's default is 3 s.
