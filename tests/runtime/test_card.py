@@ -144,6 +144,18 @@ def test_a_third_party_model_takes_the_card_beside_it(tmp_path):
         ({"dtype": "float64"}, "dtype is 'float64'"),
         ({"channels": 2}, "channels is 2"),
         ({"output": "loss"}, "output is 'loss'"),
+        ({"calibration": [1]}, "calibration is not a JSON object"),
+        ({"calibration": {"temperature": 0}}, "calibration.temperature is 0"),
+        ({"calibration": {"temperature": 1.2}}, "calibration.bins is not a list"),
+        (
+            {
+                "calibration": {
+                    "temperature": 1.2,
+                    "bins": [{"low": 0.0, "high": 1.0, "pictures": 5, "right": 6}],
+                }
+            },
+            "calibration.bins is not a list",
+        ),
         ({"preprocessing": []}, "not a JSON object"),
         ({"preprocessing": {}}, "missing preprocessing.interpolation"),
     ],
@@ -157,6 +169,14 @@ def test_a_wrong_card_is_refused_by_name(change, named):
             data[key] = value
     with pytest.raises(SetupError, match=named):
         ModelCard.from_json(data)
+
+
+def test_a_calibration_travels_with_the_card_and_is_left_out_where_none_is(tmp_path):
+    found = {"temperature": 0.7, "bins": [{"low": 0.0, "high": 1.0, "pictures": 5, "right": 4}]}
+    path = tmp_path / "m.tflite"
+    path.write_bytes(cards.join(FLATBUFFER, dataclasses.replace(CARD, calibration=found)))
+    assert cards.load(path).calibration == found
+    assert "calibration" not in CARD.to_json()
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,16 @@ known by construction.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
+import re
+import socket
 import socketserver
 import threading
 import wsgiref.simple_server
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -23,21 +23,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
 from keras_to_lambda.train import evaluate
-from keras_to_lambda.train.assess import answers, findings
-from keras_to_lambda.train.data.arrays import assemble
-from keras_to_lambda.train.data.dataset import DataError, neutral
-from keras_to_lambda.train.data.photos import Photos
-from keras_to_lambda.train.evaluate import main
+from keras_to_lambda.train.assess import predictions
+from keras_to_lambda.train.data import photos
+from keras_to_lambda.train.data.dataset import DataError
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 COLOURS = {"blue": (30, 40, 200), "green": (30, 190, 60), "red": (210, 40, 30)}
 # The model's order is not the data's, which is alphabetical.
 LABELS = ("red", "green", "blue")
@@ -54,37 +50,30 @@ TEST = {
     "green": ("green",) * 3 + ("red", "red"),
     "red": ("red",) * 4 + ("blue",),
 }
-RIGHT, PICTURES = 12, 15
-# Rows are true labels, columns predicted ones, in the model's order.
+# Rows are true labels, columns predicted ones, in the model's order: 12 of 15 are right.
 CONFUSION = [[4, 0, 1], [2, 3, 0], [0, 0, 5]]
 
 
 def network(weights=None, ending=None):
     import keras
 
-    layers = keras.layers
     image = keras.Input((8, 8, 3))
     weights = 5 * np.eye(3) if weights is None else np.array(weights)
-    dense = layers.Dense(weights.shape[1], activation=ending)
-    model = keras.Model(image, dense(layers.GlobalAveragePooling2D()(image)))
+    dense = keras.layers.Dense(weights.shape[1], activation=ending)
+    model = keras.Model(image, dense(keras.layers.GlobalAveragePooling2D()(image)))
     dense.set_weights([weights, np.zeros(weights.shape[1])])
     return model
 
 
-def write_card(path, card=CARD):
-    path.write_text(json.dumps(card.to_json()), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Data, colours.keras and colours.tflite, each with its card."""
+    """Data, colours.keras and lite/colours.tflite, each with its card."""
     from keras_to_lambda.convert.network import keras_model
     from keras_to_lambda.convert.quantize import flatbuffer
 
     folder = tmp_path_factory.mktemp("evaluate")
     random = np.random.default_rng(7)
-    few = {label: (label,) * 3 for label in COLOURS}
+    few = {label: (label,) * 10 for label in COLOURS}
     for split, drawn in (("train", few), ("validation", few), ("test", TEST)):
         for label, colours in drawn.items():
             place = folder / "data" / split / label
@@ -95,10 +84,10 @@ def folder(tmp_path_factory):
                 shown.save(place / f"{number}.png")
     (folder / "data" / "test" / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     network().save(folder / "colours.keras")
-    write_card(folder / "colours.card.json")
+    (folder / "colours.card.json").write_text(json.dumps(CARD.to_json()), encoding="utf-8")
     graph = keras_model.load(folder / "colours.keras").concrete()
-    lite = cards.join(flatbuffer.build(graph, "none", []), CARD)
     (folder / "lite").mkdir()
+    lite = cards.join(flatbuffer.build(graph, "none", []), CARD)
     (folder / "lite" / "colours.tflite").write_bytes(lite)
     return folder
 
@@ -134,130 +123,93 @@ def serving():
 
 
 @pytest.fixture(scope="module")
-def endpoint(folder, serving):
-    """The real function behind an address."""
-    settings = Settings(
-        model_path=folder / "lite" / "colours.tflite", log_level="FATAL", num_threads=1
-    )
-    return serving(Gateway(Handler(settings)))
+def gateway(folder):
+    """The real function behind HTTP."""
+    model = folder / "lite" / "colours.tflite"
+    handler = Handler(Settings(model_path=model, log_level="FATAL", num_threads=1))
+    return Gateway(handler.handle)
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr(answers, "RETRY_AFTER_S", 0.0)
+    monkeypatch.setattr(predictions, "RETRY_AFTER_S", 0.0)
 
 
-def told(capfd, *arguments):
+def run(capfd, *arguments):
     """Exit status, standard output and standard error."""
     capfd.readouterr()
-    status = main([str(argument) for argument in arguments])
+    status = evaluate.main([str(argument) for argument in arguments])
     out, err = capfd.readouterr()
     return status, out, err
 
 
 def refused(capfd, *arguments):
-    """The message of a command that is wrong: one line, after what is told on the way."""
-    status, out, err = told(capfd, *arguments)
-    assert status == 2
-    assert out == ""
-    lines = err.splitlines()
-    assert lines[-1].startswith("k2l evaluate: error: ")
+    """The message of a command that fails: one line."""
+    status, out, err = run(capfd, *arguments)
+    assert (status, out) == (2, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("k2l evaluate: ")
     assert "Traceback" not in err
-    return lines[-1].removeprefix("k2l evaluate: error: ")
+    return last
 
 
 @pytest.fixture(scope="module")
-def compared(folder):
+def compared(folder, tmp_path_factory):
     """The Keras file against the .tflite, as the command does it: report, page and JSON."""
-    options = evaluate._parser().parse_args(
-        [
-            str(folder / "colours.keras"),
-            "--data",
-            str(folder / "data"),
-            "--against",
-            str(folder / "lite" / "colours.tflite"),
-            "--quiet",
-        ]
-    )
-    report = evaluate.evaluate(options)
-    page, record = evaluate.write(report, folder / "both.html")
+    output = tmp_path_factory.mktemp("report") / "both.html"
+    arguments = [
+        *(str(folder / "colours.keras"), "--data", str(folder / "data")),
+        *("--against", str(folder / "lite" / "colours.tflite"), "--quiet", "-o", str(output)),
+    ]
+    report = evaluate.evaluate(evaluate._parser().parse_args(arguments))
+    page, record = evaluate.write(report, output, evaluate.shown_command(["MODEL"]))
     return report, page.read_text(encoding="utf-8"), json.loads(record.read_text(encoding="utf-8"))
 
 
 def test_a_keras_file_is_as_right_as_it_was_made(compared):
     model = compared[2]["model"]
-    assert (model["right"], model["pictures"]) == (RIGHT, PICTURES)
-    assert model["accuracy"]["value"] == pytest.approx(0.8)
+    assert (model["right"], model["pictures"], model["kind"]) == (12, 15, "keras")
+    assert model["accuracy"] == pytest.approx(
+        {"value": 0.8, "low": 0.5481, "high": 0.9295}, abs=1e-4
+    )
     assert model["labels"] == list(LABELS)
     assert model["confusion"] == CONFUSION
-    recalls = {row["label"]: row["recall"]["value"] for row in model["classes"]}
-    assert recalls == {"red": 0.8, "green": 0.6, "blue": 1.0}
-    assert (model["top_k"]["k"], model["kind"], model["output"]) == (2, "keras", "logits")
+    assert {row["label"]: row["recall"]["value"] for row in model["classes"]} == {
+        "red": 0.8,
+        "green": 0.6,
+        "blue": 1.0,
+    }
+    listed = [(row["picture"], row["true"], row["predicted"]) for row in model["mistakes"]]
+    assert sorted(listed) == [
+        ("green/3.png", "green", "red"),
+        ("green/4.png", "green", "red"),
+        ("red/4.png", "red", "blue"),
+    ]
+    sure = [row["probability"] for row in model["mistakes"]]
+    assert sure == sorted(sure, reverse=True)
 
 
-def test_scores_are_those_of_the_mean_colour_times_the_weights(compared, folder):
+def test_scores_are_those_of_the_mean_colour_times_the_weights(compared):
     report = compared[0]
     wanted = []
-    for path in report.split.paths:
-        with Image.open(path) as image:
+    for index in range(len(report.split)):
+        with Image.open(report.split.path(index)) as image:
             small = image.resize((8, 8), Image.Resampling.BILINEAR)
             wanted.append(5 * np.asarray(small, np.float64).mean(axis=(0, 1)) / 255)
-    np.testing.assert_allclose(report.asked.answers.scores, wanted, atol=1e-5)
+    np.testing.assert_allclose(report.model.answers.logits, wanted, atol=1e-5)
+    np.testing.assert_allclose(report.against[0].answers.logits, wanted, atol=1e-4)
 
 
-def test_keras_tflite_and_endpoint_answer_alike(compared, folder, endpoint):
-    report = compared[0]
-    options = evaluate._parser().parse_args(
-        [f"{endpoint}/predict", "--data", str(folder / "data"), "--quiet"]
+def test_the_conclusion_is_two_sentences_and_names_the_models_by_their_files(compared):
+    assert compared[2]["conclusion"] == (
+        "colours is right on 12 of 15 pictures: accuracy 80.0% (95% interval 54.8 to 93.0%), wrong "
+        "about once in 5. colours.keras and colours.tflite are right on the same pictures."
     )
-    served = evaluate.evaluate(options)
-    keras, lite = report.asked.answers, report.against[0].answers
-    assert served.asked.answers.labels == LABELS
-    for other in (lite, served.asked.answers):
-        np.testing.assert_allclose(keras.scores, other.scores, atol=1e-4)
-        assert other.targets.tolist() == keras.targets.tolist()
-    assert served.figures.accuracy == report.figures.accuracy == report.against[1].accuracy
-
-
-@pytest.mark.parametrize(
-    ("split", "judged"),
-    [("test", "15 of 33 pictures (the test split)"), ("all", "all 33 pictures")],
-)
-def test_what_part_of_the_data_was_judged_is_in_the_summary(split, judged, folder, endpoint):
-    options = evaluate._parser().parse_args(
-        [f"{endpoint}/predict", "--data", str(folder / "data"), "--split", split, "--quiet"]
+    alone = replace(compared[0], against=None)
+    assert evaluate.report.conclusion(alone).endswith(
+        "Its weakest labels are red (F1 0.727) and green (F1 0.750), though 5 pictures of red are "
+        "few."
     )
-    report = evaluate.evaluate(options)
-    assert findings.text(report).startswith(f"{report.asked.subject.file} on data, {judged}\n")
-    right = RIGHT + 18 * (split == "all")
-    assert report.figures.right == right
-    page = evaluate.write(report, folder / f"{split}.html")[0].read_text(encoding="utf-8")
-    assert "data:image" in page
-
-
-def test_a_model_beside_itself_is_no_better(compared):
-    comparison = compared[2]["comparison"]
-    assert (comparison["both_right"], comparison["both_wrong"]) == (RIGHT, PICTURES - RIGHT)
-    assert (comparison["only_model_right"], comparison["only_against_right"]) == (0, 0)
-    assert comparison["mcnemar_p"] == 1.0
-    assert comparison["differing"] == []
-    # Both cards have the same name: the files tell them apart.
-    assert comparison["conclusion"] == (
-        "colours.keras and colours.tflite get the same pictures right: there is no difference to "
-        "test."
-    )
-
-
-def test_mistakes_are_listed_the_most_confident_first(compared):
-    listed = compared[2]["model"]["mistakes"]
-    assert sorted((row["true"], row["predicted"]) for row in listed) == [
-        ("green", "red"),
-        ("green", "red"),
-        ("red", "blue"),
-    ]
-    assert {row["picture"] for row in listed} == {"green/3.png", "green/4.png", "red/4.png"}
-    sure = [row["probability"] for row in listed]
-    assert sure == sorted(sure, reverse=True)
 
 
 class Page(HTMLParser):
@@ -270,81 +222,182 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attributes)))
 
 
-def test_the_page_asks_nothing_of_any_network_and_every_picture_says_what_it_shows(compared):
+def test_the_page_needs_no_network_and_each_number_of_the_matrix_leads_to_its_pictures(compared):
     elements = Page(compared[1]).elements
-    tags = {tag for tag, _ in elements}
-    assert not tags & {"script", "link", "iframe", "object", "form", "a"}
+    assert not {tag for tag, _ in elements} & {"script", "link", "iframe", "object", "form"}
     images = [attributes for tag, attributes in elements if tag == "img"]
-    assert len(images) >= 8 + 3  # the plots, and the mistakes
     assert all(image["src"].startswith("data:image/") for image in images)
-    assert all(len(image["alt"]) > 10 for image in images)
-    assert "http" not in compared[1].replace("http-equiv", "")
+    assert all(len(image["alt"]) > 5 for image in images)
+    anchors = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(set(anchors)) == len(anchors)
+    links = [attributes["href"] for tag, attributes in elements if tag == "a"]
+    assert set(links) <= {f"#{anchor}" for anchor in anchors}
+    # Two kinds of mistakes, and three labels that are right.
+    assert sum(link.startswith("#pair-") for link in links) == 5
+    assert "#pair-1-0" in links
+    for text in ("print-color-adjust: exact", "prefers-color-scheme: dark", "k2l evaluate MODEL"):
+        assert text in compared[1]
 
 
-def test_page_and_json_name_nothing_of_this_machine(compared, folder):
+def test_page_and_json_have_no_path_of_this_machine(compared, folder):
     _, page, record = compared
     for text in (page, json.dumps(record)):
         assert str(folder) not in text
-        assert folder.name not in text
     assert record["data"]["name"] == "data"
-    assert record["model"]["file"] == "colours.keras"
+    assert record["data"]["skipped"][0][0] == "red/broken.png"
+    assert "red/broken.png" in page
 
 
-def test_what_was_left_out_is_told_with_its_reason(compared):
-    [[name, reason]] = compared[2]["data"]["skipped"]
-    assert name == "red/broken.png"
-    assert reason
-    assert "red/broken.png" in compared[1]
-
-
-def test_the_command_asks_an_endpoint_and_tells_what_it_found(folder, endpoint, tmp_path, capfd):
-    output = tmp_path / "colours.html"
-    status, out, err = told(
-        capfd, endpoint + INVOCATIONS_PATH, "--data", folder / "data", "-o", output
+def test_headers_and_passwords_are_not_in_the_shown_command():
+    words = ["https://me:secret@host/predict", "--header", "x-api-key: secret", "--data", "photos"]
+    assert evaluate.shown_command(words) == (
+        "k2l evaluate https://...@host/predict --header ... --data photos"
     )
+    assert "secret" not in evaluate.shown_command(["--header=x-api-key:secret"])
+    model = predictions.Model.of("https://me:secret@host.example/Prod/predict?key=secret")
+    assert (model.file, model.name) == ("https://host.example/Prod/predict", "host.example")
+
+
+# Calibration.
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    """A copy of the .tflite, for tests that write into it."""
+    copy = tmp_path / "colours.tflite"
+    copy.write_bytes((folder / "lite" / "colours.tflite").read_bytes())
+    return copy
+
+
+def test_the_calibration_is_written_into_the_card_and_nothing_else_changes(folder, copied, capfd):
+    before = cards.load(copied)
+    arguments = (copied, "--data", folder / "data")
+    status, out, err = run(capfd, *arguments)
     assert status == 0
-    assert "0.800 (95 % interval 0.548 to 0.930), 12 of 15 right" in out
-    assert "green taken for red: 2 of 5" in out
-    assert "Traceback" not in err
-    assert output.exists()
-    record = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
-    assert record["model"]["file"] == endpoint + INVOCATIONS_PATH
-    assert record["model"]["card"] is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["colours.html", "colours.json"]
+    assert "wrote the calibration into colours.tflite" in err
+    assert "0.800 (95% interval 0.548 to 0.930), 12 of 15 right" in out
+    assert "stated and observed shares agree in" in out
+    card = cards.load(copied)
+    assert replace(card, calibration={}) == before
+    assert card.calibration["pictures"] == 30
+    assert card.calibration["classes"] == {
+        label: {"predicted": 10, "right": 10} for label in ("red", "green", "blue")
+    }
+    assert [row["right"] for row in card.calibration["bins"]] == [30]
+    # The flatbuffer is as it was, and the same pictures give the same file.
+    cards.check_hash(copied, card)
+    content = copied.read_bytes()
+    run(capfd, *arguments)
+    assert copied.read_bytes() == content
 
 
-def test_json_is_written_beside_the_model_and_to_standard_output(folder, capfd):
-    model = folder / "lite" / "colours.tflite"
-    status, out, err = told(capfd, model, "--data", folder / "data", "--json", "--quiet")
-    assert (status, err) == (0, "")
-    aside = folder / "lite" / "colours.evaluation.json"
-    assert json.loads(out) == json.loads(aside.read_text(encoding="utf-8"))
-    assert json.loads(out)["model"]["confusion"] == CONFUSION
-    assert (folder / "lite" / "colours.evaluation.html").exists()
+def test_a_keras_files_calibration_is_written_beside_it(compared, folder):
+    written = json.loads((folder / "colours.card.json").read_text(encoding="utf-8"))
+    assert written["calibration"]["data"] == "data, validation"
+    assert replace(ModelCard.from_json(written), calibration={}) == CARD
+    assert compared[0].checks[0].observed.value == 0.8
 
 
-def test_credentials_in_a_url_are_not_told():
-    subject = answers.Subject.of("https://me:secret@host.example/Prod/predict?key=secret")
-    assert subject.file == "https://host.example/Prod/predict"
-    assert subject.name == "host.example"
+@pytest.mark.parametrize("options", [("--no-calibration",), ("--split", "all")])
+def test_the_card_stays_as_it_is(options, folder, copied, capfd):
+    content = copied.read_bytes()
+    status, out, _ = run(capfd, copied, "--data", folder / "data", *options)
+    assert status == 0
+    assert copied.read_bytes() == content
+    assert ("72 of 75 right" if "all" in options else "12 of 15 right") in out
 
 
-# Models of other kinds, asked in this process.
+def test_a_card_that_cannot_be_written_is_a_note(folder, copied, tmp_path, capfd, monkeypatch):
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(evaluate.calibration, "write", denied)
+    status, out, _ = run(capfd, copied, "--data", folder / "data", "-o", tmp_path / "e.html")
+    assert status == 0
+    assert "could not be written into colours.tflite: Permission denied" in out
+
+
+# Endpoints and models of other kinds.
+
+
+def test_an_endpoint_answers_as_its_file_does(folder, gateway, serving, compared, tmp_path, capfd):
+    url, labels = f"{serving(gateway)}/predict", tmp_path / "labels.txt"
+    labels.write_text("blue\ngreen\nred\n", encoding="utf-8")
+    arguments = (url, "--data", folder / "data", "-o", tmp_path / "e.html")
+    status, out, _ = run(capfd, *arguments, "--json")
+    assert status == 0
+    model = json.loads(out)["model"]
+    assert (model["labels"], model["confusion"]) == (list(LABELS), CONFUSION)
+    assert (model["file"], model["card"]) == (url, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.html", "e.json", "labels.txt"]
+    _, out, _ = run(capfd, *arguments, "--json", "--labels", labels)
+    assert json.loads(out)["model"]["confusion"] == [[5, 0, 0], [0, 3, 2], [1, 0, 4]]
+    labels.write_text("blue\ngreen\npink\n", encoding="utf-8")
+    assert "only one of them has pink, red" in refused(capfd, *arguments, "--labels", labels)
+    assert "route_not_found" in refused(capfd, f"{url}/elsewhere", "--data", folder / "data")
+
+
+def test_a_request_that_fails_once_is_made_again(folder, gateway, serving, tmp_path, capfd):
+    lock, requests = threading.Lock(), []
+
+    def flaky(environ, start):
+        with lock:
+            requests.append(environ["PATH_INFO"])
+            fails = len(requests) in (1, 5)
+        if not fails:
+            return gateway(environ, start)
+        environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        start("503 Service Unavailable", [("content-type", "application/json")])
+        return [b'{"message": "Service Unavailable"}']
+
+    url = f"{serving(flaky)}/predict"
+    status, out, _ = run(capfd, url, "--data", folder / "data", "-o", tmp_path / "f.html")
+    assert status == 0
+    assert "12 of 15 right" in out
+    assert len(requests) == 15 + 2
+
+
+def test_a_url_without_an_endpoint_is_an_error(folder, serving, capfd):
+    def hello(environ, start):
+        start("200 OK", [("content-type", "application/json")])
+        return [b'{"hello": "world"}']
+
+    data = ("--data", folder / "data")
+    assert "does not answer with a score for each label" in refused(capfd, serving(hello), *data)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        message = refused(capfd, f"http://127.0.0.1:{port}/predict", *data)
+    assert "two requests with blue/0.png failed" in message
+
+
+def test_a_keras_file_without_a_card_needs_the_scaling_and_the_labels(folder, tmp_path, capfd):
+    weights = 5 * np.eye(3)[:, ::-1]  # in the data's order
+    model, labels = tmp_path / "plain.h5", tmp_path / "labels.txt"
+    network(weights).save(model)
+    arguments = (model, "--data", folder / "data", "--json")
+    message = refused(capfd, model, "--data", folder / "data")
+    assert "no card beside it (plain.card.json); give --preprocess SCALING" in message
+    status, out, _ = run(capfd, *arguments, "--preprocess", "rescale")
+    found = json.loads(out)["model"]
+    assert (status, found["right"]) == (0, 12)
+    assert found["labels"] == ["blue", "green", "red"]
+    assert (found["card"]["height"], found["card"]["width"]) == (8, 8)
+    assert not (tmp_path / "plain.card.json").exists()
+    labels.write_text("red\ngreen\nblue\n", encoding="utf-8")
+    _, out, _ = run(capfd, *arguments, "--preprocess", "rescale", "--labels", labels)
+    assert json.loads(out)["model"]["confusion"] == [[1, 0, 4], [0, 3, 2], [5, 0, 0]]
 
 
 def in_process(folder, model, card):
-    data = Photos(
-        targets=np.array([0, 1], np.int32),
-        paths=tuple(folder / "data" / "test" / label / "0.png" for label in ("red", "blue")),
-    )
-    (folder / "split.pickle").write_bytes(pickle.dumps(data))
-    answers.by_keras(
-        model=str(model),
-        card=card.to_json(),
-        pictures=str(folder / "split.pickle"),
-        folder=str(folder),
-        wanted={},
-    )
+    """Scores of a red and a blue picture, without the sandbox."""
+    paths = [folder / "data" / "test" / label / "0.png" for label in ("red", "blue")]
+    split = photos.Photos(np.array([0, 1], np.int32), tuple(paths))
+    (folder / "split.pickle").write_bytes(pickle.dumps(split))
+    predictions.by_keras(
+        model=str(model), card=card.to_json(), pictures=str(folder / "split.pickle"),
+        folder=str(folder), wanted={}, sized=True,
+    )  # fmt: skip
     return np.load(folder / "scores.npy")
 
 
@@ -357,80 +410,70 @@ def test_a_saved_model_of_one_sigmoid_has_two_labels(folder, tmp_path):
     assert blue[0] > 0.9
 
 
-def test_a_card_of_another_model_is_refused(folder):
-    from keras_to_lambda.convert.errors import ConvertError
-
-    model = folder / "colours.keras"
-    with pytest.raises(ConvertError, match="3 outputs, its card 2 labels"):
-        in_process(folder, model, replace(CARD, labels=("a", "b")))
-    with pytest.raises(ConvertError, match="takes 3 channels, its card says 1"):
-        in_process(folder, model, replace(CARD, channels=1))
-
-
-def test_pictures_of_arrays_are_sent_as_they_are():
-    random = np.random.default_rng(1)
-    for shape in ((20, 9, 7), (20, 9, 7, 3)):
-        images = random.integers(0, 256, shape, dtype=np.uint8)
-        targets = np.arange(20) % 2
-        data = assemble({"train": (images, targets), "test": (images, targets)}, 1, "0" * 64)
-        content = data.splits["test"].file(3, neutral(data))
-        with Image.open(io.BytesIO(content)) as image:
-            assert image.format == "PNG"
-            np.testing.assert_array_equal(np.asarray(image), images[3])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"labels": ("a", "b")}, "3 outputs, but 2 labels"), ({"channels": 1}, "takes 3 channels")],
+)
+def test_a_card_of_another_model_is_an_error(change, message, folder):
+    with pytest.raises(ConvertError, match=message):
+        in_process(folder, folder / "colours.keras", replace(CARD, **change))
 
 
-def test_a_photo_is_sent_as_its_own_bytes(folder):
-    path = folder / "data" / "test" / "red" / "0.png"
-    split = Photos(targets=np.zeros(1, np.int32), paths=(path,))
-    assert split.file(0, CARD) == path.read_bytes()
+@pytest.mark.parametrize(
+    ("card", "scores", "output", "note"),
+    [
+        (CARD, [0.5, 0.25, 0.25], "logits", '"output": "probabilities"'),
+        (CARD, [3.0, -1.0, 0.5], "logits", ""),
+        (replace(CARD, output="probabilities", activation="sigmoid"), [0.9, 0.8, 0.1],
+         "probabilities", "multi-label"),
+        (None, [0.5, 0.25, 0.26], "probabilities", ""),
+        (None, [0.5, 0.75, 0.25], "logits", ""),
+    ],
+)  # fmt: skip
+def test_what_scores_are_is_the_cards_or_seen(card, scores, output, note, tmp_path):
+    model = predictions.Model("keras", "m", "m", "m.keras", card, card and tmp_path)
+    found, notes = predictions._output(model, np.array([scores], np.float32))
+    assert found == output
+    assert note in "".join(notes)
+
+
+def test_scores_that_are_no_probabilities_against_the_card_are_an_error(tmp_path):
+    card = replace(CARD, output="probabilities")
+    model = predictions.Model("keras", "m", "m", "m.keras", card, tmp_path)
+    with pytest.raises(DataError, match="do not add up to 1"):
+        predictions._output(model, np.array([[3.0, -1.0, 0.5]], np.float32))
 
 
 # What can be wrong.
 
 
-def test_the_seed_and_the_data_of_the_training_are_compared(compared):
+def test_a_training_on_other_pictures_is_noted(compared):
     data = compared[0].data
 
     def notes(split_seed, **provenance):
-        subject = answers.Subject(
-            "keras", "m", "m", "m.keras", replace(CARD, provenance=provenance)
-        )
-        return evaluate._notes(subject, None, data, "test", split_seed)
+        own = replace(CARD, provenance=provenance)
+        model = predictions.Model("keras", "m", "m", "m.keras", own)
+        return evaluate._notes(model, None, data, "test", split_seed)
 
     assert notes(1) == []
     assert notes(1, data_sha256=data.sha256, seed=1) == []
     assert "seed 2, this is the split of seed 1" in notes(1, data_sha256=data.sha256, seed=2)[0]
     assert "other data" in notes(1, data_sha256="f" * 64, seed=1)[0]
-    assert evaluate._seed(answers.Subject("keras", "m", "m", "m", CARD)) == 1
-    own = replace(CARD, provenance={"seed": 5})
-    assert evaluate._seed(answers.Subject("keras", "m", "m", "m", own)) == 5
 
 
-def test_labels_that_the_model_does_not_know_are_an_error(folder, tmp_path, capfd):
-    model = tmp_path / "colours.tflite"
-    content = (folder / "lite" / "colours.tflite").read_bytes()
-    card = replace(CARD, labels=("reddish", "green", "blue"))
-    model.write_bytes(
-        cards.join(content[: cards.load(folder / "lite" / "colours.tflite").model_bytes], card)
-    )
-    message = refused(capfd, model, "--data", folder / "data")
-    assert "colours.tflite does not know 1 of the data's 3 labels (red)" in message
-    assert "reddish, green, blue" in message
-
-
-def test_labels_that_only_the_model_knows_are_noted(compared):
-    data = compared[0].data
-    place, extra = answers.matched(data.labels, ("sky", *LABELS), "m")
-    assert place.tolist() == [3, 2, 1]
-    assert extra == ["sky"]
+def test_labels_are_matched_by_name(compared):
+    labels = compared[0].data.labels
+    place, extra = predictions.matched(labels, ("sky", *LABELS), "m")
+    assert (place.tolist(), extra) == ([3, 2, 1], ["sky"])
+    with pytest.raises(DataError, match=re.escape("m lacks 1 of the data's 3 labels (red)")):
+        predictions.matched(labels, ("reddish", "green", "blue"), "m")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.keras", None, "there is no model at"),
+        ("gone.keras", None, "gone.keras"),
         ("text.keras", b"hello", "begins neither like a .keras nor like an .h5 file"),
-        ("text.bin", b"hello", "neither a .keras or .h5 file nor a SavedModel folder"),
         ("bare.tflite", b"\x1c\0\0\0TFL3" + bytes(40), "has no card in it"),
     ],
 )
@@ -440,147 +483,16 @@ def test_a_file_of_another_kind_is_an_error(tmp_path, folder, capfd, name, conte
     assert message in refused(capfd, tmp_path / name, "--data", folder / "data")
 
 
-def test_a_keras_file_without_its_card_is_an_error(tmp_path, folder, capfd):
-    model = tmp_path / "alone.keras"
-    model.write_bytes((folder / "colours.keras").read_bytes())
-    message = refused(capfd, model, "--data", folder / "data")
-    assert "no card beside it" in message
-    assert "alone.card.json" in message
-    assert "convert the model with `k2l convert` and evaluate the .tflite" in message
-    assert "--card FILE" in message
-    assert answers.Subject.of(str(model), folder / "colours.card.json").card == CARD
-
-
-def test_data_that_is_not_there_is_an_error(tmp_path, folder, capfd):
-    assert "nowhere" in refused(
-        capfd, folder / "lite" / "colours.tflite", "--data", tmp_path / "nowhere"
-    )
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("-o", "report.json"), "must end in .html"),
-        (("-o", "nowhere/report.html"), "there is no folder nowhere"),
-        (("--top-k", "0"), "--top-k must be at least 1"),
+        (("-o", "nowhere/report.html"), "no such folder: nowhere"),
         (("--workers", "0"), "--workers must be at least 1"),
-        (("--max-memory", "0"), "must be more than 0"),
-        (("--header", "key"), "is not NAME:VALUE"),
-        (("--against-card", "x.json"), "goes with --against"),
+        (("--header", "key"), "invalid --header 'key'; give NAME:VALUE"),
         (("--card", "gone.json"), "gone.json"),
     ],
 )
-def test_options_that_are_wrong_are_told(folder, capfd, options, message):
+def test_wrong_options_are_errors(folder, capfd, options, message):
     model = folder / "lite" / "colours.tflite"
     assert message in refused(capfd, model, "--data", folder / "data", *options)
-
-
-def test_labels_for_a_file_are_an_error(folder, tmp_path, capfd):
-    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n", encoding="utf-8")
-    message = refused(
-        capfd, folder / "lite" / "colours.tflite", "--data", folder / "data",
-        "--labels", tmp_path / "labels.txt",
-    )  # fmt: skip
-    assert "--labels is for endpoints" in message
-
-
-def test_given_labels_are_an_endpoints_order_and_must_be_its_own(folder, endpoint, tmp_path, capfd):
-    labels = tmp_path / "labels.txt"
-    url, output = f"{endpoint}/predict", tmp_path / "e.html"
-    labels.write_text("blue\ngreen\nred\n", encoding="utf-8")
-    run = (url, "--data", folder / "data", "-o", output, "--labels", labels, "--json")
-    status, out, _ = told(capfd, *run)
-    assert status == 0
-    assert json.loads(out)["model"]["labels"] == ["blue", "green", "red"]
-    assert json.loads(out)["model"]["confusion"] == [[5, 0, 0], [0, 3, 2], [1, 0, 4]]
-    labels.write_text("blue\ngreen\npink\n", encoding="utf-8")
-    assert "only one of them knows pink, red" in refused(capfd, *run)
-
-
-def test_an_endpoint_that_is_not_there_is_an_error(folder, capfd):
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        message = refused(capfd, f"http://127.0.0.1:{port}/predict", "--data", folder / "data")
-    assert "asked twice about blue/0.png" in message
-    assert "cannot be reached" in message
-
-
-def test_a_route_that_gives_no_scores_is_an_error(folder, serving, capfd):
-    def hello(environ, start):
-        start("200 OK", [("content-type", "application/json")])
-        return [b'{"hello": "world"}']
-
-    message = refused(capfd, serving(hello), "--data", folder / "data")
-    assert "something else than a score for each label" in message
-
-
-def test_the_functions_own_error_is_told(folder, endpoint, capfd):
-    message = refused(capfd, f"{endpoint}/elsewhere", "--data", folder / "data")
-    assert "route_not_found" in message
-
-
-def test_a_request_that_fails_once_is_made_again(folder, serving, tmp_path, capfd):
-    settings = Settings(
-        model_path=folder / "lite" / "colours.tflite", log_level="FATAL", num_threads=1
-    )
-    gateway, lock, asked = Gateway(Handler(settings)), threading.Lock(), []
-
-    def flaky(environ, start):
-        with lock:
-            asked.append(environ["PATH_INFO"])
-            fails = len(asked) in (1, 5)
-        if not fails:
-            return gateway(environ, start)
-        environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        start("503 Service Unavailable", [("content-type", "application/json")])
-        return [b'{"message": "Service Unavailable"}']
-
-    status, out, _ = told(
-        capfd, f"{serving(flaky)}/predict", "--data", folder / "data", "-o", tmp_path / "f.html"
-    )
-    assert status == 0
-    assert "12 of 15 right" in out
-    assert len(asked) == PICTURES + 2
-
-
-def test_a_card_that_is_wrong_about_probabilities_is_told(folder):
-    wrong = answers.Subject("keras", "m", "m", "m.keras", replace(CARD, output="probabilities"))
-    with pytest.raises(DataError, match="do not add up to 1"):
-        answers._output(wrong, np.array([[3.0, -1.0, 0.5]], np.float32))
-    tags = replace(CARD, output="probabilities", activation="sigmoid")
-    several = answers.Subject("keras", "m", "m", "m.keras", tags)
-    said, notes = answers._output(several, np.array([[0.9, 0.8, 0.1]], np.float32))
-    assert said == "probabilities"
-    assert notes[0].startswith("multi-label: the scores do not add up to 1")
-    said, notes = answers._output(
-        answers.Subject("keras", "m", "m", "m.keras", CARD),
-        np.array([[0.5, 0.25, 0.25]], np.float32),
-    )
-    assert said == "logits"
-    assert '"output": "probabilities"' in notes[0]
-    unknown = answers.Subject("endpoint", "u", "u", "u")
-    assert answers._output(unknown, np.array([[0.5, 0.25, 0.26]], np.float32))[0] == "probabilities"
-    assert answers._output(unknown, np.array([[0.5, 0.75, 0.25]], np.float32))[0] == "logits"
-
-
-def test_the_digits_models_are_as_right_as_their_cards_say(tmp_path, capfd):
-    if not (DATA / "mnist").is_dir():
-        pytest.skip(f"{DATA.name}/mnist is not here")
-    first, second = (MODELS / name / f"{name}.tflite" for name in ("digits", "digits-tree"))
-    status, out, _ = told(
-        capfd, first, "--against", second, "--data", DATA / "mnist", "-o", tmp_path / "d.html",
-        "--json", "--most", "2",
-    )  # fmt: skip
-    assert status == 0
-    found = json.loads(out)
-    for key, path in (("model", first), ("against", second)):
-        facts = cards.load(path).provenance
-        assert found["data"]["sha256"] == facts["data_sha256"]
-        assert found[key]["accuracy"]["value"] == pytest.approx(facts["test_accuracy"], abs=1e-4)
-        low_high = [found[key]["accuracy"]["low"], found[key]["accuracy"]["high"]]
-        assert low_high == pytest.approx(facts["test_interval_95"], abs=1e-4)
-    assert found["comparison"]["significant"] is True
-    assert "The difference is significant at 5 %: p < 0.001" in found["comparison"]["conclusion"]

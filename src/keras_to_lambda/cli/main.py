@@ -30,7 +30,7 @@ class Verb(NamedTuple):
 
 
 _KERAS = ("convert", ("tensorflow", "keras", "h5py", "ai_edge_quantizer"))
-_TRAIN = ("train", ("tensorflow", "keras", "sklearn", "matplotlib", "optuna"))
+_TRAIN = ("train", ("tensorflow", "keras", "sklearn", "matplotlib", "optuna", "imagehash"))
 _CLOUD = ("deploy", ("requests", "yaml"))
 VERBS = {
     "convert": Verb("convert.command", "Keras file -> verified .tflite", *_KERAS),

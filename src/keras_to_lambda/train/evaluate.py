@@ -7,39 +7,51 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_to_lambda.convert import labels as label_files
 from keras_to_lambda.convert import options as shared
-from keras_to_lambda.convert import progress
+from keras_to_lambda.convert import progress, scaling
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.errors import ClassifierError
-from keras_to_lambda.train.assess import findings, metrics
-from keras_to_lambda.train.assess.answers import Asked, Asking, Subject, announce, ask, matched
-from keras_to_lambda.train.assess.findings import Report
+from keras_to_lambda.train.assess import calibration, metrics, report
+from keras_to_lambda.train.assess.predictions import (
+    Evaluated,
+    Model,
+    Options,
+    announce,
+    matched,
+    predict,
+)
+from keras_to_lambda.train.assess.report import Report
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data.dataset import SPLITS, DataError, Joined
+from keras_to_lambda.train.data.dataset import SPLITS, DataError, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keras_to_lambda.train.assess.metrics import Figures
-    from keras_to_lambda.train.data.dataset import Dataset
+    from keras_to_lambda.train.data.dataset import Dataset, Split
 
 EPILOG = """\
 examples:
   k2l evaluate models/clothing/clothing.keras --data clothing-dataset-small
   k2l evaluate models/digits/digits.tflite --data mnist \\
       --against models/digits-tree/digits-tree.tflite -o digits.html
+  k2l evaluate cats.h5 --preprocess xception --data cats
   k2l evaluate https://ID.execute-api.REGION.amazonaws.com/Prod/predict --data photos
 
-A model file runs in a sandbox: no network, few files, bounded memory and time. It needs a card, in
-it or beside it, which says how pictures are prepared. An endpoint is sent the photos' own bytes, or
-PNG files of pictures that are in arrays.
+A model file runs in a sandbox: no network, few files, bounded memory and time. Its card, in it or
+beside it, has the labels and the preprocessing; a Keras file without one needs --preprocess. An
+endpoint is sent the photos' own bytes, or PNG files of pictures that are in arrays.
+
+With the test split, the validation pictures are used as well: how often answers of which confidence
+are right is written into the model's card, where the playground finds it, and checked on the test
+pictures.
 
 exit status:
   0  evaluated
@@ -48,7 +60,8 @@ exit status:
 DATA is one of these:
 """
 ALL_SPLITS = "all"
-SEED = 1  # where no card says which one split the data
+SEED = 1  # where no card has the one that split the data
+SECRET = ("--header",)  # options whose values are not shown in a report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,109 +70,96 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         output = _output(options)
-        report = evaluate(options)
-        for path in write(report, output, options.most):
+        found = evaluate(options)
+        command = shown_command(sys.argv[1:] if arguments is None else arguments)
+        for path in write(found, output, command):
             announce(f"wrote {path}")
     except (DataError, ConvertError, ClassifierError) as error:
-        progress.fail(f"{parser.prog}: error", error)
+        progress.fail(parser.prog, error)
         return 2
     except OSError as error:
-        reason = f"{error.filename or ''}: {error.strerror or error}".removeprefix(": ")
-        print(f"{parser.prog}: error: {reason}", file=sys.stderr)
+        progress.fail(
+            parser.prog, f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
+        )
         return 2
-    text = progress.plain_lines(findings.text(report))
-    print(json.dumps(findings.to_json(report), indent=1) if options.json else text)
+    text = progress.plain_lines(report.text(found))
+    print(json.dumps(report.to_json(found), indent=1) if options.json else text)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = shared.command(
         "k2l evaluate",
-        "Ask a model, as a file or behind a URL, about labelled pictures, and tell what it gets "
-        "right, how certain that is, what it confuses, and how far its confidence can be trusted.",
+        "Evaluate a model, as a file or behind a URL, on labelled pictures: accuracy and its "
+        "interval, figures by label, confusions, calibration.",
         EPILOG + sources.FORMS,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "model",
         metavar="MODEL",
-        help="a .keras or .h5 file or SavedModel folder with its card beside it, a .tflite, or "
-        "the URL of an endpoint",
+        help=".keras or .h5 file, SavedModel folder, .tflite, or URL of an endpoint",
     )
-    parser.add_argument("--data", required=True, help="labelled pictures; see below")
+    add("--data", required=True, metavar="DATA", help="labelled pictures; see below")
     sources.add_kind(parser)
-    parser.add_argument(
+    add(
         "--split",
         choices=(*SPLITS, ALL_SPLITS),
         default="test",
-        help="which pictures; all: those of every split (default: %(default)s, which is a tenth "
-        "of a folder without splits)",
+        help="pictures to evaluate on; a tenth of data without splits (default: %(default)s)",
     )
-    parser.add_argument(
-        "--against", metavar="MODEL2", help="compare with another model on the same pictures"
-    )
-    parser.add_argument(
+    add("--against", metavar="MODEL2", help="second model to compare with, on the same pictures")
+    add(
         "-o",
         "--output",
         metavar="FILE.html",
         type=Path,
-        help="the report, and beside it FILE.json (default: NAME.evaluation.html beside the "
-        "model; of an endpoint, in this folder)",
+        help="report; the JSON is written beside it (default: NAME.evaluation.html beside the "
+        "model; for an endpoint, in the current folder)",
     )
-    parser.add_argument(
-        "--card", type=Path, metavar="FILE", help="the model's (default: in it or beside it)"
+    add("--card", type=Path, metavar="FILE", help="the model's card (default: in it or beside it)")
+    add(
+        "--preprocess",
+        type=scaling.parse,
+        metavar="SCALING",
+        help="scaling of pixels for a Keras file without a card, as for `k2l convert`",
     )
-    parser.add_argument("--against-card", type=Path, metavar="FILE", help="MODEL2's")
-    parser.add_argument(
-        "--top-k",
-        type=int,
-        default=5,
-        metavar="K",
-        help="right if the true label is among the first K; at most one less than there are "
-        "labels (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--most",
-        type=int,
-        default=24,
-        metavar="N",
-        help="mistakes that are shown as pictures (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="of the split, where the data has none, and of the bootstrap (default: the one that "
-        f"the card names, or {SEED})",
-    )
-    _add_endpoint(parser)
-    shared.add_model(parser)
-    shared.add_run(parser)
-    return parser
-
-
-def _add_endpoint(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("endpoints")
-    group.add_argument(
+    add(
         "--labels",
         type=Path,
         metavar="FILE",
-        help="the endpoint's labels, a line each, or a JSON list (default: those of its first "
-        "answer)",
+        help="labels of a Keras file without a card (default: the data's, in alphabetical order), "
+        "or of an endpoint (default: those of its first answer)",
     )
+    add(
+        "--no-calibration",
+        action="store_true",
+        help="leave the model's card as it is",
+    )
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help=f"seed of the split of data without splits (default: the card's, or {SEED})",
+    )
+    group = parser.add_argument_group("endpoints")
     group.add_argument(
         "--header",
         action="append",
         default=[],
         metavar="NAME:VALUE",
-        help="sent along, for example x-api-key:...; may be given several times",
+        help="request header, for example x-api-key:...; may be repeated",
     )
     group.add_argument(
         "--workers",
         type=int,
         default=4,
         metavar="N",
-        help="requests at a time (default: %(default)s)",
+        help="number of requests at a time (default: %(default)s)",
     )
+    shared.add_model(parser)
+    shared.add_run(parser)
+    return parser
 
 
 def _output(options: argparse.Namespace) -> Path:
@@ -171,80 +171,113 @@ def _output(options: argparse.Namespace) -> Path:
     output: Path | None = options.output
     if output is None:
         if options.model.startswith(("http://", "https://")):
-            host = Subject.of(options.model).name.replace(":", "-").strip("[]")
+            host = Model.of(options.model).name.replace(":", "-").strip("[]")
             return Path(f"{host}.evaluation.html")
         model = Path(options.model).resolve()
         return model.with_name(f"{model.stem}.evaluation.html")
     if output.suffix.lower() not in (".html", ".htm"):
         raise DataError(f"-o {output} must end in .html; the JSON is written beside it")
     if not output.absolute().parent.is_dir():
-        raise DataError(f"-o {output}: there is no folder {output.parent}")
+        raise DataError(f"-o {output}: no such folder: {output.parent}")
     return output
 
 
 def evaluate(options: argparse.Namespace) -> Report:
-    """Read the data, ask the model or both, and measure.
+    """Read the data, run the model or both, measure, and write the calibration into the card.
 
     Raises:
-        DataError: see `ask` and `sources.load`; or an option is out of range.
+        DataError: see `predict` and `sources.load`; or an option is out of range.
         ConvertError: an option of the sandbox or the labels' file is wrong.
     """
-    for name, least in (("top_k", 1), ("workers", 1), ("most", 0), ("seed", 0)):
+    for name, least in (("workers", 1), ("seed", 0)):
         if (value := getattr(options, name)) is not None and value < least:
-            raise DataError(f"--{name.replace('_', '-')} must be at least {least}")
-    asking = Asking(
+            raise DataError(f"--{name} must be at least {least}")
+    labels = label_files.read(options.labels) if options.labels else None
+    settings = Options(
         sandbox=shared.sandbox(options),
         wanted=shared.wanted(options),
         workers=options.workers,
-        labels=label_files.read(options.labels) if options.labels else None,
+        labels=labels,
         headers=_headers(options.header),
     )
-    subject = Subject.of(options.model, options.card)
-    other = Subject.of(options.against, options.against_card) if options.against else None
-    if options.labels and subject.card and (other is None or other.card):
-        raise DataError("--labels is for endpoints: a file's labels are in its card")
-    if options.against_card and other is None:
-        raise DataError("--against-card goes with --against")
-    seed = _seed(subject) if options.seed is None else options.seed
+
+    def named(model: str, card: Path | None, names: Sequence[str]) -> Model:
+        return Model.of(model, card, options.preprocess, labels or names)
+
+    # The seed is in the card, and the data may have the labels: a first look at the model for both.
+    first = named(options.model, options.card, ("unknown", "labels"))
+    seed = _seed(first) if options.seed is None else options.seed
     announce(f"reading {options.data} ...")
-    data = sources.load(options.data, seed, labels=options.labels_kind)
-    if options.split == ALL_SPLITS:
-        every = Joined.of(data.splits[name] for name in SPLITS)
-        data = replace(data, splits={**data.splits, ALL_SPLITS: every})
-    split = data.splits[options.split]
-    for one in (subject, other):
+    path = Path(options.data)
+    source = str(path.absolute()) if path.exists() else options.data  # the sandbox is elsewhere
+    data = sources.load(source, seed, labels=options.labels_kind)
+    part, split = options.split, data.splits.get(options.split)
+    if split is None:
+        split = joined(data.splits[name] for name in SPLITS)
+    first = named(options.model, options.card, data.labels)
+    other = named(options.against, None, data.labels) if options.against else None
+    for one in (first, other):
         if one and one.card:  # the second model's labels before the first one's minutes
             matched(data.labels, one.card.labels, one.file)
 
-    def answered(one: Subject) -> tuple[Asked, Figures]:
-        announce(f"asking {one.file} about {findings.part(data, options.split)} ...")
-        asked = ask(one, data, split, asking)
-        announce("measuring ...")
-        return asked, metrics.figures(asked.answers, options.top_k, seed)
+    held_out = data.splits["validation"]
+    calibrate = part == "test" and not options.no_calibration and first.place is not None
+    notes = _notes(first, other, data, part, seed)
+    if calibrate and len(held_out) < calibration.FEWEST:
+        calibrate = False
+        notes.append(
+            f"no calibration was written into the card: {len(held_out)} validation pictures are "
+            f"fewer than {calibration.FEWEST}"
+        )
 
-    asked, found = answered(subject)
+    def run(model: Model, pictures: Split) -> Evaluated:
+        announce(f"evaluating {model.file} on {report.part(data, part)} ...")
+        return predict(model, data, pictures, settings)
+
+    evaluated = run(first, joined([split, held_out]) if calibrate else split)
+    evaluated, fitted = evaluated.cut(len(split))
     against = None
     if other is not None:
-        second, figures = answered(other)
-        comparison = metrics.compare(asked.answers, second.answers, seed)
-        against = (second, figures, comparison)
-    return Report(
-        source=_name(options.data),
+        second = run(other, split)
+        comparison = metrics.compare(evaluated.answers, second.answers)
+        against = (second, metrics.figures(second.answers, seed), comparison)
+    made = Report(
+        source=sources.name_of(options.data),
         data=data,
-        name=options.split,
+        part=part,
+        split=split,
         seed=seed,
-        asked=asked,
-        figures=found,
-        notes=tuple(_notes(subject, other, data, options.split, seed)),
+        model=evaluated,
+        figures=metrics.figures(evaluated.answers, seed),
+        notes=tuple(notes),
         against=against,
     )
+    return _calibrated(made, fitted) if calibrate else made
 
 
-def _name(source: str) -> str:
-    """What the data is called: the last part of its path, or what stands behind keras: or git:."""
-    scheme, _, rest = source.partition(":")
-    path = Path(rest if scheme in ("keras", "git") else source)
-    return path.name or path.resolve().name or "data"
+def _calibrated(made: Report, fitted: Evaluated) -> Report:
+    """The report, and a card, with a calibration by the model's answers to held-out pictures."""
+    model = made.model.model
+    assert model.card is not None
+    assert model.place is not None
+    found = calibration.fit(
+        fitted.answers, f"{made.source}, validation", energies=fitted.output == "logits"
+    )
+    try:
+        calibration.write(Path(model.where), model.place, found)
+    except OSError as error:
+        note = f"the calibration could not be written into {model.place.name}: {error.strerror}"
+        made = replace(made, notes=(*made.notes, note))
+    else:
+        announce(f"wrote the calibration into {model.place.name}")
+    return replace(
+        made,
+        model=replace(
+            made.model, model=replace(model, card=replace(model.card, calibration=found))
+        ),
+        calibration=found,
+        checks=tuple(calibration.check(found, made.model.answers)),
+    )
 
 
 def _headers(pairs: Sequence[str]) -> dict[str, str]:
@@ -252,56 +285,59 @@ def _headers(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, colon, value = pair.partition(":")
         if not colon or not name.strip():
-            raise DataError(f"--header {pair!r} is not NAME:VALUE")
+            raise DataError(f"invalid --header {pair!r}; give NAME:VALUE")
         found[name.strip()] = value.strip()
     return found
 
 
-def _seed(subject: Subject) -> int:
+def _seed(model: Model) -> int:
     """The seed that split the data when the model was trained: its test pictures are ours."""
-    said = subject.card.provenance.get("seed") if subject.card else None
-    return said if isinstance(said, int) and said >= 0 else SEED
+    stated: Any = model.card.provenance.get("seed") if model.card else None
+    return stated if isinstance(stated, int) and stated >= 0 else SEED
 
 
-def _notes(
-    subject: Subject, other: Subject | None, data: Dataset, split: str, seed: int
-) -> list[str]:
+def _notes(first: Model, second: Model | None, data: Dataset, part: str, seed: int) -> list[str]:
     """What makes the figures look better than they are."""
-    if split in ("train", ALL_SPLITS):
+    if part in ("train", ALL_SPLITS):
         return ["models were trained on these pictures, or may have been: others are harder"]
     notes = []
-    for one in (subject, other):
+    for one in (first, second):
         facts = one.card.provenance if one and one.card else {}
         trained = facts.get("data_sha256")
         if one and trained == data.sha256 and facts.get("seed", seed) != seed:
             notes.append(
                 f"{one.file} was trained with seed {facts['seed']}, this is the split of seed "
-                f"{seed}: where the data is not split by itself, the model has seen some of these "
+                f"{seed}: unless the data has its own splits, the model has seen some of these "
                 "pictures"
             )
         elif one and trained not in (None, data.sha256):
             notes.append(
-                f"{one.file} was trained on other data than this (its SHA-256 is "
-                f"{str(trained)[:12]}..., by the card): whether some pictures are in both is not "
-                "known"
+                f"{one.file} was trained on other data (SHA-256 {str(trained)[:12]}..., by its "
+                "card): whether some pictures are in both is not known"
             )
     return notes
 
 
-def write(report: Report, output: Path, most: int = 24) -> list[Path]:
-    """Write the page and the JSON, both or none.
+def shown_command(arguments: Sequence[str]) -> str:
+    """The command line for a report: without headers, and URLs without user and password."""
+    words, hidden = ["k2l", "evaluate"], False
+    for word in arguments:
+        option, equals, _ = word.partition("=")
+        scheme, slashes, rest = word.partition("://")
+        if hidden or (option in SECRET and equals):
+            word = f"{option}=..." if not hidden else "..."
+        elif slashes and "@" in rest.partition("/")[0]:
+            word = f"{scheme}://...@{rest.partition('@')[2]}"
+        hidden = word in SECRET
+        words.append(word)
+    return shlex.join(words)
 
-    Args:
-        output: the page's path. most: pictures of each kind.
 
-    Returns:
-        The files.
-    """
-    from keras_to_lambda.train.assess import report_page
-
-    body = json.dumps(findings.to_json(report), indent=1, ensure_ascii=False)
+def write(found: Report, output: Path, command: str = "") -> list[Path]:
+    """Write the page and the JSON, both or none; returns the files."""
+    body = json.dumps(report.to_json(found), indent=1, ensure_ascii=False)
     files = {
-        output: report_page.html(report, most),
+        output: report.html(found, command),
         output.with_suffix(".json"): body + "\n",
     }
     with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".evaluate-") as folder:

@@ -1,4 +1,4 @@
-"""What is in a data set, before anything is trained on it: a page for a person, JSON for machines.
+"""`k2l explore`: what is in a data set, before anything is trained on it.
 
 k2l explore DATA      writes NAME.exploration.html and NAME.exploration.json
 """
@@ -7,153 +7,195 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from tqdm import tqdm
+from PIL import ExifTags, Image
+from scipy.stats import chi2_contingency
 
+from keras_to_lambda import html_report
+from keras_to_lambda.convert import options as shared
+from keras_to_lambda.convert import progress
 from keras_to_lambda.runtime.errors import ClassifierError, SetupError
-from keras_to_lambda.train import page
-from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data import twins as near
-from keras_to_lambda.train.data.dataset import DataError, Dataset, neutral
-from keras_to_lambda.train.data.twins import Twin
-from keras_to_lambda.train.survey import BALANCES, INPUTS, Survey, survey
+from keras_to_lambda.train.data import near_duplicates, sources
+from keras_to_lambda.train.data.dataset import SPLITS, DataError, Dataset, neutral, prefetch
+from keras_to_lambda.train.data.near_duplicates import Fingerprint, NearDuplicate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SAMPLES = 8  # pictures of each class
-MOST_SAMPLES = 400  # on a page: of a hundred classes there are four each
-MOST_OUTLIERS = 24
-MOST_PAIRS = 24  # of each sort
-MOST_CLASSES = 30  # at once; the others on a click
-MOST_SIZES = 1000  # as circles; more are binned
+TEMPLATE = Path(__file__).resolve().parent / "pages" / "exploration.html.jinja"
 SUFFIX = ".exploration.html"
-ENDINGS = (".git", ".csv", ".tsv", ".npz", ".gz", ".tar", ".tgz")
-# What a person calls the kinds of outliers.
-KINDS = {
-    "small": "small",
-    "long": "long",
-    "flat": "nearly uniform",
-    "dark": "dark",
-    "bright": "bright",
-    "far": "far from their class's mean",
-}
+EACH = 8  # examples of a class
+EXAMPLES = 400  # on a page: of a hundred classes there are four each
+MOST_PAIRS = 24
+# Anchor, heading and meaning of the sections on near-duplicates.
+PAIRS = (
+    (
+        "leaks",
+        "Near-duplicates between splits",
+        "A picture that is trained on and tested makes the accuracy look too good; keep one of "
+        "each pair.",
+    ),
+    (
+        "conflicts",
+        "One picture, two labels",
+        "One of the labels is wrong, or the classes overlap.",
+    ),
+)
+INPUTS = (160, 224)  # pixels: inputs that a picture with a shorter side is enlarged for
+ALIKE = 0.01  # the p-value below which class shares differ between splits
+
+
+class Measured(NamedTuple):
+    """One picture's size in pixels, and what it is compared by, if it is."""
+
+    width: int
+    height: int
+    fingerprint: Fingerprint | None
 
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
     """All that was found.
 
-    name: of the data. seed: of the samples, and of what is set aside where the data is not split.
-    twins: None if they were not looked for.
+    pictures: by split. duplicates: None if they were not looked for. formats: of the files, the
+    commonest first. turned: files with an EXIF orientation that turns them.
     """
 
     name: str
     seed: int
     data: Dataset
-    survey: Survey
-    twins: tuple[Twin, ...] | None
+    pictures: dict[str, list[Measured]]
+    duplicates: tuple[NearDuplicate, ...] | None
+    formats: dict[str, int]
+    turned: int
 
     @property
-    def leaks(self) -> list[Twin]:
-        """Pairs of which one picture is in another split, most alike first."""
-        pairs = [twin for twin in self.twins or () if twin.first[0] != twin.second[0]]
-        return sorted(pairs, key=_order)
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Pictures: int64, (labels, SPLITS)."""
+        labels = len(self.data.labels)
+        columns = [np.bincount(self.data.splits[name].targets, minlength=labels) for name in SPLITS]
+        return np.stack(columns, axis=1)
 
     @property
-    def contradictions(self) -> list[Twin]:
-        """Pairs inside one split with two labels, most alike first."""
-        pairs = [twin for twin in self.twins or () if twin.first[0] == twin.second[0]]
-        return sorted((twin for twin in pairs if not twin.same_label), key=_order)
+    def sizes(self) -> list[tuple[int, int]]:
+        """Width and height of each picture."""
+        return [(one.width, one.height) for name in SPLITS for one in self.pictures[name]]
+
+    @property
+    def leaks(self) -> list[NearDuplicate]:
+        """Near-duplicates in two splits."""
+        return [pair for pair in self.duplicates or () if pair.leak]
+
+    @property
+    def conflicts(self) -> list[NearDuplicate]:
+        """Near-duplicates in one split, with two labels."""
+        return [pair for pair in self.duplicates or () if not pair.leak]
+
+    def who(self, split: str, index: int) -> dict[str, str]:
+        """A picture's split, name and label."""
+        own = self.data.splits[split]
+        label = self.data.labels[own.targets[index]]
+        return {"split": split, "name": own.name(index), "label": label}
 
     def to_json(self) -> dict[str, Any]:
-        """For machines: all numbers of the page."""
+        """All numbers of the page."""
+
+        def listed(pairs: list[NearDuplicate]) -> list[dict[str, Any]]:
+            return [
+                {
+                    "similarity": round(pair.similarity, 4),
+                    "same_label": pair.same_label,
+                    "first": self.who(*pair.first),
+                    "second": self.who(*pair.second),
+                }
+                for pair in pairs
+            ]
+
+        sizes = Counter(self.sizes)
         return {
             "name": self.name,
             "seed": self.seed,
             "sha256": self.data.sha256,
-            **self.survey.to_json(),
+            "conclusion": conclusion(self),
+            "counts": {
+                label: dict(zip(SPLITS, row, strict=True))
+                for label, row in zip(self.data.labels, self.counts.tolist(), strict=True)
+            },
+            "sizes": [[*size, count] for size, count in sizes.most_common()],
+            "formats": self.formats,
+            "turned": self.turned,
             "broken": [{"file": file, "reason": reason} for file, reason in self.data.broken],
-            "twins": None
-            if self.twins is None
-            else {
-                "between_splits": [self._pair(twin) for twin in self.leaks],
-                "contradictions": [self._pair(twin) for twin in self.contradictions],
-            },
-        }
-
-    def _pair(self, twin: Twin) -> dict[str, Any]:
-        return {
-            "similarity": float(twin.similarity),
-            "same_label": bool(twin.same_label),
-            **{
-                side: {"split": split, "index": int(index), **self.who(split, index)}
-                for side, (split, index) in (("first", twin.first), ("second", twin.second))
-            },
-        }
-
-    def who(self, split: str, index: int) -> dict[str, str]:
-        """A picture's name and label."""
-        pictures = self.data.splits[split]
-        return {
-            "name": pictures.name(index),
-            "label": self.data.labels[pictures.targets[index]],
+            "near_duplicates": None
+            if self.duplicates is None
+            else {"between_splits": listed(self.leaks), "label_conflicts": listed(self.conflicts)},
         }
 
 
 def explore(
-    source: str,
-    seed: int = 1,
-    most: int = MOST_OUTLIERS,
-    *,
-    twins: bool = True,
-    labels: str = "fine",
+    source: str, seed: int = 1, *, duplicates: bool = True, labels: str = "fine"
 ) -> Exploration:
     """Read a data set and look at all of it.
 
     Args:
-        source: as `sources.load` takes it. seed: of the split, where it has none, and the samples.
-        most: how many outliers are named.
-        twins: whether near-duplicates are looked for. labels: of CIFAR-100, fine or coarse.
+        source: as `sources.load` takes it.
+        seed: of the split, where it has none, and of the examples.
+        duplicates: whether near-duplicates are looked for.
+        labels: of CIFAR-100, fine or coarse.
 
     Raises:
         DataError: it cannot be read, or has changed in the meantime.
     """
     data = sources.load(source, seed, labels=labels)
-    total = sum(len(split) for split in data.splits.values())
-    pairs = None
+    card = neutral(data)
+
+    def measure(place: tuple[str, int]) -> Measured:
+        picture = data.splits[place[0]].picture(place[1], card)
+        own = near_duplicates.fingerprint(picture) if duplicates else None
+        return Measured(*picture.size, own)
+
+    places = [(name, index) for name in SPLITS for index in range(len(data.splits[name]))]
+    pictures: dict[str, list[Measured]] = {name: [] for name in SPLITS}
     try:
-        with tqdm(total=total, unit="", desc="looking", disable=None, leave=False) as bar:
-            found = survey(data, most, bar.update)
-        if twins:
-            pairs = tuple(near.find(data))
+        for (name, _), one in zip(places, prefetch(measure, places, "pictures"), strict=True):
+            pictures[name].append(one)
+        formats, turned = _files(data)
     except (ClassifierError, OSError) as error:
-        raise DataError(f"{source} has changed while it was read ({error}): start again") from error
-    return Exploration(_name(source), seed, data, found, pairs)
+        raise DataError(f"{source} changed while it was read ({error}); start again") from error
+    pairs = None
+    if duplicates:
+        prints = {
+            name: [one.fingerprint for one in own if one.fingerprint]
+            for name, own in pictures.items()
+        }
+        pairs = tuple(near_duplicates.find(data, prints))
+    name = sources.name_of(source)
+    return Exploration(name, seed, data, pictures, pairs, formats, turned)
 
 
-def _name(source: str) -> str:
-    """What the data is called: without its scheme, its folder, and what tells its format."""
-    scheme, _, rest = source.partition(":")
-    path = Path(rest if scheme in ("keras", "git") else source)
-    name = path.name or path.resolve().name
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
-    return name or "data"
+def _files(data: Dataset) -> tuple[dict[str, int], int]:
+    """Formats, the commonest first, and how many files have an orientation that turns them."""
+    formats: Counter[str] = Counter()
+    turned = 0
+    for split in data.splits.values():
+        for index in range(len(split)):
+            if (path := split.path(index)) is None:
+                continue
+            with Image.open(path) as image:
+                formats[image.format or "unknown"] += 1
+                turned += image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    return dict(formats.most_common()), turned
 
 
-def _order(twin: Twin) -> tuple[float, tuple[str, int], tuple[str, int]]:
-    return -twin.similarity, twin.first, twin.second
-
-
-# Sentences, for the page and the terminal.
+# Sentences.
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -161,234 +203,203 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def about_balance(found: Survey) -> str:
-    """How many more pictures the largest class has, and what a guess is worth."""
-    balance = found.balance()
-    most, least = (
-        int(found.column("train")[found.labels.index(label)])
-        for label in (balance.largest, balance.smallest)
+def conclusion(found: Exploration) -> str:
+    """Two sentences for a reader who stops after them."""
+    counts = found.counts
+    splits = ", ".join(f"{n:,} {name}" for name, n in zip(SPLITS, counts.sum(axis=0), strict=True))
+    first = (
+        f"{found.name} has {counted(int(counts.sum()), 'picture')} of "
+        f"{counted(len(counts), 'class', 'classes')} ({splits})."
     )
-    guess = (
-        f"Always guessing {balance.largest} is right for {balance.guess:.1%} of {balance.on}: the "
-        "accuracy to beat."
-    )
-    if most == least:
-        return f"Every class has {counted(most, 'picture')} in train. {guess}"
-    return (
-        f"In train, {balance.largest} has {most:,} pictures and {balance.smallest} {least:,}: "
-        f"{balance.ratio:.1f} to 1. {guess}"
-    )
-
-
-def about_weights(found: Survey) -> str:
-    """What `--balance` of `k2l train` would do."""
-    ratio, balance = found.balance().ratio, found.balance()
-    if ratio == 1:
-        return "--balance would change nothing: it weighs classes by their pictures in train."
-    return (
-        "A class weighs (its pictures in train) ** -balance. With --balance 0 each picture counts "
-        f"the same; with 1 each class does, a picture of {balance.smallest} {ratio:.1f} times as "
-        f"much as one of {balance.largest}; 0.5 is between, {ratio**0.5:.1f} times."
-    )
-
-
-def about_shares(found: Survey) -> str:
-    """Whether a split has other class shares than train."""
-    shares = found.shares()
-    if shares is None:
-        return "All pictures are in one split: there are no shares to compare."
-    test = (
-        f"chi-square {shares.chi_square:.1f}, {counted(shares.degrees, 'degree')} of freedom, "
-        f"p {_p(shares.p)}"
-    )
-    rare = " Few pictures are expected of several classes: take the test as a hint." * shares.sparse
-    if shares.alike:
-        return (
-            f"The splits have the same class shares, as far as can be told: differences like "
-            f"theirs come about by chance ({test}).{rare}"
+    faults = [f"{counted(len(found.data.broken), 'broken file')}"] * bool(found.data.broken)
+    if found.leaks:
+        pairs = counted(len(found.leaks), "near-duplicate")
+        faults.append(f"{pairs} between splits, which make an accuracy look too good")
+    if found.conflicts:
+        faults.append(
+            f"{counted(len(found.conflicts), 'pair')} of the same picture with two labels"
         )
+    if faults:
+        return f"{first} To repair before training: {'; '.join(faults)}."
+    looked = "broken files" if found.duplicates is None else "broken files or near-duplicates"
+    return f"{first} It has no {looked}."
+
+
+def balance(found: Exploration) -> str:
+    """How many more pictures the largest class has, and what guessing it is worth."""
+    train, test = found.counts[:, 0], found.counts[:, 2]
+    most, least = int(train.argmax()), int(train.argmin())
+    labels = found.data.labels
+    guess = test[most] / max(1, test.sum())
     return (
-        f"The splits differ in their class shares by more than chance ({test}): {shares.label} is "
-        f"{shares.here:.1%} of {shares.split} and {shares.train:.1%} of train.{rare}"
+        f"In train, {labels[most]} has {train[most]:,} pictures and {labels[least]} "
+        f"{train[least]:,}: {train[most] / max(1, train[least]):.1f} to 1. Always guessing "
+        f"{labels[most]} is right for {guess:.1%} of test: the accuracy to beat."
     )
 
 
-def _p(value: float) -> str:
-    return "below 0.0001" if value < 0.0001 else f"= {value:.2g}"
+def shares(found: Exploration) -> str:
+    """Whether the splits have the same class shares (chi-square test)."""
+    counts = found.counts
+    counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
+    if min(counts.shape) < 2:
+        return ""
+    p = float(chi2_contingency(counts).pvalue)
+    if p >= ALIKE:
+        return "The splits have the same class shares, up to chance."
+    parts = found.counts / np.maximum(found.counts.sum(axis=0), 1)
+    label, split = np.unravel_index(np.abs(parts - parts[:, :1]).argmax(), parts.shape)
+    return (
+        f"The splits differ in their class shares by more than chance (chi-square test, p "
+        f"{'< 0.0001' if p < 0.0001 else f'= {p:.2g}'}): {found.data.labels[label]} is "
+        f"{parts[label, 0]:.1%} of train and {parts[label, split]:.1%} of {SPLITS[split]}."
+    )
 
 
-def about_sizes(found: Survey) -> str:
-    """How large the pictures are, and which of them a network would see enlarged."""
-    if len(found.sizes) == 1:
-        ((width, height),) = found.sizes
-        larger = [str(side) for side in INPUTS if min(width, height) < side]
-        enlarged = f" An input of {' or '.join(larger)} pixels enlarges them." if larger else ""
-        return f"All pictures have {width} x {height} pixels.{enlarged}"
-    (low, _, high) = found.range(lambda width, height: width / height)
-    text = f"{counted(len(found.sizes), 'size')}; width / height is from {low:.2f} to {high:.2f}."
-    below = {side: found.below(side) / found.pictures for side in INPUTS}
-    if not any(below.values()):
-        return f"{text} None has a shorter side below {max(INPUTS)} pixels."
-    told = ", ".join(f"{share:.1%} below {side}" for side, share in below.items())
-    return f"{text} Of a shorter side {told} pixels, which such an input enlarges."
+def sizes(found: Exploration) -> str:
+    """How large the pictures are, and how many of them an input enlarges."""
+    sides = np.array(found.sizes)
+    if (sides == sides[0]).all():
+        return f"All pictures have {sides[0, 0]} x {sides[0, 1]} pixels."
+    low = ", ".join(f"{(sides.min(axis=1) < n).mean():.1%} below {n}" for n in INPUTS)
+    return (
+        f"{counted(len(np.unique(sides, axis=0)), 'size')}, from {sides[:, 0].min()} x "
+        f"{sides[:, 1].min()} to {sides[:, 0].max()} x {sides[:, 1].max()} pixels. Of the shorter "
+        f"sides {low} pixels: an input of that size enlarges them."
+    )
 
 
-def about_outliers(found: Survey) -> str:
-    """How many pictures stand out, by kind; "" if none does."""
-    return ", ".join(f"{count:,} {KINDS[kind]}" for kind, count in found.standing_out.items())
-
-
-def lines(exploration: Exploration) -> list[str]:
-    """What the terminal says."""
-    found, data = exploration.survey, exploration.data
-    splits = ", ".join(f"{name} {found.column(name).sum():,}" for name in found.splits)
-    told = [
-        f"{counted(found.pictures, 'picture')} of {counted(len(found.labels), 'class', 'classes')}"
-        f": {splits}.",
-        about_balance(found),
-        about_shares(found),
-        about_sizes(found),
-        _about_broken(data),
-        f"Pictures that stand out: {about_outliers(found) or 'none'}.",
+def lines(found: Exploration) -> list[str]:
+    """A summary for a terminal."""
+    broken = [f"  {file}: {reason}" for file, reason in found.data.broken[:5]]
+    if len(found.data.broken) > 5:
+        broken.append("  and others, on the page")
+    return [
+        text
+        for text in (conclusion(found), *broken, balance(found), shares(found), sizes(found))
+        if text
     ]
-    if exploration.twins is not None:
-        told.append(
-            f"{counted(len(exploration.leaks), 'near-duplicate')} between splits; in train, "
-            f"{counted(len(exploration.contradictions), 'pair')} with two labels."
-        )
-    return told
-
-
-def _about_broken(data: Dataset) -> str:
-    if not data.broken:
-        return "No file is broken."
-    few = "".join(f"\n  {file}: {reason}" for file, reason in data.broken[:5])
-    rest = "\n  and others, on the page" * (len(data.broken) > 5)
-    return f"{counted(len(data.broken), 'broken file')}, left out:{few}{rest}"
 
 
 # The page.
 
 
-def html(exploration: Exploration, samples: int = SAMPLES) -> str:
-    """The page: one file that needs no network.
-
-    Args:
-        samples: pictures of each class, at most.
+def html(found: Exploration, command: str = "") -> str:
+    """The page. command: the command line.
 
     Raises:
         DataError: a picture has changed in the meantime.
     """
-    found, data = exploration.survey, exploration.data
+    counts, total = found.counts, max(1, int(found.counts.sum()))
+    most = max(1, int(counts.sum(axis=1).max()))
+    order = np.argsort(-counts.sum(axis=1), kind="stable").tolist()
     try:
-        return page.render(
-            "exploration.html.jinja",
-            title=f"What is in {exploration.name}",
-            x=exploration,
-            found=found,
-            balance=found.balance(),
-            weights={balance: found.weights(balance) for balance in BALANCES},
-            order=np.argsort(-found.counts.sum(axis=1), kind="stable").tolist(),
-            most_classes=MOST_CLASSES,
-            about_balance=about_balance(found),
-            about_weights=about_weights(found),
-            about_shares=about_shares(found),
-            about_sizes=about_sizes(found),
-            about_outliers=about_outliers(found),
-            sizes=list(found.sizes.items())[:8],
-            ranges=_ranges(found),
-            chart=_chart(found),
-            binned=len(found.sizes) > MOST_SIZES,
-            means=[page.thumbnail(_mean(mean)) for mean in found.means],
-            samples=_samples(exploration, samples),
-            outliers=[
-                (_thumbnail(data, outlier.split, outlier.index), outlier)
-                for outlier in found.outliers
+        shown = _examples(found)
+        return html_report.render(
+            TEMPLATE,
+            kind="Data set",
+            title=found.name,
+            conclusion=conclusion(found),
+            command=command,
+            tiles=[
+                (f"{counts.sum():,}", "pictures"),
+                (f"{len(counts):,}", "classes"),
+                (f"{len(found.data.broken):,}", "broken files"),
+                *(
+                    []
+                    if found.duplicates is None
+                    else [
+                        (f"{len(found.leaks):,}", "near-duplicates between splits"),
+                        (f"{len(found.conflicts):,}", "label conflicts"),
+                    ]
+                ),
             ],
-            pairs=[
-                (twins, [_shown(exploration, twin) for twin in twins[:MOST_PAIRS]])
-                for twins in (exploration.leaks, exploration.contradictions)
+            splits=SPLITS,
+            rows=[
+                (
+                    found.data.labels[row],
+                    counts[row].tolist(),
+                    f"{counts[row].sum() / total:.1%}",
+                    [f"{100 * n / most:.2f}%" for n in counts[row].tolist()],
+                )
+                for row in order
             ],
-            channels=("grey",) if len(found.colour_mean) == 1 else ("red", "green", "blue"),
-        )
+            balance=balance(found),
+            shares=shares(found),
+            sizes=sizes(found),
+            plot=_plot(found),
+            files=", ".join(f"{n:,} {name}" for name, n in found.formats.items()),
+            turned=found.turned,
+            examples=[(found.data.labels[row], shown[row]) for row in order if shown[row]],
+            searched=found.duplicates is not None,
+            pairs=[*map(partial(_pairs, found), PAIRS)],
+            broken=found.data.broken,
+            sha256=found.data.sha256,
+            seed=found.seed,
+        )  # fmt: skip
     except (ClassifierError, OSError) as error:
-        raise DataError(
-            f"{exploration.name} has changed while it was read ({error}): start again"
-        ) from error
+        raise DataError(f"{found.name} changed while it was read ({error}); start again") from error
 
 
-def _thumbnail(data: Dataset, split: str, index: int, side: int = 128) -> str:
-    return page.thumbnail(data.splits[split].picture(index, neutral(data)), side)
+def _picture(found: Exploration, split: str, index: int) -> html_report.Picture:
+    who = found.who(split, index)
+    source = html_report.thumbnail(found.data.splits[split].picture(index, neutral(found.data)))
+    return html_report.Picture(
+        source, who["label"], [("", who["label"]), ("name", f"{split}: {who['name']}")]
+    )
 
 
-def _mean(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def _samples(exploration: Exploration, most: int) -> list[list[tuple[str, str]]]:
-    """For each label a few pictures of train: data: URLs and names."""
-    data = exploration.data
-    each = max(1, min(most, MOST_SAMPLES // len(data.labels)))
-    train = data.splits["train"]
+def _examples(found: Exploration) -> list[list[html_report.Picture]]:
+    """For each label a few pictures of train, at random."""
+    labels = found.data.labels
+    each = max(1, min(EACH, EXAMPLES // len(labels)))
+    targets = found.data.splits["train"].targets
     chosen = []
-    for target in range(len(data.labels)):
+    for target in range(len(labels)):
         # Each class by itself: its pictures stay the same when another class is added.
-        random = np.random.default_rng([exploration.seed, target])
-        rows = np.flatnonzero(train.targets == target)
-        rows = random.permutation(rows)[:each].tolist()
-        chosen.append([(_thumbnail(data, "train", row), train.name(row)) for row in rows])
+        random = np.random.default_rng([found.seed, target])
+        rows = random.permutation(np.flatnonzero(targets == target))[:each].tolist()
+        chosen.append([_picture(found, "train", row) for row in rows])
     return chosen
 
 
-def _shown(exploration: Exploration, twin: Twin) -> tuple[Twin, list[tuple[str, dict[str, str]]]]:
-    """A pair, and of both a data: URL, and split, name and label."""
-    return twin, [
+def _pairs(found: Exploration, kind: tuple[str, str, str]) -> tuple[Any, ...]:
+    """A section about near-duplicates: kind, how many, and the most similar ones."""
+    pairs = {"leaks": found.leaks, "conflicts": found.conflicts}[kind[0]]
+    shown = [
         (
-            _thumbnail(exploration.data, split, index, 160),
-            {"split": split, **exploration.who(split, index)},
+            f"similarity {pair.similarity:.3f}",
+            [_picture(found, *side) for side in (pair.first, pair.second)],
         )
-        for split, index in (twin.first, twin.second)
+        for pair in pairs[:MOST_PAIRS]
     ]
+    return (*kind, len(pairs), shown)
 
 
-def _ranges(found: Survey) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: what, and its lowest, median and highest value."""
-    rows = (
-        ("width, pixels", found.range(lambda width, _: width), "{:.0f}"),
-        ("height, pixels", found.range(lambda _, height: height), "{:.0f}"),
-        ("shorter side, pixels", found.range(min), "{:.0f}"),
-        ("width / height", found.range(lambda width, height: width / height), "{:.2f}"),
-    )
-    return [(name, *(form.format(value) for value in values)) for name, values, form in rows]
-
-
-def _chart(found: Survey) -> str:
-    """Widths and heights, as a data: URL; "" if there is one size only."""
-    if len(found.sizes) == 1:
-        return ""
+def _plot(found: Exploration) -> str:
+    """Widths and heights; "" if there is one size only."""
     from matplotlib.figure import Figure
 
-    sizes, counts = np.array(list(found.sizes)), np.array(list(found.sizes.values()))
+    seen = Counter(found.sizes)
+    if len(seen) == 1:
+        return ""
+    sides, counts = np.array(list(seen)), np.array(list(seen.values()))
     # Sizes over several octaves would crowd in a corner.
-    scale = "log" if (sizes.max(axis=0) / sizes.min(axis=0)).max() > 8 else "linear"
-    figure = Figure(figsize=(5.2, 4.4))
-    axes = figure.add_subplot(xscale=scale, yscale=scale, xlabel="width", ylabel="height")
-    if len(sizes) > MOST_SIZES:
-        cells = axes.hexbin(
-            *sizes.T, C=counts, reduce_C_function=np.sum, gridsize=36, norm="log", cmap="Blues",
-            xscale=scale, yscale=scale, linewidths=0.2, edgecolors="#94a8cf",
-        )  # fmt: skip
-        figure.colorbar(cells, ax=axes, label="pictures")
-    else:
-        area = np.maximum(700 * counts / counts.max(), 9)
-        axes.scatter(*sizes.T, s=area, color="#3b6fd4", alpha=0.45, linewidths=0)
-    low, high = sizes.min(), sizes.max()
-    axes.plot([low, high], [low, high], "--", color="#94a8cf", linewidth=1, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    return page.plot(figure)
+    scale = "log" if (sides.max(axis=0) / sides.min(axis=0)).max() > 8 else "linear"
+    figure = Figure(figsize=(5, 4))
+    axes = html_report.axes(
+        figure, xlabel="width, pixels", ylabel="height, pixels", xscale=scale, yscale=scale
+    )
+    area = np.maximum(500 * counts / counts.max(), 6)
+    axes.scatter(*sides.T, s=area, color=html_report.SERIES[0], alpha=0.45, linewidths=0)
+    low, high = sides.min(), sides.max()
+    axes.plot([low, high], [low, high], "--", color=html_report.SOFT, linewidth=1)
+    return html_report.plot(
+        figure, "Heights by widths of all pictures; on the dashed line they are square"
+    )
 
 
-def write(exploration: Exploration, samples: int, output: Path) -> Path:
+def write(found: Exploration, output: Path, command: str = "") -> Path:
     """Write the page, and the JSON beside it.
 
     Returns:
@@ -397,17 +408,15 @@ def write(exploration: Exploration, samples: int, output: Path) -> Path:
     Raises:
         DataError: it cannot be written there, or a picture has changed in the meantime.
     """
-    text = html(exploration, samples)
-    record = json.dumps(exploration.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    text = html(found, command)
+    record = json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     beside = output.with_suffix(".json")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
         beside.write_text(record + "\n", encoding="utf-8")
     except OSError as error:
-        raise DataError(
-            f"cannot write {output} ({error.strerror}): name another with -o"
-        ) from error
+        raise DataError(f"cannot write {output} ({error.strerror}); give another -o") from error
     return beside
 
 
@@ -415,64 +424,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for wrong arguments or data."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
         output = _checked(options)
-        exploration = explore(
+        found = explore(
             options.data,
             options.seed,
-            twins=not options.no_twins,
+            duplicates=not options.no_duplicates,
             labels=options.labels_kind,
         )
-        for line in lines(exploration):
-            print(line, flush=True)
-        beside = write(exploration, options.samples, output)
+        print("\n".join(map(progress.plain, lines(found))), flush=True)
+        beside = write(found, output, shlex.join(["k2l", "explore", *words]))
     except (DataError, SetupError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        progress.fail(parser.prog, error)
         return 2
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {beside}")
     return 0
 
 
 def _checked(options: argparse.Namespace) -> Path:
-    """Where the page is to be written.
+    """Where the page goes.
 
     Raises:
         DataError: an argument is wrong.
     """
-    if options.samples < 1:
-        raise DataError("--samples must be at least 1")
     if not 0 <= options.seed < 2**31:
         raise DataError("--seed must be from 0 to 2147483647")
-    output = options.output or Path(_name(options.data) + SUFFIX)
+    output: Path = options.output or Path(sources.name_of(options.data) + SUFFIX)
     if output.is_dir():
-        raise DataError(f"{output} is a folder; -o wants the page's name, such as page.html")
+        raise DataError(f"-o {output} is a folder; give a file name such as page.html")
     if output.suffix not in (".html", ".htm"):
-        raise DataError(
-            f"-o {output}: the page's name must end in .html; its JSON is put beside it"
-        )
+        raise DataError(f"-o {output} must end in .html; the JSON is written beside it")
     return output
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="k2l explore",
-        description="Look at a data set before anything is trained on it: how many pictures of\n"
-        "what size each class has, what they look like, which stand out, which are broken, and\n"
-        "which are in two splits. Writes a page (HTML, one file) and the numbers (JSON).",
-        epilog=f"DATA is one of these:\n{sources.FORMS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = shared.command(
+        "k2l explore",
+        "Report on a data set before training: pictures by class and split, sizes, examples, "
+        "broken files, near-duplicates between splits, pictures with two labels.",
+        f"DATA is one of these:\n{sources.FORMS}",
     )
-    parser.add_argument(
-        "data",
-        metavar="DATA",
-        help="a folder, a file or a name, as below",
-    )
+    parser.add_argument("data", metavar="DATA", help="folder, file or name, as below")
     parser.add_argument(
         "-o",
         "--output",
-        metavar="FILE",
+        metavar="FILE.html",
         type=Path,
-        help=f"the page; the JSON is put beside it (default: the data's name and {SUFFIX}, here)",
+        help=f"report; the JSON is written beside it (default: NAME{SUFFIX})",
     )
     sources.add_kind(parser)
     parser.add_argument(
@@ -480,19 +479,9 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         metavar="N",
-        help="of the samples, and of the split if the data has none (default: %(default)s)",
+        help="seed of the examples, and of the split of data without splits (default: 1)",
     )
     parser.add_argument(
-        "--samples",
-        type=int,
-        default=SAMPLES,
-        metavar="N",
-        help="pictures of each class that are shown, at most; fewer where there are more than "
-        f"{MOST_SAMPLES} in all (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--no-twins",
-        action="store_true",
-        help="do not look for near-duplicates, which takes longest",
+        "--no-duplicates", action="store_true", help="skip the search for near-duplicates"
     )
     return parser

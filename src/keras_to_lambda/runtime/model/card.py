@@ -129,6 +129,8 @@ class ModelCard:
     provenance: the source file's name and hash, versions, quantization; schema 2: the colour order
         and scaling that are in the graph.
     verification: what `convert` measured; empty until then.
+    calibration: how often answers of which confidence are right, by `evaluate`; empty until then.
+        docs/training.md has its fields.
     """
 
     name: str
@@ -144,6 +146,7 @@ class ModelCard:
     model_sha256: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = 1
 
     def __post_init__(self) -> None:
@@ -161,6 +164,8 @@ class ModelCard:
                 del body["preprocessing"][name]
         if self.activation == "softmax":
             del body["activation"]  # releases that do not know it read the card
+        if not self.calibration:
+            del body["calibration"]
         return body
 
     @classmethod
@@ -224,7 +229,7 @@ def _optional(cls: Any) -> set[str]:
     if cls is ModelCard:
         return {
             *("model_bytes", "model_sha256", "provenance", "verification"),
-            *("dtype", "channels", "activation"),
+            *("dtype", "channels", "activation", "calibration"),
         }
     return {"exif", "alpha", "decode", "drawing", "color_order"} if cls is Preprocessing else set()
 
@@ -250,6 +255,8 @@ def _faults(card: ModelCard) -> Any:
         # The answer is an object by label: a second "crane" would silently take the first's place.
         twice = sorted({label for label in card.labels if card.labels.count(label) > 1})
         yield f"duplicate labels: {', '.join(twice)}; make each label unique"
+    if card.calibration:
+        yield from _calibration_faults(card.calibration)
     scaling = steps.scaling
     if isinstance(scaling, Affine):
         for values in (scaling.scale, scaling.offset):
@@ -266,6 +273,33 @@ def _faults(card: ModelCard) -> Any:
             yield "schema 2 has colour order and scaling in the graph, not in preprocessing"
         if card.dtype == "int8":
             yield "dtype is 'int8'; schema 2 takes pixels, in uint8 or float32"
+
+
+def _calibration_faults(calibration: Any) -> Any:
+    """Yield a sentence for each value that a reader would compute with and that is wrong."""
+    if not isinstance(calibration, Mapping):
+        yield "calibration is not a JSON object"
+        return
+    temperature, bins = calibration.get("temperature"), calibration.get("bins")
+    if not _is_number(temperature, 0) or temperature == 0:
+        yield f"calibration.temperature is {temperature!r}, not a number above 0"
+    if (
+        not isinstance(bins, list | tuple)
+        or not bins
+        or not all(
+            isinstance(row, Mapping)
+            and _is_number(row.get("low"), 0, 1)
+            and _is_number(row.get("high"), row["low"], 1)
+            and _is_number(row.get("pictures"), 1)
+            and _is_number(row.get("right"), 0, row["pictures"])
+            for row in bins
+        )
+    ):
+        yield "calibration.bins is not a list of low, high, pictures and right"
+
+
+def _is_number(value: Any, least: float, most: float = math.inf) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and least <= value <= most
 
 
 def distinct(labels: Sequence[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from keras_to_lambda.train.data.ahead import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from PIL import Image
 
@@ -66,6 +67,10 @@ class Split(ABC):
         buffer = io.BytesIO()
         self.picture(index, card).save(buffer, "PNG")
         return buffer.getvalue()
+
+    def path(self, index: int) -> Path | None:
+        """The picture's file; None for pictures in arrays."""
+        return None
 
     def square(self, index: int, card: ModelCard, side: int) -> npt.NDArray[np.uint8]:
         """The picture as the card resizes it, but to `side`: uint8, (side, side, channels)."""
@@ -115,6 +120,10 @@ class Joined(Split):
         part, index = self._found(index)
         return part.name(index)
 
+    def path(self, index: int) -> Path | None:
+        part, index = self._found(index)
+        return part.path(index)
+
     def picture(self, index: int, card: ModelCard) -> Image.Image:
         part, index = self._found(index)
         return part.picture(index, card)
@@ -122,6 +131,10 @@ class Joined(Split):
     def file(self, index: int, card: ModelCard) -> bytes:
         part, index = self._found(index)
         return part.file(index, card)
+
+
+joined = Joined.of
+prefetch = ahead
 
 
 @dataclass(frozen=True, slots=True)

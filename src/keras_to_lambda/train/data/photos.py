@@ -52,6 +52,9 @@ class Photos(Split):
     def name(self, index: int) -> str:
         return "/".join(self.paths[index].parts[-2:])
 
+    def path(self, index: int) -> Path | None:
+        return self.paths[index]
+
     def file(self, index: int, card: ModelCard) -> bytes:
         """The photo's own bytes."""
         return self.paths[index].read_bytes()

@@ -69,6 +69,13 @@ def add_kind(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def name_of(source: str) -> str:
+    """The name of a data set: the last part of its path, or of what follows keras: or git:."""
+    scheme, _, rest = source.partition(":")
+    path = Path(rest if scheme in ("keras", "git") else source)
+    return (path.name or path.resolve().name).partition(".")[0] or "data"
+
+
 def load(source: str, seed: int, *, labels: str = "fine") -> Dataset:
     """Read a data set.
 

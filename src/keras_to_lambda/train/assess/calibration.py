@@ -1,0 +1,172 @@
+"""Calibration: what a model's confidence is worth, measured on pictures that it was not trained on.
+
+It is written into the model's card, for the playground and for answers with the best label alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+from scipy.stats import fisher_exact
+
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.train.assess.metrics import ALPHA, Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from keras_to_lambda.train.assess.metrics import Predictions
+
+FEWEST = 30  # pictures; a temperature of fewer says little
+PER_BIN = 25  # pictures at least: their share has an interval of some 18 points to each side
+EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)  # where mistakes get rare, bins get narrow
+TEMPERATURES = (0.05, 20.0)
+
+
+def fit(answers: Predictions, data: str, *, energies: bool) -> dict[str, Any]:
+    """The card's `calibration`.
+
+    Args:
+        answers: to FEWEST held-out pictures or more.
+        data: what they are, for people.
+        energies: whether the model answers with logits, whose size says how familiar a picture is.
+    """
+    temperature = best_temperature(answers)
+    confidence = answers.confidence(temperature)
+    edges = _edges(confidence)
+    bins = [
+        {"low": low, "high": high, "pictures": pictures, "right": right}
+        for low, high, pictures, right in _counts(confidence, answers, edges)
+    ]
+    predicted, right = answers.predicted, answers.right
+    classes = {
+        answers.labels[index]: {
+            "predicted": int((predicted == index).sum()),
+            "right": int(right[predicted == index].sum()),
+        }
+        for index in np.unique(predicted).tolist()
+    }
+    found: dict[str, Any] = {
+        "temperature": round(temperature, 4),
+        "pictures": len(answers),
+        "data": data,
+        "bins": bins,
+        "classes": classes,
+    }
+    if energies:
+        energy = np.percentile(logsumexp(answers.logits, axis=1), (1, 99))
+        found["energy"] = [round(float(value), 4) for value in energy]
+    return found
+
+
+def best_temperature(answers: Predictions) -> float:
+    """What the logits are divided by for the smallest log loss on these pictures."""
+    rows = np.arange(len(answers))
+
+    def loss(log_t: float) -> float:
+        logs = answers.log_probabilities(math.exp(log_t))
+        return float(-logs[rows, answers.targets].mean())
+
+    low, high = (math.log(bound) for bound in TEMPERATURES)
+    return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x)
+
+
+def _edges(confidence: Any) -> list[float]:
+    """Bounds of bins with PER_BIN pictures or more, from 0 to 1."""
+    edges = [0.0]
+    for edge in EDGES:
+        below = (confidence < edge).sum() - (confidence < edges[-1]).sum()
+        if below >= PER_BIN and (confidence >= edge).sum() >= PER_BIN:
+            edges.append(edge)
+    return [*edges, 1.0]
+
+
+def _counts(
+    confidence: Any, answers: Predictions, edges: list[float]
+) -> list[tuple[float, float, int, int]]:
+    place = np.digitize(confidence, edges[1:-1])
+    return [
+        (low, high, int((place == index).sum()), int(answers.right[place == index].sum()))
+        for index, (low, high) in enumerate(pairwise(edges))
+    ]
+
+
+class Check(NamedTuple):
+    """A bin of the card beside what other pictures show.
+
+    stated: the share that was right when the calibration was measured. observed: of the pictures
+    that it is checked on. p: of Fisher's exact test that both are the same share.
+    """
+
+    low: float
+    high: float
+    stated: Estimate
+    observed: Estimate
+    pictures: int
+    p: float
+
+    @property
+    def agree(self) -> bool:
+        """Whether the two shares are the same as far as can be seen, at 5 %."""
+        return self.p >= ALPHA
+
+
+def check(calibration: Mapping[str, Any], answers: Predictions) -> list[Check]:
+    """Compare a card's calibration with the answers to pictures that were not used for it."""
+    bins = calibration["bins"]
+    edges = [row["low"] for row in bins] + [bins[-1]["high"]]
+    seen = _counts(answers.confidence(calibration["temperature"]), answers, edges)
+    return [
+        Check(
+            row["low"],
+            row["high"],
+            Estimate.share(row["right"], row["pictures"]),
+            Estimate.share(right, pictures),
+            pictures,
+            float(
+                fisher_exact(
+                    [[row["right"], row["pictures"] - row["right"]], [right, pictures - right]]
+                ).pvalue
+            ),
+        )
+        for row, (_, _, pictures, right) in zip(bins, seen, strict=True)
+    ]
+
+
+def write(model: Path, place: Path, calibration: Mapping[str, Any]) -> None:
+    """Put a calibration into a card, at once: readers find the old card or the new one.
+
+    Args:
+        model: a model file.
+        place: the file that has its card: the model itself, or the JSON beside it.
+        calibration: the new one.
+
+    Raises:
+        OSError: it cannot be written there.
+        SetupError: the card cannot be read any more.
+    """
+    if place == model:
+        with model.open("rb") as file:
+            size, _ = cards.read(file)
+            file.seek(0)
+            network = file.read(size)
+        content = cards.join(network, replace(cards.load(model), calibration=calibration))
+    else:
+        body = replace(cards.load_json(place), calibration=calibration).to_json()
+        content = (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.chmod(place.stat().st_mode)
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,497 @@
+"""Predictions of a model, as a file or behind a URL, for all pictures of a split.
+
+Model files are programs: they are loaded and run in the sandbox, which decodes the pictures itself
+and writes scores, so that the tensors of a split are never all in memory or on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.convert import progress, source_card
+from keras_to_lambda.convert import scaling as scalings
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.load import saved_file
+from keras_to_lambda.convert.sandbox import untrusted_results
+from keras_to_lambda.convert.sandbox.sandbox import model_files
+from keras_to_lambda.convert.verification.logits_endpoint import Endpoint
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.train.assess.metrics import Predictions
+from keras_to_lambda.train.data.dataset import DataError, neutral
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import requests
+
+    from keras_to_lambda.convert.sandbox.sandbox import Sandbox
+    from keras_to_lambda.runtime.model.card import Affine
+    from keras_to_lambda.train.data.dataset import Dataset, Split
+
+Scores = npt.NDArray[np.float32]
+
+RETRY_AFTER_S = 1.0
+# The steps of a quantized softmax add up to some hundredths.
+NEARLY_ONE = 0.05
+KINDS = {"keras": "Keras", "tflite": "TensorFlow Lite", "endpoint": "endpoint"}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model to evaluate.
+
+    kind: a name of KINDS. where: a path, or a URL. name: for people. file: the path's last part, or
+    the URL without user, password and query. card: None for an endpoint, which does not show it.
+    place: the file that has the card; None where no file has it.
+    """
+
+    kind: str
+    where: str
+    name: str
+    file: str
+    card: ModelCard | None = None
+    place: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        card: Path | None = None,
+        scaling: str | Affine | None = None,
+        labels: Sequence[str] = (),
+    ) -> Model:
+        """The model that the command line names.
+
+        Args:
+            model: a path or a URL.
+            card: a file; None: the card in the model or beside it.
+            scaling, labels: of a Keras file without a card.
+
+        Raises:
+            DataError: no such model, a file of another kind, or no card.
+        """
+        if model.startswith(("http://", "https://")):
+            if card is not None:
+                raise DataError("--card is for model files; remove it for an endpoint")
+            return cls._endpoint(model)
+        path = Path(model)
+        try:
+            if path.is_file() and _head(path)[4:8] == b"TFL3":
+                loaded = cards.load_json(card) if card else cards.load(path)
+                with path.open("rb") as file:
+                    inside = card is None and cards.read(file)[1] is not None
+                beside = card or cards.beside(path)
+                place = path if inside else beside if beside.exists() else None
+                return cls("tflite", model, loaded.name, path.name, loaded, place)
+            saved_file.kind_of(path)
+            place = card or source_card.place(path.resolve())
+            if place.exists():
+                loaded = source_card.load(place)
+                return cls("keras", model, loaded.name, path.resolve().name, loaded, place)
+        except (ConvertError, SetupError, OSError) as error:
+            raise DataError(str(error)) from error
+        if scaling is None:
+            raise DataError(
+                f"{model} has no card beside it ({place.name}); give --preprocess SCALING, and "
+                "--labels FILE unless its outputs are in the alphabetical order of the class "
+                "folders"
+            )
+        # The size is the model's own: it is known when the model is loaded.
+        steps = Preprocessing(scaling=scaling, exif="apply")
+        name = path.resolve().name
+        made = ModelCard(path.stem, tuple(labels), height=1, width=1, preprocessing=steps)
+        return cls("keras", model, path.stem, name, made)
+
+    @classmethod
+    def _endpoint(cls, url: str) -> Model:
+        try:
+            parts = urlsplit(url)
+            host = parts.netloc.rpartition("@")[2]
+        except ValueError as error:
+            raise DataError(f"{url} is not a URL: {error}") from error
+        if not parts.hostname:
+            raise DataError(f"{url} has no host name")
+        return cls("endpoint", url, host, f"{parts.scheme}://{host}{parts.path}")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How models are run.
+
+    wanted: the fields of `keras_model.Wanted`, as JSON. workers: requests at a time. labels: of an
+    endpoint, in the order that is wanted; None: those of its first answer. headers: sent to it.
+    """
+
+    sandbox: Sandbox
+    wanted: Mapping[str, Any]
+    workers: int = 4
+    labels: tuple[str, ...] | None = None
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A model's predictions for a split, and sentences on what a reader should know about them."""
+
+    model: Model
+    answers: Predictions
+    output: str
+    notes: tuple[str, ...]
+
+    def cut(self, count: int) -> tuple[Evaluated, Evaluated]:
+        """The first pictures, and the others."""
+        logits, targets = self.answers.logits, self.answers.targets
+        return (
+            replace(
+                self, answers=replace(self.answers, logits=logits[:count], targets=targets[:count])
+            ),
+            replace(
+                self, answers=replace(self.answers, logits=logits[count:], targets=targets[count:])
+            ),
+        )
+
+
+def predict(model: Model, data: Dataset, split: Split, options: Options) -> Evaluated:
+    """Predict all pictures of a split.
+
+    Raises:
+        DataError: the model's labels are not the data's; it cannot be loaded or reached; or it
+            answers with something that is not a score for each label.
+    """
+    if model.card is not None:  # before minutes of work
+        matched(data.labels, model.card.labels, model.file)
+    try:
+        if model.card is None:
+            labels, scores = _by_endpoint(model, data, split, options)
+        else:
+            model, scores = _by_file(model, split, options)
+            labels = model.card.labels if model.card else ()
+    except (ConvertError, SetupError) as error:
+        raise DataError(str(error)) from error
+    place, extra = matched(data.labels, labels, model.file)
+    if not np.isfinite(scores).all():
+        raise DataError(
+            f"{model.file} answers with NaN or infinity; train it again, with a lower learning rate"
+        )
+    output, notes = _output(model, scores)
+    if extra:
+        shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" * (len(extra) > 5))
+        notes.append(
+            f"the model has {len(labels)} labels, the data {len(data.labels)}: no picture shows "
+            f"{shown}; to predict one of them is a mistake like any other"
+        )
+    answers = Predictions.of(labels, scores, output, place[split.targets])
+    return Evaluated(model, answers, output, tuple(notes))
+
+
+def matched(
+    ours: Sequence[str], theirs: Sequence[str], model: str
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Find the data's labels among the model's, by the rule for class folders.
+
+    Returns:
+        int64, (ours,): the index of each; and the labels that only the model knows.
+
+    Raises:
+        DataError: the model does not know one.
+    """
+    folders = ClassFolders(theirs)
+    place = {label: folders.place(label) for label in ours}
+    unknown = [label for label, index in place.items() if index is None]
+    if unknown:
+        raise DataError(
+            f"{model} lacks {len(unknown)} of the data's {len(ours)} labels "
+            f"({', '.join(unknown[:5])}); its own are {', '.join(theirs[:8])}"
+            + (f" and {len(theirs) - 8} more" * (len(theirs) > 8))
+            + "; evaluate it on data with the labels that it was trained on"
+        )
+    own = set(place.values())
+    return (
+        np.array([place[label] for label in ours], np.int64),
+        [label for index, label in enumerate(theirs) if index not in own],
+    )
+
+
+def _output(model: Model, scores: Scores) -> tuple[str, list[str]]:
+    """Whether scores are logits or probabilities, and notes."""
+    shares = bool(scores.min() >= 0 and np.abs(scores.sum(axis=1) - 1).max() < NEARLY_ONE)
+    if model.card is None or model.place is None:
+        return ("probabilities" if shares else "logits"), []
+    stated = model.card.output
+    if stated == "probabilities" and not shares and model.card.activation == "sigmoid":
+        return stated, [
+            "multi-label: the scores do not add up to 1; accuracy is that of the highest one, and "
+            "log loss, Brier score and calibration are of scores made to add up to 1"
+        ]
+    if stated == "probabilities" and not shares:
+        raise DataError(
+            f"the card of {model.file} has output probabilities, but the scores do not add up to "
+            '1; write "output": "logits" into the card'
+        )
+    if stated == "logits" and shares:
+        return stated, [
+            "the card has output logits, but no score is negative and each answer adds up to 1: if "
+            'they are probabilities, write "output": "probabilities" into the card; log loss, '
+            "Brier score and calibration are wrong without it"
+        ]
+    return stated, []
+
+
+# Files, in the sandbox.
+
+
+def _by_file(model: Model, split: Split, options: Options) -> tuple[Model, Scores]:
+    """The model with its full card, and its scores: float32, (pictures, labels)."""
+    assert model.card is not None
+    with tempfile.TemporaryDirectory(prefix="evaluate-") as name:
+        pictures = Path(name) / "split.pickle"
+        with pictures.open("wb") as file:
+            pickle.dump(split, file, protocol=5)
+        paths = (split.path(index) for index in range(len(split)))
+        where = Path(model.where).resolve()
+        card = model.card.to_json()
+        keras = {"wanted": dict(options.wanted), "sized": model.place is not None}
+        shape = options.sandbox.call(
+            f"{__name__}:by_{model.kind}",
+            reads=[
+                *model_files(where, options.wanted.get("custom")),
+                pictures,
+                *(path.absolute() for path in paths if path is not None),
+            ],
+            into=Path(name),
+            model=str(where),
+            card=card,
+            pictures=str(pictures),
+            **(keras if model.kind == "keras" else {}),
+        )
+        if model.place is None and model.kind == "keras":
+            height, width, channels = map(int, shape)
+            card = {**card, "height": height, "width": width, "channels": channels}
+            model = replace(model, card=ModelCard.from_json(card))
+        expected = len(split), len(card["labels"])
+        most = 1000 + 4 * math.prod(expected)
+        content = untrusted_results.read(Path(name) / "scores.npy", most)
+        scores = untrusted_results.array(content)
+    if scores.dtype != np.float32 or scores.shape != expected:
+        raise DataError(f"{model.file} gave {scores.shape} answers for {len(split)} pictures")
+    return model, scores
+
+
+def by_keras(
+    *,
+    model: str,
+    card: dict[str, Any],
+    pictures: str,
+    folder: str,
+    wanted: dict[str, Any],
+    sized: bool,
+) -> list[int]:
+    """Write the scores of Keras or TensorFlow; runs in the sandbox.
+
+    Args:
+        model: a file or a folder that `keras_model.load` takes.
+        card: how pictures are prepared, as JSON.
+        pictures: a pickled Split.
+        folder: gets scores.npy: float32, (pictures, labels).
+        wanted: the fields of `keras_model.Wanted`.
+        sized: whether the card has the input's size; else the model has it.
+
+    Returns:
+        The input's height, width and channels.
+
+    Raises:
+        ConvertError: the model cannot be loaded, or is not the one that the card describes.
+        ClassifierError: a picture has changed since it was checked.
+    """
+    from keras_to_lambda.convert.inspection import operators
+    from keras_to_lambda.convert.network import keras_model
+    from keras_to_lambda.convert.network.outputs import Ending
+    from keras_to_lambda.runtime.image.preprocess import prepare
+
+    described = ModelCard.from_json(card)
+    if sized and not wanted.get("size"):
+        wanted = {**wanted, "size": [described.height, described.width]}
+    loaded = keras_model.load(Path(model), keras_model.Wanted.from_json(wanted))
+    if loaded.classes == 1 and len(described.labels) == 2:
+        ending = Ending.of(operators.of_graph(loaded.concrete())[0])
+        sigmoid = ending.bounded or described.output == "probabilities"
+        loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
+    name = Path(model).name
+    if loaded.classes != len(described.labels):
+        raise ConvertError(
+            f"{name} has {loaded.classes} outputs, but {len(described.labels)} labels; give "
+            "the card or the labels that belong to the model"
+        )
+    shape = [loaded.height, loaded.width, loaded.channels]
+    if not sized:
+        height, width, channels = shape
+        described = replace(described, height=height, width=width, channels=channels)
+    if loaded.channels != described.channels:
+        raise ConvertError(
+            f"{name} takes {loaded.channels} channels, its card has {described.channels}; give "
+            "the card that belongs to the model"
+        )
+    graph = loaded.concrete()
+    _score(
+        pictures,
+        described,
+        folder,
+        lambda picture: keras_model.predict(graph, prepare(picture, described)),
+    )
+    return shape
+
+
+def by_tflite(*, model: str, card: dict[str, Any], pictures: str, folder: str) -> None:
+    """Write the scores of the function's own interpreter; runs in the sandbox.
+
+    Args:
+        model: a `.tflite`.
+        card, pictures, folder: as for `by_keras`.
+
+    Raises:
+        SetupError: the interpreter cannot run the model, or its card is of another one.
+        ClassifierError: a picture has changed since it was checked.
+    """
+    from keras_to_lambda.runtime.image.preprocess import prepare
+    from keras_to_lambda.runtime.model.interpreter import Classifier
+
+    classifier = Classifier(model, os.cpu_count() or 1, ModelCard.from_json(card))
+    _score(
+        pictures,
+        classifier.card,
+        folder,
+        lambda picture: classifier.logits(prepare(picture, classifier.card)),
+    )
+
+
+def _score(pictures: str, card: ModelCard, folder: str, score: Callable[[Any], Any]) -> None:
+    with open(pictures, "rb") as file:  # noqa: PTH123
+        split: Split = pickle.load(file)  # noqa: S301  # written by the parent, a moment ago
+    shown = zip(progress.progress(range(len(split)), "picture"), split.each(card), strict=True)
+    rows = [np.asarray(score(picture), np.float32) for _, picture in shown]
+    np.save(Path(folder) / "scores.npy", np.stack(rows))
+
+
+# Endpoints.
+
+
+class _Stranger(Endpoint):
+    """An endpoint whose labels are those of its first answer."""
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None) -> None:
+        super().__init__(url, (), dict(headers or {}))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._labels
+
+    def _read(self, response: requests.Response) -> Scores:
+        with contextlib.suppress(ValueError):
+            answer = response.json()
+            if isinstance(answer, dict) and not {"error", "errorType"} & set(answer):
+                self._labels = tuple(answer)
+        try:
+            scores: Scores = super()._read(response)
+        except (TypeError, ValueError) as error:
+            raise ConvertError(
+                f"{self.url} does not answer with a score for each label; give the URL of the "
+                "route, as https://HOST/predict"
+            ) from error
+        return scores
+
+
+def _by_endpoint(
+    model: Model, data: Dataset, split: Split, options: Options
+) -> tuple[tuple[str, ...], Scores]:
+    """Labels and scores of an endpoint: float32, (pictures, labels)."""
+    from tqdm import tqdm
+
+    card = neutral(data)
+    url, headers = model.where, dict(options.headers or {})
+    own = threading.local()  # requests' sessions are not for several threads
+    stranger = _Stranger(url, headers)
+    first = _tried(stranger, split, 0, card)
+    labels = options.labels or stranger.labels
+    if set(labels) != set(stranger.labels):
+        apart = sorted(set(labels) ^ set(stranger.labels))
+        raise DataError(
+            f"{model.file} has {len(stranger.labels)} labels, --labels {len(labels)}; only one "
+            f"of them has {', '.join(apart[:5])}"
+        )
+    matched(data.labels, labels, model.file)  # before all others are asked
+    order = [stranger.labels.index(label) for label in labels]
+
+    def one(index: int) -> Scores:
+        if not hasattr(own, "endpoint"):
+            own.endpoint = Endpoint(url, labels, headers)
+        return _tried(own.endpoint, split, index, card)
+
+    off = True if progress.is_quiet() else None
+    with ThreadPoolExecutor(options.workers) as pool:
+        try:
+            rest = pool.map(one, range(1, len(split)))
+            rows = [
+                first[order],
+                *tqdm(rest, unit=" pictures", total=len(split) - 1, leave=False, disable=off),
+            ]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return labels, np.stack(rows)
+
+
+def _tried(endpoint: Endpoint, split: Split, index: int, card: ModelCard) -> Scores:
+    """Ask, and once more if that failed: functions start cold, and networks drop requests."""
+    content = split.file(index, card)
+    with contextlib.suppress(ConvertError):
+        return endpoint.logits(content)
+    time.sleep(RETRY_AFTER_S)
+    try:
+        return endpoint.logits(content)
+    except ConvertError as error:
+        raise DataError(f"two requests with {split.name(index)} failed: {error}") from error
+
+
+def described(model: Model) -> list[tuple[str, str]]:
+    """Rows of a table: how pictures become the model's input."""
+    rows = [("file" if model.card else "URL", model.file), ("run by", KINDS[model.kind])]
+    card = model.card
+    if card is None:
+        return [*rows, ("preprocessing", "the endpoint's own")]
+    steps = card.preprocessing
+    return [
+        *rows,
+        ("input", f"{card.height} x {card.width} x {card.channels}"),
+        ("resize", f"{steps.resize}, {steps.interpolation}"),
+        ("scaling", scalings.done(card)),
+        ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
+    ]
+
+
+def announce(text: str) -> None:
+    """Print a step on standard error, unless the command is quiet."""
+    if not progress.is_quiet():
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,112 @@
+"""Near-duplicates: the same picture in two splits or under two labels, as it is or altered."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from keras_to_lambda.train.data import near_duplicates
+from keras_to_lambda.train.data.dataset import SPLITS, Dataset, Split
+
+
+class Pictures(Split):
+    """Pictures of a test."""
+
+    def __init__(self, members):
+        object.__setattr__(self, "targets", np.array([target for _, target in members], np.int32))
+
+    def name(self, index):
+        return str(index)
+
+    picture = name
+
+
+def scene(seed, size=(96, 80)):
+    """A picture of soft coloured shapes with some grey texture, like no other seed's."""
+    random = np.random.default_rng(seed)
+    image = np.zeros((size[1], size[0], 3))
+    for cells, weight in ((3, 0.5), (9, 0.3), (24, 0.2)):
+        values = random.integers(0, 256, (cells, cells, 3 if cells == 3 else 1))
+        values = np.broadcast_to(values, (cells, cells, 3)).astype(np.uint8)
+        small = Image.fromarray(values)
+        image += weight * np.asarray(small.resize(size, Image.Resampling.BICUBIC), float)
+    return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+
+
+def found(train, validation=(), test=()):
+    members = dict(zip(SPLITS, (train, validation, test), strict=True))
+    splits = {name: Pictures(own) for name, own in members.items()}
+    prints = {
+        name: [near_duplicates.fingerprint(image) for image, _ in own]
+        for name, own in members.items()
+    }
+    return near_duplicates.find(Dataset(("a", "b"), splits, (), "x"), prints)
+
+
+def others(first, count=20):
+    return [(scene(seed), seed % 2) for seed in range(first, first + count)]
+
+
+def altered(image, change):
+    buffer = io.BytesIO()
+    width, height = image.size
+    match change:
+        case "JPEG":
+            image.save(buffer, "JPEG", quality=30)
+            return Image.open(buffer).convert("RGB")
+        case "larger":
+            return image.resize((2 * width, 2 * height))
+        case "stretched":
+            return image.resize((width, 2 * height))
+        case "darker":
+            return ImageEnhance.Brightness(image).enhance(0.7)
+        case "pale":
+            return ImageEnhance.Color(image).enhance(0.6)
+        case "mirrored":
+            return ImageOps.mirror(image)
+        case "cropped":
+            return image.crop((2, 2, width - 2, height - 2))
+    raise ValueError(change)
+
+
+@pytest.mark.parametrize(
+    "change", ["JPEG", "larger", "stretched", "darker", "pale", "mirrored", "cropped"]
+)
+def test_an_altered_picture_in_another_split_is_a_near_duplicate(change):
+    [pair] = found(others(0), others(100), [(altered(scene(3), change), 1)])
+    assert (pair.first, pair.second) == (("train", 3), ("test", 0))
+    assert 0.7 < pair.similarity < 1
+    assert pair.leak
+    assert pair.same_label
+
+
+def test_different_pictures_are_no_near_duplicates():
+    assert found(others(0, 60), others(100, 60), others(200, 60)) == []
+
+
+def test_equal_pictures_are_found_in_two_splits_or_under_two_labels_and_nowhere_else():
+    pairs = found(
+        [*others(0), (scene(3), 1), (scene(4), 1)],  # 3 has label 1, 4 has label 0
+        [*others(100), (scene(103), 1)],
+        [(scene(5), 1)],
+    )
+    assert [(pair.first, pair.second, pair.similarity, pair.leak) for pair in pairs] == [
+        (("train", 4), ("train", 21), 1.0, False),
+        (("train", 5), ("test", 0), 1.0, True),
+    ]
+
+
+def test_pictures_of_one_colour_are_duplicates_only_if_equal():
+    blank = [Image.new("RGB", (40, 30), colour) for colour in ("white", "black", "black")]
+    [pair] = found([(blank[0], 0), (blank[1], 0)], [(blank[2], 0)])
+    assert (pair.first, pair.second) == (("train", 1), ("validation", 0))
+
+
+def test_a_mirrored_grey_drawing_is_another_picture():
+    drawing = scene(7).convert("L")
+    darker = drawing.point(lambda value: int(0.8 * value))
+    [pair] = found([(drawing, 0)], [(darker, 0)], [(ImageOps.mirror(drawing), 0)])
+    assert pair.second == ("validation", 0)
