@@ -219,7 +219,7 @@ def test_tf_pad_equals_keras_resize(source, target):
 
 @pytest.mark.parametrize("preset", ["vgg16", "rescale", Affine((0.5, 1.0, 2.0), (1.0, 0.0, -1.0))])
 @pytest.mark.parametrize("interpolation", ["pillow:bicubic", "tf:bilinear", "tf:nearest"])
-@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("resize", CHOICES["resize"])
 def test_the_whole_way_equals_the_reference(preset, interpolation, resize, saved):
     steps = card(96, 64, scaling=preset, interpolation=interpolation, resize=resize)
     path = saved(noise(101, 137))

@@ -14,7 +14,6 @@ from keras_to_lambda.runtime.image.preprocess import (
     COLOR_ORDER,
     CONVENTIONS,
     TENSORFLOW,
-    TENSORFLOW_RESIZE,
     matches_helper,
     prepare,
     resize,
@@ -143,7 +142,6 @@ def test_a_channel_that_the_scaling_loses_is_black():
     ("choices", "table"),
     [
         (CHOICES["resize"], RESIZE),
-        (CHOICES["resize"], TENSORFLOW_RESIZE),
         (CHOICES["interpolation"], {**FILTERS, **TENSORFLOW}),
         (CHOICES["color_order"], COLOR_ORDER),
         (PRESETS.values(), CONVENTIONS),
@@ -162,7 +160,7 @@ def test_a_choice_that_nothing_implements_is_an_error(interpolation, monkeypatch
 
 
 @pytest.mark.parametrize("interpolation", ["tf:bilinear", "tf:nearest", "tf:bicubic"])
-@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("mode", CHOICES["resize"])
 @pytest.mark.parametrize("size", [(90, 31), (31, 90), (5, 3), (400, 2), (2, 400)])
 def test_tensorflows_pixels_row_by_row_are_those_of_the_whole(
     size, mode, interpolation, monkeypatch
@@ -197,7 +195,7 @@ def test_padding_a_long_picture_takes_no_memory_for_the_border():
 
 @pytest.mark.parametrize("size", [(1, 500), (500, 1), (1, 1)])
 @pytest.mark.parametrize("interpolation", ["pillow:bilinear", "tf:bilinear", "tf:nearest"])
-@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("mode", CHOICES["resize"])
 def test_a_picture_of_a_pixels_width_has_a_tensor(mode, interpolation, size):
     card = dataclasses.replace(
         with_steps(interpolation=interpolation, resize=mode), height=224, width=320

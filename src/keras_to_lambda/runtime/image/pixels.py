@@ -5,9 +5,11 @@ Only float32 needs numpy, whose import is most of a cold start: `preprocess` is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL.Image import Image
 
     from keras_to_lambda.runtime.image.budget import Limits
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from keras_to_lambda.runtime.model.engine import Buffer
 
     Size = tuple[int, int]
+    # Left, top, width and height in the picture's pixels; what lies outside of it is black.
+    Box = tuple[int, int, int, int]
 
 # PIL.Image.Resampling by number: importing PIL.Image is half of a cold start.
 FILTERS = {"pillow:nearest": 0, "pillow:bilinear": 2, "pillow:bicubic": 3, "pillow:lanczos": 1}
@@ -80,7 +84,8 @@ def resized(picture: Picture, card: ModelCard) -> Image:
 
     steps = card.preprocessing
     picture = DRAWING[steps.drawing](picture, card)
-    image = RESIZE[steps.resize](picture, (card.width, card.height), FILTERS[steps.interpolation])
+    resize = RESIZE[steps.resize].pillow
+    image = resize(picture, (card.width, card.height), FILTERS[steps.interpolation])
     return high_byte(image) if image.mode in DEEP and takes_pixels(card) else image
 
 
@@ -91,8 +96,19 @@ def _centred(picture: Picture, card: ModelCard) -> Picture:
     return Picture(drawing.centred(picture.whole(), card.width, card.height))
 
 
+class Resize(NamedTuple):
+    """A way to the input's shape: by Pillow; and for TensorFlow, the part that it then resizes."""
+
+    pillow: Callable[[Picture, Size, int], Image]
+    box: Callable[[Size, Size], Box]
+
+
 def _stretch(picture: Picture, size: Size, filter: int) -> Image:
     return picture.resize(size, filter)
+
+
+def _whole(picture: Size, _size: Size) -> Box:
+    return (0, 0, *picture)
 
 
 def _crop(picture: Any, size: Size, filter: int) -> Image:
@@ -101,11 +117,37 @@ def _crop(picture: Any, size: Size, filter: int) -> Image:
     return ImageOps.fit(picture, size, method=filter)
 
 
+def _centre(picture: Size, size: Size) -> Box:
+    """The largest centred box, as image_dataset_from_directory(crop_to_aspect_ratio=True) cuts it.
+
+    `smart_resize` in keras/src/utils/image_utils.py, which fails where less than a pixel is left.
+    """
+    (wide, high), (width, height) = picture, size
+    crop_h = max(1, min(high, int(float(wide * height) / width)))
+    crop_w = max(1, min(wide, int(float(high * width) / height)))
+    return int((wide - crop_w) / 2), int((high - crop_h) / 2), crop_w, crop_h
+
+
 def _pad(picture: Any, size: Size, filter: int) -> Image:
     from PIL import ImageOps
 
     return ImageOps.pad(picture, size, method=filter)
 
 
+def _bordered(picture: Size, size: Size) -> Box:
+    """A black border, as `image_dataset_from_directory(pad_to_aspect_ratio=True)` adds it.
+
+    `resize` in keras/src/backend/tensorflow/image.py, which drops an odd border's last pixel.
+    """
+    (wide, high), (width, height) = picture, size
+    top = max(0, int(float(wide * height) / width) - high) // 2
+    left = max(0, int(float(high * width) / height) - wide) // 2
+    return -left, -top, wide + 2 * left, high + 2 * top
+
+
 DRAWING = {"none": lambda picture, _card: picture, "mnist": _centred}
-RESIZE = {"stretch": _stretch, "crop": _crop, "pad": _pad}
+RESIZE = {
+    "stretch": Resize(_stretch, _whole),
+    "crop": Resize(_crop, _centre),
+    "pad": Resize(_pad, _bordered),
+}

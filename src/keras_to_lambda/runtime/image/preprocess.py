@@ -14,7 +14,7 @@ from PIL import Image
 
 from keras_to_lambda.runtime.image.budget import BAND
 from keras_to_lambda.runtime.image.decode import Picture
-from keras_to_lambda.runtime.image.pixels import DRAWING, FILTERS, resized
+from keras_to_lambda.runtime.image.pixels import DRAWING, FILTERS, RESIZE, resized
 from keras_to_lambda.runtime.model.card import PRESETS, Affine, ModelCard
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def resize(image: Image.Image | Picture, card: ModelCard) -> Floats:
         pixels = np.asarray(resized(picture, card), dtype=np.float32)
     else:
         picture = DRAWING[steps.drawing](picture, card)
-        grid = TENSORFLOW_RESIZE[steps.resize](picture, card.width, card.height)
+        grid = Grid(picture, *RESIZE[steps.resize].box(picture.size, (card.width, card.height)))
         pixels = TENSORFLOW[steps.interpolation](grid, card.height, card.width)
     return pixels.reshape(card.height, card.width, card.channels)
 
@@ -55,14 +55,11 @@ class Grid:
 
     Args:
         left, top: the picture's column and row that are this grid's first; below 0 all is black.
-        size: width and height; None: the picture's.
+        width, height: of the grid.
     """
 
-    def __init__(
-        self, picture: Picture, left: int = 0, top: int = 0, size: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, picture: Picture, left: int, top: int, width: int, height: int) -> None:
         self._picture, self._left, self._top = picture, left, top
-        width, height = size or picture.size
         self.shape = (height, width)
 
     def at(self, rows: Ints, columns: Ints) -> npt.NDArray[np.uint8]:
@@ -82,39 +79,6 @@ class Grid:
         result[~inside_y] = 0
         result[:, ~inside_x] = 0
         return result
-
-
-# A picture at the input's aspect ratio without resampling: TensorFlow then resizes. Both are in
-# Keras' integer arithmetic.
-
-
-def _centre(picture: Picture, width: int, height: int) -> Grid:
-    """The largest centred box, as image_dataset_from_directory(crop_to_aspect_ratio=True) cuts it.
-
-    `smart_resize` in keras/src/utils/image_utils.py, which fails where less than a pixel is left.
-    """
-    wide, high = picture.size
-    crop_h = max(1, min(high, int(float(wide * height) / width)))
-    crop_w = max(1, min(wide, int(float(high * width) / height)))
-    return Grid(picture, int((wide - crop_w) / 2), int((high - crop_h) / 2), (crop_w, crop_h))
-
-
-def _bordered(picture: Picture, width: int, height: int) -> Grid:
-    """A black border, as `image_dataset_from_directory(pad_to_aspect_ratio=True)` adds it.
-
-    `resize` in keras/src/backend/tensorflow/image.py, which drops an odd border's last pixel.
-    """
-    wide, high = picture.size
-    top = max(0, int(float(wide * height) / width) - high) // 2
-    left = max(0, int(float(high * width) / height) - wide) // 2
-    return Grid(picture, -left, -top, (wide + 2 * left, high + 2 * top))
-
-
-def _all(picture: Picture, _width: int, _height: int) -> Grid:
-    return Grid(picture)
-
-
-TENSORFLOW_RESIZE = {"stretch": _all, "crop": _centre, "pad": _bordered}
 
 
 def tf_bilinear(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
