@@ -12,6 +12,6 @@ EVENT = Path(__file__).resolve().parent / "events" / "http-api-models.json"
 
 if __name__ == "__main__":
     golden = json.loads(EVENT.read_text(encoding="utf-8"))
-    answer = Handler(Settings.from_environ({"LOG_LEVEL": "FATAL"}))(golden["event"])
+    answer = Handler(Settings.from_environ({"LOG_LEVEL": "FATAL"})).handle(golden["event"])
     golden["answer"]["body"] = json.loads(answer["body"])
     EVENT.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")

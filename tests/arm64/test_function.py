@@ -33,7 +33,7 @@ def answers(arm64, tmp_path):
         settings = {"MODEL_PATH": str(model), "LOG_LEVEL": "FATAL"}
         there = json.loads(arm64.python("-c", ANSWER, tmp_path / "events.json", **settings))
         handler = Handler(Settings.from_environ(settings))
-        here = [handler(event, None) for event in events]
+        here = [handler.handle(event, None) for event in events]
         assert [list(answer) for answer in there] == [list(answer) for answer in here]
         return tuple(np.array([list(each.values()) for each in both]) for both in (here, there))
 

@@ -32,7 +32,7 @@ class Silent(WSGIRequestHandler):
 def serving(model):
     """A `.tflite` behind API Gateway's contract: its base URL."""
     handler = Handler(Settings(model_path=model, num_threads=1, log_level="FATAL"))
-    with make_server("127.0.0.1", 0, Gateway(handler), handler_class=Silent) as server:
+    with make_server("127.0.0.1", 0, Gateway(handler.handle), handler_class=Silent) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

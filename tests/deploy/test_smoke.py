@@ -52,7 +52,9 @@ ARN = f"arn:aws:lambda:{REGION}:123456789012:function:{FUNCTION}"
 
 
 def app(model):
-    return Gateway(Handler(Settings.from_environ({"MODEL_PATH": str(model), "LOG_LEVEL": "FATAL"})))
+    return Gateway(
+        Handler(Settings.from_environ({"MODEL_PATH": str(model), "LOG_LEVEL": "FATAL"})).handle
+    )
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def local_scores() -> Callable[[bytes], dict[str, float]]:
     handler = Handler(Settings.from_environ({"LOG_LEVEL": "ERROR"}))
 
     def scores(image: bytes) -> dict[str, float]:
-        answer = handler({"image": base64.b64encode(image).decode()})
+        answer = handler.handle({"image": base64.b64encode(image).decode()})
         assert isinstance(answer, dict)
         return answer
 

@@ -154,7 +154,7 @@ def calling(*calls: tuple[str, Any]) -> Iterator[list[Answer]]:
 @functools.cache
 def expected() -> dict[str, float]:
     """The scores of PHOTO, by the handler in this process."""
-    return Handler(Settings(num_threads=1, log_level="FATAL"))(EVENT)
+    return Handler(Settings(num_threads=1, log_level="FATAL")).handle(EVENT)
 
 
 def is_right(scores: Any) -> bool:

@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         faulthandler.dump_traceback_later(HANG_S, exit=True)
         try:
             lines.clear()
-            answer = handler(event)
+            answer = handler.handle(event)
             sound = is_sound([answer, *map(bytes.decode, lines)])
             status = answer.get("statusCode", 200) if isinstance(answer, dict) else 200
             outcome = str(status)

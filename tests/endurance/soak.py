@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("requests   MB resident   descriptors   threads")
     for number in range(args.requests):
         with contextlib.suppress(ClassifierError):
-            json.dumps(handler(kinds[number % len(kinds)]))
+            json.dumps(handler.handle(kinds[number % len(kinds)]))
         if (number + 1) % max(1, args.requests // 10) == 0:
             gc.collect()
             rows.append((resident_mb(), descriptors(), threading.active_count()))

@@ -127,7 +127,7 @@ def test_what_the_docs_show_of_the_demo_is_what_the_function_answers():
     )
     photo = (ROOT / "samples" / "t-shirt.jpg").read_bytes()
     handler = Handler(Settings(num_threads=1, log_level="FATAL"))
-    answer = handler({"image": base64.b64encode(photo).decode()})
+    answer = handler.handle({"image": base64.b64encode(photo).decode()})
     assert shown == pytest.approx(answer, rel=1e-4, abs=1e-4)
 
 

@@ -83,9 +83,9 @@ def image(jpeg):
 
 
 def test_every_way_to_ask_takes_the_shape_and_errors_stay_errors(handler, image):
-    best = handler({"image": image, "answer": "best"})
+    best = handler.handle({"image": image, "answer": "best"})
     assert set(best) == {"label", "score"}
-    answers = handler({"images": [{"image": image}, {"image": "!"}], "answer": "best"})
+    answers = handler.handle({"images": [{"image": image}, {"image": "!"}], "answer": "best"})
     assert (answers[0], list(answers[1])) == (best, ["error"])
     event = {
         "rawPath": "/predict",
@@ -93,12 +93,14 @@ def test_every_way_to_ask_takes_the_shape_and_errors_stay_errors(handler, image)
         "requestContext": {"http": {"method": "POST", "path": "/predict"}},
         "body": json.dumps({"image": image}),
     }
-    assert json.loads(handler(event)["body"]) == [best]
+    assert json.loads(handler.handle(event)["body"]) == [best]
     form = Request.from_body(
         b"url=data%3A%2Cx&answer=best&threshold=0.5", "application/x-www-form-urlencoded"
     )
     assert form.options == Options(answer="best", threshold=0.5)
-    [line] = handler({"Items": [{"image": image}], "BatchInput": {"answer": "best"}})["answers"]
+    [line] = handler.handle({"Items": [{"image": image}], "BatchInput": {"answer": "best"}})[
+        "answers"
+    ]
     assert line == {"image": "inline", "model": "clothing", "answer": "best", "scores": best}
 
 
@@ -118,16 +120,16 @@ def test_of_several_models_without_a_default_one_has_to_be_named(folder, image):
     assert handler.models.default is None
     assert not handler.models._loaded
     with pytest.raises(ModelNotNamed, match="one of clothing, digits"):
-        handler({"image": image})
+        handler.handle({"image": image})
     with pytest.raises(ModelNotNamed):
-        handler({"Items": [{"image": image}]})
-    assert len(handler({"image": image, "model": "clothing"})) == 10
-    assert handler({"ping": True}) == {"warm": True}
+        handler.handle({"Items": [{"image": image}]})
+    assert len(handler.handle({"image": image, "model": "clothing"})) == 10
+    assert handler.handle({"ping": True}) == {"warm": True}
 
     def get(path, **event):
         method = "POST" if event else "GET"
         http = {"method": method, "path": path}
-        answer = handler({"rawPath": path, "requestContext": {"http": http}, **event})
+        answer = handler.handle({"rawPath": path, "requestContext": {"http": http}, **event})
         return answer["statusCode"], json.loads(answer["body"])
 
     status, answer = get("/predict", body=json.dumps({"image": image}))
@@ -144,13 +146,13 @@ def test_of_several_models_without_a_default_one_has_to_be_named(folder, image):
 
 def test_another_model_changes_no_answer(folder, image):
     (folder / "default.txt").write_text("clothing\n", encoding="utf-8")
-    before = served(folder)({"image": image})
+    before = served(folder).handle({"image": image})
     # First by name, as "age" is before "clothing".
     card = cards.load(str(folder / "digits.tflite"))
     flatbuffer = (folder / "digits.tflite").read_bytes()[: card.model_bytes]
     renamed = dataclasses.replace(card, name="age")
     (folder / "age.tflite").write_bytes(cards.join(flatbuffer, renamed))
-    assert served(folder)({"image": image}) == before
+    assert served(folder).handle({"image": image}) == before
     assert served(folder, default_model="digits").models.default == "digits"
 
 

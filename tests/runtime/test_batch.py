@@ -89,14 +89,14 @@ def test_threads_do_not_mix_their_images(tensors):
 
 def test_images_of_a_request_are_fetched_side_by_side(handler, far_host):
     # The host answers none of them before all eight are there.
-    answers = handler({"images": [f"http://{far_host}/photo-of-eight"] * 8, "top_k": 1})
+    answers = handler.handle({"images": [f"http://{far_host}/photo-of-eight"] * 8, "top_k": 1})
     assert all("error" not in answer for answer in answers)
 
 
 def test_more_images_than_are_fetched_at_a_time_keep_their_order(settings, far_host, jpeg):
     text = base64.b64encode(jpeg).decode()
     many = [f"http://{far_host}/photo", f"http://{far_host}/missing", {"image": text}] * 7
-    answers = Handler(dataclasses.replace(settings, max_images=21))({"images": many})
+    answers = Handler(dataclasses.replace(settings, max_images=21)).handle({"images": many})
     assert ["error" in answer for answer in answers] == [False, True, False] * 7
     assert answers[0] == answers[2] == answers[18]
 
@@ -135,7 +135,7 @@ def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
         return real(image, card)
 
     monkeypatch.setattr(pixels, "prepare", prepare)
-    answers = Handler(settings)({"images": [{"image": text}] * 3})
+    answers = Handler(settings).handle({"images": [{"image": text}] * 3})
     assert ["error" in answer for answer in answers] == [False, True, False]
     assert answers[1]["error"]["code"] == "internal_error"
     assert "CANARY" not in json.dumps(answers)
@@ -176,14 +176,14 @@ def test_a_folder_of_models_is_served_by_name(two_models, jpeg):
     handler = Handler(dataclasses.replace(settings, default_model="clothing"))
     assert list(handler.models._loaded) == ["clothing"]
     text = base64.b64encode(jpeg).decode()
-    plain = handler({"image": text})
-    turned = handler({"image": text, "model": "turned"})
+    plain = handler.handle({"image": text})
+    turned = handler.handle({"image": text, "model": "turned"})
     assert list(turned) == list(plain)[::-1]
     assert list(turned.values()) == list(plain.values())
     assert set(handler.models._loaded) == {"clothing", "turned"}
     with pytest.raises(ModelNotFound, match="clothing, turned"):
-        handler({"image": text, "model": "pets"})
-    listed = handler(
+        handler.handle({"image": text, "model": "pets"})
+    listed = handler.handle(
         {
             "requestContext": {"http": {"method": "GET", "path": "/models"}},
             "rawPath": "/models",
@@ -231,7 +231,7 @@ def test_a_map_batch_tries_again_what_may_pass_and_says_what_still_may(handler, 
         f"http://{far_host}/{path}" for path in ("flaky?map", "missing", "page")
     )
     items = [{"url": missing}, {"url": flaky}, {"url": page}]
-    lines = handler({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
+    lines = handler.handle({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
     assert [line["image"] for line in lines] == [missing, flaky.partition("?")[0], page]
     assert (lines[0]["error"]["code"], lines[0]["retry"]) == ("fetch_failed", True)
     assert len(lines[1]["scores"]) == 1
@@ -247,9 +247,9 @@ def test_wrong_options_of_a_map_batch_are_the_batch_s_error(handler, jpeg, optio
     """Else every image of a million would have it for good, and the run would have succeeded."""
     items = [{"image": base64.b64encode(jpeg).decode()}] * 2
     with pytest.raises(error):
-        handler({"Items": items, "BatchInput": options})
+        handler.handle({"Items": items, "BatchInput": options})
 
 
 def test_a_request_s_list_is_not_tried_again(handler, far_host):
-    [answer] = handler({"images": [{"url": f"http://{far_host}/flaky?list"}]})
+    [answer] = handler.handle({"images": [{"url": f"http://{far_host}/flaky?list"}]})
     assert answer["error"]["code"] == "fetch_failed"

@@ -218,7 +218,7 @@ def test_a_form_without_its_type_is_called_one(handler):
         "body": base64.b64encode(PART % (b"f", b'; filename="a"', JPEG) + b"--b--").decode(),
         "isBase64Encoded": True,
     }
-    assert "it is a multipart form; let your HTTP library set" in handler(event)["body"]
+    assert "it is a multipart form; let your HTTP library set" in handler.handle(event)["body"]
 
 
 @pytest.mark.parametrize(
@@ -340,9 +340,9 @@ def test_a_gateway_that_turned_bytes_into_text_is_told_so_whatever_the_type(hand
         "requestContext": {"http": {"method": "POST", "path": "/predict"}},
         "body": JPEG.decode(errors="replace"),
     }
-    assert "BinaryMediaTypes" in handler(event)["body"]
+    assert "BinaryMediaTypes" in handler.handle(event)["body"]
     event["headers"] = {"content-type": "image/jpeg"}
-    assert json.loads(handler({**event, "body": B64})["body"])["error"]["code"] in (
+    assert json.loads(handler.handle({**event, "body": B64})["body"])["error"]["code"] in (
         "undecodable_image",
         "unsupported_format",
     )

@@ -86,17 +86,17 @@ POISONED = {
 def test_half_a_character_is_a_bad_request_wherever_it_is(name, handler):
     payload, code = POISONED[name]
     with pytest.raises(ClassifierError) as caught:
-        handler(payload)
+        handler.handle(payload)
     assert (caught.value.code, caught.value.transient) == (code, False)
     message = str(caught.value)
     assert message.encode()
     assert len(message) <= 1000
-    answer = handler(http(json.dumps(payload)))
+    answer = handler.handle(http(json.dumps(payload)))
     assert carried(answer)
     assert answer["statusCode"] == 400
     assert json.loads(answer["body"])["error"] == {"code": code, "message": message}
     if "images" not in payload and code == "invalid_url":
-        [answer] = handler({"images": [{**payload}]})
+        [answer] = handler.handle({"images": [{**payload}]})
         assert (answer["error"]["code"], bool(carried(answer))) == (code, True)
 
 
@@ -115,7 +115,7 @@ def test_half_a_character_is_a_bad_request_wherever_it_is(name, handler):
     ],
 )
 def test_half_a_character_around_the_body_is_a_clean_refusal(event, handler):
-    answer = handler(event)
+    answer = handler.handle(event)
     assert 400 <= answer["statusCode"] < 500
     assert len(carried(answer)) < 3000
     message = json.loads(answer["body"])["error"]["message"]
@@ -126,7 +126,7 @@ def test_half_a_character_around_the_body_is_a_clean_refusal(event, handler):
 def test_ids_that_come_from_outside_are_short_ascii_in_headers(words, handler, monkeypatch):
     monkeypatch.setattr(telemetry, "trace_id", lambda: words)
     context = types.SimpleNamespace(aws_request_id=words)
-    headers = handler(http("{}"), context)["headers"]
+    headers = handler.handle(http("{}"), context)["headers"]
     for value in (headers["X-Request-Id"], headers["X-Amzn-Trace-Id"]):
         assert value.isascii()
         assert value.isprintable()
@@ -136,7 +136,7 @@ def test_ids_that_come_from_outside_are_short_ascii_in_headers(words, handler, m
 def test_a_redirect_s_location_is_a_path_whatever_the_stage_is_called(handler):
     event = http(path="/a\r\nX: y\ud800", method="GET")
     event["requestContext"]["stage"] = "a\r\nX: y\ud800"
-    assert handler(event)["headers"]["Location"] == "a%0D%0AX%3A%20y%3F/"
+    assert handler.handle(event)["headers"]["Location"] == "a%0D%0AX%3A%20y%3F/"
 
 
 def test_the_ids_of_tasks_are_given_back_as_far_as_they_can_be_encoded(handler):
@@ -145,7 +145,7 @@ def test_the_ids_of_tasks_are_given_back_as_far_as_they_can_be_encoded(handler):
         "invocationId": f"i{HALF}",
         "tasks": [{"taskId": f"t{HALF}"}, {"taskId": "u", "s3Key": HALF, "s3Bucket": "photos"}],
     }
-    answer = handler(event)
+    answer = handler.handle(event)
     assert (answer["invocationId"], answer["results"][0]["taskId"]) == ("i\ufffd", "t\ufffd")
     assert [result["resultCode"] for result in answer["results"]] == ["PermanentFailure"] * 2
     assert answer["results"][1]["resultString"].startswith("invalid_url")
@@ -155,7 +155,7 @@ def test_what_no_rule_foresaw_is_stopped_at_the_border(handler, monkeypatch):
     from keras_to_lambda.runtime.events.direct import Ping
 
     monkeypatch.setattr(Ping, "answer", lambda *_: {"warm": HALF})
-    assert handler({"ping": True}) == {"warm": "?"}
+    assert handler.handle({"ping": True}) == {"warm": "?"}
 
 
 def test_a_map_s_items_with_half_a_character_fail_alone(handler, jpeg):
@@ -168,7 +168,7 @@ def test_a_map_s_items_with_half_a_character_fail_alone(handler, jpeg):
         {"image": "data:;base64," * 2000},
         good,
     ]
-    lines = handler({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
+    lines = handler.handle({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
     assert carried(lines)
     assert ["scores" in line for line in lines] == [True, False, False, False, False, True]
     assert lines[1]["image"] == "https://example.com/\ufffd.jpg"
@@ -220,7 +220,7 @@ GOOD = json.dumps({"url": PHOTO, "top_k": 1})
 def test_a_message_that_never_can_be_read_is_a_line_and_its_neighbours_are_answered(
     body, quiet, s3
 ):
-    assert quiet(queue(GOOD, body, GOOD)) == {"batchItemFailures": []}
+    assert quiet.handle(queue(GOOD, body, GOOD)) == {"batchItemFailures": []}
     lines = s3.kept()
     assert ["scores" in line for line in lines].count(True) == 2
     assert sum(len(line.get("error", ())) for line in lines) == 2  # a code and a message
@@ -230,7 +230,7 @@ def test_a_message_that_never_can_be_read_is_a_line_and_its_neighbours_are_answe
 @pytest.mark.parametrize("records", [5, None, [5], [{}], {"a": 1}])
 def test_a_test_of_a_bucket_asks_for_nothing_whatever_is_in_it(records, quiet, s3):
     test = json.dumps({"Event": "s3:TestEvent", "Records": records})
-    assert quiet(queue(GOOD, test)) == {"batchItemFailures": []}
+    assert quiet.handle(queue(GOOD, test)) == {"batchItemFailures": []}
     assert len(s3.kept()) == 1
 
 
@@ -266,7 +266,7 @@ def test_a_fault_of_ours_is_one_message_s_which_comes_again_alone(
     place = importlib.import_module(f"keras_to_lambda.runtime.{module}")
     bad = "5" if module == "request" else json.dumps({"url": PHOTO.replace("1.jpg", "2.jpg")})
     monkeypatch.setattr(place, function, failing(getattr(place, function), when, error))
-    answer = quiet(queue(GOOD, bad, GOOD))
+    answer = quiet.handle(queue(GOOD, bad, GOOD))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
     assert len(s3.kept()) == 2
 
@@ -281,7 +281,7 @@ def test_a_fault_of_ours_is_one_item_s_in_a_map(handler, jpeg, monkeypatch):
 
     monkeypatch.setattr(result_lines, "line", line)
     good = {"image": base64.b64encode(jpeg).decode()}
-    lines = handler({"Items": [good, "data:,x", good]})["answers"]
+    lines = handler.handle({"Items": [good, "data:,x", good]})["answers"]
     assert ["scores" in line for line in lines] == [True, False, True]
     assert (lines[1]["error"]["code"], lines[1]["retry"]) == ("internal_error", True)
 
@@ -302,7 +302,7 @@ def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, monk
         {"image": base64.b64encode(png(Image.new("RGB", (9, 9), colour))).decode()}
         for colour in ("white", "black", "red")
     ]
-    answers = handler({"images": images})
+    answers = handler.handle({"images": images})
     assert ["error" in answer for answer in answers] == [False, True, False]
     assert answers[1]["error"]["code"] == "internal_error"
 
@@ -322,17 +322,17 @@ def test_an_answer_over_what_lambda_carries_is_refused_with_its_own_text(setting
     image = base64.b64encode(png(Image.fromarray(noise))).decode()
     count = 6 * 1024 * 1024 // len(image) + 1
     body = json.dumps({"images": [{"image": image}] * count})
-    answer = handler(http(body, path="/tensor"))
+    answer = handler.handle(http(body, path="/tensor"))
     assert answer["statusCode"] == 413
     assert json.loads(answer["body"])["error"]["code"] == "answer_too_large"
     body = json.dumps({"images": [{"image": image}] * (count - 2)})
-    assert handler(http(body, path="/tensor"))["statusCode"] == 200
+    assert handler.handle(http(body, path="/tensor"))["statusCode"] == 200
 
 
 def test_the_log_has_the_code_and_reason_of_each_image_that_failed(settings, far_host, capsys):
     loud = Handler(dataclasses.replace(settings, log_level="INFO"))
     capsys.readouterr()
-    loud({"images": [f"http://{far_host}/missing", {"image": "!"}, "ftp://x"]})
+    loud.handle({"images": [f"http://{far_host}/missing", {"image": "!"}, "ftp://x"]})
     line = json.loads(capsys.readouterr().out)
     assert (line["outcome"], line["failures"]) == ("ok", 3)
     assert line["failed"] == [
@@ -350,7 +350,7 @@ def test_no_line_of_the_log_is_longer_than_8_kb(settings, capsys, monkeypatch):
     error = InvalidRequest("x", reason="\U0001f600" * 10_000)
     monkeypatch.setattr(loud.pipeline, "_tensor", lambda *_: (_ for _ in ()).throw(error))
     capsys.readouterr()
-    loud({"images": ["data:,x"] * 300})
+    loud.handle({"images": ["data:,x"] * 300})
     [line] = capsys.readouterr().out.splitlines()
     assert len(line) <= 8192
     line = json.loads(line)
@@ -367,7 +367,7 @@ def test_a_fault_of_ours_has_a_short_line_however_deep_it_was(settings, capsys, 
     monkeypatch.setattr(loud.pipeline, "_tensor", lambda *_: dig(500))
     capsys.readouterr()
     with pytest.raises(InternalError):
-        loud({"url": "data:,x"})
+        loud.handle({"url": "data:,x"})
     first, second = capsys.readouterr().out.splitlines()
     assert len(first) < 4000
     assert json.loads(first)["type"] == "ZeroDivisionError"

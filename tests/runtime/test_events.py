@@ -27,7 +27,7 @@ GOLDEN = sorted((Path(__file__).parent.parent / "events").glob("*.json"))
 
 def answered(handler, event):
     try:
-        return handler(event)
+        return handler.handle(event)
     except ClassifierError as error:
         raised = {"raised": type(error).__name__, "code": error.code}
         if error.code == "unsupported_event":  # the service that it names
@@ -126,7 +126,7 @@ def test_every_service_has_a_golden_event():
 def test_records_of_several_services_are_refused(family, handler):
     records = [{"eventSource": "aws:sqs"}, {"eventSource": "aws:s3"}]
     with pytest.raises(ClassifierError, match="unsupported event source: several services"):
-        handler({"Records": records} if family == "several" else records)
+        handler.handle({"Records": records} if family == "several" else records)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_records_of_several_services_are_refused(family, handler):
 )
 def test_what_has_an_image_is_a_payload_whatever_else_it_has(others, handler, jpeg):
     image = base64.b64encode(jpeg).decode()
-    assert handler({**others, "image": image}) == handler({"image": image})
+    assert handler.handle({**others, "image": image}) == handler.handle({"image": image})
 
 
 def test_an_image_by_direct_invocation_imports_no_table_of_services():

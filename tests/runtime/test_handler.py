@@ -63,7 +63,7 @@ def b64(jpeg):
 
 @pytest.fixture(scope="module")
 def scores(handler, b64):
-    return handler({"image": b64})
+    return handler.handle({"image": b64})
 
 
 def test_a_direct_invocation_gets_the_flat_dict_of_logits(scores):
@@ -73,10 +73,10 @@ def test_a_direct_invocation_gets_the_flat_dict_of_logits(scores):
 
 
 def test_every_way_to_give_an_image_gives_the_same_answer(handler, b64, far_host, scores):
-    assert handler({"url": f"http://{far_host}/photo"}) == scores
-    assert handler({"url": f"data:image/jpeg;base64,{b64}"}) == scores
-    assert handler({"image": f"data:image/jpeg;base64,{b64}"}) == scores
-    assert handler({"images": [{"image": b64}]}) == [scores]
+    assert handler.handle({"url": f"http://{far_host}/photo"}) == scores
+    assert handler.handle({"url": f"data:image/jpeg;base64,{b64}"}) == scores
+    assert handler.handle({"image": f"data:image/jpeg;base64,{b64}"}) == scores
+    assert handler.handle({"images": [{"image": b64}]}) == [scores]
 
 
 @HTTP
@@ -88,7 +88,7 @@ def test_post_predict_takes_json_and_the_image_itself(event_of, handler, jpeg, f
         event_of(jpeg, kind="image/jpeg"),
         event_of(jpeg),
     ):
-        answer = handler(event)
+        answer = handler.handle(event)
         assert answer["statusCode"] == 200
         assert json.loads(answer["body"]) == scores
         assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
@@ -98,11 +98,11 @@ def test_post_predict_takes_json_and_the_image_itself(event_of, handler, jpeg, f
 
 def test_options_stand_in_the_json_or_in_the_query(handler, b64, jpeg, scores):
     best = sorted(scores, key=scores.get, reverse=True)[:3]
-    assert list(handler({"image": b64, "top_k": 3})) == best
-    shares = handler({"image": b64, "scores": "probabilities"})
+    assert list(handler.handle({"image": b64, "top_k": 3})) == best
+    shares = handler.handle({"image": b64, "scores": "probabilities"})
     assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
     query = {"top_k": "3", "scores": "logits", "model": "clothing"}
-    answer = handler(v2(jpeg, kind="image/jpeg", query=query))
+    answer = handler.handle(v2(jpeg, kind="image/jpeg", query=query))
     assert list(json.loads(answer["body"])) == best
 
 
@@ -139,7 +139,7 @@ def test_logits_are_refused_where_probabilities_come_out(activation, tmp_path, m
 
 
 def test_in_a_list_each_image_succeeds_or_fails_alone(handler, b64, far_host, scores):
-    answers = handler(
+    answers = handler.handle(
         {
             "images": [
                 {"image": b64},
@@ -182,10 +182,10 @@ def test_bad_input_is_a_named_error_and_a_code(name, handler, far_host):
     payload, expected = BAD[name]
     payload = json.loads(json.dumps(payload).replace("HOST", far_host))
     with pytest.raises(expected) as caught:
-        handler(payload)
+        handler.handle(payload)
     assert type(caught.value) is expected
     assert caught.value.__cause__ is None
-    answer = handler(v2(json.dumps(payload).encode(), kind="application/json", text=True))
+    answer = handler.handle(v2(json.dumps(payload).encode(), kind="application/json", text=True))
     assert answer["statusCode"] == expected.status
     assert json.loads(answer["body"])["error"]["code"] == expected.code
     assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
@@ -209,7 +209,7 @@ def test_bad_input_is_a_named_error_and_a_code(name, handler, far_host):
     ],
 )
 def test_a_bad_http_request_has_its_status_and_code(event_of, request_, status, code, handler):
-    answer = handler(event_of(**request_))
+    answer = handler.handle(event_of(**request_))
     assert answer["statusCode"] == status
     assert json.loads(answer["body"])["error"]["code"] == code
     if status == 405:
@@ -218,18 +218,18 @@ def test_a_bad_http_request_has_its_status_and_code(event_of, request_, status, 
 
 def test_a_body_that_is_not_the_base64_it_claims_is_a_bad_request(handler):
     event = {**v2(), "body": "%%%"}
-    assert handler(event)["statusCode"] == 400
-    assert handler({**event, "body": 5})["statusCode"] == 400
+    assert handler.handle(event)["statusCode"] == 400
+    assert handler.handle({**event, "body": 5})["statusCode"] == 400
 
 
 def test_a_named_stage_is_no_part_of_the_route(handler, jpeg):
     event = v2(jpeg, kind="image/jpeg", path="/prod/predict", stage="prod")
-    assert handler(event)["statusCode"] == 200
+    assert handler.handle(event)["statusCode"] == 200
 
 
 @HTTP
 def test_a_preflight_is_answered_with_the_cors_headers(event_of, handler):
-    answer = handler(event_of(method="OPTIONS"))
+    answer = handler.handle(event_of(method="OPTIONS"))
     assert answer["statusCode"] == 204
     assert answer["body"] == ""
     assert answer["headers"]["Access-Control-Allow-Methods"] == "GET, HEAD, POST, OPTIONS"
@@ -243,7 +243,7 @@ def test_an_invocation_without_time_left_is_ended(handler, b64):
             return 400
 
     with pytest.raises(errors.DeadlineExceeded):
-        handler({"image": b64}, Context())
+        handler.handle({"image": b64}, Context())
 
 
 def test_a_fault_of_ours_is_a_500_with_the_request_id_and_no_internals(settings, jpeg, capsys):
@@ -252,7 +252,7 @@ def test_a_fault_of_ours_is_a_500_with_the_request_id_and_no_internals(settings,
 
     broken = Handler(settings)
     broken.models.get().batch = lambda _: 1 / 0
-    answer = broken(v2(jpeg, kind="image/jpeg"), Context())
+    answer = broken.handle(v2(jpeg, kind="image/jpeg"), Context())
     assert answer["statusCode"] == 500
     error = json.loads(answer["body"])["error"]
     assert error["code"] == "internal_error"
@@ -265,7 +265,7 @@ def test_nan_logits_are_a_fault_and_not_an_answer(settings, b64):
     broken = Handler(settings)
     broken.models.get().batch = lambda _: np.full((1, 10), np.nan, np.float32)
     with pytest.raises(errors.InternalError):
-        broken({"image": b64})
+        broken.handle({"image": b64})
 
 
 def test_the_log_has_a_line_for_each_request_and_no_secrets(settings, far_host, b64, capsys):
@@ -274,7 +274,7 @@ def test_the_log_has_a_line_for_each_request_and_no_secrets(settings, far_host, 
     loud = Handler(dataclasses.replace(settings, log_level="INFO"))
     capsys.readouterr()
     canary = "CANARY-5150"
-    loud({"url": f"http://{far_host}/photo?token={canary}"})
+    loud.handle({"url": f"http://{far_host}/photo?token={canary}"})
     for payload in (
         {"url": f"http://user:{canary}@example.com/"},
         {"url": f"http://{far_host}/missing?token={canary}"},
@@ -283,7 +283,7 @@ def test_the_log_has_a_line_for_each_request_and_no_secrets(settings, far_host, 
         {"url": "data:text/plain," + canary},
     ):
         with pytest.raises(errors.ClassifierError):
-            loud(payload)
+            loud.handle(payload)
     captured = capsys.readouterr()
     assert canary not in captured.out + captured.err
     lines = [json.loads(line) for line in captured.out.splitlines()]
@@ -321,7 +321,7 @@ json_values = st.recursive(
 @given(event=json_values)
 def test_any_json_gives_an_answer_or_one_of_our_errors(event, handler):
     try:
-        answer = handler(event)
+        answer = handler.handle(event)
     except errors.InternalError:
         raise AssertionError("a caller's event must not be our fault") from None
     except errors.ClassifierError:
@@ -334,4 +334,4 @@ def test_any_json_gives_an_answer_or_one_of_our_errors(event, handler):
 def test_settings_of_the_environment_reach_the_handler(far_host):
     settings = Settings.from_environ({"MAX_IMAGE_BYTES": "10", "LOG_LEVEL": "FATAL"})
     with pytest.raises(errors.ImageTooLarge):
-        Handler(settings)({"image": base64.b64encode(b"x" * 11).decode()})
+        Handler(settings).handle({"image": base64.b64encode(b"x" * 11).decode()})

@@ -30,7 +30,7 @@ def test_there_are_samples():
 def test_each_sample_is_recognised(photo, handler):
     import base64
 
-    scores = handler({"image": base64.b64encode(photo.read_bytes()).decode()})
+    scores = handler.handle({"image": base64.b64encode(photo.read_bytes()).decode()})
     assert max(scores, key=scores.get) == photo.stem
 
 
@@ -115,7 +115,7 @@ def test_the_terminal_answers_as_the_function_does(handler, jpeg, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     first, second = map(json.loads, done.stdout.splitlines())
-    expected = handler({"image": base64.b64encode(jpeg).decode()})
+    expected = handler.handle({"image": base64.b64encode(jpeg).decode()})
     assert first["scores"] == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert second["error"]["code"] == "undecodable_image"
     done = subprocess.run(

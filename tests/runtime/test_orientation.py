@@ -31,7 +31,7 @@ def stored(photo, orientation, kind, **options):
 
 
 def scores(handler, data):
-    return handler({"image": base64.b64encode(data).decode()})
+    return handler.handle({"image": base64.b64encode(data).decode()})
 
 
 @pytest.mark.parametrize("photo", SAMPLES, ids=lambda photo: photo.stem)

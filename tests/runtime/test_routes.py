@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def get(handler, path, method="GET", **changes):
-    return handler(
+    return handler.handle(
         {
             "rawPath": path,
             "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
@@ -91,12 +91,12 @@ def test_the_page_below_a_stage_is_a_folder_as_its_links_are_relative(event, loc
     handler = Handler(dataclasses.replace(settings, base_path="/v1/clothes"))
     if "rawPath" in event:
         event["requestContext"]["http"] = {"method": "GET", "path": event["rawPath"]}
-    answer = handler(event)
+    answer = handler.handle(event)
     assert (answer["statusCode"], answer["headers"]["Location"]) == (308, location)
     event["requestContext"]["path"] = "/Prod/"
     if "rawPath" in event:
         event["rawPath"] += "/"
-    assert handler(event)["statusCode"] == 200
+    assert handler.handle(event)["statusCode"] == 200
 
 
 PAGES = ["/", "/docs", *(f"/static/{file.name}" for file in (ROOT / "web" / "static").iterdir())]
@@ -143,7 +143,7 @@ def test_a_rest_apis_page_is_not_compressed_as_the_gateway_would_send_it_as_base
         "headers": {"Accept-Encoding": "gzip"},
         "requestContext": {"path": "/", "stage": "$default"},
     }
-    assert handler(event)["body"].startswith("<!doctype html>")
+    assert handler.handle(event)["body"].startswith("<!doctype html>")
 
 
 def test_the_page_has_its_style_its_modules_and_the_cards_inside(handler):
@@ -181,8 +181,8 @@ def test_a_rest_apis_files_are_found_below_a_custom_domains_base_path(handler):
         "pathParameters": {"file": "app.js"},
         "requestContext": {"path": "/v1/static/app.js", "stage": "Prod"},
     }
-    assert handler(event)["body"] == (ROOT / "web" / "static" / "app.js").read_text("utf-8")
-    assert handler({**event, "pathParameters": None})["statusCode"] == 404
+    assert handler.handle(event)["body"] == (ROOT / "web" / "static" / "app.js").read_text("utf-8")
+    assert handler.handle({**event, "pathParameters": None})["statusCode"] == 404
 
 
 @pytest.mark.parametrize("name", ["", "nothing.js", "../index.html", "..%2Findex.html", "static"])
@@ -209,7 +209,7 @@ def test_samples_are_the_pictures_beside_each_model(handler):
     assert [sample["name"] for sample in answer["digits"]] == list("0123456789")
     assert answer["digits-tree"] == []
     for sample in answer["clothing"]:
-        got = handler({"url": sample["image"]})
+        got = handler.handle({"url": sample["image"]})
         assert max(got, key=got.get) == sample["name"]
 
 
@@ -231,7 +231,7 @@ def test_the_network_reads_every_sample_digit_and_the_tree_does_not(handler):
     said = {"digits": "", "digits-tree": ""}
     for sample in samples:
         for model in said:
-            got = handler({"url": sample["image"], "model": model})
+            got = handler.handle({"url": sample["image"], "model": model})
             said[model] += max(got, key=got.get)
     assert said["digits"] == "0123456789"
     assert 2 <= sum(a != b for a, b in zip(said["digits-tree"], "0123456789", strict=True)) <= 6
@@ -415,7 +415,7 @@ def test_a_list_is_merged_with_nothing_else(handler, jpeg):
     text = base64.b64encode(jpeg).decode()
     assert Settings().max_images == 16
     with pytest.raises(errors.TooManyImages):
-        handler({"images": [{"image": text}] * 17})
+        handler.handle({"images": [{"image": text}] * 17})
 
 
 def test_an_option_in_the_query_that_is_none_is_refused(handler, jpeg):

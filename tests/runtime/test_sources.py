@@ -241,7 +241,7 @@ def test_a_connection_that_is_reset_fails(far_host, settings):
 
 def test_a_bomb_from_a_url_is_refused_by_its_header(far_host, settings):
     with pytest.raises(TooManyPixels):
-        Handler(settings)({"url": f"http://{far_host}/bomb"})
+        Handler(settings).handle({"url": f"http://{far_host}/bomb"})
 
 
 @pytest.mark.parametrize("kind", ["html", "json", "pdf", "cut", "pixels"])
@@ -249,7 +249,7 @@ def test_the_answer_never_reveals_what_was_downloaded(far_host, settings, kind, 
     """Otherwise any caller could list what a private host or bucket holds."""
     loud = dataclasses.replace(settings, log_level="INFO")
     with pytest.raises(ClassifierError) as caught:
-        Handler(loud)({"url": f"http://{far_host}/document?kind={kind}"})
+        Handler(loud).handle({"url": f"http://{far_host}/document?kind={kind}"})
     code, message, reason = {
         "html": ("unsupported_format", UnsupportedFormat.of_download, "HTML"),
         "json": ("unsupported_format", UnsupportedFormat.of_download, "JSON"),

@@ -52,7 +52,7 @@ def served():
 
 
 def test_an_object_is_classified(served, s3):
-    assert list(served({"url": PHOTO, "top_k": 1})) == ["t-shirt"]
+    assert list(served.handle({"url": PHOTO, "top_k": 1})) == ["t-shirt"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_object_is_classified(served, s3):
 )
 def test_what_is_not_given_is_one_error(url, served, s3):
     with pytest.raises(ObjectNotRead):
-        served({"url": url})
+        served.handle({"url": url})
 
 
 def test_a_bucket_that_is_not_allowed_costs_no_import(s3):
@@ -78,7 +78,7 @@ def test_a_bucket_that_is_not_allowed_costs_no_import(s3):
 
 def test_an_object_over_the_limit_is_not_read(s3):
     with pytest.raises(ImageTooLarge):
-        handler(MAX_IMAGE_BYTES="1000")({"url": PHOTO})
+        handler(MAX_IMAGE_BYTES="1000").handle({"url": PHOTO})
 
 
 def test_half_an_object_is_not_taken_for_the_whole(jpeg, s3, monkeypatch):
@@ -88,7 +88,7 @@ def test_half_an_object_is_not_taken_for_the_whole(jpeg, s3, monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
         storage._client.cache_clear()
         with pytest.raises(ObjectNotRead):
-            handler()({"url": PHOTO})
+            handler().handle({"url": PHOTO})
         server.shutdown()
     storage._client.cache_clear()
 
@@ -104,8 +104,8 @@ def test_a_version_is_read_as_the_event_names_it(served, s3):
         record = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": entry}
         return {"Records": [record]}
 
-    assert "scores" in served(event())["answers"][0]
-    error = served(event(versionId=old))["answers"][0]["error"]
+    assert "scores" in served.handle(event())["answers"][0]
+    error = served.handle(event(versionId=old))["answers"][0]["error"]
     assert error["code"] == "unsupported_format"
 
 
@@ -135,7 +135,7 @@ def test_a_connection_that_died_while_the_process_was_frozen_is_made_anew(s3, jp
             patch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
             frozen = handler(FETCH_TIMEOUT_S="60")
             for _ in range(3):
-                assert frozen({"url": "s3://photos/x.jpg", "top_k": 1})
+                assert frozen.handle({"url": "s3://photos/x.jpg", "top_k": 1})
                 time.sleep(0.05)
         server.shutdown()
     assert Closing.asked == 3
@@ -150,7 +150,7 @@ def test_a_silent_s3_ends_at_the_deadline(monkeypatch, s3):
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
         storage._client.cache_clear()
         with pytest.raises((DeadlineExceeded, ObjectNotRead)):
-            handler(FETCH_TIMEOUT_S="0.3")({"url": PHOTO})
+            handler(FETCH_TIMEOUT_S="0.3").handle({"url": PHOTO})
 
 
 def test_answers_that_cannot_be_kept_are_tried_again(s3):
@@ -165,24 +165,24 @@ def test_answers_that_cannot_be_kept_are_tried_again(s3):
         ]
     }
     lost = handler(RESULTS_PREFIX="s3://no-such-bucket/out")
-    assert lost(event) == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
+    assert lost.handle(event) == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
     notified = {
         "eventSource": "aws:s3",
         "eventName": "ObjectCreated:Put",
         "s3": {"bucket": {"name": "photos"}, "object": {"key": "in/t+shirt%2B1.jpg"}},
     }
     with pytest.raises(ResultsNotKept):
-        lost({"Records": [notified]})
+        lost.handle({"Records": [notified]})
 
 
 def test_an_object_that_is_gone_is_final_and_one_that_is_refused_is_not(s3):
     for key in ("gone.jpg", "in/t shirt+1.jpg"):
-        [line] = handler()({"Items": [{"Bucket": "photos", "Key": key}]})["answers"]
+        [line] = handler().handle({"Items": [{"Bucket": "photos", "Key": key}]})["answers"]
         assert ("error" in line, "retry" in line) == (key == "gone.jpg", False)
     assert line["image"] == "s3://photos/in/t shirt+1.jpg"
-    [line] = handler(S3_ALLOWED_BUCKETS="other")({"Items": [{"Bucket": "photos", "Key": "x"}]})[
-        "answers"
-    ]
+    [line] = handler(S3_ALLOWED_BUCKETS="other").handle(
+        {"Items": [{"Bucket": "photos", "Key": "x"}]}
+    )["answers"]
     assert (line["error"]["code"], line["retry"]) == ("fetch_failed", True)
 
 
@@ -197,8 +197,8 @@ def test_the_same_message_twice_is_kept_once_and_two_messages_twice(s3):
             ]
         }
 
-    keeping(event("a"))
-    keeping(event("a", "a"))
+    keeping.handle(event("a"))
+    keeping.handle(event("a", "a"))
     assert len(s3.kept()) == 1
-    keeping(event("a", "b"))
+    keeping.handle(event("a", "b"))
     assert len(s3.kept()) == 2

@@ -49,7 +49,7 @@ def test_a_request_is_one_line_with_what_an_operator_asks_for(loud, jpeg, capsys
     monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "clothes")
     image = base64.b64encode(jpeg).decode()
-    answer = loud(http(json.dumps({"image": image})), Context())
+    answer = loud.handle(http(json.dumps({"image": image})), Context())
     [line] = lines(capsys)
     assert line["request_id"] == answer["headers"]["X-Request-Id"] == "request-1"
     assert line["trace_id"] == answer["headers"]["X-Amzn-Trace-Id"] == trace
@@ -67,7 +67,7 @@ def test_a_request_is_one_line_with_what_an_operator_asks_for(loud, jpeg, capsys
 
 def test_numbers_are_metrics_in_the_embedded_format(loud, jpeg, capsys, monkeypatch):
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "clothes")
-    loud({"image": base64.b64encode(jpeg).decode()})
+    loud.handle({"image": base64.b64encode(jpeg).decode()})
     [line] = lines(capsys)
     [directive] = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "Classifier"
@@ -83,13 +83,13 @@ def test_numbers_are_metrics_in_the_embedded_format(loud, jpeg, capsys, monkeypa
 
 def test_without_a_namespace_there_are_no_metrics(settings, jpeg, capsys):
     quiet = Handler(dataclasses.replace(settings, log_level="INFO"))
-    quiet({"image": base64.b64encode(jpeg).decode()})
+    quiet.handle({"image": base64.b64encode(jpeg).decode()})
     assert "_aws" not in lines(capsys)[0]
 
 
 def test_a_failure_is_counted_and_named(loud, far_host, capsys):
     with pytest.raises(ClassifierError):
-        loud({"url": f"http://{far_host}/missing"})
+        loud.handle({"url": f"http://{far_host}/missing"})
     [line] = lines(capsys)
     assert line["outcome"] == "fetch_failed"
     assert line["reason"] == "status 404"
@@ -130,7 +130,7 @@ def test_no_canary_reaches_the_log(loud, far_host, capfd):
     asked = 0
     for event in secrets(far_host):
         with contextlib.suppress(ClassifierError):
-            loud(event, Context())
+            loud.handle(event, Context())
         asked += 1
     captured = capfd.readouterr()
     assert CANARY not in captured.out + captured.err
@@ -143,7 +143,7 @@ def test_a_fault_of_ours_logs_where_it_arose_and_not_what_it_said(loud, jpeg, ca
 
     loud.models.get().batch = broken
     with pytest.raises(ClassifierError):
-        loud({"image": base64.b64encode(jpeg).decode()}, Context())
+        loud.handle({"image": base64.b64encode(jpeg).decode()}, Context())
     text = capsys.readouterr().out
     assert CANARY not in text
     fault, line = (json.loads(row) for row in text.splitlines())
@@ -158,7 +158,7 @@ def test_what_the_model_saw_is_saved_for_debugging(settings, jpeg, tmp_path, mon
     monkeypatch.setattr(tensor_view, "KEEP", 2)
     folder = tmp_path / "seen"
     curious = Handler(dataclasses.replace(settings, debug_dir=str(folder)))
-    curious({"image": base64.b64encode(jpeg).decode()})
+    curious.handle({"image": base64.b64encode(jpeg).decode()})
     [png], [npy] = folder.glob("*.png"), folder.glob("*.npy")
     tensor = np.load(npy)
     card = curious.models.get().card
@@ -169,14 +169,14 @@ def test_what_the_model_saw_is_saved_for_debugging(settings, jpeg, tmp_path, mon
 
         data = io.BytesIO()
         Image.new("RGB", (9, 9), (colour, 0, 0)).save(data, "PNG")
-        curious({"image": base64.b64encode(data.getvalue()).decode()})
+        curious.handle({"image": base64.b64encode(data.getvalue()).decode()})
     assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.npy"))) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_not_to_answer(settings, jpeg, tmp_path):
     (tmp_path / "file").write_text("")
     curious = Handler(dataclasses.replace(settings, debug_dir=str(tmp_path / "file")))
-    assert curious({"image": base64.b64encode(jpeg).decode(), "top_k": 1})
+    assert curious.handle({"image": base64.b64encode(jpeg).decode(), "top_k": 1})
 
 
 def test_settings_that_cannot_be_are_told_together():
@@ -193,7 +193,7 @@ def test_settings_that_cannot_be_are_told_together():
 
 def test_an_image_that_failed_in_a_list_is_counted(loud, jpeg, far_host, capsys):
     image = base64.b64encode(jpeg).decode()
-    loud({"images": [{"image": image}, {"image": "!"}, f"http://{far_host}/missing"]})
+    loud.handle({"images": [{"image": image}, {"image": "!"}, f"http://{far_host}/missing"]})
     [line] = lines(capsys)
     assert (line["outcome"], line["images"], line["failures"]) == ("ok", 3, 2)
 
@@ -204,7 +204,7 @@ def test_an_answer_that_json_cannot_carry_is_a_fault_and_no_stack_trace(settings
     monkeypatch.setattr(resources, "get", lambda *_: {"nan": float("nan")})
     event = http("")
     event["requestContext"]["http"]["method"] = "GET"
-    answer = Handler(settings)({**event, "rawPath": "/models"})
+    answer = Handler(settings).handle({**event, "rawPath": "/models"})
     assert answer["statusCode"] == 500
     assert json.loads(answer["body"])["error"]["code"] == "internal_error"
 

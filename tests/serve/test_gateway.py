@@ -69,12 +69,12 @@ def serving(handler, **options):
 
 @pytest.fixture(scope="module")
 def url(handler):
-    with serving(handler) as url:
+    with serving(handler.handle) as url:
         yield url
 
 
 def expected(handler, data):
-    return handler({"image": base64.b64encode(data).decode()})
+    return handler.handle({"image": base64.b64encode(data).decode()})
 
 
 def test_post_predict_takes_the_image_itself(url, handler):
@@ -339,7 +339,7 @@ def test_a_call_that_timed_out_leaves_no_thread(handler):
     outcomes = []
 
     def late(event, _):
-        answer = handler(event, Context("late", 2.0))
+        answer = handler.handle(event, Context("late", 2.0))
         outcomes.append(json.loads(answer["body"])["error"]["code"])
         return answer
 

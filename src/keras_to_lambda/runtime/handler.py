@@ -51,8 +51,6 @@ class Handler:
             answer = _sendable(source.failure(failed, self._headers(watch, cold=cold)))
         return answer
 
-    __call__ = handle
-
     def _headers(self, watch: Stopwatch, *, cold: bool) -> dict[str, str]:
         return responses.headers(self.settings, watch, cold=cold)
 
