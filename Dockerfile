@@ -14,8 +14,13 @@ ARG PYTHON_VERSION=3.13
 # A release names it by digest: --build-arg BASE_IMAGE=public.ecr.aws/lambda/python:3.13@sha256:...
 ARG BASE_IMAGE=public.ecr.aws/lambda/python:${PYTHON_VERSION}
 
-# A stage of its own, as changing modes in the image would store every file twice.
-FROM ${BASE_IMAGE} AS files
+# A stage of its own: what it removes and changes is then stored once in the image, or not at all.
+FROM ${BASE_IMAGE} AS build
+COPY requirements.txt deploy/slim.py /tmp/
+# Below the folder that the image has its packages in.
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: --no-compile \
+    --target "/packages$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')" \
+    --root-user-action=ignore -r /tmp/requirements.txt
 WORKDIR /files
 COPY lambda_function.py app/
 COPY src/keras_to_lambda/__init__.py app/keras_to_lambda/
@@ -25,24 +30,30 @@ COPY web/ app/web/
 # .dockerignore lets the .tflite files in, and the samples that the playground offers.
 ARG MODEL=models
 COPY ${MODEL} model/${MODEL}
-# Lambda runs as a user that no build knows, on a root that is read-only: every file has to be
-# readable by all (a checkout's umask may say otherwise), and bytecode has to be there already. It
-# is never compared with its source, which cannot change.
-RUN chmod -R a+rX . && python -m compileall -q --invalidation-mode unchecked-hash app
+# An image whose engine answers otherwise than LiteRT's own Python class cannot be built; that class
+# and all else that is never loaded then goes. Lambda runs as a user that no build knows, on a root
+# that is read-only: every file has to be readable by all (a checkout's umask may say otherwise), and
+# bytecode has to be there already. It is never compared with its source, which cannot change.
+RUN site="/packages$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')" && \
+    PYTHONPATH="app:$site" MODEL_PATH="model/${MODEL}" PYTHONDONTWRITEBYTECODE=1 \
+    python -m keras_to_lambda.runtime.check --compare && \
+    python /tmp/slim.py "$site" && \
+    chmod -R a+rX . /packages && \
+    python -m compileall -q --invalidation-mode unchecked-hash -s /packages "$site" && \
+    python -m compileall -q --invalidation-mode unchecked-hash app
 
 FROM ${BASE_IMAGE}
-COPY requirements.txt deploy/slim.py /tmp/
-# In one layer: what slim.py removes is then never in the image.
-RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
-    --root-user-action=ignore -r /tmp/requirements.txt && \
-    python /tmp/slim.py "$(python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
-COPY --from=files /files/app/ ${LAMBDA_TASK_ROOT}/
-COPY --from=files /files/model/ ${LAMBDA_TASK_ROOT}/
+COPY requirements.txt /tmp/
+# The base's own versions of the packages.
+RUN pip uninstall --yes --root-user-action=ignore -r /tmp/requirements.txt
+COPY --from=build /packages/ /
+COPY --from=build /files/app/ ${LAMBDA_TASK_ROOT}/
+COPY --from=build /files/model/ ${LAMBDA_TASK_ROOT}/
 ARG MODEL=models
-# For large float32 models, a folder for packed weights: --build-arg WEIGHT_CACHE=/var/task/cache
+# For large models, a folder for packed weights: --build-arg WEIGHT_CACHE=/var/task/cache
 # (docs/serving.md); the check below fills it.
 ARG WEIGHT_CACHE=
-# OPENBLAS_NUM_THREADS: numpy starts threads at import, which the interpreter never uses.
+# OPENBLAS_NUM_THREADS: numpy starts threads at import, which nothing here uses.
 ENV MODEL_PATH=${LAMBDA_TASK_ROOT}/${MODEL} \
     WEIGHT_CACHE=${WEIGHT_CACHE} \
     OPENBLAS_NUM_THREADS=1 \

@@ -3,27 +3,27 @@
     python slim.py SITE_PACKAGES
 
 Every line names parts that nothing in the runtime reaches; the image's own check and the
-container tests run with what is left. Prints what went, in MB; a line that matches nothing is told,
-as then a package has changed its layout. It runs in the image, before anything else is there.
+container tests run with what is left. Prints what went, in MB, and each line that matches nothing:
+a package has changed its layout then. It runs in the image's build, which has nothing else.
 """
 
 from __future__ import annotations
 
-import platform
 import shutil
 import sys
 from pathlib import Path
 
+# Of LiteRT's package, this one stays.
+ENGINE = "libLiteRt.so"
 UNUSED = (
-    # The GPU's part, compilers for phones' processors, converters, and the schema's Python.
-    "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
-    "ai_edge_litert/aot",
-    "ai_edge_litert/tools",
-    "ai_edge_litert/schema_py_generated.py",
-    "ai_edge_litert/*_pb2.py",
-    # What those need.
-    "google/protobuf",
+    # What LiteRT's Python classes and compilers need, and programs that packages install.
+    "backports",
+    "bin",
+    "flatbuffers",
+    "google",
+    "ml_dtypes",
     "tqdm",
+    "typing_extensions.py",
     # Fonts, colour management, AVIF (not decoded: 5 MB, and one decoder more for hostile bytes),
     # Tk, and TIFF's and fonts' libraries that only those use.
     "PIL/_imagingft.*.so",
@@ -50,8 +50,6 @@ UNUSED = (
     "boto3/data",
     "boto3/examples",
 )
-# Phones' processors again: of the wheel for x86-64 alone.
-UNUSED_ON_X86_64 = ("ai_edge_litert/vendors",)
 # Of botocore's services, these stay.
 SERVICES = {"s3", "sts", "sso", "sso-oidc"}
 
@@ -59,13 +57,15 @@ SERVICES = {"s3", "sts", "sso", "sso-oidc"}
 def main(site: Path) -> int:
     """Remove; the exit status is 1 if `site` holds none of it."""
     saved: dict[str, int] = {}
-    here = UNUSED_ON_X86_64 if platform.machine() in ("x86_64", "AMD64") else ()
-    for pattern in (*UNUSED, *here):
+    for pattern in UNUSED:
         found = sorted(site.glob(pattern))
         if not found:
             print(f"slim: nothing here is {pattern}: has the package changed?")
         for path in found:
             saved[pattern.split("/")[0]] = saved.get(pattern.split("/")[0], 0) + _remove(path)
+    for path in sorted((site / "ai_edge_litert").iterdir()):
+        if path.name != ENGINE:
+            saved["ai_edge_litert"] = saved.get("ai_edge_litert", 0) + _remove(path)
     for path in (site / "botocore" / "data").iterdir():
         if path.is_dir() and path.name not in SERVICES:
             saved["botocore"] = saved.get("botocore", 0) + _remove(path)

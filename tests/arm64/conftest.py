@@ -68,8 +68,11 @@ class Machine:
     folder: Path
     slimmed: str
 
-    def python(self, *arguments: str | Path, **environ: str) -> str:
+    def python(self, *arguments: str | Path, whole: bool = False, **environ: str) -> str:
         """Run its Python in the project's folder; its standard output.
+
+        Args:
+            whole: with LiteRT's package as it was before deploy/slim.py.
 
         Raises:
             AssertionError: it failed; all of its output.
@@ -77,7 +80,8 @@ class Machine:
         return _run(
             *(QEMU, "-cpu", "neoverse-n1", "-L", self.folder / "root"),
             *(self.folder / "root/usr/bin/python3", *arguments),
-            PYTHONPATH=f"{self.folder / 'site'}:{ROOT}",
+            PYTHONPATH=f"{self.folder / 'whole'}:" * whole
+            + f"{self.folder / 'site'}:{ROOT / 'src'}:{ROOT}",
             PYTHONDONTWRITEBYTECODE="1",
             OPENBLAS_NUM_THREADS="1",  # as in the image
             **environ,
@@ -145,6 +149,8 @@ def _make(folder: Path) -> str:
             for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux2014")
         ),
     )
+    for part in site.glob("ai_edge_litert*"):
+        shutil.copytree(part, folder / "whole" / part.name)
     return Machine(folder, "").python("deploy/slim.py", site)
 
 

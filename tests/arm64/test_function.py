@@ -52,10 +52,14 @@ def apart(here: np.ndarray, there: np.ndarray) -> float:
 
 
 def test_the_check_that_ends_the_images_build_passes(arm64):
-    said = arm64.python("-m", "keras_to_lambda", "predict", "--check", MODEL_PATH="models")
+    check = ("-m", "keras_to_lambda.runtime.check")
+    compared = arm64.python(*check, "--compare", whole=True, MODEL_PATH="models")
+    without = arm64.python(*check, MODEL_PATH="models")
     for name in MODELS:
         default = " (default)" if name == "clothing" else ""
-        assert f"{name}{default}: 10 labels, hash and inference checked" in said
+        for printed in (compared, without):
+            assert f"{name}{default}: 10 labels, hash and inference checked" in printed
+    assert compared.count("answers as LiteRT's Interpreter's") == len(MODELS)
 
 
 def test_every_part_that_is_removed_from_the_image_is_there_to_be_removed(arm64):

@@ -96,7 +96,7 @@ def test_the_packages_are_slimmed_of_what_is_never_loaded(image):
         " and f.relative_to(site).parts[0] not in skip))"
     )
     # Of 165 MB as the wheels are (138 without boto3); the exact figure is in docs/benchmarks.md.
-    assert int(in_image(image, code)) < 95e6
+    assert int(in_image(image, code)) < 80e6
 
 
 def test_every_format_is_decoded_in_it(image):

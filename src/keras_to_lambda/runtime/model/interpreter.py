@@ -125,19 +125,19 @@ class Classifier:
             float32 numbers, one for each label: logits, or probabilities where the card says so.
         """
         with self._lock:
-            return self._one(self._quantized(tensor))
+            return self._one(self.codes(tensor))
 
     def batch(self, tensors: Sequence[Buffer]) -> list[list[float]]:
         """Run the network on several images: at once where threads gain by it, else one by one."""
         with self._lock:
-            given = [self._quantized(tensor) for tensor in tensors]
+            given = [self.codes(tensor) for tensor in tensors]
             if len(given) > 1 and self._may_batch:
                 together = self._together(given)
                 if together is not None:
                     return together
             return [self._one(tensor) for tensor in given]
 
-    def _quantized(self, tensor: Buffer) -> Buffer:
+    def codes(self, tensor: Buffer) -> Buffer:
         """A tensor in the codes of the network's input."""
         if isinstance(tensor, bytes):
             return tensor.translate(self._codes) if self._codes else tensor
@@ -151,10 +151,10 @@ class Classifier:
         start = time.perf_counter()
         output = self._engine(tensor)
         self._took(time.perf_counter() - start)
-        [answer] = self._answers(output, 1)
+        [answer] = self.answers(output, 1)
         return answer
 
-    def _answers(self, output: bytes, images: int) -> list[list[float]]:
+    def answers(self, output: bytes, images: int) -> list[list[float]]:
         """The network's output as float32: a row for each image."""
         made = self._output
         numbers: list[float] = [*memoryview(output).cast(FORMATS[made.dtype])]
@@ -179,7 +179,7 @@ class Classifier:
             fresh = self._batch is None
             self._batch = self._batch or engine.load(self.path, self._num_threads)
             start = time.perf_counter()
-            answers = self._answers(self._batch(b"".join(tensors), len(tensors)), len(tensors))
+            answers = self.answers(self._batch(b"".join(tensors), len(tensors)), len(tensors))
             self._took((time.perf_counter() - start) / len(tensors))
             if {len(row) for row in answers} != {len(self.card.labels)}:
                 raise EngineError("a batch of another shape")

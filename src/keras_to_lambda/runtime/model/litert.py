@@ -385,6 +385,8 @@ class CompiledModel:
             self._library.call("DestroyTensorBuffer", self._buffers.pop())
 
     def __del__(self) -> None:
+        if not hasattr(self, "_library"):  # it did not load
+            return
         self._free_buffers()
         self._library.call("DestroyCompiledModel", self._compiled)
         self._library.call("DestroyModel", self._model)

@@ -38,7 +38,7 @@ class Models:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._threads, self._cache = settings.num_threads, settings.weight_cache
+        self._threads, self._cache = settings.num_threads or 1, settings.weight_cache
         self._lock = threading.Lock()
         self._loaded: dict[str, Classifier] = {}
         found: dict[str, Installed] = {}
