@@ -69,6 +69,59 @@ def test_a_large_photo_of_ink_on_paper_is_read(digit, digits):
     assert digits.handle({"image": png(photo, "JPEG"), "answer": "best"})["label"] == digit
 
 
+def lines(paper):
+    """Ruled lines, thin and fainter than the ink, that lean a little as a photo has them."""
+    for top in range(30, paper.shape[0] - 20, 60):
+        for x in range(paper.shape[1]):
+            y = top + x // 60
+            paper[y : y + 3, x] *= 0.7
+
+
+def gradient(paper):
+    paper *= np.linspace(1, 0.55, paper.shape[1])
+
+
+def edge(paper):
+    """The shadow of a hand or a phone, with a soft edge."""
+    rows, columns = np.mgrid[: paper.shape[0], : paper.shape[1]]
+    paper *= 1 - 0.45 / (1 + np.exp(-(columns + 0.4 * rows - 500) / 12))
+
+
+def spot(paper):
+    rows, columns = np.mgrid[: paper.shape[0], : paper.shape[1]]
+    paper *= 1 - 0.4 * np.exp(-((np.hypot(rows - 260, columns - 220) / 240) ** 4))
+
+
+@pytest.mark.parametrize(
+    ("across", "colours"),
+    [
+        ([lines], (225, 40)),
+        ([gradient], (225, 40)),
+        ([edge], (225, 40)),
+        ([spot], (225, 40)),
+        ([lines, edge], (225, 40)),
+        ([edge], (70, 240)),  # chalk
+    ],
+    ids=["lines", "gradient", "edge", "spot", "lines-edge", "chalk-edge"],
+)
+def test_a_photo_of_paper_with_lines_or_a_shadow_is_read(across, colours, digits):
+    ground, colour = colours
+    read = []
+    for digit in ("1", "7"):
+        sheet = drawn(digit, "L", ground, colour, (600, 700), (150, 200))
+        paper = np.asarray(sheet, np.float64).copy()
+        for change in across:
+            change(paper)
+        paper += np.random.default_rng(1).normal(scale=4, size=paper.shape)
+        photo = Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8))
+        read.append(digits({"image": png(photo, "JPEG"), "answer": "best"})["label"])
+        made = tensor(photo)
+        rows, columns = (made > 60).any(axis=1).nonzero()[0], (made > 60).any(axis=0).nonzero()[0]
+        # The digit alone is scaled to 20 of 28 pixels: nothing of the paper is left.
+        assert 19 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 20
+    assert read == ["1", "7"]
+
+
 def tensor(image):
     return np.asarray(drawing.centred(drawing.ink(image), 28, 28))
 

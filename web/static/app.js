@@ -429,7 +429,7 @@ async function start() {
   const names = [...models.keys()];
   const option = (value, text = value) => el("option", { value }, text);
   $("#model").append(...names.map((each) => option(each)));
-  $("#compare").append(option("", "no other model"), ...names.map((each) => option(each)));
+  $("#compare").append(option("", "none"), ...names.map((each) => option(each)));
   const wanted = (key) => models.has(query.get(key)) && query.get(key);
   $("#model").value = wanted("model") || described.default || names[0];
   $("#compare").value = wanted("compare") || "";
@@ -442,7 +442,7 @@ async function start() {
       other && entry?.picture.name !== "drawing.png" ? select(other) : leave();
     },
     retry: () => {
-      batch = session.entries.filter((entry) => session.marks(entry).failed);
+      batch = session.entries.filter((entry) => session.marks(entry).passing);
       batch.forEach(forgetFailures);
       render();
     },

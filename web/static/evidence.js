@@ -13,7 +13,8 @@ export function seenPart(card, width, height) {
 export function evidence(entry, cards, deeds) {
   const { picture, results } = entry;
   const seen = cards.map((card) => [card, results.get(card.name)]).filter(([, result]) => result?.tensor);
-  return el("section", { class: "why" }, el("h3", {}, "Why"),
+  if (!picture.preview && !seen.length) return null;
+  return el("section", { class: "why" }, seen.length > 0 && el("h3", {}, "Why"),
     sideways(picture, seen.map(([card]) => card), deeds),
     el("div", { class: "seen" }, original(entry, seen[0]?.[0] ?? cards[0], deeds),
       seen.map(([card, result]) => tensor(entry, card, result, cards[1]))),

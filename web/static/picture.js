@@ -30,7 +30,8 @@ export function fromUrl(url) {
 
 export function fromDataUrl(url, name) {
   const type = url.slice(5, url.indexOf(";"));
-  return fromBlob(new Blob([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt())], { type }), name);
+  const file = new File([Uint8Array.from(atob(url.split(",")[1]), (letter) => letter.charCodeAt())], name, { type });
+  return { ...fromBlob(file, name), file, orientation: 1 };
 }
 
 // The address in a text that was typed or pasted, completed; null if it is none.

@@ -89,6 +89,7 @@ export class Session {
     return {
       label: best[0], other: best[1] != null && best[1] !== best[0] ? best[1] : null,
       failed: results.some((result) => result instanceof Error), unsure,
+      passing: results.some((result) => result instanceof Error && !result.final),
       disagree: best[1] != null && best[0] != null && best[1] !== best[0],
       waiting: results.some((result) => !result || result.pending),
     };
@@ -104,7 +105,7 @@ export class Session {
       ...[...counts].sort((a, b) => b[1] - a[1]).map(([label, count]) => [`is ${label}`, `${label} (${count})`])];
     if (!options.some(([value]) => value === this.filter)) this.filter = "all";
     $("#filter").replaceChildren(...options.map(([value, text]) => el("option", { value, selected: value === this.filter }, text)));
-    const failed = kinds.find(([kind]) => kind === "failed")?.[1] ?? 0;
+    const failed = [...marks.values()].filter(({ passing }) => passing).length;
     $("#retry").hidden = !failed;
     $("#retry").textContent = `Try failed again (${failed})`;
     const { right, judged } = score(this.entries, this.shown()[0]);
