@@ -498,7 +498,7 @@ def known(folder, write_json, **changes):
         preprocessing=cards.Preprocessing(scaling="mobilenet_v2"),
         provenance={"test_accuracy": 0.97, "test_interval_95": [0.93, 0.99], "seed": 3},
     )
-    write_json(folder / "net.card.json", cards.replace(card, **changes).to_json())
+    write_json(folder / "net.card.json", dataclasses.replace(card, **changes).to_json())
 
 
 def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(

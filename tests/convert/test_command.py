@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -180,7 +181,7 @@ def test_a_wrong_pipeline_is_caught(models, convert, samples, tmp_path):
     )
     right = measure(Sandbox(), output, keras_side, "none").comparison
     assert right.faults == []
-    wrong = cards.replace(card, preprocessing=cards.replace(card.preprocessing, resize="crop"))
+    wrong = replace(card, preprocessing=replace(card.preprocessing, resize="crop"))
     altered = tmp_path / "wrong.tflite"
     altered.write_bytes(cards.join(output.read_bytes()[: card.model_bytes], wrong))
     served = measure(Sandbox(), altered, keras_side, "int8").comparison
