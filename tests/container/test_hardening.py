@@ -188,8 +188,8 @@ def test_the_image_is_what_the_lock_and_the_tree_say(image, tmp_path):
             "package stray is in the image, and not here",
         ),
         (
-            "RUN echo >> src/keras_to_lambda/runtime/sources/address_guard.py",
-            "file src/keras_to_lambda/runtime/sources/address_guard.py differs",
+            "RUN echo >> keras_to_lambda/runtime/sources/address_guard.py",
+            "file keras_to_lambda/runtime/sources/address_guard.py differs",
         ),
         ("RUN echo > backdoor.py", "file backdoor.py is in the image, and not here"),
         ("RUN rm models/digits/digits.tflite", "file models/digits/digits.tflite is not in"),

@@ -31,7 +31,10 @@ from keras_to_lambda.runtime.model import card
 
 LOCK = ROOT / "requirements.txt"
 # What the Dockerfile copies, as .dockerignore lets it through; and of its ARG MODEL.
-SOURCES = ("lambda_function.py", "src/keras_to_lambda/runtime/**/*.py", "web/**/*")
+SOURCES = (
+    *("lambda_function.py", "src/keras_to_lambda/__init__.py"),
+    *("src/keras_to_lambda/runtime/**/*.py", "web/**/*"),
+)
 MODELS = ("**/*.tflite", "**/default.txt", "**/samples/**/*")
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 # AWS's base image has its own installer among the packages.
@@ -70,7 +73,7 @@ def locked() -> dict[str, str]:
 
 
 def own_files(model: str) -> dict[str, str]:
-    """SHA-256 by path of every file that the image gets from this folder.
+    """SHA-256 by path, below /var/task, of every file that the image gets from this folder.
 
     Args:
         model: the Dockerfile's MODEL: a `.tflite`, or a folder of them.
@@ -83,7 +86,7 @@ def own_files(model: str) -> dict[str, str]:
     if not any(path.suffix == ".tflite" for path in models):
         raise SbomError(f"no .tflite at {given}; name it with --model")
     return {
-        path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(ROOT).as_posix().removeprefix("src/"): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted([*(p for s in SOURCES for p in ROOT.glob(s)), *models])
         if path.is_file() and path.suffix != ".pyc"
     }
