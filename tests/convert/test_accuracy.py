@@ -487,6 +487,7 @@ def test_an_accepted_accuracy_drops_the_cards_only_where_it_refutes_it(judge, co
         status, output, _, _ = judge(RIGHT[::-1], "--accept-accuracy")
         assert status == 0
         assert ("test_accuracy" in cards.load(output).provenance) == kept
+        assert bool(cards.load(output).calibration) == kept
 
 
 def known(folder, write_json, **changes):
@@ -497,6 +498,10 @@ def known(folder, write_json, **changes):
         width=8,
         preprocessing=cards.Preprocessing(scaling="mobilenet_v2"),
         provenance={"test_accuracy": 0.97, "test_interval_95": [0.93, 0.99], "seed": 3},
+        calibration={
+            "temperature": 0.7,
+            "bins": [{"low": 0.0, "high": 1.0, "pictures": 50, "right": 45}],
+        },
     )
     write_json(folder / "net.card.json", dataclasses.replace(card, **changes).to_json())
 
@@ -509,6 +514,7 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
     assert status == 0
     assert "contradict" not in told
     assert cards.load(output).provenance["test_accuracy"] == 0.97
+    assert cards.load(output).calibration["temperature"] == 0.7
     status, output, told, _ = judge(RIGHT, "--resize", "crop", preprocess="mobilenet_v2")
     assert status == 0
     assert (
@@ -517,6 +523,7 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
     )
     provenance = cards.load(output).provenance
     assert provenance["seed"] == 3
+    assert cards.load(output).calibration == {}
     assert not [key for key in provenance if key.startswith("test_")]
 
 

@@ -146,7 +146,8 @@ def test_an_answer_says_how_often_such_answers_were_right_in_testing(described):
         expect(page.locator(".best.weak")).to_have_count(1 if weak else 0)
 
 
-def test_without_a_calibration_the_page_says_that_it_does_not_know(page):
+def test_without_a_calibration_the_page_says_that_it_does_not_know(described):
+    page = described(lambda description: description["models"][0].pop("calibration"))
     sample(page, "t-shirt")
     expect(page.locator(".worth")).to_contain_text("How often such an answer is right is not known")
     expect(page.locator(".worth")).to_contain_text("87.9%")

@@ -40,9 +40,12 @@ const overall = ({ provenance: past = {} }) => (past.test_accuracy
 
 // What was measured, for the model's facts; null if nothing was.
 export function testRecord({ calibration: record, provenance: past = {} }) {
-  if (record?.pictures) return `calibrated on ${record.pictures} photos (${record.data})`;
   const [low, high] = past.test_interval_95 ?? [];
-  return past.test_accuracy ? `${percent(past.test_accuracy)} right${high ? ` (95% interval: ${percent(low)} to ${percent(high)})` : ""}` : null;
+  const interval = high ? ` (95% interval: ${percent(low)} to ${percent(high)})` : "";
+  return [
+    past.test_accuracy && `${percent(past.test_accuracy)} right${interval}`,
+    record?.pictures && `calibrated on ${record.pictures} photos (${record.data})`,
+  ].filter(Boolean).join("; ") || null;
 }
 
 function softmax(logits) {

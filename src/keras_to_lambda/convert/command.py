@@ -267,7 +267,8 @@ def _convert(args: argparse.Namespace) -> int:
         choice = _choice(args, candidates, failed)
         chosen = choice.chosen
         findings = report.Findings.of(keras, candidates, choice, failed)
-        findings = replace(findings, option_notes=given.notes)
+        card = replace(findings.card, calibration=given.calibration)
+        findings = replace(findings, card=card, option_notes=given.notes)
         if findings.agrees:
             proof = keras.judge(
                 findings.subject.logits,
@@ -420,12 +421,14 @@ class Given:
     """What is known before the model is loaded.
 
     outline: of the card, see `measurement.outline`. provenance, labels: those of the card beside
-    the model or in it; empty where it has none. notes: sentences on options that contradict it.
-    stated: labels and scaling are those that `k2l train` wrote down.
+    the model or in it; empty where it has none. calibration: that card's, unless an option makes
+    it another model's. notes: sentences on options that contradict the card. stated: labels and
+    scaling are those that `k2l train` wrote down.
     """
 
     outline: dict[str, Any]
     provenance: dict[str, Any]
+    calibration: dict[str, Any]
     labels: tuple[str, ...]
     notes: tuple[str, ...]
     stated: bool
@@ -451,7 +454,7 @@ def _given(args: argparse.Namespace) -> Given:
             # Of a kept epoch: the run's name and accuracy are another model's.
             kept = known["provenance"].items()
             kept = {key: value for key, value in kept if not key.startswith("test_")}
-            known |= {"name": "", "provenance": kept}
+            known |= {"name": "", "provenance": kept, "calibration": {}}
     steps = dict(known.get("preprocessing", {}))
     card_exif = steps.get("exif") if foreign.is_one(args.model) else _exif_beside(args.model)
     named = args.labels
@@ -491,10 +494,12 @@ def _given(args: argparse.Namespace) -> Given:
     name = args.name or known.get("name") or args.out.stem
     provenance = dict(known.get("provenance", {}))
     labelled = tuple(known.get("labels") or ())
+    calibration = dict(known.get("calibration", {}))
     kept, notes = provenance, []
     if known and not foreign.is_one(args.model):
         apart, stale = _contradictions(args, source_card.load(aside), names)
-        kept = without_claims(provenance) if stale else provenance
+        if stale:
+            kept, calibration = without_claims(provenance), {}
         if apart:
             dropped = "; its test accuracy is left out" if kept != provenance else ""
             notes.append(f"the options contradict {aside.name}: {', '.join(apart)}{dropped}")
@@ -506,7 +511,7 @@ def _given(args: argparse.Namespace) -> Given:
         )
     begun = outline(name, names, Preprocessing(**steps), kept, version)
     stated = "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order)
-    return Given(begun, provenance, labelled, tuple(notes), stated)
+    return Given(begun, provenance, calibration, labelled, tuple(notes), stated)
 
 
 def _contradictions(

@@ -56,15 +56,21 @@ class Findings:
     option_notes: tuple[str, ...] = ()
 
     def with_proof(self, proof: Verdict, *, accepted: bool) -> Findings:
-        """These findings, judged by the samples; the card keeps no accuracy that they refute."""
+        """These findings, judged by the samples; the card keeps no figures that they refute."""
         found = replace(self, proof=proof, accepted=accepted)
         verification = {**self.card.verification, "passed": found.passed}
         provenance = self.card.provenance
         if proof.faults:
             verification["accuracy_faults"] = list(proof.faults)
+        calibration = self.card.calibration
         if proof.refuted:
-            provenance = accuracy.without_claims(provenance)
-        card = replace(self.card, verification=verification, provenance=provenance)
+            provenance, calibration = accuracy.without_claims(provenance), {}
+        card = replace(
+            self.card,
+            verification=verification,
+            provenance=provenance,
+            calibration=calibration,
+        )
         return replace(found, card=card)
 
     def with_decoding(self, found: Decoding) -> Findings:
