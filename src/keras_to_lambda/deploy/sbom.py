@@ -86,10 +86,14 @@ def own_files(model: str) -> dict[str, str]:
     if not any(path.suffix == ".tflite" for path in models):
         raise SbomError(f"no .tflite at {given}; name it with --model")
     return {
-        path.relative_to(ROOT).as_posix().removeprefix("src/"): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(ROOT).as_posix().removeprefix("src/"): _sha256(path)
         for path in sorted([*(p for s in SOURCES for p in ROOT.glob(s)), *models])
         if path.is_file() and path.suffix != ".pyc"
     }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def look_in(image: str) -> Contents:
