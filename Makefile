@@ -79,7 +79,7 @@ receipt: $(DEV) ## milliseconds and dollars of the container by memory size: mak
 ## What holds it together
 
 test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## all tests that need no container
-	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/runtime tests/serve tests/web tests/emulator tests/project tests/deploy
+	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/runtime tests/cli tests/serve tests/web tests/emulator tests/project tests/deploy
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest -n 2 --dist loadfile tests/convert tests/train
 

@@ -1,10 +1,41 @@
-"""The project's folder: a clone of the repository, or a folder that holds the same files."""
+"""The project's folder: a clone of the repository, or a folder that `k2l new` wrote.
+
+Both hold the same files; `FILES` and `FOLDERS` list them. In a wheel the files are in `skeleton/`.
+"""
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
-_CLONE = Path(__file__).resolve().parents[2]
+from keras_to_lambda.runtime.settings import MODELS
+
+PACKAGE = Path(__file__).resolve().parent
+_CLONE = PACKAGE.parents[1]
+DEFAULT_STACK = "keras-to-lambda"
+
+# What a deployable folder holds beside its model, by its path there; in the clone at the same path.
+FILES = (
+    ".dockerignore",
+    "Dockerfile",
+    "deploy/bulk.asl.json",
+    "deploy/slim.py",
+    "events/direct-data-url.json",
+    "events/direct-image.json",
+    "events/direct-url.json",
+    "events/http-api-v2-image.json",
+    "events/http-api-v2-url.json",
+    "events/local.env.json",
+    "events/rest-v1-image.json",
+    "events/rest-v1-url.json",
+    "lambda_function.py",
+    "requirements.txt",
+    "samconfig.toml",
+    "template.yaml",
+)
+# Of the package; web/ is in it in a wheel, and beside src/ in the clone.
+FOLDERS = {"src/keras_to_lambda/runtime": PACKAGE / "runtime", "web": PACKAGE / "web"}
 
 
 def root() -> Path:
@@ -17,3 +48,32 @@ def root() -> Path:
 
 
 ROOT = root()
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Every file of a deployable folder: its path there, and where this installation has it."""
+    installed = PACKAGE / "skeleton"
+    files = installed if (installed / "template.yaml").is_file() else _CLONE
+    for name in FILES:
+        yield name, files / name
+    yield "src/keras_to_lambda/__init__.py", PACKAGE / "__init__.py"
+    for name, folder in FOLDERS.items():
+        present = folder if folder.is_dir() else _CLONE / name
+        for path in sorted(present.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield f"{name}/{path.relative_to(present).as_posix()}", path
+
+
+def stack() -> str:
+    """The stack's name by the folder's samconfig.toml."""
+    try:
+        settings = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+        return str(settings["default"]["global"]["parameters"]["stack_name"])
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
+        return DEFAULT_STACK
+
+
+def models() -> str:
+    """The models that are served here: the project's, or those of the installed package."""
+    own = ROOT / "models"
+    return str(own) if own.is_dir() else MODELS

@@ -161,7 +161,7 @@ def refused(convert, tmp_path, capfd):
         assert "Traceback" not in error
         assert not output.parent.exists()
         last = error.strip().splitlines()[-1]
-        assert last.startswith("convert: ")
+        assert last.startswith("k2l convert: ")
         return last
 
     return run

@@ -78,7 +78,7 @@ def test_an_output_that_cannot_be_written_is_named(models, samples, labels, tmp_
         arguments = [str(models["keras"]), "-o", str(output), "--samples", str(samples)]
         assert main([*arguments, "--labels", str(labels), "--preprocess", "raw"]) == 2
         line = capsys.readouterr().err
-        assert line.startswith("convert: [Errno ")
+        assert line.startswith("k2l convert: ")
         assert str(output).rpartition("/")[0] in line
 
 

@@ -350,7 +350,7 @@ def test_ctrl_c_ends_the_command_and_its_child_and_leaves_nothing(tmp_path):
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=20)[1]
     assert process.returncode == 130
-    assert told.strip() == "convert: stopped"
+    assert told.strip() == "k2l convert: stopped"
     assert not output.parent.exists()
     assert len(children) == 1
     assert not any(alive(int(pid)) for pid in children)

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from keras_to_lambda.deploy.batch import runs
-from keras_to_lambda.deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud
+from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud
 from keras_to_lambda.deploy.batch.image_list import Images, identity
 from keras_to_lambda.deploy.batch.runs import Run
+from keras_to_lambda.project import DEFAULT_STACK
 from tests.deploy.aws import THROTTLED, Invoked
 
 # An error that no retry is for: its batch fails at once.

@@ -145,4 +145,4 @@ def test_wrong_usage_is_exit_code_two(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert "; see k2l batch" in capsys.readouterr().err

@@ -19,7 +19,6 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -28,19 +27,18 @@ import numpy as np
 import pytest
 import requests
 from ai_edge_litert.interpreter import Interpreter
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
-from keras_to_lambda.deploy import endpoint, smoke
+from keras_to_lambda.deploy import smoke
 from keras_to_lambda.deploy.alias import Alias, AliasError, FunctionFailed, Routing, name_of, noted
+from keras_to_lambda.deploy.version import Version
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
+from tests import aws_signature
 from tests.deploy.aws import Front, Function
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -494,19 +492,7 @@ def has_key(environ):
 
 
 def signed(environ):
-    """Whether the signature is that of the body that came, made by the secret that AWS knows."""
-    given = environ.get("HTTP_AUTHORIZATION", "")
-    body = body_of(environ)
-    url = f"http://{environ['HTTP_HOST']}{environ['PATH_INFO']}"
-    if environ["QUERY_STRING"]:
-        url += f"?{environ['QUERY_STRING']}"
-    kind = {"Content-Type": environ["CONTENT_TYPE"]} if "content-type;" in given else {}
-    request = AWSRequest(environ["REQUEST_METHOD"], url, headers=kind, data=body)
-    request.context["timestamp"] = environ.get("HTTP_X_AMZ_DATE", "")
-    signer = SigV4Auth(Credentials("testing", "secret"), "execute-api", REGION)
-    request.headers["X-Amz-Date"] = request.context["timestamp"]
-    text = signer.string_to_sign(request, signer.canonical_request(request))
-    return given.endswith(f"Signature={signer.signature(text, request)}")
+    return aws_signature.valid(environ, body_of(environ))
 
 
 def test_a_key_is_sent_and_strangers_are_refused(right, capsys):
@@ -523,19 +509,6 @@ def test_requests_are_signed(right, aws, capsys, monkeypatch):
         assert run(capsys, url, "--iam", "--region", REGION)[0] == 0
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
         assert run(capsys, url, "--iam", "--region", REGION)[0] == 2
-
-
-@pytest.mark.parametrize(
-    ("host", "service"),
-    [
-        ("abc.execute-api.us-east-2.amazonaws.com", "execute-api"),
-        ("abc.lambda-url.us-east-2.on.aws", "lambda"),
-    ],
-)
-def test_service_and_region_are_those_of_the_url(host, service, aws):
-    request = SimpleNamespace(method="GET", url=f"https://{host}/", headers={}, body=None)
-    endpoint.Signature(host, None)(request)
-    assert f"/us-east-2/{service}/aws4_request" in request.headers["Authorization"]
 
 
 def test_a_door_that_should_be_locked_and_is_open_is_a_fault(right, capsys):
@@ -953,7 +926,7 @@ def test_a_version_in_awss_emulator_answers_as_here(moto, aws, monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", front.url)
         samples = smoke.read_samples(ROOT / "samples")
         models = smoke.local_models(CLOTHING, samples)
-        found = smoke.judge(endpoint.Version(Alias(FUNCTION), "3"), models, samples)
+        found = smoke.judge(Version(Alias(FUNCTION), "3"), models, samples)
     finally:
         front.function.stop()
         front.stop()

@@ -304,7 +304,7 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
         assert deploy_stack.main(["--stack", "new"]) == 1
         server.shutdown()
     [told] = capsys.readouterr().err.splitlines()
-    assert told.startswith("stack: the stack new could not be looked at: ")
+    assert told.startswith("k2l deploy: the stack new could not be looked at: ")
     assert "<" not in told
     assert commands == []
 

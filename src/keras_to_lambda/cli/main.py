@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NamedTuple, NoReturn
 
-# The exit statuses that all verbs share; their help texts add those of their own.
-OK, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+from keras_to_lambda.cli import frame
+from keras_to_lambda.convert.progress import plain_lines
 
 
 class Verb(NamedTuple):
@@ -31,7 +31,7 @@ class Verb(NamedTuple):
 
 _KERAS = ("convert", ("tensorflow", "keras", "h5py", "ai_edge_quantizer"))
 _TRAIN = ("train", ("tensorflow", "keras", "sklearn", "matplotlib", "optuna", "imagehash"))
-_CLOUD = ("deploy", ("requests", "yaml"))
+_CLOUD = ("deploy", ("yaml", "awslambdaric"))
 VERBS = {
     "convert": Verb("convert.command", "Keras file -> verified .tflite", *_KERAS),
     "inspect": Verb("convert.inspection.command", "what a model file holds", *_KERAS),
@@ -40,6 +40,7 @@ VERBS = {
         "convert.verification.command", "Keras beside a .tflite, an image or a URL", *_KERAS
     ),
     "predict": Verb("cli.predict", "classify images in the terminal"),
+    "new": Verb("cli.new", "folder that is deployed as it is"),
     "serve": Verb("serve.command", "the function and its web page on this machine"),
     "train": Verb("train.command", "folder of photos -> Keras model", *_TRAIN),
     "evaluate": Verb("train.evaluate", "accuracy report of a model or an endpoint", *_TRAIN),
@@ -62,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
-        return OK if words else WRONG_USE
+        return frame.OK if words else frame.WRONG_USE
     if words[0] in ("-V", "--version"):
         print(f"keras-to-lambda {metadata.version('keras-to-lambda')}")
-        return OK
+        return frame.OK
     name, *rest = words
     if name not in VERBS:
         import difflib
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(name, VERBS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         print(f"k2l: unknown verb {name!r}; {hint}`k2l --help` lists them", file=sys.stderr)
-        return WRONG_USE
+        return frame.WRONG_USE
     verb = VERBS[name]
     absent = [module for module in verb.needs if importlib.util.find_spec(module) is None]
     if absent:
@@ -83,19 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             f".venv-tf/bin/k2l {name})",
             file=sys.stderr,
         )
-        return WRONG_USE
-    try:
-        status = importlib.import_module(f"keras_to_lambda.{verb.module}").main(rest)
-    except KeyboardInterrupt:
-        print(f"\nk2l {name}: stopped", file=sys.stderr)
-        return INTERRUPTED
-    except Exception:  # noqa: BLE001
-        # A fault of ours. Python's own status for it, 1, means something else here.
-        from keras_to_lambda.convert.progress import plain_lines
+        return frame.WRONG_USE
 
+    @frame.command(f"k2l {name}")
+    def run_verb() -> int:
+        return int(importlib.import_module(f"keras_to_lambda.{verb.module}").main(rest))
+
+    try:
+        return run_verb()
+    except Exception:  # noqa: BLE001
+        # A fault of the program. Python's own status for it, 1, means something else here.
         print(plain_lines(traceback.format_exc()), file=sys.stderr)
-        return WRONG_USE
-    return int(status or OK)
+        return frame.WRONG_USE
 
 
 def run() -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -10,22 +9,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from keras_to_lambda import origin
-from keras_to_lambda.cli import inputs, output, terminal
+from keras_to_lambda import origin, project
+from keras_to_lambda.cli import frame, inputs, output, terminal
 from keras_to_lambda.runtime.check import check
-from keras_to_lambda.runtime.errors import ClassifierError, ModelNotNamed, SetupError
+from keras_to_lambda.runtime.errors import ClassifierError, SetupError
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.request import SCORES, Options
-from keras_to_lambda.runtime.settings import Settings
-
-OK, FAILED, BAD_INPUT = 0, 1, 2
+from keras_to_lambda.runtime.settings import MODELS, Settings
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="k2l predict",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    p = frame.Parser(
+        "k2l predict",
         description="Classify images exactly as the deployed function does.",
         epilog="""examples:
   k2l predict samples/t-shirt.jpg           bars for one image
@@ -76,6 +72,7 @@ Every setting of the function (MODEL_PATH, ...) is read from the environment."""
     return p
 
 
+@frame.command("k2l predict")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     p = parser()
@@ -85,40 +82,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("top_k", "workers"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             p.error(f"--{name.replace('_', '-')} must be 1 or more")
-    try:
-        settings = _settings(args.model)
-        if args.check:
-            with terminal.without_notices():
-                handler = Handler(settings)
-                origin.check(handler.models.installed.values())
-                checked = check(handler)
-            print(checked)
-        if not args.images:
-            return OK
+    settings = _settings(args.model)
+    if args.check:
         with terminal.without_notices():
-            # One thread each: the images go side by side.
-            handler = Handler(replace(settings, num_threads=1))
-        origin.check(handler.models.installed.values())
-        card = handler.models.card()
-        if args.scores == "logits" and card.output == "probabilities":
-            raise SetupError(
-                f"{card.name} ends in a {card.activation}: it has probabilities, not logits"
-            )
-        asked = list(inputs.named(args.images, card.labels))
-    except (SetupError, ModelNotNamed, OSError) as error:
-        print(f"k2l predict: {error}", file=sys.stderr)
-        return BAD_INPUT
+            handler = Handler(settings)
+            origin.check(handler.models.installed.values())
+            checked = check(handler)
+        print(checked)
+    if not args.images:
+        return frame.OK
+    with terminal.without_notices():
+        # One thread each: the images go side by side.
+        handler = Handler(replace(settings, num_threads=1))
+    origin.check(handler.models.installed.values())
+    card = handler.models.card()
+    if args.scores == "logits" and card.output == "probabilities":
+        raise SetupError(
+            f"{card.name} ends in a {card.activation}: it has probabilities, not logits"
+        )
+    asked = list(inputs.named(args.images, card.labels))
     workers = min(args.workers or os.cpu_count() or 1, len(asked))
     start = time.perf_counter()
-    try:
-        options = Options(args.top_k, args.scores)
-        results = inputs.classified(asked, handler, workers)
-        done = output.show(results, asked, card, options, args.format)
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except KeyboardInterrupt:
-        return 130
+    options = Options(args.top_k, args.scores)
+    results = inputs.classified(asked, handler, workers)
+    done = output.show(results, asked, card, options, args.format)
     seconds = time.perf_counter() - start
     failed = sum(isinstance(result.scores, ClassifierError) for result in done)
     if len(asked) > 1:
@@ -127,12 +114,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"({workers} at a time){f'; {failed} failed' * bool(failed)}",
             file=sys.stderr,
         )
-    return FAILED if failed else OK
+    return frame.FAILED if failed else frame.OK
 
 
 def _settings(model: str | None) -> Settings:
     """The function's, for a command line; `model` a path, or the name of an installed model."""
     settings = replace(Settings.from_environ(), log_level="FATAL")
+    if settings.model_path == MODELS:
+        settings = replace(settings, model_path=project.models())
     if not model:
         return settings
     if Path(model).exists() or os.sep in model or model.endswith(".tflite"):

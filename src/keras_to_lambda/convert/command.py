@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import (
     labels,
     options,
@@ -39,7 +40,6 @@ from keras_to_lambda.convert.verification import scaled_decoding
 from keras_to_lambda.convert.verification.accuracy import without_claims
 from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
 from keras_to_lambda.convert.verification.scaled_decoding import MIN_PHOTOS
-from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.card import (
     CHOICES,
     PRESETS,
@@ -49,7 +49,6 @@ from keras_to_lambda.runtime.model.card import (
     join,
 )
 
-OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
 EPILOG = """\
 examples:
   k2l convert models/clothing/clothing.keras --samples photos -o clothing.tflite
@@ -75,9 +74,9 @@ exit status:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = options.command(
+    p = frame.Parser(
         "k2l convert",
         "Convert a Keras image classifier to a .tflite that knows its labels and its "
         "preprocessing, and prove on sample photos that it answers as Keras does.",
@@ -217,20 +216,16 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@frame.command("k2l convert")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     progress.use(quiet=args.quiet)
-    try:
-        with (
-            mlflow_registry.local(args.model) as args.model,
-            photos.local(args.samples, args.max_samples) as args.samples,
-        ):
-            return _convert(args)
-    except (ConvertError, SetupError, OSError) as error:
-        # OSError: a folder that cannot be written, a full disk; it names the path itself.
-        progress.fail("convert", error)
-        return BAD_INPUT
+    with (
+        mlflow_registry.local(args.model) as args.model,
+        photos.local(args.samples, args.max_samples) as args.samples,
+    ):
+        return _convert(args)
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -292,19 +287,19 @@ def _convert(args: argparse.Namespace) -> int:
             args.report.write_text(report.html(findings), encoding="utf-8")
         if chosen is None or chosen.comparison.faults:
             print(
-                "\nconvert: not written, because the two disagree. Check --preprocess, "
+                "\nk2l convert: not written, because the two disagree. Check --preprocess, "
                 "--interpolation and --labels, or choose a milder --quantize; --report FILE.html "
                 "shows where they differ.",
                 file=sys.stderr,
             )
-            return DISAGREES
+            return frame.FAILED
         if not findings.passed:
-            progress.fail(
-                "convert",
+            frame.fail(
+                "k2l convert",
                 f"not written, because it is not verified: {_reasons(findings, given)}. If the "
                 "model is right all the same: --accept-accuracy",
             )
-            return NOT_VERIFIED
+            return frame.NOT_VERIFIED
         written = _publish(args.out, folder, findings)
         if findings.proof.faults and findings.proof.judged and not findings.proof.hints:
             progress.note(_advice(findings, given))
@@ -315,7 +310,7 @@ def _convert(args: argparse.Namespace) -> int:
             )
     if not args.json:
         print(f"\nwrote {args.out}, " + " and ".join(path.name for path in written))
-    return OK
+    return frame.OK
 
 
 def _only_its_options(args: argparse.Namespace) -> None:

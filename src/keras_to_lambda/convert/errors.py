@@ -7,8 +7,10 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 
+from keras_to_lambda.runtime.errors import UserError
 
-class ConvertError(Exception):
+
+class ConvertError(UserError):
     """The model, the labels, the samples or an option is wrong; the message says what to do."""
 
 

@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
-import textwrap
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.errors import ConvertError, nearest
+from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
-
-
-def command(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser whose epilog is printed as it is written."""
-    return Parser(
-        prog=name,
-        description=textwrap.fill(description, 79),
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line: what is wrong, the nearest right value, where to read."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong, and exit with 2."""
-        wrong = _CHOICE.fullmatch(message)
-        if wrong:
-            known = re.findall(r"'?([^',\s]+)'?", wrong[3])
-            near = nearest(wrong[2], known) or f"choose from {', '.join(known)}"
-            message = f"{wrong[1]}: {wrong[2]!r} is unknown; {near}"
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} -h\n")
-
-
-# As argparse words it.
-_CHOICE = re.compile(r"(argument .+): invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 def add_model(p: argparse.ArgumentParser) -> None:

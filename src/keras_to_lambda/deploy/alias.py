@@ -17,6 +17,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from keras_to_lambda.deploy import ALIAS
+from keras_to_lambda.runtime.errors import UserError
 
 # CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
 CODEDEPLOY_S = 120
@@ -37,7 +38,7 @@ FUNCTION = re.compile(
 REPORT = re.compile(r"\t(Duration|Init Duration|Max Memory Used|Memory Size): ([\d.]+) (?:ms|MB)")
 
 
-class AliasError(Exception):
+class AliasError(UserError):
     """The alias cannot be read or moved; the message says why."""
 
 

@@ -6,7 +6,6 @@ real Lambda emulator, and ask for a photo by its URL.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import http.server
 import json
@@ -21,9 +20,11 @@ from typing import Any
 
 import requests
 
-from keras_to_lambda.deploy.emulator import Emulator, EmulatorError, FunctionError
+from keras_to_lambda.cli import frame
+from keras_to_lambda.deploy.emulator import Emulator
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.runtime.errors import UserError
 
 MODEL = ROOT / "models" / "clothing" / "clothing.keras"
 SAMPLES = ROOT / "samples"
@@ -38,24 +39,20 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@frame.command("demo", refused=frame.FAILED)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo. Exit status 1: a step failed, and said why."""
-    p = argparse.ArgumentParser(prog="python -m keras_to_lambda.deploy.demo", description=__doc__)
+    p = frame.Parser("python -m keras_to_lambda.deploy.demo", __doc__)
     p.add_argument("--port", type=int, default=9000, help="of the emulator (default: %(default)s)")
     args = p.parse_args(argv)
     try:
         with socket.socket() as probe:  # before minutes of work, not after
             probe.bind(("127.0.0.1", args.port))
-    except OSError:
-        print(f"demo: port {args.port} is in use; make demo PORT={args.port + 1}", file=sys.stderr)
-        return 1
-    try:
-        _convert()
-        with _image_host() as host, _function(args.port, host) as (url, invoke):
-            _classify(host, url, invoke)
-    except (EmulatorError, FunctionError, subprocess.CalledProcessError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        raise UserError(f"port {args.port} is in use; make demo PORT={args.port + 1}") from error
+    _convert()
+    with _image_host() as host, _function(args.port, host) as (url, invoke):
+        _classify(host, url, invoke)
     print(
         "\nThe servers of this demo have ended. To stay: make run MODEL=.demo/clothing.tflite\n"
         "With a page to try it in a browser: make run. Your own model: README.md"
@@ -66,11 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _convert() -> None:
     print("1. Convert the Keras model, and prove that the two agree\n", flush=True)
     # A process of its own: TensorFlow is in another environment, and never in the function's.
-    subprocess.run(  # noqa: S603  # our own command, no shell
+    done = subprocess.run(  # noqa: S603  # our own command, no shell
         [PYTHON_TF, "-m", "keras_to_lambda", "convert", MODEL, "--samples", SAMPLES, "-o", OUTPUT],
         cwd=ROOT,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        raise UserError("the conversion failed; its error is above")
 
 
 @contextmanager

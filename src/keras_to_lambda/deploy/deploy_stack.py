@@ -9,11 +9,11 @@ deployment: see `shifting`.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,16 +26,20 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError as ParserError
 
+from keras_to_lambda import project
+from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy import ALIAS
 from keras_to_lambda.deploy.doctor.explain import advice
 from keras_to_lambda.deploy.doctor.template import Template
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.errors import SetupError, UserError
 from keras_to_lambda.runtime.model import registry
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.settings import Settings
 
-SAM = ROOT / ".venv-aws" / "bin" / "sam"
+# Where `make` puts it, else on PATH.
+_OURS = ROOT / ".venv-aws" / "bin" / "sam"
+SAM = _OURS if _OURS.exists() else Path(shutil.which("sam") or "sam")
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 # The name that sam build gives the image: the function's, in lower case.
 IMAGE = "classifier"
@@ -49,7 +53,7 @@ STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
 MACHINE_NAME = 80
 
 
-class StackError(Exception):
+class StackError(UserError):
     """The deployment cannot be begun, or did not succeed; the message says what to do."""
 
 
@@ -258,7 +262,7 @@ def deploy(
         StackError
     """
     if not SAM.exists():
-        raise StackError("sam is not here: run `make setup`")
+        raise StackError("sam is not installed; use `pipx install aws-sam-cli`, or `make setup`")
     defaults = {name: template.default(name) for name in template.parameters}
     before = deployed(stack, session)
     kept = {name: before.parameters[name] for name in BUILD_PARAMETERS if name in before.parameters}
@@ -295,15 +299,22 @@ def deploy(
         print(f"stack: {text}")
 
 
+@frame.command(
+    "k2l deploy", refused=frame.FAILED, interrupted="stopped; what CloudFormation has begun goes on"
+)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it. Exit status 1: a step failed, and said why; 2: wrong use."""
-    p = argparse.ArgumentParser(
-        prog="k2l deploy",
-        description="sam build, k2l doctor and sam deploy, with the same parameters.",
+    p = frame.Parser(
+        "k2l deploy",
+        "sam build, k2l doctor and sam deploy, with the same parameters.",
         epilog="Omitted parameters keep the stack's current value; docs/deploy.md has them all.",
     )
     p.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="of the template")
-    p.add_argument("--stack", default="keras-to-lambda", help="its name (%(default)s)")
+    p.add_argument(
+        "--stack",
+        default=project.stack(),
+        help="the stack's name (default: samconfig.toml's, %(default)s)",
+    )
     p.add_argument("--region", help="as AWS is configured, if not said")
     p.add_argument("--profile", help="of AWS's configuration")
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -317,12 +328,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parameters = given(args.parameters, template.parameters)
         session = boto3.Session(region_name=args.region, profile_name=args.profile)
         if not session.region_name:
-            raise StackError("no AWS region: --region us-east-1, say, or set AWS_DEFAULT_REGION")
+            raise StackError("no AWS region; use --region, or set AWS_DEFAULT_REGION")
         deploy(args.stack, parameters, template, session, args.profile or "", options)
-    except (StackError, BotoCoreError) as error:
-        print(f"stack: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstack: interrupted; what CloudFormation has begun goes on", file=sys.stderr)
-        return 130
-    return 0
+    except BotoCoreError as error:
+        raise StackError(str(error)) from error
+    return frame.OK

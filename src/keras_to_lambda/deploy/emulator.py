@@ -10,7 +10,6 @@ a payload over 6 MB is cut where Lambda refuses it; overlapping requests crash i
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import importlib.util
 import json
@@ -24,12 +23,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy import MEMORY_MB, PYTHON
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, TIMEOUT_S
+from keras_to_lambda.runtime.errors import UserError
 
 HANDLER = "lambda_function.lambda_handler"
 
@@ -51,11 +53,11 @@ PREFLIGHT = {
 }
 
 
-class EmulatorError(Exception):
+class EmulatorError(UserError):
     """The emulator cannot run or answer; the message says what to do."""
 
 
-class FunctionError(Exception):
+class FunctionError(UserError):
     """The function failed: `type` and `message` as Lambda reports them to the caller."""
 
     def __init__(self, type: str, message: str) -> None:
@@ -317,10 +319,11 @@ def _refuse_port_in_use(host: str, port: int) -> None:
         ) from error
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_to_lambda.deploy.emulator",
-        description="The function in AWS's Runtime Interface Emulator, without Docker.",
+@frame.command("emulator", refused=frame.FAILED)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = frame.Parser(
+        "python -m keras_to_lambda.deploy.emulator",
+        "The function in AWS's Runtime Interface Emulator, without Docker.",
     )
     parser.add_argument("--port", type=int, default=9000, help="0 picks a free one (%(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -334,19 +337,13 @@ def main(argv: list[str] | None = None) -> int:
         # Leaves the `with`, which ends the rest. SIGINT too: a shell's background job inherits it
         # as ignored, and Python then raises no KeyboardInterrupt.
         signal.signal(signal.Signals[name], lambda *_: sys.exit(0))
-    try:
-        with Emulator(
-            arguments.port, arguments.host, model=arguments.model, quiet=False
-        ) as emulator:
-            print(
-                "the function answers; Ctrl-C ends it. Try:  "
-                f"curl -d @events/direct-image.json {emulator.url}",
-                flush=True,
-            )
-            return emulator.wait()
-    except EmulatorError as error:
-        print(f"emulator: {error}", file=sys.stderr)
-        return 1
+    with Emulator(arguments.port, arguments.host, model=arguments.model, quiet=False) as emulator:
+        print(
+            "the function answers; Ctrl-C ends it. Try:  "
+            f"curl -d @events/direct-image.json {emulator.url}",
+            flush=True,
+        )
+        return emulator.wait()
 
 
 if __name__ == "__main__":

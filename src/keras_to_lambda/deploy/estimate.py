@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB
 from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
+from keras_to_lambda.runtime.errors import UserError
 
 
 class Price(NamedTuple):
@@ -83,7 +84,7 @@ def compute(ms: float, memory_mb: int, architecture: str = ARCHITECTURE) -> floa
     return billed * memory_mb / 1024 * each(f"lambda_{architecture}")
 
 
-class EstimateError(ValueError):
+class EstimateError(UserError):
     """A number is out of range; the message names it."""
 
 

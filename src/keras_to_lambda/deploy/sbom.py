@@ -10,14 +10,13 @@ is an error, and nothing is written. Runs in .venv-supply.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.metadata
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +24,9 @@ from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 from pip_requirements_parser import RequirementsFile
 
+from keras_to_lambda.cli import frame
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.errors import UserError
 from keras_to_lambda.runtime.model import card
 
 LOCK = ROOT / "requirements.txt"
@@ -52,7 +52,7 @@ print(json.dumps({
 """
 
 
-class SbomError(Exception):
+class SbomError(UserError):
     """No SBOM can be written; the message gives the reason and what to do."""
 
 
@@ -238,10 +238,11 @@ def _default_base() -> str:
     return values["BASE_IMAGE"]
 
 
-def main(argv: list[str] | None = None) -> int:
+@frame.command("sbom", refused=frame.FAILED)
+def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 1: the image differs, or something is missing."""
-    p = argparse.ArgumentParser(
-        prog="python -m keras_to_lambda.deploy.sbom",
+    p = frame.Parser(
+        "python -m keras_to_lambda.deploy.sbom",
         description="Write the software bill of materials: CycloneDX 1.6, JSON.",
     )
     p.add_argument("-o", "--output", type=Path, required=True, help="file to write")
@@ -253,15 +254,8 @@ def main(argv: list[str] | None = None) -> int:
         "--base", help="base image, NAME:TAG@sha256:... (default: the image's label or Dockerfile)"
     )
     args = p.parse_args(argv)
-    try:
-        text = build(args.model, args.image, args.base)
-        args.output.write_text(text, "utf-8")
-    except (SbomError, SetupError) as error:
-        print(f"sbom: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"sbom: {error.filename or args.output}: {error.strerror}", file=sys.stderr)
-        return 1
+    text = build(args.model, args.image, args.base)
+    args.output.write_text(text, "utf-8")
     compared = f", the same as in {args.image}" if args.image else ""
     print(f"wrote {args.output}: {len(json.loads(text)['components'])} components{compared}")
     return 0

@@ -20,13 +20,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from keras_to_lambda import client
+from keras_to_lambda.cli import frame
+from keras_to_lambda.client import Client, EndpointError, Reply, refused
 from keras_to_lambda.deploy import ALIAS
 from keras_to_lambda.deploy.alias import Alias, AliasError, FunctionFailed
-from keras_to_lambda.deploy.endpoint import Endpoint, NotAsked, Reply, Signature, Version, refused
+from keras_to_lambda.deploy.version import Version
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.errors import SetupError, UnsupportedFormat
+from keras_to_lambda.runtime.errors import UnsupportedFormat
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.settings import Settings
@@ -126,7 +128,7 @@ def read_samples(folder: Path) -> list[Sample]:
     """The pictures in a folder, or one picture.
 
     Raises:
-        NotAsked: there are none.
+        EndpointError: there are none.
     """
     home = folder.parent if folder.is_file() else folder
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
@@ -138,7 +140,7 @@ def read_samples(folder: Path) -> list[Sample]:
         if file.suffix.lower() in MEDIA_TYPES
     ]
     if not found:
-        raise NotAsked(f"--samples {folder}: no image there ({', '.join(MEDIA_TYPES)})")
+        raise EndpointError(f"--samples {folder}: no image there ({', '.join(MEDIA_TYPES)})")
     return found
 
 
@@ -146,7 +148,7 @@ def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
     """What the handler in this process answers, by the models' names.
 
     Raises:
-        NotAsked: a sample cannot be classified. SetupError: a model is wrong.
+        EndpointError: a sample cannot be classified. SetupError: a model is wrong.
     """
     handler = Handler(Settings.from_environ({"MODEL_PATH": str(path), "LOG_LEVEL": "FATAL"}))
     found = {}
@@ -156,7 +158,7 @@ def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
             try:
                 answers[sample.name] = handler.handle(_event(sample, name))
             except Exception as error:
-                raise NotAsked(f"{sample.name} cannot be classified here: {error}") from error
+                raise EndpointError(f"{sample.name} cannot be classified here: {error}") from error
         spread = sum(max(a.values()) - min(a.values()) for a in answers.values()) / len(answers)
         tolerance = installed.card.verification.get("tolerance", {}).get("difference", TOLERANCE)
         found[name] = Model(
@@ -165,14 +167,14 @@ def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
     return found
 
 
-def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+def compare(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
     """Every deployed model against the one here, every sample in both ways.
 
     Raises:
-        NotAsked; and of a Version FunctionFailed, AliasError.
+        EndpointError; and of a Version FunctionFailed, AliasError.
     """
     found = Found()
-    listed = endpoint.ask("GET", "models")
+    listed = endpoint.request("GET", "models")
     refused(listed, endpoint.url)
     content = listed.content if isinstance(listed.content, dict) else {}
     if listed.status >= 500:
@@ -180,7 +182,9 @@ def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[S
         found.failed = True
         return found
     if listed.status != 200 or "models" not in content:
-        raise NotAsked(f"GET /models answers {listed}: is {endpoint.url} this project's function?")
+        raise EndpointError(
+            f"GET /models answers {listed}: is {endpoint.url} this project's function?"
+        )
     names = [str(card.get("name")) for card in content["models"]]
     # Of several models without a default, the first.
     found.default = str(content.get("default") or next(iter(names), ""))
@@ -200,7 +204,7 @@ def compare(endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[S
 
 
 def _compare_sample(
-    endpoint: Endpoint, name: str, model: Model, sample: Sample, found: Found
+    endpoint: Client, name: str, model: Model, sample: Sample, found: Found
 ) -> None:
     here = model.answers[sample.name]
     for way in ("body", "base64"):
@@ -220,11 +224,11 @@ def _compare_sample(
                 found.differences.append(Difference(name, sample.name, way, label, ours, theirs))
 
 
-def check_refusal(endpoint: Endpoint, found: Found) -> None:
+def check_refusal(endpoint: Client, found: Found) -> None:
     """An error is an error.
 
     Raises:
-        NotAsked; and of a Version FunctionFailed, AliasError.
+        EndpointError; and of a Version FunctionFailed, AliasError.
     """
     wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
     found.facts["what is no image"] = str(wrong)
@@ -234,13 +238,13 @@ def check_refusal(endpoint: Endpoint, found: Found) -> None:
         found.failed = found.failed or wrong.status >= 500
 
 
-def check_contract(endpoint: Endpoint, found: Found) -> None:
+def check_contract(endpoint: Client, found: Found) -> None:
     """A preflight gets its headers, and a stranger gets nothing.
 
     Raises:
-        NotAsked
+        EndpointError
     """
-    preflight = endpoint.ask(
+    preflight = endpoint.request(
         "OPTIONS",
         headers={
             "Origin": "https://example.com",
@@ -257,7 +261,7 @@ def check_contract(endpoint: Endpoint, found: Found) -> None:
     if not (endpoint.key or endpoint.signature):
         found.facts["without credentials"] = "answered: everybody who knows the URL may call"
         return
-    stranger = endpoint.ask(headers={"Content-Type": "application/json"}, known=False)
+    stranger = endpoint.request(headers={"Content-Type": "application/json"}, known=False)
     found.facts["without credentials"] = str(stranger)
     if stranger.status not in {401, 403}:
         said = f"a call without credentials is answered with {stranger}, not refused"
@@ -273,7 +277,7 @@ def judge(version: Version, models: Mapping[str, Model], samples: Sequence[Sampl
             check_refusal(version, found)
     except FunctionFailed as error:
         return Found([Fault(str(error), version=True)])
-    except (AliasError, NotAsked) as error:
+    except (AliasError, EndpointError) as error:
         return Found([Fault(f"what it answers is not known: {error}")])
     if any(one.said for one in found.differences):
         found.faults.append(Fault("it does not classify every sample", version=True))
@@ -292,13 +296,13 @@ def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample
     alias.invoke(_event(sample, ""), number)
     try:
         found = compare(Version(alias, number), models, [sample])
-    except NotAsked as error:
+    except EndpointError as error:
         return str(error)
     another = any(fault.version for fault in found.faults)  # of compare's, a SHA-256
     return "" if another or not found.differences else "differs from here with the same model"
 
 
-def measure(endpoint: Endpoint, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
+def measure(endpoint: Client, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
     """Warm calls, one after another.
 
     Returns:
@@ -306,7 +310,7 @@ def measure(endpoint: Endpoint, sample: Sample, model: str, calls: int) -> dict[
         handler's share.
 
     Raises:
-        NotAsked
+        EndpointError
     """
     total, server = [], []
     for _ in range(calls):
@@ -330,18 +334,18 @@ def percentile(values: Sequence[float], share: int) -> float:
     return round(sorted(values)[math.ceil(share / 100 * len(values)) - 1], 2)
 
 
-def first_answer(endpoint: Endpoint, sample: Sample, wait_s: float) -> Reply:
+def first_answer(endpoint: Client, sample: Sample, wait_s: float) -> Reply:
     """The first answer, of whatever kind; a new URL takes a while until it is known everywhere.
 
     Raises:
-        NotAsked: none within wait_s seconds; or it refuses us.
+        EndpointError: none within wait_s seconds; or it refuses us.
     """
     give_up = time.monotonic() + wait_s
     told = False
     while True:
         try:
-            reply = endpoint.ask(body=sample.image, headers={"Content-Type": sample.type})
-        except NotAsked:
+            reply = endpoint.request(body=sample.image, headers={"Content-Type": sample.type})
+        except EndpointError:
             if time.monotonic() > give_up:
                 raise
         else:
@@ -355,12 +359,12 @@ def first_answer(endpoint: Endpoint, sample: Sample, wait_s: float) -> Reply:
 
 
 def settle(
-    endpoint: Endpoint, models: Mapping[str, Model], samples: Sequence[Sample], settle_s: float
+    endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample], settle_s: float
 ) -> Found:
     """Compare again after an alias was moved, which takes some seconds to be known everywhere.
 
     Raises:
-        NotAsked
+        EndpointError
     """
     give_up = time.monotonic() + settle_s
     while True:
@@ -370,19 +374,17 @@ def settle(
         time.sleep(1)
 
 
-def verify_keras(args: argparse.Namespace, endpoint: Endpoint, model: Model) -> str:
+def verify_keras(args: argparse.Namespace, endpoint: Client, model: Model) -> str:
     """`k2l verify` of the deployed function against the Keras model, in its own environment.
 
     Returns:
         A fault, or nothing.
 
     Raises:
-        NotAsked: it cannot run, or could not ask.
+        EndpointError: it cannot run, or could not ask.
     """
-    if endpoint.signature:
-        raise NotAsked("--against does not go with --iam: k2l verify cannot sign requests")
     if not PYTHON_TF.exists():
-        raise NotAsked("--against needs TensorFlow's environment: run `make setup`")
+        raise EndpointError("--against needs TensorFlow's environment: run `make setup`")
     command: list[str | Path] = [
         PYTHON_TF,
         "-m",
@@ -392,8 +394,12 @@ def verify_keras(args: argparse.Namespace, endpoint: Endpoint, model: Model) -> 
         "--no-write",
     ]
     command += ["--against", args.against, "--samples", args.samples, "--url", endpoint.url]
-    if endpoint.key:
-        command += ["--header", f"x-api-key:{endpoint.key}"]
+    command += [
+        f"--{name}={value}"
+        for name in ("api-key", "region", "profile")
+        if (value := getattr(args, name.replace("-", "_")))
+    ]
+    command += ["--iam"] * args.iam
     note("asking Keras, by k2l verify (half a minute or so) ...")
     # Its table is for reading too, and not to be mixed with JSON.
     done = subprocess.run(  # noqa: S603  # our own command, no shell
@@ -401,7 +407,7 @@ def verify_keras(args: argparse.Namespace, endpoint: Endpoint, model: Model) -> 
     )
     print(done.stdout, end="", file=sys.stderr)
     if done.returncode not in {SAME, DIFFERENT}:
-        raise NotAsked("k2l verify could not compare with Keras; it says why above")
+        raise EndpointError("k2l verify could not compare with Keras; it says why above")
     return "" if done.returncode == SAME else "k2l verify: Keras answers otherwise (see above)"
 
 
@@ -410,27 +416,20 @@ def note(text: str) -> None:
     print(f"smoke: {text}", file=sys.stderr, flush=True)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="k2l smoke",
+    p = frame.Parser(
+        "k2l smoke",
         description="Compare a deployed function with the same models here, measure it, and\n"
         "lead its alias back where they differ.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("url", metavar="URL", help="the deployed route, .../predict")
-    known = p.add_mutually_exclusive_group()
-    known.add_argument("--api-key", metavar="KEY", help="sent as x-api-key")
-    known.add_argument(
-        "--iam", action="store_true", help="sign requests with the AWS credentials of this shell"
-    )
+    client.add_options(p)
     p.add_argument(
         "--function", metavar="NAME", help="the function behind the URL; its alias may be led back"
     )
     p.add_argument("--alias", default=ALIAS, help="of the function (default: %(default)s)")
-    p.add_argument("--region", help="of function and URL (default: the shell's; the URL's own)")
-    p.add_argument("--profile", help="of AWS's configuration, for --iam and --function")
     p.add_argument(
         "--no-rollback", action="store_true", help="only tell what differs, whatever it is"
     )
@@ -471,6 +470,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@frame.command("k2l smoke")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     p = parser()
@@ -479,29 +479,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         p.error(f"URL {args.url} does not start with https://")
     if args.calls < 0 or args.wait < 0 or args.settle < 0:
         p.error("--calls, --wait and --settle must not be negative")
-    try:
-        return smoke(args)
-    except (NotAsked, SetupError, AliasError, OSError) as error:
-        note(str(error))
-        return NOT_ASKED
-    except KeyboardInterrupt:
-        return 130
+    return smoke(args)
 
 
 def smoke(args: argparse.Namespace) -> int:
     """Compare, measure, tell, and go back where that is wanted.
 
     Raises:
-        NotAsked, SetupError, AliasError: before anything was changed.
+        EndpointError, SetupError, AliasError: before anything was changed.
     """
     samples = read_samples(args.samples)
     note(f"classifying {len(samples)} samples here ...")
     models = local_models(args.model, samples)
-    host, region, profile = urlsplit(args.url).netloc, args.region, args.profile
-    signature = Signature(host, region, profile) if args.iam else None
-    endpoint = Endpoint(args.url, args.api_key, signature)
+    endpoint = Client.of(args.url, args)
     result: dict[str, Any] = {"url": endpoint.url}
-    alias = Alias(args.function, args.alias, region, profile) if args.function else None
+    alias = Alias(args.function, args.alias, args.region, args.profile) if args.function else None
     routing = alias.routing() if alias else None
     if alias:
         result["alias"] = f"{alias}, {routing}"
@@ -573,7 +565,7 @@ def _invoked(alias: Alias, sample: Sample) -> dict[str, float] | str:
 def _roll_back(
     alias: Alias,
     faulty: str,
-    endpoint: Endpoint,
+    endpoint: Client,
     models: Mapping[str, Model],
     samples: Sequence[Sample],
     settle_s: float,
@@ -587,7 +579,7 @@ def _roll_back(
         return {"done": None, "now": f"NOT led back, look at once what is live: {error}"}
     try:
         again = settle(endpoint, models, samples, settle_s)
-    except NotAsked as error:
+    except EndpointError as error:
         return {**done, "same": None, "then": f"it could not be asked again: {error}"}
     if again.same:
         return {**done, "same": True, "then": "it answers as here"}

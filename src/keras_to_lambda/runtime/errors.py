@@ -221,5 +221,9 @@ def every() -> list[type[ClassifierError]]:
     ]
 
 
-class SetupError(Exception):
+class UserError(Exception):
+    """What the user of a command can correct; the message states what to do."""
+
+
+class SetupError(UserError):
     """The deployment is wrong, not the request: model, card or settings. Raised at start."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import logging
 import mimetypes
@@ -16,13 +15,13 @@ from pathlib import Path
 
 import hupper
 
-from keras_to_lambda import class_folders, origin
-from keras_to_lambda.cli import terminal
+from keras_to_lambda import class_folders, origin, project
+from keras_to_lambda.cli import frame, terminal
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.errors import UserError
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model.registry import files
-from keras_to_lambda.runtime.settings import Settings, bundled
+from keras_to_lambda.runtime.settings import MODELS, Settings, bundled
 from keras_to_lambda.serve import http_server
 from keras_to_lambda.serve.gateway import Gateway
 
@@ -38,14 +37,13 @@ EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
 STOP_WITHIN_S = 30  # requests under way are answered first
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="k2l serve",
+    p = frame.Parser(
+        "k2l serve",
         description="Serve the function and its playground on this machine: every path as through "
         f"API Gateway, and the emulator's {INVOCATIONS_PATH}.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
         "--host",
@@ -83,6 +81,7 @@ def _sample(handler: Handler) -> str:
     return os.path.relpath(photos[0]) if photos else "photo.jpg"
 
 
+@frame.command("k2l serve")
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C. Exit status 2: the model, a setting or the port is wrong."""
     p = parser()
@@ -98,25 +97,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             worker_args=[argv],
             shutdown_interval=STOP_WITHIN_S,
         )
+    settings = Settings.from_environ()
+    if args.model or settings.model_path == MODELS:
+        settings = replace(settings, model_path=args.model or project.models())
+    if hupper.is_active():
+        hupper.get_reloader().watch_files(files(settings.model_path))
+    with terminal.without_notices():
+        handler = Handler(settings)
+    origin.check(handler.models.installed.values())
     try:
-        settings = Settings.from_environ()
-        if args.model:
-            settings = replace(settings, model_path=args.model)
-        if hupper.is_active():
-            hupper.get_reloader().watch_files(files(settings.model_path))
-        with terminal.without_notices():
-            handler = Handler(settings)
-        origin.check(handler.models.installed.values())
         server = http_server.create(Gateway(handler.handle), args.host, args.port)
-    except (SetupError, OSError) as error:
-        message = str(error)
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            message = (
-                f"port {args.port} is in use; choose another: --port {args.port + 1} "
-                f"(make run PORT={args.port + 1})"
-            )
-        print(f"serve: {message}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise UserError(
+            f"port {args.port} is in use; choose another: --port {args.port + 1} "
+            f"(make run PORT={args.port + 1})"
+        ) from error
     host = "localhost" if args.host in EVERYWHERE else args.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
     default = handler.models.default

@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from keras_to_lambda.cli.frame import Parser
 from keras_to_lambda.convert import output_folders
-from keras_to_lambda.convert.options import Parser
 from keras_to_lambda.convert.progress import fail
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing

@@ -14,11 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_to_lambda import client
+from keras_to_lambda.cli import frame
+from keras_to_lambda.client import Client
 from keras_to_lambda.convert import labels as label_files
 from keras_to_lambda.convert import options as shared
 from keras_to_lambda.convert import progress, scaling
-from keras_to_lambda.convert.errors import ConvertError
-from keras_to_lambda.runtime.errors import ClassifierError
 from keras_to_lambda.train.assess import calibration, metrics, report
 from keras_to_lambda.train.assess.predictions import (
     Evaluated,
@@ -61,34 +62,26 @@ DATA is one of these:
 """
 ALL_SPLITS = "all"
 SEED = 1  # where no card has the one that split the data
-SECRET = ("--header",)  # options whose values are not shown in a report
+SECRET = ("--header", "--api-key")  # options whose values are not shown in a report
 
 
+@frame.command("k2l evaluate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for whatever the user can put right."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
-        output = _output(options)
-        found = evaluate(options)
-        command = shown_command(sys.argv[1:] if arguments is None else arguments)
-        for path in write(found, output, command):
-            announce(f"wrote {path}")
-    except (DataError, ConvertError, ClassifierError) as error:
-        progress.fail(parser.prog, error)
-        return 2
-    except OSError as error:
-        progress.fail(
-            parser.prog, f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
-        )
-        return 2
+    output = _output(options)
+    found = evaluate(options)
+    command = shown_command(sys.argv[1:] if arguments is None else arguments)
+    for path in write(found, output, command):
+        announce(f"wrote {path}")
     text = progress.plain_lines(report.text(found))
     print(json.dumps(report.to_json(found), indent=1) if options.json else text)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = shared.command(
+    parser = frame.Parser(
         "k2l evaluate",
         "Evaluate a model, as a file or behind a URL, on labelled pictures: accuracy and its "
         "interval, figures by label, confusions, calibration.",
@@ -148,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:VALUE",
-        help="request header, for example x-api-key:...; may be repeated",
+        help="request header; may be repeated (default: none)",
     )
     group.add_argument(
         "--workers",
@@ -157,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="number of requests at a time (default: %(default)s)",
     )
+    client.add_options(parser)
     shared.add_model(parser)
     shared.add_run(parser)
     return parser
@@ -193,12 +187,13 @@ def evaluate(options: argparse.Namespace) -> Report:
         if (value := getattr(options, name)) is not None and value < least:
             raise DataError(f"--{name} must be at least {least}")
     labels = label_files.read(options.labels) if options.labels else None
+    headers = _headers(options.header)
     settings = Options(
         sandbox=shared.sandbox(options),
         wanted=shared.wanted(options),
         workers=options.workers,
         labels=labels,
-        headers=_headers(options.header),
+        caller=lambda url: Client.of(url, options, headers),
     )
 
     def named(model: str, card: Path | None, names: Sequence[str]) -> Model:

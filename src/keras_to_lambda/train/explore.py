@@ -21,7 +21,7 @@ from PIL import ExifTags, Image
 from scipy.stats import chi2_contingency
 
 from keras_to_lambda import html_report
-from keras_to_lambda.convert import options as shared
+from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import progress
 from keras_to_lambda.runtime.errors import ClassifierError, SetupError
 from keras_to_lambda.train.data import near_duplicates, sources
@@ -459,7 +459,7 @@ def _checked(options: argparse.Namespace) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = shared.command(
+    parser = frame.Parser(
         "k2l explore",
         "Report on a data set before training: pictures by class and split, sizes, examples, "
         "broken files, near-duplicates between splits, pictures with two labels.",

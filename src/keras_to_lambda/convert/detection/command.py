@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.class_folders import images
+from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import labels, options, progress, sample_photos, samples, source_card
 from keras_to_lambda.convert.detection.trials import Detective, Trials
 from keras_to_lambda.convert.detection.verdict import Verdict
@@ -19,7 +19,7 @@ from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import ModelCard
 
-NAMED, OPEN, BAD_INPUT = 0, 1, 2
+NAMED, OPEN = frame.OK, frame.FAILED
 EPILOG = """\
 examples:
   k2l detect cats.h5 --samples photos
@@ -41,9 +41,9 @@ exit status:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = options.command(
+    p = frame.Parser(
         "k2l detect",
         "Find out with which preprocessing an image classifier was trained: try what people use on "
         "photos whose class is known, and say which fits, or that the photos do not tell.",
@@ -69,36 +69,33 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@frame.command("k2l detect")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     progress.use(quiet=args.quiet)
-    try:
-        model, wanted = args.model.absolute(), options.wanted(args)
-        names = args.labels and labels.located(args.labels).absolute()
-        # All of it in the sandbox: the network runs thousands of times.
-        with sample_photos.local(args.samples, args.max_samples) as folder:
-            place = folder.absolute()
-            taken = [sample.path for sample in samples.find(place, args.max_samples)]
-            total = sum(len(images(place / name)) for name in samples.folders(place))
-            if total > len(taken):
-                progress.note(sample_photos.used(len(taken), total))
-            progress.step("starting TensorFlow")
-            # Folders and photos one by one: some may be links to elsewhere.
-            reads = [place, *(place / name for name in samples.folders(place)), *taken]
-            found = options.sandbox(args).call(
-                "keras_to_lambda.convert.detection.command:run",
-                reads=[*model_files(model, wanted["custom"]), *reads, *([names] if names else [])],
-                model=str(model),
-                wanted=wanted,
-                folder=str(place),
-                most=args.max_samples,
-                labels=names and str(names),
-                exhaustive=args.exhaustive,
-            )
-    except (ConvertError, SetupError) as error:
-        progress.fail("keras_to_lambda.convert.detection.command", error)
-        return BAD_INPUT
+    model, wanted = args.model.absolute(), options.wanted(args)
+    names = args.labels and labels.located(args.labels).absolute()
+    # All of it in the sandbox: the network runs thousands of times.
+    with sample_photos.local(args.samples, args.max_samples) as folder:
+        place = folder.absolute()
+        taken = [sample.path for sample in samples.find(place, args.max_samples)]
+        total = sum(len(images(place / name)) for name in samples.folders(place))
+        if total > len(taken):
+            progress.note(sample_photos.used(len(taken), total))
+        progress.step("starting TensorFlow")
+        # Folders and photos one by one: some may be links to elsewhere.
+        reads = [place, *(place / name for name in samples.folders(place)), *taken]
+        found = options.sandbox(args).call(
+            "keras_to_lambda.convert.detection.command:run",
+            reads=[*model_files(model, wanted["custom"]), *reads, *([names] if names else [])],
+            model=str(model),
+            wanted=wanted,
+            folder=str(place),
+            most=args.max_samples,
+            labels=names and str(names),
+            exhaustive=args.exhaustive,
+        )
     text = progress.plain_lines(found["text"])
     print(json.dumps(found["json"], indent=1) if args.json else text)
     return NAMED if found["named"] else OPEN

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert import options, progress, scaling
+from keras_to_lambda.cli import frame
+from keras_to_lambda.convert import progress, scaling
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import graph_file, keras_file, tflite_file
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
-from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.card import ModelCard
 
-OK, STOPPED, NO_MODEL = 0, 1, 2
 EPILOG = """\
 examples:
   k2l inspect clothing.tflite         a converted model: its tensors, card, labels
@@ -41,22 +39,19 @@ LABELS_SHOWN = 5
 ROWS_SHOWN = 12
 
 
+@frame.command("k2l inspect")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     progress.use(quiet=True)
-    try:
-        found = inspect(args.file)
-    except (ConvertError, SetupError) as error:
-        progress.fail("inspect", error)
-        return NO_MODEL
+    found = inspect(args.file)
     print(json.dumps(found, indent=1) if args.json else text(found))
-    return STOPPED if found["stopped_by"] else OK
+    return frame.FAILED if found["stopped_by"] else frame.OK
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = options.command(
+    p = frame.Parser(
         "k2l inspect",
         "Show what a model file holds, without running anything in it, and what would stop it "
         "from being served or converted.",

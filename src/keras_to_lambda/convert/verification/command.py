@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_to_lambda import client
+from keras_to_lambda.cli import frame
+from keras_to_lambda.client import Client
 from keras_to_lambda.convert import options, progress, report, sample_photos, source_card
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
@@ -24,13 +27,12 @@ from keras_to_lambda.convert.verification import docker_image
 from keras_to_lambda.convert.verification import pipeline_diff as stages
 from keras_to_lambda.convert.verification.accuracy import Verdict
 from keras_to_lambda.convert.verification.comparison import Comparison, same_answers
-from keras_to_lambda.convert.verification.logits_endpoint import Endpoint
+from keras_to_lambda.convert.verification.logits_endpoint import LogitsEndpoint
 from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.card import ModelCard, beside, join, load_json
 from keras_to_lambda.runtime.model.card import load as load_card
 
-OK, DISAGREES, BAD_INPUT, NOT_VERIFIED = 0, 1, 2, 3
 # Of photos whose answers part: as many are looked at closely, and saved as pictures.
 LOOKED_AT = 8
 EPILOG = """\
@@ -78,9 +80,9 @@ class Way:
         }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = options.command(
+    p = frame.Parser(
         "k2l verify",
         "Prove that a .tflite, here, in its container and deployed, answers as the Keras model "
         "does; and where it does not, find the stage at which the two part.",
@@ -102,11 +104,12 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME:VALUE",
-        help="sent to the endpoint, for example x-api-key:...; may be given several times",
+        help="header sent to the endpoint; may be given several times (default: none)",
     )
     p.add_argument(
         "--interpreter", type=Path, metavar="PYTHON", help="whose interpreter runs the .tflite here"
     )
+    client.add_options(p)
     p.add_argument("--no-write", action="store_true", help="leave the card as it is")
     options.add_proof(p)
     options.add_model(p)
@@ -114,16 +117,13 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@frame.command("k2l verify")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     progress.use(quiet=args.quiet)
-    try:
-        with sample_photos.local(args.samples, args.max_samples) as args.samples:
-            return _verify(args)
-    except (ConvertError, SetupError, OSError) as error:
-        progress.fail("keras_to_lambda.convert.verification.command", error)
-        return BAD_INPUT
+    with sample_photos.local(args.samples, args.max_samples) as args.samples:
+        return _verify(args)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -160,12 +160,12 @@ def _verify(args: argparse.Namespace) -> int:
     if not args.no_write:
         _write(args.model, card, ways, proof, proven=proven)
     if any(way.comparison.faults for way in ways):
-        return DISAGREES
+        return frame.FAILED
     if not proven:
         reasons = "; ".join((*proof.faults, *proof.hints))
-        progress.fail("keras_to_lambda.convert.verification.command", f"not verified: {reasons}")
-        return NOT_VERIFIED
-    return OK
+        frame.fail("k2l verify", f"not verified: {reasons}")
+        return frame.NOT_VERIFIED
+    return frame.OK
 
 
 def _outline(against: Path, card: ModelCard) -> dict[str, Any]:
@@ -230,7 +230,8 @@ def _ways(
         if not opened:
             continue
         with opened as url:
-            endpoint = Endpoint(url, card.labels, headers if name == "endpoint" else {})
+            caller = Client.of(url, args, headers) if name == "endpoint" else Client(url)
+            endpoint = LogitsEndpoint(caller, card.labels)
             progress.step(f"asking the {name} about {len(keras.photos)} photos")
             answers = np.stack(
                 [endpoint.logits(photo.read_bytes()) for photo in progress.progress(keras.photos)]
@@ -249,7 +250,7 @@ def _probe(
     card: ModelCard,
     keras: KerasSide,
     local: Callable[[KerasSide], np.ndarray],
-    endpoint: Endpoint,
+    endpoint: LogitsEndpoint,
     parted: Sequence[int],
     tolerance: Tolerance,
 ) -> list[str]:

@@ -1,70 +1,60 @@
-"""Endpoint: a deployed function, asked over HTTP about a photo."""
+"""The answers of a deployed function, as logits."""
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import requests
+import numpy.typing as npt
 
+from keras_to_lambda.client import Client, Reply
 from keras_to_lambda.convert.errors import ConvertError
 
-# Over API Gateway's 29 s: its own answer is better than our silence.
-TIMEOUT_S = 35
 
-
-class Endpoint:
+class LogitsEndpoint:
     """A function behind `POST /predict`, or behind the emulator's invocation URL.
 
     Args:
-        url: of the route itself, https://ID.execute-api.REGION.amazonaws.com/Prod/predict or so.
-        labels: in the order of the answers that are wanted.
-        headers: sent along, for endpoints that ask for a key.
+        client: of the route. labels: in the order of the answers that are wanted; none: those of
+            the first answer.
     """
 
-    def __init__(
-        self, url: str, labels: Sequence[str], headers: dict[str, str] | None = None
-    ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ConvertError(f"{url} is not an http or https URL")
-        self.url = url
-        self._labels = tuple(labels)
-        self._session = requests.Session()
-        self._session.headers.update(headers or {})
+    def __init__(self, client: Client, labels: Sequence[str] = ()) -> None:
+        self._client, self.labels = client, tuple(labels)
 
-    def logits(self, image: bytes) -> np.ndarray:
-        """Ask about an image file: float32, (labels,).
+    def logits(self, image: bytes) -> npt.NDArray[np.float32]:
+        """Classify an image file: float32, (labels,).
 
         Raises:
-            ConvertError: the endpoint cannot be reached, refuses, or has other labels.
+            EndpointError: no answer. ConvertError: a refusal, or other labels.
         """
-        body = {"image": base64.b64encode(image).decode()}
-        try:
-            response = self._session.post(self.url, json=body, timeout=TIMEOUT_S)
-        except requests.RequestException as error:
-            raise ConvertError(f"{self.url} cannot be reached: {error}") from error
-        return self._read(response)
+        body = json.dumps({"image": base64.b64encode(image).decode()}).encode()
+        return self._read(self._client.send(None, body, {"Content-Type": "application/json"}))
 
-    def _read(self, response: requests.Response) -> np.ndarray:
-        try:
-            answer: Any = response.json()
-        except ValueError:
-            answer = None
+    def _read(self, reply: Reply) -> npt.NDArray[np.float32]:
+        url, answer = self._client.url, reply.content
         # The emulator answers 200 for a function's error too; the body tells.
         failed = not isinstance(answer, dict) or "errorType" in answer or "error" in answer
-        if response.status_code != 200 or failed:
+        if reply.status != 200 or failed:
+            raise ConvertError(f"{url} answers with status {reply.status}: {_reason(answer)}")
+        if not self.labels:
+            self.labels = tuple(answer)
+        if set(answer) != set(self.labels):
+            theirs = sorted(set(answer) ^ set(self.labels))
             raise ConvertError(
-                f"{self.url} answers with status {response.status_code}: {_reason(answer)}"
+                f"{url} serves another model: it has {len(answer)} labels, this one "
+                f"{len(self.labels)}; only one of them has {', '.join(theirs[:5])}"
             )
-        if set(answer) != set(self._labels):
-            theirs = sorted(set(answer) ^ set(self._labels))
+        try:
+            return np.array([answer[label] for label in self.labels], np.float32)
+        except (TypeError, ValueError) as error:
             raise ConvertError(
-                f"{self.url} serves another model: it has {len(answer)} labels, this one "
-                f"{len(self._labels)}; only one of them knows {', '.join(theirs[:5])}"
-            )
-        return np.array([answer[label] for label in self._labels], np.float32)
+                f"{url} does not answer with a score for each label; give the URL of the route, as "
+                "https://HOST/predict"
+            ) from error
 
 
 def _reason(answer: Any) -> str:

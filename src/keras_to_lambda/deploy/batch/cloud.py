@@ -21,8 +21,8 @@ from botocore.parsers import ResponseParserError
 
 from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB
 from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
+from keras_to_lambda.runtime.errors import UserError
 
-DEFAULT_STACK = "keras-to-lambda"
 # One grey pixel, as PNG.
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
@@ -30,7 +30,7 @@ PIXEL = (
 CALL_S = 60  # of a call, by bulk.asl.json
 
 
-class BatchError(Exception):
+class BatchError(UserError):
     """A command cannot be done; the message says why, and what to do."""
 
 

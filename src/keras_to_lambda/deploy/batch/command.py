@@ -5,7 +5,7 @@
     k2l batch results spring -o spring.parquet
     k2l batch resume spring
 
-Exit codes: 0, done; 1, it cannot be done, or images are without an answer; 2, wrong usage.
+Exit status: 0 done; 1 it cannot be done, or images have no answer; 2 wrong use; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_to_lambda import project
+from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy.batch import progress, result_table, runs
-from keras_to_lambda.deploy.batch.cloud import DEFAULT_STACK, BatchError, Cloud, session
+from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, session
 from keras_to_lambda.deploy.batch.ledger import Ledger, Summary
 from keras_to_lambda.deploy.batch.progress import Progress
 from keras_to_lambda.deploy.batch.runs import Run
@@ -33,28 +35,20 @@ WATCH_S = 10.0
 TELL_S = 2.0
 
 
+@frame.command("k2l batch", refused=frame.FAILED, interrupted="stopped; what runs in AWS goes on")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is as in the module's docstring."""
     arguments = _parser().parse_args(argv)
-    try:
-        cloud = _cloud(arguments)
-        code: int = arguments.command(cloud, arguments)
-    except BatchError as error:
-        print(f"batch: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nbatch: interrupted; what runs in AWS goes on", file=sys.stderr)
-        return 1
-    return code
+    status: int = arguments.command(_cloud(arguments), arguments)
+    return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> frame.Parser:
     given, _, examples = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="k2l batch",
+    parser = frame.Parser(
+        "k2l batch",
         description=given,
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -131,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (start, status, results, resume):
         command.add_argument("--json", action="store_true", help="for programs")
         where = command.add_argument_group("where (default: what the stack's outputs say)")
-        where.add_argument("--stack", default=DEFAULT_STACK, help="default: %(default)s")
+        where.add_argument("--stack", default=project.stack(), help="default: %(default)s")
         where.add_argument("--state-machine", metavar="ARN", help="in place of --stack")
         where.add_argument("--region", help="as AWS is configured, if not said")
         where.add_argument("--profile", help="of AWS's configuration")
@@ -189,7 +183,7 @@ def _next(arguments: argparse.Namespace, verb: str, run: Run, *flags: str) -> st
     where = [
         (f"--{name.replace('_', '-')}", given[name])
         for name in ("stack", "state_machine", "bucket", "region", "profile")
-        if given[name] and (name, given[name]) != ("stack", DEFAULT_STACK)
+        if given[name] and (name, given[name]) != ("stack", project.stack())
     ]
     words = ["k2l", "batch", verb, run.name, *flags]
     return f"next: {shlex.join([*words, *(word for option in where for word in option)])}"

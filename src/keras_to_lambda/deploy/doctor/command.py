@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 import textwrap
 from collections import Counter
@@ -14,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy.doctor import account, machine, project
 from keras_to_lambda.deploy.doctor.context import Setup
 from keras_to_lambda.deploy.doctor.explain import Explained, advice, explain
 from keras_to_lambda.deploy.doctor.finding import Finding, Skip, Status, warn
-from keras_to_lambda.project import ROOT
+from keras_to_lambda.project import ROOT, stack
 
 OK, FAILED, USAGE = 0, 1, 2
 WIDTH = 100
@@ -187,10 +187,10 @@ def _parameter(text: str) -> tuple[str, str]:
     return name, value
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> frame.Parser:
     """The command line."""
-    p = argparse.ArgumentParser(
-        prog="k2l doctor",
+    p = frame.Parser(
+        "k2l doctor",
         description="Check what a deployment needs, from near to far: a line each, and the remedy. "
         "With --explain: name the causes in a log.",
         epilog="exit status:\n"
@@ -201,7 +201,6 @@ def parser() -> argparse.ArgumentParser:
         "  k2l doctor --offline\n"
         "  k2l doctor --region eu-central-1 Architecture=arm64 ConcurrencyLimit=5\n"
         "  sam logs --stack-name keras-to-lambda | k2l doctor --explain\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
         "parameters",
@@ -220,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--image", default="", help="Docker image to check (default: keras-to-lambda)")
     p.add_argument("--region", default="", help="AWS region (default: as AWS is configured)")
     p.add_argument("--profile", default="", help="AWS profile (default: as AWS is configured)")
-    p.add_argument("--stack", default="keras-to-lambda", help="stack name (default: %(default)s)")
+    p.add_argument("--stack", default=stack(), help="stack name (default: %(default)s)")
     p.add_argument(
         "--service-role",
         action="store_true",
@@ -239,35 +238,30 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+@frame.command("k2l doctor")
 def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command; the exit status is explained in its help."""
     p = parser()
     args = p.parse_args(argv)
-    try:
-        if args.explain:
-            return explain_log(args.explain, args.json)
-        setup = Setup(
-            image=args.image,
-            region=args.region,
-            profile=args.profile,
-            stack=args.stack,
-            architecture=args.architecture,
-            model=args.model,
-            url=args.url,
-            offline=args.offline,
-            service_role=args.service_role,
-            parameters=dict(args.parameters),
-            root=root,
-        )
-        known: tuple[str, ...] = ()
-        with contextlib.suppress(Exception):  # a template that cannot be read is a finding
-            known = setup.plain.parameters
-        if known and (unknown := setup.parameters.keys() - set(known)):
-            which = ", ".join(sorted(unknown))
-            p.error(f"{which} is no parameter of template.yaml: one of {', '.join(sorted(known))}")
-        return check(setup, args.json)
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except KeyboardInterrupt:
-        return 130
+    if args.explain:
+        return explain_log(args.explain, args.json)
+    setup = Setup(
+        image=args.image,
+        region=args.region,
+        profile=args.profile,
+        stack=args.stack,
+        architecture=args.architecture,
+        model=args.model,
+        url=args.url,
+        offline=args.offline,
+        service_role=args.service_role,
+        parameters=dict(args.parameters),
+        root=root,
+    )
+    known: tuple[str, ...] = ()
+    with contextlib.suppress(Exception):  # a template that cannot be read is a finding
+        known = setup.plain.parameters
+    if known and (unknown := setup.parameters.keys() - set(known)):
+        which = ", ".join(sorted(unknown))
+        p.error(f"unknown parameter {which}; template.yaml has {', '.join(sorted(known))}")
+    return check(setup, args.json)

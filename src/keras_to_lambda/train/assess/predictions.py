@@ -24,14 +24,15 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.client import Client
 from keras_to_lambda.convert import progress, source_card
 from keras_to_lambda.convert import scaling as scalings
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.load import saved_file
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
-from keras_to_lambda.convert.verification.logits_endpoint import Endpoint
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.convert.verification.logits_endpoint import LogitsEndpoint
+from keras_to_lambda.runtime.errors import SetupError, UserError
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.train.assess.metrics import Predictions
@@ -39,8 +40,6 @@ from keras_to_lambda.train.data.dataset import DataError, neutral
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    import requests
 
     from keras_to_lambda.convert.sandbox.sandbox import Sandbox
     from keras_to_lambda.runtime.model.card import Affine
@@ -142,14 +141,15 @@ class Options:
     """How models are run.
 
     wanted: the fields of `keras_model.Wanted`, as JSON. workers: requests at a time. labels: of an
-    endpoint, in the order that is wanted; None: those of its first answer. headers: sent to it.
+    endpoint, in the order that is wanted; None: those of its first answer. caller:
+    the client of a URL, one for each thread.
     """
 
     sandbox: Sandbox
     wanted: Mapping[str, Any]
     workers: int = 4
     labels: tuple[str, ...] | None = None
-    headers: Mapping[str, str] | None = None
+    caller: Callable[[str], Client] = Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,31 +398,6 @@ def _score(pictures: str, card: ModelCard, folder: str, score: Callable[[Any], A
 # Endpoints.
 
 
-class _Stranger(Endpoint):
-    """An endpoint whose labels are those of its first answer."""
-
-    def __init__(self, url: str, headers: Mapping[str, str] | None) -> None:
-        super().__init__(url, (), dict(headers or {}))
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self._labels
-
-    def _read(self, response: requests.Response) -> Scores:
-        with contextlib.suppress(ValueError):
-            answer = response.json()
-            if isinstance(answer, dict) and not {"error", "errorType"} & set(answer):
-                self._labels = tuple(answer)
-        try:
-            scores: Scores = super()._read(response)
-        except (TypeError, ValueError) as error:
-            raise ConvertError(
-                f"{self.url} does not answer with a score for each label; give the URL of the "
-                "route, as https://HOST/predict"
-            ) from error
-        return scores
-
-
 def _by_endpoint(
     model: Model, data: Dataset, split: Split, options: Options
 ) -> tuple[tuple[str, ...], Scores]:
@@ -430,9 +405,8 @@ def _by_endpoint(
     from tqdm import tqdm
 
     card = neutral(data)
-    url, headers = model.where, dict(options.headers or {})
     own = threading.local()  # requests' sessions are not for several threads
-    stranger = _Stranger(url, headers)
+    stranger = LogitsEndpoint(options.caller(model.where))
     first = _tried(stranger, split, 0, card)
     labels = options.labels or stranger.labels
     if set(labels) != set(stranger.labels):
@@ -446,7 +420,7 @@ def _by_endpoint(
 
     def one(index: int) -> Scores:
         if not hasattr(own, "endpoint"):
-            own.endpoint = Endpoint(url, labels, headers)
+            own.endpoint = LogitsEndpoint(options.caller(model.where), labels)
         return _tried(own.endpoint, split, index, card)
 
     off = True if progress.is_quiet() else None
@@ -463,15 +437,15 @@ def _by_endpoint(
     return labels, np.stack(rows)
 
 
-def _tried(endpoint: Endpoint, split: Split, index: int, card: ModelCard) -> Scores:
+def _tried(endpoint: LogitsEndpoint, split: Split, index: int, card: ModelCard) -> Scores:
     """Ask, and once more if that failed: functions start cold, and networks drop requests."""
     content = split.file(index, card)
-    with contextlib.suppress(ConvertError):
+    with contextlib.suppress(UserError):
         return endpoint.logits(content)
     time.sleep(RETRY_AFTER_S)
     try:
         return endpoint.logits(content)
-    except ConvertError as error:
+    except UserError as error:
         raise DataError(f"two requests with {split.name(index)} failed: {error}") from error
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from keras_to_lambda.runtime.errors import UserError
 from keras_to_lambda.runtime.image.preprocess import prepare, resize
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.train.data.ahead import ahead
@@ -34,7 +35,7 @@ class _Ordered(Protocol):
 T = TypeVar("T", bound=_Ordered)
 
 
-class DataError(Exception):
+class DataError(UserError):
     """The pictures cannot be trained on; the message says what to do about it."""
 
 
