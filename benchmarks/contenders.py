@@ -1,7 +1,7 @@
 """Who is measured: the handler, the same work by hand, and what people otherwise write.
 
 Each is a program of its own process: code that defines `call(source)`, where source is an image's
-base64 text or its URL. All have one thread and the same model, and preprocess alike.
+base64 text or its URL. All have one thread and the same network, and preprocess alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.material import ROOT
+from benchmarks.material import ROOT, floats
 
 # By hand, with nothing that is not needed: the floor.
 _BY_HAND = """
@@ -122,12 +122,16 @@ print(json.dumps({"answered": _answered, "first": _first, "warm": _warm, "peak_m
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to answer. takes: "body" (base64 text) or "url"."""
+    """A way to answer.
+
+    takes: "body" (base64 text) or "url". pixels: whether its model scales pixels itself.
+    """
 
     name: str
     environment: str
     code: str
     takes: str
+    pixels: bool = False
 
     @property
     def missing(self) -> str:
@@ -146,7 +150,7 @@ class Contender:
             ContenderError: it failed.
         """
         do = {
-            "MODEL": str(model),
+            "MODEL": str(model if self.pixels else floats(model)),
             "ONNX": str(model.with_suffix(".onnx")),
             "KERAS": str(model.with_suffix(".keras")),
             "SIZE": size,
@@ -199,8 +203,8 @@ class ContenderError(Exception):
 
 FLOOR = Contender("by hand", ".venv", _BY_HAND + _BODY, "body")
 FLOOR_URL = Contender("by hand, urllib", ".venv", _BY_HAND + _URL, "url")
-HANDLER = Contender("handler", ".venv", _HANDLER, "body")
-HANDLER_URL = Contender("handler, URL", ".venv", _HANDLER, "url")
+HANDLER = Contender("handler", ".venv", _HANDLER, "body", pixels=True)
+HANDLER_URL = Contender("handler, URL", ".venv", _HANDLER, "url", pixels=True)
 CLASSIC = Contender(
     "tflite-runtime + keras-image-helper", ".venv-tflite", _CLASSIC + _AT_IMPORT, "url"
 )

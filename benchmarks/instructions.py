@@ -24,7 +24,7 @@ from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
 interpreter.allocate_tensors()
 detail = interpreter.get_input_details()[0]
-interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], np.float32))
+interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
 for _ in range(int(sys.argv[2])):
     interpreter.invoke()
 """

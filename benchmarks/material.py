@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -29,6 +30,11 @@ PHOTOS = {0.2: (512, 384), 1.0: (1152, 864), 12.0: (4000, 3000)}
 def model(network: str, form: str = "float32") -> Path:
     """A network's `.tflite`."""
     return FOLDER / "models" / f"{network}-{form}.tflite"
+
+
+def floats(path: Path) -> Path:
+    """The same network without the scaling in its graph, for those who scale by hand."""
+    return FOLDER / "models" / f"{path.stem}.floats.tflite"
 
 
 def photo(megapixels: float) -> Path:
@@ -57,15 +63,23 @@ def prepare() -> None:
     """
     for megapixels in PHOTOS:
         photo(megapixels)
-    if not all(model(network, form).exists() for network in NETWORKS for form in FORMS):
+    made = [model(network, form) for network in NETWORKS for form in FORMS]
+    if not all(path.exists() for path in (*made, *map(floats, (*made, CLOTHING)))):
         print("making the networks (about two minutes, once)", file=sys.stderr, flush=True)
         _run(".venv-tf", "benchmarks.material")
     for network in NETWORKS:
         onnx = model(network).with_suffix(".onnx")
         if not onnx.exists():
             print(f"{network} for ONNX Runtime", file=sys.stderr, flush=True)
-            source = ("--tflite", str(model(network)), "--output", str(onnx), "--opset", "17")
-            _run(".venv-bench", "tf2onnx.convert", *source)
+            source = (
+                "--tflite",
+                str(floats(model(network))),
+                "--output",
+                str(onnx),
+                "--opset",
+                "17",
+            )
+            _run(".venv-bench", "tf2onnx.convert", *source, "--opset", "17")
 
 
 def _run(environment: str, module: str, *arguments: str) -> None:
@@ -83,10 +97,18 @@ def _networks() -> None:
     import keras
     import tensorflow as tf
 
+    from keras_to_lambda.convert.quantize import pixel_front
     from keras_to_lambda.convert.quantize.flatbuffer import build
+    from keras_to_lambda.convert.source_card import converted
     from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing, join
 
+    def graph(network: Any, size: int) -> Any:
+        function = tf.function(lambda x: network(x, training=False))
+        return function.get_concrete_function(tf.TensorSpec((1, size, size, 3), tf.float32))
+
     (FOLDER / "models").mkdir(parents=True, exist_ok=True)
+    clothing = keras.saving.load_model(CLOTHING.with_suffix(".keras"), compile=False)
+    floats(CLOTHING).write_bytes(build(graph(clothing, 160), "none", ()))
     steps = Preprocessing(interpolation="pillow:nearest", scaling="xception")
     labels = tuple(f"class {number}" for number in range(1000))
     random = np.random.default_rng(0)
@@ -96,13 +118,13 @@ def _networks() -> None:
             weights=None, classifier_activation=None, input_shape=(size, size, 3)
         )
         made.save(model(network).with_suffix(".keras"))
-        graph = tf.function(lambda x, made=made: made(x, training=False)).get_concrete_function(
-            tf.TensorSpec((1, size, size, 3), tf.float32)
-        )
         images = random.uniform(-1, 1, (4, size, size, 3)).astype(np.float32)
         card = ModelCard(network, labels, size, size, preprocessing=steps)
         for form, quantization in FORMS.items():
-            model(network, form).write_bytes(join(build(graph, quantization, images), card))
+            flatbuffer = build(graph(made, size), quantization, images)
+            floats(model(network, form)).write_bytes(flatbuffer)
+            whole = join(pixel_front.attach(flatbuffer, card, "uint8"), converted(card, "uint8"))
+            model(network, form).write_bytes(whole)
 
 
 if __name__ == "__main__":
