@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import mimetypes
@@ -12,23 +13,28 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import hupper
 
-from keras_to_lambda import class_folders, origin, project
+from keras_to_lambda import class_folders, client, origin, project
 from keras_to_lambda.cli import frame, terminal
+from keras_to_lambda.client import Signature
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.errors import UserError
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model.registry import files
 from keras_to_lambda.runtime.settings import MODELS, Settings, bundled
-from keras_to_lambda.serve import http_server
+from keras_to_lambda.serve import http_server, remote
 from keras_to_lambda.serve.gateway import Gateway
+from keras_to_lambda.serve.remote import Remote
 
 EPILOG = """\
 examples:
   k2l serve                                        the models in models/
   k2l serve --model cats.tflite --port 9001        one model, at another port
+  k2l serve --remote keras-to-lambda               a deployed stack, in the browser
 
 Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from the environment.
 """
@@ -65,7 +71,73 @@ def parser() -> frame.Parser:
         action="store_true",
         help="restart when code or models change (pages are read at each request)",
     )
+    p.add_argument(
+        "--remote",
+        metavar="URL|STACK",
+        help="forward to a deployed stack, each request signed with the AWS credentials of this "
+        "shell (default: serve the models here)",
+    )
+    client.add_options(p)
     return p
+
+
+def _local(args: argparse.Namespace) -> tuple[Any, str]:
+    """A server of the models on this machine, and what it prints first."""
+    settings = Settings.from_environ()
+    if args.model or settings.model_path == MODELS:
+        settings = replace(settings, model_path=args.model or project.models())
+    if hupper.is_active():
+        hupper.get_reloader().watch_files(files(settings.model_path))
+    with terminal.without_notices():
+        handler = Handler(settings)
+    origin.check(handler.models.installed.values())
+    server, url = _listening(Gateway(handler.handle), args)
+    default = handler.models.default
+    sample = _sample(handler)
+    names = [f"{x} (default)" if x == default else x for x in handler.models.installed]
+    greeting = (
+        f"serving {', '.join(names)}; Ctrl-C ends it. Open {url}/ or try:\n"
+        f"  curl --data-binary @{shlex.quote(sample)} -H 'Content-Type: "
+        f"{mimetypes.guess_type(sample)[0]}' {url}/predict"
+    )
+    if default is None:
+        greeting += (
+            "\nno model is the default: a request has to name one as `model`, unless DEFAULT_MODEL "
+            "or default.txt in the models' folder does"
+        )
+    return server, greeting
+
+
+def _remote(args: argparse.Namespace) -> tuple[Any, str]:
+    """A server that forwards to a deployed stack, and what it prints first."""
+    if args.host not in remote.LOOPBACK:
+        raise UserError(
+            "--remote signs with your credentials, so it listens on 127.0.0.1 alone, not "
+            f"{args.host}"
+        )
+    if args.model or args.reload:
+        raise UserError("--remote serves a deployed stack; remove --model and --reload")
+    url = remote.address(args.remote, args.region, args.profile)
+    host = urlsplit(url).netloc
+    signature = None if args.api_key else Signature(host, args.region, args.profile)
+    application = Remote(url, args.api_key, signature)
+    server, local = _listening(application, args)
+    return server, f"open {local}/ for {application.url}; Ctrl-C ends it"
+
+
+def _listening(application: Gateway | Remote, args: argparse.Namespace) -> tuple[Any, str]:
+    """A server, and its URL."""
+    try:
+        server = http_server.create(application, args.host, args.port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise UserError(
+            f"port {args.port} is in use; choose another: --port {args.port + 1} "
+            f"(make run PORT={args.port + 1})"
+        ) from error
+    host = "localhost" if args.host in EVERYWHERE else args.host
+    return server, f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
 
 
 def _sample(handler: Handler) -> str:
@@ -97,41 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             worker_args=[argv],
             shutdown_interval=STOP_WITHIN_S,
         )
-    settings = Settings.from_environ()
-    if args.model or settings.model_path == MODELS:
-        settings = replace(settings, model_path=args.model or project.models())
-    if hupper.is_active():
-        hupper.get_reloader().watch_files(files(settings.model_path))
-    with terminal.without_notices():
-        handler = Handler(settings)
-    origin.check(handler.models.installed.values())
-    try:
-        server = http_server.create(Gateway(handler.handle), args.host, args.port)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise UserError(
-            f"port {args.port} is in use; choose another: --port {args.port + 1} "
-            f"(make run PORT={args.port + 1})"
-        ) from error
-    host = "localhost" if args.host in EVERYWHERE else args.host
-    url = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
-    default = handler.models.default
-    sample = _sample(handler)
-    names = [f"{x} (default)" if x == default else x for x in handler.models.installed]
-    kind = mimetypes.guess_type(sample)[0]
-    print(
-        f"serving {', '.join(names)}; Ctrl-C ends it. Open {url}/ or try:\n"
-        f"  curl --data-binary @{shlex.quote(sample)} -H 'Content-Type: {kind}' "
-        f"{url}/predict",
-        flush=True,
-    )
-    if default is None:
-        print(
-            "no model is the default: a request has to name one as `model`, unless DEFAULT_MODEL "
-            "or default.txt in the models' folder does",
-            flush=True,
-        )
+    server, greeting = _remote(args) if args.remote else _local(args)
+    print(greeting, flush=True)
     # A page asks for several things at once; that they wait a millisecond is no warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.

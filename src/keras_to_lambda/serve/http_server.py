@@ -14,6 +14,7 @@ import waitress.channel
 import waitress.task
 
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, MAX_CALLS, Gateway
+from keras_to_lambda.serve.remote import Remote
 
 # Beside the threads that wait for the function: for pages, errors and answers of 503.
 SPARE_THREADS = 8
@@ -41,7 +42,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     error_task_class = JsonErrorTask
 
 
-def create(application: Gateway, host: str, port: int) -> Any:
+def create(application: Gateway | Remote, host: str, port: int) -> Any:
     """A waitress server, listening; `run()` serves.
 
     Raises:

@@ -1,0 +1,127 @@
+"""`k2l serve --remote`: a protected stack in the browser, through a real server on loopback."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import requests
+
+from keras_to_lambda.cli.main import main
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.serve.gateway import Gateway
+from tests import aws_signature
+from tests.cli.test_client import serving
+from tests.serve.conftest import running
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = (ROOT / "samples" / "dress.jpg").read_bytes()
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """The function behind a gateway that only signed requests pass, with a stage in its path."""
+    gateway = Gateway(Handler(Settings(num_threads=1, log_level="FATAL")).handle)
+
+    def guarded(environ, start):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if not aws_signature.valid(environ, body):
+            start("403 Forbidden", [("Content-Type", "application/json")])
+            return [b'{"message": "Forbidden"}']
+        environ = {**environ, "PATH_INFO": environ["PATH_INFO"].removeprefix("/Prod")}
+        return gateway({**environ, "wsgi.input": io.BytesIO(body)}, start)
+
+    with serving(guarded) as url:
+        yield f"{url}/Prod/predict"
+
+
+@pytest.fixture(scope="module")
+def local(stack):
+    arguments = ("--remote", stack, "--region", "eu-west-1")
+    with running(*arguments, **CREDENTIALS) as (url, _):
+        yield url
+
+
+def test_the_page_its_files_and_predictions_come_from_the_stack(local, stack):
+    assert requests.post(stack, data=PHOTO, timeout=20).status_code == 403
+    page = requests.get(f"{local}/", timeout=20)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert requests.get(f"{local}/static/app.js", timeout=20).status_code == 200
+    headers = {"Content-Type": "image/jpeg", "Origin": local}
+    url = f"{local}/predict?model=clothing&top_k=1"
+    answer = requests.post(url, data=PHOTO, headers=headers, timeout=20)
+    assert list(answer.json()) == ["dress"]
+    assert requests.post(f"{local}/predict", data=b"x", timeout=20).status_code in {400, 415}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Host": "evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+    ids=["origin", "sandboxed", "port", "rebinding", "no-origin"],
+)
+def test_pages_of_other_sites_cannot_use_the_credentials(local, headers):
+    answer = requests.post(f"{local}/predict", data=PHOTO, headers=headers, timeout=20)
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "forbidden"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_stack_that_cannot_be_reached_is_a_502():
+    with running("--remote", "http://127.0.0.1:9/", "--region", "eu-west-1", **CREDENTIALS) as (
+        url,
+        _,
+    ):
+        answer = requests.get(f"{url}/", timeout=20)
+    assert answer.status_code == 502
+    assert "cannot be reached" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "0.0.0.0"], "listens on 127.0.0.1 alone, not 0.0.0.0"),
+        (["--model", "my.tflite"], "remove --model and --reload"),
+    ],
+    ids=["host", "model"],
+)
+def test_what_does_not_go_with_remote_is_an_error(options, message, capsys):
+    assert main(["serve", "--remote", "https://a.example/predict", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_stack_is_found_by_its_name(monkeypatch):
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    from keras_to_lambda.client import EndpointError
+    from keras_to_lambda.serve.remote import address
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        cloudformation = boto3.client("cloudformation", "eu-west-1")
+        template = {
+            "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+            "Outputs": {"Url": {"Value": "https://a.example/Prod/predict"}},
+        }
+        cloudformation.create_stack(StackName="mine", TemplateBody=json.dumps(template))
+        assert address("mine", "eu-west-1", None) == "https://a.example/Prod/predict"
+        with pytest.raises(EndpointError, match=r"--remote other: .*does not exist"):
+            address("other", "eu-west-1", None)
+    finally:
+        server.stop()
