@@ -231,10 +231,15 @@ def balance(found: Exploration) -> str:
     most, least = int(train.argmax()), int(train.argmin())
     labels = found.data.labels
     guess = test[most] / max(1, test.sum())
-    return (
+    lead = (
         f"In train, {labels[most]} has {train[most]:,} pictures and {labels[least]} "
-        f"{train[least]:,}: {train[most] / max(1, train[least]):.1f} to 1. Always guessing "
-        f"{labels[most]} is right for {guess:.1%} of test: the accuracy to beat."
+        f"{train[least]:,}: {train[most] / max(1, train[least]):.1f} to 1."
+        if train[most] > train[least]
+        else f"Every class has {counted(int(train[most]), 'picture')} in train."
+    )
+    return (
+        f"{lead} Always guessing {labels[most]} is right for {guess:.1%} of test: the accuracy to "
+        "beat."
     )
 
 

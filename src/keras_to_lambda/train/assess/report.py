@@ -184,7 +184,7 @@ def conclusion(report: Report) -> str:
         + "."
     )
     if report.against is not None:
-        return f"{first} {compared(report)}"
+        return f"{first} {_verdict(report)}"
     weak = [row for row in found.weakest(2) if (row.f1.value or 0.0) < 0.999]
     if not weak:
         return f"{first} No label stands out as weak."
@@ -194,27 +194,31 @@ def conclusion(report: Report) -> str:
     return f"{first} Its weakest label{'s are' if len(weak) > 1 else ' is'} {names}{rest}."
 
 
-def compared(report: Report) -> str:
-    """The comparison in one sentence."""
+def _verdict(report: Report) -> str:
+    """Which of two models is better; the interval excludes 0 exactly where the test finds it."""
     assert report.against is not None
     found = report.against[2]
     one, two = names(report)
     if not found.first + found.second:
         return f"{one} and {two} are right on the same pictures."
-    points = ", ".join(f"{100 * (bound or 0.0):+.1f}" for bound in found.difference[1:])
-    value = 100 * (found.difference.value or 0.0)
-    lead = (
-        f"{one} is right on {found.first} pictures that {two} gets wrong, and {two} on "
-        f"{found.second} that {one} gets wrong"
-    )
-    verdict = (
-        f"{one if value > 0 else two} is better"
-        if found.significant
-        else "which of them is better is not certain"
-    )
+    value, low, high = (100 * (number or 0.0) for number in found.difference)
+    ends = f"{value:+.1f} points of accuracy, 95% interval {low:+.1f} to {high:+.1f}"
+    if not found.significant:
+        return f"Whether {one} or {two} is better is not certain ({ends})."
+    better, other = (one, two) if value > 0 else (two, one)
+    return f"{better} is better than {other} ({ends} for {one})."
+
+
+def compared(report: Report) -> str:
+    """The comparison and what it is based on."""
+    assert report.against is not None
+    found = report.against[2]
+    one, two = names(report)
+    if not found.first + found.second:
+        return _verdict(report)
     return (
-        f"{lead}: {verdict} (difference {value:+.1f} points of accuracy, 95% interval {points}; "
-        f"McNemar's exact test, {_p(found.p)})."
+        f"{_verdict(report)} {one} is right on {found.first} pictures that {two} gets wrong, and "
+        f"{two} on {found.second} that {one} gets wrong: McNemar's exact test, {_p(found.p)}."
     )
 
 
