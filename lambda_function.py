@@ -3,14 +3,12 @@
 The model is loaded when this module is imported, once for each execution environment.
 """
 
-from typing import Any
-
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 
 _handler = Handler(Settings.from_environ())
 
 
-def lambda_handler(event: Any, context: Any = None) -> Any:
+def lambda_handler(event: object, context: object = None) -> object:
     """Classify the image or images of any event that `runtime.events` knows."""
     return _handler.handle(event, context)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from keras_to_lambda.runtime.errors import DeadlineExceeded
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 # Calls of `Deadline.call` that have not ended, in the whole process; those given up on included.
 MAX_CALLS = 64

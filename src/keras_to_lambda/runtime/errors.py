@@ -28,10 +28,12 @@ part of the API: they never change, messages may.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from keras_to_lambda.runtime.image.formats import NAMES
 from keras_to_lambda.runtime.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 # An error's text in full; a caller's words in it have limits of their own.
 MAX_MESSAGE = 1000

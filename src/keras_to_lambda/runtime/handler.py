@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from keras_to_lambda.runtime import events, telemetry, text
 from keras_to_lambda.runtime.aws_lambda import MAX_EVENT_BYTES, TIMEOUT_S
@@ -14,6 +13,10 @@ from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.pipeline import Pipeline
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.telemetry import Stopwatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Kept back from the invocation's remaining time for writing the answer.
 ANSWER_MARGIN_S = 0.5

@@ -10,8 +10,8 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
@@ -128,7 +128,7 @@ def give_back() -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123  # pathlib costs 3 ms
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  # pathlib costs 3 ms
             return file.read()
     except OSError:
         return ""

@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from keras_to_lambda.runtime import memory, telemetry
 from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
@@ -34,6 +33,7 @@ from keras_to_lambda.runtime.settings import Settings, processor_share, vcpus
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.telemetry import Stopwatch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from keras_to_lambda.runtime.model.engine import Buffer
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
 from keras_to_lambda.runtime.errors import ClassifierError
 from keras_to_lambda.runtime.float32 import rounded
 from keras_to_lambda.runtime.model.card import ModelCard
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from keras_to_lambda.runtime.request import Options
 
 # An image's scores in the shape that the options ask for, as JSON can carry them.
-Scores = dict[str, Any] | list[Any]
+Scores = dict[str, "Any"] | list["Any"]
 ImageAnswer = Scores | ClassifierError
 
 

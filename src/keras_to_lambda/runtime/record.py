@@ -1,4 +1,7 @@
-"""Dataclasses for the function: importing `dataclasses`, with `inspect`, costs 7 ms of a start.
+"""Dataclasses and named tuples of the function, as cheap to import as a cold start needs them.
+
+Importing `dataclasses`, with `inspect`, costs 7 ms; importing `typing` 2 ms, so that modules which
+each start imports take names from it only `if TYPE_CHECKING`.
 
 `dataclasses.replace`, `asdict` and `fields` take these classes, too: the description that they need
 is made when they first look for it.
@@ -11,10 +14,39 @@ if TYPE_CHECKING:
     from typing import Any
 if TYPE_CHECKING:
     from dataclasses import dataclass, field, fields
+    from typing import Generic, NamedTuple, TypeVar
 
-    __all__ = ["dataclass", "field", "fields"]
+    __all__ = ["Generic", "NamedTuple", "TypeVar", "dataclass", "field", "fields"]
 else:
+    from collections import namedtuple
+
     MISSING = object()
+
+    class Named(type):
+        """What makes a `collections.namedtuple` of a class's body."""
+
+        def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+            if not bases:
+                return super().__new__(cls, name, bases, body)
+            names = [*body["__annotations__"]]
+            defaults = [body[each] for each in names if each in body]
+            module = body["__module__"]
+            base = namedtuple(name, names, defaults=defaults, module=module)  # noqa: PYI024
+            rest = {key: value for key, value in body.items() if key not in names}
+            return type(name, (base,), {**rest, "__slots__": ()})
+
+    class NamedTuple(metaclass=Named):
+        """`typing.NamedTuple`."""
+
+    class Generic:
+        """`typing.Generic`: what is in the brackets is for type checkers."""
+
+        def __class_getitem__(cls, _parameters: Any) -> type:
+            return cls
+
+    def TypeVar(name: str) -> str:  # noqa: N802
+        """`typing.TypeVar`."""
+        return name
 
     class Field:
         """What a class's body has for one field."""

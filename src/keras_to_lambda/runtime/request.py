@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
 
 from keras_to_lambda.runtime.errors import (
     ClassifierError,
@@ -19,8 +18,13 @@ from keras_to_lambda.runtime.errors import (
     UnsupportedFormat,
 )
 from keras_to_lambda.runtime.image.formats import BEGINNINGS
+from keras_to_lambda.runtime.record import NamedTuple
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Source, Url, recognised
 from keras_to_lambda.runtime.text import clean, encodable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 FORM = "application/x-www-form-urlencoded"

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
 
 from keras_to_lambda.runtime.aws_lambda import MB_PER_VCPU
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.record import dataclass, field, fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 # Text, not a Path: importing pathlib costs 3 ms of a cold start.
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
@@ -164,9 +169,6 @@ def _level(text: str) -> str:
     if text.upper() not in {"INFO", "ERROR", "FATAL"}:
         raise ValueError("must be INFO, ERROR or FATAL")
     return text.upper()
-
-
-T = TypeVar("T")
 
 
 def _setting(read: Callable[[str], T], default: T, help: str) -> T:

@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
 
 from keras_to_lambda.runtime.errors import (
     ClassifierError,
@@ -24,6 +23,10 @@ from keras_to_lambda.runtime.errors import (
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 STAGES = ("fetch", "decode", "preprocess", "inference")
 # The numbers of a line that are CloudWatch metrics, where METRICS_NAMESPACE is set.

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Control characters, line and paragraph separators, marks that reorder a line on a screen, and
 # halves of surrogate pairs, which no encoding has.
-_UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNFIT = "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 UNFIT = "\ufffd"
 
 
@@ -21,7 +24,7 @@ def clean(words: object, limit: int = 100) -> str:
     text = words if isinstance(words, str) else str(words)
     if len(text) > limit:
         text = text[: limit - 1] + "…"
-    return _UNFIT.sub(UNFIT, text)
+    return re.sub(_UNFIT, UNFIT, text)
 
 
 def header(words: str) -> str:

@@ -12,12 +12,14 @@ One class for each source of events, with both directions side by side (`base.Ev
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras_to_lambda.runtime.events import batch, direct, records, web
 from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.events.direct import Direct
 from keras_to_lambda.runtime.events.unsupported import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # In this order: what is more special comes first.
 EVENT_SOURCES: tuple[type[EventSource[Any]], ...] = (

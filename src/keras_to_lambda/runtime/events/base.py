@@ -8,15 +8,19 @@ A source that differs in a step overrides the method of that step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from keras_to_lambda.runtime.errors import ClassifierError
 from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.http.routes import Resource
 from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.predictions import ImageAnswer
+from keras_to_lambda.runtime.record import Generic, NamedTuple, TypeVar
 from keras_to_lambda.runtime.request import Request
 from keras_to_lambda.runtime.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar
 
 # Characters of an id that a sender gave and gets back; the longest of AWS are a few hundred.
 MAX_ID = 1024

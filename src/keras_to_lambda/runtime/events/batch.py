@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from keras_to_lambda.runtime.errors import ClassifierError, UnsupportedEvent
 from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job, Synchronous, requests
@@ -16,6 +15,10 @@ from keras_to_lambda.runtime.request import Options, Request, image_or_error
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Object, Source
 from keras_to_lambda.runtime.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class S3Batch(Synchronous):

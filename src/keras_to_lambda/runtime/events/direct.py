@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras_to_lambda.runtime.errors import ClassifierError
 from keras_to_lambda.runtime.events.base import Done, EventSource, Job, Synchronous
 from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.request import NAMES, Request
 from keras_to_lambda.runtime.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def has_image(event: Any) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from keras_to_lambda.runtime.errors import (
     ClassifierError,
@@ -23,6 +22,10 @@ from keras_to_lambda.runtime.request import HOW, Request
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Object, recognised
 from keras_to_lambda.runtime.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # What S3 sends when a notification is set up
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).

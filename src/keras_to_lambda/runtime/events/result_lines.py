@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras_to_lambda.runtime import text
 from keras_to_lambda.runtime.deadline import Deadline
@@ -15,8 +14,12 @@ from keras_to_lambda.runtime.request import Request
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import images
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # An image's name, the model's, and its scores or its error.
-Line = dict[str, Any]
+Line = dict[str, "Any"]
 
 
 class ResultLines(EventSource[list[Line]]):

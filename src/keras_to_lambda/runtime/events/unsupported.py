@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras_to_lambda.runtime.errors import ClassifierError, UnsupportedEvent
 from keras_to_lambda.runtime.events.base import EventSource, Job
@@ -11,6 +10,10 @@ from keras_to_lambda.runtime.events.direct import has_image
 from keras_to_lambda.runtime.events.records import service_of
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Unsupported(EventSource[None]):

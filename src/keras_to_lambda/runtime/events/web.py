@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from keras_to_lambda.runtime.errors import (
     ClassifierError,
@@ -25,6 +24,10 @@ from keras_to_lambda.runtime.request import Request
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import recognised
 from keras_to_lambda.runtime.text import clean, encodable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 WORTH_PACKING = 1000  # characters of a page
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from keras_to_lambda.runtime import telemetry, text
 from keras_to_lambda.runtime.errors import ClassifierError, MethodNotAllowed
+from keras_to_lambda.runtime.record import NamedTuple
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.telemetry import Stopwatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 JSON = "application/json; charset=utf-8"
 
@@ -28,7 +32,7 @@ class Redirect(NamedTuple):
 
 
 # What an HTTP client gets: JSON, a page, a redirect, or nothing but headers.
-Content = Page | Redirect | dict[str, Any] | list[Any] | None
+Content = Page | Redirect | dict[str, "Any"] | list["Any"] | None
 
 
 class Response(NamedTuple):

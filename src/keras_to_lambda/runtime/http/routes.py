@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from keras_to_lambda.runtime.record import NamedTuple
 
 READ = ("GET", "HEAD", "OPTIONS")
 ROUTES: Mapping[str, tuple[str, ...]] = {

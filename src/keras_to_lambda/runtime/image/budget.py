@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import _imaging
 
 from keras_to_lambda.runtime import memory
 from keras_to_lambda.runtime.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
+from keras_to_lambda.runtime.record import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from keras_to_lambda.runtime.image import formats
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-from keras_to_lambda.runtime.record import dataclass, field
+from keras_to_lambda.runtime.record import NamedTuple, dataclass, field
 
 # Parts of a file between two looks at the deadline.
 STEP = 1024
@@ -22,7 +21,7 @@ MAX_METADATA = 65_536
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 ALONE = frozenset((0x01, *range(0xD0, 0xDA)))
-FILL = re.compile(rb"\xff+")  # a marker begins with any number of them
+FILL = b"\xff\xff"  # a marker begins with any number of 0xFF
 START_OF_SCAN = 0xDA
 # Frames of Huffman codes; tables of those and of quantization; intervals; scans.
 ORDINARY_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
@@ -116,11 +115,14 @@ def _segments(data: bytes, check: Check) -> Iterator[tuple[int, int, int]]:
     """A JPEG's segments up to its first scan: marker, first byte, end."""
     at = 2
     number = 0
-    while found := FILL.search(data, at):
+    while (begin := data.find(b"\xff", at)) >= 0:
         number += 1
         if not number % STEP:
             check()
-        begin = found.end() - 1
+        if data.startswith(FILL, begin):
+            # By a pattern: without a copy, whatever the number of them.
+            fill = re.compile(rb"\xff+").match(data, begin)
+            begin = fill.end() - 1 if fill else begin
         if len(data) < begin + 4:
             return
         marker = data[begin + 1]

@@ -5,10 +5,12 @@ Only float32 needs numpy, whose import is most of a cold start: `preprocess` is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from keras_to_lambda.runtime.record import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from PIL.Image import Image
 

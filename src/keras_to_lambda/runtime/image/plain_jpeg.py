@@ -6,15 +6,16 @@ these pixels with PIL.Image's, and all that is not common is left to `decode`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from PIL import _imaging
 
 from keras_to_lambda.runtime.image import formats
 from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Reader, faults, measure, weigh
 from keras_to_lambda.runtime.image.orientation import flag
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from keras_to_lambda.runtime.image.budget import Limits
     from keras_to_lambda.runtime.model.card import ModelCard
 

@@ -14,14 +14,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
 
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.zip_archive import Archive
 from keras_to_lambda.runtime.record import dataclass, field, fields
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any, BinaryIO
 
 # 1: the tensor is scaled by the function. 2: it is the pixels; what scales them is in the graph.
 SCHEMA_VERSIONS = (1, 2)

@@ -5,9 +5,10 @@ LiteRT where the ai-edge-litert package is installed; else its predecessor, tfli
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Protocol
+
     # Contiguous memory: bytes, or an array.
     Buffer = Any
 
@@ -38,21 +39,23 @@ class Tensor:
         return cls(shape, details["dtype"].__name__, float(scale), int(zero_point))
 
 
-class Engine(Protocol):
-    """A loaded network; not for two threads at a time.
+if TYPE_CHECKING:
 
-    inputs, outputs: its tensors.
-    """
+    class Engine(Protocol):
+        """A loaded network; not for two threads at a time.
 
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    def __call__(self, tensors: Buffer, images: int = 1) -> bytes:
-        """Run the network on images, whose tensors follow one another; and so do its outputs.
-
-        Raises:
-            EngineError: it failed, or this network does not take so many images.
+        inputs, outputs: its tensors.
         """
+
+        inputs: tuple[Tensor, ...]
+        outputs: tuple[Tensor, ...]
+
+        def __call__(self, tensors: Buffer, images: int = 1) -> bytes:
+            """Run the network on images, whose tensors follow one another; and so do its outputs.
+
+            Raises:
+                EngineError: it failed, or this network does not take so many images.
+            """
 
 
 def package() -> str:

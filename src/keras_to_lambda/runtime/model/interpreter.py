@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.float32 import rounded
@@ -14,6 +13,7 @@ from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import engine
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path

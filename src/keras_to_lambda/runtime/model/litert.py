@@ -16,13 +16,13 @@ import struct
 import sys
 import threading
 from ctypes import byref, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
-from typing import TYPE_CHECKING, Any
 
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
     from keras_to_lambda.runtime.model.engine import Buffer
 

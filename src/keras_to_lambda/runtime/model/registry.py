@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import NamedTuple
 
 from keras_to_lambda.runtime.errors import ModelNotFound, ModelNotNamed, SetupError
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.record import NamedTuple
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.text import clean
 

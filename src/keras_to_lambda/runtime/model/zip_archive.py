@@ -9,7 +9,12 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import BinaryIO, NamedTuple
+
+from keras_to_lambda.runtime.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 END = struct.Struct("<4s4H2LH")
 ENTRY = struct.Struct("<4s6H3L5H2L")

@@ -10,7 +10,6 @@ import io
 import re
 import socket
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from keras_to_lambda.runtime.deadline import Deadline
@@ -21,11 +20,14 @@ from keras_to_lambda.runtime.errors import (
     InvalidUrl,
     too_many_bytes,
 )
+from keras_to_lambda.runtime.record import NamedTuple
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import address_guard, content_coding, hostname
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from typing import Any
 
 MAX_REDIRECTS = 4
 MAX_URL_CHARS = 8192

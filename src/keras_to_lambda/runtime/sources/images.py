@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from keras_to_lambda.runtime.deadline import Deadline
 from keras_to_lambda.runtime.errors import (
@@ -15,6 +14,7 @@ from keras_to_lambda.runtime.errors import (
     too_many_bytes,
 )
 from keras_to_lambda.runtime.image import formats
+from keras_to_lambda.runtime.record import NamedTuple
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.text import clean, encodable
 
