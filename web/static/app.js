@@ -95,7 +95,7 @@ function answered(entry, results) {
   else if (entry === session.selected) announce(`${entry.picture.name}: ${text}`);
   if (results === entry.results) session.keep(entry);
   ensure(entry);
-  session.render();
+  session.refresh();
   if (entry === session.selected) render();
 }
 
@@ -266,7 +266,7 @@ function prepare(entry, file, edit = entry.picture.edit, side) {
     entry.picture = picture;
     if (entry === session.selected) render();
     ensure(entry);
-    session.render();
+    session.refresh();
   });
 }
 

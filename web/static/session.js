@@ -95,6 +95,14 @@ export class Session {
     };
   }
 
+  // Soon, and once for many answers: the list is as long as the batch.
+  refresh() {
+    this.soon ??= setTimeout(() => {
+      this.soon = null;
+      this.render();
+    }, 50);
+  }
+
   // The list as a whole: counts, filter, accuracy, chips.
   render() {
     const marks = new Map(this.entries.map((entry) => [entry, this.marks(entry)]));
