@@ -143,7 +143,6 @@ def test_runs_create_then_update_and_delete_leaves_nothing(cloud):
     functions = cloud.client("lambda")
     for options, wanted, memory in (
         (("--auth", "api-key"), KEYED, 1769),
-        (("--auth", "api-key"), KEYED, 1769),
         (("--memory", "512"), SIGNED, 512),
     ):
         done = cloud.run(*options)

@@ -31,7 +31,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
-from keras_to_lambda.deploy import smoke
+from keras_to_lambda.deploy import comparison, smoke
 from keras_to_lambda.deploy.alias import Alias, AliasError, FunctionFailed, Routing, name_of, noted
 from keras_to_lambda.deploy.version import Version
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
@@ -410,8 +410,8 @@ def test_samples_of_one_name_in_two_folders_are_two(right, photos, capsys):
         assert status == 0
         assert result["compared"] == 4
         assert run(capsys, url, "--samples", str(photos / "dress" / "1.jpg"))[0] == 0
-    assert [s.name for s in smoke.read_samples(photos)] == ["dress/1.jpg", "pants/1.jpg"]
-    assert [s.name for s in smoke.read_samples(photos / "dress" / "1.jpg")] == ["1.jpg"]
+    assert [s.name for s in comparison.read_samples(photos)] == ["dress/1.jpg", "pants/1.jpg"]
+    assert [s.name for s in comparison.read_samples(photos / "dress" / "1.jpg")] == ["1.jpg"]
 
 
 def test_a_version_that_fails_for_one_of_two_goes_back(routed, right, photos, capsys):
@@ -721,7 +721,7 @@ def test_a_version_that_was_led_away_from_is_never_gone_back_to(function, routed
 @pytest.mark.parametrize("which", ["always", "for images, of a model that is not here"])
 def test_a_version_that_fails_is_never_gone_back_to(which, routed, right, another, altered, capsys):
     """Of one that CodeDeploy led back by its alarm there is no note."""
-    first = smoke.read_samples(ROOT / "samples")[0].image
+    first = comparison.read_samples(ROOT / "samples")[0].image
     fails = failing if which == "always" else failing_for(first, another)
     with served(routed(v1=right, v2=fails, v3=altered)) as url:
         _, result, _ = run(capsys, url, "--function", FUNCTION)
@@ -924,9 +924,9 @@ def test_a_version_in_awss_emulator_answers_as_here(moto, aws, monkeypatch):
     front.function = Function({"MODEL_PATH": str(CLOTHING), "LOG_LEVEL": "ERROR"}, sandboxes=1)
     try:
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", front.url)
-        samples = smoke.read_samples(ROOT / "samples")
-        models = smoke.local_models(CLOTHING, samples)
-        found = smoke.judge(Version(Alias(FUNCTION), "3"), models, samples)
+        samples = comparison.read_samples(ROOT / "samples")
+        models = comparison.local_models(CLOTHING, samples)
+        found = comparison.judge(Version(Alias(FUNCTION), "3"), models, samples)
     finally:
         front.function.stop()
         front.stop()

@@ -62,7 +62,7 @@ class Cloud:
         Raises:
             BatchError: no such stack, or it has no bulk part.
         """
-        with told():
+        with aws_errors():
             formation = session.client("cloudformation", config=_config())
             try:
                 found = formation.describe_stacks(StackName=stack)["Stacks"][0]
@@ -94,7 +94,7 @@ class Cloud:
     @classmethod
     def at(cls, state_machine: str, bucket: str, session: boto3.Session) -> Self:
         """A state machine that is known by its ARN, and the bucket of its runs."""
-        with told():
+        with aws_errors():
             return cls(
                 session.client("s3", config=_config()),
                 session.client("stepfunctions", config=_config()),
@@ -111,7 +111,7 @@ class Cloud:
         if not self.function:
             return
         event = {"image": PIXEL, **{name: value for name, value in options.items() if value}}
-        with told("the function, to try --model"):
+        with aws_errors("the function, to try --model"):
             answer = self.invoke(FunctionName=self.function, Payload=json.dumps(event).encode())
             if "FunctionError" in answer:
                 error = json.loads(answer["Payload"].read())
@@ -128,7 +128,7 @@ class Cloud:
         Raises:
             BatchError: there is no such execution.
         """
-        with told(f"execution {name}"):
+        with aws_errors(f"execution {name}"):
             answer = self.states.list_map_runs(executionArn=self.execution(name))
             found = answer.get("mapRuns")
             if not found:
@@ -140,7 +140,7 @@ class Cloud:
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
         """Every object below a prefix, as ListObjectsV2 has it."""
-        with told():
+        with aws_errors():
             pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             for page in pages:
                 yield from page.get("Contents", ())
@@ -151,7 +151,7 @@ class Cloud:
         Raises:
             BatchError: there is no such object, or it cannot be read.
         """
-        with told(f"s3://{bucket}/{key}"):
+        with aws_errors(f"s3://{bucket}/{key}"):
             body = self.s3.get_object(Bucket=bucket, Key=key)["Body"]
             with body:
                 for line in body.iter_lines(chunk_size=1 << 20):
@@ -169,12 +169,12 @@ def session(region: str | None, profile: str | None) -> boto3.Session:
     Raises:
         BatchError: no such profile.
     """
-    with told():
+    with aws_errors():
         return boto3.Session(region_name=region, profile_name=profile)
 
 
 @contextmanager
-def told(what: str = "") -> Iterator[None]:
+def aws_errors(what: str = "") -> Iterator[None]:
     """Turn what boto3 raises into one line with a remedy; `what` was being asked for."""
     try:
         yield

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote_plus
 
-from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, told
+from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, aws_errors
 
 Item = Any  # as Step Functions hands it to the function: an object of S3, {"url": ...}, or a URL
 LISTS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "txt"}
@@ -116,7 +116,7 @@ class Images(NamedTuple):
         fields = [name.strip() for name in schema.split(",")]
         bucket = destination.rpartition(":")[2]
         for key in (file["key"] for file in files):
-            with told(f"s3://{bucket}/{key}"):
+            with aws_errors(f"s3://{bucket}/{key}"):
                 body = cloud.s3.get_object(Bucket=bucket, Key=key)["Body"]
                 with body, gzip.open(body, "rt", encoding="utf-8", newline="") as rows:
                     for row in csv.reader(rows):

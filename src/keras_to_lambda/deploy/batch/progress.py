@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from keras_to_lambda.deploy.batch.cloud import Cloud, told
+from keras_to_lambda.deploy.batch.cloud import Cloud, aws_errors
 from keras_to_lambda.deploy.batch.runs import Part, Run
 
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
@@ -57,7 +57,7 @@ def of(cloud: Cloud, run: Run, part: Part | None = None) -> Progress:
         BatchError: Step Functions does not know it.
     """
     part = part or run.last
-    with told(f"execution {part.name}"):
+    with aws_errors(f"execution {part.name}"):
         execution = cloud.states.describe_execution(executionArn=cloud.execution(part.name))
     map_run = cloud.map_run(part.name)
     images = _counts(map_run.get("itemCounts"))

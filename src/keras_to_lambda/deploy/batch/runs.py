@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Self
 from botocore.exceptions import ClientError
 
 from keras_to_lambda.deploy.batch import image_list as images
-from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, told
+from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, aws_errors
 from keras_to_lambda.deploy.batch.image_list import Images
 from keras_to_lambda.deploy.batch.ledger import Ledger, Standing, scratch
 
@@ -78,7 +78,7 @@ class Run:
             BatchError: there is none.
         """
         try:
-            with told():
+            with aws_errors():
                 body = cloud.s3.get_object(Bucket=cloud.bucket, Key=_key(name))["Body"].read()
         except BatchError as error:
             if "NoSuchKey" not in str(error):
@@ -101,7 +101,7 @@ class Run:
         """
         # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
         condition = {"IfNoneMatch": "*"} if new else {}
-        with told(f"s3://{cloud.bucket}/{_key(self.name)}"):
+        with aws_errors(f"s3://{cloud.bucket}/{_key(self.name)}"):
             try:
                 cloud.s3.put_object(
                     Bucket=cloud.bucket,
@@ -137,7 +137,7 @@ class Run:
         }
         # One that has ended cannot be of another input, as run.json is written once.
         exists = cloud.states.exceptions.ExecutionAlreadyExists
-        with told(f"execution {part.name}"), contextlib.suppress(exists):
+        with aws_errors(f"execution {part.name}"), contextlib.suppress(exists):
             cloud.states.start_execution(
                 stateMachineArn=self.state_machine,
                 name=part.name,
@@ -216,7 +216,7 @@ def ended(cloud: Cloud, run: Run) -> Mapping[str, Any]:
     Raises:
         BatchError: it is still running. What it has answered is written when it ends.
     """
-    with told(f"execution {run.last.name}"):
+    with aws_errors(f"execution {run.last.name}"):
         try:
             execution: Mapping[str, Any] = cloud.states.describe_execution(
                 executionArn=cloud.execution(run.last.name)
@@ -329,7 +329,7 @@ def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
         last = replace(run.last, kept=counts.get("succeeded", 0))
         run = replace(run, parts=(*run.parts[:-1], last))
         run.save(cloud)
-        with told(f"execution {last.name}"):
+        with aws_errors(f"execution {last.name}"):
             cloud.states.redrive_execution(executionArn=cloud.execution(last.name))
         return "redriven", run, 0
     number = run.last.number + 1
@@ -368,7 +368,7 @@ def _upload(cloud: Cloud, name: str, items: Iterable[images.Item]) -> tuple[Imag
         source = Images("jsonl", cloud.bucket, f"runs/{name}/lists/{digest.hexdigest()[:20]}.jsonl")
         if count:
             file.seek(0)
-            with told(f"s3://{source.bucket}/{source.key}"):
+            with aws_errors(f"s3://{source.bucket}/{source.key}"):
                 cloud.s3.upload_fileobj(file, source.bucket, source.key)
     return source, count
 
