@@ -986,7 +986,7 @@ def codedeploy(aws, function, request):
         stub.add_response(
             "list_deployments",
             {"deployments": ["d-SOON", "d-DENIED", "d-EMPTY", "d-EC2", "d-OTHER", ours]},
-            {"includeOnlyStatuses": ["Created", "Queued", "InProgress", "Ready"]},
+            {"includeOnlyStatuses": ["Created", "Queued", "InProgress", "Baking", "Ready"]},
         )
         for code in ("DeploymentNotStartedException", "AccessDeniedException"):
             stub.add_client_error("list_deployment_targets", code)
