@@ -31,6 +31,10 @@ def of_tensorflow(image):
     return keras.layers.Dense(4, activation=tf.nn.softmax)(keras.layers.Flatten()(image))
 
 
+def with_a_space_in_a_name(image):
+    return keras.layers.Flatten(name="my layer é")(keras.layers.Conv2D(2, 3, name="_c")(image))
+
+
 # A file that needs the repair: one of an old version, or the body of a network of today's Keras
 # and the kind of file that it is saved as.
 NEEDED_BY = {
@@ -41,6 +45,7 @@ NEEDED_BY = {
     "moved-weights": "tensorflow-2.13/zipped_mobilenet.keras",
     "mixed-precision": "tensorflow-2.13/mixed_precision.h5",
     "fixed-batch": "tensorflow-2.13/fixed_batch.h5",
+    "layer-names": (with_a_space_in_a_name, "keras"),
     "theano-kernels": "keras-2.2.4/vgg.h5",
 }
 
@@ -61,10 +66,10 @@ def converted(path):
     """A file's answer to a picture, and the notes; None: it cannot be loaded."""
     try:
         model = keras_model.load(path)
+        picture = PICTURE[: model.height, : model.width, : model.channels]
+        return keras_model.predict(model.concrete(), picture).tolist(), model.notes
     except (ConvertError, KeyError):
         return None
-    picture = PICTURE[: model.height, : model.width, : model.channels]
-    return keras_model.predict(model.concrete(), picture).tolist(), model.notes
 
 
 @pytest.mark.parametrize("name", repairs.REPAIRS)

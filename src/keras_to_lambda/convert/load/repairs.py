@@ -42,6 +42,9 @@ AUGMENTATIONS = frozenset(
         *("RandomShear", "RandomTranslation", "RandomZoom", "Solarization"),
     }
 )
+# https://github.com/tensorflow/tensorflow/blob/master/tensorflow/python/framework/ops.py,
+# _VALID_SCOPE_NAME_REGEX: TensorFlow names the operators of a layer after it.
+SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 MIXED = ("mixed_float16", "mixed_bfloat16")
 ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
 
@@ -267,6 +270,13 @@ def _turned_kernels(path: Path, loaded: Loaded) -> tuple[Any, str]:
     return loaded.model, note
 
 
+def _renamed(_path: Path, loaded: Loaded) -> tuple[Any, str]:
+    for number, layer in enumerate([loaded.model, *layers_of(loaded.model)]):
+        if not SCOPE.fullmatch(layer.name):
+            layer.name = f"layer_{number}"
+    return loaded.model, ""
+
+
 # In this order. tests/convert/test_repairs.py has a file for each that needs it.
 REPAIRS: dict[str, Repair] = {
     "keras-1": Repair(
@@ -310,6 +320,12 @@ REPAIRS: dict[str, Repair] = {
         "the number is left open",
         lambda *_: True,
         network=_any_batch,
+    ),
+    "layer-names": Repair(
+        "a layer's name is not one that TensorFlow takes for operators, such as `my layer`",
+        "the layer gets a number for a name",
+        lambda *_: True,
+        network=_renamed,
     ),
     "theano-kernels": Repair(
         "Theano turned its kernels by 180 degrees; later libraries load them as they are",

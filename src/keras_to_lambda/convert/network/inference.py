@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert.errors import ConvertError, explained
 from keras_to_lambda.convert.load import repairs
-from keras_to_lambda.convert.load.loaded import Loaded, layers_of
+from keras_to_lambda.convert.load.loaded import Loaded
 from keras_to_lambda.convert.load.saved_file import SavedFile
-
-# https://github.com/tensorflow/tensorflow/blob/master/tensorflow/python/framework/ops.py,
-# _VALID_SCOPE_NAME_REGEX: TensorFlow names the operators of a layer after it.
-_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 def prepared(path: Path, saved: SavedFile, loaded: Loaded) -> tuple[Any, tuple[str, ...]]:
@@ -25,11 +20,7 @@ def prepared(path: Path, saved: SavedFile, loaded: Loaded) -> tuple[Any, tuple[s
         ConvertError: the network was never built, or cannot be repaired.
     """
     built = replace(loaded, model=_built(path, saved, loaded))
-    model, notes = repairs.network(path, saved, built)
-    for number, layer in enumerate([model, *layers_of(model)]):
-        if not _SCOPE.fullmatch(layer.name):
-            layer.name = f"layer_{number}"
-    return model, notes
+    return repairs.network(path, saved, built)
 
 
 def _built(path: Path, saved: SavedFile, loaded: Loaded) -> Any:
