@@ -13,7 +13,7 @@ FLAGS = [
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
-    # It shall talk to the test's server and to nobody else.
+    # Connections to the test's server alone.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.web.use import ROOT, T_SHIRT, best, give, give_bytes, padded, sample, says
 
 
-def told(page, code, words, again):
+def explained(page, code, words, again):
     expect(page.locator(".error code")).to_have_text(code)
     expect(page.locator(".error h2")).to_contain_text(words)
     expect(page.locator("#status")).to_contain_text(words)
@@ -26,7 +26,7 @@ def test_an_error_of_each_kind_that_a_picture_can_cause(page, image_host, tmp_pa
     }
     for name, (content, code, words) in files.items():
         give_bytes(page, name, content)
-        told(page, code, words, again=False)
+        explained(page, code, words, again=False)
     addresses = {
         f"http://{image_host}/missing.jpg": ("fetch_failed", "could not be downloaded"),
         "http://169.254.169.254/latest": ("fetch_failed", "could not be downloaded"),
@@ -35,7 +35,7 @@ def test_an_error_of_each_kind_that_a_picture_can_cause(page, image_host, tmp_pa
     for address, (code, words) in addresses.items():
         page.get_by_label("Address of a photo").fill(address)
         page.keyboard.press("Enter")
-        told(page, code, words, again=True)
+        explained(page, code, words, again=True)
 
 
 GATEWAYS = [
@@ -50,7 +50,7 @@ GATEWAYS = [
 ]
 
 
-def test_what_gateways_answer_is_told_in_words(page):
+def test_what_gateways_answer_is_put_into_words(page):
     """Answers that no picture can cause here are faked in the browser; the page is the real one."""
     for status, body, words in GATEWAYS:
         page.unroute_all()
@@ -113,7 +113,7 @@ def test_every_code_of_the_function_has_its_words(page):
         }"""
     )
     assert len(codes) > 15
-    assert [code for code, told in codes if code != told] == []
+    assert [code for code, found in codes if code != found] == []
 
 
 # A slow uplink: 0.75 Mbit/s, as a phone's is at times.
@@ -179,7 +179,9 @@ def test_a_page_without_its_description_says_so(server, context):
     expect(page.locator("#empty .error h2")).to_contain_text("cannot be reached")
 
 
-def test_a_worker_that_cannot_be_loaded_is_told_and_tried_again(page, context, expected, tmp_path):
+def test_a_worker_that_cannot_be_loaded_is_explained_and_tried_again(
+    page, context, expected, tmp_path
+):
     expected.append("ERR_FAILED")
     context.route("**/static/preparer.js", lambda route: route.abort())
     give(page, padded(tmp_path, "large.jpg"))

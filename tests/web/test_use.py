@@ -20,7 +20,7 @@ CALLING, EMBEDDING = re.findall(r"^```html\n(.*?)^```", TEXT, re.MULTILINE | re.
 
 @pytest.fixture
 def site():
-    """A site of somebody's: an address, and what it serves, to be filled in."""
+    """Another site: its address, and its pages, to be filled in."""
     pages = {}
 
     class Site(http.server.BaseHTTPRequestHandler):

@@ -82,7 +82,7 @@ function shares(logits, { activation }) {
   return powers.map((x) => x / sum);
 }
 
-// XMLHttpRequest, as fetch tells nothing of an upload's progress.
+// XMLHttpRequest, as fetch reports nothing of an upload's progress.
 function send(path, { query, type, content, progress, signal } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

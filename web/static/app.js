@@ -68,7 +68,7 @@ function ensure(entry) {
   });
 }
 
-// A progress bar moves in place: nothing that has the focus is built anew.
+// A progress bar moves in place: what has the focus stays.
 function sending(entry, { sent, total, time }) {
   const left = sent < total ? Math.round((time * (total - sent)) / sent / 1000) : 0;
   const slow = time > 700 && left > SLOW_S && entry.picture.file ? Math.round(left) : null;

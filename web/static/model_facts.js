@@ -21,7 +21,7 @@ export function showFacts(card) {
   $("#about dl").replaceChildren(...rows.filter(Boolean).flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)]));
   showLabels(card.labels);
   const some = card.labels.slice(0, SHOWN).join(", ");
-  $("#knows").textContent = `This model knows ${card.labels.length > SHOWN ? `${card.labels.length.toLocaleString("en")} labels, such as ${some}.` : `${some}.`}`;
+  $("#knows").textContent = `This model has ${card.labels.length > SHOWN ? `${card.labels.length.toLocaleString("en")} labels, such as ${some}.` : `the labels ${some}.`}`;
 }
 
 function showLabels(labels) {
