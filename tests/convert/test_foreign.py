@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda.convert import source_card
 from keras_to_lambda.convert.command import main
+from keras_to_lambda.convert.quantize import pixel_front
 from keras_to_lambda.convert.quantize.metadata_writer import attach
 from keras_to_lambda.convert.verification import command
 from keras_to_lambda.runtime.image.preprocess import prepare
@@ -228,3 +230,31 @@ def test_verify_compares_with_the_file_it_was_made_of(place, convert, capfd):
     capfd.readouterr()
     assert command.main([str(place / "net.tflite"), *arguments]) == 0
     assert "net.tflite has no card in it, so nothing was written into it" in capfd.readouterr().err
+
+
+def test_a_file_that_scales_pixels_itself_gets_other_labels_and_keeps_its_scaling(place, convert):
+    fronted = pixel_front.attach(network(), STATED, "uint8")
+    described = source_card.converted(STATED, "uint8")
+    status, path, text = convert(
+        cards.join(fronted, described), "--labels", str(place / "labels.txt"), "--name", "new"
+    )
+    assert status == 0, text
+    card = cards.load(path)
+    assert (card.name, card.schema_version, card.dtype) == ("new", 2, "uint8")
+    assert card.provenance["scaling"] == "mobilenet"
+    floats = place / "floats.tflite"
+    floats.write_bytes(cards.join(network(), STATED))
+    # Against the same network, with its scaling in the graph and with the function's.
+    for other in (place / "net.tflite", floats):
+        arguments = [str(path), "--against", str(other), "--samples", str(place / "photos")]
+        assert command.main([*arguments, "--no-write"]) == 0
+
+
+def test_a_scaling_before_a_file_that_scales_pixels_itself_is_refused(convert):
+    fronted = cards.join(
+        pixel_front.attach(network(), STATED, "uint8"), source_card.converted(STATED, "uint8")
+    )
+    for options in (("--preprocess", "rescale"), ("--color-order", "bgr")):
+        status, _, text = convert(fronted, *options)
+        assert status == 2
+        assert "net.tflite scales pixels itself: leave out --preprocess" in text

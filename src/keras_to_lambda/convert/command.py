@@ -26,7 +26,7 @@ from keras_to_lambda.convert import sample_photos as photos
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import command, foreign
 from keras_to_lambda.convert.load import mlflow_registry
-from keras_to_lambda.convert.network import outputs
+from keras_to_lambda.convert.network import outputs, own_scaling
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
 from keras_to_lambda.convert.quantize.quantization_choice import (
@@ -499,12 +499,15 @@ def _given(args: argparse.Namespace) -> Given:
             dropped = "; its test accuracy is left out" if kept != provenance else ""
             notes.append(f"the options contradict {aside.name}: {', '.join(apart)}{dropped}")
     version = known.get("schema_version", 1) if foreign.is_one(args.model) else 1
-    if version == 2 and (args.preprocess or args.color_order):
-        raise ConvertError(
-            f"{args.model.name} scales pixels itself: leave out --preprocess and --color-order, or "
-            "give the Keras file that it was made of"
-        )
-    begun = outline(name, names, Preprocessing(**steps), kept, version)
+    chosen = Preprocessing(**steps)
+    if version == 2:
+        if own_scaling.scales(chosen) or chosen.color_order != "rgb":
+            raise ConvertError(
+                f"{args.model.name} scales pixels itself: leave out --preprocess and "
+                "--color-order, or give the Keras file that it was made of"
+            )
+        chosen = replace(chosen, scaling="raw")
+    begun = outline(name, names, chosen, kept, version)
     stated = "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order)
     return Given(begun, provenance, calibration, labelled, tuple(notes), stated)
 
