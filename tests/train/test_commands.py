@@ -15,7 +15,7 @@ from keras_to_lambda.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "training.md")
-VERBS = ("train", "explore", "search", "evaluate", "tree")
+VERBS = ("train", "explore", "search", "evaluate", "layers", "tree")
 COMMAND = re.compile(rf"k2l ({'|'.join(VERBS)})\b((?: (?:'[^']*'|[^`\n|])+)?)")
 SHOWN = [
     (match[1], match[2].strip())
