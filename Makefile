@@ -30,6 +30,9 @@ SUPPLY := .venv-supply/.ready
 # The function's own settings, where the project's samples are served from this machine.
 LOCAL := OPENBLAS_NUM_THREADS=1 FETCH_PRIVATE_HOSTS=127.0.0.1:8000
 
+# Installs packages: uv from PATH, or by pip in an environment for itself (none with UV= make ...).
+INSTALLER := $(if $(filter undefined,$(origin UV)),$(if $(shell command -v uv 2>/dev/null),,.venv-uv/bin/uv))
+
 # $(call venv,DIR,PYTHON,WHAT,"INSTALL ARGUMENTS" ...): a virtual environment, renewed when its inputs changed.
 define venv
 @test -n "$(2)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or use make PYTHON=..." >&2; exit 1; }
@@ -40,7 +43,8 @@ endef
 
 ## What the project does
 
-demo: $(APP) $(TF) $(AWS) ## convert the clothing model, prove it, serve it in Lambda's emulator, classify a photo
+demo: ## convert the clothing model, prove it, serve it in Lambda's emulator, classify a photo
+	@$(MAKE) -j3 $(APP) $(TF) $(AWS)
 	@.venv/bin/python -m keras_to_lambda.deploy.demo --port $(PORT)
 
 run: $(APP) ## serve the models and the playground at http://127.0.0.1:9000, with no Docker
@@ -198,7 +202,7 @@ clean: ## remove what make has set up
 help: ## this list
 	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
-$(APP): requirements.txt pyproject.toml
+$(APP): requirements.txt pyproject.toml | $(INSTALLER)
 	$(call venv,.venv,$(PYTHON),the function's packages,"--require-hashes -r requirements.txt" \
 	"-e .[deploy]")
 
@@ -207,7 +211,7 @@ $(APP): requirements.txt pyproject.toml
 	@tools/environment.sh --add .venv "$(PYTHON)" "--group dev"
 	@touch $@
 
-$(TF): requirements.txt pyproject.toml
+$(TF): requirements.txt pyproject.toml | $(INSTALLER)
 	$(call venv,.venv-tf,$(PYTHON),TensorFlow$(comma) for convert and train,"--require-hashes -r requirements.txt" \
 	"-e .[convert]" "--no-deps --group tf-keras")
 
@@ -221,7 +225,7 @@ $(TF): requirements.txt pyproject.toml
 	@tools/environment.sh --add .venv-tf "$(PYTHON)" "--group tracking"
 	@touch $@
 
-$(AWS): pyproject.toml
+$(AWS): pyproject.toml | $(INSTALLER)
 	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator,"--group aws")
 
 $(SUPPLY): requirements.txt pyproject.toml
@@ -243,6 +247,9 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 .venv-lock/.ready: pyproject.toml
 	$(call venv,.venv-lock,$(PYTHON),the lock file's writer,"--group lock")
+
+.venv-uv/bin/uv:
+	@tools/environment.sh --uv "$(PYTHON)"
 
 comma := ,
 

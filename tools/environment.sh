@@ -1,7 +1,20 @@
 #!/usr/bin/env bash
 # tools/environment.sh [--add] DIR PYTHON "INSTALL ARGUMENTS"...: a virtual environment, by uv (from PATH, or put into
-# .venv-uv), or by pip where uv is not to be had or UV is set to nothing. --add: into one that exists.
+# .venv-uv), or by pip where uv is not available or UV is set to nothing. --add: into one that exists.
+# tools/environment.sh --uv PYTHON: .venv-uv alone, so that environments which are made side by side find it.
 set -euo pipefail
+
+put_uv() {
+  # Moved when it is complete: two of these may run at the same time.
+  local draft=.venv-uv.$$
+  if "$1" -m venv "$draft" && "$draft/bin/python" -m pip install -q --disable-pip-version-check 'uv>=0.9'; then
+    rm -rf .venv-uv && mv "$draft" .venv-uv
+  else
+    rm -rf "$draft"
+  fi
+}
+
+if [ "$1" = --uv ]; then put_uv "$2"; exit 0; fi
 add=""
 if [ "$1" = --add ]; then add=1; shift; fi
 dir=$1 python=$2
@@ -10,15 +23,7 @@ shift 2
 if [ -z "${UV+set}" ]; then
   UV=$(command -v uv || true)
   if [ -z "$UV" ]; then
-    if [ ! -x .venv-uv/bin/uv ]; then
-      # Moved when it is complete: two of these may run at the same time.
-      draft=.venv-uv.$$
-      if "$python" -m venv "$draft" && "$draft/bin/python" -m pip install -q --disable-pip-version-check 'uv>=0.9'; then
-        rm -rf .venv-uv && mv "$draft" .venv-uv
-      else
-        rm -rf "$draft"
-      fi
-    fi
+    if [ ! -x .venv-uv/bin/uv ]; then put_uv "$python"; fi
     if [ -x .venv-uv/bin/uv ]; then UV=.venv-uv/bin/uv; fi
   fi
 fi
