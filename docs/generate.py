@@ -133,7 +133,7 @@ TABLES = {
 
 
 def renewed(text: str) -> str:
-    """A document with each `<!-- table: NAME -->` ... `<!-- end -->` block written anew."""
+    """A document with each `<!-- table: NAME -->` ... `<!-- end -->` block renewed."""
     for name, table in TABLES.items():
         text = re.sub(
             rf"(<!-- table: {name} -->\n).*?(<!-- end -->)",

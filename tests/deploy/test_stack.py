@@ -33,7 +33,7 @@ print(json.dumps(CfnParameterOverridesType().convert(tuple(sys.argv[1:]), None, 
 def commands(monkeypatch, tmp_path):
     """What was run, in order; the template that sam has built."""
     built = tmp_path / "template.yaml"
-    built.write_text("  Classifier:\n    Properties:\n      Description: settings not told\n")
+    built.write_text("  Classifier:\n    Properties:\n      Description: settings not set\n")
     monkeypatch.setattr(deploy_stack, "BUILT", built)
     monkeypatch.setattr(deploy_stack, "SAM", built)  # which is there
     ran = []
@@ -94,7 +94,7 @@ def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
     assert "aws lambda update-alias --function-name f --name live --function-version 3" in said.out
     # Who says how is heard.
     commands.clear()
-    deploy_stack.BUILT.write_text("Description: settings not told")
+    deploy_stack.BUILT.write_text("Description: settings not set")
     assert deploy_stack.main(["--stack", "back", "Deployment=AllAtOnce"]) == 0
     assert told(commands[2]) == {"Deployment": "AllAtOnce"}
 
@@ -111,7 +111,7 @@ def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
         Parameters=[{"ParameterKey": "Deployment", "ParameterValue": "Off"}],
     )
     commands.clear()
-    deploy_stack.BUILT.write_text(first.replace(first.split()[-1], "not told"))
+    deploy_stack.BUILT.write_text(first.replace(first.split()[-1], "not set"))
     assert deploy_stack.main(["--stack", "back"]) == 0
     assert told(commands[2]) == {"Deployment": "Canary10Percent5Minutes"}
     assert deploy_stack.BUILT.read_text() == first
@@ -161,7 +161,7 @@ def test_settings_that_fit_are_deployed(aws, commands):
         ["ConcurrencyLimit=1", "FunctionUrl=none"], ["Authentication=none"],
         ["Model=models/clothing/clothing.tflite"],
     ):  # fmt: skip
-        deploy_stack.BUILT.write_text("Description: settings not told")
+        deploy_stack.BUILT.write_text("Description: settings not set")
         assert deploy_stack.main(["--stack", "new", *fits]) == 0
 
 
@@ -181,7 +181,7 @@ def test_a_profile_is_handed_on_if_it_was_named(aws, commands, monkeypatch, tmp_
     assert all(command[command.index("--profile") + 1] == "mine" for command in commands[1:])
     # Of the environment: its keys, if there are some, are what everybody takes.
     commands.clear()
-    deploy_stack.BUILT.write_text("Description: settings not told")
+    deploy_stack.BUILT.write_text("Description: settings not set")
     monkeypatch.setenv("AWS_PROFILE", "mine")
     assert deploy_stack.main(["--stack", "new"]) == 0
     assert not any("--profile" in command for command in commands)
@@ -200,7 +200,7 @@ def test_a_first_deployment_is_told_what_was_said(aws, commands):
     assert deploy[1] == "deploy"
     assert "--no-confirm-changeset" in deploy
     assert "--service-role" not in doctor
-    assert "settings not told" not in deploy_stack.BUILT.read_text()
+    assert "settings not set" not in deploy_stack.BUILT.read_text()
 
 
 def there(name, parameters):
@@ -223,7 +223,7 @@ def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, com
     assert told(build) == told(deploy) == expected
     assert {"Architecture=arm64", "Model=models/digits", "MemorySize=1769"} <= set(doctor)
     commands.clear()
-    deploy_stack.BUILT.write_text("Description: settings not told")
+    deploy_stack.BUILT.write_text("Description: settings not set")
     assert (
         deploy_stack.main(["--stack", "there", f"Model={deploy_stack.ROOT}/models/clothing"]) == 0
     )
@@ -252,7 +252,7 @@ def test_the_same_deployment_again_is_told_alike(aws, commands):
     """Before there is a stack its parameters are the template's defaults; then the stack's."""
 
     def settled():
-        deploy_stack.BUILT.write_text("Description: settings not told")
+        deploy_stack.BUILT.write_text("Description: settings not set")
         assert deploy_stack.main(["--stack", "again", "MemorySize=1769"]) == 0
         return deploy_stack.BUILT.read_text()
 
@@ -267,7 +267,7 @@ def test_the_same_deployment_again_is_told_alike(aws, commands):
 def test_the_same_settings_are_told_alike_and_others_otherwise(tmp_path):
     def settled(**parameters):
         path = tmp_path / "template.yaml"
-        path.write_text("Description: settings not told")
+        path.write_text("Description: settings not set")
         deploy_stack.settle(path, parameters)
         return path.read_text()
 

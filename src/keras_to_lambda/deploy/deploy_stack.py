@@ -44,7 +44,7 @@ BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 # The name that sam build gives the image: the function's, in lower case.
 IMAGE = "classifier"
 # The text of the template that makes way for the settings' hash, and why it does: see there.
-UNTOLD = "Description: settings not set"
+UNSET = "Description: settings not set"
 BUILD_PARAMETERS = ("Architecture", "Model")
 MODELS = ROOT / "models"
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
@@ -220,10 +220,10 @@ def settle(template: Path, parameters: Mapping[str, str]) -> None:
         StackError: the template has no place for it.
     """
     text = template.read_text(encoding="utf-8")
-    if text.count(UNTOLD) != 1:
-        raise StackError(f"{template} does not have {UNTOLD!r} once: build it from template.yaml")
-    told = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
-    template.write_text(text.replace(UNTOLD, f"Description: settings {told}"), encoding="utf-8")
+    if text.count(UNSET) != 1:
+        raise StackError(f"{template} does not have {UNSET!r} once: build it from template.yaml")
+    settings = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
+    template.write_text(text.replace(UNSET, f"Description: settings {settings}"), encoding="utf-8")
 
 
 def run(*command: str | Path, **environ: str) -> None:
@@ -272,10 +272,10 @@ def deploy(
     own = [f"{name}={settings[name]}" for name, default in defaults.items()
            if settings[name] != default or name in ("Authentication", "MemorySize")]  # fmt: skip
     print(f"stack: {stack} in {session.region_name}, {', '.join(own)}", flush=True)
-    told = ["--parameter-overrides", *overrides(parameters)] if parameters else []
+    overriding = ["--parameter-overrides", *overrides(parameters)] if parameters else []
     where = ["--region", session.region_name, *(["--profile", profile] if profile else [])]
     # BuildKit's attestations would make a list of manifests of the image, which Lambda refuses.
-    run(SAM, "build", *told, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
+    run(SAM, "build", *overriding, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
     # After the build, as it looks at the image.
     # Of the stack's those alone that this template has, too.
     judged = [f"{name}={settings[name]}" for name in defaults]
@@ -294,7 +294,7 @@ def deploy(
     run(*doctor, *(["--service-role"] if with_role else []), *judged)
     # How a version gets its requests is none of its own settings.
     settle(BUILT, {name: settings[name] for name in settings if name != "Deployment"})
-    run(SAM, "deploy", "--stack-name", stack, *where, *options, *told)
+    run(SAM, "deploy", "--stack-name", stack, *where, *options, *overriding)
     if text := unchanged(before, deployed(stack, session)):
         print(f"stack: {text}")
 

@@ -157,7 +157,7 @@ def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
         if count is None:
             count = _tell(("input", n) for n, _ in enumerate(source.items(cloud), 1))
         guess = _estimate(cloud, count, arguments)
-    told = {"run": run.name, "images": count, "input": source._asdict()}
+    details = {"run": run.name, "images": count, "input": source._asdict()}
     if not arguments.json:
         # Before it is started, so that who interrupts that has its name, and the costs.
         what = "images" if count is None else _images(count)
@@ -171,7 +171,7 @@ def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
             )
     run = runs.start(cloud, run)
     if arguments.json:
-        print(json.dumps({**told, **({"estimate": guess} if guess else {})}))
+        print(json.dumps({**details, **({"estimate": guess} if guess else {})}))
     else:
         print(_next(arguments, "status", run, "--watch"))
     return 0
@@ -191,10 +191,10 @@ def _next(arguments: argparse.Namespace, verb: str, run: Run, *flags: str) -> st
 
 def _tell(read: Iterable[tuple[str, int]]) -> int:
     """Go through what is read, with a line now and then; how many images there were."""
-    count, told = 0, time.monotonic()
+    count, printed = 0, time.monotonic()
     for what, count in read:
-        if time.monotonic() > told + TELL_S:
-            told = time.monotonic()
+        if time.monotonic() > printed + TELL_S:
+            printed = time.monotonic()
             print(f"reading {what}: {count:,} images", file=sys.stderr)
     return count
 
@@ -293,10 +293,10 @@ def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
     with Ledger() as ledger:
         _tell(runs.read(cloud, run, ledger, recount=not arguments.no_recount))
         summary = ledger.summary(recounted=not arguments.no_recount)
-        told = json.dumps({"run": run.name, **summary._asdict()}) if arguments.json else None
+        as_json = json.dumps({"run": run.name, **summary._asdict()}) if arguments.json else None
         # Before the table, which may yet fail: for want of room, say.
         found = runs.failures(cloud, run) if summary.missing else {}
-        print(told or _ledger(arguments, run, summary, found), flush=True)
+        print(as_json or _ledger(arguments, run, summary, found), flush=True)
         if output:
             result_table.write(ledger.rows({part.number: part.name for part in run.parts}), output)
     if output and not arguments.json:
@@ -344,12 +344,12 @@ def _resume(cloud: Cloud, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"run": run.name, "did": what, "part": run.last.name, "images": count}))
         return 0
-    told = {
+    sentences = {
         "nothing": "nothing to do: every image has an answer, or an error that another try repeats",
         "redriven": f"{run.last.name} goes on with its failed batches",
         "started": f"{run.last.name} asks for {_images(count)} again",
     }
-    print(f"{run.name}: {told[what]}")
+    print(f"{run.name}: {sentences[what]}")
     if what != "nothing":
         print(_next(arguments, "status", run, "--watch"))
     return 0

@@ -207,7 +207,7 @@ def parser() -> frame.Parser:
         nargs="*",
         type=_parameter,
         metavar="NAME=VALUE",
-        help="of the template, as they are to be deployed (samconfig.toml's, or its defaults)",
+        help="template parameters to check (default: samconfig.toml's, or the template's)",
     )
     p.add_argument(
         "--explain",
@@ -229,9 +229,9 @@ def parser() -> frame.Parser:
         "--architecture",
         default="",
         choices=("x86_64", "arm64"),
-        help="of the function (the template's)",
+        help="architecture of the function (default: the template's)",
     )
-    p.add_argument("--model", default="", help="a .tflite file, or a folder (the template's)")
+    p.add_argument("--model", default="", help=".tflite file, or folder of them (default: the template's)")
     p.add_argument("--url", default="", help="URL of the deployed /predict (default: not tested)")
     p.add_argument("--offline", action="store_true", help="no calls to AWS")
     p.add_argument("--json", action="store_true", help="output as one JSON document")

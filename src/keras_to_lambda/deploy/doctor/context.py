@@ -114,13 +114,13 @@ class Setup:
             words = {"--profile ": self.profile}  # keys are of no region
         else:
             words = {"--region ": region, "--profile ": self.profile}
-        told = [
+        options = [
             name + shlex.quote(value)
             for name, value in words.items()
             if value and name not in command
         ]
         command = command.replace("STACK", self.stack).replace("REGION", region or "REGION")
-        return " ".join((command, *told))
+        return " ".join((command, *options))
 
     # The project
 

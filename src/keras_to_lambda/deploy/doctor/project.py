@@ -54,8 +54,8 @@ def parameters(setup: Setup) -> Finding:
     faults = list(setup.template.faults())
     if faults:
         return fail("; ".join(faults), "`make deploy` with others; docs/deploy.md has them all")
-    told = {name: setup.parameter(name) for name in setup.plain.parameters}
-    own = [f"{name}={value}" for name, value in told.items() if value != setup.plain.default(name)]
+    given = {name: setup.parameter(name) for name in setup.plain.parameters}
+    own = [f"{name}={value}" for name, value in given.items() if value != setup.plain.default(name)]
     return ok(", ".join(own) or "the template's defaults")
 
 

@@ -135,11 +135,11 @@ class Template:
     def deployed_with(self, parameters: Mapping[str, str]) -> Template:
         """The template with these as its parameters' defaults; it may have others, or lack some."""
         own = self.body.get("Parameters", {})
-        told = {
+        declared = {
             name: {**each, "Default": parameters[name]} if name in parameters else each
             for name, each in own.items()
         }
-        return Template({**self.body, "Parameters": told})
+        return Template({**self.body, "Parameters": declared})
 
     def functions(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each function's name and properties, with those of Globals under its own."""
