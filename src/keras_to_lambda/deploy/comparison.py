@@ -306,7 +306,7 @@ def first_answer(endpoint: Client, sample: Sample, wait_s: float) -> Reply:
         EndpointError: none within wait_s seconds; or it refuses us.
     """
     give_up = time.monotonic() + wait_s
-    told = False
+    warned = False
     while True:
         try:
             reply = endpoint.request(body=sample.image, headers={"Content-Type": sample.type})
@@ -317,9 +317,9 @@ def first_answer(endpoint: Client, sample: Sample, wait_s: float) -> Reply:
             if reply.status < 500 or time.monotonic() > give_up:
                 refused(reply, endpoint.url)
                 return reply
-        if not told:
+        if not warned:
             note(f"waiting up to {wait_s:.0f} s for {endpoint.url} ...")
-            told = True
+            warned = True
         time.sleep(min(1.0, wait_s / 10))
 
 

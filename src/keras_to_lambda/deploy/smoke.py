@@ -228,7 +228,7 @@ def smoke(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(result, indent=1))
     else:
-        print("\n".join(told(result, found, trial, models, samples)))
+        print("\n".join(summary_lines(result, found, trial, models, samples)))
     return SAME if same else DIFFERENT
 
 
@@ -270,7 +270,7 @@ def _roll_back(
     return {**done, "same": False, "then": f"it differs from here too, as it may: {first}"}
 
 
-def told(
+def summary_lines(
     result: Mapping[str, Any],
     found: Found,
     trial: Found | None,

@@ -231,7 +231,9 @@ def parser() -> frame.Parser:
         choices=("x86_64", "arm64"),
         help="architecture of the function (default: the template's)",
     )
-    p.add_argument("--model", default="", help=".tflite file, or folder of them (default: the template's)")
+    p.add_argument(
+        "--model", default="", help=".tflite file, or folder of them (default: the template's)"
+    )
     p.add_argument("--url", default="", help="URL of the deployed /predict (default: not tested)")
     p.add_argument("--offline", action="store_true", help="no calls to AWS")
     p.add_argument("--json", action="store_true", help="output as one JSON document")
