@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_to_lambda.convert import source_card
 from keras_to_lambda.convert.network import keras_model
 from keras_to_lambda.convert.verification import keras_preprocessing
 from keras_to_lambda.runtime.deadline import Deadline
@@ -35,7 +36,7 @@ def test_it_answers_alike_in_keras_and_as_served(shared_data, convert):
     handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
     for name, answer in ANSWERS.items():
         photo = shared_data / "images" / name
-        before = keras_model.predict(graph, keras_preprocessing.see(photo, card).tensor)
+        before = keras_model.predict(graph, keras_preprocessing.see(photo, source_card.network(card)).tensor)
         assert card.labels[before.argmax()] == answer
         served = handler.pipeline.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
         assert card.labels[served.argmax()] == answer
