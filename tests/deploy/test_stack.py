@@ -325,7 +325,8 @@ def test_a_parameter_that_is_none_is_refused(wrong, commands, capsys):
 
 def test_what_failed_is_named(capsys):
     with pytest.raises(
-        StackError, match=r"^false ended with 1, and says why above; .* --explain` knows"
+        StackError,
+        match=r"^false failed \(exit status 1\); its output is above\. .*`k2l doctor --explain`$",
     ):
         deploy_stack.run("false")
 

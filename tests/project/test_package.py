@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import urllib.request
 import venv
 import zipfile
@@ -108,6 +109,14 @@ def test_the_sdist_has_the_licence_and_no_tests(distribution):
     assert not [name for name in names if name.startswith(("tests", ".venv", ".git/"))]
 
 
+def test_the_doctor_wants_the_command_lines_that_are_developed_with():
+    from keras_to_lambda.deploy.doctor.machine import LEAST
+
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for name, least in LEAST.items():
+        assert f"{name}>={'.'.join(map(str, least))}" in pyproject["dependency-groups"]["aws"]
+
+
 def test_the_commands_run_in_a_folder_outside_of_the_clone(k2l, tmp_path):
     version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[
         1
@@ -127,6 +136,8 @@ def test_a_new_folder_and_its_page_are_served(k2l, tmp_path):
     model = ROOT / "models" / "digits" / "digits.tflite"
     done = run(k2l, "new", "my-api", "--model", model, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    done = run(k2l, "predict", "--check", cwd=tmp_path / "my-api")
+    assert "hash and inference checked" in done.stdout, done.stderr
     server = subprocess.Popen(
         [k2l, "serve", "--port", "0"],
         cwd=tmp_path / "my-api",

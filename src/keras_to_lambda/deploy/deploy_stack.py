@@ -239,8 +239,8 @@ def run(*command: str | Path, **environ: str) -> None:
         words = takewhile(lambda word: not word.startswith("--"), map(str, command))
         name = " ".join(Path(word).name for word in words)
         raise StackError(
-            f"{name} ended with {done.returncode}, and says why above; `.venv/bin/python -m "
-            "keras_to_lambda.deploy.doctor --explain` knows many an error that is pasted into it"
+            f"{name} failed (exit status {done.returncode}); its output is above. To look the "
+            "error up, paste it into `k2l doctor --explain`"
         )
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 import sys
-import tomllib
 from pathlib import Path
 
 from keras_to_lambda.deploy.doctor.context import ARCHITECTURES, Setup, version
@@ -15,6 +13,9 @@ from keras_to_lambda.deploy.doctor.finding import Finding, Skip, fail, ok, warn
 
 # What `make` sets up for `.venv`, as far as the function and this command need it.
 PACKAGES = ("ai_edge_litert", "boto3", "numpy", "PIL", "requests")
+
+# The oldest tested releases; pyproject.toml's group `aws` has the same.
+LEAST = {"aws-sam-cli": (1, 150), "awscli": (1, 44)}
 
 # An image is 0.3 GB, its base another 0.2, and a build keeps layers of both.
 LITTLE_DISK_GB = 10
@@ -120,7 +121,7 @@ def _tool(setup: Setup, name: str, package: str) -> Finding:
     if not path:
         return fail(f"{name} is not here", f"`make setup`, which puts it into .venv-aws/bin/{name}")
     found = version(setup.run(path, "--version").out)
-    least = _least(setup, package)
+    least = LEAST[package]
     inside = Path(path).is_relative_to(setup.root)
     said = f"{'.'.join(map(str, found))}, {Path(path).relative_to(setup.root) if inside else path}"
     if found < least:
@@ -129,12 +130,3 @@ def _tool(setup: Setup, name: str, package: str) -> Finding:
             f"`make setup`, which puts a newer one into .venv-aws/bin/{name}",
         )
     return ok(said)
-
-
-def _least(setup: Setup, package: str) -> tuple[int, ...]:
-    """The least version of a package in pyproject.toml's group `aws`."""
-    project = tomllib.loads((setup.root / "pyproject.toml").read_text(encoding="utf-8"))
-    for requirement in project["dependency-groups"]["aws"]:
-        if re.match(rf"{package}\W", requirement):
-            return version(requirement)
-    return ()

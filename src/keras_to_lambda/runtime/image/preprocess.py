@@ -309,13 +309,13 @@ def matches_helper(card: ModelCard) -> bool | None:
 
     Notebooks of this field preprocess with that package: what they trained is served by this one.
     """
-    from keras_image_helper import create_preprocessor
-
     scaling = card.preprocessing.scaling
     convention = PRESETS[scaling] if isinstance(scaling, str) else ""
     name = {"tf": "xception", "caffe": "resnet50"}.get(convention)
     if name is None:
         return None
+    from keras_image_helper import create_preprocessor
+
     every = np.arange(256, dtype=np.float32).repeat(card.channels).reshape(1, 256, card.channels)
     theirs = create_preprocessor(name, target_size=(256, 1)).preprocess(every.copy())
     return bool(
