@@ -52,7 +52,8 @@ def size(_: bool, results: dict[str, Any]) -> str:
             if "ENTRYPOINT" in made:  # the base image ends with it
                 break
             if amount != "0B":
-                what = "packages" if "pip install" in made else "function and page"
+                copied = "/packages/" in made or made.split()[-1] == "/"
+                what = "packages" if copied else "function and page"
                 what = "model" if "COPY" in made and amount.startswith("4.7") else what
                 what = "lists" if amount.endswith("kB") and "multi" in made else what
                 rows.append([what, amount])
