@@ -135,12 +135,13 @@ def _near(prints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, float]]:
         rows = slice(start, start + BLOCK)
         for mirrored in (0, 1):
             distance = (BITS - signs[rows, 0] @ signs[start:, mirrored].T) / 2
-            near, far = np.nonzero(distance <= limits[rows, 0, np.newaxis])
+            # A photo may have become grey: then the stricter limit of the two holds.
+            allowed = np.minimum(limits[rows, 0, np.newaxis], limits[start:, 0])
+            near, far = np.nonzero(distance <= allowed)
             one, two = near + start, far + start
             other = hashes[one, 1] != hashes[two, 1 + 2 * mirrored]
-            kept = (two > one) & (limits[one] == limits[two]).all(axis=1)
-            kept &= other.sum(axis=1) <= limits[one, 1]
+            kept = (two > one) & (other.sum(axis=1) <= np.minimum(limits[one, 1], limits[two, 1]))
             # Digits have no mirrored duplicates: a mirrored one is another picture.
-            kept &= (limits[one, 0] == PHOTO_P) | (mirrored == 0)
+            kept &= (np.minimum(limits[one, 0], limits[two, 0]) == PHOTO_P) | (mirrored == 0)
             for i, j, bits in zip(one[kept], two[kept], distance[near, far][kept], strict=True):
                 yield int(i), int(j), min(1 - float(bits) / BITS, 1 - 1e-6)
