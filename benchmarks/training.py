@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "training.md"
 TRANSFER = ("--model", "MobileNetV2")
 TUNED = (*TRANSFER, "--fine-tune", "60", "--fine-tune-epochs", "8", "--fine-tune-rate", "0.0002")
-# What it is, the data, the module, its options.
+# Description, data, verb, options.
 ROWS = {
     "frozen": ("MobileNetV2, frozen, and a small head", "clothing", "train", TRANSFER),
     "tuned": ("the same, its last 60 layers tuned", "clothing", "train", TUNED),
     "scratch": ("the residual net, from scratch", "clothing", "train", ()),
     "digits": ("the residual net", "mnist", "train", ()),
     "mlp": ("a perceptron of 256 and 128", "mnist", "train", ("--model", "mlp")),
-    "tree": ("a decision tree", "mnist", "keras_to_lambda.train.tree", ()),
+    "tree": ("a decision tree", "mnist", "tree", ()),
 }
 HEAD = (
     "| network | data | test accuracy (95 %) | validation | minutes | command |\n"
@@ -42,12 +42,22 @@ HEAD = (
 
 def measure(name: str, folders: dict[str, Path], output: Path) -> str:
     """Run one command; its row."""
-    about, data, module, options = ROWS[name]
+    about, data, verb, options = ROWS[name]
     model = output / name
-    tracking = ("--track", "none") if module == "train" else ()
+    tracking = ("--track", "none") if verb == "train" else ()
     start = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", module, folders[data], "-o", model, *options, *tracking],
+        [
+            sys.executable,
+            "-m",
+            "keras_to_lambda",
+            verb,
+            folders[data],
+            "-o",
+            model,
+            *options,
+            *tracking,
+        ],
         cwd=ROOT,
         check=True,
     )
@@ -61,7 +71,7 @@ def measure(name: str, folders: dict[str, Path], output: Path) -> str:
         validation = f"{results['validation']['accuracy']:.3f}"
         right = results["test"]["accuracy"] * results["test"]["photos"]
         assert wilson(round(right), results["test"]["photos"])[0] - low < 1e-3
-    shown = " ".join(("python -m", module, "DATA", *options))
+    shown = " ".join(("k2l", verb, "DATA", *options))
     return (
         f"| {about} | {data} | **{accuracy:.3f}** ({low:.3f} to {high:.3f}) | {validation} "
         f"| {minutes:.1f} | `{shown}` |"

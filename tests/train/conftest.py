@@ -1,4 +1,4 @@
-"""Generated pictures of three classes that nobody confuses, and a short run on them."""
+"""Generated pictures of three classes that are easy to tell apart, and a short run on them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(capfd):
 
     def call(*arguments):
         status = main([str(argument) for argument in arguments])
-        told = capfd.readouterr()
-        return status, told.out, told.err
+        printed = capfd.readouterr()
+        return status, printed.out, printed.err
 
     return call

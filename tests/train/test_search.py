@@ -1,22 +1,22 @@
-"""The search: its factors, its order, its memory, its report."""
+"""The search: its factors, its order, its resume, its report."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import optuna
 import pytest
 
-from keras_to_lambda.train import search
+from keras_to_lambda.train import options, search
+from keras_to_lambda.train.data import photos
 from keras_to_lambda.train.search import Factor
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("--size", "32", "--epochs", "2", "--batch-size", "16")
 
 
@@ -28,6 +28,8 @@ OPTIONS = ("--size", "32", "--epochs", "2", "--batch-size", "16")
         ("inner=0|10|100", (0, 10, 100)),
         ("augment=none|strong", ("none", "strong")),
         ("batch_size=8..10", (8, 9, 10)),
+        ("model=Xception|MobileNetV2", ("Xception", "MobileNetV2")),
+        ("size=150|299", (150, 299)),
     ],
 )
 def test_a_factor_has_a_ladder_of_values(text, ladder):
@@ -39,30 +41,16 @@ def test_a_factor_has_a_ladder_of_values(text, ladder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("depth=1|2", "NAME is one of learning_rate"),
-        ("inner", "say NAME=a"),
+        ("depth=1|2", "NAME is one of model"),
+        ("inner", "use NAME=a"),
         ("inner=a|b", "values of inner are numbers"),
         ("dropout=0.5..0.1", "the lower end comes first"),
-        ("augment=wild", "wild is none of none"),
+        ("augment=wild", "wild is not one of none"),
     ],
 )
-def test_a_wrong_factor_is_told(text, message):
+def test_a_wrong_factor_is_named(text, message):
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
         Factor.read(text)
-
-
-def test_values_reach_the_recipe(pictures, tmp_path):
-    from keras_to_lambda.train import options
-    from keras_to_lambda.train.data import photos
-
-    args = search._parser().parse_args([str(tmp_path), *OPTIONS])
-    data = photos.load(pictures(tmp_path / "data", each=10), 1)
-    values = {"learning_rate": 0.003, "inner": 12, "dropout": 0.25, "augment": "none"}
-    made = options.recipe(search.applied(args, values), data)
-    assert (made.learning_rate, made.head.inner, made.head.dropout) == (0.003, (12,), 0.25)
-    assert made.augmentation.rotation == 0
-    assert options.recipe(search.applied(args, {"inner": 0}), data).head.inner == ()
-    assert args.inner is None  # the command's own are as they were
 
 
 @pytest.fixture(scope="module")
@@ -70,145 +58,87 @@ def data(pictures, tmp_path_factory):
     return pictures(tmp_path_factory.mktemp("search") / "data", each=14)
 
 
+def test_values_reach_the_recipe(data):
+    args = search._parser().parse_args([str(data), *OPTIONS, "--weights", "none"])
+    loaded = photos.load(data, 1)
+    values = {"model": "MobileNetV2", "size": 96, "learning_rate": 0.003, "inner": 12,
+              "dropout": 0.25, "augment": "none"}  # fmt: skip
+    made = options.recipe(search.applied(args, values), loaded)
+    assert (made.network.name, made.size, made.learning_rate) == ("MobileNetV2", 96, 0.003)
+    assert (made.head.inner, made.head.dropout) == ((12,), 0.25)
+    assert made.augmentation.rotation == 0
+    assert options.recipe(search.applied(args, {"inner": 0}), loaded).head.inner == ()
+
+
 def run(data, output, *more):
     return search.main([str(data), "-o", str(output), *OPTIONS, *more])
 
 
-def test_one_at_a_time_each_factor_is_taken_in_turn_from_the_best_so_far(data, tmp_path, capfd):
+def found_in(output):
+    return json.loads((output / "search.json").read_text(encoding="utf-8"))
+
+
+def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path, capfd):
     output = tmp_path / "one"
-    factors = ("--factor", "learning_rate=0.0001|0.004", "--factor", "inner=0|8")
+    factors = ("--factor", "learning_rate=0.0001|0.004", "--factor", "model=residual|mlp")
     assert run(data, output, "--one-at-a-time", *factors) == 0
-    told = capfd.readouterr().out
-    found = json.loads((output / "search.json").read_text(encoding="utf-8"))
+    printed = capfd.readouterr().out
+    found = found_in(output)
     trials = found["trials"]
-    # Two rates, then the other width at the better rate; what is known is not trained twice.
-    assert [(t["learning_rate"], t["inner"]) for t in trials[:2]] == [(0.0001, 0), (0.004, 0)]
+    # Two rates, then the other network at the better rate; a known trial is not trained again.
+    assert [(t["learning_rate"], t["model"]) for t in trials[:2]] == [
+        (0.0001, "residual"), (0.004, "residual"),
+    ]  # fmt: skip
     better = max(trials[:2], key=lambda trial: trial["accuracy"])["learning_rate"]
-    assert [(t["learning_rate"], t["inner"]) for t in trials[2:]] == [(better, 8)]
-    best = max(trials, key=lambda trial: trial["accuracy"])
-    assert found["best"]["accuracy"] == best["accuracy"]
-    assert found["validation_pictures"] == 3
-    line = told.splitlines()[-1]
-    assert re.match(r"next: \S*k2l train ", line)
+    assert [(t["learning_rate"], t["model"]) for t in trials[2:]] == [(better, "mlp")]
+    for trial in trials:
+        assert f"trial {trial['trial']}: accuracy {trial['accuracy']:.3f}" in printed
+    # The effect of each factor is its own spread, from the trials in which it alone differs.
+    rates = [trial["accuracy"] for trial in trials[:2]]
+    assert found["effects"]["learning_rate"] == pytest.approx(max(rates) - min(rates), abs=1e-4)
+    line = printed.splitlines()[-1]
+    assert line.startswith("next: k2l train ")
     assert f"--learning-rate {found['best']['learning_rate']:g}" in line
     assert "--factor" not in line
     html = (output / "search.html").read_text(encoding="utf-8")
-    assert html.count('src="data:image/svg') == html.count("<img") >= 4
-    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert "learning_rate 0.004, validation" in html
+    assert "Training by model" in html
     assert not (output / "cache").exists()
-    # Run again, it has nothing left to do.
+    # A second run has nothing left to do.
     assert run(data, output, "--one-at-a-time", *factors) == 0
-    again = json.loads((output / "search.json").read_text(encoding="utf-8"))
-    assert again == found
+    assert found_in(output) == found
 
 
-def test_a_search_that_is_killed_goes_on_and_loses_no_trial(data, tmp_path):
+def test_a_killed_search_continues_and_loses_no_trial(data, tmp_path):
     output = tmp_path / "joint"
-    command = [sys.executable, "-m", "keras_to_lambda", "search",
-         str(data), "-o", str(output), *OPTIONS,
-               "--trials", "4", "--factor", "dropout=0..0.5"]  # fmt: skip
+    line = [sys.executable, "-m", "keras_to_lambda", "search", str(data), "-o", str(output),
+            *OPTIONS, "--trials", "4", "--factor", "dropout=0..0.5"]  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    for line in process.stdout:
-        if line.startswith("trial 2"):
+        line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    for text in process.stdout:
+        if text.startswith("trial 2:"):
             break
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.wait()
+    process.stdout.close()
     storage = f"sqlite:///{output / 'study.db'}"
-    (one, killed) = optuna.load_study(study_name="search", storage=storage).trials
-    assert killed.state == optuna.trial.TrialState.RUNNING
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "resuming after 1 trials" in done.stdout
-    trials = optuna.load_study(study_name="search", storage=storage).trials
-    finished = [trial for trial in trials if trial.state in search.FINISHED]
-    assert len(finished) == 4
-    assert finished[0].params == one.params
-    # What was being tried when it was killed comes next.
-    assert finished[1].params == killed.params
+    before = optuna.load_study(study_name="search", storage=storage).trials
+    assert [trial.state.name for trial in before] == ["COMPLETE", "RUNNING"]
+    assert search.main(line[4:]) == 0
+    after = optuna.load_study(study_name="search", storage=storage).trials
+    assert [trial.state.name for trial in after[:2]] == ["COMPLETE", "FAIL"]
+    assert after[2].params == before[1].params  # the interrupted trial comes first
+    assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in after) == 4
+    assert len(found_in(output)["trials"]) == 4
+    with pytest.raises(SystemExit):
+        search.main([*line[4:], "--factor", "nonsense"])
 
 
-def test_one_at_a_time_what_was_killed_is_tried_again_and_nothing_is_left_out(data, tmp_path):
-    output = tmp_path / "one"
-    output.mkdir()
-    factors = ("--factor", "dropout=0|0.3|0.5")
-    tried = []
-    ask = search.Search.trial
-
-    def killed_once(self, trial):
-        if len(tried) == 1:
-            tried.append(None)
-            raise KeyboardInterrupt  # leaves the trial as kill -9 does: running
-        tried.append(ask(self, trial))
-        return tried[-1]
-
-    search.Search.trial = killed_once
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run(data, output, "--one-at-a-time", *factors)
-        storage = f"sqlite:///{output / 'study.db'}"
-        study = optuna.load_study(study_name="search", storage=storage)
-        assert len(study.trials) == 2
-        assert run(data, output, "--one-at-a-time", *factors) == 0
-    finally:
-        search.Search.trial = ask
-    found = json.loads((output / "search.json").read_text(encoding="utf-8"))
-    assert [trial["dropout"] for trial in found["trials"]] == [0, 0.3, 0.5]
-
-
-def test_more_trials_are_other_trials(data, tmp_path):
-    output = tmp_path / "more"
-    for trials in ("2", "4"):
-        assert run(data, output, "--trials", trials, "--factor", "dropout=0..0.5") == 0
-    found = json.loads((output / "search.json").read_text(encoding="utf-8"))
-    assert len({trial["dropout"] for trial in found["trials"]}) == 4
-
-
-def test_a_study_of_other_options_is_not_gone_on_with(data, tmp_path, capfd):
-    output = tmp_path / "other"
-    assert run(data, output, "--trials", "1", "--factor", "dropout=0|0.5") == 0
-    assert run(data, output, "--trials", "1", "--factor", "dropout=0|0.4") == 2
-    assert "study.db is of another search" in capfd.readouterr().err
-    assert run(data, output, "--trials", "1", "--factor", "dropout=0", "--factor",
-               "dropout=1") == 2  # fmt: skip
-    assert "stands twice" in capfd.readouterr().err
-
-
-def test_poor_trials_are_pruned(data, tmp_path, monkeypatch):
-    """Four good ones first; one that never learns is given up before its end."""
-    made = []
-    create = optuna.create_study
-
-    def remembered(**given):
-        made.append(create(**given))
-        return made[-1]
-
-    monkeypatch.setattr(optuna, "create_study", remembered)
-    output = tmp_path / "pruned"
-    rates = "learning_rate=0.004|0.0000001"
-    arguments = ["--epochs", "8", "--trials", "1", "--factor", rates]
-    monkeypatch.setattr(Factor, "suggest", _planned([0.004] * 4 + [1e-7], Factor.suggest))
-    for trials in range(1, 6):
-        arguments[3] = str(trials)
-        assert run(data, output, *arguments) == 0
-    states = [trial.state for trial in made[-1].trials]
-    assert states[:4] == [search.COMPLETE] * 4
-    assert states[4] == optuna.trial.TrialState.PRUNED
-    assert len(made[-1].trials[4].intermediate_values) < 8
-
-
-def _planned(values, suggest):
-    """Optuna's choice is luck: these are what it chooses."""
-
-    def planned(self, trial):
-        trial.storage.set_trial_param(
-            trial._trial_id, self.name,
-            self.values.index(values[trial.number]),
-            optuna.distributions.CategoricalDistribution(self.values),
-        )  # fmt: skip
-        return values[trial.number]
-
-    return planned
+def test_another_search_is_not_continued(data, tmp_path, capfd):
+    assert run(data, tmp_path, "--trials", "1", "--factor", "dropout=0|0.5") == 0
+    assert run(data, tmp_path, "--trials", "1", "--factor", "dropout=0|0.2") == 2
+    assert "is of another search" in capfd.readouterr().err
+    assert run(data, tmp_path, "--factor", "dropout=0", "--factor", "dropout=0.2") == 2
+    assert "--factor dropout is given twice" in capfd.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.train import tree
 from keras_to_lambda.train.data.arrays import Pictures
 from keras_to_lambda.train.data.dataset import Dataset
@@ -20,14 +21,15 @@ def data():
     images = rng.integers(0, 200, (600, 28, 28)).astype(np.uint8)
     images[:, 5:9, 5:9] += (targets * 20).astype(np.uint8)[:, np.newaxis, np.newaxis]
     split = Pictures(targets, images, np.arange(600))
-    return Dataset(("0", "1", "2"), dict.fromkeys(("train", "validation", "test"), split), (), "x")
+    splits = dict.fromkeys(("train", "validation", "test"), split)
+    return Dataset(("0", "1", "2"), splits, (), "x", (28, 28, 1))
 
 
-def test_the_tflite_graph_answers_as_scikit_learn_on_every_picture(data, tmp_path):
-    fitted = tree.fit(data, seed=1)
-    tables = tree.Tables.of(fitted)
+def test_the_graph_answers_as_scikit_learn_on_every_picture(data, tmp_path):
+    card = tree.described("any", data, None)
+    fitted, tables = tree.fit(data, card, seed=1)
     assert tables.depth > 4
-    tree.save(tables, 28, 28, tmp_path / "saved")
+    tree.save(tables, card, tmp_path / "saved")
     model = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert()
     runner = Interpreter(model_content=model).get_signature_runner()
     unseen = np.random.default_rng(9).integers(0, 256, (300, 28, 28)).astype(np.uint8)
@@ -35,10 +37,20 @@ def test_the_tflite_graph_answers_as_scikit_learn_on_every_picture(data, tmp_pat
     got = runner(image=images[..., np.newaxis].astype(np.float32))["logits"]
     flat = images.reshape(len(images), -1)
     assert np.array_equal(got, tables.logits[fitted.apply(flat)])
-    # Laplace's one more of each evens a tie out the same way: the first label wins in both.
+    # Laplace's one more of each leaves a tie to the first label in both.
     assert np.array_equal(got.argmax(axis=1), fitted.predict(flat))
 
 
-def test_missing_files_are_told_without_a_traceback(tmp_path, capsys):
+def test_a_tree_of_photos_ends_in_a_verified_tflite(pictures, tmp_path):
+    root = pictures(tmp_path / "data", each=20)
+    output = tmp_path / "shapes-tree"
+    assert tree.main([str(root), "-o", str(output), "--size", "16"]) == 0
+    card = cards.load(output / "shapes-tree.tflite")
+    assert card.verification["passed"] is True
+    assert (card.height, card.channels, card.preprocessing.scaling) == (16, 3, "raw")
+    assert "baseline for a neural network" in (output / "MODEL_CARD.md").read_text()
+
+
+def test_missing_files_are_named(tmp_path, capsys):
     assert tree.main([str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     assert "idx3-ubyte" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""A folder of photos -> a Keras classifier, its card and a report."""
+"""Training: labelled pictures in, a Keras model with its card out."""

@@ -13,15 +13,18 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from keras_to_lambda.convert.errors import ConvertError
-from keras_to_lambda.convert.load import saved_file
+from keras_to_lambda.convert.load import loading, saved_file
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
 from keras_to_lambda.runtime.model.card import PRESETS
 from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.recipe import Backbone
+
+Weights = npt.NDArray[np.float32]
 
 # The sizes for which the MobileNets' weights are published, the most trained first.
 PUBLISHED = (224, 192, 160, 128, 96)
@@ -51,13 +54,13 @@ def found(name: str) -> str:
 
 def scaling(name: str) -> str:
     """The card's scaling preset: the module that the function is in, by which PRESETS goes."""
-    module = getattr(keras.applications, found(name)).__module__.rpartition(".")[2]
+    module: str = getattr(keras.applications, found(name)).__module__.rpartition(".")[2]
     if module not in PRESETS:
         raise DataError(f"how {name} wants its pixels scaled is not known here: take another")
     return module
 
 
-def build(backbone: Backbone, size: int | None) -> keras.Model:
+def build(backbone: Backbone, size: int) -> keras.Model:
     """The network without its classifier and with random weights: pictures to feature maps.
 
     Raises:
@@ -90,7 +93,7 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
 
 
 def fetch(backbone: Backbone, size: int) -> None:
-    """Download the weights that a backbone names, so that `load` finds them.
+    """Download the weights that a backbone names, before minutes of other work.
 
     Raises:
         DataError: no such file, or a download that failed.
@@ -108,7 +111,7 @@ def _file(backbone: Backbone) -> Path:
     return path
 
 
-def _of_file(path: Path, backbone: Backbone, size: int) -> list[np.ndarray]:
+def _of_file(path: Path, backbone: Backbone, size: int) -> list[Weights]:
     """The weights in a file, read in the sandbox."""
     with tempfile.TemporaryDirectory(prefix="weights-") as folder:
         Sandbox().call(
@@ -124,37 +127,68 @@ def _of_file(path: Path, backbone: Backbone, size: int) -> list[np.ndarray]:
 
 
 def read(*, file: str, network: dict[str, Any], size: int, folder: str) -> None:
-    """Write the weights in a file that fit a network into weights.npz; runs in the sandbox.
+    """Write the weights of a file that fit a network into weights.npz; runs in the sandbox.
 
     Raises:
         ConvertError: it is refused, damaged, or of another network.
     """
     backbone, path = Backbone(**network), Path(file)
-    into = build(backbone, size)
-    try:
-        if path.suffix == ".keras":
+    with tempfile.TemporaryDirectory(prefix="weights-") as copies:
+        into = build(backbone, size)
+        if path.suffix == ".keras" or _whole(path):
             found = _within(path, into, backbone.name)
         else:
-            _load_weights(path, into, backbone.name)
+            _load_weights(path, into, backbone.name, Path(copies))
             found = into.get_weights()
-    except DataError as error:
-        raise ConvertError(str(error)) from error
-    np.savez(Path(folder) / "weights.npz", **{f"{n:06}": value for n, value in enumerate(found)})
+    named: dict[str, Any] = {f"{n:06}": value for n, value in enumerate(found)}
+    np.savez(Path(folder) / "weights.npz", **named)
 
 
-def _load_weights(path: Path, into: keras.Model, name: str) -> None:
+def _whole(path: Path) -> bool:
+    """Whether an .h5 file is a model, not only its weights."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return "model_config" in file.attrs
+
+
+def _load_weights(path: Path, into: keras.Model, name: str, folder: Path) -> None:
     try:
-        with tempfile.TemporaryDirectory(prefix="weights-") as folder, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # Keras only warns of layers that the file has nothing for.
             warnings.simplefilter("error", UserWarning)
-            into.load_weights(saved_file.weights(path, Path(folder)))
-    except ConvertError as error:
-        raise DataError(str(error)) from error
+            into.load_weights(saved_file.weights(path, folder))
     except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
-        raise DataError(f"{path.name} does not fit {name}: {_line(error)}") from error
+        raise ConvertError(f"{path.name} does not fit {name}: {_line(error)}") from error
 
 
-def _made(backbone: Backbone, size: int | None, weights: str | None) -> keras.Model:
+def _within(path: Path, into: keras.Model, name: str) -> list[Weights]:
+    """The weights of the same network in a whole model: all of it, its front, or a layer."""
+    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
+        found = SavedFile.read(path, Path(folder))
+        for reason in found.refusals():
+            raise ConvertError(f"{path.name} is refused: {reason}")
+        model = loading.load(path, found, None, trust=False).model
+    wanted = [tuple(weight.shape) for weight in into.weights]
+    for candidate in (model, *_nested(model)):
+        # A classifier's head comes last: the weights in front of it are the network's.
+        weights: list[Weights] = candidate.get_weights()[: len(wanted)]
+        if [weight.shape for weight in weights] == wanted:
+            return weights
+    raise ConvertError(
+        f"{path.name} has no {name} in it: give its network with --model (and --width, if its "
+        "channels are fewer)"
+    )
+
+
+def _nested(model: Any) -> list[Any]:
+    inner = [layer for layer in model.layers if hasattr(layer, "layers")]
+    return [*inner, *(deeper for layer in inner for deeper in _nested(layer))]
+
+
+def _made(backbone: Backbone, size: int, weights: str | None) -> keras.Model:
     function = getattr(keras.applications, backbone.name)
     options: dict[str, Any] = {}
     if backbone.width != 1:
@@ -200,35 +234,6 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
 def _cached(file: str) -> bool:
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     return (home / "models" / file).exists()
-
-
-def _within(path: Path, into: keras.Model, name: str) -> list[np.ndarray]:
-    """The weights of the same network inside a `.keras` file: all of it, its front, or a layer."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="weights-") as folder:
-            found = SavedFile.read(path, Path(folder))
-            for reason in found.refusals():
-                raise DataError(f"{path.name} is refused: {reason}")
-            model = keras.saving.load_model(found.copy, compile=False, safe_mode=True)
-    except ConvertError as error:
-        raise DataError(f"{path.name} cannot be loaded: {error}") from error
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        raise DataError(f"{path.name} cannot be loaded: {_line(error)}") from error
-    wanted = [tuple(weight.shape) for weight in into.weights]
-    for candidate in (model, *_nested(model)):
-        # A classifier's own weights come last: what is in front of them is the network.
-        weights = candidate.get_weights()[: len(wanted)]
-        if [weight.shape for weight in weights] == wanted:
-            return weights
-    raise DataError(
-        f"{path.name} has no {name} in it: name the network that it is of with --model (and "
-        "--width, if its channels are fewer)"
-    )
-
-
-def _nested(model: keras.Model) -> list[keras.Model]:
-    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    return [*inner, *(deeper for layer in inner for deeper in _nested(layer))]
 
 
 def _line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """From pictures to an endpoint in one go: `make train-demo`.
 
-Look at the data, train, evaluate, convert, verify, serve, ask: each step is a command of its own,
-shown as it is run.
+Explore the data, train, convert, verify, serve, evaluate: each step is a command, printed as it
+runs.
 """
 
 from __future__ import annotations
@@ -20,42 +20,40 @@ import numpy as np
 import requests
 
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.train import handover
+from keras_to_lambda.train import convert_and_serve
+from keras_to_lambda.train.convert_and_serve import K2L
+from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError
 
-K2L = (sys.executable, "-m", "keras_to_lambda")
 FOLDER = Path(".train-demo")
 EACH = 250  # pictures of each digit
 OWN = ("--epochs", "20")
 
 
 class StepFailed(Exception):
-    """A command of the demo ended with an error, and has told it."""
+    """A command of the demo ended with an error, which it has printed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo. Exit status 1: a step failed, and said why."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_to_lambda.train.demo", description=__doc__
-    )
+    """Run the demo. Exit status 1: a step failed."""
+    parser = argparse.ArgumentParser(prog="make train-demo", description=__doc__)
     parser.add_argument(
-        "data", metavar="DATA", nargs="?", help="as k2l train takes it (default: digits, "
-        "drawn here)",
+        "data", metavar="DATA", nargs="?",
+        help="data, as k2l train takes it (default: digits that the demo draws)",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=9000, help="default: %(default)s")
     args, given = parser.parse_known_args(arguments)
+    start = time.monotonic()
     try:
-        handover.free(args.port)  # before minutes of work, not after
+        convert_and_serve.check_port(args.port)  # before minutes of work, not after
+        _steps(args.data, given, args.port)
     except DataError:
         print(f"train-demo: port {args.port} is in use: PORT={args.port + 1}", file=sys.stderr)
         return 1
-    start = time.monotonic()
-    try:
-        _steps(args.data, given, args.port)
     except StepFailed as error:
         print(f"train-demo: {error}", file=sys.stderr)
         return 1
-    print(f"\nall of it in {time.monotonic() - start:.0f} s")
+    print(f"\nfinished in {time.monotonic() - start:.0f} s")
     return 0
 
 
@@ -64,29 +62,26 @@ def _steps(source: str | None, given: list[str], port: int) -> None:
         shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
         (ROOT / FOLDER).mkdir()
         source = str(FOLDER / "digits.npz")
-        print(f"1. Draw pictures: {10 * EACH} digits in as many hands\n", flush=True)
+        print(f"1. Draw pictures: {10 * EACH} digits in many hands\n", flush=True)
         draw(ROOT / source)
         given = [*OWN, *given]
     else:
         source = str(Path(source).absolute()) if Path(source).exists() else source
         print(f"1. The pictures of {source}\n", flush=True)
-    name = source.rstrip("/").rpartition("/")[2].partition(".")[0]
+    name = sources.name_of(source)
     model = FOLDER / name / name
-    print("2. Look at them before anything is trained", flush=True)
+    print("2. Explore them before the training", flush=True)
     _run("explore", source, "-o", f"{FOLDER / name}.exploration.html")
     print("\n3. Train, convert, verify, serve", flush=True)
     command = ["train", source, "-o", str(FOLDER / name), "--logs", str(FOLDER / "runs"),
                "--serve", str(port), *given]  # fmt: skip
-    # A line for each request would bury the rest.
-    quiet = {**os.environ, "LOG_LEVEL": "ERROR"}
+    quiet = {**os.environ, "LOG_LEVEL": "ERROR"}  # no line for each request
     server = subprocess.Popen([*K2L, *command], cwd=ROOT, env=quiet)  # noqa: S603
     print(f"  k2l {shlex.join(command)}\n", flush=True)
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(server, url)
-        print(
-            "\n4. Evaluate what is served, over HTTP, on pictures that it has not seen", flush=True
-        )
+        print("\n4. Evaluate the served model over HTTP, on test pictures", flush=True)
         _run(
             "evaluate", f"{url}/predict", "--data", source, "--against", f"{model}.keras",
             "-o", f"{model}.evaluation.html",
@@ -107,12 +102,10 @@ def draw(path: Path) -> None:
 
 
 def _run(verb: str, *arguments: str) -> None:
-    print(f"  k2l {shlex.join([verb, *arguments])}\n", flush=True)
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "keras_to_lambda", verb, *arguments], cwd=ROOT, check=False
-    )
+    print(f"  k2l {verb} {shlex.join(arguments)}\n", flush=True)
+    done = subprocess.run([*K2L, verb, *arguments], cwd=ROOT, check=False)  # noqa: S603
     if done.returncode:
-        raise StepFailed(f"python -m {verb} ended with exit status {done.returncode}")
+        raise StepFailed(f"k2l {verb} ended with exit status {done.returncode}")
 
 
 def _wait(server: subprocess.Popen[bytes], url: str) -> None:

@@ -8,20 +8,16 @@ import keras
 from keras import layers
 
 from keras_to_lambda.train import backbones
-from keras_to_lambda.train.recipe import Backbone, Head, Perceptron, Recipe, Residual
-
-# Depthwise convolutions have fewer multiplications and take longer: on two cores without a GPU, a
-# training epoch of MobileNetV2 at half width takes twice as long as one of the residual net, which
-# has more arithmetic.
+from keras_to_lambda.train.recipe import ALL, Backbone, Head, Perceptron, Recipe, Residual
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """One network, seen in three parts that share their weights.
 
-    model: float32 (None, size, size, channels), scaled as the recipe says, to float32 logits
-        (None, labels). base: to features, float32 (None, width). head: from those to the logits.
-    backbone: what the base is made of, if it is one of keras.applications.
+    model: float32 (None, size, size, channels), scaled as the recipe says, to logits.
+    base: to features, (None, width). head: from features to the logits.
+    backbone: the network of keras.applications in the base, if there is one.
     """
 
     model: keras.Model
@@ -29,33 +25,42 @@ class Network:
     head: keras.Model
     backbone: keras.Model | None = None
 
+    def freeze(self, layers_trained: int) -> None:
+        """Freeze all but the backbone's last layers, and its batch normalizations."""
+        if self.backbone is None:
+            return
+        own = self.backbone.layers
+        first = 0 if layers_trained == ALL else len(own) - layers_trained
+        for index, layer in enumerate(own):
+            norm = isinstance(layer, layers.BatchNormalization)
+            layer.trainable = index >= first and not norm
 
-def build(recipe: Recipe, labels: int, size: int | None) -> Network:
+
+def build(recipe: Recipe, labels: int, size: int) -> Network:
     """A network with random weights.
 
     Args:
-        recipe: says which.
         labels: the number of outputs.
-        size: height and width of the input, pixels; None: any, if the network can. The weights are
-            the same for every size, but a perceptron's.
+        size: height and width of the input, pixels. The weights are the same for every size, but a
+            perceptron's.
 
     Raises:
-        DataError: the network cannot be had at this size.
+        DataError: the network does not exist at this size.
     """
     picture = keras.Input((size, size, recipe.channels), name="image")
     backbone = None
     if isinstance(recipe.network, Backbone):
         backbone = backbones.build(recipe.network, size)
-        # As inference does: batch normalization keeps the statistics that it came with
+        # Batch normalization keeps the statistics that it came with, as in inference
         # (https://keras.io/guides/transfer_learning/).
         maps = backbone(picture, training=False) if recipe.pretrained else backbone(picture)
-        features = _pooled(maps, recipe.head.pooling)
+        features = layers.GlobalAveragePooling2D()(maps)
     elif isinstance(recipe.network, Perceptron):
         features = layers.Flatten()(picture)
         for width in recipe.network.widths:
             features = layers.Dense(width, "relu", kernel_initializer="he_normal")(features)
     else:
-        features = _pooled(_residual_net(picture, recipe.network), recipe.head.pooling)
+        features = layers.GlobalAveragePooling2D()(_residual_net(picture, recipe.network))
     stack = _head(recipe.head, labels)
     given = keras.Input(features.shape[1:], name="features")
     return Network(
@@ -66,11 +71,6 @@ def build(recipe: Recipe, labels: int, size: int | None) -> Network:
     )
 
 
-def _pooled(maps: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
-    pool = layers.GlobalMaxPooling2D if pooling == "max" else layers.GlobalAveragePooling2D
-    return pool()(maps)
-
-
 def _head(head: Head, labels: int) -> list[keras.Layer]:
     stack: list[keras.Layer] = []
     for number, width in enumerate(head.inner, start=1):
@@ -79,8 +79,7 @@ def _head(head: Head, labels: int) -> list[keras.Layer]:
         stack.append(layers.Dense(width, "relu", name=f"inner_{number}"))
     if head.dropout:
         stack.append(layers.Dropout(head.dropout))
-    # Float32 under any policy: half precision's logits are too coarse for a loss.
-    return [*stack, layers.Dense(labels, name="logits", dtype="float32")]
+    return [*stack, layers.Dense(labels, name="logits")]
 
 
 def _through(stack: list[keras.Layer], x: keras.KerasTensor) -> keras.KerasTensor:
@@ -102,7 +101,7 @@ def _residual(x: keras.KerasTensor, width: int, strides: int) -> keras.KerasTens
     y = _normalized(x, width, kernel=3, strides=strides)
     y = _normalized(y, width, kernel=3, activation=False)
     if strides > 1:
-        # A strided 1x1 convolution would throw three quarters of the input away
+        # A strided 1x1 convolution would drop three quarters of the input
         # (ResNet-D, https://arxiv.org/abs/1812.01187).
         x = layers.AveragePooling2D(strides, padding="same")(x)
     if x.shape[-1] != width:
@@ -114,13 +113,9 @@ def _normalized(
     x: keras.KerasTensor, width: int, kernel: int, strides: int = 1, *, activation: bool = True
 ) -> keras.KerasTensor:
     x = layers.Conv2D(
-        width,
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=False,
+        width, kernel, strides=strides, padding="same", use_bias=False,
         kernel_initializer="he_normal",
-    )(x)
+    )(x)  # fmt: skip
     # Keras' default momentum, 0.99, remembers two epochs of 48 steps: too slow for short runs.
     x = layers.BatchNormalization(momentum=0.9)(x)
     return layers.ReLU()(x) if activation else x

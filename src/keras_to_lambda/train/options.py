@@ -1,20 +1,20 @@
-"""Options: the command line's words for a recipe, shared by training and search."""
+"""Options: a recipe on the command line, shared by training and search."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import functools
-import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from keras_to_lambda.runtime.model.card import CHOICES
-from keras_to_lambda.train import schedule
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 from keras_to_lambda.train.recipe import (
     ALL,
     AUGMENTATIONS,
     DIGITS,
+    FLIPS,
     ONE_SIZE,
     PHOTOS,
     SMALL,
@@ -26,37 +26,32 @@ from keras_to_lambda.train.recipe import (
     Residual,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 T = TypeVar("T", int, float)
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SCHEDULES = ("cosine", "constant", "exponential", "plateau")
 OWN = ("residual", "mlp")  # networks that are not of keras.applications
 MLP_SIZE, MLP_RATE = 64, 1e-3
-SMALLEST = 96  # what small pictures are enlarged to for a backbone that has seen photos
+SMALLEST = 96  # small pictures are enlarged to it for a backbone that was trained on photos
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """The options that make a recipe. None of them has a default: see `recipe`."""
-    group = parser.add_argument_group("the network")
-    group.add_argument(
+    """The options that make a recipe. None has a default: see `recipe`."""
+    network = parser.add_argument_group("network").add_argument
+    network(
         "--model",
         metavar="NAME",
-        help="residual (a small residual net, from scratch), mlp (fully connected), or a network "
-        "of keras.applications: MobileNetV2, Xception, ResNet50, DenseNet121, EfficientNetB0 ... "
-        "(default: residual)",
+        help="residual (small residual net from scratch), mlp (fully connected), or a network of "
+        "keras.applications: MobileNetV2, Xception, ResNet50, EfficientNetB0 ... (default: "
+        "residual)",
     )
-    group.add_argument(
+    network(
         "--weights",
         metavar="WHICH",
-        help="of a network of keras.applications: imagenet (downloaded once; without a network, "
-        "found below KERAS_HOME), none, or a file: .weights.h5, .h5, or a .keras model with that "
+        help="weights of a network of keras.applications: imagenet (downloaded once, to "
+        "KERAS_HOME), none, or a file: .weights.h5, or a whole .h5 or .keras model with that "
         "network in it (default: imagenet)",
     )
-    group.add_argument(
-        "--width", type=_number(0.05, 4), metavar="FACTOR", help="alpha of the MobileNets"
-    )
-    group.add_argument(
+    network("--width", type=_number(0.05, 4), metavar="FACTOR", help="alpha of the MobileNets")
+    network(
         "--inner",
         type=_whole(0, 100_000),
         nargs="+",
@@ -64,148 +59,139 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="widths of the inner layers between features and logits; 0: none (default: 100 on a "
         "trained network, else none)",
     )
-    group.add_argument(
+    network(
         "--dropout",
         type=_number(0, 0.95),
         metavar="SHARE",
-        help="before each inner layer and the logits (default: 0.2 on a trained network, else 0)",
+        help="dropout before each inner layer and the logits (default: 0.2 on a trained network, "
+        "else 0)",
     )
-    group.add_argument("--pooling", choices=("avg", "max"), help="of the features (default: avg)")
-    group.add_argument(
+    network(
         "--size",
         type=_whole(8, 4096),
         metavar="PIXELS",
         help=f"height and width of the input (default: {PHOTOS.size}; 224 on a trained network; "
-        f"small pictures as they are, on one of keras.applications {SMALLEST}; mlp on photos "
-        f"{MLP_SIZE})",
+        f"small pictures as they are, on keras.applications {SMALLEST}; mlp on photos {MLP_SIZE})",
     )
-    group.add_argument(
+    network(
         "--resize",
         choices=CHOICES["resize"],
-        help="how pictures become square, in training and in service (default: stretch)",
+        help="way in which pictures become square, in training and in service (default: stretch)",
     )
 
-    group = parser.add_argument_group("training")
-    group.add_argument("--epochs", type=_whole(1, 100_000), metavar="N", help=_help(
-        "passes over the training pictures; of a trained network: with its layers frozen", "epochs"
+    training = parser.add_argument_group("training").add_argument
+    training("--epochs", type=_whole(1, 100_000), metavar="N", help=_help(
+        "passes over the training pictures; of a trained network, while it is frozen", "epochs"
     ))  # fmt: skip
-    group.add_argument("--batch-size", type=_whole(2, 65536), metavar="N", help=_help(
+    training("--batch-size", type=_whole(2, 65536), metavar="N", help=_help(
         "pictures in a step", "batch_size"
     ))  # fmt: skip
-    group.add_argument("--optimizer", choices=("adam", "adamw"), help=_help("", "optimizer"))
-    group.add_argument("--learning-rate", type=_number(1e-9, 1), metavar="RATE", help=_help(
-        f"the highest one, after the warm-up; mlp: {MLP_RATE}", "learning_rate"
+    training("--learning-rate", type=_number(1e-9, 1), metavar="RATE", help=_help(
+        f"highest learning rate, after the warm-up; mlp {MLP_RATE}", "learning_rate"
     ))  # fmt: skip
-    group.add_argument("--schedule", choices=schedule.SCHEDULES, help=_help(
-        "of the learning rate; plateau: as ReduceLROnPlateau does", "schedule"
+    training("--schedule", choices=SCHEDULES, help=_help(
+        "learning rate over time; plateau: Keras' ReduceLROnPlateau", "schedule"
     ))  # fmt: skip
-    group.add_argument("--weight-decay", type=_number(0, 10), metavar="DECAY", help=_help(
-        "adamw's", "weight_decay"
+    training("--plateau-factor", type=_number(0.01, 0.99), metavar="FACTOR", help=_help(
+        "factor of the learning rate after a plateau of 3 epochs", "plateau_factor"
     ))  # fmt: skip
-    group.add_argument("--label-smoothing", type=_number(0, 0.9), metavar="SHARE", help=_help(
-        "probability spread over all labels", "label_smoothing"
+    training("--weight-decay", type=_number(0, 10), metavar="DECAY", help=_help(
+        "weight decay of AdamW", "weight_decay"
     ))  # fmt: skip
-    group.add_argument("--balance", type=_number(0, 1), metavar="POWER", help=_help(
+    training("--label-smoothing", type=_number(0, 0.9), metavar="SHARE", help=_help(
+        "probability that is spread over all labels", "label_smoothing"
+    ))  # fmt: skip
+    training("--balance", type=_number(0, 1), metavar="POWER", help=_help(
         "class weights: 0 none, 1 every class counts the same", "balance"
     ))  # fmt: skip
-    group.add_argument("--patience", type=_whole(0, 100_000), metavar="N", help=_help(
-        "end a phase after N epochs without a lower validation loss; 0: never", "patience"
+    training("--patience", type=_whole(0, 100_000), metavar="N", help=_help(
+        "early stopping: epochs without a higher validation accuracy that end a phase, whose best "
+        "epoch is taken; 0: none", "patience"
     ))  # fmt: skip
-    group.add_argument("--keep", choices=("best", "last"), help=_help(
-        "the epoch whose weights are taken", "keep"
-    ))  # fmt: skip
-    group.add_argument("--precision", choices=PRECISIONS, help=_help(
-        "of the arithmetic; the saved model is float32", "precision"
-    ))  # fmt: skip
-    group.add_argument("--seed", type=_whole(0, 2**31 - 1), metavar="N", help=_help(
-        "of weights, order, augmentation and split", "seed"
+    training("--seed", type=_whole(0, 2**31 - 1), metavar="N", help=_help(
+        "seed of weights, order, augmentation and split", "seed"
     ))  # fmt: skip
 
-    group = parser.add_argument_group("a trained network")
-    group.add_argument(
+    trained = parser.add_argument_group("trained network").add_argument
+    trained(
         "--fine-tune",
         type=_layers,
         metavar="LAYERS",
-        help="after the head, train this many of the network's last layers too, or all; batch "
+        help="number of the network's last layers to train after the head, or all; batch "
         "normalizations stay frozen (default: 0)",
     )
-    group.add_argument(
-        "--fine-tune-epochs", type=_whole(1, 100_000), metavar="N", help="for how long (default: 5)"
-    )
-    group.add_argument(
+    trained("--fine-tune-epochs", type=_whole(1, 100_000), metavar="N", help="epochs (default: 5)")
+    trained(
         "--fine-tune-rate",
         type=_number(1e-9, 1),
         metavar="RATE",
-        help=f"with which learning rate (default: {TRANSFER.fine_tune_rate})",
+        help=f"learning rate (default: {TRANSFER.fine_tune_rate})",
     )
-    group.add_argument(
+    trained(
         "--enlarge",
         type=_whole(8, 4096),
         metavar="PIXELS",
-        help="then go on at a larger size with the same weights: 150 before, 299 here",
+        help="larger size of the input, at which training continues: --size 150 --enlarge 299",
     )
-    group.add_argument(
-        "--enlarge-epochs", type=_whole(1, 100_000), metavar="N", help="for how long (default: 2)"
+    trained(
+        "--enlarge-epochs", type=_whole(1, 100_000), metavar="N", help="epochs there (default: 2)"
     )
-    group.add_argument(
+    trained(
         "--views",
         type=_whole(0, 1000),
         metavar="N",
-        help="augmented crops of each picture, of which the frozen network's features are computed "
-        f"once, beside the picture itself (default: {TRANSFER.views})",
+        help="augmented copies of each picture of which the frozen network's features are "
+        f"computed, besides the picture itself (default: {TRANSFER.views})",
     )
 
-    group = parser.add_argument_group("augmentation, of training pictures alone")
-    group.add_argument(
+    augment = parser.add_argument_group("augmentation, of training pictures only").add_argument
+    augment(
         "--augment",
         choices=sorted(AUGMENTATIONS),
-        help="how far crops may be from the pictures, none: not at all, and none are blended; what "
-        "follows changes one thing in it (default: strong from scratch, light on a trained network "
-        "and, with --cutout 0.5, on small coloured pictures, digits on small grey ones)",
+        help="set of ranges; the options below change one of them (default: strong from scratch, "
+        "light on a trained network, digits on small grey pictures)",
     )
-    group.add_argument("--flip", action=argparse.BooleanOptionalAction, help="mirror half of them")
-    group.add_argument("--rotation", type=_number(0, 180), metavar="DEGREES", help="either way")
-    group.add_argument("--shift", type=_number(0, 0.5), metavar="SHARE", help="of the side")
-    group.add_argument("--shear", type=_number(0, 1), metavar="SHARE", help="either way")
-    group.add_argument(
-        "--zoom", type=_number(0.1, 3), nargs=2, metavar=("LOW", "HIGH"),
+    augment("--flip", choices=FLIPS, help="mirroring of half of the pictures")
+    augment("--rotation", type=_number(0, 180), metavar="DEGREES", help="rotation, either way")
+    augment("--shift", type=_number(0, 0.5), metavar="SHARE", help="shift, share of the side")
+    augment("--shear", type=_number(0, 1), metavar="SHARE", help="shear, either way")
+    augment(
+        "--zoom", type=_number(0.1, 1.9), nargs=2, metavar=("LOW", "HIGH"),
         help="share of the picture's side that is seen",
     )  # fmt: skip
-    group.add_argument("--brightness", type=_number(0, 2), metavar="STEP", help="of -1..1")
-    group.add_argument("--contrast", type=_number(0, 1), metavar="SHARE", help="less or more")
-    group.add_argument("--hue", type=_number(0, 3.2), metavar="RADIANS", help="standard deviation")
-    group.add_argument(
-        "--saturation", type=_number(0, 5), nargs=2, metavar=("LOW", "HIGH"), help="0: grey"
-    )
-    group.add_argument("--cutout", type=_number(0, 1), metavar="SHARE", help="with a grey box")
-    group.add_argument(
+    augment("--brightness", type=_number(0, 1), metavar="SHARE", help="brightness, either way")
+    augment("--contrast", type=_number(0, 1), metavar="SHARE", help="contrast, either way")
+    augment(
+        "--saturation", type=_number(0, 1), nargs=2, metavar=("LOW", "HIGH"),
+        help="saturation: 0 grey, 0.5 unchanged, 1 full",
+    )  # fmt: skip
+    augment("--hue", type=_number(0, 1), metavar="SHARE", help="hue, share of the colour circle")
+    augment("--cutout", type=_number(0, 1), metavar="SHARE", help="pictures with an erased box")
+    augment(
         "--mixup", type=_number(0, 1), metavar="SHARE",
-        help="of crops that are blended with another: half of them wholly (mixup), half in a box "
-        "(cutmix) (default: 0.5 from scratch, 0.2 at the end; else 0)",
+        help="pictures that are blended with another one (MixUp, CutMix)",
     )  # fmt: skip
 
 
 def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
-    """The recipe: what was given, and for all else what suits the data and the network.
+    """The recipe: the options that were given, and defaults for the data and the network.
 
     Raises:
-        DataError: options that do not go together.
+        DataError: options that contradict each other.
     """
-    given = {
+    given: dict[str, Any] = {
         name: value
         for name in (f.name for f in dataclasses.fields(Recipe))
         if (value := getattr(options, name, None)) is not None
     }
     own = (options.model or "residual").lower()
-    base = _photos_or_pictures(data)
-    if own == "residual":
-        pass
-    elif own == "mlp":
+    base = _of_pictures(data)
+    if own == "mlp":
         base = dataclasses.replace(
             base, network=Perceptron(), learning_rate=MLP_RATE, stages=ONE_SIZE,
             size=base.size if data.shape else MLP_SIZE,
         )  # fmt: skip
-    else:
+    elif own != "residual":
         base = _backbone(options, data, base)
     if own in OWN and (options.weights not in (None, "none") or options.width):
         raise DataError("--weights and --width are for the networks of keras.applications")
@@ -214,60 +200,60 @@ def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
             "--fine-tune, --enlarge and --views are for a trained network: name one with --model, "
             "and --weights other than none"
         )
-    if options.inner is not None or options.dropout is not None or options.pooling:
+    if options.inner is not None or options.dropout is not None:
         inner = base.head.inner if options.inner is None else options.inner
         given["head"] = dataclasses.replace(
             base.head,
             inner=tuple(width for width in inner if width),
             dropout=base.head.dropout if options.dropout is None else options.dropout,
-            pooling=options.pooling or base.head.pooling,
         )
     if options.fine_tune:
         given["fine_tune_layers"] = options.fine_tune
         given.setdefault("fine_tune_epochs", 5)
-    if options.enlarge:
-        given.setdefault("enlarge_epochs", 2)
-    mixup = 0.0 if options.augment == "none" and options.mixup is None else options.mixup
-    if mixup is not None:
-        given["mix"] = mixup
-        given["stages"] = tuple((size, epochs, mixup) for size, epochs, _ in base.stages)
+    if options.patience:
+        given["keep"] = "best"
+    mix = 0.0 if options.augment == "none" and options.mixup is None else options.mixup
+    if mix is not None:
+        given["mix"] = mix
+        given["stages"] = tuple((size, epochs, mix) for size, epochs, _ in base.stages)
     given["augmentation"] = _augmentation(options, base.augmentation)
     made = dataclasses.replace(base, **given)
-    _effective(options, made)
-    if made.enlarge and made.enlarge <= made.size:
-        raise DataError(f"--enlarge {made.enlarge} is not larger than --size {made.size}")
-    if isinstance(made.network, Residual) and made.size < (least := _least(made.network)):
-        raise DataError(f"--size must be at least {least} for this network")
+    _check(options, made)
     return made
 
 
-def _effective(options: argparse.Namespace, made: Recipe) -> None:
-    """Refuse what would be given in vain.
+def _check(options: argparse.Namespace, made: Recipe) -> None:
+    """Refuse options without effect and sizes that do not fit.
 
     Raises:
-        DataError: an option that nothing would come of.
+        DataError: one of them.
     """
-    tuning = options.fine_tune_epochs or options.fine_tune_rate
-    if tuning and not made.fine_tune_layers:
-        raise DataError("--fine-tune-epochs and --fine-tune-rate go with --fine-tune LAYERS")
+    if (options.fine_tune_epochs or options.fine_tune_rate) and not made.fine_tune_layers:
+        raise DataError("--fine-tune-epochs and --fine-tune-rate need --fine-tune LAYERS")
     if options.enlarge_epochs and not made.enlarge:
-        raise DataError("--enlarge-epochs goes with --enlarge PIXELS")
-    if options.weight_decay and made.optimizer != "adamw":
-        raise DataError("--weight-decay goes with --optimizer adamw")
+        raise DataError("--enlarge-epochs needs --enlarge PIXELS")
+    if options.plateau_factor and made.schedule != "plateau":
+        raise DataError("--plateau-factor needs --schedule plateau")
     augmenting = options.augment not in (None, "none") or options.mixup
     if augmenting and made.pretrained and not made.views and not made.fine_tune_layers:
-        raise DataError("--views 0 leaves nothing to augment: say --augment none, or --views 4")
+        raise DataError("--views 0 leaves nothing to augment: use --augment none, or --views 4")
+    if made.enlarge and made.enlarge <= made.size:
+        raise DataError(f"--enlarge {made.enlarge} is not larger than --size {made.size}")
+    if isinstance(made.network, Residual):
+        # Below it, the last stage would have less than a pixel.
+        least = made.network.strides * 2 ** len(made.network.widths)
+        if made.size < least:
+            raise DataError(f"--size must be at least {least} for this network")
 
 
-def _photos_or_pictures(data: Dataset) -> Recipe:
+def _of_pictures(data: Dataset) -> Recipe:
     if data.shape is None:
         return PHOTOS
     rows, columns, channels = data.shape
     side = max(rows, columns)
     if side > 64:
         return dataclasses.replace(PHOTOS, channels=channels)
-    base = DIGITS if channels == 1 else SMALL
-    return dataclasses.replace(base, size=side)
+    return dataclasses.replace(DIGITS if channels == 1 else SMALL, size=side)
 
 
 def _backbone(options: argparse.Namespace, data: Dataset, base: Recipe) -> Recipe:
@@ -289,29 +275,16 @@ def _backbone(options: argparse.Namespace, data: Dataset, base: Recipe) -> Recip
 
 
 def _augmentation(options: argparse.Namespace, base: Augmentation) -> Augmentation:
-    changes: dict[str, Any] = {
-        "mirror": options.flip,
-        "rotation": None if options.rotation is None else math.radians(options.rotation),
-        "shift": options.shift,
-        "shear": options.shear,
-        "zoom": options.zoom and tuple(options.zoom),
-        "brightness": options.brightness,
-        "contrast": options.contrast,
-        "hue": options.hue,
-        "saturation": options.saturation and tuple(options.saturation),
-        "erased": options.cutout,
-    }
-    start = AUGMENTATIONS[options.augment] if options.augment else base
-    if options.zoom and options.zoom[0] > options.zoom[1]:
-        raise DataError("--zoom wants the lower share first")
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(Augmentation):
+        value = getattr(options, field.name)
+        if value is not None:
+            changes[field.name] = tuple(value) if isinstance(value, list) else value
+            if isinstance(value, list) and value[0] > value[1]:
+                raise DataError(f"--{field.name}: the lower value comes first")
     return dataclasses.replace(
-        start, **{name: value for name, value in changes.items() if value is not None}
+        AUGMENTATIONS[options.augment] if options.augment else base, **changes
     )
-
-
-def _least(network: Residual) -> int:
-    """The size below which the last stage would have less than a pixel."""
-    return int(network.strides * 2 ** len(network.widths))
 
 
 def _help(text: str, field: str) -> str:
@@ -324,7 +297,7 @@ def _help(text: str, field: str) -> str:
         default += f"; small pictures {grey}"
     elif grey != photos:
         default += f"; small grey pictures {grey}"
-    return f"{text} (default: {default})".strip()
+    return f"{text} (default: {default})"
 
 
 def _between(kind: type[T], lowest: T, highest: T) -> Callable[[str], T]:
@@ -334,8 +307,8 @@ def _between(kind: type[T], lowest: T, highest: T) -> Callable[[str], T]:
         try:
             value = kind(text)
         except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+            expected = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
         if not lowest <= value <= highest:
             raise argparse.ArgumentTypeError(f"must be from {lowest} to {highest}")
         return value

@@ -1,4 +1,4 @@
-"""Quiet: TensorFlow, imported without its words on how it was built."""
+"""Quiet: TensorFlow, imported without its messages about its build."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def tensorflow() -> None:
-    """Import TensorFlow and Keras, which takes seconds, with the process' stderr turned away.
+    """Import TensorFlow and Keras, which takes seconds, without standard error.
 
-    Its C++ writes there before any log level that Python could set is looked at.
+    TensorFlow's C++ writes there before it reads any log level.
     """
     if "tensorflow" in sys.modules:
         return

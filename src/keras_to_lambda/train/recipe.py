@@ -1,73 +1,57 @@
-"""Recipe: all that decides a training run, besides the data.
-
-PHOTOS made the clothing model, DIGITS that of the digits; TRANSFER starts from a trained network.
-"""
+"""Recipe: everything that decides a training run, besides the data."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Small crops first: a 96-pixel epoch costs a third of a 160-pixel one, and most of what there is to
-# learn is learnt there (progressive resizing, as in EfficientNetV2, https://arxiv.org/abs/2104.00298).
-# The last stage sees the served resolution, and fewer blends: pictures as they are served.
-# Share of the final size, share of the epochs, share of blended crops.
-STAGES = ((0.6, 0.42, 0.5), (0.8, 0.38, 0.5), (1.0, 0.20, 0.2))
 ALL = -1  # every layer is trained
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How far training crops may be from the pictures they are of.
+    """Ranges of Keras' augmentation layers, of the same names where there is one.
 
-    zoom: share of the picture's side that is seen; above 1, its border is mirrored.
-    stretch: of the aspect ratio, either way, as a natural logarithm.
-    rotation: radians, either way.
-    shear: either way. shift: beyond what the zoom leaves, of the picture's side.
-    mirror: whether half of the crops are mirrored (a flip, left to right).
-    brightness: added, either way, to -1..1. contrast: a factor of 1 less to 1 more than this.
-    saturation: a factor, lowest and highest; 0 is grey. hue: standard deviation, radians.
+    flip: none, horizontal, vertical or horizontal_and_vertical.
+    rotation: degrees, either way. shift: share of the side, either way. shear: share, either way.
+    zoom: lowest and highest share of the side that is seen; above 1, the border is mirrored.
+    brightness: share of the range, either way. contrast: share, either way.
+    saturation: lowest and highest, 0 grey, 0.5 unchanged, 1 full. hue: share of the colour circle.
         These two are for three channels.
-    erased: share of crops with a grey box (cutout).
+    cutout: share of pictures with an erased box.
     """
 
-    zoom: tuple[float, float] = (0.6, 1.1)
-    stretch: float = 0.15  # clothes are photographed tall and wide
-    rotation: float = math.radians(18)
+    flip: str = "horizontal"
+    rotation: float = 18.0
+    shift: float = 0.1
     shear: float = 0.12
-    shift: float = 0.05
-    mirror: bool = True
-    brightness: float = 0.35
+    zoom: tuple[float, float] = (0.65, 1.1)
+    brightness: float = 0.17
     contrast: float = 0.4
-    saturation: tuple[float, float] = (0.0, 1.6)
-    hue: float = 0.5  # a shirt is a shirt in any colour
-    erased: float = 0.5
+    saturation: tuple[float, float] = (0.0, 0.62)
+    hue: float = 0.3
+    cutout: float = 0.5
 
 
-# By the names that the command line and the search know.
+FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
 AUGMENTATIONS = {
-    "none": Augmentation(
-        (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, False, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0,
-    ),
+    "none": Augmentation("none", 0, 0, 0, (1.0, 1.0), 0, 0, (0.5, 0.5), 0, 0),
     "light": Augmentation(
-        (0.85, 1.05), 0.05, math.radians(8), 0.05, 0.02, True, 0.1, 0.1, (0.8, 1.2), 0.05, 0.0,
+        "horizontal", 8, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.44, 0.55), 0.03, 0
     ),
     "strong": Augmentation(),
-    # A digit that is mirrored, lies on its side or lacks a part is no digit, or another one.
-    "digits": Augmentation(
-        (0.85, 1.15), 0.12, math.radians(14), 0.2, 0.05, False, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0,
-    ),
-}  # fmt: skip
+    # A mirrored digit, or one without a part, is another digit or none.
+    "digits": Augmentation("none", 14, 0.05, 0.2, (0.85, 1.15), 0, 0, (0.5, 0.5), 0, 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Residual:
     """A small residual net from random weights.
 
-    stem: channels of the first convolution, strides: its.
+    stem: channels of the first convolution, strides: its strides.
     widths, blocks: channels and residual blocks of each stage; each halves the resolution.
     """
 
@@ -79,7 +63,7 @@ class Residual:
 
 @dataclass(frozen=True, slots=True)
 class Perceptron:
-    """Fully connected layers on the pixels. widths: of the layers, the labels' left out."""
+    """Fully connected layers on the pixels. widths: of the layers before the labels' layer."""
 
     widths: tuple[int, ...] = (256, 128)
 
@@ -100,95 +84,69 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What stands between a network's features and the logits.
+    """The layers between a network's features and the logits.
 
     inner: widths of fully connected layers with ReLU. dropout: share, before each and the logits.
-    pooling: of the feature maps: avg or max.
     """
 
     inner: tuple[int, ...] = ()
     dropout: float = 0.0
-    pooling: str = "avg"
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Consecutive epochs at one resolution.
-
-    size: height and width of the training crops, pixels.
-    epochs: how many.
-    mix: the share of crops that are blended with another one (mixup, cutmix).
-    """
-
-    size: int
-    epochs: int
-    mix: float
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Epochs with one optimizer and one set of trained layers.
+    """One call of `fit`.
 
     name: for people.
     size: height and width of the network's input, pixels.
-    learning_rate: the highest.
-    layers: how many of the backbone's last layers are trained; 0: the head alone, ALL: every one.
-    stages: of its epochs, in order; the last is at `size`.
+    first, last: epochs, counted over the run; the phase trains first + 1 to last.
+    mix: share of pictures that are blended with another one (MixUp, CutMix).
+    rate: highest learning rate.
+    layers: number of the backbone's last layers that are trained; 0: the head alone, ALL: all.
+    start: the epoch at which its learning rate schedule starts, end: ends. A phase with
+        start < first continues the optimizer of the phase before.
     """
 
     name: str
     size: int
-    learning_rate: float
+    first: int
+    last: int
+    mix: float
+    rate: float
     layers: int
-    stages: tuple[Stage, ...]
-
-    @property
-    def epochs(self) -> int:
-        """Of all its stages."""
-        return sum(stage.epochs for stage in self.stages)
-
-    def stage(self, epoch: int) -> Stage:
-        """Which one an epoch, counted from 0, belongs to."""
-        for stage in self.stages:
-            if epoch < stage.epochs:
-                return stage
-            epoch -= stage.epochs
-        raise IndexError(epoch)
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run is made with; together with the data and the seed it is all there is to it.
+    """All choices of a run.
 
     network: what is trained; head: on top of it.
     size: height and width of the network's input, pixels.
     channels: 3 RGB, 1 grey. scaling: of pixels, by card.PRESETS. resize: to a square, by
         card.CHOICES.
-    epochs: passes over the training pictures, over all stages; of a trained backbone: with its
-        layers frozen.
-    fine_tune_layers: of a trained backbone, how many of its last layers are then trained as well,
-        its batch normalizations excepted; 0: none, ALL: every one. fine_tune_epochs: for how
-        long, fine_tune_rate: with which learning rate.
-    enlarge: a larger size, to which the weights are then carried over; 0: none. enlarge_epochs: of
-        training there, as in fine tuning.
-    views: augmented crops of each picture, of which a frozen backbone's features are computed once;
-        epochs take them in turn.
-    batch_size: crops a step.
-    optimizer: adam or adamw. learning_rate: the highest. schedule: of it, see `schedule`.
+    epochs: passes over the training pictures; of a trained backbone: with its layers frozen.
+    fine_tune_layers: of a trained backbone, the number of its last layers that are then trained,
+        without its batch normalizations; 0: none, ALL: all. fine_tune_epochs, fine_tune_rate:
+        epochs and learning rate of that.
+    enlarge: a larger size, to which the weights are then carried over; 0: none. enlarge_epochs:
+        epochs there.
+    views: augmented copies of each picture of which a frozen backbone's features are computed.
+    batch_size: pictures in a step.
+    learning_rate: the highest. schedule: cosine, constant, exponential or plateau.
+    plateau_factor: of the learning rate, after three epochs without a lower validation loss.
     weight_decay: AdamW's, on kernels only.
     warmup_epochs: at most; a tenth of a shorter phase.
-    label_smoothing: probability spread evenly over all labels.
+    label_smoothing: probability that is spread evenly over all labels.
     balance: classes weigh (pictures of the class) ** -balance: 0 as they are, 1 all the same.
-    average_decay: of the exponential moving average of the weights, a step; the average is what is
-        evaluated and saved. 0: no average.
-    keep: which epoch's weights a phase ends with: its last, or the best on validation.
-    patience: epochs without a lower validation loss after which a phase ends; 0: it never does.
-    precision: float32, mixed_bfloat16 or mixed_float16; the saved model is float32.
-    stages: share of the size, share of the epochs, share of blended crops; of a network from
-        random weights. mix: share of blended crops otherwise.
-    augmentation: as its class says.
-    seed: of the initial weights, the order of the pictures, the augmentation, and of what is set
-        aside if the data comes without a split.
+    average_decay: of the exponential moving average of the weights, per step; the average is
+        evaluated and saved.
+    keep: the epoch whose weights a phase ends with: last, or best (validation accuracy).
+    patience: epochs without a higher validation accuracy after which a phase ends; 0: never.
+    stages: of a network from random weights: share of the size, share of the epochs, and share of
+        blended pictures. mix: that share otherwise.
+    seed: of weights, order, augmentation, and of the pictures that are set aside.
     """
 
     network: Residual | Perceptron | Backbone = Residual()
@@ -202,12 +160,12 @@ class Recipe:
     fine_tune_epochs: int = 0
     fine_tune_rate: float = 1e-4
     enlarge: int = 0
-    enlarge_epochs: int = 0
+    enlarge_epochs: int = 2
     views: int = 0
     batch_size: int = 64
-    optimizer: str = "adamw"
     learning_rate: float = 2e-3
     schedule: str = "cosine"
+    plateau_factor: float = 0.3
     weight_decay: float = 0.05
     warmup_epochs: float = 5
     label_smoothing: float = 0.1
@@ -215,8 +173,11 @@ class Recipe:
     average_decay: float = 0.998
     keep: str = "last"
     patience: int = 0
-    precision: str = "float32"
-    stages: tuple[tuple[float, float, float], ...] = STAGES
+    # Small pictures first: most is learnt there, in a third of the time (progressive resizing, as
+    # in EfficientNetV2, https://arxiv.org/abs/2104.00298). The last stage has fewer blends.
+    stages: tuple[tuple[float, float, float], ...] = (
+        (0.6, 0.42, 0.5), (0.8, 0.38, 0.5), (1.0, 0.20, 0.2),
+    )  # fmt: skip
     mix: float = 0.0
     augmentation: Augmentation = Augmentation()
     seed: int = 1
@@ -232,40 +193,46 @@ class Recipe:
         return self.enlarge or self.size
 
     def phases(self) -> tuple[Phase, ...]:
-        """What is done, in order."""
+        """The calls of `fit`, in order."""
         if not self.pretrained:
-            return (Phase("training", self.size, self.learning_rate, ALL, self._progressive()),)
-
-        def phase(name: str, size: int, rate: float, layers: int, epochs: int) -> Phase:
-            return Phase(name, size, rate, layers, (Stage(size, epochs, self.mix),))
-
+            return self._progressive()
         tuned = self.fine_tune_layers
-        phases = [phase("head", self.size, self.learning_rate, 0, self.epochs)]
-        if tuned and self.fine_tune_epochs:
-            phases.append(
-                phase("fine-tuning", self.size, self.fine_tune_rate, tuned, self.fine_tune_epochs)
-            )
-        if self.enlarge:
-            rate = self.fine_tune_rate if tuned else self.learning_rate
-            phases.append(phase("larger", self.enlarge, rate, tuned, max(1, self.enlarge_epochs)))
+        larger = self.fine_tune_rate if tuned else self.learning_rate
+        planned = (
+            ("head", self.size, self.epochs, self.learning_rate, 0),
+            ("fine-tuning", self.size, self.fine_tune_epochs * bool(tuned),
+             self.fine_tune_rate, tuned),
+            ("larger", self.enlarge, self.enlarge_epochs * bool(self.enlarge), larger, tuned),
+        )  # fmt: skip
+        phases: list[Phase] = []
+        for name, size, epochs, rate, layers in planned:
+            if epochs:
+                first = phases[-1].last if phases else 0
+                last = first + epochs
+                phases.append(Phase(name, size, first, last, self.mix, rate, layers, first, last))
         return tuple(phases)
 
-    def _progressive(self) -> tuple[Stage, ...]:
-        stages: list[Stage] = []
+    def _progressive(self) -> tuple[Phase, ...]:
+        phases: list[Phase] = []
         done = 0.0
         for share_of_size, share_of_epochs, mix in self.stages:
-            start = round(done * self.epochs)
+            first = phases[-1].last if phases else 0
             done += share_of_epochs
-            epochs = round(done * self.epochs) - start
+            last = round(done * self.epochs)
             # Networks halve the resolution five times: multiples of 32 waste no border.
             size = max(32, round(share_of_size * self.size / 32) * 32)
-            if epochs:
-                size = self.size if share_of_size == 1 else min(size, self.size)
-                stages.append(Stage(size, epochs, mix))
-        return tuple(stages)
+            size = self.size if share_of_size == 1 else min(size, self.size)
+            if last > first:
+                phases.append(
+                    Phase(
+                        f"{size} px", size, first, last, mix, self.learning_rate, ALL, 0,
+                        self.epochs,
+                    )
+                )  # fmt: skip
+        return tuple(phases)
 
     def to_json(self) -> dict[str, Any]:
-        """As a record shows it: file names without their folders, which are of one machine."""
+        """For a record: file names without their folders, which are of one machine."""
         record = dataclasses.asdict(self)
         record["network"]["kind"] = type(self.network).__name__.lower()
         if record["network"].get("weights"):
@@ -294,7 +261,7 @@ SMALL = dataclasses.replace(
     epochs=40,
     balance=0.0,
     stages=((1.0, 0.8, 0.5), (1.0, 0.2, 0.2)),
-    augmentation=dataclasses.replace(AUGMENTATIONS["light"], erased=0.5),
+    augmentation=dataclasses.replace(AUGMENTATIONS["light"], cutout=0.5),
 )
 TRANSFER = Recipe(
     network=Backbone("MobileNetV2"),
@@ -302,7 +269,6 @@ TRANSFER = Recipe(
     size=224,
     epochs=20,
     views=4,
-    optimizer="adam",
     learning_rate=1e-3,
     weight_decay=0.0,
     warmup_epochs=1,

@@ -1,4 +1,4 @@
-"""The report of a run: the model, its card, training.json and MODEL_CARD.md, all or nothing."""
+"""The report of a run: the model, its card, training.json, curves and MODEL_CARD.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,69 +14,96 @@ import keras
 import tensorflow as tf
 
 from keras_to_lambda.cli.evaluation import Evaluation
-from keras_to_lambda.train import files
+from keras_to_lambda.train import history
 from keras_to_lambda.train.data.dataset import Dataset
-from keras_to_lambda.train.recipe import ALL, Backbone, Perceptron, Recipe
-from keras_to_lambda.train.trainer import Trainer, logits
+from keras_to_lambda.train.files import write_json
+from keras_to_lambda.train.fitting import Run, logits
 
 Results = dict[str, Evaluation]
-RESIZED = {"stretch": "stretched", "crop": "cropped and resized", "pad": "padded and resized"}
 
-# Where the data of our own models is from.
+# The origin of the data of the models in this repository.
 ABOUT = {
     "clothing": "The clothing-dataset-small set by Alexey Grigorev and contributors (GitHub, "
     "alexeygrigorev/clothing-dataset-small), free to use for any purpose. Most photos show one "
-    "garment, laid flat or hung; people who wear several are not what it was trained on.",
+    "garment, laid flat or hung; people who wear several are not in it.",
     **dict.fromkeys(
         ("digits", "digits-tree"),
         "The 10,000 test digits of MNIST by Yann LeCun, Corinna Cortes and Christopher Burges: "
         "white on black, 28 x 28, each scaled to fit 20 x 20 and centred by its centre of mass. "
-        "A digit that is drawn larger, off the centre or dark on light is not what it was trained "
-        "on; the playground's canvas prepares drawings as MNIST's were.",
+        "Digits that are larger, off the centre or dark on light are not in it; the playground's "
+        "canvas prepares drawings as MNIST's were.",
     ),
 }
 
 
-def write(trainer: Trainer, output: Path, command: Sequence[str]) -> Results:
+def write(run: Run, model: keras.Model, output: Path, command: Sequence[str]) -> Results:
     """Evaluate the trained model on the validation and the test pictures, and write everything.
 
-    The test pictures are looked at here and nowhere else.
+    The test pictures are used here and nowhere else.
 
     Args:
-        output: the folder, made if need be.
-        command: what started the run.
+        model: what `run.fit` returned. output: the folder. command: what started the run.
 
     Returns:
-        The evaluations of the splits that were looked at, by their names.
+        The evaluations by split.
     """
-    model, data = trainer.result(), trainer.data
+    data = run.data
     results = {
         name: Evaluation.of(
-            data.labels,
-            logits(model, data.splits[name].tensors(trainer.card)),
-            data.splits[name].targets,
+            data.labels, logits(model, data, name, run.card), data.splits[name].targets
         )
         for name in ("validation", "test")
     }
-    facts = provenance("k2l train", trainer.recipe.seed, data, results["test"], command)
-    card = dataclasses.replace(trainer.card, provenance=facts)
-    record = _record(trainer, model, results, command)
+    facts = provenance("k2l train", run.recipe.seed, data, results["test"], command)
+    card = dataclasses.replace(run.card, provenance=facts)
+    record = {
+        "command": public(command),
+        "recipe": run.recipe.to_json(),
+        "keras_version": keras.__version__,
+        "tensorflow_version": tf.__version__,
+        "data_sha256": data.sha256,
+        "photos": {name: len(split) for name, split in data.splits.items()},
+        "skipped": [list(entry) for entry in data.broken],
+        "parameters": int(model.count_params()),
+        "minutes": round(run.seconds / 60, 2),
+        "results": {name: _figures(result) for name, result in results.items()},
+        "labels": list(data.labels),
+        "history": run.history,
+    }
     output.mkdir(parents=True, exist_ok=True)
+    # All files or none.
     with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
         draft = Path(folder)
         model.save(draft / f"{card.name}.keras")
-        files.write_json(draft / f"{card.name}.card.json", card.to_json())
-        files.write_json(draft / "training.json", record)
-        (draft / "MODEL_CARD.md").write_text(
-            markdown(trainer, model, results, record), encoding="utf-8"
-        )
+        write_json(draft / f"{card.name}.card.json", card.to_json())
+        write_json(draft / "training.json", record)
+        history.plot({card.name: run.history}).savefig(draft / f"{card.name}.training.png", dpi=120)
+        (draft / "MODEL_CARD.md").write_text(markdown(run, results, record), encoding="utf-8")
         for path in sorted(draft.iterdir()):
             path.replace(output / path.name)
     return results
 
 
-def told(results: Results) -> list[str]:
-    """What a run came to, for the terminal."""
+def written(output: Path, name: str) -> list[Path]:
+    """The files of a run."""
+    names = (
+        f"{name}.keras", f"{name}.card.json", f"{name}.training.png", "training.json",
+        "MODEL_CARD.md",
+    )  # fmt: skip
+    return [output / each for each in names]
+
+
+def _figures(result: Evaluation) -> dict[str, Any]:
+    return {
+        "photos": result.photos,
+        "accuracy": round(result.accuracy, 4),
+        "interval_95": [round(bound, 4) for bound in result.interval],
+        "confusion": result.confusion.tolist(),
+    }
+
+
+def summary(results: Mapping[str, Evaluation]) -> list[str]:
+    """The results of a run, for the terminal."""
     test = results["test"]
     low, high = test.interval
     return [
@@ -89,7 +116,7 @@ def told(results: Results) -> list[str]:
 def provenance(
     trained_by: str, seed: int, data: Dataset, test: Evaluation, command: Sequence[str]
 ) -> dict[str, Any]:
-    """What a card says of a training run."""
+    """The card's record of a training run."""
     return {
         "trained_by": trained_by,
         "training_command": public(command),
@@ -101,158 +128,76 @@ def provenance(
     }
 
 
-def _record(
-    trainer: Trainer,
-    model: keras.Model,
-    results: dict[str, Evaluation],
-    command: Sequence[str],
-) -> dict[str, Any]:
-    return {
-        "command": public(command),
-        "recipe": trainer.recipe.to_json(),
-        "keras_version": keras.__version__,
-        "tensorflow_version": tf.__version__,
-        "data_sha256": trainer.data.sha256,
-        "photos": {name: len(photos) for name, photos in trainer.data.splits.items()},
-        "skipped": [list(entry) for entry in trainer.data.broken],
-        "parameters": int(model.count_params()),
-        "minutes": round(trainer.seconds / 60, 2),
-        "results": {
-            name: {
-                "photos": result.photos,
-                "accuracy": round(result.accuracy, 4),
-                "interval_95": [round(bound, 4) for bound in result.interval],
-                "confusion": result.confusion.tolist(),
-            }
-            for name, result in results.items()
-        },
-        "labels": list(trainer.data.labels),
-        "history": trainer.history,
-    }
-
-
 def public(command: Sequence[str]) -> str:
     """The command as one line, paths reduced to their last part: they are of one machine."""
     return shlex.join(Path(part).name if "/" in part else part for part in command)
 
 
-def markdown(
-    trainer: Trainer,
-    model: keras.Model,
-    results: dict[str, Evaluation],
-    record: dict[str, Any],
-) -> str:
-    """MODEL_CARD.md: every figure in it is this run's."""
-    card, test = trainer.card, results["test"]
+def markdown(run: Run, results: Results, record: dict[str, Any]) -> str:
+    """MODEL_CARD.md."""
+    card, recipe = run.card, run.recipe
+    network = getattr(recipe.network, "name", type(recipe.network).__name__)
+    weights = getattr(recipe.network, "weights", None)
+    start = f"the weights {Path(weights).name}" if weights else "random weights"
+    epochs = ", ".join(
+        f"{sum(entry['phase'] == phase.name for entry in run.history)} epochs ({phase.name}, "
+        f"{phase.size} pixels)"
+        for phase in recipe.phases()
+    )
+    text = (
+        f"{network} from {start}, {record['parameters']:,} parameters: {epochs}, "
+        f"{record['minutes']:.1f} minutes on {os.cpu_count()} processor cores. Hyper-parameters "
+        "and the figures of every epoch are in `training.json`.\n\n"
+        f"![Loss and accuracy by epoch]({card.name}.training.png)\n\n"
+        f"Input: {card.height} x {card.width} {'RGB' if card.channels == 3 else 'grey'}, resized "
+        f"by `{card.preprocessing.resize}`, scaled as `{card.preprocessing.scaling}`; the EXIF "
+        "orientation of a photo is applied. Output: logits."
+    )
+    return model_card(card.name, run.data, results, record["command"], text)
+
+
+def model_card(name: str, data: Dataset, results: Results, command: str, training: str) -> str:
+    """MODEL_CARD.md. training: its section on the training, after the command."""
+    test, validation = results["test"], results["validation"]
     low, high = test.interval
-    counts = {name: len(photos) for name, photos in trainer.data.splits.items()}
-    lines = [
-        f"# {card.name}",
-        "",
-        f"An image classifier with {len(card.labels)} classes: {', '.join(card.labels)}.",
-        "",
-        f"**Test accuracy {test.accuracy:.3f}** on {test.photos} photos that were used for nothing "
-        f"else; 95 % interval {low:.3f} to {high:.3f} (Wilson). Validation accuracy "
-        f"{results['validation'].accuracy:.3f} on {results['validation'].photos} photos.",
-        "",
-        "## How it was trained",
-        "",
-        f"{_origin(trainer.recipe)}, on {counts['train']:,} photos, in "
-        f"{_minutes(record['minutes'])} on {os.cpu_count()} processor cores:",
-        "",
-        "```",
-        record["command"],
-        "```",
-        "",
-        f"{_network(trainer.recipe)} of {model.count_params():,} parameters; "
-        f"{_course(trainer)}; seed {trainer.recipe.seed}; augmentation as in `train/augment.py`. "
-        "The hyper-parameters and the figures of every epoch are in `training.json`.",
-        "",
-        f"Input: {card.height} x {card.width} {'RGB' if card.channels == 3 else 'grey'}, "
-        f"{RESIZED[card.preprocessing.resize]} with Pillow's bilinear filter, scaled as "
-        f"`{card.preprocessing.scaling}`; the EXIF orientation of a photo is applied. "
-        "Output: logits.",
-        "",
-        *tables(test),
-        "## Data",
-        "",
-        f"{sum(counts.values()):,} photos; SHA-256 over names and contents "
-        f"`{trainer.data.sha256}`."
-        + (f" Files skipped as broken: {len(trainer.data.broken)}." * bool(trainer.data.broken)),
-        *about(card.name),
-        "",
-        "## Limits",
-        "",
-        "It knows these classes and nothing else: whatever the picture shows, one of them has the "
-        "highest logit. Logits are not calibrated probabilities.",
-    ]
-    return "\n".join(lines) + "\n"
+    classes = "\n".join(
+        f"| {label} | {precision:.2f} | {recall:.2f} | {f1:.2f} | {photos} |"
+        for label, precision, recall, f1, photos in test.by_class()
+    )
+    broken = f" Files skipped as broken: {len(data.broken)}." if data.broken else ""
+    return f"""\
+# {name}
 
+An image classifier with {len(data.labels)} classes: {", ".join(data.labels)}.
 
-def _origin(recipe: Recipe) -> str:
-    if not recipe.pretrained:
-        return "From random weights"
-    weights = str(recipe.network.weights)
-    return f"From {'the weights of ImageNet' if weights == 'imagenet' else Path(weights).name}"
+**Test accuracy {test.accuracy:.3f}** on {test.photos} photos that were used for nothing else; 95 %
+interval {low:.3f} to {high:.3f} (Wilson). Validation accuracy {validation.accuracy:.3f} on
+{validation.photos} photos.
 
+## Training
 
-def _network(recipe: Recipe) -> str:
-    network = recipe.network
-    if isinstance(network, Backbone):
-        inner = ", ".join(map(str, recipe.head.inner))
-        return f"{network.name} with {f'inner layers of {inner}' if inner else 'one layer'} on top,"
-    kind = "A perceptron" if isinstance(network, Perceptron) else "A residual net"
-    return f"{kind} (`src/keras_to_lambda/train/networks.py`)"
+```
+{command}
+```
 
+{training}
 
-def _course(trainer: Trainer) -> str:
-    """What was done, as it happened: patience may have ended a phase early."""
-    parts = []
-    for phase in trainer.recipe.phases():
-        sizes = [entry["size"] for entry in trainer.history if entry["phase"] == phase.name]
-        layers = {0: " of the head alone", ALL: ""}.get(
-            phase.layers, f" with the last {phase.layers} layers"
-        )
-        parts += [
-            f"{sizes.count(size)} epochs at {size} pixels{layers}" for size in dict.fromkeys(sizes)
-        ]
-    return ", ".join(parts)
+## Classes
 
+| class | precision | recall | F1 | test photos |
+| --- | ---: | ---: | ---: | ---: |
+{classes}
 
-def _minutes(minutes: float) -> str:
-    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
+`k2l evaluate` shows the confusions as a page.
 
+## Data
 
-def tables(test: Evaluation) -> list[str]:
-    """Markdown: each class, what was confused most, and the whole matrix."""
-    return [
-        "## Classes",
-        "",
-        "| class | precision | recall | F1 | test photos |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        *(
-            f"| {label} | {precision:.2f} | {recall:.2f} | {f1:.2f} | {photos} |"
-            for label, precision, recall, f1, photos in test.by_class()
-        ),
-        "",
-        "## What it confuses",
-        "",
-        *(
-            f"- {wrong} of {photos} photos of {true} were taken for {predicted}."
-            for true, predicted, wrong, photos in test.worst()
-        ),
-        "",
-        "Rows are the true class, columns the predicted one:",
-        "",
-        "| | " + " | ".join(test.labels) + " |",
-        "| --- |" + " ---: |" * len(test.labels),
-        *(
-            f"| {label} | " + " | ".join(map(str, row)) + " |"
-            for label, row in zip(test.labels, test.confusion.tolist(), strict=True)
-        ),
-        "",
-    ]
+{sum(map(len, data.splits.values())):,} photos; SHA-256 over names and contents
+`{data.sha256}`.{broken}
+{ABOUT.get(name, "")}
 
+## Limits
 
-def about(name: str) -> list[str]:
-    return ["", ABOUT[name]] if name in ABOUT else []
+It knows these classes only: one of them has the highest logit for any picture. Logits are not
+calibrated probabilities.
+"""

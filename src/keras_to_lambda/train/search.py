@@ -1,6 +1,6 @@
-"""`k2l search`: which learning rate, inner layers, dropout, augmentation?
+"""`k2l search`: which network, learning rate, inner layers, dropout, augmentation?
 
-Trials are judged by the validation pictures; the test pictures are never looked at.
+Trials are compared on the validation pictures; the test pictures are not used.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import math
 import shlex
 import shutil
 import sys
@@ -20,32 +21,35 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from keras_to_lambda.runtime.errors import SetupError
-from keras_to_lambda.train import command, files, options, page, quiet
+from keras_to_lambda.cli import frame
+from keras_to_lambda.train import command, files, options, quiet
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError, Dataset
-from keras_to_lambda.train.recipe import AUGMENTATIONS, Recipe
-from keras_to_lambda.train.run import identity
+from keras_to_lambda.train.recipe import AUGMENTATIONS, FLIPS, PHOTOS, Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COMPLETE = optuna.trial.TrialState.COMPLETE
 FINISHED = (COMPLETE, optuna.trial.TrialState.PRUNED)
-DATA_IS = f"DATA is one of these:\n{sources.FORMS}"
+TEMPLATE = Path(__file__).parent / "pages" / "search.html.jinja"
 STEPS = 5  # values of a range that are tried one at a time
+MOST_CURVES = 8  # histories in one plot
 FACTORS = (
     "learning_rate=0.0001..0.01",
     "inner=0|10|100|300",
     "dropout=0|0.2|0.5",
     "augment=none|light|strong",
 )
-# A factor's name: the option that it is, and what its values are.
+# A factor's name: the option that it is, and the type of its values.
 KINDS: dict[str, type] = {
+    "model": str,
+    "size": int,
     "learning_rate": float,
     "inner": int,
     "dropout": float,
     "augment": str,
+    "flip": str,
     "label_smoothing": float,
     "weight_decay": float,
     "balance": float,
@@ -56,13 +60,14 @@ KINDS: dict[str, type] = {
     "cutout": float,
     "rotation": float,
 }
+WORDS = {"augment": tuple(AUGMENTATIONS), "flip": FLIPS}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Factor:
-    """One thing that is varied.
+    """One option that is varied.
 
-    name: of KINDS. values: the ones to choose from; or else low and high, ends of a range.
+    name: of KINDS. values: to choose from; or else low and high, the ends of a range.
     """
 
     name: str
@@ -81,7 +86,7 @@ class Factor:
         kind = KINDS.get(name)
         if kind is None or not given:
             raise argparse.ArgumentTypeError(
-                f"{text!r}: say NAME=a|b|c or NAME=low..high; NAME is one of {', '.join(KINDS)}"
+                f"{text!r}: use NAME=a|b|c or NAME=low..high; NAME is one of {', '.join(KINDS)}"
             )
         try:
             if kind is not str and ".." in given:
@@ -95,8 +100,8 @@ class Factor:
             raise argparse.ArgumentTypeError(
                 f"{text!r}: values of {name} are {'words' if kind is str else 'numbers'}"
             ) from None
-        if name == "augment" and (unknown := [v for v in values if v not in AUGMENTATIONS]):
-            raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(AUGMENTATIONS)}")
+        if unknown := [v for v in values if v not in WORDS.get(name, values)]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(WORDS[name])}")
         return cls(name, values)
 
     @property
@@ -120,18 +125,24 @@ class Factor:
         if self.logarithmic:
             ratio = self.high / self.low
             # Four digits: 0.000316, not 0.00031622776601683794.
-            rungs = [float(f"{self.low * ratio**share:.4g}") for share in shares]
-            rungs[-1] = self.high
+            rungs = [float(f"{self.low * ratio**share:.4g}") for share in shares[:-1]]
+            rungs.append(self.high)
         else:
             rungs = [self.low + (self.high - self.low) * share for share in shares]
         return tuple(dict.fromkeys(KINDS[self.name](rung) for rung in rungs))
 
+    @property
+    def start(self) -> Any:
+        """The value while other factors are varied before it."""
+        ladder = self.ladder()
+        return ladder[0] if self.values else ladder[len(ladder) // 2]
+
 
 @dataclasses.dataclass(slots=True)
 class Search:
-    """A study and all that its trials are made of.
+    """A study and everything that its trials need.
 
-    args: the command's. data: what is trained on. study: Optuna's. output: for trials' states.
+    args: the command's. data: what is trained on. study: Optuna's. output: for the trials' states.
     """
 
     args: argparse.Namespace
@@ -141,68 +152,83 @@ class Search:
 
     def trial(self, trial: optuna.Trial) -> float:
         """Train with the factors' values. Returns the best epoch's validation accuracy."""
-        from keras_to_lambda.train.trainer import Stopped, Trainer
+        from optuna_integration import KerasPruningCallback
+
+        from keras_to_lambda.train.fitting import ACCURACY, Run
 
         values = {factor.name: factor.suggest(trial) for factor in self.args.factor}
+        print(f"trial {trial.number + 1}: {described(values)}", flush=True)
         recipe = options.recipe(applied(self.args, values), self.data)
-        described = command.card("search", self.data.labels, recipe)
-        # Named for its values: a trial that was killed is taken up where it was.
+        # Named for its values: an interrupted trial continues where it was.
         key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-        folder = self.output / "trials" / key
-
-        def watch(entry: dict[str, Any]) -> None:
-            trial.report(entry["validation_accuracy"], entry["epoch"])
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        told = ", ".join(f"{name} {value}" for name, value in values.items())
-        print(f"trial {trial.number + 1}: {told}", flush=True)
-        trainer = Trainer(recipe, described, self.data, folder, self._cache, [watch], _quiet)
+        run = Run(
+            recipe, command.card("search", self.data.labels, recipe), self.data,
+            self.output / "trials" / key, self.output / "cache",
+            more_callbacks=lambda _phase: [KerasPruningCallback(trial, ACCURACY)], verbose=0,
+        )  # fmt: skip
         try:
-            trainer.run()
-        except Stopped:
-            if not self.args.one_at_a_time:
-                self.study.enqueue_trial(values)  # first in line, when the search goes on
-            raise
-        trial.set_user_attr("seconds", round(trainer.seconds, 1))
-        shutil.rmtree(folder, ignore_errors=True)
-        return max(entry["validation_accuracy"] for entry in trainer.history)
+            run.fit()
+        finally:
+            trial.set_user_attr("seconds", round(run.seconds, 1))
+            trial.set_user_attr("history", run.history)
+        shutil.rmtree(run.folder)
+        return float(max(entry["validation_accuracy"] for entry in run.history))
 
-    @property
-    def _cache(self) -> Path:
-        return self.args.cache or self.output / "cache"
+    def finished(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        """Print a trial's result."""
+        if trial.state == optuna.trial.TrialState.PRUNED:
+            print(
+                f"trial {trial.number + 1}: stopped early, accuracy {_last(trial):.3f}", flush=True
+            )
+        elif trial.state == COMPLETE and trial.value is not None:
+            best = ", the best so far" * (study.best_trial.number == trial.number)
+            print(f"trial {trial.number + 1}: accuracy {trial.value:.3f}{best}", flush=True)
 
     def jointly(self) -> None:
         """Optuna's sampler chooses all factors together, until there are enough trials."""
-        missing = self.args.trials - self._finished()
+        missing = self.args.trials - sum(trial.state in FINISHED for trial in self.study.trials)
         if missing > 0:
-            self.study.optimize(self.trial, n_trials=missing)
+            self.study.optimize(self.trial, n_trials=missing, callbacks=[self.finished])
 
     def one_at_a_time(self) -> None:
         """Each factor in turn along its ladder, the others at what has been best so far."""
-        best = {factor.name: _middle(factor) for factor in self.args.factor}
+        best = {factor.name: factor.start for factor in self.args.factor}
         for factor in self.args.factor:
             for value in factor.ladder():
                 wanted = {**best, factor.name: value}
                 if self._known(wanted) is None:
                     self.study.enqueue_trial(wanted, skip_if_exists=False)
-                    self.study.optimize(self.trial, n_trials=1)
-            scored = [(self._known({**best, factor.name: v}), v) for v in factor.ladder()]
-            # The first of equals: what was tried first is the milder one.
-            best[factor.name] = max(scored, key=lambda pair: pair[0] or 0.0)[1]
+                    self.study.optimize(self.trial, n_trials=1, callbacks=[self.finished])
+            best[factor.name] = max(
+                factor.ladder(), key=lambda v: self._known({**best, factor.name: v}) or 0.0
+            )
+
+    def ladders(self) -> dict[str, list[optuna.trial.FrozenTrial]]:
+        """Of a search one at a time: the trials in which each factor alone was varied."""
+        best = {factor.name: factor.start for factor in self.args.factor}
+        found = {}
+        for factor in self.args.factor:
+            others = {name: value for name, value in best.items() if name != factor.name}
+            own = [t for t in self.completed() if others.items() <= t.params.items()]
+            found[factor.name] = [t for t in own if t.params[factor.name] in factor.ladder()]
+            if found[factor.name]:
+                best[factor.name] = max(found[factor.name], key=_value).params[factor.name]
+        return found
+
+    def completed(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that were trained to the end."""
+        return [trial for trial in self.study.trials if trial.state == COMPLETE]
 
     def _known(self, values: dict[str, Any]) -> float | None:
-        for trial in self.study.trials:
-            if trial.state == COMPLETE and trial.params == values:
-                return trial.value
-        return None
-
-    def _finished(self) -> int:
-        return sum(trial.state in FINISHED for trial in self.study.trials)
+        return next((t.value for t in self.completed() if t.params == values), None)
 
 
-def _quiet(_line: str) -> None:
-    """Epochs of a trial are in the report's plot."""
+def described(values: dict[str, Any]) -> str:
+    """Factors and their values, for people."""
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
 
 
 def applied(args: argparse.Namespace, values: dict[str, Any]) -> argparse.Namespace:
@@ -213,58 +239,40 @@ def applied(args: argparse.Namespace, values: dict[str, Any]) -> argparse.Namesp
     return changed
 
 
+@frame.command("k2l search", interrupted="stopped; the same command continues from the last epoch")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit code: 2 for wrong arguments or data, 130 if stopped."""
+    """Run the command. Returns the exit code."""
     parser = _parser()
-    args = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    args = parser.parse_args(given)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        args.factor = args.factor or [Factor.read(text) for text in FACTORS]
-        names = [factor.name for factor in args.factor]
-        if len(set(names)) < len(names):
-            raise DataError("a --factor stands twice")
-        output = Path(args.output or f"searches/{command.named(args.data)}")
-        data = command.read(args)
-        quiet.tensorflow()
-        plain = options.recipe(args, data)
-        output.mkdir(parents=True, exist_ok=True)
-        study = _study(args, data, plain, output)
-        search = Search(args, data, study, output)
-        return _run(search, [*sys.argv[1:]] if arguments is None else list(arguments))
-    except (DataError, SetupError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
-
-
-def _run(search: Search, given: list[str]) -> int:
-    from keras_to_lambda.train.trainer import Stopped
-
-    study, output = search.study, search.output
-    stopped = False
-    try:
-        search.one_at_a_time() if search.args.one_at_a_time else search.jointly()
-    except Stopped:
-        stopped = True
-    completed = [trial for trial in study.trials if trial.state == COMPLETE]
-    if completed:
-        print(_write(search, given))
-    if stopped:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    if search.args.cache is None:
-        shutil.rmtree(output / "cache", ignore_errors=True)
-    shutil.rmtree(output / "trials", ignore_errors=True)
+    args.factor = args.factor or [Factor.read(text) for text in FACTORS]
+    names = [factor.name for factor in args.factor]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"--factor {twice[0]} is given twice: list all its values in one")
+    output = Path(args.output or f"searches/{sources.name_of(args.data)}")
+    data = command.read(args)
+    quiet.tensorflow()
+    first = {factor.name: factor.start for factor in args.factor}
+    plain = options.recipe(applied(args, first), data)
+    output.mkdir(parents=True, exist_ok=True)
+    search = Search(args, data, _study(args, data, plain, output), output)
+    search.one_at_a_time() if args.one_at_a_time else search.jointly()
+    print(_write(search, given))
+    for folder in ("cache", "trials"):
+        shutil.rmtree(output / folder, ignore_errors=True)
     return 0
 
 
 def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path) -> optuna.Study:
-    """The study in OUTPUT/study.db, with what was killed in it put first in line.
+    """The study in OUTPUT/study.db; an interrupted trial of it comes first.
 
     Raises:
         DataError: the study that is there is of other data, options or factors.
     """
-    seed = command.seed_of(args)
-    # One at a time, every rung is wanted: the plot is of them.
+    from keras_to_lambda.train.fitting import identity
+
+    # One at a time, each value is wanted: the plot is of them.
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if not args.one_at_a_time:
         pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=3)
@@ -275,45 +283,48 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
         pruner=pruner,
         load_if_exists=True,
     )
-    # Gone on with, it does not draw again what it has drawn.
+    # A continued study does not draw again what it has drawn.
+    seed = PHOTOS.seed if args.seed is None else args.seed
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    facts = {
-        "run": identity(recipe, data),
-        "factors": [dataclasses.asdict(factor) for factor in args.factor],
-        "one_at_a_time": args.one_at_a_time,
-    }
-    facts = json.loads(json.dumps(facts))
-    known = study.user_attrs.get("facts")
-    if known not in (None, facts):
+    facts = json.loads(
+        json.dumps(
+            {
+                "run": identity(recipe, data),
+                "factors": [dataclasses.asdict(factor) for factor in args.factor],
+                "one_at_a_time": args.one_at_a_time,
+            }
+        )
+    )
+    if study.user_attrs.get("facts", facts) != facts:
         raise DataError(
-            f"{output / 'study.db'} is of another search (data, options or factors differ): name "
+            f"{output / 'study.db'} is of another search (data, options or factors differ): give "
             "another folder with -o, or remove it"
         )
     study.set_user_attr("facts", facts)
     for trial in study.trials:
         if trial.state == optuna.trial.TrialState.RUNNING:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            if not args.one_at_a_time:  # where what is missing is found by itself
-                study.enqueue_trial(trial.params)
+    interrupted = [t for t in study.trials if t.state == optuna.trial.TrialState.FAIL]
+    if interrupted and not args.one_at_a_time:  # which finds what is missing by itself
+        last = interrupted[-1].params
+        if last and all(t.params != last for t in study.trials if t.state in FINISHED):
+            study.enqueue_trial(last)
     if finished := sum(trial.state in FINISHED for trial in study.trials):
-        print(f"resuming after {finished} trials", flush=True)
+        print(f"continuing after {finished} trials", flush=True)
     return study
 
 
 def _write(search: Search, given: list[str]) -> str:
-    """Write search.json and search.html. Returns what to say."""
+    """Write search.json and search.html. Returns the summary to print."""
+    from keras_to_lambda import html_report
     from keras_to_lambda.train import report
 
-    study, output = search.study, search.output
-    best = study.best_trial
-    winner = [
-        part
-        for name, value in best.params.items()
-        for part in (
-            f"--{name.replace('_', '-')}",
-            f"{value:g}" if isinstance(value, float) else str(value),
-        )
-    ]
+    study, output, factors = search.study, search.output, search.args.factor
+    best, seen = study.best_trial, len(search.data.splits["validation"])
+    winner = []
+    for name, value in best.params.items():
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        winner += [f"--{name.replace('_', '-')}", text]
     line = ["k2l", "train", *_options_of_train(given), *winner]
     rows = [
         {
@@ -326,26 +337,34 @@ def _write(search: Search, given: list[str]) -> str:
         for trial in study.trials
         if trial.state in FINISHED
     ]
-    seen = len(search.data.splits["validation"])
+    effects = _effects(search)
     files.write_json(
         output / "search.json",
         {
             "data_sha256": search.data.sha256,
             "validation_pictures": seen,
             "best": {"accuracy": best.value, **best.params},
+            "effects": effects,
             "trials": rows,
         },
     )
-    html = page.render(
-        "search.html.jinja",
-        title=f"Search: {command.named(search.args.data)}",
+    first = max(effects, key=lambda name: effects[name], default="")
+    html = html_report.render(
+        TEMPLATE,
+        kind="Search",
+        title=sources.name_of(search.args.data),
+        conclusion=f"The best of {len(rows)} trials has a validation accuracy of {best.value:.3f}: "
+        f"{described(best.params)}. "
+        + (f"The factor with the largest effect is {first}." if first else ""),
+        command=report.public(["k2l", "search", *given]),
         rows=rows,
-        factors=[factor.name for factor in search.args.factor],
-        best=best,
+        factors=[factor.name for factor in factors],
+        best=best.number + 1,
         seen=seen,
-        line=report.public(line),
-        plots=[(title, page.plot(figure)) for title, figure in _plots(search)],
+        effects=effects,
         one_at_a_time=search.args.one_at_a_time,
+        line=report.public(line),
+        plots=[(title, html_report.plot(figure, title)) for title, figure in _plots(search)],
     )
     files.write_text(output / "search.html", html)
     return (
@@ -354,80 +373,91 @@ def _write(search: Search, given: list[str]) -> str:
     )
 
 
-def _plots(search: Search) -> list[tuple[str, Figure]]:
-    import matplotlib as mpl
+def _effects(search: Search) -> dict[str, float]:
+    """How much each factor matters.
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-    from optuna.visualization import matplotlib as plots
-
-    study = search.study
-    varied = [
-        name
-        for name in (factor.name for factor in search.args.factor)
-        if len({trial.params.get(name) for trial in study.trials if trial.state == COMPLETE}) > 1
-    ]
-    figures = [(f"Accuracy by {name}", _by(search, name)) for name in varied]
+    One at a time: highest minus lowest accuracy of the trials in which it alone was varied.
+    Jointly: Optuna's importances, which add up to 1; {} for fewer than four trials
+    or equal accuracies.
+    """
+    if search.args.one_at_a_time:
+        return {
+            name: round(max(map(_value, trials)) - min(map(_value, trials)), 4)
+            for name, trials in search.ladders().items()
+            if len(trials) > 1
+        }
+    values = [trial.value for trial in search.completed()]
+    if len(values) < 4 or len(set(values)) < 2:
+        return {}
+    seed = PHOTOS.seed if search.args.seed is None else search.args.seed
     with warnings.catch_warnings():
-        # Optuna calls its own plots experimental.
         warnings.simplefilter("ignore")
-        axes = [
-            ("Trial by trial", plots.plot_optimization_history(study)),
-            ("Epoch by epoch", plots.plot_intermediate_values(study)),
-        ]
-        completed = sum(trial.state == COMPLETE for trial in study.trials)
-        if len(varied) > 1 and completed >= 4:
-            axes.append(("What mattered", plots.plot_param_importances(study)))
-        for title, axis in axes:
-            figure = axis.figure
-            figure.set_size_inches(8, 4)
-            legend = axis.get_legend()
-            if legend is not None and len(legend.get_texts()) > 12:
-                legend.remove()
-            figures.append((title, figure))
-    plt.close("all")
+        found = optuna.importance.get_param_importances(
+            search.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        )
+    return {name: round(value, 4) for name, value in found.items() if math.isfinite(value)}
+
+
+def _plots(search: Search) -> list[tuple[str, Figure]]:
+    from keras_to_lambda.train import history
+
+    groups = search.ladders() if search.args.one_at_a_time else {}
+    figures = []
+    for factor in search.args.factor:
+        trials = groups.get(factor.name, search.completed())
+        if len({trial.params[factor.name] for trial in trials}) < 2:
+            continue
+        figures.append((f"Accuracy by {factor.name}", _by(search, factor, trials)))
+        if factor.name in groups:
+            curves = {
+                described({factor.name: trial.params[factor.name]}): trial.user_attrs["history"]
+                for trial in trials[:MOST_CURVES]
+            }
+            figures.append((f"Training by {factor.name}", history.plot(curves)))
+    if not groups:
+        ranked = sorted(search.completed(), key=_value, reverse=True)[:MOST_CURVES]
+        curves = {f"trial {trial.number + 1}": trial.user_attrs["history"] for trial in ranked}
+        figures.append(("Training of the best trials", history.plot(curves)))
     return figures
 
 
-def _by(search: Search, name: str) -> Figure:
-    """Each trial's accuracy over one factor, with its interval: few pictures tell little."""
-    from matplotlib import pyplot as plt
+def _by(search: Search, factor: Factor, trials: Sequence[optuna.trial.FrozenTrial]) -> Figure:
+    """Each trial's accuracy over one factor, with its interval."""
+    from matplotlib.figure import Figure as Drawn
 
     from keras_to_lambda.cli.evaluation import wilson
 
-    figure, axis = plt.subplots(figsize=(6, 3.2))
-    factor = next(factor for factor in search.args.factor if factor.name == name)
-    trials = [trial for trial in search.study.trials if trial.state == COMPLETE]
+    figure = Drawn(figsize=(6, 3.2), layout="constrained")
+    axis = figure.subplots()
     seen = len(search.data.splits["validation"])
     for trial in trials:
-        x = trial.params[name]
+        x = trial.params[factor.name]
         place = factor.values.index(x) if factor.values else x
-        low, high = wilson(round(trial.value * seen), seen)
+        low, high = wilson(round(_value(trial) * seen), seen)
         chosen = trial.number == search.study.best_trial.number
-        axis.plot([place, place], [low, high], color="#94a3b8", linewidth=1, zorder=1)
-        axis.plot(place, trial.value, "o", color="#b42318" if chosen else "#2563eb", zorder=2)
+        axis.plot([place, place], [low, high], color="0.7", linewidth=1, zorder=1)
+        axis.plot(place, _value(trial), "o", color="C3" if chosen else "C0", zorder=2)
     if factor.values:
         axis.set_xticks(range(len(factor.values)), [str(value) for value in factor.values])
     elif factor.logarithmic:
         axis.set_xscale("log")
-    axis.set_xlabel(name)
+    axis.set_xlabel(factor.name)
     axis.set_ylabel("validation accuracy")
     axis.grid(alpha=0.3)
     return figure
 
 
-def _last(trial: optuna.trial.FrozenTrial) -> float | None:
+def _value(trial: optuna.trial.FrozenTrial) -> float:
+    return trial.value or 0.0
+
+
+def _last(trial: optuna.trial.FrozenTrial) -> float:
     values = trial.intermediate_values
-    return values[max(values)] if values else None
-
-
-def _middle(factor: Factor) -> Any:
-    ladder = factor.ladder()
-    return ladder[len(ladder) // 2] if not factor.values else ladder[0]
+    return values[max(values)] if values else 0.0
 
 
 def _options_of_train(given: list[str]) -> list[str]:
-    """The command line without what only the search knows."""
+    """The command line without the search's own options."""
     parser = argparse.ArgumentParser(add_help=False)
     _own(parser)
     _, kept = parser.parse_known_args(given)
@@ -439,24 +469,23 @@ def _own(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="DIR",
-        help="where the study and its report are written (default: searches/NAME)",
+        help="folder for the study and its report (default: searches/NAME)",
     )
     parser.add_argument(
         "--factor",
         type=Factor.read,
         action="append",
         metavar="NAME=VALUES",
-        help="what is varied: NAME=a|b|c, or NAME=low..high; may stand several times, in the order "
-        f"in which they are tried one at a time (default: {' '.join(FACTORS)}); names: "
-        f"{', '.join(KINDS)}",
+        help="option to vary: NAME=a|b|c, or NAME=low..high; repeatable, in the order in which "
+        f"they are tried one at a time (default: {' '.join(FACTORS)}); names: {', '.join(KINDS)}",
     )
     parser.add_argument(
         "--trials",
         type=int,
         default=20,
         metavar="N",
-        help="in all, resumed ones included; not one at a time, which has as many as there are "
-        "values (default: %(default)s)",
+        help="number of trials, earlier ones included; one at a time, it follows from the values "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--one-at-a-time",
@@ -466,15 +495,18 @@ def _own(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = frame.Parser(
         prog="k2l search",
         usage="%(prog)s DATA [options]",
-        description="Search for the hyper-parameters of `k2l train`, whose options it takes.",
-        epilog="A search that was stopped, at whatever moment, goes on when it is started again\n"
-        f"with the same arguments; more --trials continue a finished one.\n\n{DATA_IS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Search for the best options of `k2l train`, whose options it takes.",
+        epilog="After an interruption the same command continues the search; more --trials "
+        f"continue a finished one.\n\nDATA is one of these:\n{sources.FORMS}",
     )
     command.add_data(parser)
     _own(parser)
     options.add(parser)
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

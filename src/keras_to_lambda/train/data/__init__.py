@@ -1,1 +1,1 @@
-"""Labelled pictures on this machine -> a `Dataset`: labels, and a split for each purpose."""
+"""Labelled pictures, wherever they are."""

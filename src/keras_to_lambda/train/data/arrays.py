@@ -1,33 +1,44 @@
-"""Arrays: pictures that are all of one size, as benchmark sets are published."""
+"""Arrays: pictures of one size, in .npz, .npy or idx files or from keras.datasets."""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.train.data.dataset import (
-    HELD_OUT,
+    SPLIT_NAMES,
     SPLITS,
     DataError,
     Dataset,
     Split,
     completed,
+    untrained,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keras_to_lambda.runtime.model.card import ModelCard
-
-# Of each label, where the set has no test of its own: of MNIST's 10,000 test digits that leaves
-# 7,500 to train on, 1,000 for validation, and holds 1,500 back.
+# Share of each label for the test, where the data has none: of 10,000 digits, 1,500.
 TEST = 0.15
-# Labels that have no names: a larger number is damage, or a label's code and not its position.
-MOST = 10_000
+MOST = 10_000  # labels without names: a larger number is damage, or a code and not a position
+DIGITS = tuple("0123456789")
+# https://github.com/zalandoresearch/fashion-mnist#labels
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+Array = npt.NDArray[Any]
+Parts = dict[str, tuple[Array, Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class Pictures(Split):
     """One split.
 
     images: uint8, (pictures, rows, columns) or (pictures, rows, columns, 3), 0..255.
-    rows: int64, (pictures,): where each stands in its file, for its name.
+    rows: int64, (pictures,): the place of each in its file, for its name.
     """
 
     images: npt.NDArray[np.uint8]
@@ -48,79 +59,43 @@ class Pictures(Split):
         return Image.fromarray(self.images[index]).convert("L" if card.channels == 1 else "RGB")
 
 
-def plain(
-    images: npt.NDArray[np.uint8], targets: npt.NDArray[np.integer]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer]]:
-    """As `assemble` wants them: without the axis of a single channel, or of a single label."""
-    one_channel = images.ndim == 4 and images.shape[3] == 1
-    one_label = targets.ndim == 2 and targets.shape[1] == 1
-    return images[..., 0] if one_channel else images, targets[:, 0] if one_label else targets
-
-
-def assemble(
-    parts: dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer]]],
-    seed: int,
-    sha256: str,
-    labels: Sequence[str] | None = None,
-    validation: float = HELD_OUT,
-) -> Dataset:
+def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None = None) -> Dataset:
     """The data set of images and targets by split.
 
     Args:
-        parts: "train", and "validation" or "test" where the set has them: images as `Pictures` has
-            them, targets (pictures,).
-        seed: of what is set aside from train, a tenth of each label for validation, and TEST.
-        sha256: of the files that all this was read from.
-        labels: by target; default: the targets' numbers.
+        parts: "train", and "validation" or "test" where the data has them. Images: uint8, or floats
+            of 0..1 or 0..255, with no channel axis or 1 or 3 channels. Targets: whole numbers, also
+            as floats, (pictures,) or (pictures, 1); one-hot rows; or names.
+        seed: of the pictures that are set aside from train.
+        sha256: of the files.
+        labels: by target; default: the names in the targets, or their numbers.
 
     Raises:
-        DataError: images or targets are of another type or shape; a label's number is out of
-            range; there are fewer than two labels, or one of them has no picture to train on.
+        DataError: an array is of another kind, or a label has no picture to train on.
     """
-    for name, (images, targets) in parts.items():
-        grey, rgb = images.ndim == 3, images.ndim == 4 and images.shape[3:] == (3,)
-        if images.dtype != np.uint8 or not (grey or rgb):
+    images = {name: _images(name, given) for name, (given, _) in parts.items()}
+    targets, labels = _targets({name: given for name, (_, given) in parts.items()}, labels)
+    shape = images["train"].shape[1:]
+    for name, array in images.items():
+        if len(targets[name]) != len(array) or not array.size:
             raise DataError(
-                f"{name}: images are {images.dtype} {images.shape}; expected uint8, 0..255, "
-                "(pictures, rows, columns) if grey, or (pictures, rows, columns, 3) if RGB"
-            )
-        if targets.shape != images.shape[:1] or not images.size:
-            raise DataError(
-                f"{name} has images {images.shape} and labels {targets.shape}: each picture needs "
+                f"{name}: {len(array)} images and {len(targets[name])} labels; each picture needs "
                 "one label, and there must be pictures"
             )
-        if not np.issubdtype(targets.dtype, np.integer):
-            raise DataError(f"{name}: labels are {targets.dtype}; expected whole numbers from 0")
-        if images.shape[1:] != parts["train"][0].shape[1:]:
+        if array.shape[1:] != shape:
             raise DataError(
-                f"{name} has pictures of {images.shape[1:]}, but train of "
-                f"{parts['train'][0].shape[1:]}: they must be of one size"
+                f"{name} has pictures of {array.shape[1:]}, train of {shape}; all need one size"
             )
-    lowest = min(int(targets.min()) for _, targets in parts.values())
-    highest = max(int(targets.max()) for _, targets in parts.values())
-    if lowest < 0 or highest >= (len(labels) if labels else MOST):
-        raise DataError(
-            f"labels are numbered {lowest} to {highest}; expected whole numbers from 0, below "
-            f"{len(labels) if labels else MOST}"
-        )
-    if labels is None:
-        labels = [str(label) for label in range(highest + 1)]
     given = {
-        name: [((name, row), int(target)) for row, target in enumerate(targets.tolist())]
-        for name, (_, targets) in parts.items()
+        name: [((name, row), int(target)) for row, target in enumerate(rows.tolist())]
+        for name, rows in targets.items()
     }
-    splits = completed(given, seed, validation, TEST)
-    trained = {target for _, target in splits["train"]}
-    if len(labels) < 2 or len(trained) < len(labels):
-        missing = [label for target, label in enumerate(labels) if target not in trained]
-        raise DataError(
-            f"no picture to train on of {', '.join(missing[:5]) or 'a second label'} (where train "
-            "is split, a label needs at least three)"
-        )
-    shape = parts["train"][0].shape[1:]
+    splits = completed(given, seed, test=TEST)
+    if message := untrained(labels, (target for _, target in splits["train"])):
+        raise DataError(message)
     return Dataset(
         labels=tuple(labels),
-        splits={name: _chosen(parts, splits[name]) for name in SPLITS},
+        splits={name: _chosen(images, splits[name]) for name in SPLITS},
         broken=(),
         sha256=sha256,
         shape=(shape[0], shape[1], 3 if len(shape) == 3 else 1),
@@ -128,16 +103,211 @@ def assemble(
 
 
 def _chosen(
-    parts: dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer]]],
-    members: list[tuple[tuple[str, int], int]],
+    images: Mapping[str, npt.NDArray[np.uint8]], members: list[tuple[tuple[str, int], int]]
 ) -> Pictures:
-    """A split is of one part: what is set aside comes from train, and all else is as it was."""
-    (part,) = {part for (part, _), _ in members}
-    rows = np.array(sorted(row for (_, row), _ in members), np.int64)
-    images, targets = parts[part]
-    whole = len(rows) == len(images)
+    members = sorted(members)
+    rows = np.array([row for (_, row), _ in members], np.int64)
     return Pictures(
-        targets=targets[rows].astype(np.int32),
-        images=images if whole else images[rows],
+        targets=np.array([target for _, target in members], np.int32),
+        images=images[members[0][0][0]][rows],  # all of a split are of one part
         rows=rows,
     )
+
+
+def _images(name: str, images: Array) -> npt.NDArray[np.uint8]:
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    grey, rgb = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
+    number = np.issubdtype(images.dtype, np.floating) or np.issubdtype(images.dtype, np.integer)
+    if number and (grey or rgb) and images.size:
+        low, high = float(images.min()), float(images.max())
+        if low >= 0 and high <= 255:
+            fraction = np.issubdtype(images.dtype, np.floating) and high <= 1
+            return np.rint(images * 255.0).astype(np.uint8) if fraction else images.astype(np.uint8)
+    raise DataError(
+        f"{name}: images are {images.dtype} {images.shape}; expected values of 0..255 or 0..1, "
+        "(pictures, rows, columns) if grey, or (pictures, rows, columns, 3) if RGB"
+    )
+
+
+def _targets(
+    given: dict[str, Array], labels: Sequence[str] | None
+) -> tuple[dict[str, npt.NDArray[np.int64]], Sequence[str]]:
+    """Whole numbers from 0, by split, and the labels."""
+    flat = {name: _flat(name, array) for name, array in given.items()}
+    every = np.concatenate(list(flat.values())) if flat else np.zeros(0)
+    if every.dtype.kind in "US":
+        names = sorted({_text(value) for value in every})
+        place = {name: number for number, name in enumerate(names)}
+        return {
+            part: np.array([place[_text(value)] for value in array], np.int64)
+            for part, array in flat.items()
+        }, names
+    most = len(labels) if labels else MOST
+    if every.dtype.kind not in "iufb" or (every != np.rint(every)).any():
+        raise DataError(f"labels are {every.dtype}; expected whole numbers from 0, or names")
+    if every.size and not (every.min() >= 0 and every.max() < most):
+        raise DataError(
+            f"labels are numbered {every.min():g} to {every.max():g}; expected 0 to {most - 1}"
+        )
+    highest = int(every.max()) if every.size else 0
+    return {name: array.astype(np.int64) for name, array in flat.items()}, (
+        labels or [str(label) for label in range(max(highest + 1, 2))]
+    )
+
+
+def _flat(name: str, targets: Array) -> Array:
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        return targets[:, 0]
+    if targets.ndim == 2:
+        one_hot = np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all()
+        if not one_hot:
+            raise DataError(f"{name}: labels are {targets.shape}, and not one-hot rows")
+        places: Array = np.argmax(targets, axis=1)
+        return places
+    if targets.ndim != 1:
+        raise DataError(f"{name}: labels are {targets.shape}; expected one for each picture")
+    return targets
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+# The names of a pair of arrays, of which {} is a split's name or nothing.
+PAIRS = (
+    ("x_{}", "y_{}"), ("X_{}", "y_{}"), ("X_{}", "Y_{}"), ("images_{}", "labels_{}"),
+    ("{}_images", "{}_labels"), ("{}_x", "{}_y"), ("{}_data", "{}_labels"),
+    ("data_{}", "labels_{}"),
+)  # fmt: skip
+PLAIN_PAIRS = (
+    ("x", "y"), ("X", "y"), ("X", "Y"), ("images", "labels"), ("data", "labels"),
+    ("data", "targets"), ("images", "targets"),
+)  # fmt: skip
+NAMES = ("label_names", "class_names", "classes", "names", "labels_names")
+
+
+def load_npz(path: Path, seed: int) -> Dataset:
+    """Read pairs of arrays (PAIRS, PLAIN_PAIRS), and the labels' names (NAMES) if they are there.
+
+    Raises:
+        DataError: an array is missing, damaged, or of another kind.
+    """
+    try:
+        data = path.read_bytes()
+        arrays = np.load(io.BytesIO(data), allow_pickle=False)
+        if not isinstance(arrays, Mapping):
+            raise DataError(f"{path} is a single array: save images and labels with numpy.savez")
+        found: dict[str, Array] = {name: np.asarray(arrays[name]) for name in arrays}
+    except (
+        ValueError, EOFError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
+        raise DataError(
+            f"{path} is damaged, or holds objects and not only numbers: save images and labels "
+            "with numpy.savez"
+        ) from error
+    return _paired(str(path), found, seed, hashlib.sha256(data).hexdigest())
+
+
+def has_npy(root: Path) -> bool:
+    """Whether a folder has .npy files with the names of PAIRS or PLAIN_PAIRS."""
+    stems = {path.stem for path in root.glob("*.npy")}
+    return bool(_pairs(stems))
+
+
+def load_npy(root: Path, seed: int) -> Dataset:
+    """Read pairs of .npy files: data.npy and labels.npy, x_train.npy and y_train.npy, and so on.
+
+    Raises:
+        DataError: an array is missing, damaged, or of another kind.
+    """
+    found: dict[str, Array] = {}
+    whole = hashlib.sha256()
+    for path in sorted(root.glob("*.npy")):
+        data = path.read_bytes()
+        whole.update(path.name.encode() + b"\0" + data)
+        try:
+            found[path.stem] = np.load(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, EOFError, MemoryError) as error:
+            raise DataError(f"{path} is damaged, or holds objects and not only numbers") from error
+    return _paired(str(root), found, seed, whole.hexdigest())
+
+
+def _paired(source: str, found: Mapping[str, Array], seed: int, sha256: str) -> Dataset:
+    pairs = _pairs(found)
+    if "train" not in pairs:
+        raise DataError(
+            f"{source} lacks x_train and y_train; it has {', '.join(sorted(found)) or 'no arrays'}"
+        )
+    labels = next((found[name] for name in NAMES if name in found), None)
+    named = None if labels is None else [_text(value) for value in labels.ravel()]
+    parts = {split: (found[x], found[y]) for split, (x, y) in pairs.items()}
+    return assemble(parts, seed, sha256, named)
+
+
+def _pairs(names: Mapping[str, Array] | set[str]) -> dict[str, tuple[str, str]]:
+    """The names of images and labels, by split."""
+    pairs: dict[str, tuple[str, str]] = {}
+    for spelled, split in SPLIT_NAMES.items():
+        for x, y in PAIRS:
+            pair = (x.format(spelled), y.format(spelled))
+            if pair[0] in names and pair[1] in names:
+                pairs.setdefault(split, pair)
+    if pairs:
+        return pairs
+    plain = next((pair for pair in PLAIN_PAIRS if set(pair) <= set(names)), None)
+    return {"train": plain} if plain else {}
+
+
+def has_idx(root: Path) -> bool:
+    """Whether a folder has idx files."""
+    return any(root.glob("*-images-idx3-ubyte*"))
+
+
+def load_idx(root: Path, seed: int, note: Callable[[str], None]) -> Dataset:
+    """Read the idx files of MNIST and its like (http://yann.lecun.com/exdb/mnist/), plain or .gz.
+
+    Args:
+        root: holds train-images-idx3-ubyte, t10k-images-idx3-ubyte (the test) or one of them, with
+            labels. A folder that is called fashion or fashion-mnist has FASHION's labels.
+        note: is called with a line on how the data is split.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    labels = FASHION if root.resolve().name.lower() in ("fashion-mnist", "fashion") else None
+    whole = hashlib.sha256()
+    parts: Parts = {}
+    for name in ("train", "t10k"):
+        if images := sorted(root.glob(f"{name}-images-idx3-ubyte*")):
+            targets = sorted(root.glob(f"{name}-labels-idx1-ubyte*"))
+            if not targets:
+                raise DataError(f"{root} has no {name}-labels-idx1-ubyte")
+            parts[name] = (_idx(images[0], whole), _idx(targets[0], whole))
+    if not parts:
+        raise DataError(f"{root} has neither train-images-idx3-ubyte nor t10k-images-idx3-ubyte")
+    if len(parts) == 1:
+        name = next(iter(parts))
+        note(f"{name}-images-idx3-ubyte alone: its pictures are split for all three purposes")
+        parts = {"train": parts[name]}
+    else:
+        note("train-images-idx3-ubyte for training, t10k-images-idx3-ubyte for the test")
+        parts = {"train": parts["train"], "test": parts["t10k"]}
+    return assemble(parts, seed, whole.hexdigest(), labels)
+
+
+def _idx(path: Path, whole: hashlib._Hash) -> npt.NDArray[np.uint8]:
+    """One file: two zeros, the type, the rank, the shape in big-endian words, the values."""
+    data = path.read_bytes()
+    try:
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    whole.update(data)
+    if len(data) < 4 or data[:3] != b"\0\0\x08":
+        raise DataError(f"{path} is not an idx file of bytes")
+    start = 4 + 4 * data[3]
+    shape = tuple(int(size) for size in np.frombuffer(data[4:start], ">u4"))
+    if len(data) - start != np.prod(shape, dtype=object):
+        raise DataError(f"{path} is cut short: its header gives {shape}")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
 import random
 from abc import ABC, abstractmethod
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_to_lambda.runtime.errors import UserError
-from keras_to_lambda.runtime.image.preprocess import prepare, resize
+from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
-from keras_to_lambda.train.data.ahead import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from PIL import Image
 
+    Item = TypeVar("Item")
+    Result = TypeVar("Result")
+
+T = TypeVar("T")
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # share of each class for validation, and for test, where the data has no split
-
-
-class _Ordered(Protocol):
-    def __lt__(self, other: object, /) -> bool: ...
-
-
-T = TypeVar("T", bound=_Ordered)
+AHEAD = 24  # decoded pictures that wait: photos of a phone take 36 MB each
+# Tools' names for the folders, columns and arrays of a split.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 class DataError(UserError):
-    """The pictures cannot be trained on; the message says what to do about it."""
+    """The pictures or the options cannot be used; the message names the fault and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split(ABC):
     """Pictures of one split, in a fixed order.
 
-    targets: int32, (pictures,): the position of each one's label among the data's labels.
+    targets: int32, (pictures,): the position of each picture's label among the data's labels.
     """
 
     targets: npt.NDArray[np.int32]
@@ -53,7 +58,7 @@ class Split(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What a person finds the picture by: a path, or a row of a file."""
+        """A path or a row, for people."""
 
     @abstractmethod
     def picture(self, index: int, card: ModelCard) -> Image.Image:
@@ -63,90 +68,67 @@ class Split(ABC):
             ClassifierError: the file has changed since it was checked.
         """
 
+    def path(self, index: int) -> Path | None:
+        """The picture's file; None for a picture in an array."""
+        return None
+
     def file(self, index: int, card: ModelCard) -> bytes:
-        """The picture as a file that the function takes: PNG, if it comes from no file."""
+        """The picture as a file that the function takes: its own bytes, or PNG."""
+        if path := self.path(index):
+            return path.read_bytes()
         buffer = io.BytesIO()
         self.picture(index, card).save(buffer, "PNG")
         return buffer.getvalue()
 
-    def path(self, index: int) -> Path | None:
-        """The picture's file; None for pictures in arrays."""
-        return None
-
-    def square(self, index: int, card: ModelCard, side: int) -> npt.NDArray[np.uint8]:
-        """The picture as the card resizes it, but to `side`: uint8, (side, side, channels)."""
-        small = dataclasses.replace(card, height=side, width=side)
-        return resize(self.picture(index, small), small).astype(np.uint8)
-
     def each(self, card: ModelCard) -> Iterator[Image.Image]:
-        """All pictures in order, decoded by all cores, a few ahead of who asks."""
-        return ahead(lambda index: self.picture(index, card), range(len(self)))
-
-    def pixels(self, card: ModelCard, side: int, told: str = "") -> Iterator[npt.NDArray[np.uint8]]:
-        """Each as the card resizes it, but to `side`: uint8, (side, side, channels), 0..255.
-
-        told: as for `ahead`.
-        """
-        return ahead(lambda index: self.square(index, card, side), range(len(self)), told)
+        """All pictures in order, decoded in threads."""
+        return prefetch(lambda index: self.picture(index, card), range(len(self)))
 
     def tensors(self, card: ModelCard, most: int = 64) -> Iterator[npt.NDArray[np.float32]]:
         """All as the function serves them, in batches: float32, (most, height, width, channels).
 
-        The last batch has what is left.
+        The last batch has the remainder.
         """
-        served = ahead(lambda index: prepare(self.picture(index, card), card), range(len(self)))
+        served = prefetch(lambda index: prepare(self.picture(index, card), card), range(len(self)))
         while batch := list(itertools.islice(served, most)):
             yield np.stack(batch)
 
 
 @dataclass(frozen=True, slots=True)
-class Joined(Split):
-    """The pictures of several splits, one split after the other."""
-
-    parts: tuple[Split, ...]
-
-    @classmethod
-    def of(cls, parts: Iterable[Split]) -> Joined:
-        kept = tuple(parts)
-        return cls(np.concatenate([part.targets for part in kept]), kept)
-
-    def _found(self, index: int) -> tuple[Split, int]:
-        for part in self.parts:
-            if index < len(part):
-                return part, index
-            index -= len(part)
-        raise IndexError(index)
+class _Joined(Split):
+    places: tuple[tuple[Split, int], ...]
 
     def name(self, index: int) -> str:
-        part, index = self._found(index)
-        return part.name(index)
-
-    def path(self, index: int) -> Path | None:
-        part, index = self._found(index)
-        return part.path(index)
+        split, row = self.places[index]
+        return split.name(row)
 
     def picture(self, index: int, card: ModelCard) -> Image.Image:
-        part, index = self._found(index)
-        return part.picture(index, card)
+        split, row = self.places[index]
+        return split.picture(row, card)
 
-    def file(self, index: int, card: ModelCard) -> bytes:
-        part, index = self._found(index)
-        return part.file(index, card)
+    def path(self, index: int) -> Path | None:
+        split, row = self.places[index]
+        return split.path(row)
 
 
-joined = Joined.of
-prefetch = ahead
+def joined(parts: Iterable[Split]) -> Split:
+    """The pictures of several splits, one split after the other."""
+    kept = tuple(parts)
+    return _Joined(
+        np.concatenate([part.targets for part in kept]),
+        tuple((part, row) for part in kept for row in range(len(part))),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """All splits.
 
-    labels: what the pictures show, in the order of the targets.
-    splits: by name, as in SPLITS.
+    labels: in the order of the targets.
+    splits: by the names in SPLITS.
     broken: files that were left out, each with the reason.
     sha256: of the names and contents of all files, broken ones included.
-    shape: rows, columns and channels of pictures that are all alike; None for photos of any size.
+    shape: rows, columns and channels of pictures in arrays; None for photos of any size.
     """
 
     labels: tuple[str, ...]
@@ -168,45 +150,70 @@ def neutral(data: Dataset, side: int = 1) -> ModelCard:
     )
 
 
-def stratified(
-    members: Sequence[tuple[T, int]],
+def completed(
+    given: dict[str, list[tuple[T, int]]],
     seed: int,
     validation: float = HELD_OUT,
     test: float = HELD_OUT,
 ) -> dict[str, list[tuple[T, int]]]:
-    """Split at random, each class by itself: the same seed gives the same split on any machine.
+    """The three splits of the members that the data has: a missing one is set aside from train.
+
+    Each class is split at random by itself: the same seed gives the same split on any machine.
 
     Args:
-        members: paths, or whatever else can be sorted, and targets.
-        validation, test: their shares of each class; at least one of it, if not 0.
-    """
-    splits: dict[str, list[tuple[T, int]]] = {name: [] for name in SPLITS}
-    for target in sorted({target for _, target in members}):
-        own = sorted(path for path, seen in members if seen == target)
-        random.Random(f"{seed}/{target}").shuffle(own)  # noqa: S311  no secret depends on it
-        first, second = (
-            max(1, round(share * len(own))) if share else 0 for share in (validation, test)
-        )
-        splits["validation"] += [(path, target) for path in own[:first]]
-        splits["test"] += [(path, target) for path in own[first : first + second]]
-        splits["train"] += [(path, target) for path in own[first + second :]]
-    return splits
-
-
-def completed(
-    given: dict[str, list[tuple[T, int]]], seed: int, validation: float, test: float
-) -> dict[str, list[tuple[T, int]]]:
-    """The three splits from what the data has: what is missing is set aside from train.
-
-    Args:
-        given: members by split; "train" at least. What is of no split stands under "train".
+        given: members (paths or rows, and targets) by split; "train" at least.
         validation, test: shares of each class of train, where they are missing.
     """
-    kept = {name: given[name] for name in ("validation", "test") if given.get(name)}
-    made = stratified(
-        given["train"],
-        seed,
-        0.0 if "validation" in kept else validation,
-        0.0 if "test" in kept else test,
-    )
+    kept = {name: given[name] for name in SPLITS[1:] if given.get(name)}
+    shares = [
+        0.0 if name in kept else share
+        for name, share in (("validation", validation), ("test", test))
+    ]
+    made: dict[str, list[tuple[T, int]]] = {name: [] for name in SPLITS}
+    for target in sorted({target for _, target in given["train"]}):
+        own: list[Any] = sorted(path for path, seen in given["train"] if seen == target)
+        random.Random(f"{seed}/{target}").shuffle(own)  # noqa: S311  no secret depends on it
+        first, second = (max(1, round(share * len(own))) if share else 0 for share in shares)
+        made["validation"] += [(path, target) for path in own[:first]]
+        made["test"] += [(path, target) for path in own[first : first + second]]
+        made["train"] += [(path, target) for path in own[first + second :]]
     return {**made, **kept}
+
+
+def untrained(labels: Sequence[str], targets: Iterable[int]) -> str:
+    """An error message if a label has no picture to train on, else ""."""
+    known = set(targets)
+    missing = [label for target, label in enumerate(labels) if target not in known]
+    if not missing:
+        return ""
+    return (
+        f"no picture to train on: {', '.join(missing[:5])}; each label needs one, or three where "
+        "the data has no split"
+    )
+
+
+def prefetch(
+    work: Callable[[Item], Result], items: Sequence[Item], title: str = ""
+) -> Iterator[Result]:
+    """`work` of each item in order, computed in threads before it is needed.
+
+    Args:
+        work: runs without the interpreter's lock, as Pillow and NumPy do.
+        title: of a progress bar on a terminal, after two seconds; "": none.
+    """
+    from tqdm import tqdm
+
+    hidden = None if title else True  # None: unless standard error is a terminal
+    shown = tqdm(items, desc=title, unit="", leave=False, delay=2, disable=hidden)
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor()
+    try:
+        for item in shown:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) == AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        shown.close()
+        pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Unpack: pictures of a split as files in class folders, whatever they were read from.
+"""Unpack: pictures of a split as files in class folders, from any DATA.
 
 python -m keras_to_lambda.train.data.unpack DATA DIR MOST   writes at most MOST of the test pictures
 """
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     from keras_to_lambda.train.data.dataset import Dataset
 
-# What the playground offers to try: files of these kinds, and at most this large.
+# The playground offers files of these kinds, up to this size.
 SMALL_KINDS, SMALL_BYTES = (".jpg", ".jpeg", ".png"), 100_000
-SMALL_SIDE = 400  # pixels of a photo that is scaled down to that
+SMALL_SIDE = 400  # pixels: larger photos are scaled down to it
 EACH, MOST = 3, 60  # examples of a label, and in all
-EXAMPLE = "test-"  # how their names begin
-SEED = 1  # what `k2l train` sets test pictures aside with, if no other is given
+EXAMPLE = "test-"  # start of their names
+SEED = 1  # the default of training, which sets test pictures aside by it
 
 
 def split(data: Dataset, name: str, folder: Path, most: int) -> None:
-    """Write at most so many pictures of a split: files as they are, rows of arrays as PNG."""
+    """Write at most `most` pictures of a split: files as they are, rows of arrays as PNG."""
     pictures, card = data.splits[name], neutral(data)
     # All labels are among them, as pictures are sorted by label or shuffled.
     for row in _spread(range(len(pictures)), most):
@@ -41,7 +41,7 @@ def split(data: Dataset, name: str, folder: Path, most: int) -> None:
 def examples(data: Dataset, folder: Path) -> None:
     """Write a few test pictures of each label, small ones, in place of an earlier run's.
 
-    A folder in which somebody has put pictures without class folders stays as it is.
+    A folder with files of the user in it stays as it is.
     """
     if folder.is_dir() and any(path.is_file() for path in folder.iterdir()):
         return
@@ -63,7 +63,7 @@ def examples(data: Dataset, folder: Path) -> None:
 
 
 def _spread(rows: Sequence[int], most: int) -> list[int]:
-    """At most so many of the rows, evenly spread."""
+    """At most `most` of the rows, evenly spread."""
     count = min(most, len(rows))
     return [rows[number * len(rows) // count] for number in range(count)]
 
@@ -81,10 +81,8 @@ def _folder(root: Path, label: str) -> Path:
 
 def main() -> int:
     """Run the command. Returns the exit code: 2 for data that cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_to_lambda.train.data.unpack", description=__doc__
-    )
-    parser.add_argument("data", metavar="DATA", help="as `k2l train` takes it")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", metavar="DATA", help="data, as k2l train takes it")
     parser.add_argument("folder", metavar="DIR", type=Path, help="folder for the class folders")
     parser.add_argument("most", metavar="MOST", type=int, help="number of pictures, at most")
     args = parser.parse_args()

@@ -1,0 +1,80 @@
+"""History: the curves of one or several training runs.
+
+python -m keras_to_lambda.train.history A/training.json B/training.json -o curves.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CURVES = (
+    ("loss", "loss", "validation_loss"),
+    ("accuracy", "accuracy", "validation_accuracy"),
+)
+
+
+def plot(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Loss and accuracy by epoch: dashed on training pictures, solid on validation pictures.
+
+    Args:
+        histories: by name; entries as training.json has them.
+    """
+    from matplotlib.figure import Figure as Drawn
+
+    figure = Drawn(figsize=(10, 3.6), layout="constrained")
+    for axis, (title, training, validation) in zip(figure.subplots(1, 2), CURVES, strict=True):
+        for number, (name, entries) in enumerate(histories.items()):
+            epochs = [entry["epoch"] for entry in entries]
+            values = [entry.get(training) for entry in entries]
+            style = {"color": f"C{number % 10}", "marker": "." if len(entries) < 3 else ""}
+            if None not in values:  # records of older versions have no training accuracy
+                axis.plot(epochs, values, "--", alpha=0.6, label=f"{name}, training", **style)
+            axis.plot(
+                epochs, [entry[validation] for entry in entries], label=f"{name}, validation",
+                **style,
+            )  # fmt: skip
+        axis.set_xlabel("epoch")
+        axis.set_title(title)
+        axis.grid(alpha=0.3)
+    if len(histories) <= 8:
+        axis.legend(fontsize="small")
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw the histories of several runs in one plot. Returns the exit code: 2 for wrong files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_to_lambda.train.history",
+        description="Draw the training histories of several models in one plot.",
+    )
+    parser.add_argument("records", metavar="training.json", nargs="+", type=Path)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE.png", type=Path, default=Path("histories.png"),
+        help="plot (default: %(default)s)",
+    )  # fmt: skip
+    args = parser.parse_args(arguments)
+    try:
+        histories = {
+            str(path.parent if path.parent.name else path.stem): json.loads(
+                path.read_text(encoding="utf-8")
+            )["history"]
+            for path in args.records
+        }
+        plot(histories).savefig(args.output, dpi=120)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{parser.prog}: cannot draw these records: {error!r}", file=sys.stderr)
+        return 2
+    print(f"wrote {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

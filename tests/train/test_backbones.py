@@ -1,0 +1,186 @@
+"""Backbones: the networks of keras.applications, their scaling, their weights from any file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_to_lambda.runtime.image.preprocess import scale
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.train import backbones, batches, networks
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.recipe import TRANSFER, Backbone, Head
+from tests.convert import attacks
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = ROOT.parent / "shared" / "data" / "keras_home"
+needs_weights = pytest.mark.skipif(not HOME.exists(), reason="no ../shared/data/keras_home here")
+
+
+def card_of(scaling):
+    return cards.ModelCard(
+        name="any", labels=("a", "b"), height=5, width=4,
+        preprocessing=cards.Preprocessing(scaling=scaling),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", backbones.names())
+def test_every_network_is_trained_with_its_own_scaling(name):
+    """Against the module's own preprocess_input, on random pixels."""
+    module = importlib.import_module(getattr(keras.applications, name).__module__)
+    card = card_of(backbones.scaling(name))
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 5, 4, 3)).astype(np.float32)
+    theirs = np.asarray(module.preprocess_input(pixels.copy()))
+    np.testing.assert_allclose(batches.scaling(card)(tf.constant(pixels)), theirs, atol=2e-4)
+    np.testing.assert_allclose(scale(pixels[0], card), theirs[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("inner", [(), (12, 7)])
+def test_a_backbone_has_a_head_with_logits(inner):
+    recipe = dataclasses.replace(
+        TRANSFER, network=Backbone("MobileNetV3Small", None), head=Head(inner, dropout=0.5)
+    )
+    network = networks.build(recipe, 5, 64)
+    assert network.model.layers[-1].activation is keras.activations.linear
+    widths = [layer.units for layer in network.model.layers if hasattr(layer, "units")]
+    assert widths == [*inner, 5]
+    pictures = tf.random.stateless_uniform((2, 64, 64, 3), (1, 2), 0, 255)
+    through = network.head(network.base(pictures))
+    np.testing.assert_allclose(network.model(pictures), through, rtol=1e-4, atol=1e-5)
+
+
+def test_names_are_found_in_any_case():
+    assert backbones.found("mobilenetv2") == "MobileNetV2"
+    with pytest.raises(DataError, match="Xception has no width"):
+        backbones.build(Backbone("Xception", None, 0.5), 96)
+    with pytest.raises(DataError, match="Xception at 40 pixels"):
+        backbones.build(Backbone("Xception", None), 40)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A small MobileNetV2 of random weights, in files of every kind."""
+    folder = tmp_path_factory.mktemp("weights")
+    keras.utils.set_random_seed(7)
+    base = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(64, 64, 3), alpha=0.35
+    )
+    base.save_weights(folder / "base.weights.h5")
+    flat = keras.Model(
+        base.input, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(base.output))
+    )
+    flat.save(folder / "flat.keras")
+    picture = keras.Input((64, 64, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(base(picture, training=False))
+    nested = keras.Model(picture, keras.layers.Dense(4)(pooled))
+    nested.save(folder / "nested.keras")
+    nested.save(folder / "nested.h5")
+    return base, folder
+
+
+def started(weights):
+    network = Backbone("MobileNetV2", str(weights), 0.35)
+    model = backbones.build(network, 96)
+    backbones.load(network, 96, model)
+    return model.get_weights()
+
+
+@pytest.mark.parametrize("name", ["base.weights.h5", "flat.keras", "nested.keras", "nested.h5"])
+def test_weights_come_from_a_weights_file_or_from_a_whole_model(name, source):
+    base, folder = source
+    for mine, theirs in zip(started(folder / name), base.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    other.save(tmp_path / "other.h5")
+    with pytest.raises(DataError, match=r"other.h5 has no MobileNetV2 in it.*--model"):
+        started(tmp_path / "other.h5")
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(DataError, match=r"other\.weights\.h5 does not fit MobileNetV2"):
+        started(tmp_path / "other.weights.h5")
+    with pytest.raises(DataError, match=r"no weights at gone\.h5"):
+        started("gone.h5")
+
+
+@pytest.mark.parametrize("name", ["lambda.h5", "a Lambda layer, .keras"])
+def test_weights_from_a_file_that_carries_code_are_refused(name, tmp_path):
+    trace = tmp_path / "trace"
+    makers = {**attacks.ATTACKS, "a Lambda layer, .keras": attacks.keras_with(attacks.with_lambda)}
+    path = makers[name](tmp_path, trace)
+    trace.unlink(missing_ok=True)
+    with pytest.raises(DataError):
+        started(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("reason", "tries"),
+    [("-3 -- Temporary failure in name resolution", 1), ("404 -- Not Found", 5)],
+)
+def test_a_failed_download_is_one_line_and_other_sizes_are_tried_only_if_a_file_is_absent(
+    reason, tries, monkeypatch
+):
+    wanted = []
+
+    def refuse(backbone, size, weights):
+        wanted.append(size)
+        host = "https://storage.example/" + 200 * "x"
+        raise Exception(f"URL fetch failure on {host}/mobilenet_{size}.h5: {reason}")  # noqa: TRY002
+
+    monkeypatch.setattr(backbones, "_made", refuse)
+    with pytest.raises(DataError) as caught:
+        backbones.fetch(Backbone("MobileNetV2", "imagenet", 1.0), 160)
+    assert len(wanted) == tries
+    message = str(caught.value)
+    assert f"could not be downloaded ({reason.partition(' -- ')[2]})" in message
+    assert f"put the file mobilenet_{wanted[-1]}.h5 into" in message
+    assert "https" not in message
+
+
+@needs_weights
+def test_imagenet_s_weights_come_from_keras_home_at_any_size():
+    """In a process of its own: Keras reads KERAS_HOME when it is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS], cwd=ROOT, text=True, capture_output=True, timeout=300,
+        env={**os.environ, "KERAS_HOME": str(HOME)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("Downloading")]
+    assert lines[:2] == ["trained", "trained"]
+    assert "ImageNet's weights for Xception could not be downloaded" in lines[2]
+    assert "KERAS_HOME" in lines[2]
+
+
+LOADS = """
+import keras, numpy as np
+from keras_to_lambda.train import backbones
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.recipe import Backbone
+
+for network, size in ((Backbone("MobileNetV2"), 160), (Backbone("MobileNet", width=0.25), 96)):
+    model = backbones.build(network, size)
+    before = model.get_weights()
+    backbones.load(network, size, model)
+    direct = getattr(keras.applications, network.name)(
+        include_top=False, input_shape=(224, 224, 3), alpha=network.width
+    ).get_weights()
+    same = all(np.array_equal(a, b) for a, b in zip(model.get_weights(), direct))
+    moved = any(not np.array_equal(a, b) for a, b in zip(before, direct))
+    print("trained" if same and moved else "wrong", flush=True)
+try:
+    network = Backbone("Xception")
+    backbones.load(network, 96, backbones.build(network, 96))
+except DataError as error:
+    print(error)
+"""

@@ -1,0 +1,333 @@
+"""Data: every form of DATA, its labels, its splits, its faults."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+import tarfile
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_to_lambda.convert import sample_photos
+from keras_to_lambda.train.data import cifar, sources
+from keras_to_lambda.train.data.dataset import SPLITS, DataError, completed, joined, neutral
+from tests.train.published import idx_file, python2
+
+CLASSES = ("disc", "plain", "stripes")
+
+
+def counts(data):
+    return {name: len(split) for name, split in data.splits.items()}
+
+
+def label_of(data, split, index):
+    return data.labels[data.splits[split].targets[index]]
+
+
+def arrays(count=30, side=8, channels=0):
+    targets = np.arange(count) % 3
+    shape = (count, side, side, channels) if channels else (count, side, side)
+    images = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    return images, targets
+
+
+def test_class_folders_are_split_by_the_seed_alone(pictures, tmp_path):
+    root = pictures(tmp_path / "data", each=20)
+    data = sources.load(str(root), 1)
+    assert data.labels == CLASSES
+    assert counts(data) == {"train": 48, "validation": 6, "test": 6}
+    again, other = sources.load(str(root), 1), sources.load(str(root), 2)
+    names = [[each.splits["test"].name(i) for i in range(6)] for each in (data, again, other)]
+    assert names[0] == names[1] != names[2]
+    assert data.sha256 == again.sha256
+    everything = joined(data.splits[name] for name in SPLITS)
+    assert len({everything.path(index) for index in range(len(everything))}) == 60
+    assert everything.picture(59, neutral(data)).size == (48, 40)
+
+
+def test_folders_are_read_as_flow_from_directory_reads_them(pictures, tmp_path):
+    pictures(tmp_path / "flat", each=8)
+    for label in ("x", "y"):
+        (tmp_path / "deep" / label / "er").mkdir(parents=True)
+        for path in (tmp_path / "flat" / "disc").iterdir():
+            (tmp_path / "deep" / label / "er" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "deep" / "between").mkdir()
+    (tmp_path / "deep" / ".ipynb_checkpoints").mkdir()
+    data = sources.load(str(tmp_path / "deep"), 1)
+    theirs = keras.utils.image_dataset_from_directory(tmp_path / "deep", verbose=False)
+    assert list(data.labels) == theirs.class_names == ["between", "x", "y"]
+    assert sum(counts(data).values()) == len(theirs.file_paths) == 16
+    assert data.broken == (("between/", "class folder without photos; kept as a label"),)
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "val", "testing")])
+def test_splits_of_the_data_are_kept(names, pictures, tmp_path):
+    for number, name in enumerate(names):
+        pictures(tmp_path / name, each=5, seed=number)
+    assert counts(sources.load(str(tmp_path), 1)) == {"train": 15, "validation": 15, "test": 15}
+
+
+def test_a_broken_file_is_reported_and_left_out(pictures, tmp_path):
+    root = pictures(tmp_path / "data", each=10)
+    (root / "disc" / "000.png").write_bytes(b"not a picture")
+    data = sources.load(str(root), 1)
+    ((name, reason),) = data.broken
+    assert name == "disc/000.png"
+    assert reason
+    assert sum(counts(data).values()) == 29
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ((), "has no data; expected class folders"),
+        (("one",), "fewer than two class folders"),
+        (("train/a", "train/b", "test/a", "test/c"), "has classes that train/ lacks: c"),
+        (("test/a", "test/b"), "lacks train/"),
+        (("train/a", "train/b", "val/a", "valid/a"), "keep one of them"),
+    ],
+)
+def test_faults_of_folders_have_a_remedy(folders, message, tmp_path):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 8)).save(tmp_path / folder / f"{number}.png")
+    with pytest.raises(DataError, match=message):
+        sources.load(str(tmp_path), 1)
+
+
+def write_table(root, rows, name="images.csv"):
+    with (root / name).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t" if name.endswith("tsv") else ",").writerows(rows)
+    return root / name
+
+
+@pytest.mark.parametrize("name", ["images.csv", "photos.tsv"])
+def test_a_table_names_photos_labels_and_splits(name, pictures, tmp_path):
+    root = pictures(tmp_path / "images", each=4).parent
+    rows = [("image", "Label", "subset")]
+    rows += [(f"{c}/{n:03}", c, ("", "", "val", "test")[n]) for c in CLASSES for n in range(4)]
+    rows += [("gone", "disc", ""), ("disc/000", "", "")]
+    path = write_table(root, rows, name)
+    data = sources.load(str(root if name == "images.csv" else path), 1)
+    assert counts(data) == {"train": 6, "validation": 3, "test": 3}
+    assert label_of(data, "test", 0) == "disc"
+    assert set(data.broken) == {("gone", "no such file"), ("disc/000", "no label")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("name", "kind")], "has no column path, file"),
+        ([("path", "label"), ("a.png", "x"), ("a.png", "y")], "keep one of them"),
+        ([("path", "label", "split"), ("a.png", "x", "holdout")], "unknown split 'holdout'"),
+        ([("path", "label"), ("a.png", "x")], "fewer than two labels"),
+    ],
+)
+def test_faults_of_a_table_have_a_remedy(rows, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        sources.load(str(write_table(tmp_path, rows)), 1)
+
+
+IMAGES, TARGETS = arrays()
+FORMS = {
+    "published": {"x_train": IMAGES, "y_train": TARGETS},
+    "with_a_test": {"x_train": IMAGES, "y_train": TARGETS, "x_test": IMAGES, "y_test": TARGETS},
+    "split_first": {"train_images": IMAGES, "train_labels": TARGETS},
+    "no_split": {"data": IMAGES, "labels": TARGETS},
+    "zero_to_one": {"X": IMAGES / 255.0, "y": TARGETS},
+    "large_floats": {"x": IMAGES.astype(np.float32), "y": TARGETS.astype(np.float64)},
+    "a_channel": {"images": IMAGES[..., np.newaxis], "labels": TARGETS[:, np.newaxis]},
+    "one_hot": {"x": IMAGES, "y": np.eye(3)[TARGETS]},
+    "named": {"x": IMAGES, "y": TARGETS, "class_names": np.array(["0", "1", "2"])},
+    "texts": {"x": IMAGES, "y": np.array(["0", "1", "2"])[TARGETS]},
+}
+
+
+@pytest.mark.parametrize("saved", ["npz", "npy"])
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_are_read_as_people_save_them(form, saved, tmp_path):
+    if saved == "npz":
+        np.savez(tmp_path / "all.npz", **FORMS[form])
+        data = sources.load(str(tmp_path / "all.npz"), 1)
+    else:
+        for name, array in FORMS[form].items():
+            np.save(tmp_path / f"{name}.npy", array)
+        data = sources.load(str(tmp_path), 1)
+    assert data.labels == ("0", "1", "2")
+    assert data.shape == (8, 8, 1)
+    assert counts(data)["test"] == (30 if form == "with_a_test" else 6)
+    split = data.splits["train"]
+    for index in (0, 11):
+        row = int(split.name(index).removeprefix("row "))
+        assert np.array_equal(np.asarray(split.picture(index, neutral(data))), IMAGES[row])
+        assert split.targets[index] == TARGETS[row]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"x_train": IMAGES}, "lacks x_train and y_train; it has x_train"),
+        ({"x": IMAGES, "y": TARGETS[:9]}, "30 images and 9 labels"),
+        ({"x": IMAGES - 500.0, "y": TARGETS}, "expected values of 0..255"),
+        ({"x": IMAGES.reshape(30, 64), "y": TARGETS}, r"images are uint8 \(30, 64\)"),
+        ({"x": IMAGES, "y": TARGETS - 1}, "numbered -1 to 1"),
+        ({"x": IMAGES, "y": TARGETS + 0.5}, "expected whole numbers"),
+        ({"x": IMAGES, "y": np.ones((30, 3))}, "not one-hot"),
+        ({"x": IMAGES, "y": TARGETS * 2}, "no picture to train on: 1, 3"),
+    ],
+)
+def test_faults_of_arrays_have_a_remedy(given, message, tmp_path):
+    np.savez(tmp_path / "all.npz", **given)
+    with pytest.raises(DataError, match=message):
+        sources.load(str(tmp_path / "all.npz"), 1)
+
+
+def test_an_array_of_objects_is_refused_unread(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("trace").touch, ())
+
+    np.savez(tmp_path / "all.npz", x=np.array([Trap()], object), y=TARGETS)
+    with pytest.raises(DataError, match="holds objects"):
+        sources.load(str(tmp_path / "all.npz"), 1)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_files_are_read_and_their_pictures_serve_as_samples(zipped, tmp_path, capsys):
+    ending = ".gz" * zipped
+    for name, count in (("train", 60), ("t10k", 15)):
+        images, targets = arrays(count)
+        idx_file(tmp_path / f"{name}-images-idx3-ubyte{ending}", images, zipped)
+        idx_file(tmp_path / f"{name}-labels-idx1-ubyte{ending}", targets, zipped)
+    data = sources.load(str(tmp_path), 1)
+    assert counts(data) == {"train": 54, "validation": 6, "test": 15}
+    assert "t10k-images-idx3-ubyte for the test" in capsys.readouterr().err
+    if zipped:
+        with sample_photos.local(tmp_path, 9) as folder:
+            found = sorted(folder.rglob("*.png"))
+        assert Counter(path.parent.name for path in found) == {"0": 3, "1": 3, "2": 3}
+
+
+def test_a_short_idx_file_is_damaged(tmp_path):
+    idx_file(tmp_path / "train-images-idx3-ubyte", IMAGES)
+    idx_file(tmp_path / "train-labels-idx1-ubyte", TARGETS)
+    whole = (tmp_path / "train-images-idx3-ubyte").read_bytes()
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(whole[:-1])
+    with pytest.raises(DataError, match="is cut short"):
+        sources.load(str(tmp_path), 1)
+
+
+def cifar_100(folder, packed):
+    """Four fine labels below two coarse ones; the first channel has the fine label's value."""
+    for name, count in (("train", 40), ("test", 8)):
+        fine = [number % 4 for number in range(count)]
+        pictures = np.zeros((count, 3, 32, 32), np.uint8)
+        pictures[:, 0] = 50 * np.array(fine)[:, np.newaxis, np.newaxis]
+        batch = {
+            b"fine_labels": fine,
+            b"coarse_labels": [label // 2 for label in fine],
+            b"data": pictures.reshape(count, 3072),
+        }
+        (folder / name).write_bytes(packed(batch))
+    names = {
+        b"fine_label_names": [b"rose", b"poppy", b"leaf", b"moss"],
+        b"coarse_label_names": [b"flowers", b"plants"],
+    }
+    (folder / "meta").write_bytes(packed(names))
+
+
+@pytest.mark.parametrize("packed", [python2, pickle.dumps], ids=["python2", "python3"])
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [("fine", ("rose", "poppy", "leaf", "moss")), ("coarse", ("flowers", "plants"))],
+)
+def test_cifar_100_has_fine_and_coarse_labels(kind, labels, packed, tmp_path):
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    cifar_100(folder, packed)
+    with tarfile.open(tmp_path / "cifar-100-python.tar.gz", "w:gz") as archive:
+        archive.add(folder, "cifar-100-python")
+    for source in (folder, tmp_path / "cifar-100-python.tar.gz"):
+        data = sources.load(str(source), 1, labels=kind)
+        assert data.labels == labels
+        assert data.shape == (32, 32, 3)
+        assert len(data.splits["test"]) == 8
+        for index in range(8):
+            fine = data.splits["test"].picture(index, neutral(data)).getpixel((5, 5))[0] // 50
+            wanted = fine if kind == "fine" else fine // 2
+            assert data.splits["test"].targets[index] == wanted
+
+
+def test_a_pickle_that_calls_is_refused_and_not_called(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("trace").touch, ())
+
+    with pytest.raises(DataError, match="wants to call"):
+        cifar.unpickled(pickle.dumps({b"data": Trap()}), "train")
+    assert not (tmp_path / "trace").exists()
+    with pytest.raises(DataError, match="is damaged"):
+        cifar.unpickled(b"\x80\x02}(U\x04da", "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "first"),
+    [("mnist", {}, "0"), ("cifar10", {}, "airplane"), ("cifar100", {"label_mode": "fine"}, "apple"),
+     ("fashion_mnist", {}, "T-shirt/top")],
+)  # fmt: skip
+def test_keras_datasets_are_read_by_name(name, options, first, monkeypatch):
+    """Keras itself reads KERAS_HOME or the network; here, a stand-in for its arrays."""
+    classes = {"cifar100": 100}.get(name, 10)
+    targets = np.arange(5 * classes) % classes
+    images = np.zeros((len(targets), 8, 8, 3), np.uint8)
+
+    def load_data(**given):
+        assert given == options
+        return (images, targets[:, np.newaxis]), (images, targets[:, np.newaxis])
+
+    monkeypatch.setattr(getattr(keras.datasets, name), "load_data", load_data)
+    data = sources.load(f"keras:{name}", 1)
+    assert (data.labels[0], len(data.labels)) == (first, classes)
+    assert len(data.splits["test"]) == len(targets)
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "message"),
+    [
+        ("keras:imagenet", "fine", "keras:imagenet is unknown; there are keras:mnist"),
+        ("keras:mnist", "coarse", "is not CIFAR-100, which alone has coarse labels"),
+        ("no/such/place", "fine", "no such file or folder: no/such/place; give a folder"),
+    ],
+)
+def test_an_unknown_source_is_named(source, labels, message):
+    with pytest.raises(DataError, match=message):
+        sources.load(source, 1, labels=labels)
+
+
+@pytest.mark.parametrize("source", ["mnist.npz", "keras:mnist", "x/mnist/", "mnist.tar.gz"])
+def test_a_data_set_has_one_name(source):
+    assert sources.name_of(source) == "mnist"
+
+
+def test_each_class_keeps_a_picture_in_every_split():
+    members = [(f"{number:02}", number % 2) for number in range(6)]
+    made = completed({"train": members}, seed=1)
+    assert {name: [target for _, target in made[name]] for name in SPLITS} == {
+        "train": [0, 1], "validation": [0, 1], "test": [0, 1],
+    }  # fmt: skip
+
+
+def test_a_picture_of_an_array_is_a_png_for_the_function(tmp_path):
+    np.savez(tmp_path / "all.npz", x=arrays(30, 8, 3)[0], y=TARGETS)
+    data = sources.load(str(tmp_path / "all.npz"), 1)
+    split = data.splits["train"]
+    picture = Image.open(io.BytesIO(split.file(0, neutral(data))))
+    assert (picture.format, picture.size) == ("PNG", (8, 8))
+    assert split.path(0) is None

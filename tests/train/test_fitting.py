@@ -1,0 +1,288 @@
+"""Fitting: phases, checkpoints, resume; augmentation; the files of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_to_lambda.convert import source_card
+from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.train import augmentation, command, fitting, history
+from keras_to_lambda.train.augmentation import Augment
+from keras_to_lambda.train.data import sources
+from keras_to_lambda.train.recipe import AUGMENTATIONS, TRANSFER, Backbone, Recipe
+
+QUIET = ("--track", "none")
+SMALL = ("--size", "32", "--epochs", "3", "--batch-size", "16", *QUIET)
+
+
+@pytest.fixture(scope="module")
+def data(pictures, tmp_path_factory):
+    return pictures(tmp_path_factory.mktemp("fitting") / "shapes", each=20)
+
+
+def record_of(output):
+    return json.loads((output / "training.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A whole command: from scratch, checkpoints kept, converted."""
+    output = tmp_path_factory.mktemp("trained") / "shapes"
+    given = [str(data), "-o", str(output), *SMALL, "--keep-checkpoints", "--augment", "light"]
+    assert command.main(given) == 0
+    return output
+
+
+def test_a_run_ends_in_a_verified_tflite_with_curves_and_samples(trained):
+    card = cards.load(trained / "shapes.tflite")
+    assert card.labels == ("disc", "plain", "stripes")
+    assert card.verification["passed"] is True
+    record = record_of(trained)
+    assert card.provenance["data_sha256"] == record["data_sha256"]
+    assert card.provenance["test_accuracy"] == record["results"]["test"]["accuracy"]
+    assert sorted(path.parent.name for path in trained.glob("samples/*/*.png")) == [
+        *["disc"] * 2, *["plain"] * 2, *["stripes"] * 2,
+    ]  # fmt: skip
+    assert (trained / "shapes.training.png").read_bytes().startswith(b"\x89PNG")
+    text = (trained / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"**Test accuracy {record['results']['test']['accuracy']:.3f}** on 6 photos" in text
+
+
+def test_the_history_has_both_accuracies_of_every_epoch(trained):
+    entries = record_of(trained)["history"]
+    assert [entry["epoch"] for entry in entries] == [1, 2, 3]
+    for entry in entries:
+        assert 0 <= entry["accuracy"] <= 1
+        assert 0 <= entry["validation_accuracy"] <= 1
+        assert entry["loss"] > 0
+        assert entry["size"] == 32
+
+
+def test_several_histories_are_drawn_in_one_plot(trained, tmp_path, capsys):
+    entries = record_of(trained)["history"]
+    figure = history.plot({"slow": entries, "fast": entries})
+    assert [line.get_label() for line in figure.axes[1].lines] == [
+        "slow, training", "slow, validation", "fast, training", "fast, validation",
+    ]  # fmt: skip
+    paths = [str(trained / "training.json")] * 2
+    assert history.main([*paths, "-o", str(tmp_path / "both.png")]) == 0
+    assert (tmp_path / "both.png").exists()
+    assert history.main([str(tmp_path / "both.png")]) == 2
+
+
+def test_a_kept_checkpoint_is_a_whole_model_with_its_card(trained):
+    folder = trained / "shapes.checkpoints"
+    paths = sorted(folder.glob("*.keras"))
+    assert 1 <= len(paths) <= 3
+    assert {path.suffix for path in folder.iterdir()} == {".keras", ".json"}
+    entries = {entry["epoch"]: entry for entry in record_of(trained)["history"]}
+    for path in paths:
+        _, epoch, accuracy = path.stem.split("-")
+        assert entries[int(epoch)]["validation_accuracy"] == float(accuracy)
+        model = keras.saving.load_model(path, compile=False)
+        assert (model.input_shape, model.output_shape) == ((None, 32, 32, 3), (None, 3))
+        assert source_card.place(path) == path.with_suffix(".card.json")
+        assert json.loads(source_card.place(path).read_text())["height"] == 32
+
+
+@pytest.fixture(scope="module")
+def transfer(data, tmp_path_factory):
+    """Head, fine-tuning and a larger size on a small MobileNetV2 of random weights."""
+    folder = tmp_path_factory.mktemp("transfer")
+    keras.utils.set_random_seed(3)
+    base = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.35
+    )
+    base.save_weights(folder / "base.weights.h5")
+    recipe = dataclasses.replace(
+        TRANSFER, network=Backbone("MobileNetV2", str(folder / "base.weights.h5"), 0.35), size=32,
+        epochs=3, views=1, fine_tune_layers=12, fine_tune_epochs=2, enlarge=64, enlarge_epochs=1,
+        keep="last", batch_size=16,
+    )  # fmt: skip
+    loaded = sources.load(str(data), 1)
+    card = command.card("shapes", loaded.labels, recipe)
+    run = fitting.Run(recipe, card, loaded, folder / "state", folder / "cache", verbose=0)
+    return base, run, run.fit()
+
+
+def test_a_trained_network_goes_through_head_fine_tuning_and_a_larger_size(transfer):
+    _, run, model = transfer
+    assert [(e["phase"], e["size"]) for e in run.history] == [
+        ("head", 32), ("head", 32), ("head", 32), ("fine-tuning", 32), ("fine-tuning", 32),
+        ("larger", 64),
+    ]  # fmt: skip
+    assert model.input_shape == (None, 64, 64, 3)
+
+
+def test_only_the_last_layers_are_tuned_and_batch_normalizations_stay_frozen(transfer):
+    base, _, model = transfer
+    tuned = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    changed = [
+        index
+        for index, (before, after) in enumerate(zip(base.layers, tuned.layers, strict=True))
+        if any(
+            not np.array_equal(a, b)
+            for a, b in zip(before.get_weights(), after.get_weights(), strict=True)
+        )
+    ]
+    assert changed
+    assert min(changed) >= len(base.layers) - 12
+    kinds = {type(tuned.layers[index]) for index in changed}
+    assert keras.layers.BatchNormalization not in kinds
+
+
+def test_the_features_of_a_frozen_network_are_computed_once(transfer, data, capsys):
+    _, run, _ = transfer
+    again = fitting.Run(
+        dataclasses.replace(run.recipe, enlarge=0, learning_rate=2e-3), run.card, run.data,
+        run.folder.parent / "again", run.cache, verbose=0,
+    )  # fmt: skip
+    again.fit()
+    assert "computed once" not in capsys.readouterr().out
+
+
+def test_a_head_s_checkpoint_classifies_pictures(transfer):
+    _, run, _ = transfer
+    path = max(run.folder.glob("shapes-00[123]-*.keras"))
+    assert keras.saving.load_model(path, compile=False).input_shape == (None, 32, 32, 3)
+
+
+def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(transfer, tmp_path):
+    _, run, _ = transfer
+    recipe = dataclasses.replace(
+        run.recipe, epochs=30, patience=2, keep="best", fine_tune_layers=0, enlarge=0,
+        learning_rate=1e-9,
+    )  # fmt: skip
+    card = dataclasses.replace(run.card, height=32, width=32)
+    stopped = fitting.Run(recipe, card, run.data, tmp_path, run.cache, verbose=0)
+    model = stopped.fit()
+    accuracies = [entry["validation_accuracy"] for entry in stopped.history]
+    assert len(accuracies) < 30
+    scores = fitting.logits(model, run.data, "validation", card)
+    right = (scores.argmax(axis=1) == run.data.splits["validation"].targets).mean()
+    assert right == pytest.approx(max(accuracies), abs=1e-4)
+
+
+def test_a_plateau_lowers_the_learning_rate_by_its_factor(transfer, tmp_path):
+    _, run, _ = transfer
+    recipe = dataclasses.replace(
+        run.recipe, epochs=6, schedule="plateau", plateau_factor=0.5, learning_rate=1e-9,
+        fine_tune_layers=0, enlarge=0,
+    )  # fmt: skip
+    card = dataclasses.replace(run.card, height=32, width=32)
+    flat = fitting.Run(recipe, card, run.data, tmp_path, run.cache, verbose=0)
+    flat.fit()  # so small a rate changes no loss
+    rates = [entry["learning_rate"] for entry in flat.history]
+    assert rates[0] == pytest.approx(1e-9)
+    assert rates[-1] == pytest.approx(5e-10)
+
+
+def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path):
+    """kill -9 after the second epoch; the same command ends with all epochs, each once."""
+    output = tmp_path / "shapes"
+    line = [sys.executable, "-m", "keras_to_lambda", "train", str(data), "-o", str(output),
+            "--size", "32", "--epochs", "8", "--batch-size", "16", *QUIET]  # fmt: skip
+    log = output / "shapes.checkpoints" / "history.jsonl"
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = [json.loads(line) for line in log.read_text().splitlines()]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"continuing after epoch {len(before)}" in done.stdout
+    entries = record_of(output)["history"]
+    assert [entry["epoch"] for entry in entries] == [1, 2, 3, 4, 5, 6, 7, 8]
+    # At most the last epoch, whose backup may have been cut short, was trained again.
+    assert entries[: len(before) - 1] == before[:-1]
+    assert not (output / "shapes.checkpoints").exists()
+
+
+def test_another_run_does_not_continue_this_one(transfer, tmp_path, capsys):
+    _, run, _ = transfer
+    recipe = dataclasses.replace(run.recipe, epochs=1, fine_tune_layers=0, enlarge=0)
+    card = dataclasses.replace(run.card, height=32, width=32)
+    for rate, entries in ((1e-3, 1), (2e-3, 1)):
+        one = fitting.Run(
+            dataclasses.replace(recipe, learning_rate=rate), card, run.data, tmp_path, run.cache,
+            verbose=0,
+        )  # fmt: skip
+        one.fit()
+        assert len(one.history) == entries
+    assert "has another run: starting from the beginning" in capsys.readouterr().out
+
+
+def test_a_folder_that_was_not_named_is_not_overwritten(data, trained, run, tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "shapes").symlink_to(trained)
+    monkeypatch.chdir(tmp_path)
+    status, _, error = run(data, "--size", "32", "--epochs", "1", *QUIET)
+    assert status == 2
+    assert "models/shapes has a model of other options or data" in error
+
+
+# Layers of Keras: here only that each range reaches its layer, and none runs for nothing.
+@pytest.mark.parametrize(
+    ("change", "channels", "names"),
+    [
+        ({}, 3, []),
+        ({"flip": "vertical"}, 3, ["RandomFlip"]),
+        ({"rotation": 10}, 3, ["RandomRotation"]),
+        ({"shift": 0.1}, 3, ["RandomTranslation"]),
+        ({"shear": 0.1}, 3, ["RandomShear"]),
+        ({"zoom": (0.8, 1.1)}, 3, ["RandomZoom"]),
+        ({"brightness": 0.1, "contrast": 0.1}, 1, ["RandomContrast", "RandomBrightness"]),
+        ({"hue": 0.1, "saturation": (0, 0.6)}, 3, ["RandomHue", "RandomSaturation"]),
+        ({"hue": 0.1, "saturation": (0, 0.6)}, 1, []),
+        ({"cutout": 0.5}, 3, ["RandomErasing"]),
+    ],
+)
+def test_each_range_has_its_keras_layer(change, channels, names):
+    ranges = dataclasses.replace(AUGMENTATIONS["none"], **change)
+    layers = augmentation.of_pictures(ranges, channels, seed=1)
+    assert [type(layer).__name__ for layer in layers] == names
+
+
+def test_a_vertical_flip_turns_half_of_the_pictures_upside_down():
+    recipe = Recipe(augmentation=dataclasses.replace(AUGMENTATIONS["none"], flip="vertical"))
+    images = np.zeros((64, 8, 8, 3), np.uint8)
+    images[:, :4] = 200
+    made, _ = Augment(recipe, 0.0, 1)(tf.constant(images), tf.ones((64, 2)))
+    turned = made.numpy()[:, 0, 0, 0] == 0
+    assert 10 < turned.sum() < 54
+    assert np.array_equal(made.numpy()[~turned], images[~turned].astype(np.float32))
+    assert np.array_equal(made.numpy()[turned], images[turned][:, ::-1].astype(np.float32))
+
+
+def test_blends_change_a_share_of_the_pictures_and_their_labels_alike():
+    recipe = Recipe(augmentation=AUGMENTATIONS["none"])
+    images = np.zeros((40, 64, 64, 3), np.uint8)
+    images[::2] = 255
+    labels = np.eye(2, dtype=np.float32)[np.arange(40) % 2]
+    made, truth = (part.numpy() for part in Augment(recipe, 0.5, 1)(
+        tf.constant(images), tf.constant(labels)
+    ))  # fmt: skip
+    np.testing.assert_allclose(truth.sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(made[20:], images[20:].astype(np.float32))
+    assert (np.abs(truth[:20] - labels[:20]) > 0.01).any()
+    # White is label 0: its share of the pixels is its share of the label.
+    np.testing.assert_allclose(made.mean(axis=(1, 2, 3)) / 255, truth[:, 0], atol=0.05)
+
+
+def test_the_sheet_shows_pictures_beside_augmented_ones(data, tmp_path):
+    loaded = sources.load(str(data), 1)
+    recipe = Recipe(size=32)
+    augmentation.sheet(recipe, command.card("a", loaded.labels, recipe), loaded, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
