@@ -394,12 +394,12 @@ def test_a_drawing_is_prepared_by_two_codes_alike(size, mode, ground, colour, ta
     path = tmp_path / "drawing.png"
     sketch(mode, ground, colour, size).save(path)
     of = replace(card(height, width, drawing="mnist", scaling="mobilenet"), channels=channels)
-    assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0, 0]
+    assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0]
 
 
 @pytest.mark.parametrize("path", sorted(Path(MODELS).glob("digits/samples/*.png")), ids=str)
 def test_a_picture_of_mnist_is_no_drawing_to_either_code(path):
     of = replace(card(28, 28, drawing="mnist", scaling="mobilenet"), channels=1)
     seen = keras_preprocessing.see(path, of)
-    assert pipeline_diff.differences(path, seen, of) == [0, 0, 0]
+    assert pipeline_diff.differences(path, seen, of) == [0, 0]
     np.testing.assert_array_equal(seen.resized[..., 0], np.asarray(Image.open(path)))
