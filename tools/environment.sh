@@ -7,7 +7,7 @@ set -euo pipefail
 put_uv() {
   # Moved when it is complete: two of these may run at the same time.
   local draft=.venv-uv.$$
-  if "$1" -m venv "$draft" && "$draft/bin/python" -m pip install -q --disable-pip-version-check 'uv>=0.9'; then
+  if "$1" -m venv "$draft" && "$draft/bin/python" -m pip install -qq --disable-pip-version-check 'uv>=0.9'; then
     rm -rf .venv-uv && mv "$draft" .venv-uv
   else
     rm -rf "$draft"
