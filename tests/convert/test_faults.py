@@ -37,7 +37,7 @@ def test_labels_that_cannot_be_read_are_named(models, refused, tmp_path, write_j
 def test_without_a_card_labels_and_preprocess_are_asked_for(models, refused):
     line = refused(models["keras"], names=None)
     assert "required: --labels, --preprocess (no net.card.json beside the model)" in line
-    assert "-m keras_to_lambda.convert.detection.command" in line
+    assert "k2l detect " in line
     assert "net.card.json" in line
 
 
