@@ -1,1 +1,1 @@
-"""Assessment: what a model gets right and wrong, measured, and told as JSON and as a page."""
+"""Assessment: what a model gets right and wrong, as JSON and as a page."""
