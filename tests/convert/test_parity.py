@@ -397,6 +397,24 @@ def test_a_drawing_is_prepared_by_two_codes_alike(size, mode, ground, colour, ta
     assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0]
 
 
+@pytest.mark.parametrize("board", [False, True])
+@pytest.mark.parametrize("pen", [4, 9, 24])
+def test_a_photo_of_a_drawing_in_a_shadow_is_prepared_by_two_codes_alike(pen, board, tmp_path):
+    light = np.linspace(120, 240, 260)[:, None] * np.linspace(0.8, 1, 310)
+    light[:, 150:] *= 0.7
+    page = Image.fromarray(light.astype(np.uint8))
+    draw = ImageDraw.Draw(page)
+    for y in range(20, 260, 30):
+        draw.line((0, y, 310, y), 110)
+    draw.line((90, 60, 190, 70, 120, 210), 15, pen)
+    if board:
+        page = page.point(lambda value: 255 - value)
+    page.save(path := tmp_path / "page.png")
+    of = card(28, 28, drawing="mnist", scaling="mobilenet")
+    of = replace(of, channels=1)
+    assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0]
+
+
 @pytest.mark.parametrize("path", sorted(Path(MODELS).glob("digits/samples/*.png")), ids=str)
 def test_a_picture_of_mnist_is_no_drawing_to_either_code(path):
     of = replace(card(28, 28, drawing="mnist", scaling="mobilenet"), channels=1)

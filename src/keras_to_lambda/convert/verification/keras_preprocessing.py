@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image, ImageOps
+from scipy import ndimage
 
 from keras_to_lambda.runtime.model.card import Affine, ModelCard
 
@@ -181,11 +182,78 @@ def _ink(image: Image.Image) -> Image.Image:
     paper = _border(values)
     if paper == 0:
         return image
-    away = np.abs(values - paper)
-    if away.max() < 32:
+    shadowed = _shadowed(values)
+    away = _from_local_paper(values) if shadowed else np.abs(values - paper)
+    peak = away.max()
+    if peak < 32:
         return Image.fromarray(np.zeros(away.shape, np.uint8))
-    kept = np.where(away >= away.max() / 4, away, 0)
-    return Image.fromarray(np.round(kept / away.max() * 255).astype(np.uint8))
+    kept = np.where(away >= peak / 4, away, 0)
+    kept = np.where(_pen(kept), kept, 0)
+    if shadowed:
+        kept = _without_corners(kept)
+    return Image.fromarray(np.round(kept * 255 / peak).astype(np.uint8))
+
+
+def _filtered(of: Callable[..., np.ndarray], values: np.ndarray, size: int) -> np.ndarray:
+    """A rank filter over squares; of an even side, the larger half is below and to the right."""
+    result = of(values.astype(float), size, mode="nearest", origin=size % 2 - 1)
+    return result.astype(values.dtype)
+
+
+def _opening(values: np.ndarray, size: int) -> np.ndarray:
+    low = _filtered(ndimage.minimum_filter, values, size)
+    return _filtered(ndimage.maximum_filter, low, size)
+
+
+def _closing(values: np.ndarray, size: int) -> np.ndarray:
+    high = _filtered(ndimage.maximum_filter, values, size)
+    return _filtered(ndimage.minimum_filter, high, size)
+
+
+def _shadowed(values: np.ndarray) -> bool:
+    """Whether the tenths of a picture, in both directions, have paper of different light."""
+    if min(values.shape) < 100:
+        return False
+    tenths = [x for rows in np.array_split(values, 10) for x in np.array_split(rows, 10, axis=1)]
+    low, high = np.quantile([np.median(tenth) for tenth in tenths], (0.15, 0.85))
+    return bool(high - low > 24)
+
+
+def _from_local_paper(values: np.ndarray) -> np.ndarray:
+    size = max(3, round(min(values.shape) / 5) | 1)
+    darkest, dark, light, lightest = (
+        np.quantile(values, x) + 1 for x in (0.002, 0.15, 0.85, 0.998)
+    )
+    if lightest / light > dark / darkest:  # chalk on a board
+        return np.asarray(values - _opening(values, size))
+    closed = _closing(values, size)
+    return np.asarray((closed - values) * 255 / np.maximum(closed, 1))
+
+
+def _pen(kept: np.ndarray) -> np.ndarray:
+    """The pen's strokes: as thick as half of the ink's energy, and what is near such ink."""
+    there, energy = kept > 0, kept * kept
+    half, thickness = energy.sum() / 2, 1
+    for size in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
+        if energy[_opening(there, size)].sum() < half:
+            break
+        thickness = size
+    if thickness >= 4:
+        size = thickness // 3 + 1
+        near = _filtered(ndimage.maximum_filter, _opening(there, size), size)
+    else:
+        reach = max(2, round(max(kept.shape) / 100))
+        near = _filtered(ndimage.maximum_filter, kept >= kept.max() / 2, 2 * reach + 1)
+    return np.asarray(there & near)
+
+
+def _without_corners(kept: np.ndarray) -> np.ndarray:
+    """Without what is connected with the border, if that is less than half."""
+    there = kept > 0
+    border = there.copy()
+    border[1:-1, 1:-1] = False
+    outer = ndimage.binary_propagation(border, np.ones((5, 5)), mask=there)
+    return kept if kept[outer].sum() > kept.sum() / 2 else np.where(outer, 0, kept)
 
 
 def _areas(start: int, end: int, cells: int, length: int) -> np.ndarray:
