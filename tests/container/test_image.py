@@ -81,7 +81,9 @@ def test_only_the_function_its_pages_and_its_models_are_in_it(image):
     files = set(in_image(image, code).split())
 
     sources = {name for name in files if not name.endswith(".pyc")}
-    expected = {str(path.relative_to(ROOT)) for path in (ROOT / "classifier").rglob("*.py")}
+    package = ROOT / "src" / "keras_to_lambda"
+    parts = [package / "__init__.py", *(package / "runtime").rglob("*.py")]
+    expected = {str(path.relative_to(ROOT / "src")) for path in parts}
     models = ("models/**/*.tflite", "models/**/default.txt", "models/**/samples/**/*")
     for part in ("web/*.html", "web/static/*", *models):
         expected |= {str(path.relative_to(ROOT)) for path in ROOT.glob(part) if path.is_file()}
