@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from keras_to_lambda.cli import frame, main
@@ -67,7 +70,34 @@ def test_a_verb_without_its_extra_names_it(verb, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main.main([verb]) == 2
     extra = main.VERBS[verb].extra
-    assert f'pip install "keras-to-lambda[{extra}]"' in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert (
+        f'pip install "keras-to-lambda[{extra}]" (in a clone: pip install ".[{extra}]")' in message
+    )
+    assert "make" not in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("convert", "usage: k2l convert"),
+        ("doctor", "usage: k2l doctor"),
+        ("deploy", "usage: k2l deploy"),
+        ("search", "k2l search: search for the best training options"),
+    ],
+)
+def test_help_needs_no_extra(verb, line):
+    """In an interpreter that finds no package of an extra."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(sys.argv[2].split()));"
+        "from importlib import util; util.find_spec = lambda name: None;"
+        "from keras_to_lambda.cli.main import main; sys.exit(main([sys.argv[1], '--help']))"
+    )
+    absent = "yaml awslambdaric tensorflow keras h5py ai_edge_quantizer optuna sklearn matplotlib"
+    command = [sys.executable, "-c", code, verb, absent]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(line)
 
 
 def test_every_root_of_user_errors_is_one_class():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -13,6 +14,7 @@ from keras_to_lambda.cli.main import main
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
+from keras_to_lambda.serve.remote import Remote
 from tests import aws_signature
 from tests.cli.test_client import serving
 from tests.serve.conftest import running
@@ -66,15 +68,37 @@ def test_the_page_its_files_and_predictions_come_from_the_stack(local, stack):
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
         {"Host": "evil.example"},
+        {"Host": "["},
+        {"Host": "user@localhost"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
     ],
-    ids=["origin", "sandboxed", "port", "rebinding", "no-origin"],
+    ids=[
+        "origin",
+        "sandboxed",
+        "port",
+        "rebinding",
+        "bracket",
+        "user",
+        "origin-bracket",
+        "no-origin",
+    ],
 )
 def test_pages_of_other_sites_cannot_use_the_credentials(local, headers):
     answer = requests.post(f"{local}/predict", data=PHOTO, headers=headers, timeout=20)
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "forbidden"
     assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/..", "/../Dev/predict", "/static/%2e%2e/%2e%2e/Dev"])
+def test_a_path_does_not_leave_the_stage(path):
+    answered = []
+    environ = {"HTTP_HOST": "localhost", "PATH_INFO": unquote(path), "wsgi.input": io.BytesIO()}
+    # Nothing listens there: a forwarded request would be a 502.
+    application = Remote("http://127.0.0.1:9/Prod/predict", "key", None)
+    application({**environ, "REQUEST_METHOD": "GET"}, lambda status, _: answered.append(status))
+    assert answered == ["400 Bad Request"]
 
 
 def test_a_stack_that_cannot_be_reached_is_a_502():

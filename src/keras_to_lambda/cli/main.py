@@ -79,13 +79,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = VERBS[name]
     absent = [module for module in verb.needs if importlib.util.find_spec(module) is None]
     if absent:
-        print(
-            f"k2l {name}: {', '.join(absent)} not installed; "
-            f'pip install "keras-to-lambda[{verb.extra}]" (in a clone: make setup, then '
-            f".venv-tf/bin/k2l {name})",
-            file=sys.stderr,
+        advice = (
+            f"{', '.join(absent)} not installed; "
+            f'pip install "keras-to-lambda[{verb.extra}]" '
+            f'(in a clone: pip install ".[{verb.extra}]")'
         )
-        return frame.WRONG_USE
+        if not {"-h", "--help"} & {*rest}:
+            print(f"k2l {name}: {advice}", file=sys.stderr)
+            return frame.WRONG_USE
+        try:
+            importlib.import_module(f"keras_to_lambda.{verb.module}")
+        except ImportError:
+            print(f"k2l {name}: {verb.summary}\n\nNo options are shown: {advice}")
+            return frame.OK
 
     @frame.command(f"k2l {name}")
     def run_verb() -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
@@ -59,7 +61,7 @@ def parser() -> frame.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
-    folder: Path = args.folder.absolute()
+    folder = Path(os.path.abspath(args.folder))  # noqa: PTH100  # without "..", links as they are
     if args.update:
         if args.model:
             raise UserError(
@@ -133,9 +135,10 @@ def update(folder: Path) -> int:
                 _write(path, data)
         elif data is not None:
             counts["edited"] += 1
-            _write(path.with_name(path.name + ".new"), data)
+            offer = _offer(path, data, before.get(name, ""))
+            _write(offer, data)
             print("".join(difference(name, old, data)), end="")
-            print(f"{name} was edited and stays; the new version is {name}.new")
+            print(f"{name} was edited and stays; the new version is {offer.relative_to(folder)}")
     # Of an edited file the new hash too: the next update compares with what was offered now.
     _record(folder, {name: _hash(data) for name, data in new.items()}, stack)
     print(", ".join(f"{count} {word}" for word, count in counts.items()))
@@ -159,6 +162,20 @@ def difference(name: str, old: bytes, new: bytes) -> Iterator[str]:
         return
     before, after = (data.decode("utf-8", "replace").splitlines(True) for data in (old, new))
     yield from difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
+
+
+def _offer(path: Path, data: bytes, last: str) -> Path:
+    """Where a new version is written: NAME.new, or NAME.new2 and so on beside the user's edits.
+
+    last: the hash of what was offered last, which may be replaced.
+    """
+    for number in itertools.count(1):
+        offer = path.with_name(f"{path.name}.new{number if number > 1 else ''}")
+        if not os.path.lexists(offer):
+            return offer
+        if offer.is_file() and _hash(offer.read_bytes()) in (last, _hash(data)):
+            return offer
+    raise AssertionError
 
 
 def valid_stack(name: str) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,6 +22,7 @@ from keras_to_lambda.client import Client, EndpointError, Signature
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, StartResponse
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
 # Headers that are passed on, of a request and of an answer.
 SENT = ("Accept", "Content-Encoding", "Content-Type", "If-None-Match")
 RETURNED = (
@@ -57,7 +59,10 @@ class Remote:
             return _answer(start, 413, HTTPStatus(413).phrase)
         body = environ["wsgi.input"].read(length)
         # PEP 3333: bytes, each as one character.
-        path = quote(environ["PATH_INFO"].encode("latin-1").lstrip(b"/"))
+        named = environ["PATH_INFO"].encode("latin-1").lstrip(b"/")
+        if b".." in named.split(b"/"):  # it would leave the API's stage
+            return _answer(start, 400, "the path has a '..' segment; use the path itself")
+        path = quote(named)
         if environ.get("QUERY_STRING"):
             path += f"?{environ['QUERY_STRING']}"
         names = {name: name.replace("-", "_").upper() for name in SENT}
@@ -83,11 +88,11 @@ def refusal(environ: dict[str, Any]) -> str:
 
     A site's page can send requests to this machine, and its host name can lead here.
     """
-    host = urlsplit(f"//{environ.get('HTTP_HOST', '')}")
-    if host.hostname not in LOOPBACK:
+    host = environ.get("HTTP_HOST", "").lower()
+    if not HOST.fullmatch(host):
         return "this address answers 127.0.0.1 and localhost alone"
     origin = environ.get("HTTP_ORIGIN")
-    if origin and urlsplit(origin).netloc != host.netloc:
+    if origin and origin.lower().partition("://")[2] != host:
         return f"requests of pages of {origin} are not forwarded"
     if environ.get("HTTP_SEC_FETCH_SITE", "none") not in {"none", "same-origin"}:
         return "requests of other sites' pages are not forwarded"
@@ -115,5 +120,7 @@ def address(remote: str, region: str | None, profile: str | None) -> str:
 
 def _answer(start: StartResponse, status: int, message: str) -> list[bytes]:
     start(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "application/json")])
-    code = {403: "forbidden", 413: "image_too_large", 502: "unreachable"}[status]
+    code = {400: "invalid_request", 403: "forbidden", 413: "image_too_large", 502: "unreachable"}[
+        status
+    ]
     return [json.dumps({"error": {"code": code, "message": message}}).encode()]

@@ -9,28 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 MADE = "stack-made"
 FUNCTIONS = ("AWS::Serverless::Function", "AWS::Lambda::Function")
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML with CloudFormation's short forms: `!Ref X` is {"Ref": "X"}, `!If [..]` {"If": [..]}.
-
-    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
-    """
-
-
-def _short_form(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-_Loader.add_multi_constructor("!", _short_form)
 
 
 @dataclass(frozen=True)
@@ -46,8 +26,11 @@ class Template:
         Raises:
             OSError; yaml.YAMLError; ValueError: it is no mapping with Resources.
         """
+        # Imported here: --help works without yaml.
+        from keras_to_lambda.deploy.doctor import short_forms
+
         with path.open(encoding="utf-8") as file:
-            body = yaml.load(file, _Loader)  # noqa: S506  # a SafeLoader with more tags
+            body = short_forms.load(file)
         if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
             raise ValueError(f"{path.name} has no Resources")  # noqa: TRY004  # what is in it is wrong
         return cls(body)
