@@ -80,7 +80,6 @@ UNEVEN = Affine((0.017, 1 / 3, -2.0), (-2.1, 0.0, 7.5))
         (UNEVEN, 3, by_hand(UNEVEN.scale, UNEVEN.offset)),
         (Affine((1 / 127.5,), (-1.0,)), 1, by_hand(1 / 127.5, -1)),
     ],
-    ids=str,
 )
 def test_the_network_gets_what_keras_gives_it_to_the_last_bit(
     order, scaling, channels, expected, tensor

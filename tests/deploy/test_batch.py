@@ -482,7 +482,7 @@ def test_who_interrupts_the_count_has_started_nothing(aws, batch, monkeypatch):
 
     monkeypatch.setattr(Images, "items", interrupted)
     code, _, err = batch("start", "s3://photos/in/", "--ms", 20)
-    assert (code, "interrupted" in err) == (1, True)
+    assert (code, "stopped" in err) == (130, True)
     assert not aws.map_runs.executions
 
 

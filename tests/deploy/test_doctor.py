@@ -717,7 +717,7 @@ def test_concurrency_is_judged_as_it_will_be_deployed(
 def test_a_parameter_that_the_template_does_not_have_is_a_usage_error(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["Concurrency=50"])
-    assert "Concurrency is no parameter of template.yaml: one of AccessLogs, " in (
+    assert "unknown parameter Concurrency; template.yaml has AccessLogs, " in (
         capsys.readouterr().err
     )
 

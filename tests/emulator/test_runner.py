@@ -183,12 +183,11 @@ def test_the_environment_of_the_function_is_lambdas(emulator):
 
 def test_time_memory_architecture_and_python_are_those_that_ship():
     template = (ROOT / "template.yaml").read_text("utf-8")
-    memory, architecture = (
-        re.search(rf"{name}:\n(?: {{4}}.*\n)*? {{4}}Default: (\w+)\n", template)[1]
-        for name in ("MemorySize", "Architecture")
+    time, memory, architecture = (
+        re.search(rf"  {name}:\n(?: {{4}}.*\n)*? {{4}}Default: (\w+)\n", template)[1]
+        for name in ("Timeout", "MemorySize", "Architecture")
     )
 
-    assert int(re.search(r"Timeout: (\d+)", template)[1]) == TIMEOUT_S
-    assert (int(memory), architecture) == (MEMORY_MB, ARCHITECTURE)
+    assert (int(time), int(memory), architecture) == (TIMEOUT_S, MEMORY_MB, ARCHITECTURE)
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     assert f"ARG PYTHON_VERSION={PYTHON}\n" in dockerfile

@@ -103,6 +103,7 @@ def test_a_disabled_button_looks_disabled(page):
 
 def test_the_keyboard_alone_will_do(page):
     """Tab to each control in a sensible order; choose, classify, draw a slanting line."""
+    page.wait_for_selector("#try-all:enabled")
     seen = []
     for _ in range(30):
         page.keyboard.press("Tab")
