@@ -15,6 +15,9 @@ from scipy.stats import binomtest
 
 from keras_to_lambda.convert import command
 from keras_to_lambda.convert.command import main
+from keras_to_lambda.convert.detection.conventions import Convention
+from keras_to_lambda.convert.detection.trials import Trials
+from keras_to_lambda.convert.samples import Sample
 from keras_to_lambda.convert.verification import accuracy
 from keras_to_lambda.convert.verification import command as verify
 from keras_to_lambda.convert.verification.accuracy import Claim, examine
@@ -401,7 +404,7 @@ def test_right_labels_and_scaling_are_verified(judge):
             "verified: the same answers as Keras, and the accuracy for 2 of 3 labels",
             "no sample of 1 of 3 labels, whose order was not checked: green",
         ),
-        ((), "verified: the same answers as Keras; accuracy and labels not checked", ""),
+        ((), "verified: the same answers as Keras; accuracy, labels and scaling not checked", ""),
     ],
     ids=["one", "two", "none"],
 )
@@ -444,6 +447,54 @@ def test_the_scaling_that_fits_is_named(judge):
     assert status == 3
     assert "or --preprocess mobilenet_v2" in error
     assert "12 of 12 would be right" in error
+
+
+@pytest.mark.parametrize(("each", "wanted"), [(12, 3), (4, 0)])
+def test_a_scaling_that_fits_better_is_a_fault_of_an_accuracy_above_chance(
+    judge, colours, each, wanted
+):
+    # Scaled or not, red and blue are told apart; green only as in training.
+    shutil.rmtree(colours / "photos")
+    for name, colour in {**COLOURS, "red": (230, 0, 0), "blue": (0, 0, 230)}.items():
+        (colours / "photos" / name).mkdir(parents=True)
+        for number in range(each):
+            shade = tuple(value and value - number for value in colour)
+            Image.new("RGB", (9, 9), shade).save(colours / "photos" / name / f"{number}.png")
+    status, output, told, error = judge(RIGHT, preprocess="raw")
+    assert status == wanted, error
+    assert output.exists() == (wanted == 0)
+    fault = "24 of 36 labelled samples are right, and significantly more would be with another"
+    assert (f"NOT VERIFIED: {fault} scaling" in told) == (wanted == 3)
+    assert ("or --preprocess mobilenet_v2" in error) == (wanted == 3)
+    # Four wrong photos could not show it.
+    assert ("trying other scalings" in error) == (wanted == 3)
+
+
+def test_other_scalings_are_tried_with_the_orientation_of_the_card(colours):
+    photo = colours / "turned.jpg"
+    halves = Image.new("RGB", (9, 9), (230, 90, 90))
+    halves.paste((90, 90, 230), (0, 5, 9, 9))
+    flag = Image.Exif()
+    flag[0x0112] = 3
+    halves.save(photo, exif=flag)
+    seen = []
+    for exif in ("apply", "ignore"):
+        steps = cards.Preprocessing(exif=exif)
+        found = Trials(Recorded(), [Sample(photo, "")], lambda items, _: items, steps)
+        found.run([Convention("raw", "rgb", "pillow:bilinear", "stretch")], "one")
+        seen.append(Recorded.first[0, 0, 2] > Recorded.first[0, 0, 0])
+    assert seen == [True, False]
+
+
+class Recorded:
+    """A network of which the first tensor that it gets is kept."""
+
+    height = width = 8
+    channels = 3
+
+    def scores(self, tensors):
+        Recorded.first = tensors[0]
+        return np.zeros((len(tensors), 3), np.float32)
 
 
 @pytest.mark.parametrize(

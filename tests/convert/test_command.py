@@ -43,8 +43,8 @@ def test_each_kind_of_model_file_becomes_a_verified_tflite(kind, models, in_sand
     report = output.with_suffix(".report.md").read_text(encoding="utf-8")
     assert report.startswith("# Conversion of net\n")
     assert (
-        "| verdict | verified: the same answers as Keras; accuracy and labels not checked |"
-        in report
+        "| verdict | verified: the same answers as Keras; accuracy, labels and scaling not checked"
+        " |" in report
     )
     assert sorted(path.name for path in output.parent.iterdir()) == [
         "net.report.html",

@@ -334,7 +334,8 @@ def _verified(findings: Findings) -> str:
         )
     alone = ", on one sample alone" * (findings.subject.comparison.samples == 1)
     if not proof.judged:
-        return f"verified{alone}: the same answers as {other}; accuracy and labels not checked"
+        unchecked = "accuracy, labels and scaling not checked"
+        return f"verified{alone}: the same answers as {other}; {unchecked}"
     if proof.unseen:
         seen = accuracy.shown(len(labels) - len(proof.unseen), labels)
         return f"verified{alone}: the same answers as {other}, and the accuracy for {seen}"

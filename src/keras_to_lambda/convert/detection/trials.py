@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 
 MAX_PIXELS = 100_000_000  # of one photo: what a large camera takes, not a decompression bomb
 MEMORY_BYTES = 1 << 29  # of decoded photos that are kept; beyond, they are decoded again
+UPRIGHT = Preprocessing(exif="apply")
 FLOOR_PHOTOS = 300  # what `conventions.floor` looks at, to keep its time short
 START = ("pillow:bilinear", "stretch")  # the geometry in which the colours are tried first
 CARRIED = 4  # scalings with colour orders that the geometries are tried with, at most
@@ -36,8 +38,11 @@ class Trials:
         network: Network,
         samples: Sequence[Sample],
         progress: Callable[[Iterable[Any], str], Iterable[Any]],
+        steps: Preprocessing = UPRIGHT,
     ) -> None:
+        """Read the photos; of steps: the policies on orientation, transparency and drawings."""
         self.network = network
+        self._steps = steps
         self._progress = progress
         self._decoded: dict[Path, Image.Image] = {}
         self._free = MEMORY_BYTES
@@ -50,9 +55,7 @@ class Trials:
         if path in self._decoded:
             return self._decoded[path]
         try:
-            image = decode(
-                path.read_bytes(), Preprocessing(exif="apply"), self.network.channels, MAX_PIXELS
-            )
+            image = decode(path.read_bytes(), self._steps, self.network.channels, MAX_PIXELS)
         except (ClassifierError, OSError):
             return None
         size = image.width * image.height * self.network.channels
@@ -81,10 +84,14 @@ class Trials:
         terminal.step(f"trying {len(new)} ways: {what}")
         network = self.network
         shape = (network.height, network.width, network.channels)
-        plan = [(one, one.card(*shape)) for one in new]
+        plan = [(one, self._card(one, shape)) for one in new]
         answers = [self._answers(s.path, plan) for s in self._progress(self.samples, what)]
         for one, column in zip(new, zip(*answers, strict=True), strict=True):
             self.scores[one] = np.stack(column)
+
+    def _card(self, one: Convention, shape: tuple[int, int, int]) -> ModelCard:
+        card = one.card(*shape)
+        return replace(card, preprocessing=replace(card.preprocessing, drawing=self._steps.drawing))
 
     def _answers(self, path: Path, plan: Sequence[tuple[Convention, ModelCard]]) -> list[Floats]:
         """One photo under all conventions: resized once a geometry, run once a distinct tensor."""
@@ -204,7 +211,7 @@ def scalings(
 
     Args:
         model: the file or folder. wanted: the fields of `keras_model.Wanted`.
-        card: the model's card, as JSON: its interpolation and resizing stay.
+        card: the model's card, as JSON: all but its scaling and colour order stays.
         photos: what is answered.
 
     Returns:
@@ -212,7 +219,8 @@ def scalings(
     """
     network = load(Path(model), wanted)
     steps = ModelCard.from_json(card).preprocessing
-    trials = Trials(network, [Sample(Path(photo), "") for photo in photos], terminal.progress)
+    samples = [Sample(Path(photo), "") for photo in photos]
+    trials = Trials(network, samples, terminal.progress, steps)
     if len(trials.samples) != len(photos):
         return []
     tried = [Convention(*colour, steps.interpolation, steps.resize) for colour in _colours(network)]

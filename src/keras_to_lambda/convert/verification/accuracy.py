@@ -294,6 +294,18 @@ def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
     return math.log(_p(gained, gained + lost, 0.5, "greater")) + tries < math.log(ALPHA_ORDER)
 
 
+def may_be_better(gained: int, tried: int = 1) -> bool:
+    """Whether so many gained samples, and none lost, are significantly more among so many tries."""
+    return better(np.zeros(gained, bool), np.ones(gained, bool), math.log(max(tried, 1)))
+
+
+def wrong_ones(answers: Scores, truth: Sequence[int | None]) -> list[int]:
+    """The labelled samples that are answered wrong, by index."""
+    chosen = answers.argmax(axis=1).tolist()
+    pairs = enumerate(zip(chosen, truth, strict=True))
+    return [index for index, (mine, right) in pairs if right not in (None, mine)]
+
+
 def _better_order(
     chosen: Ints,
     targets: Ints,

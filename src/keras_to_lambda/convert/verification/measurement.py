@@ -20,7 +20,14 @@ from keras_to_lambda.convert.quantize.quantization_choice import Candidate
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
 from keras_to_lambda.convert.verification import pipeline_diff
-from keras_to_lambda.convert.verification.accuracy import Claim, Verdict, examine, slip
+from keras_to_lambda.convert.verification.accuracy import (
+    Claim,
+    Verdict,
+    examine,
+    may_be_better,
+    slip,
+    wrong_ones,
+)
 from keras_to_lambda.convert.verification.comparison import Comparison, compare, same_answers
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.card import load as load_card
@@ -132,7 +139,7 @@ class KerasSide:
         sole_proof: bool = False,
         stated: bool = False,
     ) -> Verdict:
-        """What the samples say of a path's answers; and if they speak against it, what would fit.
+        """What the samples say of a path's answers, and what would fit significantly better.
 
         Args:
             answers: float32, (photos, classes).
@@ -153,25 +160,52 @@ class KerasSide:
             sole_proof=sole_proof,
         )
         known = stated and not found.refuted
-        unclear = (found.faults or found.doubt) and found.right < found.judged
-        if not unclear or found.hints or known:
+        if found.right == found.judged or found.hints or known:
             return found
-        progress.step(f"trying other scalings on {len(self.photos)} photos")
-        paths = [str(photo.absolute()) for photo in self.photos]
-        trials = sandbox.call(
-            "keras_to_lambda.convert.detection.trials:scalings",
-            reads=[*model_files(model.absolute(), wanted.get("custom")), *paths],
-            model=str(model.absolute()),
-            wanted=dict(wanted),
-            card=self.card.to_json(),
-            photos=paths,
+
+        def tried(photos: Sequence[Path]) -> list[dict[str, Any]]:
+            progress.step(f"trying other scalings on {len(photos)} photos")
+            paths = [str(photo.absolute()) for photo in photos]
+            trials: list[dict[str, Any]] = sandbox.call(
+                "keras_to_lambda.convert.detection.trials:scalings",
+                reads=[*model_files(model.absolute(), wanted.get("custom")), *paths],
+                model=str(model.absolute()),
+                wanted=dict(wanted),
+                card=self.card.to_json(),
+                photos=paths,
+            )
+            return trials
+
+        if not (found.faults or found.doubt):
+            # Only wrong photos can be gained: few of them, or few gained, and the rest is not run.
+            wrong = wrong_ones(answers, self.truth)
+            if not may_be_better(len(wrong)):
+                return found
+            targets = [self.truth[index] for index in wrong]
+            trials = tried([self.photos[index] for index in wrong])
+            gained = [
+                sum(x == y for x, y in zip(each["chosen"], targets, strict=True)) for each in trials
+            ]
+            if not may_be_better(max(gained, default=0), len(trials)):
+                return found
+        hints = slip(
+            tried(self.photos),
+            answers,
+            self.truth,
+            labels,
+            card_labels,
+            unsure=bool(found.faults),
         )
-        hints = slip(trials, answers, self.truth, labels, card_labels, unsure=bool(found.faults))
         if not hints:
             return found
-        # Another scaling turns the doubt into a fault.
-        faults = found.faults or (found.doubt,)
-        return replace(found, faults=faults, hints=hints, doubt="")
+        # Another scaling is a fault, and turns a doubt into one.
+        better = (
+            f"{found.right} of {found.judged} labelled samples are right, and significantly more "
+            "would be with another scaling"
+        )
+        return replace(
+            found, faults=found.faults or (found.doubt or better,), hints=hints, doubt=""
+        )
 
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""
