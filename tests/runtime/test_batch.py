@@ -70,6 +70,37 @@ def test_a_graph_that_mixes_its_batch_is_found_out(tensors, monkeypatch):
     assert not model._may_batch
 
 
+def test_images_with_one_answer_do_not_prove_that_a_graph_keeps_them_apart(tensors, monkeypatch):
+    """A mean over the batch is an image's own answer where all images are the same."""
+    from keras_to_lambda.runtime.model import interpreter as module
+
+    alone, model = Classifier(CLOTHING, 1), Classifier(CLOTHING, 2)
+
+    def mean(data, images):
+        size = len(data) // images
+        parts = [data[at : at + size] for at in range(0, len(data), size)]
+        rows = [alone.answers(alone._engine(part), 1)[0] for part in parts]
+        return np.float32([np.mean(rows, axis=0)] * images).tobytes()
+
+    monkeypatch.setattr(module.engine, "load", lambda *_: mean)
+    one, other = (model.logits(tensor) for tensor in tensors[:2])
+    assert model.batch([tensors[0], tensors[0]]) == [one, one]
+    assert model._may_batch
+    assert model.batch([tensors[0], tensors[1], tensors[0]]) == [one, other, one]
+    assert not model._may_batch
+
+
+def test_every_image_of_the_first_batch_is_compared(tensors, monkeypatch):
+    from keras_to_lambda.runtime.model import interpreter as module
+
+    model = Classifier(CLOTHING, 2)
+    expected = [model.logits(tensor) for tensor in tensors[:3]]
+    wrong = np.float32([expected[1], expected[1], expected[2]])
+    monkeypatch.setattr(module.engine, "load", lambda *_: lambda _data, _images: wrong.tobytes())
+    assert model.batch(tensors[:3]) == expected
+    assert not model._may_batch
+
+
 def test_threads_do_not_mix_their_images(tensors):
     model = Classifier(CLOTHING, 1)
     expected = [model.logits(tensor) for tensor in tensors]

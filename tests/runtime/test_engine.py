@@ -133,11 +133,33 @@ def test_no_accelerator_is_looked_for():
     assert "NPU" not in done.stderr
 
 
-def test_what_another_thread_writes_while_a_model_loads_is_kept(capfd):
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_another_thread_writes_while_a_model_loads_is_kept(capfd, monkeypatch, in_memory):
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create")
     with litert.Quiet() as quiet:
-        os.write(2, b"INFO: loading\na traceback of mine\nERROR: [a.cc:7] no such operator\n")
+        os.write(
+            2, b"INFO: [b.cc:1] loading\na traceback of mine\nERROR: [a.cc:7] no such operator\n"
+        )
     assert capfd.readouterr().err == "a traceback of mine\n"
     assert quiet.words == "no such operator"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"a long line\n" * 20_000,
+        b"ERROR: my own line\nINFO: another\nWARNING: [mine] a third\n",
+        b"not UTF-8: \xff\n",
+    ],
+    ids=["more than a pipe holds", "kinds", "bytes"],
+)
+def test_all_that_another_thread_writes_while_a_model_loads_is_kept(capfdbinary, written):
+    with litert.Quiet() as quiet:
+        for at in range(0, len(written), 4000):
+            os.write(2, written[at : at + 4000])
+    assert capfdbinary.readouterr().err == written
+    assert quiet.words == ""
 
 
 @pytest.mark.parametrize("found", ["2.2.1", "3.0.0", ""])

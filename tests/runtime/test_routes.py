@@ -278,6 +278,46 @@ def test_several_models_look_at_one_image_in_one_request(handler):
     assert codes == dict.fromkeys(labels, "unsupported_format")
 
 
+def test_several_models_read_an_image_once(handler, monkeypatch):
+    from keras_to_lambda.runtime.sources import images as sources
+
+    read, calls = sources.read, []
+    monkeypatch.setattr(sources, "read", lambda *args: calls.append(args[0]) or read(*args))
+    sent = base64.b64encode((ROOT / "models/digits/samples/6.png").read_bytes()).decode()
+    for image, times in ((sent, 1), ("data:,x", 2)):
+        body = json.dumps({"images": [{"image": image}] * times, "model": "digits,digits-tree"})
+        assert get(handler, "/tensor", "POST", body=body)["statusCode"] == 200
+        assert len(calls) == times
+        calls.clear()
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "code"),
+    [
+        ("digits,none", 1, "model_not_found"),
+        (",", 1, "model_not_found"),
+        ("digits,", 1, "model_not_found"),
+        ("digits,digits-tree", 9, "too_many_images"),
+    ],
+)
+def test_several_models_are_checked_before_an_image_is_read(
+    handler, monkeypatch, model, images, code
+):
+    from keras_to_lambda.runtime.sources import images as sources
+
+    calls = []
+    monkeypatch.setattr(sources, "read", lambda *args: calls.append(args[0]) or b"")
+    body = json.dumps({"images": ["data:,x"] * images, "model": model})
+    answer = get(handler, "/tensor", "POST", body=body)
+    assert json.loads(answer["body"])["error"]["code"] == code
+    assert not calls
+
+
+def test_images_times_models_may_be_as_many_as_images(handler):
+    body = json.dumps({"images": ["data:,x"] * 8, "model": "digits,digits-tree"})
+    assert len(json.loads(get(handler, "/tensor", "POST", body=body)["body"])) == 8
+
+
 def test_a_tensor_takes_what_predict_takes_and_fails_as_it_does(handler):
     body = json.dumps({"images": ["data:,x", "data:image/png;base64,AAAA"]})
     several = json.loads(get(handler, "/tensor", "POST", body=body)["body"])

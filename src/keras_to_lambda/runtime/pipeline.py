@@ -21,6 +21,7 @@ from keras_to_lambda.runtime.errors import (
     DeadlineExceeded,
     InternalError,
     InvalidRequest,
+    TooManyImages,
 )
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.budget import Limits
@@ -85,7 +86,7 @@ class Pipeline:
         watch.model = model.card
         _check(options, model.card)
         rows = self._rows(
-            self._tensors(images, model.card, deadline, watch), model, deadline, watch
+            self._tensors(images, [model.card], deadline, watch), model, deadline, watch
         )
         return [
             row if isinstance(row, ClassifierError) else _scores(row, model.card, options)
@@ -101,33 +102,46 @@ class Pipeline:
         separated by commas, an image's answer is an object with each model's account or error.
 
         Raises:
-            ModelNotFound
+            ModelNotFound; TooManyImages: images times models are more than `max_images`.
         """
-        names = [options.model]
-        if options.model and options.model not in self.models.installed:
-            names = [*dict.fromkeys(options.model.split(","))]
+        names = self.models.names(options.model)
+        most = self.settings.max_images
+        if len(images) * len(names) > most:
+            raise TooManyImages(
+                f"{len(images)} images for {len(names)} models count as "
+                f"{len(images) * len(names)}, more than the {most} accepted"
+            )
+        cards = [self.models.card(name) for name in names]
+        watch.model = cards[-1]
+        for card in cards:
+            _check(options, card)
+        tensors = self._tensors(images, cards, deadline, watch)
         accounts = [
-            self._accounts(images, options._replace(model=name), deadline, watch) for name in names
+            self._accounts(tensors[at :: len(names)], options, name, deadline, watch)
+            for at, name in enumerate(names)
         ]
         if len(names) == 1:
             return accounts[0]
         return [
             {
-                str(name): each.to_json() if isinstance(each, ClassifierError) else each
+                name: each.to_json() if isinstance(each, ClassifierError) else each
                 for name, each in zip(names, row, strict=True)
             }
             for row in zip(*accounts, strict=True)
         ]
 
     def _accounts(
-        self, images: Sequence[Image], options: Options, deadline: Deadline, watch: Stopwatch
+        self,
+        tensors: Sequence[Buffer | ClassifierError],
+        options: Options,
+        name: str,
+        deadline: Deadline,
+        watch: Stopwatch,
     ) -> list[ImageAnswer]:
         """What one model sees of images, and its answers where the options ask for these."""
         from keras_to_lambda.runtime.image import tensor_view
 
-        card = watch.model = self.models.card(options.model)
-        _check(options, card)
-        tensors = self._tensors(images, card, deadline, watch)
+        card = self.models.card(name)
         accounts = [
             tensor if isinstance(tensor, ClassifierError) else tensor_view.describe(tensor, card)
             for tensor in tensors
@@ -135,7 +149,7 @@ class Pipeline:
         if options == Options(model=options.model):
             return [*accounts]
         answers: list[ImageAnswer] = []
-        rows = self._rows(tensors, self.models.get(options.model), deadline, watch)
+        rows = self._rows(tensors, self.models.get(name), deadline, watch)
         for account, row in zip(accounts, rows, strict=True):
             answer = row if isinstance(row, ClassifierError) else _scores(row, card, options)
             if not isinstance(account, ClassifierError) and not isinstance(answer, ClassifierError):
@@ -146,7 +160,7 @@ class Pipeline:
     def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> list[float]:
         """One image, through every step of the default model: a number for each label."""
         model = self.models.get()
-        tensors = self._tensors([source], model.card, deadline, watch)
+        tensors = self._tensors([source], [model.card], deadline, watch)
         [row] = self._rows(tensors, model, deadline, watch)
         if isinstance(row, ClassifierError):
             raise row
@@ -188,16 +202,23 @@ class Pipeline:
             return [row for tensor in tensors for row in self._inferred(model, [tensor], watch)]
 
     def _tensors(
-        self, images: Sequence[Image], card: ModelCard, deadline: Deadline, watch: Stopwatch
+        self,
+        images: Sequence[Image],
+        cards: Sequence[ModelCard],
+        deadline: Deadline,
+        watch: Stopwatch,
     ) -> list[Buffer | ClassifierError]:
-        """Each image as the tensor that the card asks for, or its error."""
+        """Each image as the tensors that the cards ask for, or its errors: card by card."""
         watch.images += len(images)
         tensors: list[Buffer | ClassifierError] = []
-        contents = sources.read_all(images, self.settings, deadline, self._side_by_side(images))
+        read = sources.read_all(images, self.settings, deadline, self._side_by_side(images))
+        # Read once for all cards.
+        contents = (content for content in read for _ in cards)
+        steps = [(image, card, images[at:]) for at, image in enumerate(images, 1) for card in cards]
         decoding = deadline.sooner(deadline.left_s() * SHARE_FOR_DECODING)
         share = SHARE_FOR_ONE
         slowest_s = 0.0
-        for number, image in enumerate(images, start=1):
+        for number, (image, card, others) in enumerate(steps, start=1):
             with watch.stage("fetch"):
                 content = next(contents)
             # Given back after the error, whose traceback has the picture.
@@ -207,10 +228,9 @@ class Pipeline:
                         raise content
                     with self._turn(decoding):
                         before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
-                        others = images[number:]
                         this = decoding
-                        if others:
-                            fair = max(share, 1 / (1 + len(others)))
+                        if number < len(steps):
+                            fair = max(share, 1 / (1 + len(steps) - number))
                             this = decoding.sooner(max(before_s * fair, 2 * slowest_s))
                         limits = self._limits(this, others, card, room)
                         tensors.append(self._tensor(content, card, limits, watch))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # A batch's answers may part from single ones by this share of their spread, as another order of
 # float32 additions does; more means that the graph mixes the images of a batch.
 BATCH_TOLERANCE = 1e-4
+# Images of the batch that a graph has to pass before batches are trusted: it costs little of the
+# first request's time, however many images that has.
+TRIED = 3
 # A quantized input may reach this share beyond the card's range, and has to cover this share of it:
 # calibration rounds, and its photos may be neither black nor white.
 WIDER, COVERED = 0.05, 0.6
@@ -82,6 +85,7 @@ class Classifier:
         # An engine is one set of buffers: two threads in it would mix their images.
         self._lock = threading.Lock()
         self._batch: Engine | None = None
+        self._trusted = False
         # On one thread a batch takes as long as its images one by one (docs/benchmarks.md).
         self._may_batch = num_threads > 1 and not weight_cache
 
@@ -131,11 +135,14 @@ class Classifier:
         """Run the network on several images: at once where threads gain by it, else one by one."""
         with self._lock:
             given = [self.codes(tensor) for tensor in tensors]
-            if len(given) > 1 and self._may_batch:
+            if len(given) > 1 and self._may_batch and self._trusted:
                 together = self._together(given)
                 if together is not None:
                     return together
-            return [self._one(tensor) for tensor in given]
+            answers = [self._one(tensor) for tensor in given]
+            if len(given) > 1 and self._may_batch:
+                self._try(given, answers)
+            return answers
 
     def codes(self, tensor: Buffer) -> Buffer:
         """A tensor in the codes of the network's input."""
@@ -171,21 +178,35 @@ class Classifier:
     def _took(self, seconds: float) -> None:
         self.seconds = min(self.seconds or seconds, seconds)
 
+    def _try(self, tensors: Sequence[Buffer], answers: Sequence[list[float]]) -> None:
+        """Find out whether images get the same answers in a batch as alone."""
+        # Answers that differ: a graph that mixes the images of a batch shows it on these alone.
+        tried: list[tuple[Buffer, list[float]]] = []
+        for tensor, answer in zip(tensors, answers, strict=True):
+            if len(tried) < TRIED and not any(_close(answer, other) for _, other in tried):
+                tried.append((tensor, answer))
+        if len(tried) < 2:
+            return
+        together = self._together([tensor for tensor, _ in tried])
+        if together is None:
+            return
+        self._trusted = all(
+            _close(row, answer) for row, (_, answer) in zip(together, tried, strict=True)
+        )
+        if not self._trusted:
+            self._may_batch, self._batch = False, None
+
     def _together(self, tensors: Sequence[Buffer]) -> list[list[float]] | None:
         """The batch's answers; None if this graph is not one for batches."""
         try:
             # An engine of its own: to resize the other one for each kind of request would cost more
             # than a batch gains.
-            fresh = self._batch is None
             self._batch = self._batch or engine.load(self.path, self._num_threads)
             start = time.perf_counter()
             answers = self.answers(self._batch(b"".join(tensors), len(tensors)), len(tensors))
             self._took((time.perf_counter() - start) / len(tensors))
             if {len(row) for row in answers} != {len(self.card.labels)}:
                 raise EngineError("a batch of another shape")
-            # Its last image alone, once: a graph with a size written into it may mix them.
-            if fresh and not _close(answers[-1], self._one(tensors[-1])):
-                raise EngineError("a batch of other answers")
         except EngineError:
             self._may_batch, self._batch = False, None
             return None

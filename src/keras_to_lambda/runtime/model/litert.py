@@ -61,8 +61,10 @@ STATUS = {
     501: "not a valid flatbuffer",
     504: "the graph cannot be compiled",
 }
-# What its other lines on standard error begin with.
-NOTICES = ("VERBOSE", "INFO", "WARNING")
+# What its lines on standard error begin with, before the place in its source: `[file.cc:27] `.
+KINDS = (b"VERBOSE", b"INFO", b"WARNING", b"ERROR")
+# The beginning of its one line without a place.
+NOTICE = b"INFO: Created TensorFlow Lite "
 
 
 class Option(ctypes.Structure):
@@ -398,31 +400,38 @@ class Quiet:
     def __enter__(self) -> Self:
         self.words = ""
         sys.stderr.flush()
-        self._read, write = os.pipe()
-        for end in (self._read, write):
-            os.set_blocking(end, False)
+        # A file, as it has room for all that other threads write meanwhile; a pipe has 64 KB.
+        self._kept = _unnamed_file()
         self._saved = os.dup(2)
-        os.dup2(write, 2)
-        os.close(write)
+        os.dup2(self._kept, 2)
         return self
 
     def __exit__(self, *error: object) -> None:
         os.dup2(self._saved, 2)
         os.close(self._saved)
-        try:
-            text = os.read(self._read, 1 << 16).decode(errors="replace")
-        except BlockingIOError:  # another thread started a program meanwhile, which has the pipe
-            text = ""
-        os.close(self._read)
+        text = os.pread(self._kept, os.fstat(self._kept).st_size, 0)
+        os.close(self._kept)
         reasons = []
         for line in text.splitlines(keepends=True):
-            kind, _, words = line.partition(": ")
-            if kind == "ERROR":
-                # Without the place in LiteRT's source that it may begin with.
-                reasons.append(words.rpartition("] ")[2] if words.startswith("[") else words)
-            elif kind not in NOTICES and line.strip():  # another thread's
-                os.write(2, line.encode())
+            kind, _, rest = line.partition(b": ")
+            place, _, words = rest.partition(b"] ")
+            number = place.rpartition(b":")[2]
+            if kind in KINDS and place.startswith(b"[") and number.isdigit():
+                if kind == b"ERROR":
+                    reasons.append(words.decode(errors="replace"))
+            elif line.strip() and not line.startswith(NOTICE):  # another thread's
+                os.write(2, line)
         self.words = " ".join(" ".join(reasons).split())
+
+
+def _unnamed_file() -> int:
+    """A new file without a name, in memory where the system can."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("stderr")
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _dimensions(layout: Layout) -> tuple[int, ...]:

@@ -70,10 +70,20 @@ class Models:
         Raises:
             ModelNotFound, ModelNotNamed
         """
-        return self.installed[self._known(name)].card
+        return self.installed[self._known(name or None)].card
+
+    def names(self, text: str | None) -> list[str]:
+        """The models that a text names, separated by commas; the default one for None.
+
+        Raises:
+            ModelNotFound, ModelNotNamed
+        """
+        if not text or text in self.installed:
+            return [self._known(text or None)]
+        return [self._known(name) for name in dict.fromkeys(text.split(","))]
 
     def _known(self, name: str | None) -> str:
-        name = name or self.default
+        name = self.default if name is None else name
         if name in self.installed:
             return name
         there = clean(", ".join(self.installed), 500)
@@ -90,7 +100,7 @@ class Models:
         Raises:
             ModelNotFound, ModelNotNamed; SetupError: its file is wrong.
         """
-        name = self._known(name)
+        name = self._known(name or None)
         model = self._loaded.get(name)
         if model is None:
             path, card = self.installed[name]
