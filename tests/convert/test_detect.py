@@ -461,7 +461,7 @@ def test_wrong_input_is_one_line_and_status_2(run, pattern_files, folders, tmp_p
         status, out, error = run(*arguments)
         assert status == 2
         assert not out
-        assert error.startswith("keras_to_lambda.convert.detection.command: ")
+        assert error.startswith("k2l detect: ")
         assert says in error
 
 
