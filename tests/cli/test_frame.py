@@ -116,3 +116,13 @@ def test_every_root_of_user_errors_is_one_class():
         and any(isinstance(base, ast.Name) and base.id == "Exception" for base in node.bases)
     }
     assert roots - internal == {"UserError", "ClassifierError"}
+
+
+def test_progress_names_the_verb(capsys):
+    from keras_to_lambda.convert import progress
+
+    progress.use("detect")
+    progress.use(quiet=False)  # the sandbox: the verb stays
+    progress.step("starting TensorFlow")
+    progress.use("convert")
+    assert capsys.readouterr().err == "detect: starting TensorFlow ...\n"

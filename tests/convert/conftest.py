@@ -35,7 +35,7 @@ def heard():
     """A command chooses whether steps are said, for its process; here many run in one."""
     from keras_to_lambda.convert import progress
 
-    progress.use()
+    progress.use("convert")
 
 
 @pytest.fixture(scope="session")

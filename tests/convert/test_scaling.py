@@ -35,6 +35,8 @@ def test_numbers_become_a_scale_and_an_offset(text, scale, offset):
     [
         ("x/255-0.5", "'x/255-0.5' is not a preset; choose from convnext, densenet,"),
         ("Rescale", "not a preset"),
+        ("1/255", "'1/255' is not a preset; x / 255 is `rescale`; or give numbers: scale="),
+        ("x / 255.0", "is not a preset; x / 255 is `rescale`"),
         ("scale=1/0", "'1/0' in 'scale=1/0' is not a number: scale=1/127.5,offset=-1 or mean="),
         ("scale=nan", "'nan' in"),
         ("scale=1/255,shift=2", "has scale, shift; give scale and offset, or mean and std"),

@@ -27,6 +27,7 @@ import requests
 from botocore.exceptions import WaiterError
 from moto.server import ThreadedMotoServer
 
+from keras_to_lambda.cli.main import main as k2l
 from keras_to_lambda.deploy.doctor import account, command, context, project
 from keras_to_lambda.deploy.doctor.command import main, parser
 from keras_to_lambda.deploy.doctor.context import ROOT, Setup, version
@@ -405,6 +406,43 @@ def test_no_sam(copy, capsys, monkeypatch, tmp_path):
     out = capsys.readouterr().out
     assert re.search(r"^FAIL +sam +sam is not here\n +fix: `make setup`,", out, re.MULTILINE)
     assert re.search(r"^warn +template +\d+ resources, not validated", out, re.MULTILINE)
+
+
+def test_a_folder_that_is_not_a_project(doctor, tmp_path):
+    found = doctor("--offline", root=tmp_path)
+
+    assert found["project"]["finding"].startswith("not a project folder; run it in a clone or in")
+    assert {*found} == {
+        *("project", "Python", "Docker client", "Docker engine", "disk space"),
+        *("region", "identity"),
+    }
+    assert not any("could not be checked" in row["finding"] for row in found.values())
+    assert not any("make " in row["fix"] for row in found.values())
+
+
+def test_remedies_in_a_folder_of_k2l_new_name_no_makefile(capsys, monkeypatch, tmp_path):
+    assert k2l(["new", str(tmp_path / "my-api"), "--model", str(MODEL)]) == 0
+    monkeypatch.setenv("PATH", str(tmp_path))
+    capsys.readouterr()
+
+    assert main(["--offline", "--json"], tmp_path / "my-api") == 1
+
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["sam"]["fix"] == "`pipx install aws-sam-cli`"
+    assert found["model"]["status"] == "ok"
+    assert not any("could not be checked" in row["finding"] for row in found.values())
+    assert not any("make " in row["finding"] + row["fix"] for row in found.values())
+
+
+@pytest.mark.parametrize(
+    ("remedy", "typed"),
+    [
+        ("`make deploy MEMORY=2048`, or less", "`k2l deploy MemorySize=2048 --region x`, or less"),
+        ("`make deploy WITH=Bulk=true`; z", "`k2l deploy Bulk=true --region x`; z"),
+    ],
+)
+def test_a_remedy_without_makefile_is_k2l_deploy(remedy, typed, tmp_path):
+    assert Setup(region="x", offline=True, root=tmp_path).addressed(remedy) == typed
 
 
 # Broken: what is to be deployed

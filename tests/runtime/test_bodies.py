@@ -354,3 +354,10 @@ def test_a_message_of_a_queue_may_be_a_bare_url():
 
     [job] = _jobs(URL, "m", Settings(num_threads=1))
     assert job.asked.images == (Url(URL),)
+
+
+def test_the_error_of_an_empty_body_names_the_missing_file():
+    with pytest.raises(
+        errors.MissingImage, match="does the file exist\\? curl sends nothing for a missing"
+    ):
+        Request.from_body(b"", "image/jpeg", {})

@@ -69,6 +69,7 @@ def test_a_folder_is_a_line_each_and_tells_how_fast_it_was():
     ]
     assert "6 images in " in done.stderr
     assert "a second (2 at a time)" in done.stderr
+    assert done.stderr.startswith("model: clothing; others, by --model: digits, digits-tree\n")
 
 
 @pytest.mark.parametrize(

@@ -465,3 +465,20 @@ def test_reload_starts_anew_when_a_model_changes(tmp_path):
             patience.cancel()
     assert first.startswith("serving clothing (default);")
     assert default == "digits"
+
+
+def test_the_sample_of_the_greeting_is_the_folders_own(tmp_path, monkeypatch):
+    from keras_to_lambda import project
+
+    handler = Handler(Settings(num_threads=1, log_level="FATAL"))
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "pants.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)  # not a project
+    assert command._sample(handler) == "samples/pants.jpg"
+    monkeypatch.setattr(project, "ROOT", tmp_path)
+    assert command._sample(handler) == "samples/pants.jpg"
+    monkeypatch.chdir(tmp_path.parent)
+    assert command._sample(handler) == f"{tmp_path.name}/samples/pants.jpg"
+    monkeypatch.chdir("/")
+    monkeypatch.setattr(project, "ROOT", tmp_path / "none")
+    assert Path(command._sample(handler)).is_file()

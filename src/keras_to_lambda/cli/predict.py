@@ -101,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{card.name} ends in a {card.activation}: it has probabilities, not logits"
         )
     asked = list(inputs.named(args.images, card.labels))
+    others = [name for name in handler.models.installed if name != handler.models.default]
+    chosen = f"; others, by --model: {', '.join(others)}" if others else ""
+    print(f"model: {card.name}{chosen}", file=sys.stderr)
     workers = min(args.workers or os.cpu_count() or 1, len(asked))
     start = time.perf_counter()
     options = Options(args.top_k, args.scores)

@@ -220,7 +220,7 @@ def parser() -> frame.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
-    progress.use(quiet=args.quiet)
+    progress.use("convert", quiet=args.quiet)
     with (
         mlflow_registry.local(args.model) as args.model,
         photos.local(args.samples, args.max_samples) as args.samples,

@@ -20,13 +20,17 @@ MAX_MESSAGES = 200
 LONGEST = 2000
 
 _quiet = False
+_command = "convert"
 _parent: int | None = None  # a pipe to it; only in the sandbox
 
 
-def use(*, quiet: bool = False) -> None:
-    """Choose whether steps, notes and progress are shown, on stderr."""
-    global _parent, _quiet
-    _parent, _quiet = None, quiet
+def use(command: str = "", *, quiet: bool = False) -> None:
+    """Choose whether steps, notes and progress are shown, on stderr.
+
+    command: the verb that is named before them (default: the one of the last call).
+    """
+    global _command, _parent, _quiet
+    _command, _parent, _quiet = command or _command, None, quiet
 
 
 def report_to(pipe: int, *, quiet: bool) -> None:
@@ -115,7 +119,7 @@ def _tell(kind: str, text: str, done: int = 0, total: int = 0) -> None:
         return
     text = plain(text)
     ending = {"step": f"{text} ...", "note": f"note: {text}"}[kind]
-    print(f"convert: {ending}", file=sys.stderr, flush=True)
+    print(f"{_command}: {ending}", file=sys.stderr, flush=True)
 
 
 def _counted(items: list[Any], what: str) -> Iterator[Any]:

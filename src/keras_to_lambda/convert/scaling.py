@@ -32,6 +32,8 @@ def parse(text: str) -> str | Affine:
         return text
     if "=" not in text:
         near = nearest(text, PRESETS) or f"choose from {', '.join(sorted(PRESETS))}"
+        if re.fullmatch(r"(x?[*/])?(1(\.0*)?/)?255(\.0*)?", re.sub(r"\s", "", text.lower())):
+            near = "x / 255 is `rescale`;"
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a preset; {near} or give numbers: {GRAMMAR}; "
             "`k2l detect` finds out which one fits"

@@ -221,7 +221,10 @@ class Request(NamedTuple):
         """
         body = _unpacked(body, encoding, max_bytes).removeprefix(b"\xef\xbb\xbf")
         if not body:
-            raise MissingImage(f"the body is empty; send an image, or JSON: {HOW}")
+            raise MissingImage(
+                "the body is empty: does the file exist? curl sends nothing for a missing one; "
+                f"send an image, or JSON: {HOW}"
+            )
         declared = content_type.partition(";")[0].strip().lower()
         if declared == "multipart/form-data":
             from keras_to_lambda.runtime.http import multipart_form

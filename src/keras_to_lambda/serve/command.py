@@ -141,16 +141,23 @@ def _listening(application: Gateway | Remote, args: argparse.Namespace) -> tuple
 
 
 def _sample(handler: Handler) -> str:
-    """A photo for the example: the default model's own, if there is one."""
+    """A photo for the example, in the current folder if one is there, else by its whole path."""
     if handler.models.default is None:
         return "photo.jpg"
     path, card = handler.models.installed[handler.models.default]
     photos = class_folders.images(Path(path).parent / "samples")
-    shared = class_folders.images(Path(bundled("samples")))
+    # The folder's own before those of the installed package.
+    folders = (Path.cwd() / "samples", project.ROOT / "samples", Path(bundled("samples")))
+    shared = [photo for folder in folders for photo in class_folders.images(folder)]
     labels = class_folders.ClassFolders(card.labels)
     # The project's own photos are named after their labels.
     photos += [photo for photo in shared if labels.place(photo.stem) is not None]
-    return os.path.relpath(photos[0]) if photos else "photo.jpg"
+    if not photos:
+        return "photo.jpg"
+    here = Path.cwd()
+    found = [photo.absolute() for photo in photos]
+    near = (str(photo.relative_to(here)) for photo in found if photo.is_relative_to(here))
+    return next(near, str(found[0]))
 
 
 @frame.command("k2l serve")

@@ -73,7 +73,7 @@ def parser() -> frame.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
-    progress.use(quiet=args.quiet)
+    progress.use("detect", quiet=args.quiet)
     model, wanted = args.model.absolute(), options.wanted(args)
     names = args.labels and labels.located(args.labels).absolute()
     # All of it in the sandbox: the network runs thousands of times.

@@ -122,7 +122,7 @@ def text(found: dict[str, Any]) -> str:
     if stopped:
         lines += ["", f"It cannot be {verb} as it is:", *(f"  - {reason}" for reason in stopped)]
     elif found["kind"] == "tflite":
-        lines += ["", "It can be served. Its labels and its scaling were not tried on photos."]
+        lines += ["", f"It can be served. {_verified((found['card'] or {}).get('verification'))}"]
     else:
         lines += [
             "",
@@ -164,6 +164,22 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "standard metadata", _standard_text(found.get("standard_metadata"))
     for index, (key, value) in enumerate(((found["card"] or {}).get("provenance") or {}).items()):
         yield ("" if index else "provenance"), f"{key}: {value}"
+
+
+def _verified(measured: dict[str, Any] | None) -> str:
+    """What a card's verification, which another's program may have written, says of photos."""
+    if not isinstance(measured, dict) or not isinstance(measured.get("passed"), bool):
+        return "Its labels and its scaling were not tried on photos."
+    words = ["verified" if measured["passed"] else "not verified"]
+    for name, text in (
+        ("samples", "on {:,} photos"),
+        ("agreement", "{:.1%} have Keras' label"),
+        ("accuracy", "accuracy {:.1%}"),
+    ):
+        value = measured.get(name)
+        if isinstance(value, int | float):
+            words.append(text.format(value))
+    return f"By its card, which is not checked here: {', '.join(words)}."
 
 
 def label_count(found: dict[str, Any]) -> int | None:

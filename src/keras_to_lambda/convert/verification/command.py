@@ -121,7 +121,7 @@ def parser() -> frame.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
-    progress.use(quiet=args.quiet)
+    progress.use("verify", quiet=args.quiet)
     with sample_photos.local(args.samples, args.max_samples) as args.samples:
         return _verify(args)
 

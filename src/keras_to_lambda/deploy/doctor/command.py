@@ -15,7 +15,7 @@ from typing import Any
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy.doctor import account, machine, project
-from keras_to_lambda.deploy.doctor.context import Setup
+from keras_to_lambda.deploy.doctor.context import Setup, without_make
 from keras_to_lambda.deploy.doctor.explain import Explained, advice, explain
 from keras_to_lambda.deploy.doctor.finding import Finding, Skip, Status, warn
 from keras_to_lambda.project import ROOT, stack
@@ -56,11 +56,17 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
     ("gateway", account.gateway),
 )
 
+# What is checked in a folder that is not a project.
+ANYWHERE = (
+    *("Python", "Docker client", "Docker engine", "disk space", "sam", "aws"),
+    *("region", "identity"),
+)
+
 NOTHING_KNOWN = """\
 nothing that is known here. The line that says most is the last one of a traceback, or the first
 with "error" in it; paste more of:
   a build         docker build --progress=plain . 2>&1 | tee build.log
-  a deployment    make deploy OPTIONS="--no-confirm-changeset --debug" 2>&1 | tee deploy.log
+  a deployment    k2l deploy -- --no-confirm-changeset --debug 2>&1 | tee deploy.log
   the function    sam logs --stack-name STACK --region REGION
   a request       curl -v ...
 then: k2l doctor --explain build.log"""
@@ -68,7 +74,12 @@ then: k2l doctor --explain build.log"""
 
 def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
     """Every check, one after the other; none of them raises."""
+    if not setup.in_project:
+        text = "not a project folder; run it in a clone or in a folder made by `k2l new`"
+        yield "project", warn(text)
     for name, check in CHECKS:
+        if not setup.in_project and name not in ANYWHERE:
+            continue
         _progress(name)
         try:
             finding = check(setup)
@@ -174,7 +185,7 @@ def _shown_cause(cause: Explained) -> str:
         [
             f"line {cause.number}: {cause.line}",
             "  cause  " + f"\n{' ' * 9}".join(wrapped),
-            *(f"  fix    {fix}" for fix in cause.known.fix),
+            *(f"  fix    {fix if Setup().makes else without_make(fix)}" for fix in cause.known.fix),
             f"  see    {cause.known.source}",
         ]
     )

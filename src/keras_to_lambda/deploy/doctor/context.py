@@ -27,7 +27,13 @@ IMAGES = ("keras-to-lambda", "classifier")
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 # A command in a remedy, in backticks; of one that goes on by a pipe or && each part.
-COMMAND = re.compile(r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|make deploy)\b(?:[^`|&]*[^`|& ])?")
+COMMAND = re.compile(
+    r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|make deploy|k2l deploy)\b(?:[^`|&]*[^`|& ])?"
+)
+
+# The Makefile is the clone's. Its variables that `k2l deploy` takes as parameters:
+VARIABLES = {"MEMORY": "MemorySize", "ARCHITECTURE": "Architecture", "MODEL": "Model"}
+VARIABLE = re.compile(r"\b(WITH|MEMORY|ARCHITECTURE|MODEL)=")
 
 READ_TIMEOUT_S = 6  # of one of AWS's APIs
 
@@ -95,6 +101,8 @@ class Setup:
 
     def addressed(self, remedy: str) -> str:
         """A remedy whose commands reach what is looked at, and nothing of that name elsewhere."""
+        if not self.makes:
+            remedy = without_make(remedy)
         return COMMAND.sub(lambda found: self._typed(found[0]), remedy)
 
     def _typed(self, command: str) -> str:
@@ -107,8 +115,10 @@ class Setup:
         region = self.region
         with contextlib.suppress(Exception):  # no session; the check `region` says why
             region = self.session.region_name or ""
-        if command.startswith("make"):
-            stack = self.stack if self.stack != Setup.stack else ""
+        stack = self.stack if self.stack != Setup.stack else ""
+        if command.startswith("k2l"):
+            words = {"--region ": region, "--profile ": self.profile, "--stack ": stack}
+        elif command.startswith("make"):
             words = {"REGION=": region, "PROFILE=": self.profile, "STACK=": stack}
         elif command.startswith("aws configure"):
             words = {"--profile ": self.profile}  # keys are of no region
@@ -123,6 +133,16 @@ class Setup:
         return " ".join((command, *options))
 
     # The project
+
+    @property
+    def in_project(self) -> bool:
+        """Whether the folder is a clone, or one that `k2l new` wrote."""
+        return (self.root / "template.yaml").is_file()
+
+    @property
+    def makes(self) -> bool:
+        """Whether the folder has the Makefile that remedies name."""
+        return (self.root / "Makefile").is_file()
 
     @cached_property
     def plain(self) -> Template:
@@ -203,7 +223,8 @@ class Setup:
             ran = self.run("docker", "image", "inspect", name)
             if ran.status == 0:
                 return {"name": name, **json.loads(ran.out)[0]}
-        raise Skip(f"no image {self.image or IMAGES[0]} yet; `make image` builds it")
+        builds = "make image" if self.makes else "k2l deploy"
+        raise Skip(f"no image {self.image or IMAGES[0]} yet; `{builds}` builds it")
 
     @cached_property
     def probed(self) -> dict[str, Any]:
@@ -322,6 +343,17 @@ class Setup:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
             return {}
+
+
+def without_make(remedy: str) -> str:
+    """A remedy for a folder without Makefile."""
+
+    def deploy(found: re.Match[str]) -> str:
+        names = {**VARIABLES, "WITH": ""}
+        return VARIABLE.sub(lambda m: f"{names[m[1]]}=".lstrip("="), f"k2l deploy{found[1]}")
+
+    remedy = re.sub(r"\bmake deploy\b([^`]*)", deploy, remedy)
+    return remedy.replace("`make run`", "`k2l serve`").replace("`make image`", "`k2l deploy`")
 
 
 def version(text: str) -> tuple[int, ...]:

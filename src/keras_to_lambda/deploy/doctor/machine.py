@@ -22,16 +22,19 @@ LITTLE_DISK_GB = 10
 NO_DISK_GB = 2
 
 
-def python(_: Setup) -> Finding:
+def python(setup: Setup) -> Finding:
     """This Python, and its packages."""
     here = ".".join(map(str, sys.version_info[:3]))
     if not (3, 11) <= sys.version_info < (3, 14):
-        return fail(f"{here}; 3.11, 3.12 or 3.13 is needed", "make setup PYTHON=python3.13")
+        fix = "make setup PYTHON=python3.13" if setup.makes else "install it in a Python of these"
+        return fail(f"{here}; 3.11, 3.12 or 3.13 is needed", fix)
     missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
     if missing:
         return fail(
             f"{here}, without {', '.join(missing)}",
-            "`make setup`, then `k2l doctor`",
+            "`make setup`, then `k2l doctor`"
+            if setup.makes
+            else '`pip install "keras-to-lambda[deploy]"`',
         )
     return ok(f"{here}, with the function's packages")
 
@@ -119,7 +122,12 @@ def aws(setup: Setup) -> Finding:
 def _tool(setup: Setup, name: str, package: str) -> Finding:
     path = setup.tool(name)
     if not path:
-        return fail(f"{name} is not here", f"`make setup`, which puts it into .venv-aws/bin/{name}")
+        return fail(
+            f"{name} is not here",
+            f"`make setup`, which puts it into .venv-aws/bin/{name}"
+            if setup.makes
+            else f"`pipx install {package}`",
+        )
     found = version(setup.run(path, "--version").out)
     least = LEAST[package]
     inside = Path(path).is_relative_to(setup.root)
@@ -127,6 +135,8 @@ def _tool(setup: Setup, name: str, package: str) -> Finding:
     if found < least:
         return warn(
             f"{said}; tested from {'.'.join(map(str, least))} on",
-            f"`make setup`, which puts a newer one into .venv-aws/bin/{name}",
+            f"`make setup`, which puts a newer one into .venv-aws/bin/{name}"
+            if setup.makes
+            else f"a newer one: `pipx install --force {package}`",
         )
     return ok(said)

@@ -40,7 +40,8 @@ def template(setup: Setup) -> Finding:
     sam = setup.tool("sam")
     count = len(setup.template.body["Resources"])
     if not sam:
-        return warn(f"{count} resources, not validated: there is no sam", "make setup")
+        fix = "make setup" if setup.makes else "`pipx install aws-sam-cli`"
+        return warn(f"{count} resources, not validated: there is no sam", fix)
     env = {"AWS_DEFAULT_REGION": setup.region or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")}
     ran = setup.run(sam, "validate", "--lint", "-t", "template.yaml", timeout_s=30, env=env)
     if ran.status:
@@ -138,7 +139,8 @@ def _shown(setup: Setup) -> str:
 def _convert(setup: Setup) -> str:
     return (
         "`k2l convert MY.keras --labels labels.txt --preprocess NAME "
-        f"--samples PHOTOS -o {_shown(setup)}`; `git checkout models` brings the project's own back"
+        f"--samples PHOTOS -o {_shown(setup)}`"
+        + ("; `git checkout models` brings the project's own back" if setup.makes else "")
     )
 
 
