@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_to_lambda.convert import options, progress
+from keras_to_lambda.convert import progress
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.sandbox import confinement, landlock, sandbox, untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
@@ -48,16 +48,6 @@ def test_a_bug_arrives_with_its_traceback():
 def test_what_a_library_raises_is_a_sentence(tmp_path):
     with pytest.raises(ConvertError, match=r"^h5py failed on this file: .*Save it again"):
         Sandbox().call(f"{JOBS}:open_a_file_that_is_not_hdf5", path=str(tmp_path / "none.h5"))
-
-
-def test_a_fault_of_ours_is_not_the_status_of_two_that_disagree(capsys):
-    def main():
-        raise RuntimeError("a fault of ours")
-
-    with pytest.raises(SystemExit) as caught:
-        options.run(main)
-    assert caught.value.code == 2
-    assert "a fault of ours" in capsys.readouterr().err
 
 
 # What the kernel answers: not allowed, no such call, not to another folder.
