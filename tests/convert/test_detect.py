@@ -452,7 +452,7 @@ def test_wrong_input_is_one_line_and_status_2(run, pattern_files, folders, tmp_p
         ((tmp_path / "none.tflite", "--samples", folders), "there is no model"),
         ((tmp_path / "broken.tflite", "--samples", folders), "cut short or damaged"),
         ((net, "--samples", tmp_path / "none"), "no folder of samples"),
-        ((net, "--samples", tmp_path), "at least two"),
+        ((net, "--samples", tmp_path), "fewer than two class folders"),
         ((net, "--samples", folders, "--labels", tmp_path / "two.txt"), "2 labels"),
         ((net, "--samples", folders, "--size", "9x9"), "not 9 x 9"),
         ((net, "--samples", folders, "--size", "9"), "HEIGHTxWIDTH"),
