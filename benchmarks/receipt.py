@@ -35,6 +35,7 @@ from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MB_PER_VCPU
 
 DOCS = ROOT / "docs"
 TAG = "keras-to-lambda:receipt"
+LABEL = "keras-to-lambda.receipt"  # of its containers: others may run the same image
 INSIDE = "/tmp/receipt.tflite"  # noqa: S108  # in the container
 PERIOD_US = 20_000
 SIZES = "512,1024,1769"
@@ -150,7 +151,7 @@ def opened(memory_mb: int, model: Path | None = None) -> Iterator[Box]:
     if model:
         environ["MODEL_PATH"] = INSIDE
     name = docker(
-        "create", f"--cpu-period={PERIOD_US}",
+        "create", f"--label={LABEL}", f"--cpu-period={PERIOD_US}",
         f"--cpu-quota={max(1000, round(memory_mb / MB_PER_VCPU * PERIOD_US))}",
         f"--memory={memory_mb}m", f"--memory-swap={memory_mb}m", "-p", "127.0.0.1::8080",
         *(f"--env={key}={value}" for key, value in environ.items()), TAG,

@@ -13,7 +13,7 @@ CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
 
 
 def containers() -> set[str]:
-    return set(receipt.docker("ps", "-aq", "--filter", f"ancestor={receipt.TAG}").split())
+    return set(receipt.docker("ps", "-aq", "--filter", f"label={receipt.LABEL}").split())
 
 
 def test_a_receipt_of_two_models_one_of_which_fails(docker: str, tmp_path, capsys):
@@ -28,7 +28,7 @@ def test_a_receipt_of_two_models_one_of_which_fails(docker: str, tmp_path, capsy
     (tmp_path / "broken.tflite").write_bytes(b"no model")
     assert receipt.main([*options, "--model", str(tmp_path / "broken.tflite")]) == 1
     assert "receipt: the function failed" in capsys.readouterr().err
-    assert containers() <= before
+    assert containers() == before == set()
 
 
 def test_a_container_has_its_share_and_no_more_memory(docker: str):

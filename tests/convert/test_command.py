@@ -228,5 +228,4 @@ def test_another_interpreter_serves_or_says_which_layer_it_cannot(in_sandbox, ca
     assert not output.exists()
     told = capfd.readouterr().err
     assert "lacks FULLY_CONNECTED in version 12" in told
-    # Which of the tensors fused into the operator comes first in its name varies.
-    assert " in version 12 (at " in told
+    assert "/logits_1/" in told
