@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import base64
-import functools
-import http.server
 import statistics
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,30 +15,16 @@ from typing import Any
 from benchmarks import contenders as c
 from benchmarks.material import CLOTHING, FOLDER, FORMS, NETWORKS, PHOTOS, ROOT, model, photo
 from benchmarks.table import markdown, number
+from keras_to_lambda.deploy import file_host
 from keras_to_lambda.runtime.model import card as cards
 
 CLOTHING_SIZE = 160
 Results = dict[str, Any]
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def image_host() -> Iterator[str]:
-    """URL of a server on loopback that has the project's files."""
-    files = functools.partial(_Quiet, directory=ROOT)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 def _sources(who: c.Contender, photos: Sequence[Path], host: str) -> list[str]:
     if who.takes == "url":
-        return [f"{host}/{path.relative_to(ROOT)}" for path in photos]
+        return [f"http://{host}/{path.relative_to(ROOT)}" for path in photos]
     return [base64.b64encode(path.read_bytes()).decode() for path in photos]
 
 
@@ -111,7 +93,7 @@ def cold(quick: bool, results: Results) -> str:
     """(a) From the process's start to its first answer."""
     parts = []
     shirt = [ROOT / "samples" / "t-shirt.jpg"]
-    with image_host() as host:
+    with file_host.serving(ROOT) as host:
         small = _in_turn(
             [c.FLOOR, c.HANDLER], shirt, host, CLOTHING, CLOTHING_SIZE,
             rounds=5 if quick else 21, FILTER="BILINEAR",
@@ -186,7 +168,7 @@ def warm(quick: bool, results: Results) -> str:
     whose = [c.FLOOR, c.HANDLER, c.HANDLER_URL, c.CLASSIC, c.ONNX]
     rows, verdicts = [], []
     found: dict[tuple[str, str, str], list[float]] = {}
-    with image_host() as host:
+    with file_host.serving(ROOT) as host:
         for network, size in NETWORKS.items():
             for form in FORMS:
                 asked = [w for w in whose if not (w is c.ONNX and form == "int8")]
@@ -247,7 +229,7 @@ def warm(quick: bool, results: Results) -> str:
 def memory(quick: bool, results: Results) -> str:
     """(c) Resident memory at the peak, the default model and a photo of 12 megapixels."""
     whose = [c.FLOOR, c.HANDLER, c.FLOOR_URL, c.HANDLER_URL, c.CLASSIC]
-    with image_host() as host:
+    with file_host.serving(ROOT) as host:
         runs = _in_turn(
             whose, [photo(12.0)], host, CLOTHING, CLOTHING_SIZE,
             rounds=1 if quick else 3, FILTER="BILINEAR",

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_to_lambda.runtime.settings import MODELS
+from keras_to_lambda.runtime.settings import MODELS, bundled
 
 PACKAGE = Path(__file__).resolve().parent
 _CLONE = PACKAGE.parents[1]
@@ -34,8 +34,7 @@ FILES = (
     "samconfig.toml",
     "template.yaml",
 )
-# Of the package; web/ is in it in a wheel, and beside src/ in the clone.
-FOLDERS = {"src/keras_to_lambda/runtime": PACKAGE / "runtime", "web": PACKAGE / "web"}
+FOLDERS = {"src/keras_to_lambda/runtime": PACKAGE / "runtime", "web": Path(bundled("web"))}
 
 
 def root() -> Path:
@@ -58,10 +57,9 @@ def sources() -> Iterator[tuple[str, Path]]:
         yield name, files / name
     yield "src/keras_to_lambda/__init__.py", PACKAGE / "__init__.py"
     for name, folder in FOLDERS.items():
-        present = folder if folder.is_dir() else _CLONE / name
-        for path in sorted(present.rglob("*")):
+        for path in sorted(folder.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
-                yield f"{name}/{path.relative_to(present).as_posix()}", path
+                yield f"{name}/{path.relative_to(folder).as_posix()}", path
 
 
 def stack() -> str:

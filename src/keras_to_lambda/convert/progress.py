@@ -61,11 +61,6 @@ def plain_lines(text: str) -> str:
     return "\n".join(plain(line) for line in text.split("\n"))
 
 
-def fail(command: str, error: BaseException | str) -> None:
-    """Say why a command fails."""
-    print(f"{command}: {plain(str(error))}", file=sys.stderr)
-
-
 def step(text: str) -> None:
     """Say what is begun."""
     _tell("step", text)

@@ -6,8 +6,6 @@ real Lambda emulator, and ask for a photo by its URL.
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import socket
 import subprocess
@@ -21,6 +19,7 @@ from typing import Any
 import requests
 
 from keras_to_lambda.cli import frame
+from keras_to_lambda.deploy import file_host
 from keras_to_lambda.deploy.emulator import Emulator
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
@@ -32,11 +31,6 @@ OUTPUT = ROOT / ".demo" / "clothing.tflite"
 PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
 PHOTO = "t-shirt.jpg"
 WARM_CALLS = 20
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @frame.command("demo", refused=frame.FAILED)
@@ -51,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         raise UserError(f"port {args.port} is in use; make demo PORT={args.port + 1}") from error
     _convert()
-    with _image_host() as host, _function(args.port, host) as (url, invoke):
+    with file_host.serving(SAMPLES) as host, _function(args.port, host) as (url, invoke):
         _classify(host, url, invoke)
     print(
         "\nThe servers of this demo have ended. To stay: make run MODEL=.demo/clothing.tflite\n"
@@ -70,16 +64,6 @@ def _convert() -> None:
     )
     if done.returncode:
         raise UserError("the conversion failed; its error is above")
-
-
-@contextmanager
-def _image_host() -> Iterator[str]:
-    """host:port of a server on loopback that has samples/ at its root."""
-    files = functools.partial(_Quiet, directory=SAMPLES)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @contextmanager

@@ -47,7 +47,6 @@ from keras_to_lambda.deploy.version import Version
 from keras_to_lambda.project import ROOT
 
 PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
-SAME, DIFFERENT, NOT_ASKED = 0, 1, 2
 
 ROWS = 20  # of differences that are shown
 
@@ -100,9 +99,9 @@ def verify_keras(args: argparse.Namespace, endpoint: Client, model: Model) -> st
         command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True
     )
     print(done.stdout, end="", file=sys.stderr)
-    if done.returncode not in {SAME, DIFFERENT}:
+    if done.returncode not in {frame.OK, frame.FAILED}:
         raise EndpointError("k2l verify could not compare with Keras; it says why above")
-    return "" if done.returncode == SAME else "k2l verify: Keras answers otherwise (see above)"
+    return "" if done.returncode == frame.OK else "k2l verify: Keras answers otherwise (see above)"
 
 
 def parser() -> frame.Parser:
@@ -229,7 +228,7 @@ def smoke(args: argparse.Namespace) -> int:
         print(json.dumps(result, indent=1))
     else:
         print("\n".join(summary_lines(result, found, trial, models, samples)))
-    return SAME if same else DIFFERENT
+    return frame.OK if same else frame.FAILED
 
 
 def _plain(found: Found) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from scipy.stats import chi2_contingency
 from keras_to_lambda import html_report
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import progress
-from keras_to_lambda.runtime.errors import ClassifierError, SetupError
+from keras_to_lambda.runtime.errors import ClassifierError
 from keras_to_lambda.train.data import near_duplicates, sources
 from keras_to_lambda.train.data.dataset import SPLITS, DataError, Dataset, neutral, prefetch
 from keras_to_lambda.train.data.near_duplicates import Fingerprint, NearDuplicate
@@ -425,26 +425,22 @@ def write(found: Exploration, output: Path, command: str = "") -> Path:
     return beside
 
 
+@frame.command("k2l explore")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for wrong arguments or data."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
-    try:
-        output = _checked(options)
-        found = explore(
-            options.data,
-            options.seed,
-            duplicates=not options.no_duplicates,
-            labels=options.labels_kind,
-        )
-        print("\n".join(map(progress.plain, lines(found))), flush=True)
-        beside = write(found, output, shlex.join(["k2l", "explore", *words]))
-    except (DataError, SetupError) as error:
-        progress.fail(parser.prog, error)
-        return 2
+    output = _checked(options)
+    found = explore(
+        options.data,
+        options.seed,
+        duplicates=not options.no_duplicates,
+        labels=options.labels_kind,
+    )
+    print("\n".join(map(progress.plain, lines(found))), flush=True)
+    beside = write(found, output, shlex.join(["k2l", "explore", *words]))
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {beside}")
-    return 0
+    return frame.OK
 
 
 def _checked(options: argparse.Namespace) -> Path:

@@ -20,7 +20,6 @@ from keras_to_lambda.deploy.doctor.explain import Explained, advice, explain
 from keras_to_lambda.deploy.doctor.finding import Finding, Skip, Status, warn
 from keras_to_lambda.project import ROOT, stack
 
-OK, FAILED, USAGE = 0, 1, 2
 WIDTH = 100
 STATUS_WIDTH, NAME_WIDTH = 9, 20
 SAID = 300  # of an error that no check expected
@@ -130,7 +129,7 @@ def check(setup: Setup, as_json: bool) -> int:
     else:
         counted = ", ".join(f"{count[status]} {status.value}" for status in Status if count[status])
         print(f"\n{counted}")
-    return FAILED if count[Status.FAIL] else OK
+    return frame.FAILED if count[Status.FAIL] else frame.OK
 
 
 def pasted(stream: Any) -> bytes:
@@ -156,7 +155,7 @@ def explain_log(source: str, as_json: bool) -> int:
             text = Path(source).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             print(f"doctor: cannot read {source}: {error.strerror}", file=sys.stderr)
-            return USAGE
+            return frame.WRONG_USE
     causes = explain(text)
     if as_json:
         print(json.dumps({"causes": [_as_json(cause) for cause in causes]}, indent=1))
@@ -164,7 +163,7 @@ def explain_log(source: str, as_json: bool) -> int:
         print("\n\n".join(map(_shown_cause, causes)))
     else:
         print(NOTHING_KNOWN)
-    return OK if causes else FAILED
+    return frame.OK if causes else frame.FAILED
 
 
 def _as_json(cause: Explained) -> dict[str, object]:
