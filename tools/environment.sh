@@ -28,6 +28,9 @@ if [ -z "${UV+set}" ]; then
   fi
 fi
 
+# As pip: the certificates that this machine trusts, behind a company's proxy too.
+export UV_SYSTEM_CERTS=1
+
 with_uv() {
   # shellcheck disable=SC2086  # each argument is several words
   "$UV" pip install -q --python "$dir/bin/python" $1

@@ -467,6 +467,12 @@ def test_reload_starts_anew_when_a_model_changes(tmp_path):
     assert default == "digits"
 
 
+def test_reload_watches_models_and_pages():
+    watched = command._watched(str(ROOT / "models"))
+    for name in ("models/digits/digits.tflite", "web/index.html", "web/static/app.js"):
+        assert str(ROOT / name) in watched
+
+
 def test_the_sample_of_the_greeting_is_the_folders_own(tmp_path, monkeypatch):
     from keras_to_lambda import project
 

@@ -24,6 +24,7 @@ from keras_to_lambda.client import Signature
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.errors import UserError
 from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.http.resources import WEB
 from keras_to_lambda.runtime.model.registry import files
 from keras_to_lambda.runtime.settings import MODELS, Settings, bundled
 from keras_to_lambda.serve import http_server, remote
@@ -69,7 +70,7 @@ def parser() -> frame.Parser:
     p.add_argument(
         "--reload",
         action="store_true",
-        help="restart when code or models change (pages are read at each request)",
+        help="restart when code, models or pages change",
     )
     p.add_argument(
         "--remote",
@@ -87,7 +88,7 @@ def _local(args: argparse.Namespace) -> tuple[Any, str]:
     if args.model or settings.model_path == MODELS:
         settings = replace(settings, model_path=args.model or project.models())
     if hupper.is_active():
-        hupper.get_reloader().watch_files(files(settings.model_path))
+        hupper.get_reloader().watch_files(_watched(settings.model_path))
     with terminal.without_notices():
         handler = Handler(settings)
     origin.check(handler.models.installed.values())
@@ -138,6 +139,11 @@ def _listening(application: Gateway | Remote, args: argparse.Namespace) -> tuple
         ) from error
     host = "localhost" if args.host in EVERYWHERE else args.host
     return server, f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
+
+
+def _watched(models: str) -> list[str]:
+    """What --reload starts again for besides code: models, and pages, which are read once."""
+    return [*files(models), *(str(path) for path in WEB.rglob("*") if path.is_file())]
 
 
 def _sample(handler: Handler) -> str:
