@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 TAG = "keras-to-lambda:test"
 INVOCATIONS = "/2015-03-31/functions/function/invocations"
-# The name by which a container reaches this machine; Docker Desktop knows it, Linux is told.
+# The name by which a container reaches this machine; Docker Desktop knows it, Linux needs this.
 HOST = "host.docker.internal"
 ADD_HOST = f"--add-host={HOST}:host-gateway"
 

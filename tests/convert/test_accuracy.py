@@ -372,8 +372,8 @@ def judge(colours, convert, capsys):
             preprocess=preprocess,
             photos=colours / "photos",
         )
-        told = capsys.readouterr()
-        return status, output, told.out, told.err
+        text = capsys.readouterr()
+        return status, output, text.out, text.err
 
     return run
 
@@ -382,12 +382,12 @@ RIGHT = ("red", "green", "blue")
 
 
 def test_right_labels_and_scaling_are_verified(judge):
-    status, output, told, _ = judge(RIGHT)
+    status, output, text, _ = judge(RIGHT)
     assert status == 0
     assert (
-        "verdict                     verified: the same answers as Keras, and the accuracy" in told
+        "verdict                     verified: the same answers as Keras, and the accuracy" in text
     )
-    assert "agreement on all 12 photos shows an agreement of at least 76% (95% confidence)" in told
+    assert "agreement on all 12 photos shows an agreement of at least 76% (95% confidence)" in text
     assert cards.load(output).verification["passed"] is True
 
 
@@ -414,10 +414,10 @@ def test_the_verdict_says_which_labels_were_checked(judge, colours, folders, ver
             shutil.rmtree(folder)
         elif not folders:
             folder.rename(folder.with_name(f"camera {folder.name}"))
-    status, output, told, error = judge(RIGHT)
+    status, output, text, error = judge(RIGHT)
     assert status == 0, error
-    assert f"verdict                     {verdict}" in told
-    assert note in told
+    assert f"verdict                     {verdict}" in text
+    assert note in text
     page = output.with_suffix(".report.html").read_text(encoding="utf-8")
     assert (">verified</span>" in page) == verdict.startswith("verified")
 
@@ -433,10 +433,10 @@ def test_too_few_photos_to_be_sure_of_an_order_are_named(judge, colours):
 
 def test_labels_in_another_order_exit_with_3_and_nothing_is_written(judge, colours):
     page = colours / "why.html"
-    status, output, told, error = judge(RIGHT[::-1], "--report", str(page))
+    status, output, text, error = judge(RIGHT[::-1], "--report", str(page))
     assert status == 3
     assert not output.parent.exists()
-    assert "NOT VERIFIED: accuracy 33.3% (4 of 12 labelled samples)" in told
+    assert "NOT VERIFIED: accuracy 33.3% (4 of 12 labelled samples)" in text
     assert "with the labels in reversed order 12 of 12 would be right" in error
     assert "--accept-accuracy" in error
     assert '<span class="verdict bad">not verified</span>' in page.read_text(encoding="utf-8")
@@ -453,18 +453,18 @@ def test_the_scaling_that_fits_is_named(judge):
 def test_a_scaling_that_fits_better_is_a_fault_of_an_accuracy_above_chance(
     judge, colours, each, wanted
 ):
-    # Scaled or not, red and blue are told apart; green only as in training.
+    # Scaled or not, red and blue are distinguished; green only as in training.
     shutil.rmtree(colours / "photos")
     for name, colour in {**COLOURS, "red": (230, 0, 0), "blue": (0, 0, 230)}.items():
         (colours / "photos" / name).mkdir(parents=True)
         for number in range(each):
             shade = tuple(value and value - number for value in colour)
             Image.new("RGB", (9, 9), shade).save(colours / "photos" / name / f"{number}.png")
-    status, output, told, error = judge(RIGHT, preprocess="raw")
+    status, output, text, error = judge(RIGHT, preprocess="raw")
     assert status == wanted, error
     assert output.exists() == (wanted == 0)
     fault = "24 of 36 labelled samples are right, and significantly more would be with another"
-    assert (f"NOT VERIFIED: {fault} scaling" in told) == (wanted == 3)
+    assert (f"NOT VERIFIED: {fault} scaling" in text) == (wanted == 3)
     assert ("or --preprocess mobilenet_v2" in error) == (wanted == 3)
     # Four wrong photos could not show it.
     assert ("trying other scalings" in error) == (wanted == 3)
@@ -516,16 +516,16 @@ def test_a_weak_training_is_advised_by_what_its_card_states(
     arguments = [str(colours / "net.keras"), "--samples", str(colours / "photos")]
     output = colours / "out" / "net.tflite"
     assert main([*arguments, "-o", str(output), *options]) == 3
-    told = capsys.readouterr().err
-    assert advice in told
-    assert ("trying other scalings" in told) == tried
+    text = capsys.readouterr().err
+    assert advice in text
+    assert ("trying other scalings" in text) == tried
     assert not output.parent.exists()
 
 
 def test_an_accuracy_can_be_accepted_and_the_report_says_so(judge):
-    status, output, told, _ = judge(RIGHT[::-1], "--accept-accuracy")
+    status, output, text, _ = judge(RIGHT[::-1], "--accept-accuracy")
     assert status == 0
-    assert "accepted by --accept-accuracy, although accuracy 33.3%" in told
+    assert "accepted by --accept-accuracy, although accuracy 33.3%" in text
     card = cards.load(output)
     assert card.verification["passed"] is True
     assert "accuracy 33.3%" in card.verification["accuracy_faults"][0]
@@ -561,16 +561,16 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
     judge, colours, write_json
 ):
     known(colours, write_json)
-    status, output, told, _ = judge(RIGHT, preprocess="xception")  # the same convention
+    status, output, text, _ = judge(RIGHT, preprocess="xception")  # the same convention
     assert status == 0
-    assert "contradict" not in told
+    assert "contradict" not in text
     assert cards.load(output).provenance["test_accuracy"] == 0.97
     assert cards.load(output).calibration["temperature"] == 0.7
-    status, output, told, _ = judge(RIGHT, "--resize", "crop", preprocess="mobilenet_v2")
+    status, output, text, _ = judge(RIGHT, "--resize", "crop", preprocess="mobilenet_v2")
     assert status == 0
     assert (
         "the options contradict net.card.json: --resize is not its stretch; its test accuracy is "
-        "left out" in told
+        "left out" in text
     )
     provenance = cards.load(output).provenance
     assert provenance["seed"] == 3
@@ -606,9 +606,9 @@ def test_an_accuracy_below_the_cards_is_not_verified_and_its_labels_are_named(
     judge, colours, write_json
 ):
     known(colours, write_json)
-    status, _, told, error = judge(("green", "red", "blue"))
+    status, _, text, error = judge(("green", "red", "blue"))
     assert status == 3
-    assert "--labels has another order of labels" in told
+    assert "--labels has another order of labels" in text
     assert "with the labels of the card beside the model" in error
     assert "12 of 12 would be right" in error
 
@@ -624,9 +624,9 @@ def test_a_network_of_zeros_is_not_verified(judge, colours):
 
 
 def test_int8_that_was_calibrated_on_a_few_photos_is_cautioned(judge):
-    status, _, told, _ = judge(RIGHT, "--quantize", "int8")
+    status, _, text, _ = judge(RIGHT, "--quantize", "int8")
     assert status == 0
-    assert "int8 was calibrated on 12 photos: give 100 or more" in told
+    assert "int8 was calibrated on 12 photos: give 100 or more" in text
 
 
 def test_verify_judges_the_accuracy_too(judge, colours, in_process, capsys, write_json):
@@ -634,9 +634,9 @@ def test_verify_judges_the_accuracy_too(judge, colours, in_process, capsys, writ
     arguments = [str(output), "--against", str(colours / "net.keras")]
     arguments += ["--samples", str(colours / "photos")]
     assert verify.main(arguments) == 3
-    told = capsys.readouterr()
-    assert "not verified: accuracy 33.3%" in told.err
-    assert "with the labels in reversed order 12 of 12 would be right" in told.err
+    text = capsys.readouterr()
+    assert "not verified: accuracy 33.3%" in text.err
+    assert "with the labels in reversed order 12 of 12 would be right" in text.err
     card = cards.load(output)
     assert card.verification["passed"] is False
     assert "accuracy 33.3%" in card.verification["accuracy_faults"][0]

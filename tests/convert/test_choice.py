@@ -99,11 +99,11 @@ def test_a_few_folders_named_after_labels_do_not_judge_all_photos(tmp_path):
 def test_auto_measures_all_and_writes_the_chosen_one(models, in_sandbox, capsys):
     options = ("--quantize", "auto", "--prefer", "size", "--max-accuracy-drop", "0.2")
     status, output = in_sandbox(models["keras"], *options)
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert status == 0
-    rows = {line.split()[0]: line for line in told.out.splitlines() if line.startswith("  ")}
+    rows = {line.split()[0]: line for line in printed.out.splitlines() if line.startswith("  ")}
     assert set(QUANTIZATIONS) < set(rows)
-    assert "chosen: " in told.out
+    assert "chosen: " in printed.out
     chosen = cards.load(output).provenance["quantization"]
     assert rows[chosen].rstrip().endswith("chosen")
     assert "| quantization | agreement |" in output.with_suffix(".report.md").read_text("utf-8")

@@ -141,9 +141,9 @@ def test_a_difference_beyond_the_tolerance_exits_with_1_and_writes_nothing(
     status, output = convert(models["keras"])
     assert status == 1
     assert not output.parent.exists()
-    told = capsys.readouterr()
-    assert "FAILED: logits differ by" in told.out
-    assert "not written" in told.err
+    printed = capsys.readouterr()
+    assert "FAILED: logits differ by" in printed.out
+    assert "not written" in printed.err
 
 
 def test_a_failure_can_be_looked_at(models, convert, strict, tmp_path):
@@ -196,10 +196,10 @@ def test_not_a_number_is_a_fault():
 
 def test_quiet_says_nothing_on_stderr_and_json_is_json(models, convert, capsys):
     status, _ = convert(models["keras"], "--quiet", "--json")
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert status == 0
-    assert told.err == ""
-    findings = json.loads(told.out)
+    assert printed.err == ""
+    findings = json.loads(printed.out)
     assert findings["passed"] is True
     assert findings["quantization"] == "none"
     assert findings["candidates"][0]["agreement"] == 1.0
@@ -226,6 +226,6 @@ def test_another_interpreter_serves_or_says_which_layer_it_cannot(in_sandbox, ca
     )
     assert status == 2
     assert not output.exists()
-    told = capfd.readouterr().err
-    assert "lacks FULLY_CONNECTED in version 12" in told
-    assert "/logits_1/" in told
+    printed = capfd.readouterr().err
+    assert "lacks FULLY_CONNECTED in version 12" in printed
+    assert "/logits_1/" in printed

@@ -73,7 +73,7 @@ def trained(patterns):
 
 @pytest.fixture(scope="module")
 def random_network():
-    """Networks that nobody trained, from one layer to three."""
+    """Networks without training, from one layer to three."""
 
     def make(seed, channels=3, classes=4):
         random = np.random.default_rng(seed)

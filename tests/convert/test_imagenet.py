@@ -1,4 +1,4 @@
-"""Somebody else's model: MobileNetV2 of ImageNet, on photos of Open Images."""
+"""A public model: MobileNetV2 of ImageNet, on photos of Open Images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model file holds: told of every kind, of damaged and of hostile ones, and never run."""
+"""What a model file holds: reported for every kind, damaged and hostile ones too, and never run."""
 
 from __future__ import annotations
 
@@ -149,10 +149,10 @@ def test_several_inputs_and_outputs_are_told_by_name(write):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("Digamma", "is a custom operator"), ("FlexDigamma", "is TensorFlow's own operator")],
 )
-def test_an_operator_that_the_interpreter_lacks_is_told_by_name(name, told, write):
+def test_an_operator_that_the_interpreter_lacks_is_reported_by_name(name, message, write):
     class Strange(keras.layers.Layer):
         def call(self, x):
             return tf.reduce_mean(tf.raw_ops.Digamma(x=x), axis=(1, 2))
@@ -165,7 +165,7 @@ def test_an_operator_that_the_interpreter_lacks_is_told_by_name(name, told, writ
     builder = flatbuffers.Builder(0)
     builder.Finish(model.Pack(builder), b"TFL3")
     stopped = facts(str(write(bytes(builder.Output()))))["stopped_by"]
-    assert re.match(f"{name} \\(which makes '.*strange.*'\\) {told}", stopped[0])
+    assert re.match(f"{name} \\(which makes '.*strange.*'\\) {message}", stopped[0])
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
@@ -279,7 +279,7 @@ def test_a_lambda_layer_is_told_and_not_run(kind, network, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "message"),
     [
         ({"class_name": "TFSMLayer", "config": {"name": "x"}}, "TFSMLayer layer 'x'"),
         ({"class_name": "TorchModuleWrapper", "config": {}}, "TorchModuleWrapper"),
@@ -295,13 +295,13 @@ def test_a_lambda_layer_is_told_and_not_run(kind, network, tmp_path, capsys):
         ),
     ],
 )
-def test_what_carries_code_is_found_wherever_it_hides(node, told, models, write):
+def test_what_carries_code_is_found_wherever_it_hides(node, message, models, write):
     members = members_of(models["keras"])
     config = json.loads(members["config.json"])
     config["config"]["layers"][1]["config"]["activation"] = {"deep": [{"down": node}]}
     members["config.json"] = json.dumps(config)
     (code,) = SavedFile.read(write(archive(members), "net.keras")).code
-    assert told in code
+    assert message in code
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def huge_zeros(file):
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (external_link, "link to another file, '/etc/passwd'"),
         (soft_link, "symbolic link"),
@@ -416,9 +416,9 @@ def huge_zeros(file):
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
-def test_weights_that_reach_out_or_blow_up_are_refused(kind, change, told, models, tmp_path):
+def test_weights_that_reach_out_or_blow_up_are_refused(kind, change, message, models, tmp_path):
     path = hostile(kind, models, tmp_path, change)
-    assert any(re.search(told, fault) for fault in SavedFile.read(path).faults)
+    assert any(re.search(message, fault) for fault in SavedFile.read(path).faults)
     assert inspect(path)["stopped_by"]
 
 
@@ -450,7 +450,7 @@ def test_bit_flips_give_our_error_or_an_answer(models, write):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "message"),
     [
         ("net.onnx", b"\0" * 100, "neither a .keras or .h5 file"),
         ("net.h5", b"<!DOCTYPE html><html>", "web page"),
@@ -461,9 +461,9 @@ def test_bit_flips_give_our_error_or_an_answer(models, write):
         ("net.keras", archive({"config.json": "[" * 100_000}), "damaged"),
     ],
 )
-def test_what_is_no_model_is_told_with_a_remedy(name, data, told, write, capsys):
+def test_a_file_that_is_not_a_model_is_refused_with_a_remedy(name, data, message, write, capsys):
     assert main([str(write(data, name))]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_an_open_size_and_channels_first_are_told(tmp_path):

@@ -259,7 +259,7 @@ def test_mediapipe_classifies_with_the_file_unchanged(pixels, as_others, python)
     assert python(CLASSIFY, path, *photos) == tops
 
 
-# What everybody else writes: the generated classes of both schemas, the whole model packed anew,
+# What other programs write: the generated classes of both schemas, the whole model packed again,
 # and no card of ours.
 WRITE = """
 import sys, zipfile

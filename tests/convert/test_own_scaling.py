@@ -167,5 +167,5 @@ def test_labelled_samples_can_show_that_scaling_twice_is_right(
     )
     network.save(model)
     assert convert(model, names=labels, preprocess="rescale", photos=photos)[0] == status
-    told = capsys.readouterr()
-    assert line in told.out + told.err
+    printed = capsys.readouterr()
+    assert line in printed.out + printed.err

@@ -314,9 +314,9 @@ def test_c_code_that_hangs_is_ended():
 
 def test_libraries_are_silent_and_steps_are_heard(capfd):
     Sandbox().call(f"{JOBS}:chatter")
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert told.err == "convert: working ...\n"
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err == "convert: working ...\n"
 
 
 @linux
@@ -338,9 +338,9 @@ def test_ctrl_c_ends_the_command_and_its_child_and_leaves_nothing(tmp_path):
     assert "loading the model" in process.stderr.readline()
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
     process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=20)[1]
+    printed = process.communicate(timeout=20)[1]
     assert process.returncode == 130
-    assert told.strip() == "k2l convert: stopped"
+    assert printed.strip() == "k2l convert: stopped"
     assert not output.parent.exists()
     assert len(children) == 1
     assert not any(alive(int(pid)) for pid in children)

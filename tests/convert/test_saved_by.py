@@ -1,7 +1,7 @@
 """Files that older Keras wrote answer as they did there: the numbers are the writing version's own.
 
 The files are small and in the repository, with the scripts that wrote them (saved_by/). `make
-test-old-keras` writes them anew, with the old versions, and runs these tests on those.
+test-old-keras` writes them again, with the old versions, and runs these tests on those.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def test_files_of_at_least_two_old_versions_are_here():
 
 @pytest.mark.parametrize(("folder", "name", "facts"), models("loads"))
 def test_it_answers_as_the_version_that_wrote_it(folder, name, facts, run):
-    status, output, told, pictures = run(folder, facts)
-    assert status == 0, told.err
+    status, output, printed, pictures = run(folder, facts)
+    assert status == 0, printed.err
     card = cards.load(output)
     served, expected = answers(output, pictures), np.array(facts["answers"])
     if expected.shape[1] == 1:
@@ -97,10 +97,10 @@ def test_it_answers_as_the_version_that_wrote_it(folder, name, facts, run):
 
 @pytest.mark.parametrize(("folder", "name", "facts"), models("refused"))
 def test_what_cannot_be_is_explained(folder, name, facts, run):
-    status, output, told, _ = run(folder, facts)
+    status, output, printed, _ = run(folder, facts)
     assert status == 2
-    assert facts["reason"] in told.err
-    assert "Traceback" not in told.err
+    assert facts["reason"] in printed.err
+    assert "Traceback" not in printed.err
     assert not output.exists()
 
 

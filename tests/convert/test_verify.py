@@ -70,10 +70,10 @@ def run(net, models, samples, in_process, capsys):
     def run(*options, against=None, photos=samples):
         arguments = [str(net), "--against", str(against or models["keras"])]
         status = command.main([*arguments, "--samples", str(photos), *options])
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        rows = {line.split()[0]: line for line in told.out.splitlines() if line.startswith("  ")}
-        return status, rows, told.err
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        rows = {line.split()[0]: line for line in printed.out.splitlines() if line.startswith("  ")}
+        return status, rows, printed.err
 
     return run
 
@@ -132,12 +132,12 @@ def test_another_network_parts_at_inference_and_pictures_are_saved(net, run, tmp
         [keras.Input((40, 40, 3)), keras.layers.Flatten(), keras.layers.Dense(5)]
     )
     model.save(tmp_path / "other.keras")
-    status, rows, told = run(against=tmp_path / "other.keras")
+    status, rows, printed = run(against=tmp_path / "other.keras")
     assert status == 1
     assert "inference (12)" in rows["here"]
     pictures = sorted(net.with_suffix(".verify").iterdir())
     assert len(pictures) == 8
-    assert str(net.with_suffix(".verify")) in told
+    assert str(net.with_suffix(".verify")) in printed
     with Image.open(pictures[0]) as picture:
         # Keras's view beside the function's; no third, as they are the same.
         assert picture.size == (80, 40)
@@ -165,22 +165,22 @@ def test_an_endpoint_of_another_model_is_told(run, convert, network, tmp_path, n
     elsewhere = other.rename(tmp_path / "three.tflite")
     net.write_bytes(before)
     with serving(elsewhere) as url:
-        status, _, told = run("--url", f"{url}/predict")
+        status, _, printed = run("--url", f"{url}/predict")
     assert status == 2
-    assert "serves another model: it has 3 labels, this one 5" in told
+    assert "serves another model: it has 3 labels, this one 5" in printed
 
 
 def test_an_endpoint_that_is_not_there_or_no_endpoint_is_told(run, net):
-    status, _, told = run("--url", "http://127.0.0.1:9/predict")
+    status, _, printed = run("--url", "http://127.0.0.1:9/predict")
     assert status == 2
-    assert "cannot be reached" in told
+    assert "cannot be reached" in printed
     with serving(net) as url:
-        status, _, told = run("--url", f"{url}/nowhere")
+        status, _, printed = run("--url", f"{url}/nowhere")
     assert status == 2
-    assert "status 404: route_not_found" in told
-    status, _, told = run("--url", "ftp://127.0.0.1/")
+    assert "status 404: route_not_found" in printed
+    status, _, printed = run("--url", "ftp://127.0.0.1/")
     assert status == 2
-    assert "not an http or https URL" in told
+    assert "not an http or https URL" in printed
 
 
 def test_a_card_can_be_left_as_it_is_and_the_result_be_json(net, models, samples, capsys):
@@ -188,14 +188,14 @@ def test_a_card_can_be_left_as_it_is_and_the_result_be_json(net, models, samples
     capsys.readouterr()
     arguments = ["--against", str(models["keras"]), "--samples", str(samples)]
     assert command.main([str(net), *arguments, "--no-write", "--json", "--quiet"]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert json.loads(told.out)["here"]["agreement"] == 1.0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert json.loads(printed.out)["here"]["agreement"] == 1.0
     assert net.read_bytes() == before
 
 
 def test_a_model_of_another_size_is_told(run, network, tmp_path):
     network(size=48).save(tmp_path / "larger.keras")
-    status, _, told = run(against=tmp_path / "larger.keras")
+    status, _, printed = run(against=tmp_path / "larger.keras")
     assert status == 2
-    assert "one was not made of the other" in told
+    assert "one was not made of the other" in printed

@@ -173,8 +173,8 @@ class Front:
                 try:
                     answer = front.map_runs.call(action, json.loads(body))
                 except ServiceError as error:
-                    told = {"__type": error.code, "message": str(error)}
-                    self._send(400, {}, json.dumps(told).encode())
+                    fault = {"__type": error.code, "message": str(error)}
+                    self._send(400, {}, json.dumps(fault).encode())
                     return
                 if answer is None:
                     self._moto(body)

@@ -293,12 +293,12 @@ class _Execution:
         if self._redrives:
             folder += f"Redrive-{self._redrives}/"
         files: dict[str, list[Any]] = {}
-        for status, told in (
+        for status, counted in (
             ("SUCCEEDED", ("SUCCEEDED",)),
             ("FAILED", ("FAILED", "TIMED_OUT", "ABORTED")),
             ("PENDING", ("PENDING",)),
         ):
-            some = [each for each in self._children if each["Status"] in told]
+            some = [each for each in self._children if each["Status"] in counted]
             files[status] = []
             if some:
                 lines = [{k: v for k, v in each.items() if k != "items"} for each in some]

@@ -336,9 +336,9 @@ def test_an_answer_to_what_is_not_in_the_input_is_seen(aws, batch, ran, ledger, 
     assert (summary["inputs"], summary["answered"], summary["missing"]) == (4, 4, 1)
     assert (summary["unlisted"], len(rows)) == (1, 5)
     output = tmp_path / "out.csv"
-    told = batch("results", "run", "-o", output)[1]
-    assert "answers to what is not in the input         1\n" in told
-    assert f"{output}: 5 rows" in told
+    printed = batch("results", "run", "-o", output)[1]
+    assert "answers to what is not in the input         1\n" in printed
+    assert f"{output}: 5 rows" in printed
 
 
 def test_a_model_that_is_not_there_ends_the_run_early_and_its_error_is_named(
@@ -451,10 +451,10 @@ def test_status_counts_images_and_batches(aws, batch, ran):
 def test_time_and_cost_are_estimated_from_given_milliseconds(aws, batch):
     aws.photos(30)
     arguments = ("start", "s3://photos/in/", "--name", "run", "--ms", "20")
-    told = json.loads(batch(*arguments, "--json")[1])
-    assert told["images"] == 30
-    assert told["estimate"]["seconds"] > 0
-    assert told["estimate"]["dollars"] > 0
+    printed = json.loads(batch(*arguments, "--json")[1])
+    assert printed["images"] == 30
+    assert printed["estimate"]["seconds"] > 0
+    assert printed["estimate"]["dollars"] > 0
     assert "dollars with a function of 3,008 MB on arm64" in batch(*arguments)[1]
     assert next(iter(aws.map_runs.executions.values())).wait() == "SUCCEEDED"
 

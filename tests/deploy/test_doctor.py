@@ -1061,7 +1061,7 @@ def test_a_name_with_a_space_stays_one_word():
 
 
 def test_where_nothing_was_given_and_nothing_is_known_commands_stay_as_they_are():
-    for setup in (Setup(offline=True), Setup(), Setup(profile="nobody", region="")):
+    for setup in (Setup(offline=True), Setup(), Setup(profile="absent", region="")):
         assert setup.addressed("`aws x`").startswith("`aws x")
         assert "--region" not in setup.addressed("`aws x`")
     assert Setup(offline=True).addressed("`make deploy`") == "`make deploy`"
@@ -1137,8 +1137,8 @@ def test_memory_for_a_large_model_is_what_make_deploy_takes_and_then_enough(tmp_
     assert "MemorySize 512 MB" in found.text
     assert found.fix.startswith("`make deploy MEMORY=1600`, or ")
 
-    told = Setup(model=str(path), parameters={"MemorySize": "1600"})
-    assert project.model_size(told).status is Status.OK
+    setup = Setup(model=str(path), parameters={"MemorySize": "1600"})
+    assert project.model_size(setup).status is Status.OK
 
 
 # The command

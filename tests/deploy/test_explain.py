@@ -72,9 +72,9 @@ def test_a_log_without_an_end_is_explained_when_ctrl_c_ends_it():
             assert time.monotonic() < give_up, "it does not read"
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        told = process.stdout.read()
+        printed = process.stdout.read()
     assert process.returncode == 0
-    assert "timed out" in told
+    assert "timed out" in printed
 
 
 def unread(pipe):
@@ -330,7 +330,7 @@ def test_a_hostile_line_is_answered_all_the_same():
     ],
 )
 def test_a_megabyte_of_one_line_is_masked(part):
-    """By patterns that go through it once: one that began anew at each part would take days."""
+    """By patterns that go through it once: one that began again at each part would take days."""
     line = "https://" + part * (1_000_000 // len(part)) + " password=hunter2"
 
     assert "hunter2" not in explain.masked(line)
@@ -388,9 +388,9 @@ def test_what_a_fix_calls_of_this_project_is_there():
     # A parameter by sam deploy alone would not reach the alias: docs/deploy.md.
     assert "--parameter-overrides" not in text
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    told = re.findall(r"make deploy (\w+)=(\w+)", text)
-    assert told
-    for variable, value in told:
+    printed = re.findall(r"make deploy (\w+)=(\w+)", text)
+    assert printed
+    for variable, value in printed:
         assert f"$({variable})" in makefile, variable
         assert variable != "WITH" or f"\n  {value}:" in template, value
 

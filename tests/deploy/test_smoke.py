@@ -120,7 +120,7 @@ def throttling_gateway(application):
 
 
 def forbidding(_environ, start):
-    """Of Lambda: nobody may invoke this version."""
+    """Of Lambda: this version may not be invoked."""
     start("403 Forbidden", [("Content-Type", "application/json")])
     return [b'{"Message": "not authorized to perform lambda:InvokeFunction"}']
 
@@ -282,7 +282,7 @@ def invoked(moto, monkeypatch):
 
 def invoke(application, body, start):
     """Lambda's answer to an invocation: of the handler, of its end, or Lambda's own refusal."""
-    told = []
+    statuses = []
     environ = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": INVOCATIONS_PATH,
@@ -290,11 +290,11 @@ def invoke(application, body, start):
         "CONTENT_LENGTH": str(len(body)),
         "wsgi.input": io.BytesIO(body),
     }
-    content = b"".join(application(environ, lambda status, _: told.append(status)))
-    if told[0].startswith("403"):
-        start(told[0], [("x-amzn-ErrorType", "AccessDeniedException")])
+    content = b"".join(application(environ, lambda status, _: statuses.append(status)))
+    if statuses[0].startswith("403"):
+        start(statuses[0], [("x-amzn-ErrorType", "AccessDeniedException")])
         return [content]
-    if not told[0].startswith("200"):
+    if not statuses[0].startswith("200"):
         content = b'{"errorType": "Runtime.ExitError", "errorMessage": "signal: killed"}'
     failed = b'"errorType"' in content
     start("200 OK", [("X-Amz-Function-Error", "Unhandled")] if failed else [])

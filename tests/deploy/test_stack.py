@@ -1,7 +1,7 @@
 """deploy: one set of parameters for build, doctor and deployment, and what stays of a stack.
 
 The stack is in moto's CloudFormation. sam and the doctor are not run here, as there is no AWS to
-deploy to; what they would be told is compared, and read by sam's own parser of parameters.
+deploy to; their arguments are compared, and read by sam's own parser of parameters.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def commands(monkeypatch, tmp_path):
     return ran
 
 
-def told(command):
+def parameters_of(command):
     """The parameters in a command of sam, by sam's own reading."""
     given = command[command.index("--parameter-overrides") + 1 :]
     python = deploy_stack.ROOT / ".venv-aws" / "bin" / "python"
@@ -86,7 +86,7 @@ def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
     led_back, commands, capsys
 ):
     assert deploy_stack.main(["--stack", "back"]) == 0
-    assert told(commands[0]) == told(commands[2]) == {"Deployment": "Off"}
+    assert parameters_of(commands[0]) == parameters_of(commands[2]) == {"Deployment": "Off"}
     said = capsys.readouterr()
     assert "live was rolled back from version 3 to 2" in said.err
     # sam made no new version here.
@@ -96,7 +96,7 @@ def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
     commands.clear()
     deploy_stack.BUILT.write_text("Description: settings not set")
     assert deploy_stack.main(["--stack", "back", "Deployment=AllAtOnce"]) == 0
-    assert told(commands[2]) == {"Deployment": "AllAtOnce"}
+    assert parameters_of(commands[2]) == {"Deployment": "AllAtOnce"}
 
 
 def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
@@ -113,7 +113,7 @@ def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
     commands.clear()
     deploy_stack.BUILT.write_text(first.replace(first.split()[-1], "not set"))
     assert deploy_stack.main(["--stack", "back"]) == 0
-    assert told(commands[2]) == {"Deployment": "Canary10Percent5Minutes"}
+    assert parameters_of(commands[2]) == {"Deployment": "Canary10Percent5Minutes"}
     assert deploy_stack.BUILT.read_text() == first
     assert "version 3 stays live" in capsys.readouterr().out
 
@@ -179,7 +179,7 @@ def test_a_profile_is_handed_on_if_it_was_named(aws, commands, monkeypatch, tmp_
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     assert deploy_stack.main(["--stack", "new", "--profile", "mine"]) == 0
     assert all(command[command.index("--profile") + 1] == "mine" for command in commands[1:])
-    # Of the environment: its keys, if there are some, are what everybody takes.
+    # Of the environment: its keys, if there are some, are what every program takes.
     commands.clear()
     deploy_stack.BUILT.write_text("Description: settings not set")
     monkeypatch.setenv("AWS_PROFILE", "mine")
@@ -194,7 +194,7 @@ def test_a_first_deployment_is_told_what_was_said(aws, commands):
     )
     build, doctor, deploy = commands
     assert build[1] == "build"
-    assert told(build) == told(deploy) == {"Authentication": "none"}
+    assert parameters_of(build) == parameters_of(deploy) == {"Authentication": "none"}
     assert doctor[1:6] == ["-m", "keras_to_lambda", "doctor", "--image", "classifier"]
     assert {"Authentication=none", "ConcurrencyLimit=0", "Architecture=x86_64"} <= set(doctor)
     assert deploy[1] == "deploy"
@@ -220,14 +220,14 @@ def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, com
     assert deploy_stack.main(["--stack", "there", "MemorySize=1769"]) == 0
     build, doctor, deploy = commands
     expected = {"Architecture": "arm64", "Model": "models/digits", "MemorySize": "1769"}
-    assert told(build) == told(deploy) == expected
+    assert parameters_of(build) == parameters_of(deploy) == expected
     assert {"Architecture=arm64", "Model=models/digits", "MemorySize=1769"} <= set(doctor)
     commands.clear()
     deploy_stack.BUILT.write_text("Description: settings not set")
     assert (
         deploy_stack.main(["--stack", "there", f"Model={deploy_stack.ROOT}/models/clothing"]) == 0
     )
-    assert told(commands[0]) == {"Architecture": "arm64", "Model": "models/clothing"}
+    assert parameters_of(commands[0]) == {"Architecture": "arm64", "Model": "models/clothing"}
 
 
 def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_template(aws, commands):
@@ -245,7 +245,7 @@ def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, commands):
     parameters = {"EmbedOrigins": "https://a.example https://b.example", "AlarmEmail": ""}
     told_so = [f"{name}={value}" for name, value in parameters.items()]
     assert deploy_stack.main(["--stack", "new", *told_so]) == 0
-    assert told(commands[0]) == told(commands[2]) == parameters
+    assert parameters_of(commands[0]) == parameters_of(commands[2]) == parameters
 
 
 def test_the_same_deployment_again_is_told_alike(aws, commands):
@@ -303,9 +303,9 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         assert deploy_stack.main(["--stack", "new"]) == 1
         server.shutdown()
-    [told] = capsys.readouterr().err.splitlines()
-    assert told.startswith("k2l deploy: the stack new could not be looked at: ")
-    assert "<" not in told
+    [printed] = capsys.readouterr().err.splitlines()
+    assert printed.startswith("k2l deploy: the stack new could not be looked at: ")
+    assert "<" not in printed
     assert commands == []
 
 

@@ -3,7 +3,7 @@
     python -m tests.emulator.fleet [--size 2] [--port 9000] [--memory MB]
 
 Each takes one request at a time. A request takes one that is free; where none is, it is throttled
-at once, as Lambda does at a concurrency limit of `size`: nobody waits in a queue. One that has died
+at once, as Lambda does at a concurrency limit of `size`: no request waits in a queue. A dead one
 is replaced by the next request that takes it
 (https://docs.aws.amazon.com/lambda/latest/dg/lambda-concurrency.html).
 
@@ -65,7 +65,7 @@ class ThrottledError(Exception):
 
 
 class Environment(Emulator):
-    """An emulator that starts anew when it is asked after its death.
+    """An emulator that starts again when it is called after its death.
 
     memory_mb: more resident memory than this, and the function is killed; None: no limit.
     """
@@ -243,7 +243,7 @@ class Fleet:
             FunctionError, EmulatorError: as `Environment.answer`.
         """
         try:
-            if self._ended.is_set():  # or one that waited would start an environment anew
+            if self._ended.is_set():  # or one that waited would start another environment
                 raise ThrottledError
             environment = self._idle.get_nowait()
         except queue.Empty:
@@ -274,21 +274,21 @@ class Fleet:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > MAX_PAYLOAD_BYTES:
             environ["wsgi.input"].read()
-            told = f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes"
-            return _refuse(start, "413 Payload Too Large", "RequestTooLargeException", told)
+            message = f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes"
+            return _refuse(start, "413 Payload Too Large", "RequestTooLargeException", message)
         try:
             event = json.loads(environ["wsgi.input"].read(length) or b"{}")
         except ValueError as error:
-            told = f"Could not parse request body into json: {error}"
-            return _refuse(start, "400 Bad Request", "InvalidRequestContentException", told)
+            message = f"Could not parse request body into json: {error}"
+            return _refuse(start, "400 Bad Request", "InvalidRequestContentException", message)
         headers = [JSON, ("X-Amz-Executed-Version", "$LATEST")]
         try:
             body = self.invoke(event)
         except ThrottledError:
             reason = {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded"}
-            told = "Rate Exceeded."
+            message = "Rate Exceeded."
             return _refuse(
-                start, "429 Too Many Requests", "TooManyRequestsException", told, **reason
+                start, "429 Too Many Requests", "TooManyRequestsException", message, **reason
             )
         except EmulatorError as error:
             return _refuse(start, "500 Internal Server Error", "ServiceException", str(error))

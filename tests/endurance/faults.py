@@ -173,7 +173,7 @@ def right(answer: Answer) -> None:
 
 
 def recovered(url: str, event: Any = EVENT) -> float:
-    """Seconds until the next caller has a right answer; nobody has to try twice."""
+    """Seconds until the next caller has a right answer; no caller has to try twice."""
     start = time.monotonic()
     right(call(url, event))
     return time.monotonic() - start
@@ -763,7 +763,7 @@ def cpu_starved() -> Seen:
 
 @fault("names are not resolved")
 def no_names() -> Seen:
-    # 192.0.2.0/24 is for documentation, and answers nobody (RFC 5737).
+    # 192.0.2.0/24 is for documentation, and never answers (RFC 5737).
     options = ("--dns=192.0.2.1", "-e", "FETCH_TIMEOUT_S=2", "-e", "AWS_LAMBDA_FUNCTION_TIMEOUT=8")
     with container(*options) as (_, url):
         answer = call(url, {"url": "http://photos.example.com/photo.jpg"})
@@ -844,7 +844,7 @@ def write(name: str, rows: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run every fault, and tell. Exit status 1: a caller saw what nobody should."""
+    """Run every fault and print the table. Exit status 1: a caller saw what none should."""
     p = argparse.ArgumentParser(prog="python -m tests.endurance.faults", description=__doc__)
     p.add_argument("--docs", action="store_true", help="write the table to docs/faults.md")
     p.add_argument("--only", metavar="TEXT", default="", help="faults whose name has this")

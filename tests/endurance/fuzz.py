@@ -211,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     findings = 0
     end = time.monotonic() + args.seconds
     print(f"fuzzing for {args.seconds:g} s, seed {args.seed}", flush=True)
-    told = time.monotonic()
+    reported = time.monotonic()
     while time.monotonic() < end:
         kind, event = case()
         # A hang in C has no exception: its traceback is printed, and the process ends.
@@ -236,8 +236,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = FINDINGS / f"{args.seed}-{findings}.json"
             place.write_text(json.dumps(event, default=str), "utf-8")
             print(f"FOUND {kind}: {outcome}; the event is in {place.relative_to(ROOT)}")
-        if time.monotonic() - told > 10:
-            told = time.monotonic()
+        if time.monotonic() - reported > 10:
+            reported = time.monotonic()
             print(f"  {outcomes.total():,} events, {findings} findings", flush=True)
     for name, count in sorted(outcomes.items()):
         print(f"  {count:8,}  {name}")

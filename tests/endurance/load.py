@@ -162,19 +162,21 @@ def _named(status: int, answer: Any) -> bool:
 def table(results: Sequence[Result]) -> str:
     """The results in Markdown."""
     lines = [
-        "| to | load | requests | a second | p50 ms | p95 | p99 | longest | answers by status |",
+        "| to | load | requests | a second | p50 ms | p95 | p99 | longest | others by status |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for result in results:
         right = result.statuses[200]
         quantiles = [f"{result.quantile_ms(share, 200):.0f}" for share in (0.5, 0.95, 0.99, 1)]
-        told = ", ".join(f"{count} x {status}" for status, count in sorted(result.statuses.items()))
+        others = ", ".join(
+            f"{count} x {status}" for status, count in sorted(result.statuses.items())
+        )
         refused = [status for status in result.statuses if status in {429, 500}]
         if refused:
-            told += f" (p99 {result.quantile_ms(0.99, refused[0]):.0f} ms)"
+            others += f" (p99 {result.quantile_ms(0.99, refused[0]):.0f} ms)"
         lines.append(
             f"| {result.where} | {result.load} | {len(result.answers)} "
-            f"| {right / result.seconds:.0f} | {' | '.join(quantiles)} | {told} |"
+            f"| {right / result.seconds:.0f} | {' | '.join(quantiles)} | {others} |"
         )
     return "\n".join(lines)
 

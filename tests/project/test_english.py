@@ -22,6 +22,7 @@ TEXTS = (
     "web",
     "events",
     "samples",
+    "tests",
     "benchmarks",
     "template.yaml",
     "Makefile",
@@ -36,7 +37,9 @@ def files():
     return [
         ROOT / name
         for name in listed.split("\0")
-        if name and Path(name).suffix in kinds and name != "CHANGELOG.md"
+        if name
+        and Path(name).suffix in kinds
+        and name not in ("CHANGELOG.md", "tests/project/test_english.py")
     ]
 
 

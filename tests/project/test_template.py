@@ -51,7 +51,7 @@ NO_VALUE = object()
 def translate(parameters=None, **changes):
     """The template as CloudFormation's.
 
-    parameters: what SAM is told, in place of defaults. changes: of the function's properties.
+    parameters: what SAM gets, in place of defaults. changes: of the function's properties.
     """
     if not PYTHON.exists():
         pytest.skip("sam is not installed: make setup")
@@ -340,7 +340,7 @@ def test_another_setting_is_another_version_and_the_same_is_the_same(translated)
         [name] = [n for n in template["Resources"] if n.startswith("ClassifierVersion")]
         return name
 
-    one, other = (translate(Description=f"settings {told}") for told in ("1", "2"))
+    one, other = (translate(Description=f"settings {number}") for number in ("1", "2"))
     assert len({version(each) for each in (translated, one, other)}) == 3
     assert version(translate(Description="settings 1")) == version(one)
 

@@ -1,4 +1,4 @@
-"""What is told about a request, and what must never be."""
+"""What is reported about a request, and what must never be."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_another_installed_model_is_named_and_a_file_is_a_path():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "give at least one IMAGE"),
         (("absent.jpg",), "no such file: absent.jpg"),
@@ -171,10 +171,10 @@ def test_another_installed_model_is_named_and_a_file_is_a_path():
         (("events",), "no images in events"),
     ],
 )
-def test_wrong_use_is_status_2_and_a_sentence(arguments, told):
+def test_wrong_use_is_status_2_and_a_sentence(arguments, message):
     done = run(*arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -208,7 +208,7 @@ def test_progress_is_shown_on_a_terminal_alone():
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = shown(slave)
     os.close(slave)
-    told = b""
+    message = b""
     while True:
         try:
             part = os.read(master, 4096)
@@ -216,10 +216,10 @@ def test_progress_is_shown_on_a_terminal_alone():
             break
         if not part:
             break
-        told += part
+        message += part
     os.close(master)
     assert process.wait(60) == 0
-    assert b"/6 [" in told
+    assert b"/6 [" in message
     process = shown(subprocess.PIPE)
     assert b"/6 [" not in process.communicate(timeout=30)[1]
 

@@ -158,7 +158,7 @@ def test_a_port_in_use_is_an_error_without_a_traceback():
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_under_way_is_answered_before_the_server_ends(stop):
-    """A host that takes its time; the server is told to end in the meantime."""
+    """A slow host; the server is stopped in the meantime."""
 
     class Slow(http.server.BaseHTTPRequestHandler):
         asked, stopping = threading.Event(), threading.Event()

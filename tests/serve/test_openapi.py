@@ -30,7 +30,7 @@ def test_schemathesis_finds_nothing(server):
 
 
 def test_it_would_find_an_untrue_description(server, tmp_path):
-    """The check can fail: told that top_k may be 0, it says that the API refuses it."""
+    """The check can fail: with top_k of 0 in the document, it reports that the API refuses it."""
     import requests
 
     text = requests.get(f"{server}/openapi.json", timeout=30).text

@@ -1,4 +1,4 @@
-"""Every screen for everybody: sizes, colours, keyboard, screen readers; and the loading."""
+"""Every screen for every reader: sizes, colours, keyboard, screen readers; and the loading."""
 
 from __future__ import annotations
 
