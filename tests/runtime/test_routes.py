@@ -46,6 +46,7 @@ def test_head_is_get_without_the_body(path, handler):
     assert full["statusCode"] == head["statusCode"] == 200
     assert full["body"]
     assert head["body"] == ""
+    assert head["headers"]["Content-Length"] == str(len(full["body"].encode()))
     assert full["headers"]["Content-Type"] == head["headers"]["Content-Type"]
 
 

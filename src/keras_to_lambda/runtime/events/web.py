@@ -115,7 +115,10 @@ class HttpApi(Synchronous):
         packed = packed and "gzip" in _header(self._event, "accept-encoding")
         if packed:
             body, own = _gzipped(body), {**own, "Content-Encoding": "gzip"}
-        # A HEAD's answer is its GET's without the body (RFC 9110, 9.3.2).
+        if self._head:
+            # Its GET's headers, the length included, without the body (RFC 9110, 9.3.2).
+            length = len(base64.b64decode(body)) if packed else len(body.encode())
+            own = {**own, "Content-Length": str(length)}
         made = self._envelope(status, {**headers, **own}, "" if self._head else body)
         return {**made, "isBase64Encoded": packed and not self._head}
 
