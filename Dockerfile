@@ -4,6 +4,11 @@
 #   docker run --rm -p 9000:8080 keras-to-lambda
 #   curl -d @events/direct-image.json http://localhost:9000/2015-03-31/functions/function/invocations
 #
+# For any other host, page and API on $PORT (docs/hosts.md):
+#
+#   docker build --target web -t classifier-web .
+#   docker run --rm -p 8000:8000 classifier-web
+#
 # For Lambda, build with --provenance=false (or BUILDX_NO_DEFAULT_ATTESTATIONS=1 in the environment):
 # BuildKit's attestations turn the image into a list of manifests, which Lambda refuses as "image
 # manifest ... not supported". `sam build` does so by itself.
@@ -42,7 +47,7 @@ RUN site="/packages$(python -c 'import sysconfig; print(sysconfig.get_path("plat
     python -m compileall -q --invalidation-mode unchecked-hash -s /packages "$site" && \
     python -m compileall -q --invalidation-mode unchecked-hash app
 
-FROM ${BASE_IMAGE}
+FROM ${BASE_IMAGE} AS function
 COPY requirements.txt /tmp/
 # The base's own versions of the packages.
 RUN pip uninstall --yes --root-user-action=ignore -r /tmp/requirements.txt
@@ -69,3 +74,22 @@ LABEL org.opencontainers.image.title=keras-to-lambda \
 # Elsewhere: docker run --user 65534 --read-only --tmpfs /tmp --cap-drop ALL
 # --security-opt no-new-privileges (docs/supply-chain.md).
 CMD ["lambda_function.lambda_handler"]
+
+# The same files behind an HTTP server, for hosts that give a PORT.
+FROM function AS web
+COPY requirements-web.txt /tmp/
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary=:all: \
+    --root-user-action=ignore -r /tmp/requirements-web.txt
+COPY src/keras_to_lambda/serve/__init__.py src/keras_to_lambda/serve/gateway.py \
+    src/keras_to_lambda/serve/host.py src/keras_to_lambda/serve/http_server.py \
+    ${LAMBDA_TASK_ROOT}/keras_to_lambda/serve/
+RUN chmod -R a+rX ${LAMBDA_TASK_ROOT}/keras_to_lambda/serve && \
+    python -m compileall -q --invalidation-mode unchecked-hash ${LAMBDA_TASK_ROOT}/keras_to_lambda/serve
+ENV PORT=8000
+EXPOSE 8000
+USER 65534
+ENTRYPOINT ["python", "-m", "keras_to_lambda.serve.host"]
+CMD []
+
+# The last stage is what `docker build` and `sam build` make without a target.
+FROM function

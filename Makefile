@@ -195,6 +195,8 @@ lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked require
 		--generate-hashes --no-header --no-annotate --upgrade requirements.in -o requirements.txt
 	@.venv-lock/bin/uv pip compile -q --python-version 3.11 --override requirements-tflite.in \
 		--generate-hashes --no-header --no-annotate --upgrade requirements-tflite.in -o requirements-tflite.txt
+	@echo "waitress>=3" | .venv-lock/bin/uv pip compile -q --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade - -o requirements-web.txt
 
 clean: ## remove what make has set up
 	rm -rf .venv .venv-* .schemathesis .demo .train-demo .old-keras .fuzz .bench .arm64 .aws-sam .pytest_cache .ruff_cache .mypy_cache

@@ -30,10 +30,12 @@ FILES = (
     "events/rest-v1-image.json",
     "events/rest-v1-url.json",
     "lambda_function.py",
+    "requirements-web.txt",
     "requirements.txt",
     "samconfig.toml",
     "template.yaml",
 )
+MODULES = ("__init__", "serve/__init__", "serve/gateway", "serve/host", "serve/http_server")
 FOLDERS = {"src/keras_to_lambda/runtime": PACKAGE / "runtime", "web": Path(bundled("web"))}
 
 
@@ -55,7 +57,8 @@ def sources() -> Iterator[tuple[str, Path]]:
     files = installed if (installed / "template.yaml").is_file() else _CLONE
     for name in FILES:
         yield name, files / name
-    yield "src/keras_to_lambda/__init__.py", PACKAGE / "__init__.py"
+    for module in MODULES:
+        yield f"src/keras_to_lambda/{module}.py", PACKAGE / f"{module}.py"
     for name, folder in FOLDERS.items():
         for path in sorted(folder.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import errno
-import logging
 import mimetypes
 import os
 import shlex
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +25,7 @@ from keras_to_lambda.runtime.http.resources import WEB
 from keras_to_lambda.runtime.model.registry import files
 from keras_to_lambda.runtime.settings import MODELS, Settings, bundled
 from keras_to_lambda.serve import http_server, remote
-from keras_to_lambda.serve.gateway import Gateway
+from keras_to_lambda.serve.gateway import Application, Gateway
 from keras_to_lambda.serve.remote import Remote
 
 EPILOG = """\
@@ -126,7 +123,7 @@ def _remote(args: argparse.Namespace) -> tuple[Any, str]:
     return server, f"open {local}/ for {application.url}; Ctrl-C ends it"
 
 
-def _listening(application: Gateway | Remote, args: argparse.Namespace) -> tuple[Any, str]:
+def _listening(application: Application, args: argparse.Namespace) -> tuple[Any, str]:
     """A server, and its URL."""
     try:
         server = http_server.create(application, args.host, args.port)
@@ -184,16 +181,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     server, greeting = _remote(args) if args.remote else _local(args)
     print(greeting, flush=True)
-    # A page asks for several things at once; that they wait a millisecond is no warning.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: sys.exit())
-    server.run()
-    # The workers have ended with their answers; they still have to go out.
-    for _ in range(20):
-        if not any(channel.total_outbufs_len for channel in server.active_channels.values()):
-            break
-        server.asyncore.loop(timeout=0.1, count=1, map=server._map)  # noqa: SLF001
-    server.close()
+    http_server.run(server)
     return 0

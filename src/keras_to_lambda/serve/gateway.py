@@ -31,6 +31,7 @@ TEXT = ("application/json", "application/x-www-form-urlencoded", "text/")
 JSON = {"content-type": "application/json"}
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]  # PEP 3333
 
 
 class Context:

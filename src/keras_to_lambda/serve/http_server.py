@@ -7,14 +7,16 @@ answers 503 when the function is busy everywhere, so that no request waits in li
 from __future__ import annotations
 
 import json
+import logging
+import signal
+import sys
 from typing import Any
 
 import waitress
 import waitress.channel
 import waitress.task
 
-from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, MAX_CALLS, Gateway
-from keras_to_lambda.serve.remote import Remote
+from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, MAX_CALLS, Application
 
 # Beside the threads that wait for the function: for pages, errors and answers of 503.
 SPARE_THREADS = 8
@@ -42,7 +44,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     error_task_class = JsonErrorTask
 
 
-def create(application: Gateway | Remote, host: str, port: int) -> Any:
+def create(application: Application, host: str, port: int) -> Any:
     """A waitress server, listening; `run()` serves.
 
     Raises:
@@ -63,3 +65,19 @@ def create(application: Gateway | Remote, host: str, port: int) -> Any:
     )
     server.channel_class = Channel
     return server
+
+
+def run(server: Any) -> None:
+    """Serve until SIGTERM or Ctrl-C; requests under way are answered first."""
+    # A page asks for several things at once; that they wait a millisecond is no warning.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: sys.exit())
+    server.run()
+    # The workers have ended with their answers; they still have to go out.
+    for _ in range(20):
+        if not any(channel.total_outbufs_len for channel in server.active_channels.values()):
+            break
+        server.asyncore.loop(timeout=0.1, count=1, map=server._map)  # noqa: SLF001
+    server.close()
