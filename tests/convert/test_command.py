@@ -153,8 +153,8 @@ def test_a_failure_can_be_looked_at(models, convert, strict, tmp_path):
     assert status == 1
     assert not output.parent.exists()
     text = page.read_text(encoding="utf-8")
-    assert '<span class="verdict bad">failed</span>' in text
-    assert text.count("<figure>") == 8
+    assert "Failed: the converted model gives all" in text
+    assert text.count('<div class="sides">') == 8
 
 
 def test_a_model_that_failed_leaves_the_one_before_it_alone(models, convert, strict):

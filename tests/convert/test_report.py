@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,10 +102,11 @@ def findings(tmp_path):
 
 
 def test_the_page_is_whole_escaped_and_needs_no_network(findings):
-    page = report.html(findings())
+    page = report.html(findings(), "k2l convert net.keras")
     outline = Outline(page)
-    assert outline.links
-    assert all(link.startswith("data:image/jpeg;base64,") for link in outline.links)
+    pictures = [link for link in outline.links if not link.startswith("#")]
+    assert pictures
+    assert all(link.startswith("data:image/jpeg;base64,") for link in pictures)
     assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:)?//", page)
     assert "default-src 'none'" in page
     assert "<script>" not in page
@@ -114,17 +114,36 @@ def test_the_page_is_whole_escaped_and_needs_no_network(findings):
     assert "<script>alert(1)</script>" in text
     assert "class <0> & co" in text
     assert "no <such> operator" in text
-    assert "verified" in text
+    assert "Verified: the converted model gives all 12 photos the label that Keras gives." in text
+    assert "k2l convert net.keras" in text
 
 
 def test_a_failure_looks_like_one(findings):
     found = findings(apart=3.0)
     assert not found.passed
-    text = " ".join(Outline(report.html(found)).text)
-    assert "failed" in text
+    text = " ".join(Outline(report.html(found, "")).text)
+    assert "Failed: the converted model gives" in text
     assert "FAILED: top-1 labels agree on" in text
     assert "parts at: inference" in text
     assert "| the two part first at | inference" in report.markdown(found)
+
+
+def test_the_page_says_which_answers_changed_and_shows_their_logits(findings):
+    found = findings(samples=4)
+    logits = np.eye(5, dtype=np.float32)[:4] * 2
+    served = logits.copy()
+    served[:2, :2] = [[1, 3], [3, 1]]
+    keras = replace(found.keras, logits=logits, truth=(1, 1, 2, 3))
+    int8 = replace(found.candidates[1], logits=served)
+    found = replace(found, keras=keras, subject=int8)
+    text = " ".join(" ".join(Outline(report.html(found, "")).text).split())
+    changed = (
+        "the int8 model gives 2 of 4 photos another label than Keras (1 now right, 1 now wrong)."
+    )
+    assert changed in text
+    assert "It is 1.00 MB (float32: 4.00 MB)" in text
+    assert "class <0> & co 2.000 1.000 -1 class <1> & co 0.000 3.000 +3" in text
+    assert "Red: photos that get another label." in text
 
 
 def test_a_thousand_labels_are_told_by_the_few_that_the_samples_have(findings):
@@ -132,7 +151,7 @@ def test_a_thousand_labels_are_told_by_the_few_that_the_samples_have(findings):
     _, classes = found.classes()
     assert len(classes) <= 20
     assert sum(total for _, _, total in classes) == 20
-    assert len(report.html(found)) < 500_000
+    assert len(report.html(found, "")) < 500_000
 
 
 def test_the_worst_come_first_and_disagreements_before_all(findings):
@@ -172,4 +191,3 @@ def test_a_folder_named_after_labels_groups_by_truth(findings):
         ("class <0> & co", 6),
         ("class <1> & co", 6),
     ]
-    assert Path(report.TEMPLATE).is_file()

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda import html_report
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
@@ -162,7 +163,7 @@ def compared(folder, tmp_path_factory):
         *("--against", str(folder / "lite" / "colours.tflite"), "--quiet", "-o", str(output)),
     ]
     report = evaluate.evaluate(evaluate._parser().parse_args(arguments))
-    page, record = evaluate.write(report, output, evaluate.shown_command(["MODEL"]))
+    page, record = evaluate.write(report, output, html_report.command_line("evaluate", ["MODEL"]))
     return report, page.read_text(encoding="utf-8"), json.loads(record.read_text(encoding="utf-8"))
 
 
@@ -250,10 +251,11 @@ def test_page_and_json_have_no_path_of_this_machine(compared, folder):
 
 def test_headers_and_passwords_are_not_in_the_shown_command():
     words = ["https://me:secret@host/predict", "--header", "x-api-key: secret", "--data", "photos"]
-    assert evaluate.shown_command(words) == (
+    assert html_report.command_line("evaluate", words) == (
         "k2l evaluate https://...@host/predict --header ... --data photos"
     )
-    assert "secret" not in evaluate.shown_command(["--header=x-api-key:secret"])
+    hidden = html_report.command_line("evaluate", ["--header=x-api-key:secret"])
+    assert hidden == "k2l evaluate --header=..."
     model = predictions.Model.of("https://me:secret@host.example/Prod/predict?key=secret")
     assert (model.file, model.name) == ("https://host.example/Prod/predict", "host.example")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from keras_to_lambda import html_report
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import (
     labels,
@@ -220,6 +221,7 @@ def parser() -> frame.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
+    args.command = html_report.command_line("convert", sys.argv[1:] if argv is None else argv)
     progress.use("convert", quiet=args.quiet)
     with (
         mlflow_registry.local(args.model) as args.model,
@@ -284,7 +286,7 @@ def _convert(args: argparse.Namespace) -> int:
             print(f"\n{progress.plain(args.model.name)} -> {args.out.name}")
             print(report.text(findings))
         if args.report:
-            args.report.write_text(report.html(findings), encoding="utf-8")
+            args.report.write_text(report.html(findings, args.command), encoding="utf-8")
         if chosen is None or chosen.comparison.faults:
             print(
                 "\nk2l convert: not written, because the two disagree. Check --preprocess, "
@@ -300,7 +302,7 @@ def _convert(args: argparse.Namespace) -> int:
                 "model is right all the same: --accept-accuracy",
             )
             return frame.NOT_VERIFIED
-        written = _publish(args.out, folder, findings)
+        written = _publish(args.out, folder, findings, args.command)
         if findings.proof.faults and findings.proof.judged and not findings.proof.hints:
             progress.note(_advice(findings, given))
         if chosen.comparison.accuracy is None:
@@ -393,7 +395,7 @@ def _decoding(args: argparse.Namespace, findings: report.Findings, folder: Path)
     )
 
 
-def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path]:
+def _publish(output: Path, folder: Path, findings: report.Findings, command: str) -> list[Path]:
     """Write the model and its reports; they appear whole or not at all."""
     chosen = findings.choice.chosen
     assert chosen is not None
@@ -401,7 +403,7 @@ def _publish(output: Path, folder: Path, findings: report.Findings) -> list[Path
     data = draft.read_bytes()[: chosen.bytes]
     drafts = {
         output.with_suffix(".report.md"): report.markdown(findings).encode(),
-        output.with_suffix(".report.html"): report.html(findings).encode(),
+        output.with_suffix(".report.html"): report.html(findings, command).encode(),
         output: join(data, findings.card),
     }
     for number, content in enumerate(drafts.values()):

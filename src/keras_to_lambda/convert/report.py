@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_to_lambda import html_report
 from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.convert import progress, scaling
 from keras_to_lambda.convert.errors import ConvertError
@@ -32,6 +31,12 @@ ENOUGH = 30  # samples, below which it is said what they are worth
 CALIBRATED_ON = 100  # photos that int8 is calibrated on, at least, without a caution
 NAMED = 30  # labels in a sentence
 CLASSES_SHOWN = 30  # at once; the others on a click
+DOTS = 1000  # of a plot, that differ most; and as many of the others
+# What candidates are compared by, as bars.
+SCALES: dict[str, Callable[[Candidate], float]] = {
+    "Size, MB": lambda candidate: candidate.bytes / 1e6,
+    "One inference on one thread, ms": lambda candidate: candidate.one_thread_ms,
+}
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -121,6 +126,14 @@ class Findings:
     def passed(self) -> bool:
         """Whether it agrees, and the samples do not speak against it, or are overruled."""
         return self.agrees and (self.accepted or not self.proof.faults)
+
+    @property
+    def reference(self) -> str:
+        """What the converted model is compared with.
+
+        A `.tflite` of another program is compared with the interpreter, behind Keras' readers.
+        """
+        return "LiteRT" if self.keras.facts["kind"] == "tflite" else "Keras"
 
     @property
     def several(self) -> bool:
@@ -247,8 +260,7 @@ def rows(findings: Findings) -> list[tuple[str, str]]:
     found = subject.comparison
     share = found.tolerance.difference
     kind = "logit " * (findings.card.output == "logits")
-    # A `.tflite` of another program is compared with the interpreter alone, behind Keras' readers.
-    other = "LiteRT" if facts["kind"] == "tflite" else "Keras"
+    other = findings.reference
     table = [
         ("quantization", subject.quantization),
         ("loaded by", str(facts["loaded_by"])),
@@ -325,8 +337,7 @@ def _verdict(findings: Findings) -> str:
 
 def _verified(findings: Findings) -> str:
     """What was checked, and what was not."""
-    proof, labels = findings.proof, findings.card.labels
-    other = "LiteRT" if findings.keras.facts["kind"] == "tflite" else "Keras"
+    proof, labels, other = findings.proof, findings.card.labels, findings.reference
     if findings.one_label:
         return (
             f"the same answers as {other}; accuracy not proven: the samples show "
@@ -464,7 +475,7 @@ def input_rows(card: ModelCard) -> list[tuple[str, str]]:
 def source_rows(findings: Findings) -> list[tuple[str, str]]:
     """Where the model came from."""
     facts = findings.keras.facts
-    known = [(key, str(value)) for key, value in findings.card.provenance.items() if value]
+    known = html_report.provenance(findings.card.provenance)
     if facts["parameters"] is not None:
         known.append(("parameters", f"{facts['parameters']:,}"))
     return known
@@ -472,10 +483,10 @@ def source_rows(findings: Findings) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Worst:
-    """A photo that the two answer differently: its name, both answers, how far apart, pictures.
+    """A photo that the two answer differently.
 
-    Pictures are data: URLs: what Keras saw, what the function saw, and the difference, amplified;
-    the last is empty where there is none.
+    logits: label, Keras' logit, the function's; of both answers and of the largest difference.
+    pictures: data: URLs of what Keras saw, what the function saw, and their difference, if any.
     """
 
     name: str
@@ -483,24 +494,30 @@ class Worst:
     served: str
     difference: str
     stage: str
-    pictures: tuple[str, str, str] = ("", "", "")
+    logits: list[tuple[str, float, float]]
+    pictures: list[tuple[str, str]]
 
 
 def worst(findings: Findings, *, pictures: bool = False) -> list[Worst]:
     """The samples with the largest differences."""
     keras, subject, labels = findings.keras, findings.subject, findings.card.labels
-    parting = findings.parting()
-    return [
-        Worst(
-            name="/".join(keras.photos[i].parts[-2:]),
-            keras=labels[keras.logits[i].argmax()],
-            served=labels[subject.logits[i].argmax()],
-            difference=f"{np.abs(keras.logits[i] - subject.logits[i]).max():.3g}",
-            stage=parting[i] or "",
-            pictures=_pictures(findings, i) if pictures else ("", "", ""),
+    parting, found = findings.parting(), []
+    for i in findings.worst():
+        expected, served = keras.logits[i], subject.logits[i]
+        apart = np.abs(expected - served)
+        shown = dict.fromkeys(int(row.argmax()) for row in (expected, served, apart))
+        found.append(
+            Worst(
+                name="/".join(keras.photos[i].parts[-2:]),
+                keras=labels[expected.argmax()],
+                served=labels[served.argmax()],
+                difference=f"{apart.max():.3g}",
+                stage=parting[i] or "",
+                logits=[(labels[k], float(expected[k]), float(served[k])) for k in shown],
+                pictures=_pictures(findings, i) if pictures else [],
+            )
         )
-        for i in findings.worst()
-    ]
+    return found
 
 
 def side_by_side(keras: np.ndarray, served: np.ndarray) -> tuple[Image.Image, ...]:
@@ -516,49 +533,130 @@ def side_by_side(keras: np.ndarray, served: np.ndarray) -> tuple[Image.Image, ..
     return tuple(Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in shown)
 
 
-def _pictures(findings: Findings, index: int) -> tuple[str, str, str]:
+def _pictures(findings: Findings, index: int) -> list[tuple[str, str]]:
     served = pipeline_diff.served(findings.keras.photos[index], findings.card)[1]
     images = side_by_side(findings.keras.pictures[index], served)
-    urls = [_data_url(image) for image in images]
-    return urls[0], urls[1], urls[2] if len(urls) > 2 else ""
+    sides = (findings.reference, "function", "difference x 8")
+    return [
+        (side, html_report.thumbnail(image)) for side, image in zip(sides, images, strict=False)
+    ]
 
 
-def _data_url(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+def conclusion(findings: Findings) -> str:
+    """Two sentences for a reader who stops after them."""
+    subject, other = findings.subject, findings.reference
+    found, faults = subject.comparison, [*subject.comparison.faults, *findings.proof.faults]
+    size = f"It is {subject.bytes / 1e6:.2f} MB{_of_float(findings)}"
+    if found.accuracy is not None:
+        size += (
+            f", and right on {found.accuracy:.1%} of {found.judged} labelled photos ({other}: "
+            f"{found.reference_accuracy:.1%})"
+        )
+    verdict, second = findings.badge[0], "; ".join(faults) or size
+    return f"{_upper(verdict)}: {_changed(findings)}. {_upper(second)}."
 
 
-def html(findings: Findings) -> str:
-    """The report for a person: one file that needs no network."""
-    import jinja2
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown
+
+def _of_float(findings: Findings) -> str:
+    """The size of the same model without quantization, where this one has one."""
+    if findings.subject.quantization == "none":
+        return ""
+    plain = [c.bytes for c in findings.candidates if c.quantization == "none"]
+    if parameters := findings.keras.facts["parameters"]:
+        plain.append(4 * parameters)
+    return f" (float32: {plain[0] / 1e6:.2f} MB)" if plain else ""
+
+
+def _changed(findings: Findings) -> str:
+    """How many photos get another label than from the float model, and whether it is right."""
+    keras, subject, other = findings.keras, findings.subject, findings.reference
+    before, after = keras.logits.argmax(axis=1), subject.logits.argmax(axis=1)
+    changed, total = np.flatnonzero(before != after), len(before)
+    name = f"the {'converted' if subject.quantization == 'none' else subject.quantization} model"
+    if not len(changed):
+        return f"{name} gives {_all_photos(total)} the label that {other} gives"
+    text = f"{name} gives {len(changed)} of {total} photos another label than {other}"
+    truth = [keras.truth[i] if i < len(keras.truth) else None for i in changed]
+    kinds = Counter(
+        "now right" if right == new else "now wrong" if right == old else "wrong before and after"
+        for right, old, new in zip(truth, before[changed], after[changed], strict=True)
+        if right is not None
     )
+    return text + (f" ({_counts(kinds)})" if kinds else "")
+
+
+def _counts(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def _differences(findings: Findings) -> dict[str, Any]:
+    """Differences by Keras' outputs, for an SVG of 600 x 200: the largest, and some of the others.
+
+    low, high, most: the ends of the axes. same, other: paths of dots of photos with the same label
+    and with another one.
+    """
+    expected, served = findings.keras.logits, findings.subject.logits
+    changed = (expected.argmax(axis=1) != served.argmax(axis=1)).repeat(expected.shape[1])
+    across, apart = expected.ravel(), (served - expected).ravel()
+    order = np.argsort(-np.abs(apart), kind="stable")
+    order = order[np.isfinite(apart[order])]
+    order = np.concatenate([order[:DOTS], order[DOTS :: 1 + len(order) // DOTS]])
+    low, high = float(across.min()), float(across.max())
+    most = float(np.abs(apart[order]).max(initial=0))
+    x = 600 * (across - low) / (high - low or 1)
+    y = 100 - 100 * apart / (most or 1)
+
+    def dots(changes: bool) -> str:
+        return "".join(f"M{x[i]:.0f} {y[i]:.0f}h0" for i in order if changed[i] == changes)
+
+    return {"low": low, "high": high, "most": most, "same": dots(False), "other": dots(True)}
+
+
+def html(findings: Findings, command: str) -> str:
+    """The report for a person: one file that needs no network. command: without secrets."""
+    card, subject, other = findings.card, findings.subject, findings.reference
+    found = subject.comparison
     grouped, classes = findings.classes()
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        card=findings.card,
-        findings=findings,
-        found=findings.subject.comparison,
+    tiles = [
+        (f"{found.agreement:.2%}", f"same label as {other}"),
+        (f"{found.max_difference:.3g}", f"largest {card.output} difference"),
+        (f"{subject.bytes / 1e6:.2f} MB", f"size{_of_float(findings)}"),
+        (f"{subject.one_thread_ms:.2f} ms", "one inference, one thread"),
+        (f"{found.samples:,}", "photos compared"),
+    ]
+    if found.accuracy is not None:
+        share = f"{found.reference_accuracy:.1%}"
+        tiles.insert(1, (f"{found.accuracy:.1%}", f"accuracy ({other}: {share})"))
+    scales = [
+        (title, [(c.quantization, value(c), f"{value(c):.2f}") for c in findings.candidates])
+        for title, value in SCALES.items()
+    ]
+    return html_report.render(
+        TEMPLATE,
+        kind="Conversion",
+        title=f"{card.name} ({subject.quantization})",
+        conclusion=conclusion(findings),
+        command=command,
+        tiles=tiles,
+        notes=[f"{_upper(note)}." for note in findings.notes],
+        reference=other,
         table=candidate_rows(findings),
-        rows=rows(findings),
-        inputs=input_rows(findings.card),
-        source=source_rows(findings),
-        grouped=grouped,
-        classes=classes,
-        shown=CLASSES_SHOWN,
+        scales=scales if len(findings.candidates) > 1 else [],
+        changed=_changed(findings),
+        dots=_differences(findings),
         worst=worst(findings, pictures=True),
-        largest=max(c.bytes for c in findings.candidates),
-        slowest=max(c.one_thread_ms for c in findings.candidates),
+        grouped=grouped,
+        classes=[(label, agree / total, f"{agree} of {total}") for label, agree, total in classes],
+        shown=CLASSES_SHOWN,
+        sections=[
+            ("Verification", rows(findings)),
+            ("How a photo becomes the tensor", input_rows(card)),
+            ("Source", source_rows(findings)),
+        ],
     )
-
-
-def _shown(value: Any) -> Any:
-    """Text without what reorders or hides what stands beside it; pictures as they are."""
-    if type(value) is str and not value.isprintable():
-        return progress.plain(value)
-    return value
 
 
 def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

@@ -11,7 +11,9 @@ import io
 import os
 import platform
 import re
+import shlex
 import warnings
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).resolve().parent
+SECRET = ("--header", "--api-key")  # options whose values are not shown
 PRODUCT = "keras-to-lambda"
 LIBRARIES = (
     *("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert"),
@@ -67,6 +70,7 @@ def render(
         loader=jinja2.FileSystemLoader([HERE, template.parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -78,6 +82,41 @@ def render(
         made=_made(command),
         **values,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Text without what reorders or hides the text beside it."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+
+
+def command_line(verb: str, arguments: Sequence[str]) -> str:
+    """The command line for a report: without headers, and URLs without user and password."""
+    words, hidden = ["k2l", verb], False
+    for word in arguments:
+        option, equals, _ = word.partition("=")
+        scheme, slashes, rest = word.partition("://")
+        if hidden or (option in SECRET and equals):
+            word = f"{option}=..." if not hidden else "..."
+        elif slashes and "@" in rest.partition("/")[0]:
+            word = f"{scheme}://...@{rest.partition('@')[2]}"
+        hidden = word in SECRET
+        words.append(word)
+    return shlex.join(words)
+
+
+def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A card's provenance as rows for people."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return ", ".join(f"{name} {text(each)}" for name, each in value.items())
+        if isinstance(value, list | tuple):
+            return " to ".join(map(text, value))
+        return str(value)
+
+    return [(name.replace("_", " "), text(value)) for name, value in record.items() if value]
 
 
 def _made(command: str) -> list[tuple[str, str]]:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_to_lambda import client
+from keras_to_lambda import client, html_report
 from keras_to_lambda.cli import frame
 from keras_to_lambda.client import Client
 from keras_to_lambda.convert import labels as label_files
@@ -62,7 +61,6 @@ DATA is one of these:
 """
 ALL_SPLITS = "all"
 SEED = 1  # where no card has the one that split the data
-SECRET = ("--header", "--api-key")  # options whose values are not shown in a report
 
 
 @frame.command("k2l evaluate")
@@ -72,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     output = _output(options)
     found = evaluate(options)
-    command = shown_command(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    command = html_report.command_line("evaluate", given)
     for path in write(found, output, command):
         announce(f"wrote {path}")
     text = progress.plain_lines(report.text(found))
@@ -311,21 +310,6 @@ def _notes(first: Model, second: Model | None, data: Dataset, part: str, seed: i
                 "card): whether some pictures are in both is not known"
             )
     return notes
-
-
-def shown_command(arguments: Sequence[str]) -> str:
-    """The command line for a report: without headers, and URLs without user and password."""
-    words, hidden = ["k2l", "evaluate"], False
-    for word in arguments:
-        option, equals, _ = word.partition("=")
-        scheme, slashes, rest = word.partition("://")
-        if hidden or (option in SECRET and equals):
-            word = f"{option}=..." if not hidden else "..."
-        elif slashes and "@" in rest.partition("/")[0]:
-            word = f"{scheme}://...@{rest.partition('@')[2]}"
-        hidden = word in SECRET
-        words.append(word)
-    return shlex.join(words)
 
 
 def write(found: Report, output: Path, command: str = "") -> list[Path]:
