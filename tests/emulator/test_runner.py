@@ -39,7 +39,10 @@ def alive(pid: int) -> bool:
 
 
 def environ_of(pid: int) -> dict[str, str]:
-    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    except OSError:
+        return {}  # a neighbour that has ended since it was listed
     # Some programs, as Chromium, write their title over it.
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
