@@ -87,10 +87,10 @@ test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## all tests that need no conta
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest -n 2 --dist loadfile tests/convert tests/train
 
-test-tflite: ## the handler's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
+test-tflite: ## the engine's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
 ifneq ($(PYTHON311),)
 	@$(MAKE) $(TFLITE)
-	@.venv-tflite/bin/python -m pytest -n 2 --dist loadfile tests/runtime
+	@.venv-tflite/bin/python -m pytest -n 2 --dist loadfile -m engine tests/runtime
 else
 	@echo "SKIPPED tests with tflite-runtime: its last release needs Python 3.11, which is not here"
 endif

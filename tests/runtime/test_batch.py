@@ -28,6 +28,8 @@ from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Base64, Url
 from tests.http_host import Clock
 
+pytestmark = pytest.mark.engine
+
 CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
 

@@ -16,6 +16,8 @@ from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.settings import MODELS
 
+pytestmark = pytest.mark.engine
+
 CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
 pytest.importorskip(

@@ -14,6 +14,8 @@ from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.settings import Settings
 from tests.small_tflite import network
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def model(tmp_path):

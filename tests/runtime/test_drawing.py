@@ -16,6 +16,8 @@ from keras_to_lambda.runtime.image import drawing
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.settings import MODELS, Settings
 
+pytestmark = pytest.mark.engine
+
 SAMPLES = sorted((Path(MODELS) / "digits" / "samples").glob("*.png"))
 LINES = {"1": [(150, 30, 130, 260)], "7": [(40, 40, 230, 40), (230, 40, 110, 250)]}
 

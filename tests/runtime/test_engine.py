@@ -17,6 +17,8 @@ from keras_to_lambda.runtime.model.engine import EngineError, Tensor
 from keras_to_lambda.runtime.settings import MODELS
 from tests.small_tflite import network
 
+pytestmark = pytest.mark.engine
+
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="no ai-edge-litert here")
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,6 +12,8 @@ from keras_to_lambda.runtime.model.card import CHOICES, ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import ONE_UNIT, Classifier
 from tests.small_tflite import network
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def classifier(tmp_path):

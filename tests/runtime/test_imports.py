@@ -12,6 +12,8 @@ import pytest
 
 from tests.small_tflite import network
 
+pytestmark = pytest.mark.engine
+
 ROOT = Path(__file__).resolve().parents[2]
 ANSWER = """
 import sys, json

@@ -22,6 +22,8 @@ from keras_to_lambda.runtime.model import tflite_metadata
 from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import Classifier
 
+pytestmark = pytest.mark.engine
+
 # What writes the files that are read here comes with ai-edge-litert; not beside tflite-runtime.
 flatbuffers = pytest.importorskip("flatbuffers", reason="no ai-edge-litert here")
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="no ai-edge-litert here")

@@ -23,6 +23,8 @@ from keras_to_lambda.runtime.image.preprocess import (
 )
 from keras_to_lambda.runtime.model.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
 
+pytestmark = pytest.mark.engine
+
 CARD = ModelCard("c", ("a", "b"), height=1, width=2, preprocessing=Preprocessing(scaling="raw"))
 
 

@@ -17,6 +17,8 @@ import pytest
 from keras_to_lambda.cli import terminal
 from keras_to_lambda.cli.evaluation import Evaluation
 
+pytestmark = pytest.mark.engine
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 
