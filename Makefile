@@ -11,6 +11,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 PYTHON311 ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
+PYTHON313 ?= $(shell for p in python3.13 python3 python $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python); do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+
 PORT ?= 9000
 # An absolute path of what is here is meant from here, as Docker wants it.
 override MODEL := $(patsubst $(CURDIR)/%,%,$(MODEL))
@@ -112,6 +115,14 @@ endif
 
 test-mediapipe: $(TF_DEV) .venv-mediapipe/.ready ## our files in MediaPipe's own image classifier
 	@MEDIAPIPE_PYTHON=.venv-mediapipe/bin/python .venv-tf/bin/python -m pytest tests/convert/test_metadata.py
+
+test-cloud: $(DEV) $(AWS) ## the whole stack in LocalStack, without Docker: gateway, uploads, batches, smoke (Python 3.13)
+ifneq ($(PYTHON313),)
+	@$(MAKE) .venv-localstack/.ready
+	@.venv/bin/python -m pytest tests/cloud
+else
+	@echo "SKIPPED the stack in LocalStack: it needs Python 3.13, which is not here"
+endif
 
 test-container: $(DEV) $(AWS) $(SUPPLY) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
@@ -230,6 +241,9 @@ $(TF): requirements.txt pyproject.toml | $(INSTALLER)
 $(AWS): pyproject.toml | $(INSTALLER)
 	$(call venv,.venv-aws,$(PYTHON),sam$(comma) aws and the Lambda emulator,"--group aws")
 
+.venv-localstack/.ready: pyproject.toml | $(INSTALLER)
+	$(call venv,.venv-localstack,$(PYTHON313),LocalStack,"--group localstack")
+
 $(SUPPLY): requirements.txt pyproject.toml
 	$(call venv,.venv-supply,$(PYTHON),the auditors,"--require-hashes -r requirements.txt" "--no-deps -e ." \
 	"--group supply")
@@ -255,4 +269,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits convert-models train-demo tracking screenshots test test-tflite test-busy test-old-keras test-mediapipe test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits convert-models train-demo tracking screenshots test test-tflite test-busy test-old-keras test-mediapipe test-cloud test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help

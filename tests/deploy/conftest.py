@@ -13,7 +13,8 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from keras_to_lambda.deploy.emulator import ROOT
-from tests.deploy.aws import FUNCTION, REGION, Front, Function
+from tests.cloud.function import Function
+from tests.deploy.aws import FUNCTION, REGION, Front
 from tests.deploy.map_runs import MapRuns
 
 SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))

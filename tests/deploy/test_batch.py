@@ -22,7 +22,7 @@ from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud
 from keras_to_lambda.deploy.batch.image_list import Images, identity
 from keras_to_lambda.deploy.batch.runs import Run
 from keras_to_lambda.project import DEFAULT_STACK
-from tests.deploy.aws import THROTTLED, Invoked
+from tests.cloud.function import THROTTLED, Invoked
 
 # An error that no retry is for: its batch fails at once.
 DENIED = Invoked(b"{}", 403, "AccessDeniedException")

@@ -13,7 +13,8 @@ from collections import Counter
 
 import pytest
 
-from tests.deploy.aws import REGION, THROTTLED
+from tests.cloud.function import THROTTLED
+from tests.deploy.aws import REGION
 
 RECEIVES = 5  # before a message is a dead letter, as in the stack
 VISIBILITY_S = 1

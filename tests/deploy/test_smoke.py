@@ -39,7 +39,8 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
 from tests import aws_signature
-from tests.deploy.aws import Front, Function
+from tests.cloud.function import Function
+from tests.deploy.aws import Front
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"

@@ -14,7 +14,8 @@ import time
 import pytest
 
 from keras_to_lambda.deploy.emulator import PREFLIGHT, ROOT
-from tests.deploy.aws import EXITED, FUNCTION, THROTTLED, TIMED_OUT
+from tests.cloud.function import EXITED, THROTTLED, TIMED_OUT
+from tests.deploy.aws import FUNCTION
 from tests.deploy.map_runs import child, definition
 
 MAPS = {"prefix": "Prefix", "csv": "Csv", "jsonl": "JsonLines", "manifest": "Inventory"}

@@ -1,0 +1,153 @@
+"""One engine with one stack for all tests here: the template as it is, with Bulk."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+
+from keras_to_lambda.deploy.emulator import ROOT
+from keras_to_lambda.project import DEFAULT_STACK
+from tests.cloud.function import Function, InvokeApi
+from tests.cloud.process import PYTHON, REGION, Engine
+from tests.project.test_template import translate
+
+SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
+PARAMETERS = {"Bulk": "true", "Deployment": "Off"}
+DEADLINE_S = 120
+
+
+def until(found: Callable[[], Any], what: str) -> Any:
+    """What it gives, once that is something."""
+    give_up = time.monotonic() + DEADLINE_S
+    while not (result := found()):
+        assert time.monotonic() < give_up, f"{what}: not within {DEADLINE_S} s"
+        time.sleep(0.2)
+    return result
+
+
+class Cloud(NamedTuple):
+    """The engine's clients, the stack's outputs, and the function behind its Lambda."""
+
+    engine: Engine
+    api: InvokeApi
+    formation: Any
+    s3: Any
+    sqs: Any
+    states: Any
+    lambdas: Any
+    gateway: Any
+    outputs: dict[str, str]
+
+    @property
+    def function(self) -> Function:
+        return self.api.versions[""]
+
+    @property
+    def url(self) -> str:
+        """The REST API's /predict: in the engine a path, and not a host."""
+        [api] = self.gateway.get_rest_apis()["items"]
+        return f"{self.engine.url}/_aws/execute-api/{api['id']}/Prod/predict"
+
+    @property
+    def bucket(self) -> str:
+        return self.outputs["DataBucket"]
+
+    def photos(self, count: int, prefix: str) -> list[str]:
+        """The samples, under as many keys."""
+        contents = [path.read_bytes() for path in SAMPLES]
+        names = [f"{SAMPLES[n % 6].stem} {n:04}.jpg" for n in range(count)]
+        keys = [prefix + name for name in names]
+
+        def put(number: int) -> None:
+            self.s3.put_object(Bucket=self.bucket, Key=keys[number], Body=contents[number % 6])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(put, range(count)))
+        return keys
+
+
+def settled(formation: Any, stack: str) -> Any:
+    """A stack that is being changed no more."""
+
+    def found() -> Any:
+        stack_now = formation.describe_stacks(StackName=stack)["Stacks"][0]
+        return None if stack_now["StackStatus"].endswith("IN_PROGRESS") else stack_now
+
+    return until(found, f"the stack {stack}")
+
+
+def given(**parameters: str) -> list[dict[str, str]]:
+    return [{"ParameterKey": name, "ParameterValue": text} for name, text in parameters.items()]
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    if not PYTHON.exists():
+        pytest.fail("no .venv-localstack here: use make test-cloud")
+    api = InvokeApi()
+    engine = Engine(api.url)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": engine.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            patch.setenv(name, value)
+        try:
+            template = translate(PARAMETERS)
+            engine.wait()
+            yield _made(engine, api, template)
+        except BaseException:
+            print(engine.log.read_text()[-4000:])
+            raise
+        finally:
+            engine.stop()
+            api.stop()
+
+
+def _made(engine: Engine, api: InvokeApi, template: dict[str, Any]) -> Cloud:
+    formation, s3, *others = (
+        boto3.client(name)
+        for name in ("cloudformation", "s3", "sqs", "stepfunctions", "lambda", "apigateway")
+    )
+    # As `sam package` uploads it; the template says s3://bucket/key.
+    s3.create_bucket(Bucket="bucket")
+    definition = Path(ROOT, "deploy", "bulk.asl.json").read_bytes()
+    s3.put_object(Bucket="bucket", Key="key", Body=definition)
+    formation.create_stack(
+        StackName=DEFAULT_STACK,
+        TemplateBody=json.dumps(template),
+        Parameters=given(**PARAMETERS),
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    stack = settled(formation, DEFAULT_STACK)
+    events = formation.describe_stack_events(StackName=DEFAULT_STACK)["StackEvents"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE", events
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    cloud = Cloud(engine, api, formation, s3, *others, outputs)
+    api.serve(Function(environment(cloud)))
+    return cloud
+
+
+def environment(cloud: Cloud) -> dict[str, str]:
+    """What the stack has set for the function."""
+    found = cloud.lambdas.get_function_configuration(FunctionName=cloud.outputs["FunctionName"])
+    return {**found["Environment"]["Variables"], "LOG_LEVEL": "ERROR"}
+
+
+@pytest.fixture(autouse=True)
+def without_faults(cloud: Cloud) -> None:
+    cloud.function.reset()

@@ -1,0 +1,92 @@
+"""LocalStack's engine, with our function behind its Lambda and a whole Distributed Map.
+
+    .venv-localstack/bin/python -m tests.cloud.engine
+
+It runs in its own environment, on this machine, without Docker; `tests.cloud.process` starts it.
+What is put in here stands for:
+
+- Lambda's execution environments, which LocalStack starts as containers: each invocation goes to
+  INVOKE_URL by Lambda's Invoke API, with the version as its qualifier.
+- CloudFormation's parameters of the type Number, which are text to a condition and to a mapping.
+- the parts of Step Functions' Distributed Map that LocalStack's grammar does not know: see
+  tests.cloud.distributed_map.
+"""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import requests
+from localstack.aws.api.lambda_ import TooManyRequestsException
+from localstack.runtime.main import main
+from localstack.services.cloudformation.engine.v2 import change_set_model_preproc
+from localstack.services.lambda_.invocation import runtime_executor
+from localstack.services.lambda_.invocation.lambda_models import InvocationResult
+from localstack.services.lambda_.invocation.version_manager import LambdaVersionManager
+
+from tests.cloud import distributed_map
+
+CALL_S = 60
+
+
+class Number(int):
+    """A parameter: a number to a resource's property, and else its text."""
+
+    def __eq__(self, other: object) -> bool:
+        return str(int(self)) == other if isinstance(other, str) else int(self) == other
+
+    def __hash__(self) -> int:
+        return hash(str(int(self)))
+
+
+class NoContainers:
+    """The executor of versions that nothing has to be started for."""
+
+    @staticmethod
+    def prepare_version(_version: Any) -> None:
+        pass
+
+    @staticmethod
+    def cleanup_version(_version: Any) -> None:
+        pass
+
+
+def invoke(manager: LambdaVersionManager, *, invocation: Any) -> InvocationResult:
+    """In place of a container's answer: that of INVOKE_URL."""
+    version = manager.function_version.id
+    answer = requests.post(
+        f"{os.environ['INVOKE_URL']}/2015-03-31/functions/{version.function_name}/invocations",
+        params={"Qualifier": version.qualifier},
+        data=invocation.payload or b"{}",
+        timeout=CALL_S,
+    )
+    if answer.status_code == 429:
+        raise TooManyRequestsException("Rate Exceeded.", Type="User", **_reason(answer))
+    return InvocationResult(
+        request_id=invocation.request_id,
+        payload=answer.content,
+        is_error="X-Amz-Function-Error" in answer.headers,
+        logs="",
+        executed_version=version.qualifier,
+    )
+
+
+def _reason(answer: requests.Response) -> dict[str, str]:
+    return {"Reason": answer.json()["Reason"]}
+
+
+if __name__ == "__main__":
+    # The one executor, whatever its name in LocalStack's settings.
+    plugin = SimpleNamespace(load=lambda: NoContainers)
+    runtime_executor.EXECUTOR_PLUGIN_MANAGER = SimpleNamespace(
+        exists=lambda _name: True, load=lambda _name: plugin
+    )
+    LambdaVersionManager.invoke = invoke
+    to_number = change_set_model_preproc.to_number
+    change_set_model_preproc.to_number = lambda text: (
+        Number(text) if str(text).isdecimal() else to_number(text)
+    )
+    distributed_map.complete()
+    main()
