@@ -110,6 +110,11 @@ def test_an_entry_has_all_that_a_reader_needs(entry):
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.id)
+def test_the_text_that_the_docs_show_is_found_as_it_is_printed(entry):
+    assert [cause.known.id for cause in explain.explain(entry.sign)] == [entry.id]
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.id)
 def test_an_entry_is_found_in_the_middle_of_a_healthy_log(entry):
     sample = (SAMPLES / f"{entry.id}.txt").read_text(encoding="utf-8")
 
