@@ -67,9 +67,7 @@ def test_an_answer_to_what_is_not_in_the_input_is_no_image_of_it():
         ledger.list("s3://b/a+b.jpg", {"Key": "a+b.jpg"})
         ledger.put("s3://b/a b.jpg", Standing.ANSWERED, 1, {}, LINES[Standing.ANSWERED])
         found = ledger.summary()
-        unknown = ledger.summary(recounted=False)
     assert (found.inputs, found.unlisted, found.answered, found.missing) == (1, 1, 1, 1)
-    assert (unknown.inputs, unknown.unlisted) == (2, 0)
 
 
 @pytest.mark.parametrize("bytes_of_a_file", [4096, 1 << 20])
@@ -85,15 +83,6 @@ def test_a_temporary_folder_without_room_is_one_line_with_a_remedy(little_room, 
     little_room(bytes_of_a_file)
     with pytest.raises(BatchError, match=r"^the temporary folder /.* make room .* TMPDIR"):
         fill()
-
-
-def test_what_else_fails_in_a_ledgers_block_stays_what_it_is():
-    def fail():
-        with Ledger():
-            raise BrokenPipeError
-
-    with pytest.raises(BrokenPipeError):
-        fail()
 
 
 def test_images_are_told_apart_by_what_the_caller_called_them():
@@ -125,11 +114,6 @@ def test_the_last_letters_decide_what_an_input_is(url, kind):
     assert Images.named(url).kind == kind
 
 
-def test_an_input_that_could_be_two_things_is_refused():
-    with pytest.raises(BatchError, match="end a prefix with a slash"):
-        Images.named("s3://b/photos")
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -137,7 +121,6 @@ def test_an_input_that_could_be_two_things_is_refused():
         ["start"],
         ["start", "s3://b/", "--items", "0"],
         ["start", "s3://b/", "--tolerate", "101"],
-        ["start", "s3://b/", "--ms", "-1"],
         ["start", "s3://b/", "--scores", "percent"],
     ],
 )

@@ -1,19 +1,15 @@
-"""What images cost on AWS, and how long they take at best: from milliseconds that were measured.
+"""What images cost on AWS, from milliseconds that were measured and prices that were seen.
 
-Time is that of the function alone: how long S3 and the internet take is not measurable here, and
-AWS documents no figure. Nothing of the free tiers is subtracted.
+Nothing of the free tiers is subtracted.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB
-from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
-from keras_to_lambda.runtime.errors import UserError
 
 
 class Price(NamedTuple):
@@ -63,11 +59,8 @@ PRICES: Mapping[str, Price] = {
     "dashboard": _of("cloudwatch", 3.00, 1, "dashboard and month"),
 }
 
-# https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
-STATE_BYTES = 256 * 1024
-# Of an image in a listing with a key of 60 letters, and of its answer with ten labels; a test
-# measures both. Of an invocation's log lines: measured by benchmarks.receipt.
-ITEM_BYTES, ANSWER_BYTES, LOG_BYTES = 200, 430, 1_300
+MILLION = 1_000_000
+LOG_BYTES = 1_300  # of an invocation's log lines: measured by benchmarks.receipt
 HTTP_UNIT_BYTES = 512 * 1024
 # Images in an invocation; of a queue at most 10 without a window.
 IN_EACH = {"rest": 1, "http": 1, "sqs": 10, "map": 100}
@@ -84,90 +77,34 @@ def compute(ms: float, memory_mb: int, architecture: str = ARCHITECTURE) -> floa
     return billed * memory_mb / 1024 * each(f"lambda_{architecture}")
 
 
-class EstimateError(UserError):
-    """A number is out of range; the message names it."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Seconds at best; dollars by what they are for; limits that the work breaks, with remedies."""
-
-    seconds: float
-    parts: Mapping[str, float]
-    broken: tuple[str, ...]
-
-    @property
-    def dollars(self) -> float:
-        """In all."""
-        return sum(self.parts.values())
-
-
-def estimate(
-    images: int,
-    ms: float,
-    *,
-    way: str = "map",
-    batch: int | None = None,
-    concurrency: int = 1_000,
-    memory_mb: int = MEMORY_MB,
-    architecture: str = ARCHITECTURE,
-    timeout_s: int = TIMEOUT_S,
-    image_bytes: int = 0,
-) -> Estimate:
-    """Many images by one of the ways of IN_EACH.
+def million(
+    way: str, ms: float, memory_mb: int = MEMORY_MB, image_bytes: int = 0
+) -> tuple[float, float]:
+    """Dollars for a million images, in all and of these Lambda's.
 
     Args:
-        ms: of the function for one image, as measured. image_bytes: of one in a request's body; 0
-            where it is read from S3.
-
-    Raises:
-        EstimateError: a number is out of range.
+        way: one of IN_EACH. ms: of the function for one image, as measured.
+        image_bytes: of an image in a request's body; 0 where it is read from S3.
     """
-    in_each = batch or IN_EACH[way]
-    for name, value in (("images", images), ("batch", in_each), ("concurrency", concurrency)):
-        if value < 1:
-            raise EstimateError(f"{name} is {value}; 1 or more")
-    if not (math.isfinite(ms) and ms >= 0):
-        raise EstimateError(f"ms is {ms}; 0 or more")
-    in_each = min(in_each, images)
-    calls = math.ceil(images / in_each)
-    call_ms = in_each * ms
-    parts = {
-        "Lambda, time": calls * compute(call_ms, memory_mb, architecture),
-        "Lambda, requests": calls * each("lambda_request"),
-        "logs": calls * LOG_BYTES / 1e9 * each("log_gb"),
-        "S3, reading": 0.0 if image_bytes else images * each("s3_get"),
-    }
+    calls = MILLION / IN_EACH[way]
+    call_ms = IN_EACH[way] * ms
+    ours = calls * (compute(call_ms, memory_mb) + each("lambda_request"))
+    dollars = ours + calls * LOG_BYTES / 1e9 * each("log_gb")
+    if not image_bytes:
+        dollars += MILLION * each("s3_get")
     match way:
         case "rest":
-            parts["REST API"] = images * each("rest_api")
+            dollars += MILLION * each("rest_api")
         case "http":
-            parts["HTTP API"] = (
-                images * max(1, math.ceil(image_bytes / HTTP_UNIT_BYTES)) * each("http_api")
-            )
+            units = max(1, math.ceil(image_bytes / HTTP_UNIT_BYTES))
+            dollars += MILLION * units * each("http_api")
         case "sqs":  # each message is sent; a batch is received, and deleted
-            parts["SQS"] = (images + 2 * calls) * each("sqs_request")
-            parts["S3, writing"] = images * each("s3_put")
-        case "map":
+            dollars += (MILLION + 2 * calls) * each("sqs_request") + MILLION * each("s3_put")
+        case "map":  # one written object for each batch is the most
             seconds = math.ceil(call_ms / 100) / 10
-            parts["Step Functions"] = calls * (
-                each("states_request") + seconds * 64 / 1024 * each("states_gb_second")
-            )
-            parts["S3, writing"] = calls * each("s3_put")  # one for each batch is the most
-    broken = []
-    if call_ms / 1000 > timeout_s:
-        fits = max(1, int(timeout_s * 1000 / ms))
-        broken.append(
-            f"a batch of {in_each} takes {call_ms / 1000:.0f} s, and the function has "
-            f"{timeout_s} s: at most {fits} in a batch"
-        )
-    most = STATE_BYTES // max(ITEM_BYTES, ANSWER_BYTES)
-    if way == "map" and in_each > most:
-        broken.append(
-            f"a batch of {in_each} has more than 256 KiB of items or answers: at most {most} in a "
-            "batch, or a smaller top_k"
-        )
-    return Estimate(math.ceil(calls / concurrency) * call_ms / 1000, parts, tuple(broken))
+            workflow = each("states_request") + seconds * 64 / 1024 * each("states_gb_second")
+            dollars += calls * (workflow + each("s3_put"))
+    return dollars, ours
 
 
 def price_table() -> str:
@@ -183,7 +120,7 @@ def price_table() -> str:
     return "\n".join(rows)
 
 
-def million_table(ms: float, memory_mb: int = MEMORY_MB) -> str:
+def million_table(ms: float) -> str:
     """What a million images cost by each way, for the docs."""
     ways = {
         "REST API, photo of 300 KB in the request": ("rest", 300_000),
@@ -192,14 +129,8 @@ def million_table(ms: float, memory_mb: int = MEMORY_MB) -> str:
         "uploads, by the queue": ("sqs", 0),
         "batch run": ("map", 0),
     }
-    rows = ["| way | $ | of which Lambda | minutes at best, 10 at a time | 1,000 at a time |"]
-    rows += ["| --- | ---: | ---: | ---: | ---: |"]
-    minutes = 1_000_000 * ms / 60_000
+    rows = ["| way | $ | of which Lambda |", "| --- | ---: | ---: |"]
     for name, (way, size) in ways.items():
-        found = estimate(1_000_000, ms, way=way, memory_mb=memory_mb, image_bytes=size)
-        ours = found.parts["Lambda, time"] + found.parts["Lambda, requests"]
-        rows.append(
-            f"| {name} | {found.dollars:.2f} | {ours:.2f} | {minutes / 10:.1f} "
-            f"| {minutes / 1000:.1f} |"
-        )
+        dollars, ours = million(way, ms, image_bytes=size)
+        rows.append(f"| {name} | {dollars:.2f} | {ours:.2f} |")
     return "\n".join(rows)

@@ -15,18 +15,17 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+import boto3
 
 from keras_to_lambda import project
 from keras_to_lambda.cli import frame
-from keras_to_lambda.deploy.batch import progress, result_table, runs
-from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, session
+from keras_to_lambda.deploy.batch import result_table, runs
+from keras_to_lambda.deploy.batch.cloud import Cloud, aws_errors
 from keras_to_lambda.deploy.batch.ledger import Ledger, Summary
-from keras_to_lambda.deploy.batch.progress import Progress
-from keras_to_lambda.deploy.batch.runs import Run
-from keras_to_lambda.deploy.estimate import EstimateError, estimate
+from keras_to_lambda.deploy.batch.runs import Progress, Run
 from keras_to_lambda.runtime.request import SCORES
 
 # In place of `resume`, which asks with the options of the run.
@@ -38,18 +37,16 @@ TELL_S = 2.0
 @frame.command("k2l batch", refused=frame.FAILED, interrupted="stopped; what runs in AWS goes on")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is as in the module's docstring."""
-    arguments = _parser().parse_args(argv)
-    status: int = arguments.command(_cloud(arguments), arguments)
+    args = _parser().parse_args(argv)
+    with aws_errors("AWS"):
+        session = boto3.Session(region_name=args.region, profile_name=args.profile)
+    status: int = args.command(Cloud.of_stack(args.stack, session, args.bucket), args)
     return status
 
 
 def _parser() -> frame.Parser:
-    given, _, examples = (__doc__ or "").partition("\n\n")
-    parser = frame.Parser(
-        "k2l batch",
-        description=given,
-        epilog=examples,
-    )
+    about, _, examples = (__doc__ or "").partition("\n\n")
+    parser = frame.Parser("k2l batch", description=about, epilog=examples)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     start = commands.add_parser("start", help="start a run over many images")
@@ -62,182 +59,130 @@ def _parser() -> frame.Parser:
     )
     start.add_argument(
         "--name",
-        help="what the run is called from here on; the same name and input again is the same run "
-        "(default: the time in UTC)",
+        help="name of the run; the same name and input again is the same run (default: the time "
+        "in UTC)",
     )
     start.add_argument(
-        "--items", type=_count, default=100, help="images in one call (default: %(default)s)"
+        "--items",
+        type=_number(int, 1, 10_000),
+        default=100,
+        help="images in one call, 1 to 10,000 (default: %(default)s)",
     )
     start.add_argument(
         "--concurrency",
-        type=_count,
+        type=_number(int, 1, 10_000),
         default=50,
-        help="calls at a time; no more than the function may run at once (default: %(default)s)",
+        help="calls at a time, 1 to 10,000; no more than the function may run at once "
+        "(default: %(default)s)",
     )
     start.add_argument(
         "--tolerate",
-        type=_percent,
+        type=_number(float, 0, 100),
         default=5.0,
         metavar="PERCENT",
-        help="of images whose whole batch failed; more end the run. An image with an error of its "
-        "own does not count (default: %(default)g)",
+        help="percentage of images whose whole batch may fail before the run ends; an image with "
+        "an error of its own does not count (default: %(default)g)",
     )
     start.add_argument(
-        "--top-k", type=_count, default=1, help="labels kept of each image (default: %(default)s)"
+        "--top-k",
+        type=_number(int, 1, 10_000),
+        default=1,
+        help="labels kept of each image (default: %(default)s)",
     )
-    start.add_argument(
-        "--scores", choices=SCORES, help="what is kept of them (default: what the model gives)"
-    )
-    start.add_argument("--model", help="of several models, the one to ask (default: the default)")
-    start.add_argument(
-        "--ms",
-        type=_milliseconds,
-        help="milliseconds that the function takes for an image, as `make receipt` measures them: "
-        "the input is then counted, and time and cost are estimated (docs/simulation.md), before "
-        "anything is started; a run that could not work is not",
-    )
+    start.add_argument("--scores", choices=SCORES, help="kind of scores (default: the model's)")
+    start.add_argument("--model", help="name of the model (default: the function's default)")
     start.set_defaults(command=_start)
 
     status = commands.add_parser("status", help="how far a run is")
-    status.add_argument("run", metavar="RUN")
-    status.add_argument("--watch", action="store_true", help="again and again, until it ends")
+    status.add_argument("--watch", action="store_true", help="repeat until the run ends")
     status.set_defaults(command=_status)
 
     results = commands.add_parser("results", help="one table of all answers, and the ledger")
-    results.add_argument("run", metavar="RUN")
     results.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="a .parquet, .csv or .jsonl file"
-    )
-    results.add_argument(
-        "--no-recount",
-        action="store_true",
-        help="do not read the input again: faster, but a batch of which nothing was written is "
-        "then not missed",
     )
     results.set_defaults(command=_results)
 
     resume = commands.add_parser(
         "resume", help="redrive what failed, or ask again for images without an answer"
     )
-    resume.add_argument("run", metavar="RUN")
     resume.set_defaults(command=_resume)
 
+    for command in (status, results, resume):
+        command.add_argument("run", metavar="RUN", help="name of the run")
+    for command in (status, results):
+        command.add_argument("--json", action="store_true", help="output as JSON")
     for command in (start, status, results, resume):
-        command.add_argument("--json", action="store_true", help="for programs")
-        where = command.add_argument_group("where (default: what the stack's outputs say)")
-        where.add_argument("--stack", default=project.stack(), help="default: %(default)s")
-        where.add_argument("--state-machine", metavar="ARN", help="in place of --stack")
-        where.add_argument("--region", help="as AWS is configured, if not said")
-        where.add_argument("--profile", help="of AWS's configuration")
-        where.add_argument("--bucket", help="with --state-machine: the bucket of runs/")
+        where = command.add_argument_group("where")
+        where.add_argument(
+            "--stack", default=project.stack(), help="stack name (default: %(default)s)"
+        )
+        where.add_argument("--region", help="AWS region (default: as AWS is configured)")
+        where.add_argument("--profile", help="AWS profile (default: as AWS is configured)")
+        where.add_argument("--bucket", help="bucket of the runs (default: the stack's)")
     return parser
 
 
-def _cloud(arguments: argparse.Namespace) -> Cloud:
-    machine, bucket = arguments.state_machine, arguments.bucket
-    if bool(machine) != bool(bucket):
-        raise BatchError("give --state-machine and --bucket together, or neither")
-    aws = session(arguments.region, arguments.profile)
-    return Cloud.at(machine, bucket, aws) if machine else Cloud.of_stack(arguments.stack, aws)
+def _number(kind: type[int | float], least: int, most: int) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {most:,}")
+        return number
+
+    return parse
 
 
-def _start(cloud: Cloud, arguments: argparse.Namespace) -> int:
-    options = {"top_k": arguments.top_k, "scores": arguments.scores, "model": arguments.model}
+def _start(cloud: Cloud, args: argparse.Namespace) -> int:
+    options = {"top_k": args.top_k, "scores": args.scores, "model": args.model}
     batch = {
-        "items": arguments.items,
-        "concurrency": arguments.concurrency,
-        "tolerated_percent": arguments.tolerate,
+        "items": args.items,
+        "concurrency": args.concurrency,
+        "tolerated_percent": args.tolerate,
     }
-    if arguments.model:
+    if args.model:
         cloud.try_options(options)
-    run, count = runs.plan(cloud, arguments.input, arguments.name, options=options, batch=batch)
-    source = run.last.images
-    guess = None
-    if arguments.ms is not None:
-        if count is None:
-            count = _tell(("input", n) for n, _ in enumerate(source.items(cloud), 1))
-        guess = _estimate(cloud, count, arguments)
-    details = {"run": run.name, "images": count, "input": source._asdict()}
-    if not arguments.json:
-        # Before it is started, so that who interrupts that has its name, and the costs.
-        what = "images" if count is None else _images(count)
-        print(f"{run.name}: {what} of s3://{source.bucket}/{source.key}", flush=True)
-        if guess:
-            print(
-                f"at least {_time(guess['seconds'])} and {guess['dollars']:.2f} dollars with a "
-                f"function of {cloud.memory_mb:,} MB on {cloud.architecture}; an estimate "
-                "(docs/simulation.md)",
-                flush=True,
-            )
-    run = runs.start(cloud, run)
-    if arguments.json:
-        print(json.dumps({**details, **({"estimate": guess} if guess else {})}))
-    else:
-        print(_next(arguments, "status", run, "--watch"))
-    return 0
+    run = runs.plan(cloud, args.input, args.name, options, batch)
+    # Before it is started, so that who interrupts that has its name.
+    print(f"{run.name}: images of s3://{run.last.images.bucket}/{run.last.images.key}", flush=True)
+    runs.start(cloud, run)
+    print(_next(args, "status", run, "--watch"))
+    return frame.OK
 
 
-def _next(arguments: argparse.Namespace, verb: str, run: Run, *flags: str) -> str:
-    """What to type next, by the interpreter and for the stack that this command was for."""
-    given = vars(arguments)
+def _next(args: argparse.Namespace, verb: str, run: Run, *flags: str) -> str:
+    """What to type next, for the stack that this command was for."""
+    given = vars(args)
     where = [
-        (f"--{name.replace('_', '-')}", given[name])
-        for name in ("stack", "state_machine", "bucket", "region", "profile")
+        word
+        for name in ("stack", "region", "profile", "bucket")
         if given[name] and (name, given[name]) != ("stack", project.stack())
+        for word in (f"--{name}", given[name])
     ]
-    words = ["k2l", "batch", verb, run.name, *flags]
-    return f"next: {shlex.join([*words, *(word for option in where for word in option)])}"
+    return f"next: {shlex.join(['k2l', 'batch', verb, run.name, *flags, *where])}"
 
 
-def _tell(read: Iterable[tuple[str, int]]) -> int:
-    """Go through what is read, with a line now and then; how many images there were."""
-    count, printed = 0, time.monotonic()
+def _tell(read: Iterable[tuple[str, int]]) -> None:
+    """Go through what is read, with a line now and then."""
+    printed = time.monotonic()
     for what, count in read:
         if time.monotonic() > printed + TELL_S:
             printed = time.monotonic()
             print(f"reading {what}: {count:,} images", file=sys.stderr)
-    return count
 
 
-def _estimate(cloud: Cloud, count: int, arguments: argparse.Namespace) -> dict[str, float]:
-    """Time and cost of a run that could work; BatchError of any other."""
-    try:
-        guess = estimate(
-            count,
-            arguments.ms,
-            batch=arguments.items,
-            concurrency=arguments.concurrency,
-            memory_mb=cloud.memory_mb,
-            architecture=cloud.architecture,
-            timeout_s=cloud.timeout_s,
-        )
-    except EstimateError as error:
-        raise BatchError(f"not started: the estimate for --ms failed: {error}") from error
-    if guess.broken:
-        raise BatchError(f"nothing is started: {'; '.join(guess.broken)} (--items)")
-    return {"seconds": guess.seconds, "dollars": guess.dollars}
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
-
-
-def _status(cloud: Cloud, arguments: argparse.Namespace) -> int:
-    run = Run.load(cloud, arguments.run)
+def _status(cloud: Cloud, args: argparse.Namespace) -> int:
+    run = runs.load(cloud, args.run)
     while True:
-        now = progress.of(cloud, run)
-        print(
-            json.dumps(_plain(now)) if arguments.json else _told(cloud, arguments, run, now),
-            flush=True,
-        )
-        if now.status in progress.ENDED or not arguments.watch:
+        now = runs.progress(cloud, run)
+        print(json.dumps(now._asdict()) if args.json else _told(cloud, args, run, now), flush=True)
+        if now.status in runs.ENDED or not args.watch:
             break
         time.sleep(WATCH_S)
-    return 0 if now.status in ("RUNNING", "SUCCEEDED", "PENDING_REDRIVE") else 1
-
-
-def _plain(now: Progress) -> dict[str, Any]:
-    return {**now._asdict(), "done": now.done, "a_second": now.a_second, "left_s": now.left_s}
+    return frame.FAILED if now.status in ("FAILED", "TIMED_OUT", "ABORTED") else frame.OK
 
 
 def _failures(found: Mapping[str, runs.Failure]) -> list[str]:
@@ -248,15 +193,17 @@ def _failures(found: Mapping[str, runs.Failure]) -> list[str]:
     return [line[:300] for line in lines]
 
 
-def _told(cloud: Cloud, arguments: argparse.Namespace, run: Run, now: Progress) -> str:
+def _told(cloud: Cloud, args: argparse.Namespace, run: Run, now: Progress) -> str:
     total = now.images.get("total", 0)
     share = f" ({now.done / total:.0%})" if total else ""
+    speed = "" if now.a_second is None else f", {now.a_second:,.1f} a second"
     lines = [
         f"{now.part}: {now.status.lower()}, {_time(now.seconds)}, {now.done:,} of {total:,} images"
         + share
-        + ("" if now.a_second is None else f", {now.a_second:,.1f} a second")
-        + (f", about {_time(now.left_s)} left" if now.left_s else "")
+        + speed
     ]
+    if now.a_second and now.status not in runs.ENDED:
+        lines[0] += f", about {_time((total - now.done) / now.a_second)} left"
     failed = {k: v for k, v in now.batches.items() if v and k in ("failed", "timedOut", "aborted")}
     if failed:
         lines.append(
@@ -264,119 +211,83 @@ def _told(cloud: Cloud, arguments: argparse.Namespace, run: Run, now: Progress) 
         )
     if now.error:
         lines.append(f"  {now.error[:300]}")
-    if now.status in progress.ENDED:
+    if now.status in runs.ENDED:
         found = runs.failures(cloud, run) if failed else {}
         lines += _failures(found)
         then = "results" if now.status == "SUCCEEDED" and not failed else "resume"
-        lines.append(AGAIN if runs.fails_alike(found) else _next(arguments, then, run))
+        lines.append(AGAIN if runs.fails_alike(found) else _next(args, then, run))
     return "\n".join(lines)
 
 
 def _time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min"
-        if hours
-        else f"{minutes} min {rest} s"
-        if minutes
-        else f"{rest} s"
-    )
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join([f"{count} {unit}" for count, unit in parts if count][:2]) or "0 s"
 
 
-def _results(cloud: Cloud, arguments: argparse.Namespace) -> int:
-    output: Path | None = arguments.output
+def _results(cloud: Cloud, args: argparse.Namespace) -> int:
+    output: Path | None = args.output
     if output:
         result_table.writer_of(output)
-    run = Run.load(cloud, arguments.run)
+    run = runs.load(cloud, args.run)
     runs.ended(cloud, run)
     with Ledger() as ledger:
-        _tell(runs.read(cloud, run, ledger, recount=not arguments.no_recount))
-        summary = ledger.summary(recounted=not arguments.no_recount)
-        as_json = json.dumps({"run": run.name, **summary._asdict()}) if arguments.json else None
+        _tell(runs.read(cloud, run, ledger))
+        summary = ledger.summary()
         # Before the table, which may yet fail: for want of room, say.
-        found = runs.failures(cloud, run) if summary.missing else {}
-        print(as_json or _ledger(arguments, run, summary, found), flush=True)
+        if args.json:
+            print(json.dumps({"run": run.name, **summary._asdict()}), flush=True)
+        else:
+            print(_ledger(cloud, args, run, summary), flush=True)
         if output:
             result_table.write(ledger.rows({part.number: part.name for part in run.parts}), output)
-    if output and not arguments.json:
+    if output and not args.json:
         print(f"{output}: {summary.inputs + summary.unlisted:,} rows")
-    return 1 if summary.missing else 0
+    return frame.FAILED if summary.missing else frame.OK
 
 
-def _ledger(
-    arguments: argparse.Namespace, run: Run, summary: Summary, failures: Mapping[str, runs.Failure]
-) -> str:
+def _ledger(cloud: Cloud, args: argparse.Namespace, run: Run, summary: Summary) -> str:
     again, refused = sum(summary.again.values()), sum(summary.refused.values())
     lines = [
         f"{run.name}: the ledger, over {len(run.parts)} part{'s' * (len(run.parts) > 1)}",
         f"  {'images':<32} {summary.inputs:>12,}",
         f"  {'answered':<32} {summary.answered:>12,}",
-        *_by(summary.labels, "    "),
+        *_by(summary.labels),
         f"  {'errors, for good':<32} {refused:>12,}",
-        *_by(summary.refused, "    "),
+        *_by(summary.refused),
         f"  {'errors that may pass':<32} {again:>12,}",
-        *_by(summary.again, "    "),
+        *_by(summary.again),
         f"  {'missing: no answer at all':<32} {summary.missing:>12,}",
     ]
-    if summary.unlisted:
-        lines.append(f"  answers to what is not in the input {summary.unlisted:>9,}")
-    if summary.duplicates:
-        lines.append(f"  listed again in the input, one row each {summary.duplicates:>5,}")
-    if summary.folders:
-        lines.append(f"  folders in the listing, left out {summary.folders:>12,}")
-    lines += _failures(failures)
+    for what, count in (
+        ("answers to what is not in the input", summary.unlisted),
+        ("listed again in the input, one row each", summary.duplicates),
+        ("folders in the listing, left out", summary.folders),
+    ):
+        if count:
+            lines.append(f"  {what} {count:>{44 - len(what)},}")
+    found = runs.failures(cloud, run) if summary.missing else {}
+    lines += _failures(found)
     if again or summary.missing:
-        alike = runs.fails_alike(failures)
-        lines.append(AGAIN if alike else _next(arguments, "resume", run))
+        lines.append(AGAIN if runs.fails_alike(found) else _next(args, "resume", run))
     return "\n".join(lines)
 
 
-def _by(counts: Any, margin: str, most: int = 12) -> list[str]:
-    some = list(counts.items())[:most]
-    lines = [f"{margin}{name:<{34 - len(margin)}} {count:>12,}" for name, count in some]
-    rest = sum(list(counts.values())[most:])
-    return [*lines, f"{margin}{'others':<{34 - len(margin)}} {rest:>12,}"] if rest else lines
+def _by(counts: Mapping[str, int], most: int = 12) -> list[str]:
+    some = list(counts.items())
+    if rest := sum(count for _, count in some[most:]):
+        some = [*some[:most], ("others", rest)]
+    return [f"    {name:<30} {count:>12,}" for name, count in some]
 
 
-def _resume(cloud: Cloud, arguments: argparse.Namespace) -> int:
-    what, run, count = runs.resume(cloud, Run.load(cloud, arguments.run))
-    if arguments.json:
-        print(json.dumps({"run": run.name, "did": what, "part": run.last.name, "images": count}))
-        return 0
-    sentences = {
-        "nothing": "nothing to do: every image has an answer, or an error that another try repeats",
-        "redriven": f"{run.last.name} goes on with its failed batches",
-        "started": f"{run.last.name} asks for {_images(count)} again",
-    }
-    print(f"{run.name}: {sentences[what]}")
-    if what != "nothing":
-        print(_next(arguments, "status", run, "--watch"))
-    return 0
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if not 0 < number <= 10_000:  # children at a time at most, which is the larger limit
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10,000")
-    return number
-
-
-def _milliseconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < 900_000:  # the longest that a function may run
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds")
-    return number
-
-
-def _percent(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage")
-    return number
+def _resume(cloud: Cloud, args: argparse.Namespace) -> int:
+    run = runs.load(cloud, args.run)
+    if done := runs.resume(cloud, run):
+        print(f"{run.name}: {done}\n{_next(args, 'status', run, '--watch')}")
+    else:
+        print(
+            f"{run.name}: nothing to do: every image has an answer, or an error that another try "
+            "repeats"
+        )
+    return frame.OK

@@ -1,7 +1,7 @@
-"""Ledger: for each image of a run the best that is known of it, and what all of them add up to.
+"""Ledger: for each image of a run the best that is known of it, and the sums of all of them.
 
 It is a SQLite file that is deleted when it is closed: a run of ten million images is read in the
-memory of one. A line that comes again, by a redrive or a later part, replaces what it betters, so
+memory of one. A line that comes again, by a redrive or a later part, replaces a worse one, so
 that reading anything twice changes nothing.
 """
 
@@ -11,6 +11,7 @@ import contextlib
 import json
 import sqlite3
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -46,8 +47,7 @@ class Row(NamedTuple):
 class Summary(NamedTuple):
     """A run's ledger. inputs + unlisted = answered + refused + again + missing = rows.
 
-    unlisted: images of the results that the input does not have, as it is now. Where the input was
-        not read again is unknown: `inputs` is then what the results have, and this is 0.
+    unlisted: images of the results that the input does not have, as it is now.
     """
 
     inputs: int
@@ -80,11 +80,15 @@ LIST = """
 INSERT INTO images VALUES (?1, 0, 0, ?2, NULL, NULL, NULL, 1)
 ON CONFLICT (name) DO UPDATE SET listed = listed + 1
 """
+COUNT = """
+SELECT standing, coalesce(label, code), count(*), sum(listed > 0), sum(max(listed, 1) - 1)
+FROM images GROUP BY 1, 2 ORDER BY 3 DESC, 2
+"""
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[None]:
-    """Turn what a temporary folder without room raises into one line with a remedy."""
+    """Turn what a full temporary folder raises into one line with a remedy."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
@@ -127,23 +131,14 @@ class Ledger:
         self._db.execute(LIST, (name, json.dumps(item)))
 
     def put(self, name: str, standing: Standing, part: int, item: Any, line: Any = None) -> None:
-        """Note what part number `part` has to say of an image."""
+        """Note what the results of part number `part` have of an image."""
         line = line if isinstance(line, dict) else {}
-        error = line.get("error")
-        scores = line.get("scores")
-        self._db.execute(
-            PUT,
-            (
-                name,
-                standing,
-                part,
-                # An image that is done is not asked for again.
-                json.dumps(item) if standing <= Standing.AGAIN else None,
-                json.dumps(line),
-                error.get("code") if isinstance(error, dict) else None,
-                max(scores, key=scores.__getitem__) if scores else None,
-            ),
-        )
+        scores, error = line.get("scores"), line.get("error")
+        # An image that is done is not asked for again.
+        again = json.dumps(item) if standing <= Standing.AGAIN else None
+        code = error.get("code") if isinstance(error, dict) else None
+        label = max(scores, key=scores.__getitem__) if scores else None
+        self._db.execute(PUT, (name, standing, part, again, json.dumps(line), code, label))
 
     def folder(self, name: str) -> None:
         """Note a folder marker, which is no image."""
@@ -178,31 +173,22 @@ class Ledger:
         ):
             yield json.loads(item)
 
-    def summary(self, *, recounted: bool = True) -> Summary:
-        """Count everything. recounted: whether the whole input was listed here."""
-
-        def count(where: str, *values: object) -> int:
-            found = self._db.execute(f"SELECT count(*) FROM images WHERE {where}", values)  # noqa: S608
-            return int(found.fetchone()[0])
-
-        def by(column: str, standing: Standing) -> dict[str, int]:
-            return dict(
-                self._db.execute(
-                    f"SELECT {column}, count(*) FROM images WHERE standing = ? "  # noqa: S608
-                    f"GROUP BY {column} ORDER BY 2 DESC, 1",
-                    (standing,),
-                ).fetchall()
-            )
-
-        [(extra,)] = self._db.execute("SELECT coalesce(sum(max(listed, 1) - 1), 0) FROM images")
+    def summary(self) -> Summary:
+        """The sums over all images."""
+        by: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        listed = duplicates = 0
+        for standing, what, count, of_input, repeated in self._db.execute(COUNT):
+            by[standing][what] += count
+            listed += of_input
+            duplicates += repeated
         return Summary(
-            inputs=count("listed > 0") if recounted else count("1"),
-            unlisted=count("listed = 0") if recounted else 0,
-            answered=count("standing = ?", Standing.ANSWERED),
-            refused=by("code", Standing.REFUSED),
-            again=by("code", Standing.AGAIN),
-            missing=count("standing <= ?", Standing.UNDONE),
-            duplicates=int(extra),
+            inputs=listed,
+            unlisted=sum(map(Counter.total, by.values())) - listed,
+            answered=by[Standing.ANSWERED].total(),
+            refused=by[Standing.REFUSED],
+            again=by[Standing.AGAIN],
+            missing=by[Standing.LISTED].total() + by[Standing.UNDONE].total(),
+            duplicates=duplicates,
             folders=len(self._folders),
-            labels=by("label", Standing.ANSWERED),
+            labels=by[Standing.ANSWERED],
         )

@@ -1,8 +1,8 @@
 """Runs: started, found again by name, and taken up where they stopped.
 
-A run is `runs/NAME/` in the stack's bucket: `run.json`, which says what was asked for and which
-executions do it; the lists that were uploaded for it; and what Step Functions' ResultWriter wrote,
-below a folder for each part. The first part is the run as it was started; each `resume` that finds
+A run is `runs/NAME/` in the stack's bucket: `run.json`, which has the options and the executions
+of it; the lists that were uploaded for it; and what Step Functions' ResultWriter wrote, below a
+folder for each part. The first part is the run as it was started; each `resume` that finds
 images without an answer, and nothing to redrive, adds one that asks for those alone.
 """
 
@@ -14,14 +14,14 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from keras_to_lambda.deploy.batch import image_list as images
+from keras_to_lambda.deploy.batch import image_list
 from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, aws_errors
 from keras_to_lambda.deploy.batch.image_list import Images
 from keras_to_lambda.deploy.batch.ledger import Ledger, Standing, scratch
@@ -36,185 +36,207 @@ MAX_OUTPUT_BYTES = 262_144
 LINE_BYTES, LABEL_BYTES = 1300, 40
 # Errors of a whole batch that the run's options cause, as bulk.asl.json lists them.
 BY_OPTIONS = frozenset({"InvalidRequest", "ModelNotFound", "ModelNotNamed"})
+ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+DONE = ("succeeded", "failed", "timedOut", "aborted")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One execution. number: from 1. started: in ISO 8601, UTC.
-
-    kept: of one that `resume` redrove, the images that had succeeded before.
-    """
+    """One execution. number: from 1. started: in ISO 8601, UTC."""
 
     number: int
     name: str
     images: Images
     started: str
-    kept: int | None = None
-
-    @property
-    def when(self) -> datetime:
-        return datetime.fromisoformat(self.started)
 
 
 @dataclass(frozen=True)
 class Run:
     """A run as run.json keeps it.
 
-    options: what the function is asked for each image: top_k, scores, model, and Bucket of keys.
+    options: for each image: top_k, scores, model, and Bucket of keys.
     batch: items in a call, calls at a time, the percentage of failed images that ends the run.
     """
 
     name: str
-    state_machine: str
     options: Mapping[str, Any]
     batch: Mapping[str, float]
-    parts: tuple[Part, ...] = field(default=())
-
-    @classmethod
-    def load(cls, cloud: Cloud, name: str) -> Self:
-        """Find a run by its name.
-
-        Raises:
-            BatchError: there is none.
-        """
-        try:
-            with aws_errors():
-                body = cloud.s3.get_object(Bucket=cloud.bucket, Key=_key(name))["Body"].read()
-        except BatchError as error:
-            if "NoSuchKey" not in str(error):
-                raise
-            raise BatchError(
-                f"there is no run {name} in s3://{cloud.bucket}/runs/: "
-                f"`aws s3 ls s3://{cloud.bucket}/runs/` lists those that are"
-            ) from error
-        known = json.loads(body)
-        parts = tuple(
-            Part(**{**part, "images": Images(*part["images"])}) for part in known.pop("parts")
-        )
-        return cls(**known, parts=parts)
-
-    def save(self, cloud: Cloud, *, new: bool = False) -> bool:
-        """Write run.json; where it has to be `new` and is not, False, and nothing is written.
-
-        Raises:
-            BatchError: it cannot be written.
-        """
-        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-        condition = {"IfNoneMatch": "*"} if new else {}
-        with aws_errors(f"s3://{cloud.bucket}/{_key(self.name)}"):
-            try:
-                cloud.s3.put_object(
-                    Bucket=cloud.bucket,
-                    Key=_key(self.name),
-                    Body=json.dumps(asdict(self), indent=2).encode(),
-                    ContentType="application/json",
-                    **condition,
-                )
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in (
-                    "PreconditionFailed",
-                    "ConditionalRequestConflict",
-                ):
-                    raise
-                return False
-        return True
+    parts: tuple[Part, ...]
 
     @property
     def last(self) -> Part:
         return self.parts[-1]
 
-    def prefix(self, part: Part) -> str:
-        """Where a part's results are."""
-        return f"runs/{self.name}/part-{part.number}/"
 
-    def execute(self, cloud: Cloud, part: Part) -> None:
-        """Start a part's execution; one that has been started already stays as it is."""
-        given = {
-            "input": part.images._asdict(),
-            "options": self.options,
-            "results": {"bucket": cloud.bucket, "prefix": self.prefix(part).rstrip("/")},
-            "batch": self.batch,
-        }
-        # One that has ended cannot be of another input, as run.json is written once.
-        exists = cloud.states.exceptions.ExecutionAlreadyExists
-        with aws_errors(f"execution {part.name}"), contextlib.suppress(exists):
-            cloud.states.start_execution(
-                stateMachineArn=self.state_machine,
-                name=part.name,
-                input=json.dumps(given, sort_keys=True),
-            )
+def load(cloud: Cloud, name: str) -> Run:
+    """Find a run by its name.
+
+    Raises:
+        BatchError: there is none.
+    """
+    try:
+        known = json.loads(b"".join(cloud.lines(cloud.bucket, _key(name))))
+    except BatchError as error:
+        if "NoSuchKey" not in str(error):
+            raise
+        raise BatchError(
+            f"there is no run {name} in s3://{cloud.bucket}/runs/: "
+            f"`aws s3 ls s3://{cloud.bucket}/runs/` lists them"
+        ) from error
+    parts = tuple(
+        Part(each["number"], each["name"], Images(*each["images"]), each["started"])
+        for each in known["parts"]
+    )
+    return Run(known["name"], known["options"], known["batch"], parts)
+
+
+def _save(cloud: Cloud, run: Run, *, new: bool = False) -> bool:
+    """Write run.json; where it has to be `new` and is not, False, and nothing is written."""
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+    condition = {"IfNoneMatch": "*"} if new else {}
+    body = json.dumps(asdict(run), indent=2).encode()
+    with aws_errors(f"s3://{cloud.bucket}/{_key(run.name)}"):
+        try:
+            cloud.s3.put_object(Bucket=cloud.bucket, Key=_key(run.name), Body=body, **condition)
+        except ClientError as error:
+            taken = ("PreconditionFailed", "ConditionalRequestConflict")
+            if error.response["Error"]["Code"] not in taken:
+                raise
+            return False
+    return True
+
+
+def _execute(cloud: Cloud, run: Run, part: Part) -> None:
+    """Start a part's execution; one that has been started already stays as it is."""
+    given = {
+        "input": part.images._asdict(),
+        "options": run.options,
+        "results": {"bucket": cloud.bucket, "prefix": _prefix(run, part).rstrip("/")},
+        "batch": run.batch,
+    }
+    # One that has ended cannot be of another input, as run.json is written once.
+    exists = cloud.states.exceptions.ExecutionAlreadyExists
+    with aws_errors(f"execution {part.name}"), contextlib.suppress(exists):
+        cloud.states.start_execution(
+            stateMachineArn=cloud.state_machine,
+            name=part.name,
+            input=json.dumps(given, sort_keys=True),
+        )
 
 
 def plan(
     cloud: Cloud,
     given: str,
-    name: str | None = None,
-    *,
+    name: str | None,
     options: Mapping[str, Any],
     batch: Mapping[str, float],
-) -> tuple[Run, int | None]:
-    """A run that nothing has been started of: that is `start`.
+) -> Run:
+    """A run that is not started yet: that is `start`.
 
     Args:
         given: an s3:// URL, or a list on this machine, which is uploaded.
-
-    Returns:
-        The run, and how many images it has, where that is known.
 
     Raises:
         BatchError: the input cannot be read, or the name or the options are not possible.
     """
     name = name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if not NAME.fullmatch(name):
-        raise BatchError(f"{name!r} is no name for a run: letters, digits, - and _, at most 70")
+        raise BatchError(
+            f"invalid name of a run: {name!r}; use letters, digits, - and _, at most 70"
+        )
     top_k = options.get("top_k") or 1
     if batch["items"] * (LINE_BYTES + LABEL_BYTES * top_k) > MAX_OUTPUT_BYTES:
         raise BatchError(
             f"answers of {batch['items']:.0f} images with {top_k} labels each exceed the 256 KiB "
-            "that Step Functions passes on: fewer --items, or a smaller --top-k"
+            "that Step Functions passes on: use fewer --items, or a smaller --top-k"
         )
-    count = None
     if given.startswith("s3://"):
-        source = Images.named(given)
-        found = next(source.items(cloud), None) is not None
+        images = Images.named(given)
+        found = next(images.items(cloud), None) is not None
     else:
-        source, count = _upload(cloud, name, images.local(Path(given)))
+        images, count = _upload(cloud, name, image_list.local(Path(given)))
         found = count > 0
     # A name is taken by what is started under it, a mistyped bucket too.
     if not found:
         raise BatchError(f"{given} has no images")
-    options = {**options, "Bucket": source.bucket}
-    part = Part(1, name, source, datetime.now(UTC).isoformat())
-    return Run(name, cloud.state_machine, options, batch, (part,)), count
+    part = Part(1, name, images, datetime.now(UTC).isoformat())
+    return Run(name, {**options, "Bucket": images.bucket}, batch, (part,))
 
 
-def start(cloud: Cloud, run: Run) -> Run:
-    """Start a run, or find it as it was started.
+def start(cloud: Cloud, run: Run) -> None:
+    """Start a run; one that was started with the same input and options stays as it is.
 
     Raises:
         BatchError: there is another run of the name, or it cannot be started.
     """
-    # Again, as counting what was planned may have taken long: what came meanwhile is listed too.
-    part = replace(run.last, started=datetime.now(UTC).isoformat())
-    run = replace(run, parts=(part,))
-    if not run.save(cloud, new=True):
-        known = Run.load(cloud, run.name)
+    if not _save(cloud, run, new=True):
+        known = load(cloud, run.name)
         same = replace(known, parts=()) == replace(run, parts=())
-        if not same or known.parts[0].images != part.images:
+        if not same or known.parts[0].images != run.last.images:
             raise BatchError(
                 f"there is a run {run.name} already, of another input or other options: choose "
                 "another --name; to go on with that one: resume"
             )
-        run = known
-    run.execute(cloud, run.parts[0])
-    return run
+    _execute(cloud, run, run.parts[0])
+
+
+class Progress(NamedTuple):
+    """A part of a run at one moment.
+
+    images, batches: by state, as itemCounts and executionCounts of
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeMapRun.html
+    done: images whose batch has ended, well or not.
+    a_second: of these, since the start; None of a run that was redriven.
+    error: why it ended without success.
+    """
+
+    part: str
+    status: str
+    images: dict[str, int]
+    batches: dict[str, int]
+    done: int
+    seconds: float
+    a_second: float | None
+    error: str | None
+
+
+def progress(cloud: Cloud, run: Run) -> Progress:
+    """How far a run's last part is.
+
+    Raises:
+        BatchError: Step Functions has no such execution.
+    """
+    arn = cloud.execution(run.last.name)
+    with aws_errors(f"execution {run.last.name}"):
+        execution = cloud.states.describe_execution(executionArn=arn)
+        listed = cloud.states.list_map_runs(executionArn=arn).get("mapRuns")
+        map_run: dict[str, Any] = (
+            cloud.states.describe_map_run(mapRunArn=listed[0]["mapRunArn"]) if listed else {}
+        )
+    images = {name: int(count) for name, count in map_run.get("itemCounts", {}).items()}
+    batches = {name: int(count) for name, count in map_run.get("executionCounts", {}).items()}
+    stopped = execution.get("stopDate") if execution["status"] in ENDED else None
+    seconds = ((stopped or datetime.now(UTC)) - execution["startDate"]).total_seconds()
+    done = sum(images.get(name, 0) for name in DONE)
+    error = ": ".join(execution[key] for key in ("error", "cause") if execution.get(key))
+    redriven = map_run.get("redriveCount", 0) > 0
+    return Progress(
+        run.last.name,
+        execution["status"],
+        images,
+        batches,
+        done,
+        seconds,
+        None if redriven else done / max(seconds, 1e-3),
+        error or None,
+    )
 
 
 def ended(cloud: Cloud, run: Run) -> Mapping[str, Any]:
-    """What Step Functions says of a run's last part; {} if nothing: never started, or forgotten.
+    """Step Functions' description of a run's last part; {} if it was never started, or forgotten.
 
     Raises:
-        BatchError: it is still running. What it has answered is written when it ends.
+        BatchError: it is still running. Its answers are written when it ends.
     """
     with aws_errors(f"execution {run.last.name}"):
         try:
@@ -223,7 +245,7 @@ def ended(cloud: Cloud, run: Run) -> Mapping[str, Any]:
             )
         except cloud.states.exceptions.ExecutionDoesNotExist:
             return {}
-    if execution["status"] in ("RUNNING", "PENDING_REDRIVE"):
+    if execution["status"] not in ENDED:
         raise BatchError(
             f"{run.name} is running, and its answers are written when it ends: wait for it "
             f"(status {run.name} --watch)"
@@ -231,13 +253,8 @@ def ended(cloud: Cloud, run: Run) -> Mapping[str, Any]:
     return execution
 
 
-def read(
-    cloud: Cloud, run: Run, ledger: Ledger, *, recount: bool = True
-) -> Iterator[tuple[str, int]]:
-    """Read all that is known of a run into a ledger.
-
-    Args:
-        recount: read the input again as well; what has no line at all is found by that alone.
+def read(cloud: Cloud, run: Run, ledger: Ledger) -> Iterator[tuple[str, int]]:
+    """Read the input and all results of a run into a ledger.
 
     Yields:
         what is being read and how many images of it have been, for a progress line.
@@ -247,30 +264,27 @@ def read(
     """
     bucket = run.options.get("Bucket")
     first = run.parts[0]
-    if recount:
-        for count, item in enumerate(first.images.items(cloud, first.when), 1):
-            name = images.identity(item, bucket)
-            if images.is_folder(name):
+    before = datetime.fromisoformat(first.started)
+    # What has no line in the results at all is found by the input alone.
+    for count, item in enumerate(first.images.items(cloud, before), 1):
+        name = image_list.identity(item, bucket)
+        if image_list.is_folder(name):
+            ledger.folder(name)
+        else:
+            ledger.list(name, item)
+        yield "input", count
+    for part in run.parts:
+        for count, (requested, line) in enumerate(_answers(_children(cloud, run, part)), 1):
+            item = part.images.plain(requested)
+            name = image_list.identity(item, bucket)
+            standing = _standing(line)
+            if standing is Standing.REFUSED and item != requested:
+                standing = Standing.AGAIN  # under its plain name it may be there
+            if image_list.is_folder(name):
                 ledger.folder(name)
             else:
-                ledger.list(name, item)
-            yield "input", count
-    for part in run.parts:
-        count = 0
-        for key in _result_files(cloud, run, part):
-            for child in _children(cloud, key):
-                for requested, line in _answers(child):
-                    item = part.images.plain(requested)
-                    name = images.identity(item, bucket)
-                    standing = _standing(line)
-                    if standing is Standing.REFUSED and item != requested:
-                        standing = Standing.AGAIN  # under its plain name it may be there
-                    if images.is_folder(name):
-                        ledger.folder(name)
-                    else:
-                        ledger.put(name, standing, part.number, item, line)
-                    count += 1
-                    yield part.name, count
+                ledger.put(name, standing, part.number, item, line)
+            yield part.name, count
 
 
 class Failure(NamedTuple):
@@ -283,11 +297,10 @@ class Failure(NamedTuple):
 def failures(cloud: Cloud, run: Run) -> dict[str, Failure]:
     """The failed batches of a run's last part, by error."""
     found: dict[str, Failure] = {}
-    for key in _result_files(cloud, run, run.last, ("FAILED",)):
-        for child in _children(cloud, key):
-            error = child.get("Error") or "no error given"
-            known = found.get(error) or Failure(0, _cause(child.get("Cause", "")))
-            found[error] = known._replace(batches=known.batches + 1)
+    for child in _children(cloud, run, run.last, ("FAILED",)):
+        error = child.get("Error") or "no error given"
+        known = found.get(error) or Failure(0, _cause(child.get("Cause", "")))
+        found[error] = known._replace(batches=known.batches + 1)
     return found
 
 
@@ -304,15 +317,14 @@ def _cause(text: str) -> str:
         return text
 
 
-def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
+def resume(cloud: Cloud, run: Run) -> str:
     """Take up a run: redrive it, or ask again for what has no answer yet.
 
     Returns:
-        "redriven", "started" or "nothing"; the run as it is now; how many images are asked for
-        again, as far as that is known.
+        What was done; empty, if there was nothing to do.
 
     Raises:
-        BatchError: it is still running.
+        BatchError: it is still running, or would fail alike.
     """
     execution = ended(cloud, run)
     found = failures(cloud, run)
@@ -325,33 +337,33 @@ def resume(cloud: Cloud, run: Run) -> tuple[str, Run, int]:
     redrivable = execution.get("redriveStatus") == "REDRIVABLE"
     again = execution.get("redriveCount", 0) > 0
     if redrivable and not again and execution["status"] != "SUCCEEDED":
-        counts = cloud.map_run(run.last.name).get("itemCounts", {})
-        last = replace(run.last, kept=counts.get("succeeded", 0))
-        run = replace(run, parts=(*run.parts[:-1], last))
-        run.save(cloud)
-        with aws_errors(f"execution {last.name}"):
-            cloud.states.redrive_execution(executionArn=cloud.execution(last.name))
-        return "redriven", run, 0
-    number = run.last.number + 1
+        with aws_errors(f"execution {run.last.name}"):
+            cloud.states.redrive_execution(executionArn=cloud.execution(run.last.name))
+        return f"{run.last.name} goes on with its failed batches"
     with Ledger() as ledger:
         for _ in read(cloud, run, ledger):
             pass
-        source, count = _upload(cloud, run.name, ledger.undone())
+        images, count = _upload(cloud, run.name, ledger.undone())
     if not count:
-        return "nothing", run, 0
+        return ""
+    number = run.last.number + 1
     # No run has a dot in its name.
-    part = Part(number, f"{run.name}.{number}", source, datetime.now(UTC).isoformat())
+    part = Part(number, f"{run.name}.{number}", images, datetime.now(UTC).isoformat())
     run = replace(run, parts=(*run.parts, part))
-    run.save(cloud)
-    run.execute(cloud, part)
-    return "started", run, count
+    _save(cloud, run)
+    _execute(cloud, run, part)
+    return f"{part.name} asks for {count:,} {'image' if count == 1 else 'images'} again"
 
 
 def _key(name: str) -> str:
     return f"runs/{name}/run.json"
 
 
-def _upload(cloud: Cloud, name: str, items: Iterable[images.Item]) -> tuple[Images, int]:
+def _prefix(run: Run, part: Part) -> str:
+    return f"runs/{run.name}/part-{part.number}/"
+
+
+def _upload(cloud: Cloud, name: str, items: Iterable[image_list.Item]) -> tuple[Images, int]:
     """Put a list into the run's folder; where it is, and how long. An empty one is not put.
 
     Raises:
@@ -365,44 +377,43 @@ def _upload(cloud: Cloud, name: str, items: Iterable[images.Item]) -> tuple[Imag
             file.write(line)
             digest.update(line)
         # Named by its content: the same list again is the same input.
-        source = Images("jsonl", cloud.bucket, f"runs/{name}/lists/{digest.hexdigest()[:20]}.jsonl")
+        images = Images("jsonl", cloud.bucket, f"runs/{name}/lists/{digest.hexdigest()[:20]}.jsonl")
         if count:
             file.seek(0)
-            with aws_errors(f"s3://{source.bucket}/{source.key}"):
-                cloud.s3.upload_fileobj(file, source.bucket, source.key)
-    return source, count
+            with aws_errors(f"s3://{images.bucket}/{images.key}"):
+                cloud.s3.upload_fileobj(file, images.bucket, images.key)
+    return images, count
 
 
-def _result_files(cloud: Cloud, run: Run, part: Part, of: Sequence[str] = ()) -> list[str]:
-    """Each file of results, or of those states alone, once; a redrive adds manifests.
+def _children(
+    cloud: Cloud, run: Run, part: Part, of: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """The child workflows in a part's files of results, or in those of these states alone.
 
     https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html
     """
-    found: dict[str, None] = {}
-    for each in cloud.objects(cloud.bucket, run.prefix(part)):
+    files: dict[str, None] = {}  # each once, as a redrive adds manifests
+    for each in cloud.objects(cloud.bucket, _prefix(run, part)):
         if each["Key"].endswith("/manifest.json"):
             manifest = json.loads(b"".join(cloud.lines(cloud.bucket, each["Key"])))
-            for state, files in manifest.get("ResultFiles", {}).items():
+            for state, listed in manifest.get("ResultFiles", {}).items():
                 if not of or state in of:
-                    found.update((file["Key"], None) for file in files)
-    return list(found)
+                    files.update((file["Key"], None) for file in listed)
+    for key in files:
+        for line in cloud.lines(cloud.bucket, key):
+            child = json.loads(line)
+            # One array, as ResultWriter writes without the definition's OutputType.
+            yield from child if isinstance(child, list) else [child]
 
 
-def _children(cloud: Cloud, key: str) -> Iterator[dict[str, Any]]:
-    """The child workflows in a file of results."""
-    for line in cloud.lines(cloud.bucket, key):
-        child = json.loads(line)
-        # One array, as ResultWriter writes without the definition's OutputType.
-        yield from child if isinstance(child, list) else [child]
-
-
-def _answers(child: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """Each image of a batch with its line, or with None where the batch has no answer."""
-    items = json.loads(child.get("Input") or "{}").get("Items", [])
-    lines = json.loads(child.get("Output") or "{}").get("answers", [])
-    if len(lines) != len(items):  # a batch that failed, or was never started
-        lines = [None] * len(items)
-    yield from zip(items, lines, strict=True)
+def _answers(children: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, Any]]:
+    """Each image of some batches with its line, or with None where its batch has no answer."""
+    for child in children:
+        items = json.loads(child.get("Input") or "{}").get("Items", [])
+        lines = json.loads(child.get("Output") or "{}").get("answers", [])
+        if len(lines) != len(items):  # a batch that failed, or was never started
+            lines = [None] * len(items)
+        yield from zip(items, lines, strict=True)
 
 
 def _standing(line: Any) -> Standing:

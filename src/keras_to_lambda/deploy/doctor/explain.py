@@ -163,6 +163,19 @@ def advice(text: str) -> str:
     return causes[0].known.fix[0] if causes else ""
 
 
+def aws_error(error: Exception) -> str:
+    """An error of boto3 in one line: the operation first, and a remedy where one is known.
+
+    A proxy's page, which is no answer of AWS, is left out.
+    """
+    text = re.sub(
+        r"An error occurred \((\w+)\) when calling the (\w+) operation(?: \(reached .*?\))?",
+        r"\2: \1",
+        str(error).partition("<")[0],
+    )
+    return "; ".join(filter(None, (" ".join(text.split()), advice(str(error)))))
+
+
 def quoted(line: str, around: int = 0) -> str:
     """A line without secrets, cut to QUOTED characters around a place in it."""
     whole = masked(line)
