@@ -21,6 +21,8 @@ CARD = cards.load(f"{MODELS}/clothing/clothing.tflite")
 OUTPUTS = np.float32([-1, 4, 0, 2, -3, -3, -3, -3, -3, 1])
 DEFAULT = dict(zip(CARD.labels, OUTPUTS.tolist(), strict=True))
 HAT, OUTWEAR = {"label": "hat", "score": 4.0}, {"label": "outwear", "score": 2.0}
+# 24 of 26 test photos with a confidence from 0.9 to 0.95 were right.
+LIKE = {"right": 0.9231, "photos": 26, "unlike_test_photos": False}
 
 
 @pytest.mark.parametrize(
@@ -32,9 +34,10 @@ HAT, OUTWEAR = {"label": "hat", "score": 4.0}, {"label": "outwear", "score": 2.0
                                                 "t-shirt": 1.0}),
         ({"top_k": 3, "threshold": "1.5"}, {"hat": 4.0, "outwear": 2.0}),
         ({"threshold": 5}, {}),
-        ({"answer": "best"}, HAT),
-        ({"answer": "best", "top_k": 3, "threshold": 4}, HAT),
-        ({"answer": "best", "threshold": 4.5}, {"label": None, "score": None}),
+        ({"answer": "best"}, {**HAT, "reliability": LIKE}),
+        ({"answer": "best", "top_k": 3, "threshold": 4}, {**HAT, "reliability": LIKE}),
+        ({"answer": "best", "threshold": 4.5}, {"label": None, "score": None,
+                                                "reliability": None}),
         ({"answer": "list", "top_k": 2}, [HAT, OUTWEAR]),
         ({"answer": "list", "threshold": 2}, [HAT, OUTWEAR]),
         ({"answer": "list", "threshold": 9}, []),
@@ -45,6 +48,40 @@ HAT, OUTWEAR = {"label": "hat", "score": 4.0}, {"label": "outwear", "score": 2.0
 )  # fmt: skip
 def test_an_answer_has_the_shape_that_is_asked_for(asked, expected):
     assert shaped(OUTPUTS, CARD, Options.read(asked)) == expected
+
+
+CALIBRATION = {
+    "temperature": 2.0,
+    "bins": [
+        {"low": 0.0, "high": 0.6, "pictures": 20, "right": 10},
+        {"low": 0.6, "high": 1.0, "pictures": 30, "right": 24},
+    ],
+    "energy": [1.0, 9.0],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "outputs", "expected"),
+    [
+        # softmax([4, 2] / 2) is 0.731; of [4, 2] itself it would be 0.881.
+        ({}, [4, 2], (0.8, 30, False)),
+        ({}, [4, 3.9], (0.5, 20, False)),
+        ({}, [800, -800], (0.8, 30, False)),
+        ({}, [0.1, 0.1], (None, 0, True)),  # log(exp(0.1) * 2) = 0.79
+        # sqrt(0.6) / (sqrt(0.6) + sqrt(0.4)) = 0.551
+        ({"output": "probabilities"}, [0.6, 0.4], (0.5, 20, False)),
+        ({"output": "probabilities"}, [1, 0], (0.8, 30, False)),
+        ({"calibration": {}}, [4, 2], None),
+        ({"activation": "sigmoid"}, [4, 2], None),
+    ],
+)
+def test_the_best_label_comes_with_what_testing_says_of_such_answers(changes, outputs, expected):
+    card = cards.ModelCard("two", ("a", "b"), 8, 8, calibration=CALIBRATION)
+    card = dataclasses.replace(card, **changes)
+    answer = shaped(outputs, card, Options(answer="best"))
+    fields = ("right", "photos", "unlike_test_photos")
+    record = dict(zip(fields, expected, strict=True)) if expected else "absent"
+    assert answer.get("reliability", "absent") == record
 
 
 def test_a_list_without_top_k_has_every_label_best_first():
@@ -84,7 +121,7 @@ def image(jpeg):
 
 def test_every_way_to_ask_takes_the_shape_and_errors_stay_errors(handler, image):
     best = handler.handle({"image": image, "answer": "best"})
-    assert set(best) == {"label", "score"}
+    assert set(best) == {"label", "score", "reliability"}
     answers = handler.handle({"images": [{"image": image}, {"image": "!"}], "answer": "best"})
     assert (answers[0], list(answers[1])) == (best, ["error"])
     event = {
@@ -93,7 +130,8 @@ def test_every_way_to_ask_takes_the_shape_and_errors_stay_errors(handler, image)
         "requestContext": {"http": {"method": "POST", "path": "/predict"}},
         "body": json.dumps({"image": image}),
     }
-    assert json.loads(handler.handle(event)["body"]) == [best]
+    first = {name: best[name] for name in ("label", "score")}
+    assert json.loads(handler.handle(event)["body"]) == [first]
     form = Request.from_body(
         b"url=data%3A%2Cx&answer=best&threshold=0.5", "application/x-www-form-urlencoded"
     )

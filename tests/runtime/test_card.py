@@ -148,6 +148,10 @@ def test_a_third_party_model_takes_the_card_beside_it(tmp_path):
         ({"calibration": {"temperature": 0}}, "calibration.temperature is 0"),
         ({"calibration": {"temperature": 1.2}}, "calibration.bins is not a list"),
         (
+            {"calibration": {"temperature": 1, "bins": [], "energy": ["1", 2]}},
+            r"calibration.energy is \['1', 2\], not two numbers",
+        ),
+        (
             {
                 "calibration": {
                     "temperature": 1.2,

@@ -42,6 +42,12 @@ def shaped(outputs: Sequence[float], card: ModelCard, options: Options) -> Score
     if best_first and options.top_k is None:
         options = options._replace(top_k=len(card.labels))
     scores: Scores = shape(ranked(outputs, card, options), card.labels)
+    if options.answer == "best" and card.calibration and card.activation == "softmax":
+        from keras_to_lambda.runtime import reliability
+
+        assert isinstance(scores, dict)
+        known = scores["label"] is not None
+        scores["reliability"] = reliability.of(outputs, card) if known else None
     return scores
 
 

@@ -216,6 +216,20 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
         "properties": {
             "label": _or_null("string"),
             "score": _or_null("number"),
+            "reliability": {
+                "description": "With answer=best, where the model's card has a calibration: how "
+                "often such answers were right in testing; null without a label",
+                "type": ["object", "null"],
+                "required": ["right", "photos", "unlike_test_photos"],
+                "properties": {
+                    "right": {
+                        **_or_null("number"),
+                        "description": "Share, 0 to 1; null for a picture unlike the test photos",
+                    },
+                    "photos": {"type": "integer", "description": "Of how many test photos"},
+                    "unlike_test_photos": {"type": "boolean"},
+                },
+            },
         },
         "additionalProperties": False,
     }

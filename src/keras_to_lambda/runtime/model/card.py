@@ -297,6 +297,13 @@ def _calibration_faults(calibration: Any) -> Any:
         )
     ):
         yield "calibration.bins is not a list of low, high, pictures and right"
+    energy = calibration.get("energy", (0, 0))
+    if not (
+        isinstance(energy, list | tuple)
+        and len(energy) == 2
+        and all(_is_number(value, -math.inf) for value in energy)
+    ):
+        yield f"calibration.energy is {energy!r}, not two numbers"
 
 
 def _is_number(value: Any, least: float, most: float = math.inf) -> bool:
