@@ -72,9 +72,8 @@ def test_the_history_has_both_accuracies_of_every_epoch(trained):
 def test_several_histories_are_drawn_in_one_plot(trained, tmp_path, capsys):
     entries = record_of(trained)["history"]
     figure = history.plot({"slow": entries, "fast": entries})
-    assert [line.get_label() for line in figure.axes[1].lines] == [
-        "slow, training", "slow, validation", "fast, training", "fast, validation",
-    ]  # fmt: skip
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["slow", "fast"]
+    assert [line.get_linestyle() for line in figure.axes[1].lines] == ["--", "-"] * 2
     paths = [str(trained / "training.json")] * 2
     assert history.main([*paths, "-o", str(tmp_path / "both.png")]) == 0
     assert (tmp_path / "both.png").exists()

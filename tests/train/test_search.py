@@ -101,7 +101,7 @@ def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path
     assert f"--learning-rate {found['best']['learning_rate']:g}" in line
     assert "--factor" not in line
     html = (output / "search.html").read_text(encoding="utf-8")
-    assert "learning_rate 0.004, validation" in html
+    assert "dashed: training pictures" in html
     assert "Training by model" in html
     assert not (output / "cache").exists()
     # A second run has nothing left to do.

@@ -182,9 +182,9 @@ def plot(figure: Figure, text: str) -> Markup:
     return Markup(svg.replace("<svg ", head, 1))  # noqa: S704  matplotlib escapes texts
 
 
-def axes(figure: Figure, **options: Any) -> Any:
-    """One plain pair of axes in the page's colours."""
-    plain = figure.add_subplot(**options)
+def axes(figure: Figure, *place: int, **options: Any) -> Any:
+    """A plain pair of axes in the page's colours. place: rows, columns and number of a grid."""
+    plain = figure.add_subplot(*place, **options)
     plain.tick_params(colors=SOFT, labelcolor=SOFT, labelsize=9)
     plain.xaxis.label.set_color(SOFT)
     plain.yaxis.label.set_color(SOFT)

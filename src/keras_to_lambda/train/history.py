@@ -29,23 +29,26 @@ def plot(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """
     from matplotlib.figure import Figure as Drawn
 
+    from keras_to_lambda.html_report import LINE, SERIES, SOFT, axes
+
     figure = Drawn(figsize=(10, 3.6), layout="constrained")
-    for axis, (title, training, validation) in zip(figure.subplots(1, 2), CURVES, strict=True):
+    for place, (title, training, validation) in enumerate(CURVES, start=1):
+        axis = axes(figure, 1, 2, place, xlabel="epoch")
+        axis.set_title(title, color=SOFT)
+        axis.grid(color=LINE, linewidth=0.6)
         for number, (name, entries) in enumerate(histories.items()):
             epochs = [entry["epoch"] for entry in entries]
             values = [entry.get(training) for entry in entries]
-            style = {"color": f"C{number % 10}", "marker": "." if len(entries) < 3 else ""}
+            colour = SERIES[number % len(SERIES)]
+            style = {"color": colour, "marker": "." if len(entries) < 3 else ""}
             if None not in values:  # records of older versions have no training accuracy
-                axis.plot(epochs, values, "--", alpha=0.6, label=f"{name}, training", **style)
-            axis.plot(
-                epochs, [entry[validation] for entry in entries], label=f"{name}, validation",
-                **style,
-            )  # fmt: skip
-        axis.set_xlabel("epoch")
-        axis.set_title(title)
-        axis.grid(alpha=0.3)
-    if len(histories) <= 8:
-        axis.legend(fontsize="small")
+                axis.plot(epochs, values, "--", alpha=0.6, **style)
+            axis.plot(epochs, [entry[validation] for entry in entries], label=name, **style)
+    if len(histories) <= len(SERIES):
+        axis.legend(
+            title="dashed: training pictures", fontsize=8, title_fontsize=8, frameon=False,
+            labelcolor=SOFT,
+        ).get_title().set_color(SOFT)  # fmt: skip
     return figure
 
 

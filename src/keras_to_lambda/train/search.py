@@ -34,7 +34,7 @@ COMPLETE = optuna.trial.TrialState.COMPLETE
 FINISHED = (COMPLETE, optuna.trial.TrialState.PRUNED)
 TEMPLATE = Path(__file__).parent / "pages" / "search.html.jinja"
 STEPS = 5  # values of a range that are tried one at a time
-MOST_CURVES = 8  # histories in one plot
+MOST_CURVES = 6  # histories in one plot: the colours that a page has
 FACTORS = (
     "learning_rate=0.0001..0.01",
     "inner=0|10|100|300",
@@ -317,6 +317,7 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
 def _write(search: Search, given: list[str]) -> str:
     """Write search.json and search.html. Returns the summary to print."""
     from keras_to_lambda import html_report
+    from keras_to_lambda.cli.evaluation import wilson
     from keras_to_lambda.train import report
 
     study, output, factors = search.study, search.output, search.args.factor
@@ -360,8 +361,17 @@ def _write(search: Search, given: list[str]) -> str:
         rows=rows,
         factors=[factor.name for factor in factors],
         best=best.number + 1,
-        seen=seen,
-        effects=effects,
+        tiles=[
+            (f"{best.value:.3f}", "validation accuracy of the best"),
+            ("{:.3f} to {:.3f}".format(*wilson(round(_value(best) * seen), seen)), "95% interval"),
+            (str(seen), "validation pictures"),
+            (str(len(rows)), "trials"),
+            (str(sum(row["state"] == "pruned" for row in rows)), "trials stopped early"),
+        ],
+        effects=sorted(
+            ((name, value, f"{value:.3f}") for name, value in effects.items()),
+            key=lambda row: -row[1],
+        ),
         one_at_a_time=search.args.one_at_a_time,
         line=report.public(line),
         plots=[(title, html_report.plot(figure, title)) for title, figure in _plots(search)],
@@ -425,25 +435,25 @@ def _by(search: Search, factor: Factor, trials: Sequence[optuna.trial.FrozenTria
     """Each trial's accuracy over one factor, with its interval."""
     from matplotlib.figure import Figure as Drawn
 
+    from keras_to_lambda import html_report
     from keras_to_lambda.cli.evaluation import wilson
 
-    figure = Drawn(figsize=(6, 3.2), layout="constrained")
-    axis = figure.subplots()
+    figure = Drawn(figsize=(5, 3), layout="constrained")
+    axis = html_report.axes(figure, xlabel=factor.name, ylabel="validation accuracy")
+    first, _, other, *_ = html_report.SERIES
     seen = len(search.data.splits["validation"])
     for trial in trials:
         x = trial.params[factor.name]
         place = factor.values.index(x) if factor.values else x
         low, high = wilson(round(_value(trial) * seen), seen)
         chosen = trial.number == search.study.best_trial.number
-        axis.plot([place, place], [low, high], color="0.7", linewidth=1, zorder=1)
-        axis.plot(place, _value(trial), "o", color="C3" if chosen else "C0", zorder=2)
+        axis.plot([place, place], [low, high], color=html_report.LINE, zorder=1)
+        axis.plot(place, _value(trial), "o", color=other if chosen else first, zorder=2)
     if factor.values:
         axis.set_xticks(range(len(factor.values)), [str(value) for value in factor.values])
     elif factor.logarithmic:
         axis.set_xscale("log")
-    axis.set_xlabel(factor.name)
-    axis.set_ylabel("validation accuracy")
-    axis.grid(alpha=0.3)
+    axis.grid(color=html_report.LINE, linewidth=0.6)
     return figure
 
 
