@@ -115,6 +115,12 @@ def _user_agent(text: str) -> str:
     return text
 
 
+def _sha256(text: str) -> str:
+    if len(text) != 64 or set(text.lower()) - set("0123456789abcdef"):
+        raise ValueError("must be 64 hexadecimal digits")
+    return text.lower()
+
+
 def _ports(text: str) -> frozenset[int]:
     names = _names(text)
     if not names or not all(name.isdecimal() and 0 < int(name) < 65536 for name in names):
@@ -179,7 +185,18 @@ def _setting(read: Callable[[str], T], default: T, help: str) -> T:
 class Settings:
     """One attribute for each environment variable, its name in lower case."""
 
-    model_path: str = _setting(str, MODELS, "the `.tflite` file to serve, or a folder with several")
+    model_path: str = _setting(
+        str, MODELS, "the `.tflite` file to serve, or a folder with several; or "
+        "`s3://BUCKET/KEY.tflite`, `models:/NAME@ALIAS` (docs/serving.md)"
+    )  # fmt: skip
+    model_sha256: str = _setting(
+        _sha256, "", "SHA-256 of a model in S3 or MLflow, in hexadecimal; default: the one that is "
+        "recorded there"
+    )  # fmt: skip
+    mlflow_tracking_uri: str = _setting(
+        str, "", "URL of the MLflow server of `models:/...`; `MLFLOW_TRACKING_TOKEN`, or "
+        "`MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, for one that needs them"
+    )  # fmt: skip
     default_model: str = _setting(
         str, "", "of several models, the name of the one that answers when a request names none; "
         "default: the one in the folder's `default.txt`, or the only one; else requests have to"

@@ -15,6 +15,7 @@ from keras_to_lambda.runtime.text import clean
 
 # In a folder of several models: the name of the one that answers when a request names none.
 DEFAULT = "default.txt"
+REMOTE = ("s3://", "models:/")
 
 
 class Installed(NamedTuple):
@@ -26,6 +27,8 @@ class Installed(NamedTuple):
 
 class Models:
     """What `settings.model_path` holds: a `.tflite` file, or those anywhere below a folder.
+
+    A model elsewhere, in S3 or in MLflow's registry, is downloaded first.
 
     Every card is read at start, so that a wrong one is reported then. Interpreters are made at a
     model's first use, but for the default model's, or all of them by LOAD_MODELS.
@@ -42,7 +45,7 @@ class Models:
         self._lock = threading.Lock()
         self._loaded: dict[str, Classifier] = {}
         found: dict[str, Installed] = {}
-        for path in files(settings.model_path):
+        for path in files(_here(settings)):
             card = cards.load(path)
             twin = found.get(card.name)
             if twin is not None:
@@ -110,6 +113,16 @@ class Models:
                     model = Classifier(path, self._threads, card, self._cache)
                     self._loaded[name] = model
         return model
+
+
+def _here(settings: Settings) -> str:
+    """The model's path on this machine."""
+    path = settings.model_path
+    if not path.startswith(REMOTE):
+        return path
+    from keras_to_lambda.runtime.model import remote  # with hashlib, http.client or boto3
+
+    return remote.local(settings)
 
 
 def _first_line(path: str) -> str | None:

@@ -92,8 +92,11 @@ class Target(NamedTuple):
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def fetch(url: str, settings: Settings, deadline: Deadline) -> bytes:
+def fetch(url: str, settings: Settings, deadline: Deadline, authorization: str = "") -> bytes:
     """Download an image: GET, at most four redirects, each judged like the first URL.
+
+    Args:
+        authorization: the header of that name, for the first URL's host and port alone.
 
     Raises:
         InvalidUrl: the caller's URL is not one that is fetched.
@@ -105,7 +108,7 @@ def fetch(url: str, settings: Settings, deadline: Deadline) -> bytes:
     target = Target.parse(url)
     for _ in range(MAX_REDIRECTS + 1):
         try:
-            answer = _get(target, settings, deadline)
+            answer = _get(target, settings, deadline, authorization)
         except TimeoutError as error:
             raise DeadlineExceeded("the image's host is too slow") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -120,11 +123,13 @@ def fetch(url: str, settings: Settings, deadline: Deadline) -> bytes:
             raise FetchFailed("redirected to a URL that is not fetched") from error
         if (target.scheme, redirected.scheme) == ("https", "http"):
             raise FetchFailed("redirected from https to http")
+        if (target.host, target.port) != (redirected.host, redirected.port):
+            authorization = ""
         target = redirected
     raise FetchFailed(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _get(target: Target, settings: Settings, deadline: Deadline) -> bytes | str:
+def _get(target: Target, settings: Settings, deadline: Deadline, authorization: str) -> bytes | str:
     """One GET: the body, or the Location of a redirect."""
     trusted = f"{target.host}:{target.port}" in settings.fetch_private_hosts
     allowed = settings.fetch_allowed_hosts
@@ -138,10 +143,11 @@ def _get(target: Target, settings: Settings, deadline: Deadline) -> bytes | str:
             sock.settimeout(deadline.remaining_s("the TLS handshake"))
             sock = _tls().wrap_socket(sock, server_hostname=target.host)
         sock.settimeout(deadline.remaining_s("the download"))
-        # No cookies, no credentials, no proxies; and one request for a connection.
+        # No cookies, no stored credentials, no proxies; and one request for a connection.
+        granted = f"Authorization: {authorization}\r\n" if authorization else ""
         sock.sendall(
             f"GET {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n"
-            f"User-Agent: {settings.fetch_user_agent}\r\n"
+            f"User-Agent: {settings.fetch_user_agent}\r\n{granted}"
             "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n".encode()
         )
         return _body(_final(_Timed(sock, deadline)), settings.max_image_bytes, deadline)

@@ -6,6 +6,7 @@ Imported at the first object alone: boto3 with a client costs a quarter of a sec
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -59,21 +60,33 @@ def _get(
     bucket: str, key: str, version: str | None, settings: Settings, deadline: Deadline
 ) -> bytes:
     limit = settings.max_image_bytes
-    which = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
+    with opened(bucket, key, settings, **({"VersionId": version} if version else {})) as answer:
+        if answer["ContentLength"] > limit:
+            raise too_many_bytes(limit)
+        data = bytearray()
+        while chunk := answer["Body"].read(CHUNK_BYTES):
+            data += chunk
+            if len(data) > limit:
+                raise too_many_bytes(limit)
+            deadline.remaining_s("reading the image from S3")
+        return bytes(data)
+
+
+@contextlib.contextmanager
+def opened(bucket: str, key: str, settings: Settings, **which: str) -> Iterator[dict[str, Any]]:
+    """An object's headers and body, which is closed at the end of the block.
+
+    Raises:
+        ObjectNotRead, in the block as well.
+    """
     try:
-        answer = _client(settings.fetch_timeout_s).get_object(**which)
+        answer = _client(settings.fetch_timeout_s).get_object(
+            Bucket=bucket, Key=key, ChecksumMode="ENABLED", **which
+        )
         # The body's own `with` would give the raw stream, whose length and checksum are not checked
         # (botocore.response.StreamingBody): half an object would pass for the whole.
-        with contextlib.closing(answer["Body"]) as body:
-            if answer["ContentLength"] > limit:
-                raise too_many_bytes(limit)
-            data = bytearray()
-            while chunk := body.read(CHUNK_BYTES):
-                data += chunk
-                if len(data) > limit:
-                    raise too_many_bytes(limit)
-                deadline.remaining_s("reading the image from S3")
-            return bytes(data)
+        with contextlib.closing(answer["Body"]):
+            yield answer
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code"))
         raise ObjectNotRead(code, final=code in FINAL) from error

@@ -1,0 +1,237 @@
+"""MODEL_PATH=s3://... and models:/...: a real S3 server (moto's), and a stand-in for MLflow's.
+
+The stand-in has the two routes that are used. It does not prove that an MLflow server has them, nor
+what such a server answers to a name, an alias or a token that it does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import tempfile
+import threading
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.model import remote
+from keras_to_lambda.runtime.model.registry import Models
+from keras_to_lambda.runtime.settings import MODELS, Settings
+from tests.http_host import HttpHost
+
+DIGITS = Path(MODELS, "digits", "digits.tflite").read_bytes()
+CLOTHING = Path(MODELS, "clothing", "clothing.tflite").read_bytes()
+SHA256 = hashlib.sha256(DIGITS).hexdigest()
+PATH = "s3://models/digits.tflite"
+
+
+@pytest.fixture(autouse=True)
+def own_tmp(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def upload(s3):
+    """Put an object into the bucket `models`."""
+    s3.client.create_bucket(Bucket="models")
+
+    def put(body=DIGITS, key="digits.tflite", **options):
+        s3.client.put_object(Bucket="models", Key=key, Body=body, **options)
+
+    return put
+
+
+def start(path=PATH, **environ):
+    """The path of the model that a cold start with these settings serves."""
+    environ = {"S3_ALLOWED_BUCKETS": "models", "FETCH_TIMEOUT_S": "60", **environ}
+    return remote.local(Settings.from_environ({"MODEL_PATH": path, **environ}))
+
+
+def metadata(body):
+    return {"sha256": hashlib.sha256(body).hexdigest()}
+
+
+def test_a_model_in_s3_is_served(upload):
+    upload(Metadata=metadata(DIGITS))
+    environ = {"MODEL_PATH": PATH, "S3_ALLOWED_BUCKETS": "models", "FETCH_TIMEOUT_S": "60"}
+    assert Models(Settings.from_environ(environ)).default == "digits"
+
+
+def test_the_checksum_of_s3_is_enough(upload):
+    upload(ChecksumAlgorithm="SHA256")
+    assert Path(start()).read_bytes() == DIGITS
+
+
+def test_a_second_start_downloads_nothing_until_the_object_changes(upload):
+    upload(Metadata=metadata(DIGITS))
+    first = Path(start()).stat()
+    assert Path(start()).stat().st_ino == first.st_ino
+    upload(CLOTHING, Metadata=metadata(CLOTHING))
+    assert Path(start()).read_bytes() == CLOTHING
+
+
+@pytest.mark.parametrize(
+    ("path", "object_", "environ", "reason"),
+    [
+        (PATH, {}, {"S3_ALLOWED_BUCKETS": "photos"}, "add models to S3_ALLOWED_BUCKETS"),
+        (PATH, {}, {"S3_ALLOWED_BUCKETS": ""}, "add models to S3_ALLOWED_BUCKETS"),
+        ("s3://models", {}, {}, "use s3://BUCKET/KEY.tflite"),
+        ("s3://models/x.tflite", {}, {}, "NoSuchKey"),
+        (PATH, {}, {}, "the object has no SHA-256"),
+        (PATH, {"Metadata": {"sha256": "a" * 64}}, {}, f"SHA-256 is {SHA256}, expected aaa"),
+        (PATH, {"Body": b"<html>", "Metadata": metadata(b"<html>")}, {}, "the download is not a .tflite model"),
+        (PATH, {"Metadata": metadata(DIGITS)}, {"MODEL_SHA256": "b" * 64}, "expected bbb"),
+    ],
+)
+def test_a_model_that_cannot_be_proven_is_refused(upload, path, object_, environ, reason):
+    upload(object_.get("Body", DIGITS), Metadata=object_.get("Metadata", {}))
+    with pytest.raises(SetupError) as error:
+        start(path, **environ)
+    assert str(error.value).startswith(f"MODEL_PATH={path}: ")
+    assert reason in str(error.value)
+    assert not list(Path(remote._folder()).iterdir())
+
+
+@pytest.mark.parametrize("fault", ["gone", "altered", "no model"])
+def test_the_model_of_an_earlier_start_is_kept(fault, upload, s3, capsys):
+    upload(Metadata=metadata(DIGITS))
+    start()
+    if fault == "gone":
+        s3.client.delete_object(Bucket="models", Key="digits.tflite")
+    elif fault == "altered":
+        upload(CLOTHING, Metadata=metadata(DIGITS[:-1]))
+    else:
+        upload(b"<html>", Metadata=metadata(b"<html>"))
+    assert Path(start()).read_bytes() == DIGITS
+    line = json.loads(capsys.readouterr().out)
+    assert (line["level"], line["outcome"]) == ("ERROR", "model_not_renewed")
+    assert line["sha256"] == SHA256
+    with pytest.raises(SetupError, match=f"MODEL_PATH={PATH}: "):
+        start(MODEL_SHA256="c" * 64)  # another model is not an older one of the same
+
+
+def test_a_pinned_model_that_is_here_needs_no_network(upload, s3):
+    upload()
+    path = start(MODEL_SHA256=SHA256.upper())
+    s3.client.delete_object(Bucket="models", Key="digits.tflite")
+    assert start(MODEL_SHA256=SHA256) == path
+
+
+def test_a_hash_that_is_none_is_a_wrong_setting():
+    with pytest.raises(SetupError, match="MODEL_SHA256='12': must be 64 hexadecimal digits"):
+        start(MODEL_SHA256="12")
+
+
+class Registry(http.server.BaseHTTPRequestHandler):
+    """MLflow's routes for the model `digits`, whose version 3 has the alias `live`."""
+
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+    tags: ClassVar[dict[str, str]] = {}
+    elsewhere = ""
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        url = urlsplit(self.path)
+        query = {key: value[0] for key, value in parse_qs(url.query).items()}
+        self.seen.append((url.path, self.headers.get("Authorization")))
+        versions = {
+            "registered-models/alias": {"name": "digits", "alias": "live"},
+            "model-versions/get": {"name": "digits", "version": "3"},
+        }
+        file = {"name": "digits", "version": "3", "path": "digits.tflite"}
+        if query == versions.get(url.path.removeprefix("/api/2.0/mlflow/")):
+            tags = [{"key": key, "value": value} for key, value in self.tags.items()]
+            version = {"name": "digits", "version": "3", "tags": tags}
+            self.reply(200, json.dumps({"model_version": version}).encode())
+        elif (url.path, query) == ("/model-versions/get-artifact", file):
+            if self.elsewhere:
+                self.reply(302, b"", Location=f"http://{self.elsewhere}/file")
+            else:
+                self.reply(200, DIGITS)
+        else:
+            self.reply(200, DIGITS) if url.path == "/file" else self.reply(404, b"{}")
+
+    def reply(self, status, body, **headers):
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def registry():
+    """A class of handlers, and host:port of a server of it."""
+    kind = type("OneRegistry", (Registry,), {"seen": [], "tags": {"sha256": SHA256}})
+    with HttpHost(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield kind, f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def from_registry(host, path="models:/digits@live", **environ):
+    reached = {"MLFLOW_TRACKING_URI": f"http://{host}", "FETCH_PRIVATE_HOSTS": host}
+    return start(path, **{**reached, **environ})
+
+
+@pytest.mark.parametrize(
+    "path", ["models:/digits@live", "models:/digits/3", "models:/digits/3/digits.tflite"]
+)
+def test_a_registered_model_is_served_and_downloaded_once(path, registry):
+    kind, host = registry
+    for _ in range(2):
+        assert Path(from_registry(host, path)).read_bytes() == DIGITS
+    assert [route for route, _ in kind.seen].count("/model-versions/get-artifact") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "environ", "tags", "reason"),
+    [
+        ("models:/digits", {}, {}, "use models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("models:/digits@live", {"MLFLOW_TRACKING_URI": ""}, {}, "set MLFLOW_TRACKING_URI"),
+        (
+            "models:/digits@live",
+            {"FETCH_PRIVATE_HOSTS": ""},
+            {},
+            "version live of digits at http://",
+        ),
+        ("models:/digits@old", {}, {}, "version old of digits at http://"),
+        ("models:/digits/3/a.tflite", {}, {"sha256": SHA256}, "a.tflite of version 3 at http://"),
+        ("models:/digits@live", {}, {}, "version 3 has no tag sha256"),
+        ("models:/digits@live", {}, {"sha256": "d" * 64}, f"SHA-256 is {SHA256}, expected ddd"),
+    ],
+)
+def test_a_version_that_cannot_be_proven_is_refused(registry, path, environ, tags, reason):
+    kind, host = registry
+    kind.tags = tags
+    with pytest.raises(SetupError) as error:
+        from_registry(host, path, **environ)
+    assert str(error.value).startswith(f"MODEL_PATH={path}: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("environ", "header"),
+    [
+        ({"MLFLOW_TRACKING_TOKEN": "abc"}, "Bearer abc"),
+        ({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "x:y"}, "Basic bWU6eDp5"),
+        ({}, None),
+    ],
+)
+def test_credentials_go_to_the_registry_and_no_further(registry, environ, header, monkeypatch):
+    kind, host = registry
+    other = type("Storage", (Registry,), {"seen": []})
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with HttpHost(("127.0.0.1", 0), other) as storage:
+        threading.Thread(target=storage.serve_forever, daemon=True).start()
+        kind.elsewhere = f"127.0.0.1:{storage.server_port}"
+        from_registry(host, FETCH_PRIVATE_HOSTS=f"{host},{kind.elsewhere}")
+        storage.shutdown()
+    assert {sent for _, sent in kind.seen} == {header}
+    assert other.seen == [("/file", None)]
