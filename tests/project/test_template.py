@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_to_lambda.deploy.doctor.template import Template
 from keras_to_lambda.deploy.estimate import each as dollars_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,15 +301,38 @@ def test_the_function_is_told_what_the_stack_made(stack):
     variables = stack(Bulk="true", ImageBuckets="a,b").resources["Classifier"]["Environment"][
         "Variables"
     ]
-    assert variables["S3_ALLOWED_BUCKETS"] == "<DataBucket>,a,b"
+    assert buckets(variables) == ["<DataBucket>", "a", "b"]
     assert variables["RESULTS_PREFIX"] == "s3://<DataBucket>/answers"
     assert variables["METRICS_NAMESPACE"] == "keras-to-lambda"
     variables = stack(Metrics="false").resources["Classifier"]["Environment"]["Variables"]
-    assert variables["S3_ALLOWED_BUCKETS"] == ""
+    assert buckets(variables) == []
+    assert "MODEL_PATH" not in variables
     assert variables["RESULTS_PREFIX"] == variables["METRICS_NAMESPACE"] == ""
-    for choice, allowed in (({"Bulk": "true"}, "<DataBucket>"), ({"ImageBuckets": "a,b"}, "a,b")):
+    for choice, allowed in (
+        ({"Bulk": "true"}, ["<DataBucket>"]),
+        ({"ImageBuckets": "a,b"}, ["a", "b"]),
+        ({"ModelBucket": "m", "ModelKey": "v1/x.tflite"}, ["m"]),
+    ):
         variables = stack(**choice).resources["Classifier"]["Environment"]["Variables"]
-        assert variables["S3_ALLOWED_BUCKETS"] == allowed
+        assert buckets(variables) == allowed
+    assert variables["MODEL_PATH"] == "s3://m/v1/x.tflite"
+
+
+def buckets(variables):
+    return [name for name in variables["S3_ALLOWED_BUCKETS"].split(",") if name]
+
+
+def test_a_model_in_s3_is_all_that_is_readable_in_its_bucket(stack):
+    own = stack(ModelBucket="m", ModelKey="v1/x.tflite")
+    assert own.allowed("ClassifierRole", "s3:GetObject") == ["arn:aws:s3:::m/v1/x.tflite"]
+    assert own.allowed("ClassifierRole", "s3:ListBucket") == []
+
+
+@pytest.mark.parametrize("parameter", ["ModelBucket", "ModelKey"])
+def test_half_of_a_models_place_is_refused(parameter):
+    template = Template.read(ROOT / "template.yaml")
+    faults = list(template.deployed_with({parameter: "m"}).faults())
+    assert faults == ["Give ModelBucket and ModelKey together."]
 
 
 def test_every_setting_that_the_template_sets_is_one(translated, stack):

@@ -83,7 +83,12 @@ def test_a_second_start_downloads_nothing_until_the_object_changes(upload):
         ("s3://models/x.tflite", {}, {}, "NoSuchKey"),
         (PATH, {}, {}, "the object has no SHA-256"),
         (PATH, {"Metadata": {"sha256": "a" * 64}}, {}, f"SHA-256 is {SHA256}, expected aaa"),
-        (PATH, {"Body": b"<html>", "Metadata": metadata(b"<html>")}, {}, "the download is not a .tflite model"),
+        (
+            PATH,
+            {"Body": b"<html>", "Metadata": metadata(b"<html>")},
+            {},
+            "the download is not a .tflite model",
+        ),
         (PATH, {"Metadata": metadata(DIGITS)}, {"MODEL_SHA256": "b" * 64}, "expected bbb"),
     ],
 )
