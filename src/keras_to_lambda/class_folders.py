@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import unicodedata
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +16,7 @@ from pathlib import Path
 from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 
 SHOWN = 8
+SHARE_OF_DISK = 0.5  # of the free space: what a .zip file may fill
 
 
 def ignored(name: str) -> bool:
@@ -27,6 +33,35 @@ def images(root: Path) -> list[Path]:
         and not any(ignored(part) for part in path.relative_to(root).parts)
         and path.is_file()
     )
+
+
+def unzipped(archive: Path) -> Path:
+    """The photos of a .zip file, in a folder that lasts until the program ends.
+
+    Raises:
+        ValueError: it is damaged, encrypted, too large for the disk, or without photos.
+    """
+    root = Path(tempfile.mkdtemp(prefix="unzipped-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    left = int(shutil.disk_usage(root).free * SHARE_OF_DISK)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            for member in file.infolist():
+                path = Path(member.filename)
+                if path.suffix.lower() not in MEDIA_TYPES or any(map(ignored, path.parts)):
+                    continue
+                left -= member.file_size  # zipfile gives no byte more than these
+                if left < 0:
+                    raise ValueError(f"{archive} has more photos than the disk has room for")
+                file.extract(member, root)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise ValueError(f"{archive} cannot be unpacked: {error}") from error
+    if not images(root):
+        raise ValueError(f"{archive} has no photos")
+    # A folder that was zipped as a whole.
+    while len(inside := [*root.iterdir()]) == 1 and any(inside[0].glob("*/")):
+        [root] = inside
+    return root
 
 
 def folded(name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from keras_to_lambda.class_folders import ClassFolders, images
+from keras_to_lambda import class_folders
+from keras_to_lambda.class_folders import ClassFolders, images, unzipped
 
 LABELS = ("long sleeve", "t-shirt", "Café", "T shirt (old)", "crane [0]", "crane [5]")
 
@@ -75,3 +77,45 @@ def test_folders_that_match_no_label_are_named(tree):
     assert folders.unmatched(only, tree).startswith("folders that match no label: shoe (2 photos)")
     assert folders.unmatched(images(tree / "Hat"), tree / "Hat") == ""
     assert folders.unmatched([Path("a.jpg"), Path("b.jpg")], Path()) == ""
+
+
+@pytest.fixture
+def zipped(tmp_path):
+    """A .zip file of empty files."""
+
+    def write(*names):
+        path = tmp_path / "photos.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, b"")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("hat/1.jpg", "dress/2.png", "dress/notes.txt"), ["dress/2.png", "hat/1.jpg"]),
+        (("all/hat/1.jpg", "all/dress/2.png"), ["dress/2.png", "hat/1.jpg"]),
+        (("hat/1.jpg", "__MACOSX/hat/._1.jpg", "hat/.hidden.jpg"), ["1.jpg"]),
+        (("../../hat/1.jpg", "/dress/2.jpg"), ["dress/2.jpg"]),
+    ],
+    ids=["folders", "within one folder", "one label", "paths that lead out"],
+)
+def test_the_photos_of_a_zip_are_unpacked_into_a_folder_of_their_own(zipped, names, found):
+    root = unzipped(zipped(*names))
+    if found == ["1.jpg"]:
+        root /= "hat"
+    assert [path.relative_to(root).as_posix() for path in images(root)] == found
+
+
+def test_a_zip_that_cannot_be_unpacked_is_an_error_in_words(zipped, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"photos.zip has no photos$"):
+        unzipped(zipped("notes.txt"))
+    (tmp_path / "cut.zip").write_bytes(zipped("hat/1.jpg").read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"cut.zip cannot be unpacked: File is not a zip file"):
+        unzipped(tmp_path / "cut.zip")
+    monkeypatch.setattr(class_folders, "SHARE_OF_DISK", -1)
+    with pytest.raises(ValueError, match="more photos than the disk has room for"):
+        unzipped(zipped("hat/1.jpg"))

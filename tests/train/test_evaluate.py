@@ -34,6 +34,7 @@ from keras_to_lambda.train import evaluate
 from keras_to_lambda.train.assess import predictions
 from keras_to_lambda.train.data import photos
 from keras_to_lambda.train.data.dataset import DataError
+from tests import labelled_zip
 
 COLOURS = {"blue": (30, 40, 200), "green": (30, 190, 60), "red": (210, 40, 30)}
 # The model's order is not the data's, which is alphabetical.
@@ -258,6 +259,16 @@ def test_headers_and_passwords_are_not_in_the_shown_command():
     assert hidden == "k2l evaluate --header=..."
     model = predictions.Model.of("https://me:secret@host.example/Prod/predict?key=secret")
     assert (model.file, model.name) == ("https://host.example/Prod/predict", "host.example")
+
+
+def test_photos_that_were_labelled_in_the_playground_are_evaluated(folder, tmp_path, capfd):
+    shown = [("green", "green/0.png"), ("blue", "blue/0.png"), ("blue", "red/0.png")]
+    photos = [(label, folder / "data" / "train" / path) for label, path in shown]
+    archive = labelled_zip.write(tmp_path / "labelled.zip", photos)
+    model, page = folder / "lite" / "colours.tflite", tmp_path / "page.html"
+    status, out, _ = run(capfd, model, "--data", archive, "--split", "all", "-o", page)
+    assert status == 0
+    assert "2 of 3 right" in out
 
 
 # Calibration.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.class_folders import images
+from keras_to_lambda.class_folders import images, unzipped
 from keras_to_lambda.convert import progress
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
@@ -21,13 +21,19 @@ def local(samples: Path, most: int) -> Iterator[Path]:
     """A folder of photos, for as long as the block lasts.
 
     Args:
-        samples: that folder; or other data that `train` reads, of which the test pictures are
-            written into class folders.
+        samples: that folder, or a .zip file of it; or other data that `train` reads, of which the
+            test pictures are written into class folders.
         most: as for `find`.
 
     Raises:
         ConvertError: it is no data that is read.
     """
+    if samples.suffix.lower() == ".zip" and samples.is_file():
+        try:
+            yield unzipped(samples)
+        except ValueError as error:
+            raise ConvertError(f"--samples: {error}") from error
+        return
     elsewhere = str(samples).startswith("keras:")
     if not elsewhere and not samples.is_file() and (not samples.is_dir() or images(samples)):
         yield samples

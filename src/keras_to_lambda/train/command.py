@@ -14,7 +14,7 @@ from keras_to_lambda.convert import output_folders
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.train import convert_and_serve, options, quiet
 from keras_to_lambda.train.data import arrays, sources
-from keras_to_lambda.train.data.dataset import DataError, Dataset
+from keras_to_lambda.train.data.dataset import DataError, Dataset, untrained
 from keras_to_lambda.train.recipe import PHOTOS, Backbone, Recipe
 
 PORT = 9000
@@ -147,6 +147,11 @@ def read(args: argparse.Namespace) -> Dataset:
     """
     seed = PHOTOS.seed if args.seed is None else args.seed
     data = sources.load(args.data, seed, labels=args.labels_kind)
+    seen = {int(target) for split in data.splits.values() for target in split.targets}
+    trained = {int(target) for target in data.splits["train"].targets}
+    # A label without any picture is kept, as Keras' flow_from_directory does.
+    if message := untrained(data.labels, trained | (set(range(len(data.labels))) - seen)):
+        raise DataError(message)
     counts = ", ".join(f"{len(photos)} {name}" for name, photos in data.splits.items())
     labels = ", ".join(data.labels[:20]) + (" ..." if len(data.labels) > 20 else "")
     print(f"{len(data.labels)} classes ({labels}); photos: {counts}", flush=True)

@@ -23,7 +23,6 @@ from keras_to_lambda.train.data.dataset import (
     Split,
     completed,
     prefetch,
-    untrained,
 )
 
 if TYPE_CHECKING:
@@ -149,9 +148,6 @@ def assemble(
             raise DataError(f"no photo for {name} can be read: at least one is needed")
     splits = completed(given, seed, HELD_OUT, HELD_OUT)
     empty = set(labels) - {member.label for member in members}
-    trained = {target for _, target in splits["train"]} | {place[label] for label in empty}
-    if message := untrained(labels, trained):
-        raise DataError(message)
     broken = [(_name(root, path), reason) for path, reason in reasons.items() if reason]
     broken += [(f"{label}/", "class folder without photos; kept as a label") for label in empty]
     return Dataset(

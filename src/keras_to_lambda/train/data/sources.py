@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_to_lambda.class_folders import images
+from keras_to_lambda.class_folders import images, unzipped
 from keras_to_lambda.train.data import arrays, cifar, photos, table
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 
@@ -19,6 +19,7 @@ from keras_to_lambda.train.data.dataset import DataError, Dataset
 FORMS = """\
 folder      class folders, alone or below train/, validation/ and test/; idx files
             (MNIST); pairs of .npy files; CIFAR's python version; images.csv
+.zip        such a folder; the photos that were labelled in the playground
 .csv, .tsv  table of photos: columns path, label, and perhaps split
 .npz        arrays x_train, y_train, and perhaps x_valid, x_test; or images, labels
 .tar.gz     cifar-10-python.tar.gz or cifar-100-python.tar.gz
@@ -84,6 +85,11 @@ def _local(source: str, path: Path, seed: int, labels: str) -> Dataset:
         raise DataError(f"{source} is not CIFAR-100, which alone has {labels} labels")
     if path.is_dir():
         return _folder(path, seed)
+    if path.suffix.lower() == ".zip" and path.is_file():
+        try:
+            return _folder(unzipped(path), seed)
+        except ValueError as error:
+            raise DataError(str(error)) from error
     if path.suffix.lower() in (".csv", ".tsv"):
         return table.load(path, seed)
     if path.suffix.lower() == ".npz":
@@ -92,7 +98,7 @@ def _local(source: str, path: Path, seed: int, labels: str) -> Dataset:
         raise DataError(f"{path} is one array; give the folder with images and labels in two")
     what = "unsupported data format" if path.exists() else "no such file or folder"
     raise DataError(
-        f"{what}: {source}; give a folder, a .csv, .tsv, .npz or .tar.gz, or "
+        f"{what}: {source}; give a folder, a .zip, .csv, .tsv, .npz or .tar.gz, or "
         f"{' or '.join('keras:' + name for name in KERAS)}"
     )
 

@@ -1,0 +1,44 @@
+"""Photos that were labelled in the playground: its .zip file is data for the commands."""
+
+from __future__ import annotations
+
+import pytest
+
+from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.convert import sample_photos
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.train import command
+from keras_to_lambda.train.data.dataset import DataError
+from tests import labelled_zip
+
+
+@pytest.fixture
+def archive(pictures, tmp_path):
+    """Four photos each of disc, plain and stripes, and one that is labelled `a/b`."""
+    root = pictures(tmp_path / "data", each=4)
+    photos = [(path.parent.name, path) for path in sorted(root.glob("*/*.png"))]
+    return labelled_zip.write(tmp_path / "labelled.zip", [*photos, ("a/b", photos[0][1])])
+
+
+def test_train_takes_the_zip_and_names_a_label_with_too_few_photos(archive, pictures, tmp_path):
+    args = command._parser().parse_args([str(archive)])
+    with pytest.raises(DataError, match="no picture to train on: a_b; each label needs"):
+        command.read(args)
+    photos = [(path.parent.name, path) for path in sorted((tmp_path / "data").glob("*/*.png"))]
+    labelled_zip.write(archive, photos)
+    data = command.read(args)
+    assert data.labels == ("disc", "plain", "stripes")
+    assert sum(map(len, data.splits.values())) == 12
+
+
+def test_samples_of_convert_are_all_photos_of_the_zip(archive, tmp_path):
+    with sample_photos.local(archive, 100) as root:
+        photos = sample_photos.find(root, 100)
+        truth = ClassFolders(("a/b", "disc", "plain", "stripes")).truth(photos)
+        assert truth == [0, *[1] * 4, *[2] * 4, *[3] * 4]
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-30])
+    with (
+        pytest.raises(ConvertError, match=r"--samples: .*cut.zip cannot be unpacked"),
+        sample_photos.local(tmp_path / "cut.zip", 100),
+    ):
+        pass
