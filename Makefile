@@ -30,6 +30,8 @@ TF_DEV := .venv-tf/.tests
 AWS := .venv-aws/.ready
 TFLITE := .venv-tflite/.ready
 SUPPLY := .venv-supply/.ready
+# Files of tests in the order that is given: the slow ones first, the many short ones last.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 # The function's own settings, where the project's samples are served from this machine.
 LOCAL := OPENBLAS_NUM_THREADS=1 FETCH_PRIVATE_HOSTS=127.0.0.1:8000
 
@@ -86,9 +88,9 @@ receipt: $(DEV) ## milliseconds and dollars of the container by memory size: mak
 ## What holds it together
 
 test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## all tests that need no container
-	@.venv/bin/python -m pytest -n 2 --dist loadfile tests/runtime tests/cli tests/serve tests/web tests/emulator tests/project tests/deploy
+	@.venv/bin/python -m pytest -n 4 $(BY_FILE) $(patsubst %,tests/%,deploy web emulator project serve cli runtime)
 	@$(MAKE) test-tflite
-	@.venv-tf/bin/python -m pytest -n 2 --dist loadfile tests/convert tests/train
+	@.venv-tf/bin/python -m pytest -n 2 $(BY_FILE) tests/train tests/convert
 
 test-tflite: ## the engine's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
 ifneq ($(PYTHON311),)

@@ -28,7 +28,7 @@ def _sources(who: c.Contender, photos: Sequence[Path], host: str) -> list[str]:
     return [base64.b64encode(path.read_bytes()).decode() for path in photos]
 
 
-def _told(text: str = "") -> None:
+def _progress(text: str = "") -> None:
     """Show what is under way, on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{text:<78}", end="" if text else "\r", file=sys.stderr, flush=True)
@@ -52,7 +52,7 @@ def _in_turn(
             if who.missing or runs.get(who.name) == []:
                 runs.setdefault(who.name, [])
                 continue
-            _told(f"{path.stem}: {who.name}, {max(0, number_ + 1)}/{rounds}")
+            _progress(f"{path.stem}: {who.name}, {max(0, number_ + 1)}/{rounds}")
             try:
                 run = who.run(
                     _sources(who, photos, host), path, size, calls * (number_ >= 0), **more
@@ -63,7 +63,7 @@ def _in_turn(
                 continue
             if number_ >= 0:
                 runs.setdefault(who.name, []).append(run)
-    _told()
+    _progress()
     return runs
 
 
@@ -250,7 +250,7 @@ def throughput(quick: bool, results: Results) -> str:
     path, size = model("MobileNetV2"), NETWORKS["MobileNetV2"]
     text = base64.b64encode(photo(0.2).read_bytes()).decode()
     for workers in (1, 2, 4):
-        _told(f"{workers} processes")
+        _progress(f"{workers} processes")
         with ThreadPoolExecutor(workers) as pool:
             runs = list(
                 pool.map(lambda _: c.HANDLER.run([text], path, size, calls), range(workers))
@@ -258,10 +258,10 @@ def throughput(quick: bool, results: Results) -> str:
         per_s = sum(1000 / run.warm_ms[0] for run in runs)
         rows.append([f"{workers} processes, one thread each", number(per_s), ""])
     for clients in (1, 2, 4):
-        _told(f"serve, {clients} clients")
+        _progress(f"serve, {clients} clients")
         per_s, median = _served(path, photo(0.2).read_bytes(), clients, calls)
         rows.append([f"`k2l serve`, {clients} clients", number(per_s), number(median, 1)])
-    _told()
+    _progress()
     results["throughput"] = rows
     return markdown(("MobileNetV2, 0.2 megapixels by body", "a second", "median, ms"), rows)
 

@@ -6,13 +6,16 @@ Each takes a folder and the path that its payload would touch, and returns the f
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import io
 import json
 import marshal
 import os
+import tempfile
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import tensorflow as tf
@@ -40,15 +43,21 @@ def network():
     return tf_keras.Model(image, tf_keras.layers.Dense(3, name="out")(flat))
 
 
+@functools.cache
+def honest(name):
+    """The network's file, as bytes."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+        path = Path(folder) / name
+        network().save(path)  # and Keras advises to use .keras instead of .h5
+        return path.read_bytes()
+
+
 def honest_h5(folder):
-    with warnings.catch_warnings(action="ignore"):  # Keras's advice to use .keras instead
-        network().save(folder / "net.h5")
-    return folder / "net.h5"
+    return rewritten(folder, honest("net.h5"), "net.h5")
 
 
 def honest_keras(folder):
-    network().save(folder / "net.keras")
-    return folder / "net.keras"
+    return rewritten(folder, honest("net.keras"))
 
 
 def h5_with(change):
@@ -237,9 +246,15 @@ def with_setting(key, value):
     return last(lambda layer, trace: layer["config"].__setitem__(key, value(trace)))
 
 
-def function(module, name):
-    body = {"class_name": "function", "module": module, "config": name, "registered_name": name}
+def function(module, name, registered=None):
+    body = {"class_name": "function", "module": module, "config": name}
+    body["registered_name"] = registered or name
     return with_setting("activation", lambda _: body)
+
+
+def typespec(module, name):
+    body = {"class_name": "__typespec__", "spec_name": name, "module": module, "config": []}
+    return with_setting("activity_regularizer", lambda _: {**body, "registered_name": None})
 
 
 def nested(layer):
@@ -331,28 +346,11 @@ for _name, _change in {
     "keras.config.enable_unsafe_deserialization": function(
         "keras.config", "enable_unsafe_deserialization"
     ),
-    "a function's other name": with_setting(
-        "activation",
-        lambda _: {
-            "class_name": "function",
-            "module": "keras.utils",
-            "config": "relu",
-            "registered_name": "get_file",
-        },
-    ),
+    "a function's other name": function("keras.utils", "relu", "get_file"),
     "a string that is a function": with_setting("activation", lambda _: "deserialize"),
     "a string that is an initializer": with_setting("kernel_initializer", lambda _: "eval"),
     "__lambda__": with_setting("activation", unmarked),
-    "__typespec__": with_setting(
-        "activity_regularizer",
-        lambda _: {
-            "class_name": "__typespec__",
-            "spec_name": "system",
-            "module": "os",
-            "config": [],
-            "registered_name": None,
-        },
-    ),
+    "__typespec__": typespec("os", "system"),
     "bytes": with_setting(
         "bias_constraint", lambda t: {"class_name": "__bytes__", "config": {"value": str(t)}}
     ),
@@ -590,86 +588,62 @@ def nothing(image):
     pass
 
 
-@attack("an operator that writes")
-def _(folder, trace):
-    return saved_model(folder, lambda _: tf.io.write_file(str(trace), "x"))
+def write(trace):
+    return tf.io.write_file(str(trace), "x")
 
 
-@attack("an operator that reads")
-def _(folder, trace):
-    return saved_model(folder, lambda _: tf.io.read_file("/etc/hostname"))
+def writer(trace, **options):
+    """A function of the graph that writes and gives nothing."""
+    return tf.function(lambda: (write(trace), None)[1], **options)
 
 
-@attack("records")
-def _(folder, trace):
-    def body(image):
-        data = tf.data.Dataset.from_tensors(tf.constant("x"))
-        variant = data._variant_tensor
-        name = str(trace)
-        tf.raw_ops.DatasetToTFRecord(input_dataset=variant, filename=name, compression_type="")
-
-    return saved_model(folder, body)
+def graph(name, body):
+    """A SavedModel whose function calls `body` with the image and the trace."""
+    ATTACKS[name] = lambda folder, trace: saved_model(folder, lambda image: body(image, trace))
 
 
-@attack("the branch of a condition")
-def _(folder, trace):
-    def write():
-        tf.io.write_file(str(trace), "x")
-        return 0
-
-    return saved_model(folder, lambda image: tf.cond(tf.size(image) > 0, write, lambda: 1))
+def records(_, trace):
+    variant = tf.data.Dataset.from_tensors(tf.constant("x"))._variant_tensor
+    tf.raw_ops.DatasetToTFRecord(input_dataset=variant, filename=str(trace), compression_type="")
 
 
-@attack("the body of a loop")
-def _(folder, trace):
-    def write(i):
-        with tf.control_dependencies([tf.io.write_file(str(trace), "x")]):
+def branch(image, trace):
+    tf.cond(tf.size(image) > 0, lambda: (write(trace), 0)[1], lambda: 1)
+
+
+def loop(_, trace):
+    def body(i):
+        with tf.control_dependencies([write(trace)]):
             return [i + 1]
 
-    return saved_model(folder, lambda _: tf.while_loop(lambda i: i < 1, write, [0]))
+    tf.while_loop(lambda i: i < 1, body, [0])
 
 
-@attack("a called function")
-def _(folder, trace):
-    @tf.function
-    def write():
-        tf.io.write_file(str(trace), "x")
-
-    return saved_model(folder, lambda _: write())
+def checkpoint(trace):
+    """What is read: a checkpoint at the trace."""
+    return tf.raw_ops.RestoreV2(
+        prefix=str(trace), tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
+    )
 
 
-@attack("Python's function")
-def _(folder, trace):
-    return saved_model(folder, lambda x: tf.py_function(lambda y: y, [x], tf.float32))
+def checkpoint_written(image, trace):
+    tf.raw_ops.SaveV2(prefix=str(trace), tensor_names=["x"], shape_and_slices=[""], tensors=[image])
 
 
-@attack("a checkpoint that is read")
-def _(folder, trace):
-    def body(image):
-        tf.raw_ops.RestoreV2(
-            prefix=str(trace), tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
-        )
-
-    return saved_model(folder, body)
-
-
-@attack("a checkpoint that is written")
-def _(folder, trace):
-    def body(image):
-        tf.raw_ops.SaveV2(
-            prefix=str(trace), tensor_names=["x"], shape_and_slices=[""], tensors=[image]
-        )
-
-    return saved_model(folder, body)
+graph("an operator that writes", lambda _, trace: write(trace))
+graph("an operator that reads", lambda *_: tf.io.read_file("/etc/hostname"))
+graph("records", records)
+graph("the branch of a condition", branch)
+graph("the body of a loop", loop)
+graph("a called function", lambda _, trace: writer(trace)())
+graph("Python's function", lambda image, _: tf.py_function(lambda y: y, [image], tf.float32))
+graph("a checkpoint that is read", lambda _, trace: checkpoint(trace))
+graph("a checkpoint that is written", checkpoint_written)
 
 
 @attack("a function that nothing calls")
 def _(folder, trace):
-    @tf.function(input_signature=[])
-    def write():
-        tf.io.write_file(str(trace), "x")
-
-    return saved_model(folder, nothing, other=write)
+    return saved_model(folder, nothing, other=writer(trace, input_signature=[]))
 
 
 class Restored(tf.Module):
@@ -677,13 +651,13 @@ class Restored(tf.Module):
 
     def __init__(self, trace):
         super().__init__()
-        self.trace = str(trace)
+        self.trace = trace
 
     def _serialize_to_tensors(self):
         return {"x": tf.constant(1.0)}
 
     def _restore_from_tensors(self, tensors):
-        return tf.io.write_file(self.trace, "x")
+        return write(self.trace)
 
 
 @attack("the function that restores")
@@ -696,13 +670,13 @@ class Resource(tf.saved_model.experimental.TrackableResource):
 
     def __init__(self, trace):
         super().__init__()
-        self.trace = str(trace)
+        self.trace = trace
 
     def _create_resource(self):
         return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=())
 
     def _initialize(self):
-        tf.io.write_file(self.trace, "x")
+        write(self.trace)
 
 
 @attack("the initializer of a resource")
@@ -731,7 +705,7 @@ def _(folder, trace):
         for function in list(graph.graph_def.library.function):
             graph.graph_def.library.function.add().signature.name = function.signature.name
 
-    return changed_graph(folder, change, lambda _: tf.io.write_file(str(trace), "x"))
+    return changed_graph(folder, change, lambda _: write(trace))
 
 
 @attack("a function called like an operator")
@@ -739,7 +713,7 @@ def _(folder, trace):
     def change(graph):
         graph.graph_def.library.function.add().signature.name = "WriteFile"
 
-    return changed_graph(folder, change, lambda _: tf.io.write_file(str(trace), "x"))
+    return changed_graph(folder, change, lambda _: write(trace))
 
 
 @attack("a checkpoint that serving reads")
@@ -749,9 +723,7 @@ def _(folder, trace):
     def change(graph):
         graph.ClearField("object_graph_def")
         with tf.Graph().as_default() as read:
-            node = tf.raw_ops.RestoreV2(
-                prefix=str(trace), tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
-            )[0].op
+            node = checkpoint(trace)[0].op
         graph.graph_def.node.extend(read.as_graph_def().node)
         graph.saver_def.filename_tensor_name = node.inputs[0].name
         graph.saver_def.restore_op_name = node.name

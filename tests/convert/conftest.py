@@ -89,19 +89,23 @@ def labels(tmp_path_factory):
     return path
 
 
+def write_h5(model, path):
+    """What keras.Model.save writes for .h5, without its advice to use .keras instead."""
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_model_to_hdf5(model, file)
+    return path
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory, network):
     """The same network as each kind of file, by kind."""
     folder = tmp_path_factory.mktemp("models")
     model = network()
     model.save(folder / "net.keras")
-    import h5py
-
-    # What keras.Model.save writes for .h5, without its advice to use .keras instead.
-    from keras.src.legacy.saving import legacy_h5_format
-
-    with h5py.File(folder / "net.h5", "w") as file:
-        legacy_h5_format.save_model_to_hdf5(model, file)
+    write_h5(model, folder / "net.h5")
     model.export(folder / "net_saved", verbose=False)
     return {
         "keras": folder / "net.keras",

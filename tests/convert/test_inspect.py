@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
-from keras.src.legacy.saving import legacy_h5_format
 
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection.command import facts, inspect, main
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.runtime.model import card as cards
+from tests.convert.conftest import write_h5
 
 CARD = cards.ModelCard(name="net", labels=("a", "b", "c", "d", "e"), height=40, width=40)
 
@@ -64,16 +64,10 @@ def members_of(path):
         return {name: file.read(name) for name in file.namelist()}
 
 
-def write_h5(model, path):
-    with h5py.File(path, "w") as file:
-        legacy_h5_format.save_model_to_hdf5(model, file)
-    return path
-
-
 # .tflite
 
 
-def test_a_served_model_is_told_and_exits_with_0(flatbuffer, write, capsys):
+def test_a_served_model_is_reported_and_exits_with_0(flatbuffer, write, capsys):
     path = write(cards.join(metadata_writer.attach(flatbuffer, CARD), CARD))
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
@@ -133,13 +127,13 @@ def test_without_a_card_the_remedy_is_said_and_the_status_is_1(flatbuffer, write
     assert "net.card.json" in capsys.readouterr().out
 
 
-def test_a_wrong_number_of_labels_is_told_with_both(flatbuffer, write):
+def test_a_wrong_number_of_labels_is_reported_with_both(flatbuffer, write):
     card = cards.ModelCard(name="net", labels=("a", "b"), height=40, width=40)
     found = facts(str(write(cards.join(flatbuffer, card))))
     assert any("5 outputs, its card has 2 labels" in reason for reason in found["stopped_by"])
 
 
-def test_several_inputs_and_outputs_are_told_by_name(write):
+def test_several_inputs_and_outputs_are_reported_by_name(write):
     one, two = keras.Input((4,), name="one"), keras.Input((4,), name="two")
     x = keras.layers.Concatenate()([one, two])
     model = keras.Model([one, two], [keras.layers.Dense(2)(x), keras.layers.Dense(3)(x)])
@@ -178,7 +172,7 @@ def test_a_tflite_cut_short_stops_it(share, flatbuffer, write, capsys):
     assert "Traceback" not in captured.err
 
 
-def test_bit_flips_in_a_tflite_are_told_or_harmless(flatbuffer, write):
+def test_bit_flips_in_a_tflite_are_reported_or_harmless(flatbuffer, write):
     random = np.random.default_rng(1)
     for _ in range(60):
         data = bytearray(cards.join(metadata_writer.attach(flatbuffer, CARD), CARD))
@@ -256,7 +250,7 @@ def test_the_content_tells_the_kind_and_not_the_name(models, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
-def test_a_lambda_layer_is_told_and_not_run(kind, network, tmp_path, capsys):
+def test_a_lambda_layer_is_reported_and_not_run(kind, network, tmp_path, capsys):
     trace = tmp_path / "ran"
 
     def program(x, path=str(trace)):
@@ -312,7 +306,7 @@ def test_what_carries_code_is_found_wherever_it_hides(node, message, models, wri
         ({"class_name": "Halve", "module": "my.layers", "config": {}}, ("my.layers", "Halve")),
     ],
 )
-def test_what_is_not_of_keras_is_told_by_module_and_name(node, own, models, write):
+def test_what_is_not_of_keras_is_reported_by_module_and_name(node, own, models, write):
     members = members_of(models["keras"])
     config = json.loads(members["config.json"])
     config["config"]["layers"][1]["config"]["activation"] = node
@@ -330,7 +324,7 @@ def test_a_loss_of_the_users_own_is_not_in_the_way(models, write):
     assert SavedFile.read(write(archive(members), "net.keras")).code == ()
 
 
-def test_weights_alone_are_told(network, tmp_path):
+def test_weights_alone_are_reported(network, tmp_path):
     network().save_weights(tmp_path / "net.weights.h5")
     saved = SavedFile.read(tmp_path / "net.weights.h5")
     assert "weights without the network" in saved.faults[0]
@@ -466,7 +460,7 @@ def test_a_file_that_is_not_a_model_is_refused_with_a_remedy(name, data, message
     assert message in capsys.readouterr().err
 
 
-def test_an_open_size_and_channels_first_are_told(tmp_path):
+def test_an_open_size_and_channels_first_are_reported(tmp_path):
     image = keras.Input((None, None, 3))
     x = keras.layers.GlobalAveragePooling2D()(image)
     keras.Model(image, keras.layers.Dense(2)(x)).save(tmp_path / "open.keras")
@@ -489,7 +483,7 @@ def test_a_layer_of_the_users_own_asks_for_custom(network, tmp_path):
     assert any("--custom" in reason for reason in inspect(tmp_path / "own.keras")["stopped_by"])
 
 
-def test_a_savedmodel_that_writes_files_is_told(tmp_path):
+def test_a_savedmodel_that_writes_files_is_reported(tmp_path):
     class Evil(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3))])
         def serve(self, image):
@@ -513,7 +507,7 @@ def test_a_savedmodel_cut_short_exits_with_2(network, tmp_path, capsys):
     assert "cut short" in capsys.readouterr().err
 
 
-def test_the_real_imagenet_model_is_told(shared_data):
+def test_the_real_imagenet_model_is_reported(shared_data):
     found = inspect(shared_data / "models" / "mobilenet_v2_imagenet.keras")
     assert found["parameters"] > 3_000_000
     assert found["stopped_by"] == []

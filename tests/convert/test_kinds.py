@@ -148,7 +148,7 @@ def test_one_of_several_outputs_is_chosen(convert, refused, tmp_path, photo):
     np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
 
 
-def test_outputs_in_a_dict_are_told_apart(convert, refused, tmp_path, photo):
+def test_outputs_in_a_dict_are_distinguished(convert, refused, tmp_path, photo):
     """Keras sorts them by key; here the sizes tell which is which."""
     keras.utils.set_random_seed(3)
     image = keras.Input((40, 40, 3))

@@ -122,7 +122,7 @@ def test_what_was_done_to_labels_is_noted(content, note, write, monkeypatch):
     assert notes == ([note] if note else [])
 
 
-def test_imagenets_two_cranes_are_told_apart(shared_data):
+def test_imagenets_two_cranes_are_distinguished(shared_data):
     # 1001 outputs: the first is "background".
     path = shared_data / "models" / "mobilenet_v2_imagenet.labels.txt"
     names = distinct(labels.read(path))

@@ -146,7 +146,7 @@ def test_the_page_says_which_answers_changed_and_shows_their_logits(findings):
     assert "Red: photos that get another label." in text
 
 
-def test_a_thousand_labels_are_told_by_the_few_that_the_samples_have(findings):
+def test_a_thousand_labels_are_reported_by_the_few_that_the_samples_have(findings):
     found = findings(classes=1001, samples=20)
     _, classes = found.classes()
     assert len(classes) <= 20

@@ -122,7 +122,7 @@ def test_landlock_alone_refuses_what_reaches_files_and_processes(name, prey, tmp
 
 
 @linux
-def test_more_memory_than_it_may_have_is_told():
+def test_more_memory_than_it_may_have_is_reported():
     assert Sandbox(memory_gb=2).call(f"{JOBS}:take_memory", gigabytes=0.1) == 100_000_000
     with pytest.raises(ConvertError, match="takes more than 2 GB of memory; --max-memory"):
         Sandbox(memory_gb=2).call(f"{JOBS}:take_memory", gigabytes=4)

@@ -157,7 +157,7 @@ def test_the_first_stage_that_differs_is_the_one_named():
     assert pipeline_diff.first(np.array([1, 0]), same_answer=True) is None
 
 
-def test_an_endpoint_of_another_model_is_told(run, convert, network, tmp_path, net):
+def test_an_endpoint_of_another_model_is_reported(run, convert, network, tmp_path, net):
     network(classes=3).save(tmp_path / "three.keras")
     (tmp_path / "three.txt").write_text("red\ngreen\ncyan\n", encoding="utf-8")
     before = net.read_bytes()
@@ -170,7 +170,7 @@ def test_an_endpoint_of_another_model_is_told(run, convert, network, tmp_path, n
     assert "serves another model: it has 3 labels, this one 5" in printed
 
 
-def test_an_endpoint_that_is_not_there_or_no_endpoint_is_told(run, net):
+def test_an_endpoint_that_is_not_there_or_no_endpoint_is_reported(run, net):
     status, _, printed = run("--url", "http://127.0.0.1:9/predict")
     assert status == 2
     assert "cannot be reached" in printed
@@ -194,7 +194,7 @@ def test_a_card_can_be_left_as_it_is_and_the_result_be_json(net, models, samples
     assert net.read_bytes() == before
 
 
-def test_a_model_of_another_size_is_told(run, network, tmp_path):
+def test_a_model_of_another_size_is_reported(run, network, tmp_path):
     network(size=48).save(tmp_path / "larger.keras")
     status, _, printed = run(against=tmp_path / "larger.keras")
     assert status == 2

@@ -305,7 +305,7 @@ def test_the_three_formats_have_the_same_rows_and_are_the_same_each_time(aws, ba
             assert row["error_code"] == (line["error_code"] or "")
 
 
-def test_the_ledger_is_told_before_a_table_that_cannot_be_written(aws, batch, ran, tmp_path):
+def test_the_ledger_is_reported_before_a_table_that_cannot_be_written(aws, batch, ran, tmp_path):
     aws.photos(2)
     assert ran("s3://photos/in/") == "SUCCEEDED"
     output = tmp_path / "out.csv"

@@ -85,7 +85,7 @@ def test_a_temporary_folder_without_room_is_one_line_with_a_remedy(little_room, 
         fill()
 
 
-def test_images_are_told_apart_by_what_the_caller_called_them():
+def test_images_are_distinguished_by_what_the_caller_called_them():
     names = [
         identity({"Key": "a.jpg"}, "one"),
         identity({"Key": "a.jpg", "Bucket": "two"}, "one"),

@@ -327,7 +327,7 @@ def test_offline_asks_nothing_of_aws_and_says_so(doctor, front):
         assert (found[name]["status"], found[name]["finding"]) == ("skipped", "--offline")
 
 
-def test_an_empty_account_is_told_what_is_not_there_yet(doctor, front):
+def test_an_empty_account_sees_what_is_not_there_yet(doctor, front):
     found = doctor()
 
     assert found["region"]["finding"] == REGION
@@ -770,7 +770,7 @@ def test_a_parameter_that_the_template_does_not_have_is_a_usage_error(capsys):
         (["Authentication=none", "Bulk=true"], "Everybody could see the pictures of Bulk"),
     ],
 )
-def test_values_that_cloudformation_would_refuse_are_told_before(doctor, given, said):
+def test_values_that_cloudformation_would_refuse_are_reported_before(doctor, given, said):
     found = doctor("--offline", *given, only=["parameters"])["parameters"]
 
     assert found["status"] == "FAIL"

@@ -159,7 +159,7 @@ def test_the_functions_own_errors_are_explained_as_http_as_a_direct_call_and_as_
         assert str(kind.status) in cause.known.cause
 
 
-def test_several_causes_are_told_in_the_order_of_the_log(monkeypatch, capsys):
+def test_several_causes_are_reported_in_the_order_of_the_log(monkeypatch, capsys):
     log = "\n".join(
         (SAMPLES / f"{name}.txt").read_text(encoding="utf-8")
         for name in ("task-timeout", "glibc", "task-timeout", "cors")
@@ -288,7 +288,7 @@ def test_what_is_no_secret_is_not_masked(line):
         ),
     ],
 )
-def test_neighbours_are_told_apart(line, entry):
+def test_neighbours_are_distinguished(line, entry):
     assert [cause.known.id for cause in explain.explain(line)] == [entry]
 
 
@@ -401,7 +401,7 @@ def test_what_a_fix_calls_of_this_project_is_there():
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.id)
-def test_a_command_that_is_for_a_region_can_be_told_from_the_prose(entry):
+def test_a_command_that_is_for_a_region_can_be_distinguished_from_the_prose(entry):
     """The doctor puts region and profile into what stands in backticks."""
     for fix in entry.fix:
         assert fix.count("`") % 2 == 0

@@ -375,7 +375,7 @@ def test_a_weight_that_differs_is_seen_although_the_card_says_the_same(altered, 
     assert first["remote"] - first["local"] == pytest.approx(0.01, abs=1e-4)
 
 
-def test_what_differs_is_told_in_lines_of_a_terminal(altered, capsys):
+def test_what_differs_is_reported_in_lines_of_a_terminal(altered, capsys):
     with served(altered) as url:
         assert smoke.main([url, "--model", str(CLOTHING)]) == 1
     out = capsys.readouterr().out
@@ -452,7 +452,7 @@ def test_nothing_is_led_back_where_nothing_was_compared(options, said, function,
     assert live() == Routing("3")
 
 
-def test_a_url_that_is_not_ours_is_told_so(function, capsys):
+def test_a_url_that_is_not_ours_is_answered_with_that(function, capsys):
     with served(missing) as url:
         status, _, err = run(capsys, url, "--function", FUNCTION)
     assert status == 2
@@ -460,7 +460,7 @@ def test_a_url_that_is_not_ours_is_told_so(function, capsys):
     assert live() == Routing("3")
 
 
-def test_an_unknown_function_is_told_before_anything_is_sent(aws, capsys):
+def test_an_unknown_function_is_reported_before_anything_is_sent(aws, capsys):
     status, _, err = run(capsys, "http://127.0.0.1:1/predict", "--function", "other")
     assert status == 2
     assert "other:live" in err.splitlines()[-1]
@@ -904,7 +904,7 @@ def test_a_version_that_comes_while_others_are_compared_is_judged_by_its_own_ans
     assert live() == Routing("3")
 
 
-def test_whose_answers_differ_is_told_in_lines_of_a_terminal(
+def test_whose_answers_differ_is_reported_in_lines_of_a_terminal(
     function, routed, right, altered, capsys
 ):
     canary(function)
@@ -1035,7 +1035,7 @@ def test_a_deployment_under_way_is_stopped_by_its_own_service(name, function, co
     assert said == "[found faulty: 3]"
 
 
-def test_where_a_deployment_cannot_be_read_the_weight_is_taken_and_that_is_told(function, aws):
+def test_where_a_deployment_cannot_be_read_the_weight_is_taken_and_that_is_reported(function, aws):
     client = aws("codedeploy")
     canary(function)
     alias = Alias(FUNCTION, clients=lambda name: client if name == "codedeploy" else aws(name))

@@ -187,7 +187,7 @@ def test_a_profile_is_handed_on_if_it_was_named(aws, commands, monkeypatch, tmp_
     assert not any("--profile" in command for command in commands)
 
 
-def test_a_first_deployment_is_told_what_was_said(aws, commands):
+def test_a_first_deployment_gets_what_was_given(aws, commands):
     assert (
         deploy_stack.main(["--stack", "new", "Authentication=none", "--", "--no-confirm-changeset"])
         == 0
@@ -243,12 +243,12 @@ def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_templ
 
 def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, commands):
     parameters = {"EmbedOrigins": "https://a.example https://b.example", "AlarmEmail": ""}
-    told_so = [f"{name}={value}" for name, value in parameters.items()]
-    assert deploy_stack.main(["--stack", "new", *told_so]) == 0
+    same_choice = [f"{name}={value}" for name, value in parameters.items()]
+    assert deploy_stack.main(["--stack", "new", *same_choice]) == 0
     assert parameters_of(commands[0]) == parameters_of(commands[2]) == parameters
 
 
-def test_the_same_deployment_again_is_told_alike(aws, commands):
+def test_the_same_deployment_again_gets_the_same_parameters(aws, commands):
     """Before there is a stack its parameters are the template's defaults; then the stack's."""
 
     def settled():
@@ -264,7 +264,7 @@ def test_the_same_deployment_again_is_told_alike(aws, commands):
     assert settled() == first
 
 
-def test_the_same_settings_are_told_alike_and_others_otherwise(tmp_path):
+def test_the_same_settings_get_the_same_description_and_others_another(tmp_path):
     def settled(**parameters):
         path = tmp_path / "template.yaml"
         path.write_text("Description: settings not set")
@@ -309,7 +309,7 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
     assert commands == []
 
 
-def test_the_settings_are_told_before_anything_is_built(aws, commands, capsys):
+def test_the_settings_are_reported_before_anything_is_built(aws, commands, capsys):
     assert deploy_stack.main(["--stack", "new", "Authentication=none", "LogDays=7"]) == 0
     assert capsys.readouterr().out == (
         "stack: new in us-east-1, MemorySize=1769, Authentication=none, LogDays=7\n"

@@ -14,7 +14,9 @@ from keras_to_lambda.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each has a plainer word: reported, no one or a passive, again, fix.
-HARD = re.compile(r"\b(told|nobody|anybody|somebody|anew|mend|mends|mended)\b", re.IGNORECASE)
+HARD = re.compile(
+    r"(?<![a-z])(told|nobody|anybody|somebody|anew|mend|mends|mended)(?![a-z])", re.IGNORECASE
+)
 TEXTS = (
     "*.md",
     "docs",

@@ -327,7 +327,7 @@ def test_shellcheck_finds_nothing_in_the_scripts_of_the_workflows(workflow, brok
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_actions_are_pinned_by_commit_with_their_version_and_told_in_the_docs(workflow):
+def test_actions_are_pinned_by_commit_with_their_version_and_listed_in_the_docs(workflow):
     docs = (ROOT / "docs" / "supply-chain.md").read_text("utf-8")
     uses = re.findall(r"uses: (.*)", workflow.read_text("utf-8"))
 

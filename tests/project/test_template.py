@@ -297,7 +297,7 @@ def test_the_function_may_do_no_more_than_its_choices_need(stack):
             assert not any(action.endswith("*") for action in _list(statement["Action"]))
 
 
-def test_the_function_is_told_what_the_stack_made(stack):
+def test_the_function_gets_what_the_stack_made(stack):
     variables = stack(Bulk="true", ImageBuckets="a,b").resources["Classifier"]["Environment"][
         "Variables"
     ]
@@ -406,7 +406,7 @@ def test_a_canary_is_taken_back_by_the_new_version_s_own_alarm(stack, translated
     assert "CodeDeployLambdaAliasUpdate" in update
 
 
-def test_the_alarm_of_a_version_that_fails_is_not_that_of_the_one_that_mends_it(stack):
+def test_the_alarm_of_a_version_that_fails_is_not_that_of_the_one_that_repairs_it(stack):
     """CloudWatch keeps the state of an alarm that is changed; another name is another alarm."""
     made = stack()
     [version] = [name for name in made.resources if name.startswith("ClassifierVersion")]
@@ -443,7 +443,7 @@ def test_a_bucket_of_a_creation_that_failed_does_not_stay(translated):
     assert bucket["UpdateReplacePolicy"] == "Retain"
 
 
-def test_alarms_tell_whom_they_were_told_to(stack):
+def test_alarms_notify_the_address_that_was_given(stack):
     made = stack(AlarmEmail="me@example.com", Bulk="true")
     alarms = [
         (name, each)

@@ -237,7 +237,7 @@ def test_default_and_loading_at_start_are_settings(two_models):
         Handler(Settings.from_environ({**environ, "DEFAULT_MODEL": "pets"}))
 
 
-def test_a_wrong_folder_is_told_at_start(tmp_path, two_models):
+def test_a_wrong_folder_is_reported_at_start(tmp_path, two_models):
     with pytest.raises(SetupError, match=r"no \.tflite file"):
         Handler(Settings(model_path=str(tmp_path), num_threads=1))
     for name in ("one.tflite", "two.tflite"):

@@ -333,7 +333,7 @@ def test_what_has_a_format_of_its_own_is_left_to_the_decoder_to_name(body):
     assert Request.from_body(body.encode(), "text/plain").images == (Raw(body.encode()),)
 
 
-def test_a_gateway_that_turned_bytes_into_text_is_told_so_whatever_the_type(handler):
+def test_a_gateway_that_turned_bytes_into_text_is_answered_with_that_whatever_the_type(handler):
     event = {
         "rawPath": "/predict",
         "headers": {"content-type": FORM},

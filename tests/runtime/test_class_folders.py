@@ -39,7 +39,7 @@ def test_case_spaces_underscores_and_hyphens_do_not_count(folder, label):
 @pytest.mark.parametrize(
     ("folder", "place"), [("T-shirt", 0), ("t shirt", 1), ("t_shirt", None), ("hat", 2)]
 )
-def test_labels_that_fold_alike_are_told_apart_by_their_spelling(folder, place):
+def test_labels_that_fold_alike_are_distinguished_by_their_spelling(folder, place):
     assert ClassFolders(("T-shirt", "t shirt", "hat")).place(folder) == place
 
 

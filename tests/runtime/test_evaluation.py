@@ -40,7 +40,7 @@ def test_rows_are_the_truth_and_columns_the_prediction(evaluation):
     assert evaluation.interval == pytest.approx((0.4365, 0.9699), abs=5e-5)
 
 
-def test_precision_recall_and_f1_are_told_for_each_class(evaluation):
+def test_precision_recall_and_f1_are_reported_for_each_class(evaluation):
     assert evaluation.by_class() == [
         ("a", 1.0, pytest.approx(0.6667, abs=1e-4), pytest.approx(0.8), 3),
         ("b", 0.5, 1.0, pytest.approx(0.6667, abs=1e-4), 1),

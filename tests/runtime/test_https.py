@@ -76,7 +76,7 @@ def test_a_certificate_for_another_name_is_refused(secure_host, settings):
     assert caught.value.facts["reason"] == "SSLCertVerificationError"
 
 
-def test_an_authority_that_nobody_trusts_is_refused(secure_host, settings, monkeypatch, tmp_path):
+def test_an_authority_without_trust_is_refused(secure_host, settings, monkeypatch, tmp_path):
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
     monkeypatch.setenv("SSL_CERT_FILE", str(other))

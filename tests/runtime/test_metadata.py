@@ -117,7 +117,7 @@ def test_an_output_without_a_name_gets_one(write):
     assert cards.load(path).labels == ("a", "?", "b")
 
 
-def test_a_wrong_number_of_labels_is_told(write):
+def test_a_wrong_number_of_labels_is_reported(write):
     path = write(third_party(attach(network(), CARD), "a\nb\n"))
     with pytest.raises(SetupError, match="its card has 2 labels"):
         Classifier(path)

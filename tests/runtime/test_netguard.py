@@ -90,7 +90,7 @@ OWN = [
 
 
 @pytest.mark.parametrize(("text", "port"), OWN)
-def test_the_functions_own_addresses_are_fetched_for_nobody(text, port, monkeypatch):
+def test_the_functions_own_addresses_are_never_fetched(text, port, monkeypatch):
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     with pytest.raises(FetchFailed) as caught:
         address_guard.connect(

@@ -410,7 +410,7 @@ def test_an_option_that_differs_in_query_and_body_is_refused():
         Request.from_json(body, {"top_k": "4"})
 
 
-def test_a_form_through_a_gateway_that_damages_it_is_told_so(handler):
+def test_a_form_through_a_gateway_that_damages_it_is_answered_with_that(handler):
     body, kind = encoded(field("file", b"x", "a.jpg"))
     answer = get(handler, "/predict", "POST", body=body.decode(), headers={"content-type": kind})
     assert answer["statusCode"] == 400

@@ -109,7 +109,7 @@ def test_a_version_is_read_as_the_event_names_it(served, s3):
     assert error["code"] == "unsupported_format"
 
 
-def test_a_connection_that_died_while_the_process_was_frozen_is_made_anew(s3, jpeg):
+def test_a_connection_that_died_while_the_process_was_frozen_is_made_again(s3, jpeg):
     """A server that closes each connection after its answer, without saying so beforehand."""
     import http.server
     import threading

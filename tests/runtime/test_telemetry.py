@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_written_is_no_reason_not_to_answer(settings, jp
     assert curious.handle({"image": base64.b64encode(jpeg).decode(), "top_k": 1})
 
 
-def test_settings_that_cannot_be_are_told_together():
+def test_settings_that_cannot_be_are_reported_together():
     from keras_to_lambda.runtime.errors import SetupError
 
     environ = {

@@ -82,7 +82,7 @@ def test_a_folder_is_a_line_each_and_tells_how_fast_it_was():
         ("samples/pants.jpg", "models/digits/samples/3.png", None),
     ],
 )
-def test_a_folder_that_all_share_is_told_once(first, second, head):
+def test_a_folder_that_all_share_is_reported_once(first, second, head):
     done = run(first, second)
     assert done.returncode == 0
     lines = done.stdout.splitlines()
@@ -226,7 +226,7 @@ def test_progress_is_shown_on_a_terminal_alone():
     assert b"/6 [" not in process.communicate(timeout=30)[1]
 
 
-def test_many_classes_are_told_by_what_was_confused_most():
+def test_many_classes_are_reported_by_what_was_confused_most():
     labels = tuple(f"label {number}" for number in range(100))
     confusion = np.eye(100, dtype=np.int64) * 9
     confusion[3, 7] = 5

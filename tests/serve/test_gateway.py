@@ -432,7 +432,7 @@ def test_what_is_printed_can_be_opened_and_the_curl_line_works():
     assert max(scores, key=scores.get) == "dress"
 
 
-def test_reload_starts_anew_when_a_model_changes(tmp_path):
+def test_reload_starts_again_when_a_model_changes(tmp_path):
     """A real file watcher and real processes: another model takes the place of the first."""
     model, replaced = tmp_path / "model.tflite", threading.Event()
     shutil.copy(ROOT / "models" / "clothing" / "clothing.tflite", model)

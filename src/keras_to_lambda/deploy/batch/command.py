@@ -178,7 +178,9 @@ def _status(cloud: Cloud, args: argparse.Namespace) -> int:
     run = runs.load(cloud, args.run)
     while True:
         now = runs.progress(cloud, run)
-        print(json.dumps(now._asdict()) if args.json else _told(cloud, args, run, now), flush=True)
+        print(
+            json.dumps(now._asdict()) if args.json else _reported(cloud, args, run, now), flush=True
+        )
         if now.status in runs.ENDED or not args.watch:
             break
         time.sleep(WATCH_S)
@@ -193,7 +195,7 @@ def _failures(found: Mapping[str, runs.Failure]) -> list[str]:
     return [line[:300] for line in lines]
 
 
-def _told(cloud: Cloud, args: argparse.Namespace, run: Run, now: Progress) -> str:
+def _reported(cloud: Cloud, args: argparse.Namespace, run: Run, now: Progress) -> str:
     total = now.images.get("total", 0)
     share = f" ({now.done / total:.0%})" if total else ""
     speed = "" if now.a_second is None else f", {now.a_second:,.1f} a second"
