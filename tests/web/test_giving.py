@@ -279,6 +279,7 @@ def test_a_photo_is_turned_and_cropped_and_the_answer_follows(page):
         assert sent.size == (height, width)
     page.get_by_role("button", name="Reset").click()
     expect(page.locator(CAPTION)).not_to_contain_text("turned")
+    says(page, "pants")  # each answer draws the picture again
     page.get_by_role("button", name="Crop", exact=True).click()
     page.locator(".stage").first.scroll_into_view_if_needed()
     box = page.locator(".stage").first.bounding_box()
@@ -292,6 +293,8 @@ def test_a_photo_is_turned_and_cropped_and_the_answer_follows(page):
         assert sent.size == pytest.approx((width / 2, height / 2), abs=3)
     # By keyboard: the frame is made smaller once, then applied.
     page.get_by_role("button", name="Reset").click()
+    expect(page.locator(CAPTION)).not_to_contain_text("cropped")
+    says(page, "pants")
     page.get_by_role("button", name="Crop", exact=True).click()
     page.locator(".stage").first.focus()
     page.keyboard.press("-")
