@@ -43,7 +43,7 @@ def compute(*, path, folder):
     draft.rmdir()
     with tempfile.TemporaryFile() as file, ThreadPoolExecutor(8) as pool:
         file.write(b"more")
-        barrier = threading.Barrier(8, timeout=20)
+        barrier = threading.Barrier(8, timeout=60)
         threads = set(pool.map(lambda _: (barrier.wait(), threading.get_ident())[1], range(8)))
     return {
         "sample": Path(path).read_text(encoding="utf-8"),

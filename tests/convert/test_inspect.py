@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -499,8 +500,8 @@ def test_a_savedmodel_that_writes_files_is_reported(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_savedmodel_cut_short_exits_with_2(network, tmp_path, capsys):
-    network().export(tmp_path / "net", verbose=False)
+def test_a_savedmodel_cut_short_exits_with_2(models, tmp_path, capsys):
+    shutil.copytree(models["saved_model"], tmp_path / "net")
     file = tmp_path / "net" / "saved_model.pb"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert main([str(tmp_path / "net")]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import replace
 from pathlib import Path
@@ -163,58 +164,35 @@ def test_pillow_resizing_equals_load_img_exactly(name, source, target, saved):
 
 
 @pytest.mark.parametrize(("source", "target"), SIZES)
-def test_tf_bilinear_equals_tf_image_resize(source, target):
+@pytest.mark.parametrize(
+    ("method", "tolerance"),
+    [("bilinear", 0), ("nearest", 0), ("bicubic", 0.255)],  # a thousandth of white
+)
+def test_tf_filters_equal_tf_image_resize(method, tolerance, source, target):
     array = noise(*source)
-    expected = np.asarray(tf.image.resize(array, target, method="bilinear"))
+    expected = np.asarray(tf.image.resize(array, target, method=method))
     array.setflags(write=False)
-    served = preprocess.tf_bilinear(array, *target)
+    served = getattr(preprocess, f"tf_{method}")(array, *target)
     assert served.dtype == np.float32
-    np.testing.assert_array_equal(served, expected)
-
-
-@pytest.mark.parametrize(("source", "target"), SIZES)
-def test_tf_nearest_equals_tf_image_resize(source, target):
-    array = noise(*source)
-    expected = np.asarray(tf.image.resize(array, target, method="nearest"))
-    array.setflags(write=False)
-    served = preprocess.tf_nearest(array, *target)
-    assert served.dtype == np.float32
-    np.testing.assert_array_equal(served, expected)
-
-
-@pytest.mark.parametrize(("source", "target"), SIZES)
-def test_tf_bicubic_equals_tf_image_resize_to_a_thousandth_of_white(source, target):
-    array = noise(*source)
-    expected = np.asarray(tf.image.resize(array, target, method="bicubic"))
-    array.setflags(write=False)
-    served = preprocess.tf_bicubic(array, *target)
-    assert served.dtype == np.float32
-    assert np.abs(served - expected).max() <= 0.255
-
-
-@pytest.mark.parametrize(("source", "target"), SIZES)
-def test_tf_crop_equals_smart_resize(source, target):
-    array = noise(*source)
-    expected = keras.preprocessing.image.smart_resize(
-        array.astype(np.float32), target, interpolation="bilinear"
-    )
-    served = preprocess.resize(
-        Image.fromarray(array), card(*target, interpolation="tf:bilinear", resize="crop")
-    )
-    np.testing.assert_array_equal(served, np.asarray(expected))
+    assert np.abs(served - expected).max() <= tolerance
 
 
 # Sources whose border is of an odd number of pixels: Keras leaves the odd one away on both sides.
 @pytest.mark.parametrize(("source", "target"), SIZES)
-def test_tf_pad_equals_keras_resize(source, target):
+@pytest.mark.parametrize(
+    ("way", "reference"),
+    [
+        ("crop", keras.preprocessing.image.smart_resize),
+        ("pad", functools.partial(keras.ops.image.resize, pad_to_aspect_ratio=True)),
+    ],
+    ids=["crop", "pad"],
+)
+def test_tf_crop_and_pad_equal_keras(way, reference, source, target):
     array = noise(*source)
-    expected = keras.ops.image.resize(
-        array.astype(np.float32), target, "bilinear", pad_to_aspect_ratio=True
-    )
-    served = preprocess.resize(
-        Image.fromarray(array), card(*target, interpolation="tf:bilinear", resize="pad")
-    )
-    np.testing.assert_array_equal(served, np.asarray(expected))
+    expected = np.asarray(reference(array.astype(np.float32), target))
+    steps = card(*target, interpolation="tf:bilinear", resize=way)
+    served = preprocess.resize(Image.fromarray(array), steps)
+    np.testing.assert_array_equal(served, expected)
 
 
 @pytest.mark.parametrize("preset", ["vgg16", "rescale", Affine((0.5, 1.0, 2.0), (1.0, 0.0, -1.0))])

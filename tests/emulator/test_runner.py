@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import requests
 from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, PYTHON
 from keras_to_lambda.deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
 from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
+from tests.endurance.faults import Silent, alive
 
 MODEL = ROOT / "models" / "clothing" / "clothing.tflite"
 
@@ -30,14 +33,6 @@ def descendants(pid: int) -> set[int]:
     return children.union(*(descendants(child) for child in children))
 
 
-def alive(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
 def environ_of(pid: int) -> dict[str, str]:
     try:
         pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
@@ -47,27 +42,9 @@ def environ_of(pid: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-@pytest.fixture
-def silent_host():
-    """host:port that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held = []
-
-        def accept() -> None:
-            try:
-                while True:
-                    held.append(server.accept()[0])
-            except OSError:
-                return
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        for connection in held:
-            connection.close()
-
-
-def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path):
+@contextlib.contextmanager
+def running() -> Iterator[subprocess.Popen[str]]:
+    """The command; it is killed at the end, or leaving the block would wait for ever."""
     with subprocess.Popen(
         [sys.executable, "-m", "keras_to_lambda.deploy.emulator", "--port", "0"],
         cwd=ROOT,
@@ -75,6 +52,14 @@ def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path
         stderr=subprocess.DEVNULL,
         text=True,
     ) as command:
+        try:
+            yield command
+        finally:
+            command.kill()
+
+
+def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path):
+    with running() as command:
         line = next(line for line in command.stdout if "curl" in line)
         body, url = re.search(r"curl -d @(\S+) (\S+)$", line).groups()
         scores = requests.post(url, data=(ROOT / body).read_bytes(), timeout=60).json()
@@ -82,32 +67,20 @@ def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path
 
         command.send_signal(signal.SIGINT)
 
-        try:
-            assert command.wait(60) == 0
-        finally:
-            command.kill()  # or leaving the block would wait for ever
+        assert command.wait(60) == 0
     assert "t-shirt" in scores
     assert len(started) >= 2  # the emulator and the function
     assert not any(alive(pid) for pid in started)
 
 
 def test_sigterm_ends_the_function_too():
-    with subprocess.Popen(
-        [sys.executable, "-m", "keras_to_lambda.deploy.emulator", "--port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as command:
+    with running() as command:
         next(line for line in command.stdout if "curl" in line)
         started = descendants(command.pid)
 
         command.terminate()
 
-        try:
-            assert command.wait(60) == 0
-        finally:
-            command.kill()  # or leaving the block would wait for ever
+        assert command.wait(60) == 0
     assert started
     assert not any(alive(pid) for pid in started)
 
@@ -145,14 +118,15 @@ def test_a_missing_binary_says_where_it_comes_from(monkeypatch, tmp_path):
         pass
 
 
-def test_a_silent_image_host_is_answered_before_the_function_is_killed(silent_host):
-    env = {"FETCH_PRIVATE_HOSTS": silent_host}
+def test_a_silent_image_host_is_answered_before_the_function_is_killed():
     # A second emulator on this machine, beside the session's.
-    with Emulator(env=env, timeout_s=2) as emulator:
-        with pytest.raises(FunctionError) as raised:
-            emulator.invoke({"url": f"http://{silent_host}/t-shirt.jpg"})
-
-        assert raised.value.type == "DeadlineExceeded"
+    with (
+        Silent() as host,
+        Emulator(env={"FETCH_PRIVATE_HOSTS": host.host}, timeout_s=2) as emulator,
+        pytest.raises(FunctionError) as raised,
+    ):
+        emulator.invoke(host.event)
+    assert raised.value.type == "DeadlineExceeded"
 
 
 def test_threads_that_invoke_at_once_take_turns(emulator):

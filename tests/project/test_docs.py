@@ -210,16 +210,6 @@ def test_the_table_of_old_files_has_each_of_them():
     assert found == len(rows) > 60
 
 
-def test_what_ships_is_locked_by_hash():
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    entries = re.split(r"\n(?=[a-z])", text.strip())
-    assert len(entries) >= 4
-    for entry in entries:
-        assert "==" in entry
-        assert "--hash=sha256:" in entry
-    assert "http" not in text
-
-
 @pytest.mark.parametrize(
     ("name", "samples"), [("clothing", 341), ("digits", 1500), ("digits-tree", 1500)]
 )

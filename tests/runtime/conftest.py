@@ -328,7 +328,7 @@ def s3(s3_server, monkeypatch):
         monkeypatch.setenv(name, value)
     storage._client.cache_clear()
     client = boto3.client("s3")
-    requests.post(f"{s3_server}/moto-api/reset", timeout=10)
+    requests.post(f"{s3_server}/moto-api/reset", timeout=60)
     for bucket in ("photos", "answers"):
         client.create_bucket(Bucket=bucket)
     shirt = Path(__file__).parent.parent.parent / "samples" / "t-shirt.jpg"

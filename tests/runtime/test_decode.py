@@ -194,12 +194,6 @@ def test_scaled_decoding_knows_the_sides_of_a_photo_that_is_turned(
     assert decode(data, steps, 3, LIMIT, target).size == upright
 
 
-def test_the_first_frame_of_an_animation_is_taken(encoded):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert decode(data, STEPS, 3, LIMIT).getpixel((4, 4)) == (255, 0, 0)
-
-
 # Where the red quarter of a picture comes to lie: TIFF 6.0, "Orientation".
 TOP_LEFT, TOP_RIGHT, BOTTOM_RIGHT, BOTTOM_LEFT = (9, 9), (30, 9), (30, 20), (9, 20)
 RED_IS_AT = {

@@ -57,7 +57,7 @@ def secure_host(jpeg, tmp_path, monkeypatch):
 
 def allowing(settings, host, port):
     return dataclasses.replace(
-        settings, fetch_private_hosts=frozenset({f"{host}:{port}"}), fetch_timeout_s=5.0
+        settings, fetch_private_hosts=frozenset({f"{host}:{port}"}), fetch_timeout_s=60.0
     )
 
 

@@ -48,7 +48,7 @@ class BreaksOff(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def served():
-    return handler(FETCH_TIMEOUT_S="3")
+    return handler(FETCH_TIMEOUT_S="60")
 
 
 def test_an_object_is_classified(served, s3):

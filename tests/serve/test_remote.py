@@ -49,16 +49,16 @@ def local(stack):
 
 
 def test_the_page_its_files_and_predictions_come_from_the_stack(local, stack):
-    assert requests.post(stack, data=PHOTO, timeout=20).status_code == 403
-    page = requests.get(f"{local}/", timeout=20)
+    assert requests.post(stack, data=PHOTO, timeout=60).status_code == 403
+    page = requests.get(f"{local}/", timeout=60)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'self'" in page.headers["content-security-policy"]
-    assert requests.get(f"{local}/static/app.js", timeout=20).status_code == 200
+    assert requests.get(f"{local}/static/app.js", timeout=60).status_code == 200
     headers = {"Content-Type": "image/jpeg", "Origin": local}
     url = f"{local}/predict?model=clothing&top_k=1"
-    answer = requests.post(url, data=PHOTO, headers=headers, timeout=20)
+    answer = requests.post(url, data=PHOTO, headers=headers, timeout=60)
     assert list(answer.json()) == ["dress"]
-    assert requests.post(f"{local}/predict", data=b"x", timeout=20).status_code in {400, 415}
+    assert requests.post(f"{local}/predict", data=b"x", timeout=60).status_code in {400, 415}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_page_its_files_and_predictions_come_from_the_stack(local, stack):
     ],
 )
 def test_pages_of_other_sites_cannot_use_the_credentials(local, headers):
-    answer = requests.post(f"{local}/predict", data=PHOTO, headers=headers, timeout=20)
+    answer = requests.post(f"{local}/predict", data=PHOTO, headers=headers, timeout=60)
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "forbidden"
     assert "access-control-allow-origin" not in answer.headers
@@ -106,7 +106,7 @@ def test_a_stack_that_cannot_be_reached_is_a_502():
         url,
         _,
     ):
-        answer = requests.get(f"{url}/", timeout=20)
+        answer = requests.get(f"{url}/", timeout=60)
     assert answer.status_code == 502
     assert "cannot be reached" in answer.json()["error"]["message"]
 
