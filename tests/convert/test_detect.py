@@ -501,8 +501,8 @@ def own_network(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def colours_found(clothing):
-    """Scaling and colour order of a network on 300 photos, in the geometry it was trained with."""
-    samples = find(clothing, 300)
+    """Scaling and colour order of a network on 600 photos, in the geometry it was trained with."""
+    samples = find(clothing, 600)
     names = sorted({sample.folder for sample in samples})
     tried = [Convention(*colour, *GEOMETRY) for colour in conventions.colours(3)]
 
