@@ -36,7 +36,7 @@ def test_it_answers_alike_in_keras_and_as_served(shared_data, convert):
     assert card.verification["samples"] == 4
     scaled = source_card.network(card)
     graph = keras_model.load(model).concrete()
-    handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
+    handler = Handler(Settings(model_path=str(output), num_threads=1, log_level="FATAL"))
     for name, answer in ANSWERS.items():
         photo = shared_data / "images" / name
         before = keras_model.predict(graph, keras_preprocessing.see(photo, scaled).tensor)

