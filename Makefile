@@ -138,8 +138,8 @@ fuzz: $(DEV) ## a minute of damaged images, events and forms: make fuzz SECONDS=
 faults: $(DEV) $(AWS) ## kill, fill, cut and starve the function: what callers see, and that it recovers
 	@.venv/bin/python -m tests.endurance.faults $(if $(DOCS),--docs)
 
-load: $(DEV) $(AWS) ## a bounded load under, at and over capacity; SAM=1 asks sam local too
-	@.venv/bin/python -m tests.endurance.load $(if $(SAM),--sam) $(if $(DOCS),--docs)
+load: $(DEV) $(AWS) ## a bounded load under, at and over capacity
+	@.venv/bin/python -m tests.endurance.load $(if $(DOCS),--docs)
 
 soak: $(DEV) ## ten thousand requests: memory and file descriptors must stay flat
 	@.venv/bin/python -m tests.endurance.soak

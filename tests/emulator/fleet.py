@@ -1,7 +1,5 @@
 """Fleet: several emulators behind one port, as Lambda's environments are behind one function.
 
-    python -m tests.emulator.fleet [--size 2] [--port 9000] [--memory MB]
-
 Each takes one request at a time. A request takes one that is free; where none is, it is throttled
 at once, as Lambda does at a concurrency limit of `size`: no request waits in a queue. A dead one
 is replaced by the next request that takes it
@@ -19,16 +17,13 @@ It is not AWS's own balancer: no rate limits, no bursts, and no gateway that giv
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
 import os
 import queue
 import signal
-import sys
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -305,63 +300,3 @@ def _refuse(
     """One of Lambda's own errors: the function was not run."""
     start(status, [JSON, ("x-amzn-ErrorType", kind)])
     return [json.dumps({**facts, "Type": "User", "message": message}).encode()]
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.emulator.fleet",
-        description="The function in several of AWS's emulators behind one port: what callers see "
-        "of a concurrency limit, a killed environment, a time-out or too little memory.",
-    )
-    parser.add_argument("--size", type=int, default=2, help="environments (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=9000, help="0 picks a free one (%(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument(
-        "--memory", type=int, metavar="MB", help="kill an environment that holds more than this"
-    )
-    parser.add_argument(
-        "--timeout", type=int, default=TIMEOUT_S, metavar="S", help="the function's (%(default)s)"
-    )
-    parser.add_argument(
-        "--model", type=Path, help="a .tflite file, or a folder of them (default: all in models/)"
-    )
-    args = parser.parse_args(argv)
-    if args.size < 1:
-        parser.error("--size must be 1 or more")
-    if not 0 <= args.port <= 65535:
-        parser.error(f"--port must be from 0 to 65535, not {args.port}")
-    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(signal.Signals.__members__):
-        signal.signal(signal.Signals[name], lambda *_: sys.exit(0))
-    try:
-        with Fleet(
-            args.size,
-            args.port,
-            args.host,
-            memory_mb=args.memory,
-            timeout_s=args.timeout,
-            model=args.model,
-            quiet=False,
-        ) as fleet:
-            print(
-                f"{args.size} environments answer; Ctrl-C ends them. Try:\n"
-                "  curl --data-binary @samples/t-shirt.jpg -H 'Content-Type: image/jpeg' "
-                f"{fleet.url}/predict\n"
-                "  curl -d @events/direct-image.json "
-                f"{fleet.url}{FUNCTIONS}function{INVOCATIONS}",
-                flush=True,
-            )
-            while True:
-                time.sleep(3600)
-    except EmulatorError as error:
-        print(f"fleet: {error}", file=sys.stderr)
-    except OSError as error:
-        print(
-            f"fleet: cannot listen on {args.host}:{args.port} ({error.strerror}): end what uses "
-            "it, or choose another with --port",
-            file=sys.stderr,
-        )
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

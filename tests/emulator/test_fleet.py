@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
 import socket
-import subprocess
-import sys
 
 import boto3
 import botocore.config
 import pytest
-import requests
 
-from keras_to_lambda.deploy.emulator import ROOT
-from tests.emulator.fleet import Fleet, main
+from tests.emulator.fleet import Fleet
 from tests.endurance.faults import (
     CREDENTIALS,
     EVENT,
@@ -142,47 +136,3 @@ def test_load_beyond_the_limit_is_throttled_and_all_is_counted(fleet):
     assert set(results[1].statuses) <= {200, 429}
     assert results[1].statuses[200]
     assert "| 6 clients" in table(results)
-
-
-def test_the_command_prints_a_curl_that_works_and_ctrl_c_ends_it():
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.emulator.fleet", "--port", "0", "--size", "1"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as command:
-        try:
-            url = next(
-                found[1]
-                for line in command.stdout
-                if (found := re.search(r"(http://\S+/predict)", line))
-            )
-            scores = requests.post(url, data=PHOTO, timeout=60).json()
-            command.send_signal(signal.SIGINT)
-            assert command.wait(60) == 0
-        finally:
-            command.kill()
-    assert max(scores, key=scores.get) == "t-shirt"
-
-
-@pytest.mark.parametrize("port", ["99999", "-1"])
-def test_a_port_that_is_none_is_wrong_usage(port, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([f"--port={port}"])
-    assert ended.value.code == 2
-    assert f"--port must be from 0 to 65535, not {port}" in capsys.readouterr().err
-
-
-def test_a_port_in_use_is_one_line_with_its_remedy():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.emulator.fleet", "--port", port],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert re.fullmatch(rf"fleet: cannot listen on \S+{port} .*--port\n", done.stderr)

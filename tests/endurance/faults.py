@@ -804,14 +804,6 @@ def no_network() -> Seen:
     return Seen(f"`{code}`", seconds, "images that are in the request are answered")
 
 
-@fault("the clock jumps")
-def clock_jump() -> Seen:
-    raise Skipped(
-        "a machine has one clock, which every process on it would see jump; the function's "
-        "deadline is on the monotonic clock, read once from the runtime's at the start"
-    )
-
-
 # The command
 
 

@@ -1,10 +1,9 @@
 """A bounded load on this machine: latencies, throughput and errors under, at and over capacity.
 
     make load
-    python -m tests.endurance.load --sam
 
-The function runs in two of AWS's emulators behind one port (tests.emulator.fleet), and with --sam
-in `sam local start-api` too. Two kinds of load:
+The function runs in two of AWS's emulators behind one port (tests.emulator.fleet). Two kinds of
+load:
 
     closed   so many clients, each of which asks again when it has its answer
     open     so many requests a second, whether the ones before are answered or not; latency counts
@@ -21,20 +20,17 @@ import contextlib
 import http.client
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.emulator.fleet import Environment, Fleet
-from tests.endurance.faults import EVENT, INVOKE, PHOTO, ROOT, is_right, write
+from tests.endurance.faults import EVENT, INVOKE, PHOTO, is_right, write
 
 SIZE = 2
 WAIT_S = 40  # longer than any time-out here; no answer by then is a hang
@@ -162,7 +158,7 @@ def _named(status: int, answer: Any) -> bool:
 def table(results: Sequence[Result]) -> str:
     """The results in Markdown."""
     lines = [
-        "| to | load | requests | a second | p50 ms | p95 | p99 | longest | others by status |",
+        "| to | load | requests | a second | p50 ms | p95 | p99 | longest | answers by status |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for result in results:
@@ -188,38 +184,6 @@ def memory(environment: Environment) -> tuple[float, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
 
 
-@contextlib.contextmanager
-def start_api() -> Iterator[str]:
-    """The URL of /predict at `sam local start-api`, of the built template."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    sam = ROOT / ".venv-aws" / "bin" / "sam"
-    env = {**os.environ, "SAM_CLI_TELEMETRY": "0"}
-    subprocess.run([sam, "build"], cwd=ROOT, env=env, check=True, capture_output=True)
-    # EAGER: a container stays, and takes several requests; else each request starts one.
-    command = [sam, "local", "start-api", "--port", str(port), "--warm-containers", "EAGER"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            until = time.monotonic() + 90
-            while time.monotonic() < until and process.poll() is None:
-                asks = _Client(f"http://127.0.0.1:{port}/predict", PHOTO, "image/jpeg")
-                if asks.ask(time.monotonic()).status == 200:
-                    break
-                asks.close()
-                time.sleep(0.5)
-            else:
-                raise RuntimeError("sam local start-api does not answer")
-            yield f"http://127.0.0.1:{port}/predict"
-        finally:
-            process.send_signal(signal.SIGINT)  # on which sam removes its containers
-            try:
-                process.wait(60)
-            finally:
-                process.kill()
-
-
 def bad(results: Sequence[Result]) -> list[str]:
     """What is wrong with what came back; nothing, if all is well."""
     found = [
@@ -237,14 +201,13 @@ def bad(results: Sequence[Result]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Load, and tell."""
+    """Run every load and print the table."""
     p = argparse.ArgumentParser(
         prog="python -m tests.endurance.load",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("--seconds", type=float, default=5, help="of each load (default: %(default)g)")
-    p.add_argument("--sam", action="store_true", help="sam local start-api too; needs Docker")
     p.add_argument("--docs", action="store_true", help="write the table to docs/faults.md")
     args = p.parse_args(argv)
     if sys.platform != "linux":
@@ -282,14 +245,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line, (mb, fds), (mb_then, fds_then) in zip(grown, before, after, strict=True)
         if mb_then - mb > ALLOWED_MB or fds_then - fds > ALLOWED_DESCRIPTORS
     ]
-    if args.sam:
-        try:
-            with start_api() as url:
-                load(url, PHOTO, Closed(1, 20), "sam local")
-                load(url, PHOTO, Closed(4, 40), "sam local")
-        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-            print(f"load: sam local does not run: {error}; see make test-container")
-            return 1
     print(table(results))
     print("\n".join(["", f"{SIZE} environments, {os.cpu_count()} processors", *grown]))
     for line in (wrong := bad(results) + leaks):

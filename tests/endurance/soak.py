@@ -99,7 +99,7 @@ def descriptors() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Soak, and tell."""
+    """Send the requests and print a row for each tenth."""
     p = argparse.ArgumentParser(prog="python -m tests.endurance.soak", description=__doc__)
     p.add_argument("--requests", type=int, default=10_000, help="default: %(default)s")
     args = p.parse_args(argv)
