@@ -126,6 +126,9 @@ else
 	@echo "SKIPPED the stack in LocalStack: it needs Python 3.13, which is not here"
 endif
 
+lighthouse: $(DEV) ## Lighthouse's audits of the page, except speed, in Chromium (needs npm)
+	@.venv/bin/python -m tests.web.lighthouse
+
 test-container: $(DEV) $(AWS) $(SUPPLY) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
 
@@ -199,9 +202,9 @@ train-demo: $(TF_DEV) ## pictures to a served model in minutes: explore, train, 
 
 tracking: .venv-tf/.tracking ## Weights & Biases and MLflow, for train --track
 
-screenshots: $(DEV) ## renew the pictures in docs/images (needs Chromium)
+screenshots: $(DEV) $(TF) ## renew the pictures in docs/images (needs Chromium)
 	@.venv/bin/python -m tests.web.screenshots
-	@test ! -d .train-demo || .venv-tf/bin/python -m tests.train.screenshots
+	@.venv-tf/bin/python -m tests.train.screenshots
 
 lock: .venv-lock/.ready ## resolve requirements*.in into the hash-locked requirements*.txt
 	@.venv-lock/bin/uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 \
@@ -271,4 +274,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits convert-models train-demo tracking screenshots test test-tflite test-busy test-old-keras test-mediapipe test-cloud test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits convert-models train-demo tracking screenshots lighthouse test test-tflite test-busy test-old-keras test-mediapipe test-cloud test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help

@@ -56,6 +56,8 @@ def test_pictures_are_listed_before_the_first_is_prepared(page, tmp_path, contex
     """Preparation is held back; names are there, and the screen shows no older answer."""
     sample(page, "dress")
     done(page, 1)
+    session = context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": 4})
     held = []
 
     def hold(route):  # playwright cannot take a list's own method

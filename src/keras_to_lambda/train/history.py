@@ -35,6 +35,7 @@ def plot(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     for place, (title, training, validation) in enumerate(CURVES, start=1):
         axis = axes(figure, 1, 2, place, xlabel="epoch")
         axis.set_title(title, color=SOFT)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(color=LINE, linewidth=0.6)
         for number, (name, entries) in enumerate(histories.items()):
             epochs = [entry["epoch"] for entry in entries]

@@ -349,6 +349,8 @@ def _write(search: Search, given: list[str]) -> str:
             "trials": rows,
         },
     )
+    low, high = wilson(round(_value(best) * seen), seen)
+    interval = f"95% interval {low:.3f} to {high:.3f}"
     first = max(effects, key=lambda name: effects[name], default="")
     html = html_report.render(
         TEMPLATE,
@@ -362,8 +364,7 @@ def _write(search: Search, given: list[str]) -> str:
         factors=[factor.name for factor in factors],
         best=best.number + 1,
         tiles=[
-            (f"{best.value:.3f}", "validation accuracy of the best"),
-            ("{:.3f} to {:.3f}".format(*wilson(round(_value(best) * seen), seen)), "95% interval"),
+            (f"{best.value:.3f}", "validation accuracy of the best, " + interval),
             (str(seen), "validation pictures"),
             (str(len(rows)), "trials"),
             (str(sum(row["state"] == "pruned" for row in rows)), "trials stopped early"),
@@ -447,7 +448,7 @@ def _by(search: Search, factor: Factor, trials: Sequence[optuna.trial.FrozenTria
         place = factor.values.index(x) if factor.values else x
         low, high = wilson(round(_value(trial) * seen), seen)
         chosen = trial.number == search.study.best_trial.number
-        axis.plot([place, place], [low, high], color=html_report.LINE, zorder=1)
+        axis.plot([place, place], [low, high], color=html_report.SOFT, alpha=0.6, zorder=1)
         axis.plot(place, _value(trial), "o", color=other if chosen else first, zorder=2)
     if factor.values:
         axis.set_xticks(range(len(factor.values)), [str(value) for value in factor.values])
