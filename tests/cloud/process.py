@@ -49,6 +49,9 @@ class Engine:
                     "SKIP_SSL_CERT_DOWNLOAD": "1",
                     "DNS_ADDRESS": "0",
                     "SQS_ENDPOINT_STRATEGY": "path",  # a queue's URL without a host name
+                    # Its poller of a queue waits longer after each fault, and where nothing comes.
+                    "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_ERROR_SEC": "1",
+                    "LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC": "1",
                     # CodeDeploy and the dashboard, which it does not have, are taken as made.
                     "CFN_IGNORE_UNSUPPORTED_RESOURCE_TYPES": "1",
                 },
