@@ -7,6 +7,8 @@ What is put in here stands for:
 
 - Lambda's execution environments, which LocalStack starts as containers: each invocation goes to
   INVOKE_URL by Lambda's Invoke API, with the version as its qualifier.
+- API Gateway's binary media types: of these each body goes on as base64, and in LocalStack only
+  what is no UTF-8.
 - CloudFormation's parameters of the type Number, which are text to a condition and to a mapping.
 - the parts of Step Functions' Distributed Map that LocalStack's grammar does not know: see
   tests.cloud.distributed_map.
@@ -14,6 +16,7 @@ What is put in here stands for:
 
 from __future__ import annotations
 
+import base64
 import os
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +24,12 @@ from typing import Any
 import requests
 from localstack.aws.api.lambda_ import TooManyRequestsException
 from localstack.runtime.main import main
-from localstack.services.cloudformation.engine.v2 import change_set_model_preproc
+from localstack.services.apigateway.next_gen.execute_api.integrations.aws import (
+    RestApiAwsProxyIntegration,
+)
+from localstack.services.cloudformation.engine.v2.change_set_model_preproc import (
+    ChangeSetModelPreproc,
+)
 from localstack.services.lambda_.invocation import runtime_executor
 from localstack.services.lambda_.invocation.lambda_models import InvocationResult
 from localstack.services.lambda_.invocation.version_manager import LambdaVersionManager
@@ -41,6 +49,17 @@ class Number(int):
         return hash(str(int(self)))
 
 
+def parameter(model: Any, node: Any, original: Any) -> Any:
+    """A parameter's value before and after a change."""
+    delta = original(model, node)
+    kind = model.visit(node.type_)
+    if "Number" in (kind.before, kind.after):
+        for name in ("before", "after"):
+            if str(value := getattr(delta, name)).isdecimal():
+                setattr(delta, name, Number(value))
+    return delta
+
+
 class NoContainers:
     """The executor of versions that nothing has to be started for."""
 
@@ -51,6 +70,17 @@ class NoContainers:
     @staticmethod
     def cleanup_version(_version: Any) -> None:
         pass
+
+
+def proxied(integration: Any, context: Any, original: Any) -> Any:
+    """The event of a REST API's request."""
+    event = original(integration, context)
+    kind = context.invocation_request["headers"].get("Content-Type", "").partition(";")[0]
+    types = context.deployment.rest_api.rest_api.get("binaryMediaTypes", [])
+    if kind in types and event["body"] and not event["isBase64Encoded"]:
+        event["body"] = base64.b64encode(event["body"].encode()).decode()
+        event["isBase64Encoded"] = True
+    return event
 
 
 def invoke(manager: LambdaVersionManager, *, invocation: Any) -> InvocationResult:
@@ -84,9 +114,11 @@ if __name__ == "__main__":
         exists=lambda _name: True, load=lambda _name: plugin
     )
     LambdaVersionManager.invoke = invoke
-    to_number = change_set_model_preproc.to_number
-    change_set_model_preproc.to_number = lambda text: (
-        Number(text) if str(text).isdecimal() else to_number(text)
+    event = RestApiAwsProxyIntegration.create_lambda_input_event
+    RestApiAwsProxyIntegration.create_lambda_input_event = lambda self, context: proxied(
+        self, context, event
     )
+    visit = ChangeSetModelPreproc.visit_node_parameter
+    ChangeSetModelPreproc.visit_node_parameter = lambda self, node: parameter(self, node, visit)
     distributed_map.complete()
     main()

@@ -1,8 +1,8 @@
-"""moto's server, emulators and a stack's parts, for the tests of batches and queues."""
+"""moto's server as AWS, and a stack's parts, for the tests of what speaks to a deployed stack."""
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +12,8 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from keras_to_lambda.deploy.emulator import ROOT
-from tests.cloud.function import Function
-from tests.deploy.aws import FUNCTION, REGION, Front
-from tests.deploy.map_runs import MapRuns
-
-SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
-BUCKET = "data"
-
+REGION = "us-east-1"
+ROLE = "arn:aws:iam::123456789012:role/states"
 STACK = """
 Parameters:
   MemorySize: {Type: Number, Default: 3008}
@@ -34,27 +28,31 @@ Outputs:
 
 
 class Aws(NamedTuple):
-    """What a test needs of AWS: clients, the function, and the executions of state machines."""
+    """Clients, and the stack's state machine, whose executions do nothing."""
 
-    front: Front
-    function: Function
     s3: Any
-    sqs: Any
     states: Any
-    map_runs: MapRuns
-    photos: Callable[..., list[str]]
+    machine: str
+
+    def photos(self, count: int, prefix: str = "in/") -> None:
+        for number in range(count):
+            self.s3.put_object(Bucket="photos", Key=f"{prefix}{number:04}.jpg", Body=b"photo")
+
+    def started(self) -> list[str]:
+        """Names of executions."""
+        found = self.states.list_executions(stateMachineArn=self.machine)["executions"]
+        return [each["name"] for each in found]
 
 
 @pytest.fixture(scope="module")
-def front() -> Iterator[Front]:
-    """A front with moto behind it, to which this process's boto3 is set for a module's tests."""
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto.start()
-    _, moto_port = moto.get_host_and_port()
-    front = Front(moto_port)
+def moto() -> Iterator[str]:
+    """moto, to which this process's boto3 is set for a module's tests."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
-            "AWS_ENDPOINT_URL": front.url,
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": REGION,
@@ -62,63 +60,28 @@ def front() -> Iterator[Front]:
             "AWS_CONFIG_FILE": "/nonexistent",
             "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "MOTO_PORT": str(front.port),  # what the interpreter calls for every service
         }.items():
             patch.setenv(name, value)
-        requests.post(
-            f"{front.url}/moto-api/config",
-            json={"stepfunctions": {"execute_state_machine": True}},
-            timeout=10,
-        ).raise_for_status()
-        yield front
-    front.stop()
-    moto.stop()
-
-
-@pytest.fixture(scope="module")
-def function(front: Front) -> Iterator[Function]:
-    if sys.platform != "linux":
-        pytest.skip("AWS's emulator is a Linux binary")
-    function = Function(
-        {
-            "S3_ALLOWED_BUCKETS": f"{BUCKET},photos",
-            "RESULTS_PREFIX": f"s3://{BUCKET}/answers/",
-            "LOG_LEVEL": "ERROR",
-        }
-    )
-    front.function = function
-    yield function
-    front.function = None
-    function.stop()
+        yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture
-def aws(front: Front, function: Function) -> Iterator[Aws]:
+def aws(moto: str) -> Aws:
     """AWS as it is after `make deploy` with Bulk: nothing in the bucket, nothing run."""
-    requests.post(f"{front.url}/moto-api/reset", timeout=10).raise_for_status()
-    front.map_runs = None
-    s3, sqs, states = (boto3.client(name) for name in ("s3", "sqs", "stepfunctions"))
-    for bucket in (BUCKET, "photos"):
+    requests.post(f"{moto}/moto-api/reset", timeout=10).raise_for_status()
+    s3, states = (boto3.client(name) for name in ("s3", "stepfunctions"))
+    for bucket in ("data", "photos"):
         s3.create_bucket(Bucket=bucket)
-    front.map_runs = MapRuns(s3, states, FUNCTION)
+    empty = {"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}
+    machine = states.create_state_machine(name="bulk", definition=json.dumps(empty), roleArn=ROLE)
+    arn = machine["stateMachineArn"]
     for name, output in (
-        ("keras-to-lambda", f"StateMachine: {{Value: '{front.map_runs.arn}'}}"),
+        ("keras-to-lambda", f"StateMachine: {{Value: '{arn}'}}"),
         ("no-bulk", "Url: {Value: x}"),
     ):
         boto3.client("cloudformation").create_stack(StackName=name, TemplateBody=STACK % output)
-    function.faults.clear()
-    function.calls = function.kills = 0
-
-    def photos(count: int, prefix: str = "in/", bucket: str = "photos") -> list[str]:
-        """The samples, under as many keys."""
-        contents = [path.read_bytes() for path in SAMPLES]
-        keys = [f"{prefix}{SAMPLES[n % 6].stem} {n:04}.jpg" for n in range(count)]
-        for number, key in enumerate(keys):
-            s3.put_object(Bucket=bucket, Key=key, Body=contents[number % 6])
-        return keys
-
-    yield Aws(front, function, s3, sqs, states, front.map_runs, photos)
-    front.map_runs = None
+    return Aws(s3, states, arn)
 
 
 @pytest.fixture

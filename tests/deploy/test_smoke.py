@@ -16,34 +16,28 @@ import itertools
 import json
 import re
 import shutil
-import sys
 import threading
 from pathlib import Path
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import boto3
-import numpy as np
 import pytest
 import requests
-from ai_edge_litert.interpreter import Interpreter
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
 from keras_to_lambda.deploy import comparison, smoke
 from keras_to_lambda.deploy.alias import Alias, AliasError, FunctionFailed, Routing, name_of, noted
-from keras_to_lambda.deploy.version import Version
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
 from tests import aws_signature
-from tests.cloud.function import Function
-from tests.deploy.aws import Front
+from tests.altered_model import CLOTHING, altered_clothing
 
 ROOT = Path(__file__).resolve().parents[2]
-CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
 DIGITS = ROOT / "models" / "digits" / "digits.tflite"
 REGION = "eu-west-1"
 FUNCTION = "classifier"
@@ -68,22 +62,7 @@ def another():
 
 @pytest.fixture(scope="session")
 def altered(tmp_path_factory):
-    """The clothing model with one bias moved by 0.01, under the card and hash of the right one."""
-    content = CLOTHING.read_bytes()
-    interpreter = Interpreter(model_content=content)
-    interpreter.allocate_tensors()
-    for detail in interpreter.get_tensor_details():
-        if list(detail["shape"]) == [10] and detail["dtype"] is np.float32:
-            bias = interpreter.get_tensor(detail["index"])
-            if content.count(bias.tobytes()) == 1:
-                break
-    else:
-        raise AssertionError("the model has no bias of ten numbers")
-    moved = bias.copy()
-    moved[9] += 0.01
-    path = tmp_path_factory.mktemp("altered") / "clothing.tflite"
-    path.write_bytes(content.replace(bias.tobytes(), moved.tobytes()))
-    return app(path)
+    return app(altered_clothing(tmp_path_factory.mktemp("altered")))
 
 
 class Quiet(WSGIRequestHandler):
@@ -916,24 +895,6 @@ def test_whose_answers_differ_is_reported_in_lines_of_a_terminal(
     assert "  version 3" in lines
     assert any(line.startswith("  version 3 ") and "DIFFERENT" in line for line in lines)
     assert max(map(len, lines)) <= 100
-
-
-def test_a_version_in_awss_emulator_answers_as_here(moto, aws, monkeypatch):
-    if sys.platform != "linux":
-        pytest.skip("AWS's emulator is a Linux binary")
-    front = Front(int(moto.rpartition(":")[2]))
-    front.function = Function({"MODEL_PATH": str(CLOTHING), "LOG_LEVEL": "ERROR"}, sandboxes=1)
-    try:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", front.url)
-        samples = comparison.read_samples(ROOT / "samples")
-        models = comparison.local_models(CLOTHING, samples)
-        found = comparison.judge(Version(Alias(FUNCTION), "3"), models, samples)
-    finally:
-        front.function.stop()
-        front.stop()
-    assert found.same
-    assert found.compared == 12
-    assert found.facts["what is no image"] == "415 unsupported_format"
 
 
 # --- where nothing moves
