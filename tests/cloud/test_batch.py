@@ -286,6 +286,29 @@ def test_the_three_formats_say_the_same_and_twice(batch, tmp_path):
             assert row["error_code"] == (line["error_code"] or "")
 
 
+def test_the_ledger_is_reported_before_a_table_that_cannot_be_written(batch, tmp_path):
+    batch.photos(2)
+    assert batch.run(batch.url(batch.prefix)) == "SUCCEEDED"
+    output = tmp_path / "out.csv"
+    output.mkdir()
+    code, out, err = batch("results", batch.name, "-o", output)
+    assert (code, err.count("\n"), "out.csv cannot be written" in err) == (1, 1, True)
+    assert "answered                                    2" in out
+    assert "rows" not in out
+
+
+def test_runs_in_an_earlier_bucket_of_the_stack_are_found_by_its_name(cloud, batch):
+    cloud.s3.create_bucket(Bucket="earlier")
+    batch.photos(2)
+    where = ("--bucket", "earlier")
+    assert batch.run(batch.url(batch.prefix), *where) == "SUCCEEDED"
+    assert f"there is no run {batch.name} in s3://" in batch("status", batch.name)[2]
+    code, out, _ = batch("status", batch.name, *where)
+    shown = f"next: k2l batch results {batch.name} --bucket earlier"
+    assert (code, out.splitlines()[-1]) == (0, shown)
+    assert batch("results", batch.name, *where)[0] == 0
+
+
 def test_the_same_start_again_is_the_same_run(cloud, batch):
     batch.photos(3)
     source = batch.url(batch.prefix)
