@@ -292,6 +292,56 @@ def test_neighbours_are_distinguished(line, entry):
     assert [cause.known.id for cause in explain.explain(line)] == [entry]
 
 
+# Texts of the field's tools that are not in the samples.
+OTHERS = {
+    "aws: [ERROR]: argument operation: Found invalid choice 'get-login'": "ecr-get-login",
+    "error getting credentials - err: docker-credential-wincred.exe not found": "docker-credential",
+    "denied: requested access ... pull access denied for cats, repository": "image-missing",
+    "ERROR: failed to solve: public.ecr.aws/lambda/python:3.99: not found": "image-missing",
+    "toomanyrequests: Rate exceeded": "pull-limit",
+    "ERROR: No matching distribution found for tensorflow==2.13.0": "package-version",
+    "ERROR: Package 'x' requires a different Python: 3.13.1 not in '<3.12'": "package-version",
+    "Error: Running AWS SAM projects locally requires a container runtime.": "docker-daemon",
+    "Error: entrypoint requires the handler name to be the first argument": "handler-name",
+    "fork/exec /app/start.sh: permission denied": "entrypoint",
+    "NotFoundError: Op type not registered 'NormalizeUTF8' in binary": "tflite-custom-op",
+    "RuntimeError: Encountered unresolved custom op: FlexErf.": "tflite-flex",
+    "TypeError: Could not locate function 'mse'. Make sure custom": "keras-compile",
+    "ValueError: Unknown loss function: focal_loss. Please ensure": "keras-compile",
+    "ValueError: A total of 3 objects could not be loaded. Example error": "keras-weights",
+    "zipfile.BadZipFile: File is not a zip file": "keras-file",
+    "OSError: SavedModel file does not exist at: m/{saved_model.pb}": "keras-file",
+    "ValueError: File not found: filepath=cats.keras. Please ensure": "keras-file",
+    "TypeError: <class 'Functional'> could not be deserialized properly.": "keras-version",
+    'ValueError: Layer "d" expects 1 input(s), but it received 2 input tensors.': "keras-version",
+    "AttributeError: module 'numpy' has no attribute 'bool'.": "numpy-alias",
+    "TypeError: Descriptors cannot be created directly.": "dependency-conflict",
+    'Input 0 of layer "f" is incompatible with the layer: expected shape=': "tensor-dimension",
+    "Illegal instruction (core dumped)": "crash",
+    "TypeError: handler() missing 1 required positional argument: 'context'": "handler-signature",
+    "requests.exceptions.JSONDecodeError: Expecting value: line 1 column 1 (char 0)": "not-serving",
+    "[Errno 111] Connection refused": "not-serving",
+    "[ERROR] Runtime.UnmarshalError: Unable to unmarshal input: Expecting": "body-json",
+    "Failed to post handler success response. Http response code: 413.": "payload",
+    "requests.exceptions.HTTPError: 403 Client Error: Forbidden for url": "host-refuses",
+    "tls: failed to verify certificate: x509: certificate signed by": "certificate",
+    "(PermanentRedirect) when calling the GetObject operation: The bucket": "s3-missing",
+    "referenced by CodeUri: S3 Bucket does not exist.": "s3-missing",
+    "(EntityAlreadyExists) when calling the CreateRole operation: Role": "already-exists",
+    "(RequestEntityTooLargeException) when calling the UpdateFunctionCode operation: Request must "
+    "be smaller than 70167211 bytes for the UpdateFunctionCode operation": "zip-size",
+    "(ValidationError) when calling the CreateStack operation: Parameters: [ImageUri] must have "
+    "values": "template",
+    "Error: Template file not found at /home/ada/my-api/template.yml": "template",
+    "No updates are to be performed.": "no-changes",
+}
+
+
+@pytest.mark.parametrize(("text", "entry"), OTHERS.items(), ids=range(len(OTHERS)))
+def test_other_texts_of_the_same_errors_are_explained(text, entry):
+    assert [cause.known.id for cause in explain.explain(text)] == [entry]
+
+
 def test_a_conflict_that_is_not_known_is_not_said_to_be_an_update():
     text = "An error occurred (ResourceConflictException) when calling the CreateAlias operation: x"
 
