@@ -131,6 +131,14 @@ def test_a_hash_that_is_none_is_a_wrong_setting():
         start(MODEL_SHA256="12")
 
 
+def test_a_folder_that_others_can_write_to_is_refused(upload):
+    upload(Metadata=metadata(DIGITS))
+    folder = Path(start()).parent
+    folder.chmod(0o777)
+    with pytest.raises(SetupError, match="writable by, another user; remove it"):
+        start()
+
+
 class Registry(http.server.BaseHTTPRequestHandler):
     """MLflow's routes for the model `digits`, whose version 3 has the alias `live`."""
 

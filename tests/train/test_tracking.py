@@ -5,6 +5,7 @@ Offline: event files, a wandb file, an SQLite database.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -14,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from keras_to_lambda.convert import source_card
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.load import registries
 from keras_to_lambda.runtime.model import card as cards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +75,7 @@ def test_wandb_s_file_has_each_epoch_s_metrics(tracked):
 
 @needs_tracking
 def test_mlflow_has_parameters_metrics_and_a_registered_model(tracked):
-    _, record, printed, env = tracked
+    folder, record, printed, env = tracked
     assert "registered as models:/shapes/1" in printed
     script = (
         "import json\n"
@@ -80,18 +84,20 @@ def test_mlflow_has_parameters_metrics_and_a_registered_model(tracked):
         "v = c.get_model_version('shapes', '1')\n"
         "run = c.get_run(v.run_id)\n"
         "seen = [m.value for m in c.get_metric_history(v.run_id, 'val_accuracy')]\n"
-        "print(json.dumps([run.data.params, seen, run.info.status]))\n"
+        "print(json.dumps([run.data.params, seen, run.info.status, v.tags]))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    parameters, seen, status = json.loads(done.stdout.splitlines()[-1])
+    parameters, seen, status, tags = json.loads(done.stdout.splitlines()[-1])
     assert parameters["recipe.epochs"] == "3"
     assert parameters["data_sha256"] == record["data_sha256"]
     wanted = [entry["validation_accuracy"] for entry in record["history"]]
     assert seen == pytest.approx(wanted, abs=1e-4)
     assert status == "FINISHED"
+    served = (folder / "shapes" / "shapes.tflite").read_bytes()
+    assert tags == {"sha256": hashlib.sha256(served).hexdigest()}
 
 
 @needs_tracking
@@ -107,6 +113,45 @@ def test_a_registered_model_is_converted_by_its_name(tracked):
     card = cards.load(out)
     assert card.labels == ("disc", "plain", "stripes")
     assert card.verification["passed"] is True
+
+
+@needs_tracking
+def test_an_offline_run_of_wandb_is_a_model_with_its_card(tracked):
+    folder, _, printed, _ = tracked
+    (run,) = (folder / "logs" / "wandb").glob("offline-run-*")
+    assert f"convert takes wandb:{run / 'files'} as MODEL" in printed
+    with registries.local(Path(f"wandb:{run}")) as model:
+        assert model.read_bytes() == (folder / "shapes" / "shapes.keras").read_bytes()
+        assert source_card.load(source_card.place(model)).labels == ("disc", "plain", "stripes")
+
+
+WANDB = """
+class Error(Exception):
+    pass
+
+class Api:
+    def artifact(self, name, type):
+        if name != "team/shop/shapes:latest":
+            raise ValueError(f"artifact {name} not found\\nsecond line")
+        return self
+
+    def download(self, root):
+        open(root + "/shapes.keras", "w").close()
+        return root
+"""
+
+
+def test_a_model_of_wandbs_server_is_fetched_by_its_name(tmp_path, monkeypatch):
+    """By a stand-in for the package: it does not prove what W&B's server answers."""
+    (tmp_path / "wandb.py").write_text(WANDB)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    with registries.local(Path("wandb:/team/shop/shapes")) as model:
+        assert model.name == "shapes.keras"
+    missing = "wandb:team/shop/x:v1 cannot be fetched: artifact team/shop/x:v1 not found$"
+    with pytest.raises(ConvertError, match=missing), registries.local(Path("wandb:team/shop/x:v1")):
+        pass
+    monkeypatch.delitem(sys.modules, "wandb")
 
 
 def test_an_unknown_tracker_is_named(pictures, run, tmp_path):

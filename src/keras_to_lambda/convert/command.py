@@ -26,7 +26,7 @@ from keras_to_lambda.convert import (
 from keras_to_lambda.convert import sample_photos as photos
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import command, foreign
-from keras_to_lambda.convert.load import mlflow_registry
+from keras_to_lambda.convert.load import registries
 from keras_to_lambda.convert.network import outputs, own_scaling
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
@@ -87,8 +87,8 @@ def parser() -> frame.Parser:
         "model",
         type=Path,
         metavar="MODEL",
-        help=".keras, .h5, a SavedModel folder, models:/NAME/VERSION of MLflow's registry, or "
-        "another program's .tflite",
+        help=".keras, .h5, a SavedModel folder, models:/NAME/VERSION of MLflow's registry, "
+        "wandb:PROJECT/NAME or wandb:FOLDER of an offline run, or another program's .tflite",
     )
     p.add_argument(
         "-o",
@@ -224,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.command = html_report.command_line("convert", sys.argv[1:] if argv is None else argv)
     progress.use("convert", quiet=args.quiet)
     with (
-        mlflow_registry.local(args.model) as args.model,
+        registries.local(args.model) as args.model,
         photos.local(args.samples, args.max_samples) as args.samples,
     ):
         return _convert(args)

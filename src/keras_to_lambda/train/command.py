@@ -89,13 +89,13 @@ def _train(
         raise
     results = report.write(run, model, output, command)
     metrics = {f"{split}_accuracy": result.accuracy for split, result in results.items()}
-    for tracker in trackers:
-        tracker.finish(metrics, report.written(output, name))
     print("\n".join(report.summary(results)))
     keras_file = output / f"{name}.keras"
     print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md", flush=True)
     run.clean(keep_checkpoints=args.keep_checkpoints)
     tflite = convert_and_serve.convert(keras_file, data)
+    for tracker in trackers:
+        tracker.finish(metrics, [*report.written(output, name), *([tflite] if tflite else [])])
     if tflite is None:
         return 1
     if args.serve is None:

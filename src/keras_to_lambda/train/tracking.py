@@ -6,12 +6,15 @@ import hashlib
 import importlib
 import json
 import os
+import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_to_lambda.origin import digest
 from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.fitting import identity
 
@@ -73,6 +76,13 @@ class WeightsAndBiases(Tracker):
         for path in files:
             artifact.add_file(str(path))
         self._run.log_artifact(artifact)
+        if (
+            self._run.offline
+        ):  # the artifact's files are outside of the run's folder until it is synced
+            for path in files:
+                shutil.copy(path, self._run.dir)
+            name = shlex.quote(f"wandb:{self._run.dir}")
+            print(f"tracked offline: convert takes {name} as MODEL")
         self._run.finish()
 
 
@@ -106,9 +116,14 @@ class MLflow(Tracker):
         client = self._mlflow.MlflowClient()
         if not client.search_registered_models(f"name = '{self._name}'"):
             client.create_registered_model(self._name)
-        version = client.create_model_version(self._name, source, self._run.info.run_id).version
+        # What a function checks that takes the version as MODEL_PATH.
+        served = next((path for path in files if path.suffix == ".tflite"), None)
+        tags = {"sha256": digest(served)} if served else {}
+        run = self._run.info.run_id
+        version = client.create_model_version(self._name, source, run, tags=tags).version
         self._mlflow.end_run()
-        print(f"registered as models:/{self._name}/{version}, which convert takes as MODEL")
+        name = f"models:/{self._name}/{version}"
+        print(f"registered as {name}, which convert takes as MODEL and a function as MODEL_PATH")
 
 
 TRACKERS: dict[str, Callable[[str, str, dict[str, Any], Path], Tracker]] = {
