@@ -67,20 +67,16 @@ setup: $(DEV) $(TF_DEV) $(AWS) ## make the environments and do nothing else
 
 ## In AWS
 
-doctor: $(DEV) $(AWS) ## what stands in the way of a deployment, from Python to permissions, with remedies
+doctor: $(DEV) $(AWS) ## check prerequisites, from Python to permissions, and print fixes
 	@.venv/bin/k2l doctor --stack $(STACK) $(ACCOUNT) $(PARAMETERS) $(OPTIONS)
 
 deploy: $(DEV) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|none [ARCHITECTURE=arm64 MEMORY=1769 BULK=true ...]
 	@.venv/bin/k2l deploy --stack $(STACK) $(ACCOUNT) $(PARAMETERS) -- $(OPTIONS)
 
-smoke: $(DEV) ## does what is deployed answer as here? make smoke URL=... [FUNCTION=... rolls back if not]
+smoke: $(DEV) ## compare a deployment with this folder: make smoke URL=... [FUNCTION=... rolls back on a difference]
 	@test -n "$(URL)" || { echo "say where it is: make smoke URL=https://.../Prod/predict (make deploy prints it)" >&2; exit 2; }
 	@.venv/bin/k2l smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") \
 		$(if $(MODEL),--model "$(MODEL)") $(ACCOUNT) $(OPTIONS)
-
-classic: $(AWS) ## ECR, function and API step by step by awscli: make classic OPTIONS='--dry-run'
-	@PATH="$$PWD/.venv-aws/bin:$$PATH" $(if $(PROFILE),AWS_PROFILE="$(PROFILE)") deploy/classic.sh \
-		$(if $(REGION),--region $(REGION)) $(OPTIONS)
 
 receipt: $(DEV) ## milliseconds and dollars of the container by memory size: make receipt [MODEL=FILE.tflite QUICK=1 DOCS=1]
 	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(QUICK),--quick) $(if $(DOCS),--docs) $(OPTIONS)
@@ -157,39 +153,34 @@ sbom: $(SUPPLY) ## what ships, as CycloneDX: make sbom [IMAGE=keras-to-lambda] [
 	@.venv-supply/bin/python -m keras_to_lambda.deploy.sbom $(if $(IMAGE),--image "$(IMAGE)") $(if $(MODEL),--model "$(MODEL)") \
 		-o "$(or $(OUT),sbom.cdx.json)"
 
-check: $(DEV) ## formatting, lint and types; changes nothing
+check: $(DEV) ## formatting, lint and types; changes nothing but with FIX=1, which applies the formatter and the automatic fixes
+ifdef FIX
+	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
+endif
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 
-format: $(DEV) ## format the code and apply the linter's automatic fixes
-	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
-
 docs: $(DEV) ## renew the tables in the docs that come from the code
 	@.venv/bin/python docs/generate.py
 
-bench: $(DEV) $(TF_DEV) .venv-bench/.ready ## cold start, warm calls, memory, size beside what people would use otherwise
+ifeq ($(OF),)
+bench: $(DEV) $(TF_DEV) .venv-bench/.ready ## cold start, warm calls, memory, size beside what people would use otherwise; OF=conversion, or OF=training CLOTHING=... MNIST=... (an hour)
 	@$(if $(PYTHON311),$(MAKE) $(TFLITE),echo "no Python 3.11: tflite-runtime is left out")
 	@.venv/bin/python -m benchmarks $(if $(DOCS),--docs) $(if $(QUICK),--quick)
+else
+bench: $(TF_DEV)
+	@.venv-tf/bin/python -m benchmarks.$(OF) $(if $(CLOTHING),--clothing "$(CLOTHING)") $(if $(MNIST),--mnist "$(MNIST)") $(if $(DOCS),--docs)
+endif
 
-bench-convert: $(TF_DEV) ## how long converting well-known networks takes, and how much memory
-	@.venv-tf/bin/python -m benchmarks.conversion
-
-bench-train: $(TF_DEV) ## accuracies and minutes of docs/training.md: make bench-train CLOTHING=... MNIST=... [DOCS=1], an hour
-	@.venv-tf/bin/python -m benchmarks.training --clothing "$(CLOTHING)" --mnist "$(MNIST)" $(if $(DOCS),--docs)
-
-train: $(TF_DEV) ## train the clothing model again: make train DATA=.../clothing-dataset-small
-	@test -n "$(DATA)" || { echo "say where the photos are: make train DATA=.../clothing-dataset-small" >&2; exit 2; }
-	@.venv-tf/bin/k2l train "$(DATA)" -o models/clothing
-
-train-digits: $(TF_DEV) ## train the network and the tree that read digits: make train-digits DATA=.../mnist
-	@test -n "$(DATA)" || { echo "say where MNIST's idx files are: make train-digits DATA=.../mnist" >&2; exit 2; }
-	@.venv-tf/bin/k2l train "$(DATA)" -o models/digits
-	@.venv-tf/bin/k2l tree "$(DATA)" -o models/digits-tree
-
-convert-models: $(TF) ## convert the shipped models again: make convert-models DATA=.../clothing-dataset-small MNIST=.../mnist
-	@test -n "$(DATA)" -a -n "$(MNIST)" || { echo "set DATA to clothing-dataset-small, MNIST to its idx files" >&2; exit 2; }
-	@.venv-tf/bin/k2l convert models/clothing/clothing.keras --samples "$(DATA)/validation" --max-samples 1000 \
+models: $(TF_DEV) ## convert the shipped models again: make models CLOTHING=.../clothing-dataset-small MNIST=.../mnist [TRAIN=1, which trains them before]
+	@test -n "$(CLOTHING)" -a -n "$(MNIST)" || { echo "set CLOTHING to clothing-dataset-small, MNIST to the folder of its idx files" >&2; exit 2; }
+ifdef TRAIN
+	@.venv-tf/bin/k2l train "$(CLOTHING)" -o models/clothing
+	@.venv-tf/bin/k2l train "$(MNIST)" -o models/digits
+	@.venv-tf/bin/k2l tree "$(MNIST)" -o models/digits-tree
+endif
+	@.venv-tf/bin/k2l convert models/clothing/clothing.keras --samples "$(CLOTHING)/validation" --max-samples 1000 \
 		-o models/clothing/clothing.tflite
 	@.venv-tf/bin/k2l convert models/digits/digits.keras --samples "$(MNIST)" --max-samples 2000 \
 		-o models/digits/digits.tflite
@@ -274,4 +265,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke classic receipt docs bench bench-convert bench-train train-digits convert-models train-demo tracking screenshots lighthouse test test-tflite test-busy test-old-keras test-mediapipe test-cloud test-container test-arm64 fuzz faults load soak audit sbom check format train lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench models train-demo tracking screenshots lighthouse test test-tflite test-busy test-old-keras test-mediapipe test-cloud test-container test-arm64 fuzz faults load soak audit sbom check lock clean help

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from keras_to_lambda.deploy import estimate
-from keras_to_lambda.deploy.doctor import explain, short_forms
+from keras_to_lambda.deploy.doctor import explain, template
 from keras_to_lambda.runtime import errors
 from keras_to_lambda.runtime.model import card
 from keras_to_lambda.runtime.settings import MODELS, Settings
@@ -55,7 +55,7 @@ def explained_table() -> str:
 def parameters_table() -> str:
     """Every parameter of the template."""
     with (ROOT / "template.yaml").open(encoding="utf-8") as file:
-        parameters = short_forms.load(file)["Parameters"]
+        parameters = template.load(file)["Parameters"]
     rows = ["| parameter | values | default | meaning |", "| --- | --- | --- | --- |"]
     for name, each in parameters.items():
         values = ", ".join(f"`{value}`" for value in each.get("AllowedValues", []))

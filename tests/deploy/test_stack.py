@@ -128,7 +128,7 @@ def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
     ("given", "said"),
     [
         (["--stack", "a" * 76, "Bulk=true"], "may have 75 letters.*this one has 76"),
-        (["--stack", "my_stack"], "'my_stack' is no name for a stack"),
+        (["--stack", "my_stack"], "invalid stack name 'my_stack'"),
         (["Authentication=public"], "Authentication=public: one of iam, api-key, none"),
         (["MemorySize=12"], "MemorySize=12: a number, 512 to 10,240"),
         (["MemorySize=abc", "RateLimit=0"], "512 to 10,240; RateLimit=0: a number, 1 or more"),
@@ -142,7 +142,7 @@ def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
         (["Timeout=29"], "Timeout=29: one of 28, 60, 300, 900"),
         (["FunctionUrl=none"], "Nothing throttles a function URL but ConcurrencyLimit"),
         (["Bulk=true", "ConcurrencyLimit=abc"], "ConcurrencyLimit=abc: a number, 0 to 10,000"),
-        (["Model=models/nope.tflite"], "there is no .tflite; say one below models/"),
+        (["Model=models/nope.tflite"], "there is no .tflite; use one below models/"),
         (["Model=models/clothing/clothing.keras"], "there is no .tflite"),
         (["Model=/etc"], "there is no .tflite"),
         (["Bulk=true", "ConcurrencyLimit=5"], "leaves nothing beside.*QueueConcurrency=5"),
@@ -237,7 +237,7 @@ def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_templ
     _, doctor, _ = commands
     judged = dict(parser().parse_args(doctor[4:]).parameters)
     template = Template.read(deploy_stack.ROOT / "template.yaml")
-    defaults = {name: template.default(name) for name in template.parameters}
+    defaults = dict(template.parameters)
     assert judged == {**defaults, "ConcurrencyLimit": "50", "LogDays": "30"}
 
 
@@ -258,7 +258,7 @@ def test_the_same_deployment_again_gets_the_same_parameters(aws, commands):
 
     first = settled()
     template = Template.read(deploy_stack.ROOT / "template.yaml")
-    parameters = {name: template.default(name) for name in template.parameters}
+    parameters = dict(template.parameters)
     parameters["MemorySize"] = "1769"
     there("again", parameters)
     assert settled() == first
@@ -304,7 +304,7 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
         assert deploy_stack.main(["--stack", "new"]) == 1
         server.shutdown()
     [printed] = capsys.readouterr().err.splitlines()
-    assert printed.startswith("k2l deploy: the stack new could not be looked at: ")
+    assert printed.startswith("k2l deploy: stack new: ")
     assert "<" not in printed
     assert commands == []
 

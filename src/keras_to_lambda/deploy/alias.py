@@ -5,18 +5,18 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from keras_to_lambda.deploy import ALIAS
+from keras_to_lambda.deploy.doctor.explain import aws_error
 from keras_to_lambda.runtime.errors import UserError
 
 # CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
@@ -29,13 +29,12 @@ CANDIDATES = 5  # versions that are tried; each may be a cold start, while the f
 # same step that moves the alias, and needs no other permission. Tags are of the whole function.
 NOTE = re.compile(r"\s*\[found faulty: ([\d, ]*)\]")
 DESCRIPTION_CHARS = 256
+NO_WEIGHTS: dict[str, Any] = {"AdditionalVersionWeights": {}}
 # https://docs.aws.amazon.com/lambda/latest/api/API_GetAlias.html#API_GetAlias_RequestParameters
 FUNCTION = re.compile(
     r"(?P<function>(?:(?:arn:[\w-]+:lambda:[\w-]+:)?\d{12}:(?:function:)?)?(?P<name>[\w-]+))"
     r"(?::(?P<qualifier>[\w$-]+))?"
 )
-# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html
-REPORT = re.compile(r"\t(Duration|Init Duration|Max Memory Used|Memory Size): ([\d.]+) (?:ms|MB)")
 
 
 class AliasError(UserError):
@@ -67,24 +66,12 @@ class Routing:
         return f"version {self.version}{''.join(shares)}"
 
 
-class Invoked(NamedTuple):
-    """What an invocation gave.
-
-    answer: the function's. figures: "Duration" and, of a cold start, "Init Duration" (ms), "Memory
-    Size" and "Max Memory Used" (MB), as far as the log has them.
-    """
-
-    answer: Any
-    figures: dict[str, float]
-
-
 class Alias:
-    """An alias of a function, by boto3 with the credentials that it finds.
+    """The alias `live` of a function, by boto3 with the credentials that it finds.
 
     Args:
-        function: its name or ARN, in each form that AWS takes. name: the alias's.
-        region: AWS's name of it; boto3's own default for None.
-        profile: of AWS's configuration; the shell's for None.
+        function: its name or ARN, in each form that AWS takes.
+        region, profile: as AWS is configured for None.
         clients: gives a client by a service's name.
 
     Raises:
@@ -95,32 +82,27 @@ class Alias:
     def __init__(
         self,
         function: str,
-        name: str = ALIAS,
         region: str | None = None,
         profile: str | None = None,
-        clients: Any = None,
+        clients: Callable[[str], Any] | None = None,
     ) -> None:
         form = FUNCTION.fullmatch(function)
-        if form is None:
-            raise AliasError(f"{function!r} is neither a function's name nor its ARN")
-        if form["qualifier"] not in {None, name}:
+        if form is None or form["qualifier"] not in {None, ALIAS}:
             raise AliasError(
-                f"{function} names {form['qualifier']}, and the alias asked for is {name}: give "
-                "the function without it, and the alias by --alias"
+                f"invalid function {function!r}: use a name or an ARN, with no other alias than "
+                f"{ALIAS}"
             )
-        self.function, self.name = form["function"], name
+        self.function = form["function"]
         try:
-            self._clients = (
+            self._clients: Callable[[str], Any] = (
                 clients or boto3.Session(region_name=region, profile_name=profile).client
             )
             self._lambda = self._clients("lambda")
-        except NoRegionError as error:
-            raise AliasError(f"{error} Give --region") from error
         except BotoCoreError as error:
-            raise AliasError(str(error)) from error
+            raise AliasError(aws_error(error)) from error
 
     def __str__(self) -> str:
-        return f"{self.function}:{self.name}"
+        return f"{self.function}:{ALIAS}"
 
     def routing(self) -> Routing:
         """Where it leads now.
@@ -135,14 +117,13 @@ class Alias:
     def roll_back(self, faulty: str, doubt: Callable[[str], str]) -> str:
         """Lead all callers to the stable version of a canary, or else to an earlier one.
 
-        That is the newest of the earlier versions that answers, and was not led away from before.
-        CodeDeploy leaves no note of what it led back by an alarm, so each is invoked first.
+        That is the newest of the earlier versions against which nothing speaks. CodeDeploy leaves
+        no note of what it led back by an alarm, so each is invoked first.
 
         Args:
             faulty: the version to lead away from.
-            doubt: invokes a version, and says what speaks against it; nothing where it will do.
-                One that is doubted is taken if no other will do, one for which this raises
-                FunctionFailed never, one for which it raises another AliasError as the last.
+            doubt: invokes a version; what speaks against it, empty where it will do. It may raise
+                AliasError: the version fails, or could not be invoked.
 
         Returns:
             What was done.
@@ -154,8 +135,8 @@ class Alias:
         now = self.routing()
         if now.newest != faulty:
             raise AliasError(
-                f"{self} is at {now} and no longer at version {faulty}: it was moved meanwhile, "
-                "there meanwhile. Run this again"
+                f"{self} is at {now} and no longer at version {faulty}: it was moved "
+                "meanwhile. Run this again"
             )
         if now.weights:
             return self._end_canary(now, faulty)
@@ -176,15 +157,22 @@ class Alias:
         before = sorted((number for number in numbers if number < int(faulty)), reverse=True)
         if not before:
             raise AliasError(f"{self} is at version {faulty}, and there is none before it")
-        chosen, said = self._choose([str(number) for number in before], doubt)
-        self._update(faulty, FunctionVersion=chosen, RoutingConfig={"AdditionalVersionWeights": {}})
-        return "; ".join([f"led the alias from version {faulty} to {chosen}", *said])
+        noted_faulty = faulty_versions(self._get().get("Description", ""))
+        against: list[str] = []
+        for version in map(str, before[:CANDIDATES]):
+            why = "was found faulty before" if version in noted_faulty else _doubt(doubt, version)
+            if not why:
+                self._update(faulty, FunctionVersion=version, RoutingConfig=NO_WEIGHTS)
+                return "; ".join([f"led the alias from version {faulty} to {version}", *against])
+            against.append(f"version {version}: {why}")
+        raise AliasError(
+            f"{self} is still at the faulty version, as none before it will do: "
+            f"{'; '.join(against)}. Deploy a right one, or lead the alias to one with "
+            "`aws lambda update-alias`"
+        )
 
-    def invoke(self, event: Any, version: str | None = None) -> Invoked:
-        """Call it once, and read the last lines of its log.
-
-        Args:
-            version: to be called in place of the alias.
+    def invoke(self, event: Any, version: str) -> Any:
+        """The answer of one version, which is called once.
 
         Raises:
             FunctionFailed: it was run, and failed. AliasError: it was not run.
@@ -192,27 +180,20 @@ class Alias:
         answer = self._ask(
             self._lambda.invoke,
             FunctionName=self.function,
-            Qualifier=version or self.name,
-            LogType="Tail",
+            Qualifier=version,
             Payload=json.dumps(event).encode(),
         )
         # https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_ResponseSyntax
         payload = answer["Payload"].read()
         if "FunctionError" in answer:
             said = payload[:SAID_BYTES].decode(errors="replace")
-            raise FunctionFailed(f"{self.function}:{version or self.name} fails with {said}")
-        tail = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
-        return Invoked(
-            json.loads(payload or b"null"),
-            {name: float(number) for name, number in REPORT.findall(tail)},
-        )
+            raise FunctionFailed(f"{self.function}:{version} fails with {said}")
+        return json.loads(payload or b"null")
 
     def _end_canary(self, now: Routing, faulty: str) -> str:
         deployment, unread = self._deployment()
         if deployment is None:
-            self._update(
-                faulty, FunctionVersion=now.version, RoutingConfig={"AdditionalVersionWeights": {}}
-            )
+            self._update(faulty, FunctionVersion=now.version, RoutingConfig=NO_WEIGHTS)
             done = "took the canary's weight away"
             if unread:
                 done += (
@@ -228,44 +209,8 @@ class Alias:
             done += f"; that version {faulty} is faulty could not be noted: {error}"
         return done
 
-    def _choose(self, before: Sequence[str], doubt: Callable[[str], str]) -> tuple[str, list[str]]:
-        """The version to go back to, and what is to be said of it and of the newer ones.
-
-        Args:
-            before: the versions that there are, the newest first.
-
-        Raises:
-            AliasError: none will do.
-        """
-        known = faulty_versions(self._get().get("Description", ""))
-        against = {version: "was found faulty before" for version in before if version in known}
-        doubted: list[str] = []
-        not_run: list[str] = []
-        for version in [each for each in before if each not in against][:CANDIDATES]:
-            try:
-                against[version] = doubt(version)
-            except FunctionFailed as error:
-                against[version] = str(error)
-            except AliasError as error:
-                against[version] = f"could not be tried: {error}"
-                not_run.append(version)
-            else:
-                if not against[version]:
-                    doubted.insert(0, version)  # as it is not, it comes before those that are
-                    break
-                doubted.append(version)
-        said = {version: f"version {version}: {why}" for version, why in against.items() if why}
-        if not doubted and not not_run:
-            raise AliasError(
-                f"{self} is still at the faulty version, as none before it will do: "
-                f"{'; '.join(said.values())}. Deploy a right one, or lead the alias to one with "
-                "`aws lambda update-alias`"
-            )
-        chosen = (doubted or not_run)[0]
-        return chosen, [text for v, text in said.items() if int(v) >= int(chosen)]
-
     def _get(self) -> Any:
-        return self._ask(self._lambda.get_alias, FunctionName=self.function, Name=self.name)
+        return self._ask(self._lambda.get_alias, FunctionName=self.function, Name=ALIAS)
 
     def _update(self, faulty: str, **changes: Any) -> None:
         """Alter the alias, and note in the same step which version is faulty."""
@@ -273,7 +218,7 @@ class Alias:
         self._ask(
             self._lambda.update_alias,
             FunctionName=self.function,
-            Name=self.name,
+            Name=ALIAS,
             Description=description,
             **changes,
         )
@@ -298,14 +243,14 @@ class Alias:
                 targets = self._targets(deploy, deployment)
             except AliasError as error:
                 # One that is not started shifts nothing.
-                if "DeploymentNotStartedException" not in str(error):
+                if "DeploymentNotStarted" not in str(error):
                     unread.append(deployment)
                 continue
             for target in targets:
                 info = target.get("lambdaTarget", {}).get("lambdaFunctionInfo", {})
                 if (name_of(info.get("functionName", "")), info.get("functionAlias")) == (
                     name_of(self.function),
-                    self.name,
+                    ALIAS,
                 ):
                     return deployment, unread
         return None, unread
@@ -338,7 +283,14 @@ class Alias:
         try:
             return call(**arguments)
         except (ClientError, BotoCoreError) as error:
-            raise AliasError(f"{self}: {error}") from error
+            raise AliasError(f"{self}: {aws_error(error)}") from error
+
+
+def _doubt(doubt: Callable[[str], str], version: str) -> str:
+    try:
+        return doubt(version)
+    except AliasError as error:
+        return str(error)
 
 
 def name_of(function: str) -> str:

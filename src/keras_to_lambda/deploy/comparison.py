@@ -18,6 +18,9 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.settings import Settings
 
+WAIT_S = 60.0  # for the first answer
+SETTLE_S = 30.0  # for a version that was gone back to
+CALLS = 30  # that are measured
 # What convert allows a float32 model to differ from Keras; a card has its own model's.
 TOLERANCE = 1e-4
 
@@ -66,14 +69,13 @@ class Fault:
 class Found:
     """What a pass over the endpoint found.
 
-    failed: whether a call ended in a 5xx. compared: answers. largest: difference of a score.
+    compared: answers. largest: difference of a score.
     default: the model that is asked by default.
     """
 
     faults: list[Fault] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
-    failed: bool = False
     compared: int = 0
     largest: float = 0.0
     default: str = ""
@@ -144,7 +146,6 @@ def compare(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sam
     content = listed.content if isinstance(listed.content, dict) else {}
     if listed.status >= 500:
         found.faults.append(Fault(f"GET /models answers {listed}"))
-        found.failed = True
         return found
     if listed.status != 200 or "models" not in content:
         raise EndpointError(
@@ -179,7 +180,6 @@ def _compare_sample(
         if reply.status != 200 or not isinstance(there, dict):
             said = f"answers {reply}"
             found.differences.append(Difference(name, sample.name, way, "", None, None, said))
-            found.failed = found.failed or reply.status >= 500
             continue
         for label in {**here, **there}:
             ours, theirs = here.get(label), there.get(label)
@@ -200,7 +200,6 @@ def check_refusal(endpoint: Client, found: Found) -> None:
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
         own = wrong.status == 200 or wrong.own
         found.faults.append(Fault(f"what is no image is answered with {wrong}, not 415", own))
-        found.failed = found.failed or wrong.status >= 500
 
 
 def check_contract(endpoint: Client, found: Found) -> None:
@@ -258,7 +257,7 @@ def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample
     Raises:
         FunctionFailed: it does not answer. AliasError: it was not run.
     """
-    alias.invoke(sample_event(sample, ""), number)
+    alias.invoke(sample_event(sample), number)
     try:
         found = compare(Version(alias, number), models, [sample])
     except EndpointError as error:
@@ -267,45 +266,36 @@ def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample
     return "" if another or not found.differences else "differs from here with the same model"
 
 
-def measure(endpoint: Client, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
-    """Warm calls, one after another.
+def measure(endpoint: Client, sample: Sample, model: str) -> dict[str, float | int]:
+    """Warm calls, one after another: their number and milliseconds.
 
     Returns:
-        calls; p50_ms and p95_ms as the caller sees them; server_p50_ms and server_p95_ms, the
-        handler's share.
+        p50_ms and p95_ms as the caller sees them; server_p50_ms and server_p95_ms, the handler's
+        share.
 
     Raises:
         EndpointError
     """
-    total, server = [], []
-    for _ in range(calls):
-        reply = endpoint.classify(sample.image, sample.type, model)
-        if reply.status == 200 and not reply.cold:
-            total.append(reply.ms)
-            server.append(reply.server_ms or 0.0)
-    if not total:
-        return {"calls": 0}
-    return {
-        "calls": len(total),
-        "p50_ms": percentile(total, 50),
-        "p95_ms": percentile(total, 95),
-        "server_p50_ms": percentile(server, 50),
-        "server_p95_ms": percentile(server, 95),
-    }
+    replies = [endpoint.classify(sample.image, sample.type, model) for _ in range(CALLS)]
+    warm = [reply for reply in replies if reply.status == 200 and not reply.cold]
+    found: dict[str, float | int] = {"calls": len(warm)}
+    for share in (50, 95) if warm else ():
+        rank = math.ceil(share / 100 * len(warm)) - 1
+        for name, values in (
+            (f"p{share}_ms", [reply.ms for reply in warm]),
+            (f"server_p{share}_ms", [reply.server_ms or 0.0 for reply in warm]),
+        ):
+            found[name] = round(sorted(values)[rank], 2)
+    return found
 
 
-def percentile(values: Sequence[float], share: int) -> float:
-    """The nearest-rank percentile: share in 1..100, of at least one value."""
-    return round(sorted(values)[math.ceil(share / 100 * len(values)) - 1], 2)
-
-
-def first_answer(endpoint: Client, sample: Sample, wait_s: float) -> Reply:
-    """The first answer, of whatever kind; a new URL takes a while until it is known everywhere.
+def first_answer(endpoint: Client, sample: Sample) -> Reply:
+    """The first answer of any kind; a new URL takes a while until it is known everywhere.
 
     Raises:
-        EndpointError: none within wait_s seconds; or it refuses us.
+        EndpointError: none within WAIT_S seconds; or it refuses us.
     """
-    give_up = time.monotonic() + wait_s
+    give_up = time.monotonic() + WAIT_S
     warned = False
     while True:
         try:
@@ -318,20 +308,18 @@ def first_answer(endpoint: Client, sample: Sample, wait_s: float) -> Reply:
                 refused(reply, endpoint.url)
                 return reply
         if not warned:
-            note(f"waiting up to {wait_s:.0f} s for {endpoint.url} ...")
+            note(f"waiting up to {WAIT_S:.0f} s for {endpoint.url} ...")
             warned = True
-        time.sleep(min(1.0, wait_s / 10))
+        time.sleep(min(1.0, WAIT_S / 10))
 
 
-def settle(
-    endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample], settle_s: float
-) -> Found:
+def settle(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
     """Compare again after an alias was moved, which takes some seconds to be known everywhere.
 
     Raises:
         EndpointError
     """
-    give_up = time.monotonic() + settle_s
+    give_up = time.monotonic() + SETTLE_S
     while True:
         found = compare(endpoint, models, samples[:1])
         if found.same or time.monotonic() > give_up:
@@ -339,7 +327,7 @@ def settle(
         time.sleep(1)
 
 
-def sample_event(sample: Sample, model: str) -> dict[str, str]:
+def sample_event(sample: Sample, model: str = "") -> dict[str, str]:
     """A sample as a direct invocation has it. model: "" for the default."""
     image = base64.b64encode(sample.image).decode()
     return {"image": image, "model": model} if model else {"image": image}

@@ -1,4 +1,4 @@
-"""Stack: `make deploy`, which is sam build, the doctor and sam deploy, of the same parameters.
+"""Stack: sam build, the doctor and sam deploy, with the same parameters.
 
     k2l deploy Authentication=none MemorySize=1769 -- --no-confirm-changeset
 
@@ -12,12 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -29,13 +27,11 @@ from botocore.parsers import ResponseParserError as ParserError
 from keras_to_lambda import project
 from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy import ALIAS
-from keras_to_lambda.deploy.doctor.explain import advice
+from keras_to_lambda.deploy.doctor.explain import aws_error
+from keras_to_lambda.deploy.doctor.project import refused
 from keras_to_lambda.deploy.doctor.template import Template
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.errors import SetupError, UserError
-from keras_to_lambda.runtime.model import registry
-from keras_to_lambda.runtime.model.registry import Models
-from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.errors import UserError
 
 # Where `make` puts it, else on PATH.
 _OURS = ROOT / ".venv-aws" / "bin" / "sam"
@@ -46,18 +42,13 @@ IMAGE = "classifier"
 # The text of the template that makes way for the settings' hash, and why it does: see there.
 UNSET = "Description: settings not set"
 BUILD_PARAMETERS = ("Architecture", "Model")
-MODELS = ROOT / "models"
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
-STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
-# https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
-MACHINE_NAME = 80
 
 
 class StackError(UserError):
-    """The deployment cannot be begun, or did not succeed; the message says what to do."""
+    """The deployment cannot start, or failed; the message says what to do."""
 
 
-def given(texts: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+def given(texts: Sequence[str], names: Collection[str]) -> dict[str, str]:
     """Parameters from NAME=VALUE.
 
     Raises:
@@ -105,17 +96,10 @@ def deployed(stack: str, session: boto3.Session) -> Deployed:
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":  # does not exist
             return Deployed()
-        raise StackError(_refused(stack, error)) from error
+        raise StackError(f"stack {stack}: {aws_error(error)}") from error
     except (BotoCoreError, ParserError) as error:
-        raise StackError(_refused(stack, error)) from error
+        raise StackError(f"stack {stack}: {aws_error(error)}") from error
     return Deployed(parameters, outputs, live)
-
-
-def _refused(stack: str, error: Exception) -> str:
-    """Why the stack could not be looked at. A proxy's page, which is no answer, is left out."""
-    said = " ".join(str(error).partition("<")[0].split())
-    remedy = advice(str(error))
-    return f"the stack {stack} could not be looked at: {said}{f'; {remedy}' if remedy else ''}"
 
 
 def _live(function: str, session: boto3.Session) -> str:
@@ -162,49 +146,6 @@ def unchanged(before: Deployed, after: Deployed) -> str:
         f"same: aws lambda update-alias --function-name {after.outputs['FunctionName']} --name "
         f"{ALIAS} --function-version {version}"
     )
-
-
-def possible(stack: str, template: Template, settings: Mapping[str, str]) -> None:
-    """See that the settings fit each other, where AWS would only find out on the way.
-
-    Raises:
-        StackError: they do not.
-    """
-    if not STACK_NAME.fullmatch(stack):
-        raise StackError(f"{stack!r} is no name for a stack: letters, digits and -, a letter first")
-    if faults := list(template.deployed_with(settings).faults()):
-        raise StackError("; ".join(faults))
-    # What the Dockerfile copies. `sam build` says only that it is not in the build's context.
-    model = ROOT / settings["Model"]
-    found: list[str] = []
-    if model.resolve().is_relative_to(MODELS):
-        with suppress(SetupError):  # a folder without any
-            found = registry.files(str(model))
-    if not any(path.endswith(".tflite") and Path(path).is_file() for path in found):
-        raise StackError(
-            f"Model={settings['Model']}: there is no .tflite; say one below models/, or a folder "
-            "of them there (`k2l convert` writes them)"
-        )
-    try:  # as the function does at its start
-        environment = template.deployed_with(settings).environment()
-        Models(Settings.from_environ({**environment, "MODEL_PATH": str(model)}))
-    except SetupError as error:
-        raise StackError(f"the function would fail at its start: {error}") from error
-    if settings["Bulk"] != "true":
-        return
-    if len(f"{stack}-bulk") > MACHINE_NAME:
-        raise StackError(
-            f"with Bulk=true the stack's name may have {MACHINE_NAME - len('-bulk')} letters, as "
-            f"its state machine is named after it; this one has {len(stack)}"
-        )
-    limit, queue = int(settings["ConcurrencyLimit"]), int(settings["QueueConcurrency"])
-    if 0 < limit <= queue:
-        # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
-        raise StackError(
-            f"ConcurrencyLimit={limit} leaves nothing beside the queue's QueueConcurrency={queue}: "
-            "uploads that are throttled would end as dead letters, and requests would wait; make "
-            "the first larger than the second"
-        )
 
 
 def overrides(parameters: Mapping[str, str]) -> list[str]:
@@ -262,13 +203,14 @@ def deploy(
         StackError
     """
     if not SAM.exists():
-        raise StackError("sam is not installed; use `pipx install aws-sam-cli`, or `make setup`")
-    defaults = {name: template.default(name) for name in template.parameters}
+        raise StackError("sam is not installed: `pipx install aws-sam-cli`")
+    defaults = template.parameters
     before = deployed(stack, session)
     kept = {name: before.parameters[name] for name in BUILD_PARAMETERS if name in before.parameters}
     parameters = {**kept, **parameters, **shifting(before, parameters, defaults["Deployment"])}
     settings = {**defaults, **before.parameters, **parameters}
-    possible(stack, template, settings)
+    if faults := list(refused(template.deployed_with(settings), stack, ROOT)):
+        raise StackError("; ".join(faults))
     own = [f"{name}={settings[name]}" for name, default in defaults.items()
            if settings[name] != default or name in ("Authentication", "MemorySize")]  # fmt: skip
     print(f"stack: {stack} in {session.region_name}, {', '.join(own)}", flush=True)
@@ -279,19 +221,10 @@ def deploy(
     # After the build, as it looks at the image.
     # Of the stack's those alone that this template has, too.
     judged = [f"{name}={settings[name]}" for name in defaults]
-    doctor = [
-        sys.executable,
-        "-m",
-        "keras_to_lambda",
-        "doctor",
-        "--image",
-        IMAGE,
-        "--stack",
-        stack,
-        *where,
-    ]
+    doctor = [*(sys.executable, "-m", "keras_to_lambda", "doctor"), "--image", IMAGE]
     with_role = any(each.startswith("--role-arn") for each in options)
-    run(*doctor, *(["--service-role"] if with_role else []), *judged)
+    role = ["--service-role"] if with_role else []
+    run(*doctor, "--stack", stack, *where, *role, *judged)
     # How a version gets its requests is none of its own settings.
     settle(BUILT, {name: settings[name] for name in settings if name != "Deployment"})
     run(SAM, "deploy", "--stack-name", stack, *where, *options, *overriding)
@@ -309,14 +242,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sam build, k2l doctor and sam deploy, with the same parameters.",
         epilog="Omitted parameters keep the stack's current value; docs/deploy.md has them all.",
     )
-    p.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="of the template")
-    p.add_argument(
-        "--stack",
-        default=project.stack(),
-        help="the stack's name (default: samconfig.toml's, %(default)s)",
-    )
-    p.add_argument("--region", help="as AWS is configured, if not said")
-    p.add_argument("--profile", help="of AWS's configuration")
+    p.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the template")
+    p.add_argument("--stack", default=project.stack(), help="stack name (default: %(default)s)")
+    p.add_argument("--region", help="AWS region (default: as AWS is configured)")
+    p.add_argument("--profile", help="AWS profile (default: as AWS is configured)")
     argv = list(sys.argv[1:] if argv is None else argv)
     options: list[str] = []
     if "--" in argv:

@@ -250,7 +250,10 @@ def role_template() -> dict[str, Any]:
 
 def text() -> str:
     """The file's content."""
-    body = yaml.dump(role_template(), sort_keys=False, width=110, Dumper=_Plain)
+    # Lists of names in one line, as many as fit.
+    body = yaml.dump(
+        role_template(), sort_keys=False, width=110, Dumper=_Plain, default_flow_style=None
+    )
     return HEADER + str(body)
 
 

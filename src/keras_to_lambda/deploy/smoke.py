@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +20,9 @@ from typing import Any
 from keras_to_lambda import client
 from keras_to_lambda.cli import frame
 from keras_to_lambda.client import Client, EndpointError
-from keras_to_lambda.deploy import ALIAS
 from keras_to_lambda.deploy.alias import Alias, AliasError
 from keras_to_lambda.deploy.comparison import (
+    WAIT_S,
     Difference,
     Fault,
     Found,
@@ -40,13 +38,10 @@ from keras_to_lambda.deploy.comparison import (
     measure,
     note,
     read_samples,
-    sample_event,
     settle,
 )
 from keras_to_lambda.deploy.version import Version
 from keras_to_lambda.project import ROOT
-
-PYTHON_TF = ROOT / ".venv-tf" / "bin" / "python"
 
 ROWS = 20  # of differences that are shown
 
@@ -54,7 +49,7 @@ EPILOG = """\
 examples:
   k2l smoke https://ID.execute-api.eu-west-1.amazonaws.com/Prod/predict --iam
   k2l smoke URL --api-key KEY --function NAME   go back by the alias if it differs
-  k2l smoke URL --model models/my/my.tflite --samples photos --against my.keras
+  k2l smoke URL --model models/my/my.tflite --samples photos
 
 A logit may differ by the share of the logits' spread that `convert` allowed the model; the card
 has it (float32: 0.0001). A deployed model must be here, and have the same SHA-256.
@@ -65,43 +60,6 @@ exit status:
      if it answers wrongly there too, and without --no-rollback, the alias was rolled back
   2  not tested: the network, the URL, the credentials, an option. No rollback
 """
-
-
-def verify_keras(args: argparse.Namespace, endpoint: Client, model: Model) -> str:
-    """`k2l verify` of the deployed function against the Keras model, in its own environment.
-
-    Returns:
-        A fault, or nothing.
-
-    Raises:
-        EndpointError: it cannot run, or could not ask.
-    """
-    if not PYTHON_TF.exists():
-        raise EndpointError("--against needs TensorFlow's environment: run `make setup`")
-    command: list[str | Path] = [
-        PYTHON_TF,
-        "-m",
-        "keras_to_lambda",
-        "verify",
-        model.path,
-        "--no-write",
-    ]
-    command += ["--against", args.against, "--samples", args.samples, "--url", endpoint.url]
-    command += [
-        f"--{name}={value}"
-        for name in ("api-key", "region", "profile")
-        if (value := getattr(args, name.replace("-", "_")))
-    ]
-    command += ["--iam"] * args.iam
-    note("asking Keras, by k2l verify (half a minute or so) ...")
-    # Its table is for reading too, and not to be mixed with JSON.
-    done = subprocess.run(  # noqa: S603  # our own command, no shell
-        command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True
-    )
-    print(done.stdout, end="", file=sys.stderr)
-    if done.returncode not in {frame.OK, frame.FAILED}:
-        raise EndpointError("k2l verify could not compare with Keras; it says why above")
-    return "" if done.returncode == frame.OK else "k2l verify: Keras answers otherwise (see above)"
 
 
 def parser() -> frame.Parser:
@@ -117,16 +75,15 @@ def parser() -> frame.Parser:
     p.add_argument(
         "--function", metavar="NAME", help="the function behind the URL; its alias may be led back"
     )
-    p.add_argument("--alias", default=ALIAS, help="of the function (default: %(default)s)")
     p.add_argument(
-        "--no-rollback", action="store_true", help="only tell what differs, whatever it is"
+        "--no-rollback", action="store_true", help="leave the alias as it is, whatever differs"
     )
     p.add_argument(
         "--model",
         type=Path,
         default=ROOT / "models",
         metavar="PATH",
-        help="what was deployed: a .tflite, or a folder with several (default: models)",
+        help="deployed model: a .tflite, or a folder with several (default: models)",
     )
     p.add_argument(
         "--samples",
@@ -135,26 +92,7 @@ def parser() -> frame.Parser:
         metavar="FOLDER",
         help="pictures to send (default: samples)",
     )
-    p.add_argument(
-        "--against",
-        type=Path,
-        metavar="KERAS",
-        help="a .keras or .h5 file to ask as well, by k2l verify (default: none)",
-    )
-    p.add_argument(
-        "--calls", type=int, default=30, metavar="N", help="warm calls measured (%(default)s)"
-    )
-    p.add_argument(
-        "--wait", type=float, default=60, metavar="S", help="for the first answer (%(default)s s)"
-    )
-    p.add_argument(
-        "--settle",
-        type=float,
-        default=30,
-        metavar="S",
-        help="for the version that was gone back to (%(default)s s)",
-    )
-    p.add_argument("--json", action="store_true", help="the result for a program")
+    p.add_argument("--json", action="store_true", help="output as one JSON document")
     return p
 
 
@@ -165,8 +103,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
     if not args.url.startswith(("http://", "https://")):
         p.error(f"URL {args.url} does not start with https://")
-    if args.calls < 0 or args.wait < 0 or args.settle < 0:
-        p.error("--calls, --wait and --settle must not be negative")
     return smoke(args)
 
 
@@ -181,27 +117,22 @@ def smoke(args: argparse.Namespace) -> int:
     models = local_models(args.model, samples)
     endpoint = Client.of(args.url, args)
     result: dict[str, Any] = {"url": endpoint.url}
-    alias = Alias(args.function, args.alias, args.region, args.profile) if args.function else None
+    alias = Alias(args.function, args.region, args.profile) if args.function else None
     routing = alias.routing() if alias else None
     if alias:
         result["alias"] = f"{alias}, {routing}"
-        result["invoked"] = _invoked(alias, samples[0])
-    first = first_answer(endpoint, samples[0], args.wait)
+    first = first_answer(endpoint, samples[0])
     result["first_call"] = {"ms": round(first.ms, 1), "cold": first.cold}
     note(f"comparing with {endpoint.url} ...")
     if first.status >= 500:
-        fault = Fault(f"it answered {first} for {args.wait:.0f} s")
-        found = Found([fault], failed=True)
+        found = Found([Fault(f"it answered {first} for {WAIT_S:.0f} s")])
     else:
         found = compare(endpoint, models, samples)
     if found.default in models:
         check_refusal(endpoint, found)
         check_contract(endpoint, found)
-        if args.against:
-            said = verify_keras(args, endpoint, models[found.default])
-            found.faults += [Fault(said)] if said else []
-        if found.same and args.calls:
-            result["warm"] = measure(endpoint, samples[0], found.default, args.calls)
+        if found.same:
+            result["warm"] = measure(endpoint, samples[0], found.default)
     trial, newest = None, ""
     if alias:
         now = alias.routing()
@@ -216,7 +147,7 @@ def smoke(args: argparse.Namespace) -> int:
         result["trial"] = {"version": newest, "same": trial.same, **_plain(trial)}
     if not same and alias and not args.no_rollback:
         if trial and trial.by_version:
-            result["rollback"] = _roll_back(alias, newest, endpoint, models, samples, args.settle)
+            result["rollback"] = _roll_back(alias, newest, endpoint, models, samples)
         else:
             why = (
                 f"version {newest}, invoked directly, answers as here"
@@ -236,21 +167,12 @@ def _plain(found: Found) -> dict[str, Any]:
     return {**asdict(found), "largest": found.largest if math.isfinite(found.largest) else None}
 
 
-def _invoked(alias: Alias, sample: Sample) -> dict[str, float] | str:
-    """The first call by Lambda's own API: of a version just deployed, a cold start's durations."""
-    try:
-        return alias.invoke(sample_event(sample, "")).figures
-    except AliasError as error:  # a figure less is no reason to stop
-        return f"not measured: {error}"
-
-
 def _roll_back(
     alias: Alias,
     faulty: str,
     endpoint: Client,
     models: Mapping[str, Model],
     samples: Sequence[Sample],
-    settle_s: float,
 ) -> dict[str, Any]:
     """Lead the alias back and compare again; what state that left."""
     note(f"the answers differ: leading {alias} back from version {faulty} ...")
@@ -260,7 +182,7 @@ def _roll_back(
     except AliasError as error:
         return {"done": None, "now": f"NOT led back, look at once what is live: {error}"}
     try:
-        again = settle(endpoint, models, samples, settle_s)
+        again = settle(endpoint, models, samples)
     except EndpointError as error:
         return {**done, "same": None, "then": f"it could not be asked again: {error}"}
     if again.same:
@@ -285,14 +207,6 @@ def summary_lines(
             f"{found.compared} answers: {len(samples)} samples, as body and as base64"
         )
         facts["largest difference"] = f"{found.largest:.2g} (up to {allowed:.2g} allowed)"
-    invoked = result.get("invoked")
-    if invoked:
-        figures = (
-            [f"{name} {number:g}" for name, number in dict(invoked).items()]
-            if isinstance(invoked, dict)
-            else [invoked]
-        )
-        facts["invoked directly"] = f"{', '.join(figures)}{' (ms, MB)' * isinstance(invoked, dict)}"
     first = result["first_call"]
     kind = {True: "a cold start", False: "warm", None: "cold or warm is not said"}[first["cold"]]
     facts["first call"] = f"{first['ms']:,.0f} ms, {kind}"

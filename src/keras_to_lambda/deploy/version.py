@@ -49,7 +49,7 @@ class Version(Client):
             "isBase64Encoded": True,
         }
         began = time.perf_counter()
-        answer = self._alias.invoke(event, self._number).answer
+        answer = self._alias.invoke(event, self._number)
         ms = (time.perf_counter() - began) * 1000
         if not isinstance(answer, dict) or "statusCode" not in answer:
             said = json.dumps(answer)[:SAID_BYTES]

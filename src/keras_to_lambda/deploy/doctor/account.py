@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.deploy.doctor.context import Setup
-from keras_to_lambda.deploy.doctor.explain import advice
-from keras_to_lambda.deploy.doctor.finding import Finding, Skip, fail, ok, warn
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
+
+from keras_to_lambda.deploy.doctor.context import Finding, Setup, Skip, fail, ok, warn
+from keras_to_lambda.deploy.doctor.explain import advice, aws_error
 from keras_to_lambda.deploy.doctor.template import Template
 
 # Of a function's images: far more than the versions that a rollback tries (alias.CANDIDATES).
@@ -20,25 +21,10 @@ AT_ONCE = 100  # actions that IAM's simulator is given
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: all but 100 can be
 # reserved; a new account's limit may be 10, and then nothing can.
 UNRESERVED = 100
-# What of awscli waits until a state is over, by botocore's waiters-2.json. For a creation that is
-# rolled back it is the creation's, which then ends with an error: stack-rollback-complete is about
-# updates, and would go on for an hour. For IMPORT_ROLLBACK_IN_PROGRESS there is none.
-WAITERS = {
-    "CREATE_IN_PROGRESS": "stack-create-complete",
-    "ROLLBACK_IN_PROGRESS": "stack-create-complete",
-    "UPDATE_IN_PROGRESS": "stack-update-complete",
-    "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS": "stack-update-complete",
-    "UPDATE_ROLLBACK_IN_PROGRESS": "stack-rollback-complete",
-    "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS": "stack-rollback-complete",
-    "DELETE_IN_PROGRESS": "stack-delete-complete",
-    "IMPORT_IN_PROGRESS": "stack-import-complete",
-}
 
 
 def region(setup: Setup) -> Finding:
     """Where it is deployed to."""
-    from botocore.exceptions import ProfileNotFound
-
     try:
         found = setup.session.region_name
     except ProfileNotFound as error:
@@ -55,14 +41,6 @@ def region(setup: Setup) -> Finding:
             "no region is set: --region, AWS_DEFAULT_REGION, the profile or samconfig.toml",
             "`export AWS_DEFAULT_REGION=eu-central-1`, or --region",
         )
-    partitions = setup.session.get_available_partitions()
-    known = {x for p in partitions for x in setup.session.get_available_regions("lambda", p)}
-    if found not in known:
-        return warn(
-            f"{found} is no region that this boto3 knows for Lambda",
-            "`export AWS_DEFAULT_REGION=eu-central-1`, or another of https://docs.aws.amazon.com/"
-            "global-infrastructure/latest/regions/aws-regions.html",
-        )
     return ok(found)
 
 
@@ -71,24 +49,12 @@ def identity(setup: Setup) -> Finding:
 
     https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         caller = setup.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
-        fix = advice(str(error)) or "`aws configure`"
-        return fail(one_line(error), f"{fix}; or --offline, to skip this")
+        text, _, fix = aws_error(error).partition("; ")
+        return fail(text, f"{fix or '`aws configure`'}; or --offline, to skip this")
     return ok(caller["Arn"])
-
-
-def one_line(error: Exception) -> str:
-    """An error of botocore's without its preamble."""
-    text = re.sub(
-        r"An error occurred \((\w+)\) when calling the (\w+) operation(?: \(reached .*?\))?",
-        r"\2: \1",
-        str(error),
-    )
-    return " ".join(text.split())
 
 
 def permissions(setup: Setup) -> Finding:
@@ -96,8 +62,6 @@ def permissions(setup: Setup) -> Finding:
 
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     arn = setup.caller["Arn"]
     if arn.endswith(":root"):
         return warn("you are the account's root user, who may do all", "make an IAM user or role")
@@ -112,7 +76,8 @@ def permissions(setup: Setup) -> Finding:
             found = pages.paginate(PolicySourceArn=source, ActionNames=some).build_full_result()
             answers += found["EvaluationResults"]
     except (BotoCoreError, ClientError) as error:
-        return warn(f"unknown: {one_line(error)}", "none needed if the deployment goes through")
+        fix = "none needed if the deployment goes through"
+        return warn(f"unknown: {aws_error(error).partition('; ')[0]}", fix)
     denied = [x["EvalActionName"] for x in answers if x["EvalDecision"] == "explicitDeny"]
     if denied:
         return fail(
@@ -143,11 +108,10 @@ def _actions(setup: Setup) -> list[str]:
     with contextlib.suppress(Skip):
         with_role = with_role or bool(setup.outputs["RoleARN"])
     statements = [*deployer, *([] if with_role else role["PolicyDocument"]["Statement"])]
-    return sorted({action for each in statements for action in _list(each["Action"])})
-
-
-def _list(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value]
+    actions: set[str] = set()
+    for each in statements:
+        actions |= {each["Action"]} if isinstance(each["Action"], str) else set(each["Action"])
+    return sorted(actions)
 
 
 def concurrency(setup: Setup) -> Finding:
@@ -155,19 +119,20 @@ def concurrency(setup: Setup) -> Finding:
     limit = setup.aws("lambda").get_account_settings()["AccountLimit"]
     every, free = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
     text = f"{every} at a time, {free} of them not reserved"
-    wanted = max(setup.template.numbers(setup.parameter("ConcurrencyLimit")), default=0)
+    wanted = int(setup.parameter("ConcurrencyLimit") or 0)
     if wanted:
         # What the function itself has reserved is given back for what it will have.
-        own = _deployed(setup).get("Concurrency", {}).get("ReservedConcurrentExecutions", 0)
-        free += own
-        text += f", {own} reserved by this function" if own else ""
-    if wanted and free - wanted < min(UNRESERVED, every):
-        most = max(free - UNRESERVED, 0)
-        return fail(
-            f"{text}: {wanted:g} cannot be reserved for the function, {most} can",
-            f"`make deploy WITH=ConcurrencyLimit={most}`; or have the quota "
-            "'Concurrent executions' raised: https://console.aws.amazon.com/servicequotas/",
-        )
+        with contextlib.suppress(Skip):
+            own = setup.deployed["Concurrency"].get("ReservedConcurrentExecutions", 0)
+            free += own
+            text += f", {own} reserved by this function" if own else ""
+        if free - wanted < min(UNRESERVED, every):
+            most = max(free - UNRESERVED, 0)
+            return fail(
+                f"{text}: {wanted} cannot be reserved for the function, {most} can",
+                f"`k2l deploy ConcurrencyLimit={most}`; or have the quota 'Concurrent executions' "
+                "raised: https://console.aws.amazon.com/servicequotas/",
+            )
     if every <= UNRESERVED:
         return warn(
             f"{text}: a new account's limit; nothing can be reserved, and bursts are throttled",
@@ -177,18 +142,8 @@ def concurrency(setup: Setup) -> Finding:
     return ok(text)
 
 
-def _deployed(setup: Setup) -> dict[str, Any]:
-    """GetFunction's account of the function; empty where there is none yet."""
-    try:
-        return setup.deployed
-    except Skip:
-        return {}
-
-
 def repository(setup: Setup) -> Finding:
     """The repository of the function's image: whether its lifecycle keeps what a way back needs."""
-    from botocore.exceptions import ClientError
-
     image = setup.deployed.get("Code", {}).get("ImageUri", "")
     name = re.sub(r"[:@][^/]*$", "", image.partition("/")[2])
     if not name:
@@ -257,13 +212,7 @@ def stack(setup: Setup) -> Finding:
     if status == "REVIEW_IN_PROGRESS":
         return ok(f"{setup.stack} is in {status}: its first changes were not agreed to")
     if status.endswith("IN_PROGRESS"):
-        waiter = WAITERS.get(status)
-        return warn(
-            f"{setup.stack} is in {status}",
-            f"`aws cloudformation wait {waiter} --stack-name {setup.stack}`"
-            if waiter
-            else "wait until it is over",
-        )
+        return warn(f"{setup.stack} is in {status}", "wait until it is over")
     return ok(f"{setup.stack} is in {status}")
 
 
@@ -282,11 +231,10 @@ def function(setup: Setup) -> Finding:
             f"{name} is {state}, its update {updated}: {why}", advice(why) or "deploy again"
         )
     architecture = (config.get("Architectures") or ["x86_64"])[0]
-    if architecture != setup.wanted:
+    if architecture != setup.architecture:
         return warn(
-            f"{name} is {architecture}, {setup.wanted} is wanted",
-            f"deploy with Architecture={setup.wanted} and an image of it, or --architecture "
-            f"{architecture}",
+            f"{name} is {architecture}, {setup.architecture} is to be deployed",
+            f"`k2l deploy Architecture={architecture}` keeps it",
         )
     uri = found.get("Code", {}).get("ImageUri", "")
     place = re.search(r"\.ecr\.([\w-]+)\.", uri)
@@ -304,35 +252,4 @@ def function(setup: Setup) -> Finding:
             f"{text}, being updated",
             f"`aws lambda wait function-updated-v2 --function-name {name}`",
         )
-    digest = found.get("Code", {}).get("ResolvedImageUri", "").rpartition("@")[2][:19]
-    return ok(", ".join(x for x in (text, digest, reserved and f"{reserved} reserved") if x))
-
-
-def gateway(setup: Setup) -> Finding:
-    """Whether --url answers: an empty request, which the function refuses by name."""
-    import requests
-
-    if not setup.url:
-        raise Skip("no --url was given")
-    if not re.match(r"https?://", setup.url):
-        return fail(f"{setup.url} is no URL", "--url https://.../predict, the stack's output Url")
-    try:
-        answer = requests.post(setup.url, json={}, timeout=10)
-    except requests.RequestException as error:
-        return fail(f"no answer: {type(error).__name__}", "compare it with the stack's output Url")
-    text = " ".join(answer.text.split())[:120]
-    try:
-        code = answer.json()["error"]["code"]
-    except (ValueError, TypeError, LookupError):
-        code = ""
-    if code == "missing_image":
-        return ok(f"the function answers, in {answer.elapsed.total_seconds() * 1000:.0f} ms")
-    if answer.status_code in (401, 403):
-        return warn(
-            f"status {answer.status_code}, to a request without key or signature: {text}",
-            advice(answer.text) or "sign the request, or send the API key",
-        )
-    return fail(
-        f"status {answer.status_code}: {text}",
-        advice(answer.text) or "compare it with the stack's output Url, which ends in /predict",
-    )
+    return ok(f"{text}, {reserved} reserved" if reserved else text)

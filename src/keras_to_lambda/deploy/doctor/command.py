@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import sys
 import textwrap
@@ -15,36 +14,27 @@ from typing import Any
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy.doctor import account, machine, project
-from keras_to_lambda.deploy.doctor.context import Setup, without_make
-from keras_to_lambda.deploy.doctor.explain import Explained, advice, explain
-from keras_to_lambda.deploy.doctor.finding import Finding, Skip, Status, warn
+from keras_to_lambda.deploy.doctor.context import Finding, Setup, Skip, Status, warn
+from keras_to_lambda.deploy.doctor.explain import Explained, aws_error, explain
 from keras_to_lambda.project import ROOT, stack
 
 WIDTH = 100
-STATUS_WIDTH, NAME_WIDTH = 9, 20
+STATUS_WIDTH, NAME_WIDTH = 9, 14
 SAID = 300  # of an error that no check expected
 
 # From near to far: what fails first explains what fails, or is skipped, after it.
 CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
     ("Python", machine.python),
-    ("Docker client", machine.docker_client),
-    ("Docker engine", machine.docker_engine),
+    ("Docker", machine.docker),
     ("architecture", machine.architecture),
     ("disk space", machine.disk),
     ("sam", machine.sam),
     ("aws", machine.aws),
     ("template", project.template),
     ("parameters", project.parameters),
-    ("timeouts", project.timeouts),
     ("model", project.model),
-    ("labels", project.labels),
-    ("model size", project.model_size),
-    ("image architecture", project.image_architecture),
-    ("image manifest", project.image_manifest),
-    ("image size", project.image_size),
-    ("image command", project.image_command),
-    ("image files", project.image_files),
-    ("wheels", project.wheels),
+    ("image", project.image),
+    ("image start", project.image_start),
     ("region", account.region),
     ("identity", account.identity),
     ("permissions", account.permissions),
@@ -52,14 +42,10 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
     ("repository", account.repository),
     ("stack", account.stack),
     ("function", account.function),
-    ("gateway", account.gateway),
 )
 
 # What is checked in a folder that is not a project.
-ANYWHERE = (
-    *("Python", "Docker client", "Docker engine", "disk space", "sam", "aws"),
-    *("region", "identity"),
-)
+ANYWHERE = ("Python", "Docker", "disk space", "sam", "aws", "region", "identity")
 
 NOTHING_KNOWN = """\
 nothing that is known here. The line that says most is the last one of a traceback, or the first
@@ -73,11 +59,12 @@ then: k2l doctor --explain build.log"""
 
 def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
     """Every check, one after the other; none of them raises."""
-    if not setup.in_project:
+    in_project = (setup.root / "template.yaml").is_file()
+    if not in_project:
         text = "not a project folder; run it in a clone or in a folder made by `k2l new`"
         yield "project", warn(text)
     for name, check in CHECKS:
-        if not setup.in_project and name not in ANYWHERE:
+        if not in_project and name not in ANYWHERE:
             continue
         _progress(name)
         try:
@@ -85,11 +72,9 @@ def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
         except Skip as why:
             finding = Finding(Status.SKIPPED, str(why))
         except Exception as error:  # noqa: BLE001  # a check that breaks must not hide the others
-            said = " ".join(str(error).split()) or "no message"
-            # An answer that is no AWS's, but a proxy's page, is reported without the page.
-            text = f"could not be checked: {type(error).__name__}: {said.partition('<')[0][:SAID]}"
-            finding = warn(text, advice(str(error)))
-        yield name, dataclasses.replace(finding, fix=setup.addressed(finding.fix))
+            text, _, fix = aws_error(error).partition("; ")
+            finding = warn(f"could not be checked: {type(error).__name__}: {text[:SAID]}", fix)
+        yield name, finding._replace(fix=setup.addressed(finding.fix))
 
 
 def _progress(name: str) -> None:
@@ -141,7 +126,7 @@ def pasted(stream: Any) -> bytes:
     return b"".join(parts)
 
 
-def explain_log(source: str, as_json: bool) -> int:
+def explain_log(source: str) -> int:
     """Explain a file, or what is pasted."""
     if source == "-":
         if sys.stdin.isatty():
@@ -157,25 +142,11 @@ def explain_log(source: str, as_json: bool) -> int:
             print(f"doctor: cannot read {source}: {error.strerror}", file=sys.stderr)
             return frame.WRONG_USE
     causes = explain(text)
-    if as_json:
-        print(json.dumps({"causes": [_as_json(cause) for cause in causes]}, indent=1))
-    elif causes:
+    if causes:
         print("\n\n".join(map(_shown_cause, causes)))
     else:
         print(NOTHING_KNOWN)
     return frame.OK if causes else frame.FAILED
-
-
-def _as_json(cause: Explained) -> dict[str, object]:
-    known = cause.known
-    return {
-        "id": known.id,
-        "line": cause.line,
-        "number": cause.number,
-        "cause": known.cause,
-        "fix": known.fix,
-        "source": known.source,
-    }
 
 
 def _shown_cause(cause: Explained) -> str:
@@ -184,7 +155,7 @@ def _shown_cause(cause: Explained) -> str:
         [
             f"line {cause.number}: {cause.line}",
             "  cause  " + f"\n{' ' * 9}".join(wrapped),
-            *(f"  fix    {fix if Setup().makes else without_make(fix)}" for fix in cause.known.fix),
+            *(f"  fix    {fix}" for fix in cause.known.fix),
             f"  see    {cause.known.source}",
         ]
     )
@@ -193,7 +164,7 @@ def _shown_cause(cause: Explained) -> str:
 def _parameter(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r}: say NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"invalid parameter {text!r}: use NAME=VALUE")
     return name, value
 
 
@@ -235,16 +206,6 @@ def parser() -> frame.Parser:
         action="store_true",
         help="CloudFormation deploys with a service role (default: as the stack was deployed)",
     )
-    p.add_argument(
-        "--architecture",
-        default="",
-        choices=("x86_64", "arm64"),
-        help="architecture of the function (default: the template's)",
-    )
-    p.add_argument(
-        "--model", default="", help=".tflite file, or folder of them (default: the template's)"
-    )
-    p.add_argument("--url", default="", help="URL of the deployed /predict (default: not tested)")
     p.add_argument("--offline", action="store_true", help="no calls to AWS")
     p.add_argument("--json", action="store_true", help="output as one JSON document")
     return p
@@ -256,24 +217,21 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     p = parser()
     args = p.parse_args(argv)
     if args.explain:
-        return explain_log(args.explain, args.json)
+        return explain_log(args.explain)
     setup = Setup(
         image=args.image,
         region=args.region,
         profile=args.profile,
         stack=args.stack,
-        architecture=args.architecture,
-        model=args.model,
-        url=args.url,
         offline=args.offline,
         service_role=args.service_role,
         parameters=dict(args.parameters),
         root=root,
     )
-    known: tuple[str, ...] = ()
+    known: dict[str, str] = {}
     with contextlib.suppress(Exception):  # a template that cannot be read is a finding
         known = setup.plain.parameters
-    if known and (unknown := setup.parameters.keys() - set(known)):
+    if known and (unknown := setup.parameters.keys() - known.keys()):
         which = ", ".join(sorted(unknown))
         p.error(f"unknown parameter {which}; template.yaml has {', '.join(sorted(known))}")
     return check(setup, args.json)

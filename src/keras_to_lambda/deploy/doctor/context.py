@@ -11,31 +11,63 @@ import shutil
 import subprocess
 import tomllib
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
 from keras_to_lambda.deploy import ALIAS
-from keras_to_lambda.deploy.doctor.finding import Skip
 from keras_to_lambda.deploy.doctor.template import Template
 from keras_to_lambda.project import ROOT
 
-# The name that `make image` gives, and the one of `sam build`: the function's, in lower case.
+# The name of the docs' `docker build`, and the one of `sam build`: the function's, in lower case.
 IMAGES = ("keras-to-lambda", "classifier")
 
-# The names of processors, as machines, Docker and Lambda say them.
-ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-
 # A command in a remedy, in backticks; of one that goes on by a pipe or && each part.
-COMMAND = re.compile(
-    r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|make deploy|k2l deploy)\b(?:[^`|&]*[^`|& ])?"
-)
-
-# The Makefile is the clone's. Its variables that `k2l deploy` takes as parameters:
-VARIABLES = {"MEMORY": "MemorySize", "ARCHITECTURE": "Architecture", "MODEL": "Model"}
-VARIABLE = re.compile(r"\b(WITH|MEMORY|ARCHITECTURE|MODEL)=")
+COMMAND = re.compile(r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|k2l deploy)\b(?:[^`|&]*[^`|& ])?")
 
 READ_TIMEOUT_S = 6  # of one of AWS's APIs
+
+
+class Status(StrEnum):
+    """`WARN` does not stop a deployment, `FAIL` does; `SKIPPED` was not looked at."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+    SKIPPED = "skipped"
+
+
+class Finding(NamedTuple):
+    """What one check found. fix: a command or a sentence that says what to do.
+
+    A command in a sentence is in `backticks`, and one of aws, sam or k2l deploy always: in these
+    Setup.addressed puts the region and the profile.
+    """
+
+    status: Status
+    text: str
+    fix: str = ""
+
+
+class Skip(Exception):
+    """A check cannot be made here; the message says why."""
+
+
+def ok(text: str) -> Finding:
+    return Finding(Status.OK, text)
+
+
+def warn(text: str, fix: str = "") -> Finding:
+    return Finding(Status.WARN, text, fix)
+
+
+def fail(text: str, fix: str) -> Finding:
+    return Finding(Status.FAIL, text, fix)
 
 
 class Ran(NamedTuple):
@@ -54,7 +86,7 @@ class Ran(NamedTuple):
 
 @dataclass
 class Setup:
-    """The arguments of the command line; the rest is looked up when it is asked for, once.
+    """The arguments of the command line; the rest is looked up when it is needed, once.
 
     Members that look something up raise Skip, with the reason, where that cannot be done.
     """
@@ -63,15 +95,12 @@ class Setup:
     region: str = ""
     profile: str = ""
     stack: str = "keras-to-lambda"
-    architecture: str = ""
-    model: str = ""
-    url: str = ""
     offline: bool = False
     service_role: bool = False
     parameters: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
 
-    def run(self, *command: str, timeout_s: float = 10, env: dict[str, str] | None = None) -> Ran:
+    def run(self, *command: str, timeout_s: float = 60, env: dict[str, str] | None = None) -> Ran:
         """Run a program in the project's folder.
 
         Raises:
@@ -101,8 +130,6 @@ class Setup:
 
     def addressed(self, remedy: str) -> str:
         """A remedy whose commands reach what is looked at, and nothing of that name elsewhere."""
-        if not self.makes:
-            remedy = without_make(remedy)
         return COMMAND.sub(lambda found: self._typed(found[0]), remedy)
 
     def _typed(self, command: str) -> str:
@@ -110,39 +137,25 @@ class Setup:
 
         The region wherever it is from: another shell may have another, and aws does not read
         samconfig.toml. The profile only if it was given: once it is named, its keys come before
-        those of the environment, by which AWS was asked.
+        those of the environment, with which AWS was called.
         """
         region = self.region
         with contextlib.suppress(Exception):  # no session; the check `region` says why
             region = self.session.region_name or ""
-        stack = self.stack if self.stack != Setup.stack else ""
+        words = {"--region": region, "--profile": self.profile}
         if command.startswith("k2l"):
-            words = {"--region ": region, "--profile ": self.profile, "--stack ": stack}
-        elif command.startswith("make"):
-            words = {"REGION=": region, "PROFILE=": self.profile, "STACK=": stack}
+            words["--stack"] = self.stack if self.stack != Setup.stack else ""
         elif command.startswith("aws configure"):
-            words = {"--profile ": self.profile}  # keys are of no region
-        else:
-            words = {"--region ": region, "--profile ": self.profile}
+            del words["--region"]  # keys are of no region
         options = [
-            name + shlex.quote(value)
+            f"{name} {shlex.quote(value)}"
             for name, value in words.items()
-            if value and name not in command
+            if value and f"{name} " not in command
         ]
         command = command.replace("STACK", self.stack).replace("REGION", region or "REGION")
         return " ".join((command, *options))
 
     # The project
-
-    @property
-    def in_project(self) -> bool:
-        """Whether the folder is a clone, or one that `k2l new` wrote."""
-        return (self.root / "template.yaml").is_file()
-
-    @property
-    def makes(self) -> bool:
-        """Whether the folder has the Makefile that remedies name."""
-        return (self.root / "Makefile").is_file()
 
     @cached_property
     def plain(self) -> Template:
@@ -155,11 +168,7 @@ class Setup:
 
     @cached_property
     def template(self) -> Template:
-        """template.yaml as it would be deployed: with what is given, here or in samconfig.toml.
-
-        Raises:
-            OSError; yaml.YAMLError; ValueError: it is no template.
-        """
+        """template.yaml as it would be deployed: with what is given, here or in samconfig.toml."""
         return self.plain.deployed_with({**self.defaults, **self.parameters})
 
     @cached_property
@@ -180,23 +189,22 @@ class Setup:
 
     def parameter(self, name: str) -> str:
         """A parameter of the template as it would be deployed; empty where it has none."""
-        return self.template.default(name)
+        return self.template.parameters.get(name, "")
 
-    @cached_property
-    def wanted(self) -> str:
-        """The function's architecture: x86_64 or arm64."""
-        return self.architecture or self.parameter("Architecture") or "x86_64"
+    @property
+    def architecture(self) -> str:
+        """The function's: x86_64 or arm64."""
+        return self.parameter("Architecture") or "x86_64"
 
     @property
     def platform(self) -> str:
         """The same, as Docker says it."""
-        return "linux/arm64" if self.wanted == "arm64" else "linux/amd64"
+        return "linux/arm64" if self.architecture == "arm64" else "linux/amd64"
 
-    @cached_property
+    @property
     def model_path(self) -> Path:
         """What is served: a `.tflite` file, or a folder of them."""
-        given = self.model or self.parameter("Model") or self.template.build_argument("MODEL")
-        return (self.root / (given or "models")).resolve()
+        return (self.root / (self.parameter("Model") or "models")).resolve()
 
     # Docker
 
@@ -223,52 +231,21 @@ class Setup:
             ran = self.run("docker", "image", "inspect", name)
             if ran.status == 0:
                 return {"name": name, **json.loads(ran.out)[0]}
-        builds = "make image" if self.makes else "k2l deploy"
-        raise Skip(f"no image {self.image or IMAGES[0]} yet; `{builds}` builds it")
-
-    @cached_property
-    def probed(self) -> dict[str, Any]:
-        """What probe.py sees in the image, run as Lambda does: by any user, on a root to read.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#images-reqs
-        """
-        handler = next(iter(self.inspected["Config"].get("Cmd") or []), "")
-        ran = self.run(
-            *("docker", "run", "--rm", "--network", "none", "--read-only", "--user", "993:990"),
-            *("--platform", self.image_platform, "--entrypoint", "python"),
-            *(self.inspected["name"], "-c", (Path(__file__).parent / "probe.py").read_text()),
-            handler,
-            timeout_s=20,
-        )
-        if ran.status:
-            raise Skip(f"the image's Python does not run here: {ran.last_words}")
-        return dict(json.loads(ran.out))
-
-    @property
-    def image_platform(self) -> str:
-        return f"linux/{self.inspected['Architecture']}"
+        raise Skip(f"no image {self.image or IMAGES[0]} yet; `k2l deploy` builds it")
 
     # AWS
 
     @cached_property
-    def session(self) -> Any:
+    def session(self) -> boto3.Session:
         """A boto3 session with --profile and the region: --region, the configured, samconfig's."""
         if self.offline:
             raise Skip("--offline")
-        import boto3
-
         session = boto3.Session(profile_name=self.profile or None)
         region = self.region or session.region_name or self.defaults.get("region")
         return boto3.Session(profile_name=self.profile or None, region_name=region)
 
     def client(self, service: str) -> Any:
-        """A client that gives up soon.
-
-        AWS_ENDPOINT_URL, which is botocore's own, leads it elsewhere:
-        https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
-        """
-        from botocore.config import Config
-
+        """A client that gives up soon."""
         if not self.session.region_name:
             raise Skip("no region is set")
         patience = Config(
@@ -279,8 +256,6 @@ class Setup:
     @cached_property
     def caller(self) -> dict[str, str]:
         """Account and ARN of who is calling, by STS."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             return dict(self.client("sts").get_caller_identity())
         except (BotoCoreError, ClientError):
@@ -294,21 +269,14 @@ class Setup:
     @cached_property
     def outputs(self) -> dict[str, str]:
         """The stack's outputs, and its `StackStatus` and `RoleARN`."""
-        from botocore.exceptions import ClientError
-
         try:
-            stacks = self.aws("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+            [found] = self.aws("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
         except ClientError as error:
             if "does not exist" not in str(error):
                 raise
-            stacks = []
-        if not stacks:
-            raise Skip(f"no stack {self.stack} in {self.session.region_name} yet")
-        found = {
-            output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])
-        }
-        state = {name: stacks[0].get(name, "") for name in ("StackStatus", "RoleARN")}
-        return {**found, **state}
+            raise Skip(f"no stack {self.stack} in {self.session.region_name} yet") from None
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+        return {**outputs, **{name: found.get(name, "") for name in ("StackStatus", "RoleARN")}}
 
     @cached_property
     def deployed(self) -> dict[str, Any]:
@@ -325,7 +293,7 @@ class Setup:
             raise Skip(f"no function {name} in {self.session.region_name} yet")
         aliased = self._function(FunctionName=name, Qualifier=ALIAS)
         called = f"{name}:{ALIAS}" if aliased else name
-        # What is reserved is the function's; AWS does not tell it of an alias:
+        # What is reserved is the function's; AWS does not give it with an alias:
         # https://github.com/hashicorp/terraform-provider-aws/pull/43753
         reserved = found.get("Concurrency", {})
         return {"name": name, "called": called, **(aliased or found), "Concurrency": reserved}
@@ -335,28 +303,9 @@ class Setup:
 
         https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
         """
-        from botocore.exceptions import ClientError
-
         try:
             return dict(self.aws("lambda").get_function(**named))
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
             return {}
-
-
-def without_make(remedy: str) -> str:
-    """A remedy for a folder without Makefile."""
-
-    def deploy(found: re.Match[str]) -> str:
-        names = {**VARIABLES, "WITH": ""}
-        return VARIABLE.sub(lambda m: f"{names[m[1]]}=".lstrip("="), f"k2l deploy{found[1]}")
-
-    remedy = re.sub(r"\bmake deploy\b([^`]*)", deploy, remedy)
-    return remedy.replace("`make run`", "`k2l serve`").replace("`make image`", "`k2l deploy`")
-
-
-def version(text: str) -> tuple[int, ...]:
-    """The first version in a text: "SAM CLI, version 1.170.0" is (1, 170, 0); () without one."""
-    found = re.search(r"\d+(?:\.\d+)+", text)
-    return tuple(map(int, found[0].split("."))) if found else ()

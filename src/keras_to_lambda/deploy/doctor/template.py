@@ -7,10 +7,38 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+import yaml  # type: ignore[import-untyped]
 
 MADE = "stack-made"
-FUNCTIONS = ("AWS::Serverless::Function", "AWS::Lambda::Function")
+
+
+def load(file: TextIO) -> Any:
+    """The content of a YAML file with CloudFormation's short forms.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    return yaml.load(file, _Loader)  # noqa: S506  # a SafeLoader with more tags
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """`!Ref X` is {"Ref": "X"}, `!If [..]` {"If": [..]}.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
+    """
+
+
+def _short_form(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _short_form)
 
 
 @dataclass(frozen=True)
@@ -24,30 +52,19 @@ class Template:
         """Read a template.
 
         Raises:
-            OSError; yaml.YAMLError; ValueError: it is no mapping with Resources.
+            OSError; yaml.YAMLError; ValueError: it is not a mapping with Resources.
         """
-        # Imported here: --help works without yaml.
-        from keras_to_lambda.deploy.doctor import short_forms
-
         with path.open(encoding="utf-8") as file:
-            body = short_forms.load(file)
+            body = load(file)
         if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
             raise ValueError(f"{path.name} has no Resources")  # noqa: TRY004  # what is in it is wrong
         return cls(body)
 
     @property
-    def parameters(self) -> tuple[str, ...]:
-        """Their names."""
-        return tuple(self.body.get("Parameters", {}))
-
-    def default(self, parameter: str) -> str:
-        """A parameter's default; empty where it has none, or is not there."""
-        value = self.body.get("Parameters", {}).get(parameter, {}).get("Default", "")
-        return str(value)
-
-    def minimum(self, parameter: str) -> int:
-        """A parameter's least value; 0 where it has none."""
-        return int(self.body.get("Parameters", {}).get(parameter, {}).get("MinValue", 0))
+    def parameters(self) -> dict[str, str]:
+        """Each parameter's default, by name; empty where it has none."""
+        declared = self.body.get("Parameters", {})
+        return {name: str(each.get("Default", "")) for name, each in declared.items()}
 
     def faults(self) -> Iterator[str]:
         """What CloudFormation would refuse of the parameters' defaults, each a sentence.
@@ -56,7 +73,7 @@ class Template:
         https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/rules-section-structure.html
         """
         for name, each in self.body.get("Parameters", {}).items():
-            value = self.default(name)
+            value = self.parameters[name]
             allowed = [str(one) for one in each.get("AllowedValues", ())]
             if allowed and value not in allowed:
                 yield f"{name}={value}: one of {', '.join(allowed)}"
@@ -82,9 +99,6 @@ class Template:
                 return self._value(given[0]) == self._value(given[1])
             case "Contains":
                 return self._value(given[1]) in [self._value(each) for each in given[0]]
-            case "EachMemberEquals":
-                members = self._value(given[0]).split(",")
-                return all(each == self._value(given[1]) for each in members)
             case "Not":
                 return not self._holds(given[0])
             case "Or":
@@ -102,7 +116,7 @@ class Template:
         [(name, inner)] = given.items()
         match name.removeprefix("Fn::"):
             case "Ref":
-                return self.default(inner) if inner in self.parameters else MADE
+                return self.parameters.get(inner, MADE)
             case "If":
                 return self._value(inner[1 if self._holds({"Condition": inner[0]}) else 2])
             case "Sub":
@@ -110,10 +124,12 @@ class Template:
         raise ValueError(f"a property has {name}, which is not known here")
 
     def environment(self) -> dict[str, str]:
-        """The environment variables of the function that answers."""
-        _, properties = next(iter(self.behind_gateway()))
-        variables = properties.get("Environment", {}).get("Variables", {})
-        return {name: self._value(value) for name, value in variables.items()}
+        """The environment variables of the function."""
+        for each in self.body["Resources"].values():
+            if each.get("Type") == "AWS::Serverless::Function":
+                variables = each["Properties"].get("Environment", {}).get("Variables", {})
+                return {name: self._value(value) for name, value in variables.items()}
+        return {}
 
     def deployed_with(self, parameters: Mapping[str, str]) -> Template:
         """The template with these as its parameters' defaults; it may have others, or lack some."""
@@ -123,42 +139,3 @@ class Template:
             for name, each in own.items()
         }
         return Template({**self.body, "Parameters": declared})
-
-    def functions(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each function's name and properties, with those of Globals under its own."""
-        common = self.body.get("Globals", {}).get("Function", {})
-        for name, resource in self.body["Resources"].items():
-            if resource.get("Type") in FUNCTIONS:
-                yield name, {**common, **resource.get("Properties", {})}
-
-    def behind_gateway(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Those that answer an API: with such an event, or all where no function has one."""
-        everyone = list(self.functions())
-        named = [
-            (name, properties)
-            for name, properties in everyone
-            if any(
-                isinstance(event, dict) and event.get("Type") in ("Api", "HttpApi")
-                for event in properties.get("Events", {}).values()
-            )
-        ]
-        yield from named or everyone
-
-    def build_argument(self, name: str) -> str:
-        """What `sam build` gives the Dockerfile for an ARG; empty where it gives nothing."""
-        for resource in self.body["Resources"].values():
-            value = resource.get("Metadata", {}).get("DockerBuildArgs", {}).get(name)
-            if isinstance(value, str):
-                return value
-        return ""
-
-    def numbers(self, value: Any) -> list[float]:
-        """The numbers that a property may be: itself, a parameter's default, any of an If's."""
-        if isinstance(value, int | float):
-            return [value]
-        if isinstance(value, dict) and "Ref" in value:
-            return self.numbers(self.default(value["Ref"]))
-        if isinstance(value, dict | list):
-            inner = value.values() if isinstance(value, dict) else value
-            return [number for item in inner for number in self.numbers(item)]
-        return [float(value)] if str(value).isdecimal() else []
