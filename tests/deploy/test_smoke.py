@@ -302,13 +302,13 @@ def canary(function, stable="2", new="3", weight=0.5):
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch):
-    for name, value in (("CALLS", 3), ("WAIT_S", 0), ("SETTLE_S", 0)):
+    for name, value in (("WAIT_S", 0), ("SETTLE_S", 0)):
         monkeypatch.setattr(comparison, name, value)
 
 
 def run(capsys, url, *options):
     """Exit status and result of the command, as a program reads it."""
-    status = smoke.main([url, "--model", str(CLOTHING), "--json", *options])
+    status = smoke.main([url, "--model", str(CLOTHING), "--json", "--calls", "3", *options])
     out, err = capsys.readouterr()
     return status, json.loads(out) if out else None, err
 

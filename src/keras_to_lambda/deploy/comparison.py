@@ -20,7 +20,6 @@ from keras_to_lambda.runtime.settings import Settings
 
 WAIT_S = 60.0  # for the first answer
 SETTLE_S = 30.0  # for a version that was gone back to
-CALLS = 30  # that are measured
 # What convert allows a float32 model to differ from Keras; a card has its own model's.
 TOLERANCE = 1e-4
 
@@ -266,7 +265,7 @@ def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample
     return "" if another or not found.differences else "differs from here with the same model"
 
 
-def measure(endpoint: Client, sample: Sample, model: str) -> dict[str, float | int]:
+def measure(endpoint: Client, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
     """Warm calls, one after another: their number and milliseconds.
 
     Returns:
@@ -276,7 +275,7 @@ def measure(endpoint: Client, sample: Sample, model: str) -> dict[str, float | i
     Raises:
         EndpointError
     """
-    replies = [endpoint.classify(sample.image, sample.type, model) for _ in range(CALLS)]
+    replies = [endpoint.classify(sample.image, sample.type, model) for _ in range(calls)]
     warm = [reply for reply in replies if reply.status == 200 and not reply.cold]
     found: dict[str, float | int] = {"calls": len(warm)}
     for share in (50, 95) if warm else ():

@@ -92,6 +92,13 @@ def parser() -> frame.Parser:
         metavar="FOLDER",
         help="pictures to send (default: samples)",
     )
+    p.add_argument(
+        "--calls",
+        type=int,
+        default=30,
+        metavar="N",
+        help="warm calls to measure, 0 for none (default: %(default)s)",
+    )
     p.add_argument("--json", action="store_true", help="output as one JSON document")
     return p
 
@@ -132,7 +139,7 @@ def smoke(args: argparse.Namespace) -> int:
         check_refusal(endpoint, found)
         check_contract(endpoint, found)
         if found.same:
-            result["warm"] = measure(endpoint, samples[0], found.default)
+            result["warm"] = measure(endpoint, samples[0], found.default, args.calls)
     trial, newest = None, ""
     if alias:
         now = alias.routing()
