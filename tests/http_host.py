@@ -1,15 +1,76 @@
-"""A local HTTP server for tests that send many requests at a time."""
+"""Local HTTP servers for tests, and a clock that tests set."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import http.server
+import threading
+import wsgiref.simple_server
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    """A handler without a log."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class QuietFiles(Quiet, http.server.SimpleHTTPRequestHandler):
+    """Serves a folder."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Callable[..., QuietFiles]:
+        """The handler for a folder."""
+        return functools.partial(cls, directory=str(folder))
+
+
+class QuietWsgi(Quiet, wsgiref.simple_server.WSGIRequestHandler):
+    """Of a WSGI application."""
 
 
 class HttpHost(http.server.ThreadingHTTPServer):
-    """http.server refuses the sixth connection that it has not accepted yet; this one does not."""
+    """A server on a free port, from `with` to the end of its block.
+
+    http.server refuses the sixth connection that it has not accepted yet; this one does not.
+    """
 
     request_queue_size = 128
     daemon_threads = True
+
+    def __init__(self, handler: Callable[..., Any], host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), handler)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"{self.server_address[0]}:{self.server_port}"
+
+
+@contextlib.contextmanager
+def wsgi(application: Any) -> Iterator[str]:
+    """The URL of a WSGI application, which handles one request at a time."""
+    with wsgiref.simple_server.make_server(
+        "127.0.0.1", 0, application, handler_class=QuietWsgi
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Clock:

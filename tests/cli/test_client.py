@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socketserver
 import threading
-import wsgiref.simple_server
 
 import pytest
 
 from keras_to_lambda import client
 from keras_to_lambda.client import Client, EndpointError, Signature
 from tests import aws_signature
+from tests.http_host import wsgi as serving
 
 REGION = "eu-west-1"
-
-
-class Quiet(wsgiref.simple_server.WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def serving(application):
-    server = wsgiref.simple_server.make_server("127.0.0.1", 0, application, handler_class=Quiet)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def application(seen, statuses=("200 OK",), allowed=lambda environ, body: True):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import http.client
 import http.server
 import json
@@ -16,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +24,7 @@ import pytest
 
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, QuietFiles
 from tests.unavailable import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,27 +147,20 @@ def container(image: str, *options: str) -> Iterator[tuple[str, str]]:
         run("docker", "rm", "-f", name)
 
 
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="session")
 def image_host(image: str) -> Iterator[str]:
     """host:port, as a container says it, of a server that has samples/ at its root."""
     code = f"import socket; print(socket.gethostbyname('{HOST}'))"
     command = ("docker", "run", "--rm", ADD_HOST, "--entrypoint", "python", image, "-c", code)
     address = run(*command).stdout.strip()
-    files = functools.partial(QuietFiles, directory=SAMPLES)
+    files = QuietFiles.of(SAMPLES)
     try:
         # Where the engine is this machine's own, its bridge is the one address to listen on.
-        server = HttpHost((address, 0), files)
+        server = HttpHost(files, address)
     except OSError:
-        server = HttpHost(("127.0.0.1", 0), files)
+        server = HttpHost(files)
     with server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"{HOST}:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 from dataclasses import replace
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import keras
 import numpy as np
@@ -21,22 +18,13 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
+from tests.http_host import wsgi
 
 
-class Silent(WSGIRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextlib.contextmanager
 def serving(model):
     """A `.tflite` behind API Gateway's contract: its base URL."""
     handler = Handler(Settings(model_path=str(model), num_threads=1, log_level="FATAL"))
-    with make_server("127.0.0.1", 0, Gateway(handler.handle), handler_class=Silent) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    return wsgi(Gateway(handler.handle))
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ deploy to; their arguments are compared, and read by sam's own parser of paramet
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
 import subprocess
-import threading
 
 import boto3
 import pytest
@@ -19,7 +17,7 @@ from keras_to_lambda.deploy import deploy_stack
 from keras_to_lambda.deploy.deploy_stack import StackError
 from keras_to_lambda.deploy.doctor.command import parser
 from keras_to_lambda.deploy.doctor.template import Template
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 
 RESOURCES = {"Queue": {"Type": "AWS::SQS::Queue"}}
 PARSE = """
@@ -287,22 +285,17 @@ def test_the_template_has_the_place_once(tmp_path):
     ("status", "body"), [(200, b"<!doctype html><p>log in"), (200, b"{}"), (503, b"<html>")]
 )
 def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, capsys, status, body):
-    class Portal(http.server.BaseHTTPRequestHandler):
+    class Portal(Quiet):
         def do_POST(self):
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
-            pass
-
-    with HttpHost(("127.0.0.1", 0), Portal) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    with HttpHost(Portal) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server.address}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         assert deploy_stack.main(["--stack", "new"]) == 1
-        server.shutdown()
     [printed] = capsys.readouterr().err.splitlines()
     assert printed.startswith("k2l deploy: stack new: ")
     assert "<" not in printed

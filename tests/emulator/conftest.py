@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import functools
-import http.server
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,9 @@ import pytest
 from keras_to_lambda.deploy.emulator import ROOT, Emulator
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, QuietFiles
 
 SAMPLES = ROOT / "samples"
-
-
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,11 +28,8 @@ def linux() -> None:
 @pytest.fixture(scope="session")
 def image_host() -> Iterator[str]:
     """host:port of a server that has samples/ at its root."""
-    files = functools.partial(QuietFiles, directory=SAMPLES)
-    with HttpHost(("127.0.0.1", 0), files) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with HttpHost(QuietFiles.of(SAMPLES)) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="session")

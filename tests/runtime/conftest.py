@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import http.server
 import io
 import json
 import socket
@@ -24,7 +23,7 @@ from PIL import Image
 
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import MODELS, Settings
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 
 CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
@@ -75,7 +74,7 @@ PACKERS = {
 }
 
 
-class Faults(http.server.BaseHTTPRequestHandler):
+class Faults(Quiet):
     """Each path is one way of misbehaving."""
 
     protocol_version = "HTTP/1.1"
@@ -83,9 +82,6 @@ class Faults(http.server.BaseHTTPRequestHandler):
     counts: ClassVar[dict[str, int]] = {}
     eight = threading.Barrier(8)
     session_ended = threading.Event()
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         self.close_connection = True
@@ -250,11 +246,9 @@ class Faults(http.server.BaseHTTPRequestHandler):
 def far_host(jpeg):
     """host:port of the misbehaving server."""
     handler = type("WithPhoto", (Faults,), {"jpeg": jpeg})
-    with HttpHost(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
+    with HttpHost(handler) as server:
+        yield server.address
         Faults.session_ended.set()
-        server.shutdown()
 
 
 @pytest.fixture(scope="session")

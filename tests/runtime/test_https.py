@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import http.server
 import ssl
-import threading
 
 import pytest
 import trustme
@@ -14,7 +12,7 @@ from keras_to_lambda.runtime.deadline import Deadline
 from keras_to_lambda.runtime.errors import FetchFailed
 from keras_to_lambda.runtime.sources import fetch, images
 from keras_to_lambda.runtime.sources.images import Url
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 
 
 @pytest.fixture
@@ -24,10 +22,7 @@ def secure_host(jpeg, tmp_path, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
 
-    class Photo(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
+    class Photo(Quiet):
         def do_GET(self):
             if self.path == "/to-http":
                 self.send_response(302)
@@ -44,14 +39,11 @@ def secure_host(jpeg, tmp_path, monkeypatch):
     authority.cert_pem.write_to_path(bundle)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     fetch._tls.cache_clear()
-    with HttpHost(("127.0.0.1", 0), Photo) as server:
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        server.handle_error = lambda *_: None  # a client that turns away is what we test
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+    host = HttpHost(Photo)
+    host.socket = context.wrap_socket(host.socket, server_side=True, do_handshake_on_connect=False)
+    host.handle_error = lambda *_: None  # a client that turns away is what we test
+    with host:
+        yield host.server_port
     fetch._tls.cache_clear()
 
 

@@ -7,10 +7,8 @@ what such a server answers to a name, an alias or a token that it does not know.
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import tempfile
-import threading
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -21,7 +19,7 @@ from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model import remote
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.settings import MODELS, Settings
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 
 DIGITS = Path(MODELS, "digits", "digits.tflite").read_bytes()
 CLOTHING = Path(MODELS, "clothing", "clothing.tflite").read_bytes()
@@ -139,15 +137,12 @@ def test_a_folder_that_others_can_write_to_is_refused(upload):
         start()
 
 
-class Registry(http.server.BaseHTTPRequestHandler):
+class Registry(Quiet):
     """MLflow's routes for the model `digits`, whose version 3 has the alias `live`."""
 
     seen: ClassVar[list[tuple[str, str | None]]] = []
     tags: ClassVar[dict[str, str]] = {}
     elsewhere = ""
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         url = urlsplit(self.path)
@@ -182,10 +177,8 @@ class Registry(http.server.BaseHTTPRequestHandler):
 def registry():
     """A class of handlers, and host:port of a server of it."""
     kind = type("OneRegistry", (Registry,), {"seen": [], "tags": {"sha256": SHA256}})
-    with HttpHost(("127.0.0.1", 0), kind) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield kind, f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with HttpHost(kind) as server:
+        yield kind, server.address
 
 
 def from_registry(host, path="models:/digits@live", **environ):
@@ -241,10 +234,8 @@ def test_credentials_go_to_the_registry_and_no_further(registry, environ, header
     other = type("Storage", (Registry,), {"seen": []})
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    with HttpHost(("127.0.0.1", 0), other) as storage:
-        threading.Thread(target=storage.serve_forever, daemon=True).start()
-        kind.elsewhere = f"127.0.0.1:{storage.server_port}"
+    with HttpHost(other) as storage:
+        kind.elsewhere = storage.address
         from_registry(host, FETCH_PRIVATE_HOSTS=f"{host},{kind.elsewhere}")
-        storage.shutdown()
     assert {sent for _, sent in kind.seen} == {header}
     assert other.seen == [("/file", None)]

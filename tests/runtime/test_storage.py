@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -21,7 +19,7 @@ from keras_to_lambda.runtime.errors import (
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import s3 as storage
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 
 PHOTO = "s3://photos/in/t shirt+1.jpg"
 
@@ -31,13 +29,10 @@ def handler(**environ):
     return Handler(Settings.from_environ(environ))
 
 
-class BreaksOff(http.server.BaseHTTPRequestHandler):
+class BreaksOff(Quiet):
     """An S3 that has half of every object, and says that it sends the whole."""
 
     photo = b""
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         self.send_response(200)
@@ -83,13 +78,11 @@ def test_an_object_over_the_limit_is_not_read(s3):
 
 def test_half_an_object_is_not_taken_for_the_whole(jpeg, s3, monkeypatch):
     half = type("Half", (BreaksOff,), {"photo": jpeg})
-    with HttpHost(("127.0.0.1", 0), half) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+    with HttpHost(half) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{server.address}")
         storage._client.cache_clear()
         with pytest.raises(ObjectNotRead):
             handler().handle({"url": PHOTO})
-        server.shutdown()
     storage._client.cache_clear()
 
 
@@ -111,15 +104,10 @@ def test_a_version_is_read_as_the_event_names_it(served, s3):
 
 def test_a_connection_that_died_while_the_process_was_frozen_is_made_again(s3, jpeg):
     """A server that closes each connection after its answer, without saying so beforehand."""
-    import http.server
-    import threading
 
-    class Closing(http.server.BaseHTTPRequestHandler):
+    class Closing(Quiet):
         protocol_version = "HTTP/1.1"
         asked = 0
-
-        def log_message(self, *_):
-            pass
 
         def do_GET(self):
             Closing.asked += 1
@@ -129,15 +117,12 @@ def test_a_connection_that_died_while_the_process_was_frozen_is_made_again(s3, j
             self.wfile.write(jpeg)
             self.close_connection = True
 
-    with HttpHost(("127.0.0.1", 0), Closing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
-            frozen = handler(FETCH_TIMEOUT_S="60")
-            for _ in range(3):
-                assert frozen.handle({"url": "s3://photos/x.jpg", "top_k": 1})
-                time.sleep(0.05)
-        server.shutdown()
+    with HttpHost(Closing) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", f"http://{server.address}")
+        frozen = handler(FETCH_TIMEOUT_S="60")
+        for _ in range(3):
+            assert frozen.handle({"url": "s3://photos/x.jpg", "top_k": 1})
+            time.sleep(0.05)
     assert Closing.asked == 3
 
 

@@ -31,7 +31,7 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve import command, http_server
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 
 K2L = (sys.executable, "-m", "keras_to_lambda")
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,11 +160,8 @@ def test_a_port_in_use_is_an_error_without_a_traceback():
 def test_a_request_under_way_is_answered_before_the_server_ends(stop):
     """A slow host; the server is stopped in the meantime."""
 
-    class Slow(http.server.BaseHTTPRequestHandler):
+    class Slow(Quiet):
         asked, stopping = threading.Event(), threading.Event()
-
-        def log_message(self, *_):
-            pass
 
         def do_GET(self):
             self.asked.set()
@@ -173,9 +170,8 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
             self.end_headers()
             self.wfile.write(picture(2))
 
-    with HttpHost(("127.0.0.1", 0), Slow) as host:
-        threading.Thread(target=host.serve_forever, daemon=True).start()
-        address = f"127.0.0.1:{host.server_port}"
+    with HttpHost(Slow) as host:
+        address = host.address
         with subprocess.Popen(
             [sys.executable, "-m", "keras_to_lambda", "serve", "--port", "0"],
             cwd=ROOT,
@@ -198,7 +194,6 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
             Slow.stopping.set()
             out, err = process.communicate(timeout=60)
             client.join(60)
-        host.shutdown()
     assert process.returncode == 0
     assert "Traceback" not in err
     assert [answer.status_code for answer in answers] == [200]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import urllib.parse
-from functools import partial
-from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -21,7 +17,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet, QuietFiles
 from tests.serve.conftest import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,21 +25,13 @@ TEXT = (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def addresses():
     """Those of the document, and where they are in this test."""
-    handler = partial(Quiet, directory=ROOT / "samples")
-    with HttpHost(("127.0.0.1", 0), handler) as host:
-        threading.Thread(target=host.serve_forever, daemon=True).start()
-        photos = f"127.0.0.1:{host.server_port}"
+    with HttpHost(QuietFiles.of(ROOT / "samples")) as host:
+        photos = host.address
         with running(FETCH_PRIVATE_HOSTS=photos) as (url, _):
             yield {"http://127.0.0.1:9000": url, "127.0.0.1:8000": photos}
-        host.shutdown()
 
 
 @pytest.fixture
@@ -68,7 +56,7 @@ def block(language, having=""):
     return found[0]
 
 
-class Gateway(http.server.BaseHTTPRequestHandler):
+class Gateway(Quiet):
     """As API Gateway with IAM: checks a request's signature, and passes a good one on to `behind`.
 
     By botocore's signer, as the documentation of the signature has it:
@@ -76,9 +64,6 @@ class Gateway(http.server.BaseHTTPRequestHandler):
     """
 
     behind = ""
-
-    def log_message(self, *_):
-        pass
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -121,10 +106,8 @@ def signed_addresses(addresses, monkeypatch):
     ):
         monkeypatch.setenv(name, value)
     gateway = type("Behind", (Gateway,), {"behind": addresses["http://127.0.0.1:9000"]})
-    with HttpHost(("127.0.0.1", 0), gateway) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {"http://127.0.0.1:9000": f"http://127.0.0.1:{server.server_port}"}
-        server.shutdown()
+    with HttpHost(gateway) as server:
+        yield {"http://127.0.0.1:9000": f"http://{server.address}"}
 
 
 def run(command, place, addresses, code, name=None):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
-import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 from tests.serve.conftest import running
 from tests.unavailable import unavailable
 from tests.web import chromium
@@ -32,11 +30,8 @@ def browser():
         yield browser
 
 
-class Hosts(http.server.BaseHTTPRequestHandler):
+class Hosts(Quiet):
     """Hosts that images are fetched from: one with the samples, one that never answers."""
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         path = urlsplit(self.path).path
@@ -52,10 +47,8 @@ class Hosts(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def image_host():
-    with HttpHost(("127.0.0.1", 0), Hosts) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with HttpHost(Hosts) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="session")

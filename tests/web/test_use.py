@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
 import re
-import threading
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.http_host import HttpHost
+from tests.http_host import HttpHost, Quiet
 from tests.serve.conftest import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,20 +21,15 @@ def site():
     """Another site: its address, and its pages, to be filled in."""
     pages = {}
 
-    class Site(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
+    class Site(Quiet):
         def do_GET(self):
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.end_headers()
             self.wfile.write(pages.get(self.path, "").encode())
 
-    with HttpHost(("127.0.0.1", 0), Site) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with HttpHost(Site) as server:
         yield f"http://localhost:{server.server_port}", pages
-        server.shutdown()
 
 
 def test_a_page_of_another_origin_asks_the_function(context, site, server):
