@@ -328,12 +328,6 @@ def test_the_binomial_test_is_scipys(right, judged, share, alternative):
     assert found == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
-def test_what_an_agreement_is_worth():
-    assert accuracy.worth(1, 1) == pytest.approx(0.2065, abs=1e-4)
-    assert accuracy.worth(6, 6) == pytest.approx(0.6097, abs=1e-4)
-    assert accuracy.worth(300, 300) == pytest.approx(0.9874, abs=1e-4)
-
-
 # The command, on a network that tells colours apart.
 
 COLOURS = {"blue": (90, 90, 230), "green": (90, 230, 90), "red": (230, 90, 90)}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert import sample_photos
+from keras_to_lambda.convert import samples
 from keras_to_lambda.train.data import cifar, sources
 from keras_to_lambda.train.data.dataset import SPLITS, DataError, completed, joined, neutral
 from tests.train.published import idx_file, python2
@@ -210,7 +210,7 @@ def test_idx_files_are_read_and_their_pictures_serve_as_samples(zipped, tmp_path
     assert counts(data) == {"train": 54, "validation": 6, "test": 15}
     assert "t10k-images-idx3-ubyte for the test" in capsys.readouterr().err
     if zipped:
-        with sample_photos.local(tmp_path, 9) as folder:
+        with samples.local(tmp_path, 9) as folder:
             found = sorted(folder.rglob("*.png"))
         assert Counter(path.parent.name for path in found) == {"0": 3, "1": 3, "2": 3}
 

@@ -79,7 +79,7 @@ class Evaluation:
         return sorted(pairs, key=lambda pair: (-pair[2], pair[3], pair[0], pair[1]))[:most]
 
 
-def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(right: float, total: float, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's score interval for a share (https://doi.org/10.1080/01621459.1927.10502953).
 
     Args:
@@ -91,6 +91,6 @@ def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     """
     share = right / total
     middle = share + z * z / (2 * total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    half = z * math.sqrt(max(share * (1 - share), 0.0) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
     return (middle - half) / scale, (middle + half) / scale

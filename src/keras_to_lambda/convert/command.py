@@ -20,10 +20,10 @@ from keras_to_lambda.convert import (
     output_folders,
     progress,
     report,
+    samples,
     scaling,
     source_card,
 )
-from keras_to_lambda.convert import sample_photos as photos
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import command, foreign
 from keras_to_lambda.convert.load import registries
@@ -32,7 +32,6 @@ from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
 from keras_to_lambda.convert.quantize.quantization_choice import (
     PREFERENCES,
-    Candidate,
     Choice,
     choose,
 )
@@ -60,18 +59,18 @@ examples:
   k2l convert download.tflite --labels l.txt --preprocess rescale --samples photos -o d.tflite
 
 A model trained by `k2l train` has MODEL.card.json beside it, with its labels and its
-preprocessing: nothing but the samples needs to be said then. If you do not know how the pixels
-were scaled, ask `k2l detect`; what a file holds, `k2l inspect`.
+preprocessing: only the samples are required then. `k2l detect` finds an unknown scaling;
+`k2l inspect` shows what a file holds.
 
 exit status:
   0  converted and verified; OUT.tflite, OUT.report.md and OUT.report.html were written
-  1  Keras and the converted model disagree beyond the tolerance; nothing but --report was written
+  1  Keras and the converted model disagree beyond the tolerance; only --report was written
   2  the model, the labels, the samples or an option is wrong; nothing was written
   3  not verified: on labelled samples the accuracy is no better than chance or significantly below
      the card's, or all samples get the same answer; or MODEL is another program's .tflite, and too
      few samples are in folders named after their labels (two labels with 2 photos each, and an
-     accuracy that is significantly better than guessing). Nothing but --report was written; the
-     order of labels or the scaling that would fit is named
+     accuracy that is significantly better than guessing). Only --report was written; the message
+     names the order of labels or the scaling that would fit
 """
 
 
@@ -79,7 +78,7 @@ def parser() -> frame.Parser:
     """The command line."""
     p = frame.Parser(
         "k2l convert",
-        "Convert a Keras image classifier to a .tflite that knows its labels and its "
+        "Convert a Keras image classifier to a .tflite that contains its labels and its "
         "preprocessing, and prove on sample photos that it answers as Keras does.",
         EPILOG,
     )
@@ -96,7 +95,7 @@ def parser() -> frame.Parser:
         type=Path,
         required=True,
         metavar="OUT.tflite",
-        help="what is written, with OUT.report.md and OUT.report.html beside it",
+        help="the file to write, with OUT.report.md and OUT.report.html beside it",
     )
     options.add_samples(
         p, "photos like those the model will see; class folders give accuracies as well"
@@ -106,37 +105,37 @@ def parser() -> frame.Parser:
         type=Path,
         metavar="FILE",
         help="one label per line, in the output's order, or one of the other forms in "
-        "docs/conversion.md; imagenet: Keras' own list",
+        "docs/conversion.md; imagenet: Keras' own list (default: the card's beside MODEL)",
     )
-    p.add_argument("--name", help="what clients and logs call the model (default: OUT's name)")
+    p.add_argument("--name", help="the model's name for clients and logs (default: OUT's name)")
     p.add_argument(
         "--teachable-machine",
         action="store_true",
-        help="MODEL is Google Teachable Machine's export, keras_model.h5 or .tflite: labels.txt "
-        "beside it with its numbers, a centred square by LANCZOS, pixels from -1 to 1",
+        help="MODEL is Google Teachable Machine's export, keras_model.h5 or .tflite: numbered "
+        "labels.txt beside it, a centred square by LANCZOS, pixels from -1 to 1",
     )
-    group = p.add_argument_group("how photos became tensors in training")
+    group = p.add_argument_group("the way from photos to tensors in training")
     group.add_argument(
         "--preprocess",
         type=scaling.parse,
         metavar="SCALING",
-        help=f"how pixels of 0..255 were scaled: {', '.join(sorted(PRESETS))}; or in numbers: "
-        f"{scaling.GRAMMAR}",
+        help=f"scaling of pixels 0..255: {', '.join(sorted(PRESETS))}; or in numbers: "
+        f"{scaling.GRAMMAR} (default: the card's beside MODEL)",
     )
     for option, default, meaning in (
         (
             "interpolation",
             "pillow:nearest",
-            "the resizing filter, by its library; pillow:nearest is keras.utils.load_img's, "
+            "resizing filter, by its library; pillow:nearest is keras.utils.load_img's, "
             "tf:bilinear is image_dataset_from_directory's",
         ),
         ("resize", "stretch", "to the input's shape: stretch, crop the centre, or pad"),
-        ("color-order", "rgb", "the order in which channels are handed to the scaling"),
+        ("color-order", "rgb", "order of the channels before the scaling"),
         (
             "exif",
             "apply",
-            "the orientation flag of phone photos: apply, or ignore as Keras does; the default is "
-            "ignore if labelled samples show that the model was trained so",
+            "orientation flag of phone photos: apply, or ignore as Keras does; without this "
+            "option, ignore if labelled samples show that the model was trained so",
         ),
         (
             "alpha",
@@ -158,9 +157,9 @@ def parser() -> frame.Parser:
         "--decode",
         choices=("auto", "exact"),
         default="auto",
-        help=f"auto: where at least {MIN_PHOTOS} samples are JPEGs of 10 megapixels or more, and "
-        "decoding such at a fraction of their size alters no answer, let the function do so; "
-        "exact: never (default: auto)",
+        help="decoding of large JPEGs; auto: at a fraction of their size if that alters no answer "
+        f"on at least {MIN_PHOTOS} samples of 10 megapixels or more; exact: in full "
+        "(default: auto)",
     )
     group.add_argument(
         "--accept-scaling",
@@ -171,8 +170,8 @@ def parser() -> frame.Parser:
         "--output",
         type=_kind,
         choices=outputs.CHOICES,
-        help="what the outputs are, against the evidence: logits, or what made probabilities of "
-        "them (default: by the network's last operators and its answers to the samples)",
+        help="kind of the outputs, against the evidence: logits, or the function that makes "
+        "probabilities (default: by the network's last operators and its answers to the samples)",
     )
     group = p.add_argument_group("quantization")
     group.add_argument(
@@ -186,7 +185,7 @@ def parser() -> frame.Parser:
         "--prefer",
         choices=tuple(PREFERENCES),
         default="speed",
-        help="what auto looks for: "
+        help="criterion of auto; "
         + "; ".join(f"{name}: {meaning}" for name, meaning in PREFERENCES.items())
         + " (default: speed)",
     )
@@ -195,8 +194,8 @@ def parser() -> frame.Parser:
         type=_share,
         default=0.01,
         metavar="SHARE",
-        help="what auto may lose, 0 to 1: of accuracy where the samples lie in folders named after "
-        "labels, of agreement with Keras elsewhere (default: 0.01)",
+        help="largest loss that auto accepts, 0 to 1: of accuracy where the samples lie in folders "
+        "named after labels, of agreement with Keras elsewhere (default: 0.01)",
     )
     options.add_proof(p)
     options.add_model(p)
@@ -205,7 +204,7 @@ def parser() -> frame.Parser:
         "--report",
         type=Path,
         metavar="FILE.html",
-        help="write the HTML report here, also when the two disagree",
+        help="one more copy of the HTML report, also written when the two disagree",
     )
     p.add_argument(
         "--interpreter",
@@ -225,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress.use("convert", quiet=args.quiet)
     with (
         registries.local(args.model) as args.model,
-        photos.local(args.samples, args.max_samples) as args.samples,
+        samples.local(args.samples, args.max_samples) as args.samples,
     ):
         return _convert(args)
 
@@ -237,9 +236,8 @@ def _convert(args: argparse.Namespace) -> int:
         raise ConvertError(f"{args.model} is not a model")
     if foreign.is_one(args.model):
         _only_its_options(args)
-    samples = photos.find(args.samples, args.max_samples)
+    photos = samples.photos(args.samples, args.max_samples)
     given = _given(args)
-    asked = tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,)
     # Published only if it passes: until then the file has no name under which it could be served.
     with (
         output_folders.made(args.out.parent),
@@ -250,22 +248,17 @@ def _convert(args: argparse.Namespace) -> int:
         keras = KerasSide.ask(
             options.sandbox(args),
             folder,
-            samples,
+            photos,
             root=args.samples,
             model=str(args.model.absolute()),
             wanted=options.wanted(args),
             outline=given.outline,
-            quantizations=asked,
+            quantizations=tuple(QUANTIZATIONS) if args.quantize == "auto" else (args.quantize,),
             output=args.output,
             accept_scaling=args.accept_scaling,
             exif_open=not (args.exif or _exif_beside(args.model)),
         )
-        candidates, failed = _candidates(args, keras, folder)
-        choice = _choice(args, candidates, failed)
-        chosen = choice.chosen
-        findings = report.Findings.of(keras, candidates, choice, failed)
-        card = replace(findings.card, calibration=given.calibration)
-        findings = replace(findings, card=card, option_notes=given.notes)
+        findings = _findings(args, given, keras, folder)
         if findings.agrees:
             proof = keras.judge(
                 findings.subject.logits,
@@ -287,7 +280,7 @@ def _convert(args: argparse.Namespace) -> int:
             print(report.text(findings))
         if args.report:
             args.report.write_text(report.html(findings, args.command), encoding="utf-8")
-        if chosen is None or chosen.comparison.faults:
+        if not findings.agrees:
             print(
                 "\nk2l convert: not written, because the two disagree. Check --preprocess, "
                 "--interpolation and --labels, or choose a milder --quantize; --report FILE.html "
@@ -295,17 +288,21 @@ def _convert(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return frame.FAILED
+        proof = findings.proof
         if not findings.passed:
+            advised = not proof.hints and proof.right < proof.judged
+            advice = [_advice(findings, given)] if advised else []
+            reasons = "; ".join([*proof.faults, *proof.hints, *advice])
             frame.fail(
                 "k2l convert",
-                f"not written, because it is not verified: {_reasons(findings, given)}. If the "
-                "model is right all the same: --accept-accuracy",
+                f"not written, because it is not verified: {reasons}. If the model is right all "
+                "the same: --accept-accuracy",
             )
             return frame.NOT_VERIFIED
         written = _publish(args.out, folder, findings, args.command)
-        if findings.proof.faults and findings.proof.judged and not findings.proof.hints:
+        if proof.faults and proof.judged and not proof.hints:
             progress.note(_advice(findings, given))
-        if chosen.comparison.accuracy is None:
+        if findings.subject.comparison.accuracy is None:
             progress.note(
                 "a wrong --labels or --preprocess would go unseen, as Keras was given the same; "
                 "put the samples into folders named after their labels to have that checked"
@@ -316,7 +313,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _only_its_options(args: argparse.Namespace) -> None:
-    """Raise ConvertError for an option that does nothing for a `.tflite`, which is converted."""
+    """Refuse options that do nothing for a `.tflite`, which is converted."""
     p = parser()
     names = ("quantize", "size", "head", "backend", "custom", "trust")
     given = [f"--{name}" for name in names if getattr(args, name) != p.get_default(name)]
@@ -327,30 +324,22 @@ def _only_its_options(args: argparse.Namespace) -> None:
         )
 
 
-def _reasons(findings: report.Findings, given: Given) -> str:
-    proof = findings.proof
-    advice = []
-    if not proof.hints and proof.right < proof.judged:
-        advice = [_advice(findings, given)]
-    return "; ".join([*proof.faults, *proof.hints, *advice])
-
-
 def _advice(findings: report.Findings, given: Given) -> str:
     """What to do about an accuracy that is too low, where nothing else fits better."""
-    samples = "check that the samples are like the photos of training, each in its label's folder"
+    check = "check that the samples are like the photos of training, each in its label's folder"
     searched = "no other order of labels or scaling was found that fits significantly better"
     if findings.proof.refuted:
-        return f"{searched}: {samples}"
+        return f"{searched}: {check}"
     weak = "the model has not learned enough: train it with more --epochs or another --model"
-    return weak if given.stated else f"{searched}: {weak}, or {samples}"
+    return weak if given.stated else f"{searched}: {weak}, or {check}"
 
 
-def _candidates(
-    args: argparse.Namespace, keras: KerasSide, folder: Path
-) -> tuple[list[Candidate], dict[str, str]]:
-    """Every flatbuffer that could be made, measured; and why the others could not be."""
+def _findings(
+    args: argparse.Namespace, given: Given, keras: KerasSide, folder: Path
+) -> report.Findings:
+    """Every flatbuffer that could be made, measured; why the others could not; and the choice."""
     serving = options.sandbox(args, args.interpreter)
-    threads = (1, 2) if args.quantize == "auto" else (1,)
+    auto = args.quantize == "auto"
     candidates, failed = [], dict(keras.facts["failed"])
     for quantization in QUANTIZATIONS:
         flatbuffer = folder / f"{quantization}.tflite"
@@ -360,21 +349,20 @@ def _candidates(
         card = keras.card_of(quantization)
         flatbuffer.write_bytes(join(metadata_writer.attach(flatbuffer.read_bytes(), card), card))
         try:
+            threads = (1, 2) if auto else (1,)
             candidates.append(measure(serving, flatbuffer, keras, quantization, threads))
         except ConvertError as error:
-            if args.quantize != "auto":
+            if not auto:
                 raise
             failed[quantization] = str(error)
-    return candidates, failed
-
-
-def _choice(
-    args: argparse.Namespace, candidates: list[Candidate], failed: dict[str, str]
-) -> Choice:
-    if args.quantize == "auto":
-        found = choose(candidates, prefer=args.prefer, max_drop=args.max_accuracy_drop)
-        return replace(found, objections={**found.objections, **failed})
-    return Choice(candidates[0], "asked for with --quantize", {})
+    if auto:
+        choice = choose(candidates, prefer=args.prefer, max_drop=args.max_accuracy_drop)
+        choice = replace(choice, objections={**choice.objections, **failed})
+    else:
+        choice = Choice(candidates[0], "asked for with --quantize", {})
+    found = report.Findings.of(keras, candidates, choice, failed)
+    card = replace(found.card, calibration=given.calibration)
+    return replace(found, card=card, option_notes=given.notes)
 
 
 def _decoding(args: argparse.Namespace, findings: report.Findings, folder: Path) -> report.Findings:
@@ -384,27 +372,26 @@ def _decoding(args: argparse.Namespace, findings: report.Findings, folder: Path)
     if len(large) < MIN_PHOTOS:
         return findings
     progress.step(f"decoding {len(large)} large photos at a fraction of their size")
-    subject = findings.subject
     flatbuffer = folder / "flatbuffer"
-    flatbuffer.write_bytes(
-        (folder / f"{subject.quantization}.tflite").read_bytes()[: subject.bytes]
-    )
+    flatbuffer.write_bytes(_flatbuffer(findings, folder))
     sandbox = options.sandbox(args, args.interpreter)
     return findings.with_decoding(
         scaled_decoding.examine(sandbox, flatbuffer, findings.card, large, folder)
     )
 
 
+def _flatbuffer(findings: report.Findings, folder: Path) -> bytes:
+    """The subject's flatbuffer, without the archive behind it."""
+    subject = findings.subject
+    return (folder / f"{subject.quantization}.tflite").read_bytes()[: subject.bytes]
+
+
 def _publish(output: Path, folder: Path, findings: report.Findings, command: str) -> list[Path]:
     """Write the model and its reports; they appear whole or not at all."""
-    chosen = findings.choice.chosen
-    assert chosen is not None
-    draft = folder / f"{chosen.quantization}.tflite"
-    data = draft.read_bytes()[: chosen.bytes]
     drafts = {
         output.with_suffix(".report.md"): report.markdown(findings).encode(),
         output.with_suffix(".report.html"): report.html(findings, command).encode(),
-        output: join(data, findings.card),
+        output: join(_flatbuffer(findings, folder), findings.card),
     }
     for number, content in enumerate(drafts.values()):
         (folder / f"publish-{number}").write_bytes(content)
@@ -432,37 +419,32 @@ class Given:
 
 
 def _given(args: argparse.Namespace) -> Given:
-    """What is known of the card before the model is loaded: its own or the one beside it, options.
-
-    Raises:
-        ConvertError: the labels or the scaling are missing.
-    """
-    aside = source_card.place(args.model.absolute())
-    if foreign.is_one(args.model):
-        model = str(args.model.absolute())
+    """What options and the card say, that beside the model or in it."""
+    model, is_tflite = args.model.absolute(), foreign.is_one(args.model)
+    aside = source_card.place(model)
+    known: dict[str, Any] = {}
+    if is_tflite:
         known = options.sandbox(args).call(
             "keras_to_lambda.convert.inspection.foreign:known_of",
-            reads=model_files(Path(model)),
-            model=model,
+            reads=model_files(model),
+            model=str(model),
         )
-    else:
-        known = source_card.load(aside).to_json() if aside.exists() else {}
-        if aside != beside(args.model.absolute()):
+    elif aside.exists():
+        known = source_card.load(aside).to_json()
+        if aside != beside(model):
             # Of a kept epoch: the run's name and accuracy are another model's.
-            kept = known["provenance"].items()
-            kept = {key: value for key, value in kept if not key.startswith("test_")}
+            kept = without_claims(known["provenance"])
             known |= {"name": "", "provenance": kept, "calibration": {}}
     steps = dict(known.get("preprocessing", {}))
-    card_exif = steps.get("exif") if foreign.is_one(args.model) else _exif_beside(args.model)
+    card_exif = steps.get("exif") if is_tflite else _exif_beside(model)
     named = args.labels
     if args.teachable_machine:
-        # What the code that Teachable Machine hands out with the file does; of a quantized .tflite
-        # the file itself says how its codes are scaled.
-        own = (
-            {} if foreign.is_one(args.model) and steps.get("scaling") else {"scaling": "mobilenet"}
-        )
-        steps |= {"resize": "crop", "interpolation": "pillow:lanczos", **own}
-        named = named or args.model.absolute().with_name("labels.txt")
+        # As the code that Teachable Machine gives with the file; a quantized .tflite itself states
+        # its scaling.
+        if not (is_tflite and steps.get("scaling")):
+            steps["scaling"] = "mobilenet"
+        steps |= {"resize": "crop", "interpolation": "pillow:lanczos"}
+        named = named or model.with_name("labels.txt")
     changes = {
         "decode": "exact",  # what large photos allow is measured again
         "scaling": args.preprocess,
@@ -474,13 +456,19 @@ def _given(args: argparse.Namespace) -> Given:
         "drawing": args.drawing,
     }
     steps |= {key: value for key, value in changes.items() if value is not None}
+    names: Any = known.get("labels")
     if named:
         names = labels.read(named, numbered=args.teachable_machine and args.labels is None)
-    else:
-        names = known.get("labels")
-    missing = {} if names else {"--labels": _NO_LABELS}
+    missing = {}
+    if not names:
+        missing["--labels"] = "a file with one label per line, in the order of the model's outputs"
     if "scaling" not in steps:
-        missing["--preprocess"] = _no_scaling(args)
+        detect = ["k2l", "detect", str(args.model), "--samples", str(args.samples)]
+        missing["--preprocess"] = (
+            "how pixels were scaled in training: rescale (0..1), raw (0..255), the network's name "
+            f"in keras.applications (mobilenet_v2, resnet50, ...), or numbers ({scaling.GRAMMAR}); "
+            f"`{shlex.join(detect)}` finds out which fits"
+        )
     if missing:
         raise ConvertError(
             f"required: {', '.join(missing)} (no {aside.name} beside the model). "
@@ -488,19 +476,16 @@ def _given(args: argparse.Namespace) -> Given:
         )
     if named:
         _count(args, names)
-    name = args.name or known.get("name") or args.out.stem
     provenance = dict(known.get("provenance", {}))
-    labelled = tuple(known.get("labels") or ())
-    calibration = dict(known.get("calibration", {}))
-    kept, notes = provenance, []
-    if known and not foreign.is_one(args.model):
+    kept, calibration, notes = provenance, dict(known.get("calibration", {})), []
+    if known and not is_tflite:
         apart, stale = _contradictions(args, source_card.load(aside), names)
         if stale:
             kept, calibration = without_claims(provenance), {}
         if apart:
             dropped = "; its test accuracy is left out" if kept != provenance else ""
             notes.append(f"the options contradict {aside.name}: {', '.join(apart)}{dropped}")
-    version = known.get("schema_version", 1) if foreign.is_one(args.model) else 1
+    version = known.get("schema_version", 1) if is_tflite else 1
     chosen = Preprocessing(**steps)
     if version == 2:
         if own_scaling.scales(chosen) or chosen.color_order != "rgb":
@@ -509,15 +494,20 @@ def _given(args: argparse.Namespace) -> Given:
                 "--color-order, or give the Keras file that it was made of"
             )
         chosen = replace(chosen, scaling="raw")
-    begun = outline(name, names, chosen, kept, version)
-    stated = "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order)
-    return Given(begun, provenance, calibration, labelled, tuple(notes), stated)
+    return Given(
+        outline(args.name or known.get("name") or args.out.stem, names, chosen, kept, version),
+        provenance,
+        calibration,
+        tuple(known.get("labels") or ()),
+        tuple(notes),
+        "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order),
+    )
 
 
 def _contradictions(
     args: argparse.Namespace, known: ModelCard, names: Sequence[str]
 ) -> tuple[list[str], bool]:
-    """In what options contradict a card; and whether its accuracy is another model's by that."""
+    """What options contradict in a card; and whether its accuracy is another model's by that."""
     apart, stale = [], False
     if tuple(names) != known.labels:
         kind = "another order of labels" if set(names) == set(known.labels) else "other labels"
@@ -559,30 +549,8 @@ def _exif_beside(model: Path) -> str | None:
     return found
 
 
-_NO_LABELS = "a file with one label per line, in the order of the model's outputs"
-
-
-def _no_scaling(args: argparse.Namespace) -> str:
-    words = [
-        "k2l",
-        "detect",
-        str(args.model),
-        "--samples",
-        str(args.samples),
-    ]
-    return (
-        "how pixels were scaled in training: rescale (0..1), raw (0..255), the network's name in "
-        f"keras.applications (mobilenet_v2, resnet50, ...), or numbers ({scaling.GRAMMAR}); "
-        f"`{shlex.join(words)}` finds out which fits"
-    )
-
-
 def _count(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Compare the number of labels with the outputs, where a file states them without TensorFlow.
-
-    Raises:
-        ConvertError: they differ.
-    """
+    """Refuse another number of labels than of outputs, where TensorFlow is not needed to see it."""
     if not args.model.is_file() or args.head:
         return
     path = str(args.model.absolute())
@@ -593,7 +561,7 @@ def _count(args: argparse.Namespace, names: Sequence[str]) -> None:
             path=path,
         )
     except ConvertError:
-        return  # what loads it has the better reason
+        return  # loading it gives the better reason
     count = command.label_count(found)
     # One output is for two labels.
     if count not in (None, len(names)):

@@ -34,11 +34,7 @@ _REMEDY = "give one label per line, or a JSON list if these are the labels as th
 
 
 def located(path: Path) -> Path:
-    """The file that `--labels` means: `imagenet` is the copy that Keras keeps of its own list.
-
-    Raises:
-        ConvertError: Keras has no copy here.
-    """
+    """The file that `--labels` means: `imagenet` is the copy that Keras keeps of its own list."""
     if str(path) != "imagenet" or path.exists():
         return path
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
@@ -56,9 +52,6 @@ def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
 
     Args:
         numbered: each line is `INDEX label`, as in Teachable Machine's labels.txt.
-
-    Raises:
-        ConvertError: no such file, or it is not clear which label is which output's.
     """
     path = located(path)
     try:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from keras_to_lambda import html_report
 from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.cli.evaluation import wilson
 from keras_to_lambda.convert import progress, scaling
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.quantize import metadata_writer
@@ -188,11 +189,11 @@ class Findings:
         if copies:
             yield f"{copies} of the {found.samples} samples are copies of others"
         if found.samples < ENOUGH and found.agreement == 1:
-            least = accuracy.worth(found.samples, found.samples)
+            least = wilson(found.samples, found.samples)[0]
             yield (
                 f"agreement on {_all_photos(found.samples)} shows an agreement of at least "
                 f"{least:.0%} (95% confidence); on {ENOUGH} photos it would be "
-                f"{accuracy.worth(ENOUGH, ENOUGH):.0%}"
+                f"{wilson(ENOUGH, ENOUGH)[0]:.0%}"
             )
         if self.subject.quantization == "int8" and found.samples < CALIBRATED_ON:
             yield (

@@ -1,15 +1,83 @@
-"""Samples: photos whose class their folder tells, and the output that each folder belongs to."""
+"""Samples: the photos that calibrate and prove a model, and the output of each class folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from keras_to_lambda.class_folders import ClassFolders, ignored, images
-from keras_to_lambda.convert import labels, progress, sample_photos
+from keras_to_lambda.class_folders import ClassFolders, ignored, images, unzipped
+from keras_to_lambda.convert import labels, progress
 from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.model.card import distinct
+
+
+@contextlib.contextmanager
+def local(samples: Path, most: int) -> Iterator[Path]:
+    """A folder of photos: `samples` itself, or a temporary one with a data set's test pictures.
+
+    Args:
+        samples: a folder, or other data that `k2l train` reads.
+        most: the largest number of pictures.
+    """
+    if samples.suffix.lower() == ".zip" and samples.is_file():
+        try:
+            yield unzipped(samples)
+        except ValueError as error:
+            raise ConvertError(f"--samples: {error}") from error
+        return
+    elsewhere = str(samples).startswith("keras:")
+    if not elsewhere and not samples.is_file() and (not samples.is_dir() or images(samples)):
+        yield samples
+        return
+    source = str(samples if elsewhere else samples.absolute())
+    unpack = [sys.executable, "-P", "-m", "keras_to_lambda.train.data.unpack"]
+    with tempfile.TemporaryDirectory(prefix="samples-") as folder:
+        done = subprocess.run(  # noqa: S603  # our own command, no shell
+            [*unpack, source, folder, str(most)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ConvertError(f"--samples {samples}: no photos, and no other data: {reason}")
+        yield Path(folder)
+
+
+def photos(folder: Path, most: int) -> list[Path]:
+    """Photos below a folder, sorted by path; if there are more than `most`, evenly spread ones."""
+    found = images(_existing(folder))
+    if not found:
+        raise ConvertError(f"no photos ({', '.join(sorted(MEDIA_TYPES))}) below {folder}")
+    if len(found) > most:
+        progress.note(used(most, len(found)))
+    return spread(found, most)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ConvertError(f"there is no folder of samples at {folder}")
+    return folder
+
+
+def used(most: int, found: int) -> str:
+    """A sentence on photos that are left out."""
+    return f"{most} of {found} photos are used, evenly spread; --max-samples {found} uses all"
+
+
+def spread(items: list[Any], most: int) -> list[Any]:
+    """At most so many of the items, evenly spread."""
+    if len(items) <= most:
+        return items
+    return [items[index * len(items) // most] for index in range(most)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +89,8 @@ class Sample:
 
 
 def find(folder: Path, most: int) -> list[Sample]:
-    """Photos below class folders: if there are more than `most`, as many of each class as can be.
-
-    Raises:
-        ConvertError: fewer than two classes have photos.
-    """
-    if not folder.is_dir():
-        raise ConvertError(f"there is no folder of samples at {folder}")
-    found = {name: images(folder / name) for name in folders(folder)}
+    """Photos below class folders: of more than `most`, as many of each class as can be."""
+    found = {name: images(folder / name) for name in folders(_existing(folder))}
     found = {name: paths for name, paths in found.items() if paths}
     if len(found) < 2:
         raise ConvertError(
@@ -36,12 +98,12 @@ def find(folder: Path, most: int) -> list[Sample]:
             "after its class"
         )
     # Too many classes for a photo of each: evenly spread ones.
-    kept = sample_photos.spread(list(found), most)
+    kept = spread(list(found), most)
     shares = _shares([len(found[name]) for name in kept], most)
     return [
         Sample(path, name)
         for name, share in zip(kept, shares, strict=True)
-        for path in sample_photos.spread(found[name], share)
+        for path in spread(found[name], share)
     ]
 
 
@@ -70,16 +132,13 @@ def orders(
         samples_dir: where they are, for messages.
         classes: outputs of the model; one output (a sigmoid) is two classes.
         given: the labels' file.
-
-    Raises:
-        ConvertError: folders and outputs do not match.
     """
     classes = max(classes, 2)
     if given is None:
         if len(folders) != classes:
             raise ConvertError(
                 f"the model has {classes} outputs, {samples_dir} has {len(folders)} class folders: "
-                "say with --labels which output is which"
+                "give --labels, one label for each output in the output's order"
             )
         return {"alphabetical": {name: index for index, name in enumerate(sorted(folders))}}
     names = distinct(labels.read(given))

@@ -27,12 +27,7 @@ def place(model: Path) -> Path:
 
 
 def load(path: Path) -> ModelCard:
-    """The card of a Keras network, with its scaling; that of its conversion has it, too.
-
-    Raises:
-        SetupError: it cannot be read, is not JSON, or is wrong.
-        ConvertError: it is of a conversion, and does not tell the scaling.
-    """
+    """The card of a Keras network, with its scaling; that of its conversion has it, too."""
     card = load_json(path)
     return card if card.schema_version == 1 else network(card)
 
@@ -51,11 +46,7 @@ def converted(card: ModelCard, dtype: str) -> ModelCard:
 
 
 def network(card: ModelCard) -> ModelCard:
-    """The card of the network without its front.
-
-    Raises:
-        ConvertError: the provenance does not tell what the front does.
-    """
+    """The card of the network without its front."""
     known = dict(card.provenance)
     try:
         scaling, order = known.pop("scaling"), known.pop("color_order")

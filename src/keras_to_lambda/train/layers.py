@@ -159,7 +159,7 @@ def look(
         ConvertError: the model cannot be loaded, or its file has no layers.
     """
     from keras_to_lambda.convert.errors import ConvertError
-    from keras_to_lambda.convert.load.loaded import layers_of
+    from keras_to_lambda.convert.load.repairs import layers_of
     from keras_to_lambda.convert.network import keras_model
     from keras_to_lambda.runtime.image.decode import decode
     from keras_to_lambda.runtime.image.preprocess import prepare

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_to_lambda.class_folders import images
 from keras_to_lambda.cli import frame
-from keras_to_lambda.convert import labels, options, progress, sample_photos, samples, source_card
+from keras_to_lambda.convert import labels, options, progress, samples, source_card
 from keras_to_lambda.convert.detection.trials import Detective, Trials
 from keras_to_lambda.convert.detection.verdict import Verdict
 from keras_to_lambda.convert.errors import ConvertError
@@ -77,12 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, wanted = args.model.absolute(), options.wanted(args)
     names = args.labels and labels.located(args.labels).absolute()
     # All of it in the sandbox: the network runs thousands of times.
-    with sample_photos.local(args.samples, args.max_samples) as folder:
+    with samples.local(args.samples, args.max_samples) as folder:
         place = folder.absolute()
         taken = [sample.path for sample in samples.find(place, args.max_samples)]
         total = sum(len(images(place / name)) for name in samples.folders(place))
         if total > len(taken):
-            progress.note(sample_photos.used(len(taken), total))
+            progress.note(samples.used(len(taken), total))
         progress.step("starting TensorFlow")
         # Folders and photos one by one: some may be links to elsewhere.
         reads = [place, *(place / name for name in samples.folders(place)), *taken]
@@ -110,11 +110,7 @@ def run(
     labels: str | None = None,
     exhaustive: bool = False,
 ) -> dict[str, Any]:
-    """Investigate a model: whether something is named, and the verdict as text and as JSON.
-
-    Raises:
-        ConvertError: the model, the labels or the samples are wrong.
-    """
+    """Investigate a model: whether something is named, and the verdict as text and as JSON."""
     path, place = Path(model), Path(folder)
     found = samples.find(place, most)
     progress.step(f"loading {path.name}")

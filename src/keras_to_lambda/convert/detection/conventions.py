@@ -19,6 +19,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from keras_to_lambda.cli.evaluation import wilson
 from keras_to_lambda.runtime.image.preprocess import scale
 from keras_to_lambda.runtime.model.card import CHOICES, PRESETS, ModelCard, Preprocessing
 
@@ -174,12 +175,9 @@ def accuracy(right: Bools, targets: Ints, confidence: float = 0.95) -> tuple[flo
     give the mean the same variance if the classes were of one size: that many there are, if so.
     """
     weights = class_weights(targets)
-    share, total = float(weights @ right), 1.0 / float(weights @ weights)
+    share, total = min(float(weights @ right), 1.0), 1.0 / float(weights @ weights)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    middle = share + z * z / (2 * total)
-    half = z * math.sqrt(max(share * (1 - share), 0.0) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return share, (middle - half) / scale, (middle + half) / scale
+    return share, *wilson(share * total, total, z)
 
 
 def mcnemar(first: Bools, second: Bools) -> float:
@@ -189,9 +187,10 @@ def mcnemar(first: Bools, second: Bools) -> float:
         first: which photos one convention got right. second: the other, on the same photos.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    from scipy.special import bdtr
+
     total, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(total, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / float(2**total))
+    return min(1.0, 2 * float(bdtr(fewer, total, 0.5)))
 
 
 class Luck:

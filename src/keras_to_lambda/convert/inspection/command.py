@@ -63,11 +63,7 @@ def parser() -> frame.Parser:
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What a file holds, as JSON values: read, and for a `.tflite` loaded, in child processes.
-
-    Raises:
-        ConvertError: it is not a model, or cannot be read.
-    """
+    """What a file holds, as JSON values: read, and for a `.tflite` loaded, in child processes."""
     reads = model_files(path.absolute())
     found = SANDBOX.call(
         "keras_to_lambda.convert.inspection.command:facts", reads=reads, path=str(path.absolute())

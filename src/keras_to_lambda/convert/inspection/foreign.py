@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,6 @@ def known_of(*, model: str) -> dict[str, Any]:
     Returns:
         Fields of a ModelCard as JSON, as far as they are known; of `preprocessing` also those that
         schema 2 leaves out.
-
-    Raises:
-        ConvertError: the function cannot serve such a network.
-        SetupError: its card or its metadata is damaged.
     """
     path = Path(model)
     source = _input(path)
@@ -80,69 +76,54 @@ def _shape(source: dict[str, Any]) -> tuple[int, int, int]:
     return height, width, channels
 
 
-@dataclass(frozen=True)
 class TfliteNetwork:
     """A file's network, asked without the function's code, which is the other side of the proof.
 
-    taken, given: details of its input and output, as the interpreter has them.
-    flatbuffer: the file without its archive.
+    flatbuffer: the file without its archive. taken, given: details of its input and output.
     """
 
-    flatbuffer: bytes
-    interpreter: Any
-    taken: dict[str, Any]
-    given: dict[str, Any]
-    dtype: str
-    height: int
-    width: int
-    channels: int
-    classes: int
-
-    @classmethod
-    def open(cls, path: Path) -> TfliteNetwork:
-        """Load a file.
-
-        Raises:
-            ConvertError: the function cannot serve such a network, or the interpreter not run it.
-        """
+    def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         source = _input(path)
-        flatbuffer = own_part(path)
+        self.dtype, self.flatbuffer = source["dtype"], own_part(path)
+        self.height, self.width, self.channels = _shape(source)
         try:
-            interpreter = Interpreter(model_content=flatbuffer)
-            interpreter.allocate_tensors()
+            self.interpreter = Interpreter(model_content=self.flatbuffer)
+            self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ConvertError(f"the interpreter cannot load {path}: {error}") from error
-        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        height, width, channels = _shape(source)
-        classes = math.prod(int(n) for n in given["shape"])
-        dtype = source["dtype"]
-        return cls(
-            flatbuffer, interpreter, taken, given, dtype, height, width, channels, classes
-        )  # fmt: skip
+        self.taken = self.interpreter.get_input_details()[0]
+        self.given = self.interpreter.get_output_details()[0]
+        self.classes = math.prod(int(n) for n in self.given["shape"])
 
     def answer(self, image: np.ndarray) -> np.ndarray:
         """One image's scores: float32, (1, height, width, channels) -> (1, classes)."""
-        tensor = _encoded(image.reshape(self.taken["shape"]), self.taken)
-        self.interpreter.set_tensor(self.taken["index"], tensor)
+        # real = (code - zero point) * scale:
+        # https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
+        kind, (scale, zero_point) = self.taken["dtype"], self.taken["quantization"]
+        tensor = image.reshape(self.taken["shape"])
+        if kind != np.float32:
+            limits = np.iinfo(kind)
+            codes = np.rint(tensor / np.float32(scale or 1.0)) + zero_point
+            tensor = np.minimum(np.maximum(codes, limits.min), limits.max)
+        self.interpreter.set_tensor(self.taken["index"], tensor.astype(kind))
         self.interpreter.invoke()
-        output = _decoded(self.interpreter.get_tensor(self.given["index"]), self.given)
+        output: np.ndarray = self.interpreter.get_tensor(self.given["index"])
+        if self.given["dtype"] != np.float32:
+            scale, zero_point = self.given["quantization"]
+            output = (output.astype(np.float32) - zero_point) * np.float32(scale or 1.0)
         return output.reshape(1, self.classes)
 
 
 def load(path: Path) -> Any:
-    """The network as a KerasModel, so that it is asked and proven as one.
-
-    Raises:
-        ConvertError: as for `TfliteNetwork.open`.
-    """
+    """The network as a KerasModel, so that it is asked and proven as one."""
     import tensorflow as tf
     from ai_edge_litert import __version__ as version
 
     from keras_to_lambda.convert.network.keras_model import KerasModel
 
-    network = TfliteNetwork.open(path)
+    network = TfliteNetwork(path)
 
     def call(image: Any) -> Any:
         scores = tf.numpy_function(network.answer, [image], tf.float32, stateful=False)
@@ -170,9 +151,6 @@ def check(model: Any, card: cards.ModelCard) -> None:
 
     Args:
         model: as `load` gives it.
-
-    Raises:
-        ConvertError: they contradict each other.
     """
     from keras_to_lambda.runtime.model.engine import Tensor
     from keras_to_lambda.runtime.model.interpreter import contradiction
@@ -191,23 +169,3 @@ def own_part(path: Path) -> bytes:
         archive = Archive.find(file)
         file.seek(0)
         return file.read() if archive is None else file.read(archive.start)
-
-
-# https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec:
-# real = (code - zero point) * scale
-
-
-def _encoded(image: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    scale, zero_point = details["quantization"]
-    if details["dtype"] == np.float32:
-        return image.astype(np.float32)
-    codes = np.rint(image / np.float32(scale or 1.0)) + zero_point
-    limits = np.iinfo(details["dtype"])
-    return np.asarray(np.minimum(np.maximum(codes, limits.min), limits.max), details["dtype"])
-
-
-def _decoded(output: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    scale, zero_point = details["quantization"]
-    if details["dtype"] == np.float32:
-        return output
-    return np.asarray((output.astype(np.float32) - zero_point) * np.float32(scale or 1.0))

@@ -100,27 +100,27 @@ def _constant(
     return value.numpy() if value.shape.num_elements() <= MOST_NUMBERS else None
 
 
-def of_flatbuffer(path: Path) -> Operators:
-    """The operators of the first graph of a `.tflite` file.
+def names_of(kind: type) -> dict[int, str]:
+    """The names of an enumeration of TensorFlow Lite's schema, by their numbers."""
+    return {value: name for name, value in vars(kind).items() if name.isupper()}
 
-    Raises:
-        Whatever flatbuffers answers damaged bytes with, see `tflite_file.DAMAGED`.
-    """
+
+def number_of(code: Any) -> int:
+    """An operator's number, of which old files have a byte and new ones an int (schema.fbs)."""
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
+def of_flatbuffer(path: Path) -> Operators:
+    """The operators of a `.tflite` file's first graph; damaged bytes: `tflite_file.DAMAGED`."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
-    clips = {
-        value: name
-        for name, value in vars(schema.ActivationFunctionType).items()
-        if name.isupper() and name != "NONE"
-    }
-    kinds = {value: name for name, value in vars(schema.TensorType).items() if name.isupper()}
+    names, kinds = names_of(schema.BuiltinOperator), names_of(schema.TensorType)
+    clips = names_of(schema.ActivationFunctionType) | {0: ""}
     part = model.subgraphs[0]
     nodes = {}
     for operator in part.operators or ():
-        code = model.operatorCodes[operator.opcodeIndex]
-        op = names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "")
+        op = names.get(number_of(model.operatorCodes[operator.opcodeIndex]), "")
         clip = clips.get(getattr(operator.builtinOptions, "fusedActivationFunction", 0), "")
         inputs = tuple(str(i) for i in operator.inputs if i >= 0)
         for index in operator.outputs:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import struct
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert.errors import ConvertError
-from keras_to_lambda.convert.inspection.operators import of_flatbuffer
+from keras_to_lambda.convert.inspection.operators import names_of, number_of, of_flatbuffer
 from keras_to_lambda.convert.network.outputs import Ending, in_words
 from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model import card as cards
@@ -20,7 +21,7 @@ from keras_to_lambda.runtime.model import tflite_metadata
 # flatbuffers' Python answers damaged bytes with whatever comes first.
 DAMAGED = (
     *(ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError),
-    *(RecursionError, ArithmeticError, OSError),
+    *(RecursionError, ArithmeticError, OSError, struct.error),
 )
 # Scales of one tensor that are shown.
 SCALES_SHOWN = 12
@@ -43,11 +44,7 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def graph(path: Path) -> dict[str, Any]:
-    """What the network of a file is, whatever its card says.
-
-    Raises:
-        ConvertError: it is damaged.
-    """
+    """What the network of a file is, whatever its card says."""
     from ai_edge_litert import schema_py_generated as schema
 
     data = path.read_bytes()
@@ -55,11 +52,6 @@ def graph(path: Path) -> dict[str, Any]:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
         return _of_model(model, schema)
     except DAMAGED as error:
-        raise ConvertError(f"{path} was cut short or damaged: get it again") from error
-    except Exception as error:
-        # struct.error has no base of its own that could be named above.
-        if type(error).__module__ != "struct":
-            raise
         raise ConvertError(f"{path} was cut short or damaged: get it again") from error
 
 
@@ -77,31 +69,22 @@ def makers(path: Path, name: str, version: int) -> list[str]:
     for part in model.subgraphs:
         for operator in part.operators or ():
             code = model.operatorCodes[operator.opcodeIndex]
-            if _number(code) != number:
-                continue
-            if code.version == version:
+            if number_of(code) == number and code.version == version:
                 around = [*operator.outputs, *reversed(operator.inputs)]
                 names = [_string(part.tensors[i].name) for i in around if i >= 0]
                 found.append(next((text for text in names if "/" in text), names[0]))
     return found
 
 
-def _number(code: Any) -> int:
-    """An operator's number, of which old files have a byte and new ones an int (schema.fbs)."""
-    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
-
-
 def _of_model(model: Any, schema: Any) -> dict[str, Any]:
-    types = {value: name for name, value in vars(schema.TensorType).items() if name.isupper()}
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
+    types, names = names_of(schema.TensorType), names_of(schema.BuiltinOperator)
     graph = model.subgraphs[0]
     counts: Counter[tuple[str, int]] = Counter()
     strangers: dict[str, list[str]] = {}
     for part in model.subgraphs:
         for operator in part.operators or ():
             code = model.operatorCodes[operator.opcodeIndex]
-            number = _number(code)
-            name = names.get(number, f"operator {number}")
+            name = names.get(number_of(code), f"operator {number_of(code)}")
             if code.customCode:
                 name = _string(code.customCode)
                 made = [_string(part.tensors[i].name) for i in operator.outputs if i >= 0]
@@ -137,10 +120,9 @@ def _tensor(tensor: Any, types: dict[int, str]) -> dict[str, Any]:
         ],
         "dtype": types.get(tensor.type, f"type {tensor.type}").lower(),
     }
-    details = tensor.quantization
-    if details is not None and details.scale is not None and len(details.scale):
-        found["scale"] = [float(x) for x in details.scale][:SCALES_SHOWN]
-        found["zero_point"] = [int(x) for x in details.zeroPoint][:SCALES_SHOWN]
+    if len(_scales(tensor)):
+        found["scale"] = [float(x) for x in _scales(tensor)][:SCALES_SHOWN]
+        found["zero_point"] = [int(x) for x in tensor.quantization.zeroPoint][:SCALES_SHOWN]
     return found
 
 
@@ -160,38 +142,38 @@ def _constants(model: Any) -> Iterator[tuple[Any, int]]:
                 yield tensor, int(size)
 
 
+def _scales(tensor: Any) -> Sequence[float]:
+    """A tensor's quantization: one scale, or one for each channel; none of a float tensor."""
+    scales = getattr(tensor.quantization, "scale", None)
+    return () if scales is None else scales
+
+
 def _weights(model: Any, types: dict[int, str]) -> tuple[int, int]:
     """How many trained numbers there are, and their bytes."""
     numbers = total = 0
     for tensor, size in _constants(model):
-        details = tensor.quantization
-        scaled = details is not None and details.scale is not None and len(details.scale)
         # Other integers are shapes, axes and paddings; a quantized bias has a scale.
-        if types.get(tensor.type) in WEIGHTS or scaled:
+        if types.get(tensor.type) in WEIGHTS or len(_scales(tensor)):
             numbers += math.prod(int(n) for n in tensor.shape) if tensor.shape is not None else 1
             total += size
     return numbers, total
 
 
 def _in_words(model: Any, types: dict[int, str], schema: Any) -> str:
-    """The quantization, as people call it."""
-    kinds = set()
-    channels = False
-    constant = set()
+    """The quantization, in the words of `--quantize`."""
+    kinds, constant, channels = set(), set(), False
     for tensor, _ in _constants(model):
-        kind = types.get(tensor.type, "?")
+        kind, scales = types.get(tensor.type, "?"), _scales(tensor)
         constant.add(tensor.buffer)
-        details = tensor.quantization
-        scales = details.scale if details is not None else None
-        if kind in WEIGHTS and (kind.startswith(("FLOAT", "BFLOAT")) or scales is not None):
+        if kind in WEIGHTS and (kind.startswith(("FLOAT", "BFLOAT")) or len(scales)):
             kinds.add(kind)
-            channels |= scales is not None and len(scales) > 1
+            channels |= len(scales) > 1
     graph = model.subgraphs[0]
     flowing = {types.get(t.type, "?") for t in graph.tensors if t.buffer not in constant}
     turned = {
         types.get(graph.tensors[operator.inputs[0]].type)
         for operator in graph.operators or ()
-        if _number(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.DEQUANTIZE
+        if number_of(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.DEQUANTIZE
         and graph.tensors[operator.inputs[0]].buffer in constant
     }
     scale = "a scale for each channel" if channels else "one scale for each tensor"
@@ -212,16 +194,13 @@ def _in_words(model: Any, types: dict[int, str], schema: Any) -> str:
 def _strange(strangers: dict[str, list[str]]) -> Iterator[str]:
     for name, made in sorted(strangers.items()):
         where = ", ".join(repr(tensor) for tensor in made[:3]) + (len(made) > 3) * " and others"
+        kind = "a custom operator: the interpreter does not have it; use a model without it"
         if name.startswith("Flex"):
-            yield (
-                f"{name} (which makes {where}) is TensorFlow's own operator: the interpreter has "
-                "only TFLite's; build that layer of others and convert without SELECT_TF_OPS"
+            kind = (
+                "TensorFlow's own operator: the interpreter has only TFLite's; build that layer of "
+                "others and convert without SELECT_TF_OPS"
             )
-        else:
-            yield (
-                f"{name} (which makes {where}) is a custom operator: the interpreter does not have "
-                "it; use a model without it"
-            )
+        yield f"{name} (which makes {where}) is {kind}"
 
 
 def _shape_faults(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Iterator[str]:
@@ -286,8 +265,8 @@ def _disagreements(found: dict[str, Any], described: dict[str, Any]) -> Iterator
             f"it has {outputs} outputs, its card has {labels} labels: give one label for each "
             "output, in the output's order"
         )
-    shape = [1, card["height"], card["width"], card["channels"]]
-    if shape not in (found["inputs"][0]["shape"], [*found["inputs"][0]["shape"], 1]):
-        yield f"it takes {tuple(found['inputs'][0]['shape'])}, its card says {tuple(shape)}"
-    if found["inputs"][0]["dtype"] != card["dtype"]:
-        yield f"it takes {found['inputs'][0]['dtype']}, its card says {card['dtype']}"
+    shape, source = [1, card["height"], card["width"], card["channels"]], found["inputs"][0]
+    if shape not in (source["shape"], [*source["shape"], 1]):
+        yield f"it takes {tuple(source['shape'])}, its card says {tuple(shape)}"
+    if source["dtype"] != card["dtype"]:
+        yield f"it takes {source['dtype']}, its card says {card['dtype']}"

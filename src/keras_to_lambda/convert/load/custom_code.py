@@ -24,9 +24,6 @@ def objects(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -
     Both Keras import the module that a configuration names, for what is not Keras's: it is made to
     be the user's file, by whatever name, and nothing else. Of what the file imports itself, only
     layers and their like count: a model must not choose among its functions.
-
-    Raises:
-        ConvertError: the file fails, or the model names something that it does not define.
     """
     module = _module(custom)
     found = {}

@@ -54,11 +54,7 @@ DIFFERENCES = {
 
 
 def library_of(saved: SavedFile) -> str:
-    """The library that answers as the writer of a `.keras` or `.h5` file did.
-
-    Raises:
-        ConvertError: it is not installed, or the file is newer than it.
-    """
+    """The library that answers as the writer of a `.keras` or `.h5` file did."""
     if not saved.written_by:
         library = KERAS_2 if _looks_like_keras_2(saved.config) else KERAS_3
     else:

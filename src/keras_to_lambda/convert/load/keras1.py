@@ -53,11 +53,7 @@ def is_one(written_by: str | None, config: Any) -> bool:
 
 
 def translated(node: dict[str, Any]) -> dict[str, Any]:
-    """A layer's or a whole network's configuration in Keras 2's words.
-
-    Raises:
-        ConvertError: a layer has no counterpart.
-    """
+    """A layer's or a whole network's configuration in Keras 2's words."""
     kind, config = node["class_name"], node["config"]
     node = {**node, "class_name": CLASSES.get(kind, kind)}
     if kind == "Sequential":

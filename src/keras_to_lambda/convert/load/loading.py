@@ -12,7 +12,7 @@ from keras_to_lambda.convert.errors import ConvertError, raise_if_memory, reason
 from keras_to_lambda.convert.load import custom_code, repairs
 from keras_to_lambda.convert.load.generations import KERAS_2, library_of
 from keras_to_lambda.convert.load.known_objects import objects_of
-from keras_to_lambda.convert.load.loaded import Loaded
+from keras_to_lambda.convert.load.repairs import Loaded
 from keras_to_lambda.convert.load.saved_file import SavedFile, is_security_refusal
 
 # What Keras 2 and 3 say of a class or function that they do not know.
@@ -20,11 +20,7 @@ _UNKNOWN = re.compile(r"(?:Unknown|Could not locate|Could not find)[\w ]*:? '([^
 
 
 def load(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -> Loaded:
-    """Load a file, once: what one library refuses is not offered to another.
-
-    Raises:
-        ConvertError: the library is missing, or cannot load it.
-    """
+    """Load a file, once: what one library refuses is not offered to another."""
     name = library_of(saved)
     if name == KERAS_2:
         import tf_keras as library

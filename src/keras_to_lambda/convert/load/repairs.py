@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from keras_to_lambda.convert.errors import ConvertError, explained
 from keras_to_lambda.convert.load import keras1
 from keras_to_lambda.convert.load.generations import KERAS_2, KERAS_3
 from keras_to_lambda.convert.load.known_objects import FUNCTIONS, INITIALIZER_MODULES
-from keras_to_lambda.convert.load.loaded import Loaded, layers_of
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.scan import keras_archive
 
@@ -50,6 +50,32 @@ ZEROS = {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """A model, the module of the library that loaded it, and the objects that it names."""
+
+    model: Any
+    library: Any
+    objects: dict[str, Any]
+
+    @property
+    def loaded_by(self) -> str:
+        """The library with its version."""
+        return f"{self.library.__name__} {self.library.__version__}"
+
+
+def layers_of(model: Any) -> list[Any]:
+    """Every layer once, those of nested models too: one that is used twice is one layer."""
+    found: dict[int, Any] = {}
+    waiting = list(model.layers)
+    while waiting:
+        layer = waiting.pop(0)
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            waiting += getattr(layer, "layers", None) or []
+    return list(found.values())
+
+
+@dataclass(frozen=True)
 class Repair:
     """A difference between what wrote a file and the library that loads it, and the way over it.
 
@@ -74,9 +100,6 @@ def configuration(saved: SavedFile, library: str) -> Any:
 
     Args:
         library: a name of `generations.LIBRARIES`.
-
-    Raises:
-        ConvertError: a layer of Keras 1 has no counterpart.
     """
     config = saved.config
     for repair in REPAIRS.values():
@@ -86,11 +109,7 @@ def configuration(saved: SavedFile, library: str) -> Any:
 
 
 def network(path: Path, saved: SavedFile, loaded: Loaded) -> tuple[Any, tuple[str, ...]]:
-    """The loaded network as its writer computed it, for single pictures, in float32; notes.
-
-    Raises:
-        ConvertError: it cannot be repaired.
-    """
+    """The loaded network as its writer computed it, for single pictures, in float32; notes."""
     notes = []
     for repair in REPAIRS.values():
         if repair.network and repair.applies(saved, loaded.library.__name__):
@@ -149,52 +168,47 @@ def _moved(file: Path) -> Path:
     return moved
 
 
-def _named(config: Any) -> Any:
-    """A configuration with Keras's own names for what is TensorFlow's.
+def _each(change: Callable[[Any], Any], config: Any) -> Any:
+    """A configuration in which each part, from the inside out, is what `change` makes of it."""
+    if isinstance(config, dict):
+        config = {key: _each(change, value) for key, value in config.items()}
+    elif isinstance(config, list | tuple):
+        config = type(config)(_each(change, value) for value in config)
+    return change(config)
 
-    Initializers become zeros: the weights that a file holds replace what they would draw.
-    """
-    if isinstance(config, list):
-        return [_named(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    if config.get("module") in INITIALIZER_MODULES:
+
+def _named(part: Any) -> Any:
+    """Keras's own names for what is TensorFlow's; initializers become zeros, as weights replace."""
+    if not isinstance(part, dict):
+        return part
+    if part.get("module") in INITIALIZER_MODULES:
         return ZEROS
-    if config.get("class_name") == "function" and config.get("config") in FUNCTIONS:
-        return FUNCTIONS[config["config"]]
-    return {key: _named(value) for key, value in config.items()}
+    name = part.get("config") if part.get("class_name") == "function" else None
+    return FUNCTIONS.get(name, part) if isinstance(name, str) else part
 
 
-def _identities(config: Any) -> Any:
-    """A configuration with an Identity in place of each augmentation."""
-    if isinstance(config, list):
-        return [_identities(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    changed = {key: _identities(value) for key, value in config.items()}
-    if config.get("class_name") in AUGMENTATIONS and "config" in config:
-        kept = {k: v for k, v in config["config"].items() if k in ("name", "trainable", "dtype")}
-        changed |= {"class_name": "Identity", "config": kept, "registered_name": None}
-    return changed
+def _identities(part: Any) -> Any:
+    """An Identity in place of an augmentation."""
+    if not isinstance(part, dict) or part.get("class_name") not in AUGMENTATIONS:
+        return part
+    if "config" not in part:
+        return part
+    kept = {k: v for k, v in part["config"].items() if k in ("name", "trainable", "dtype")}
+    return {**part, "class_name": "Identity", "config": kept, "registered_name": None}
 
 
-def _operations(config: Any) -> Any:
-    """A configuration that names the module of each operation of Keras 3."""
-    if isinstance(config, list):
-        return [_operations(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    changed = {key: _operations(value) for key, value in config.items()}
-    kind, inside = config.get("class_name"), config.get("config")
+def _operations(part: Any) -> Any:
+    """An operation of Keras 3 with its module."""
+    inside = part.get("config") if isinstance(part, dict) and "inbound_nodes" in part else None
     # `Add` is a layer as well as an operation; only layers say whether they can be trained.
-    if "inbound_nodes" not in config or not isinstance(inside, dict) or "trainable" in inside:
-        return changed
+    if not isinstance(inside, dict) or "trainable" in inside:
+        return part
     for place in OPERATIONS:
-        module = f"keras.src.ops.{place}"
+        module, kind = f"keras.src.ops.{place}", part.get("class_name")
         operation = getattr(importlib.import_module(module), str(kind), None)
         if getattr(operation, "__module__", None) == module:
-            return {**changed, "module": module, "registered_name": kind}
-    return changed
+            return {**part, "module": module, "registered_name": kind}
+    return part
 
 
 def _float32(path: Path, loaded: Loaded) -> tuple[Any, str]:
@@ -203,19 +217,15 @@ def _float32(path: Path, loaded: Loaded) -> tuple[Any, str]:
     if not any(f'"{name}"' in json.dumps(config, default=str) for name in MIXED):
         return loaded.model, ""
     with explained(f"{path} cannot be rebuilt in float32", "Save it without mixed precision"):
-        model = _rebuilt(loaded, _without_policies(config))
+        model = _rebuilt(loaded, _each(_without_policy, config))
     return model, "mixed precision: computed in float32, the type that its weights have"
 
 
-def _without_policies(config: Any) -> Any:
-    if isinstance(config, dict):
-        policy = config.get("class_name") in ("Policy", "DTypePolicy")
-        if policy and config.get("config", {}).get("name") in MIXED:
-            return "float32"
-        return {key: _without_policies(value) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return type(config)(_without_policies(value) for value in config)
-    return "float32" if config in MIXED else config
+def _without_policy(part: Any) -> Any:
+    if isinstance(part, dict) and part.get("class_name") in ("Policy", "DTypePolicy"):
+        # The name inside, if it was a mixed one, has become float32 already.
+        return "float32" if part.get("config", {}).get("name") == "float32" else part
+    return "float32" if part in MIXED else part
 
 
 def _any_batch(path: Path, loaded: Loaded) -> tuple[Any, str]:
@@ -224,25 +234,20 @@ def _any_batch(path: Path, loaded: Loaded) -> tuple[Any, str]:
     if fixed in (None, 1):
         return loaded.model, ""
     with explained(f"{path} cannot be rebuilt without its batch of {fixed}", "Save it without"):
-        model = _rebuilt(loaded, _open_batch(loaded.model.get_config()))
+        model = _rebuilt(loaded, _each(_open_batch, loaded.model.get_config()))
     return model, f"a batch of {fixed} was fixed in the model: one image at a time is served"
 
 
-def _open_batch(config: Any) -> Any:
-    if isinstance(config, dict):
-        changed = {key: _open_batch(value) for key, value in config.items()}
-        for key in ("batch_input_shape", "batch_shape", "build_input_shape"):
-            shape = changed.get(key)
-            if isinstance(shape, list | tuple) and len(shape) > 1:
-                changed[key] = type(shape)((None, *shape[1:]))
-        return changed
-    if isinstance(config, list | tuple):
-        return type(config)(_open_batch(value) for value in config)
-    return config
+def _open_batch(part: Any) -> Any:
+    for key in ("batch_input_shape", "batch_shape", "build_input_shape"):
+        shape = part.get(key) if isinstance(part, dict) else None
+        if isinstance(shape, list | tuple) and len(shape) > 1:
+            part = {**part, key: type(shape)((None, *shape[1:]))}
+    return part
 
 
 def _rebuilt(loaded: Loaded, config: Any) -> Any:
-    with loaded.scope():
+    with loaded.library.utils.custom_object_scope(loaded.objects):
         twin = type(loaded.model).from_config(config)
     twin.set_weights(loaded.model.get_weights())
     return twin
@@ -289,19 +294,19 @@ REPAIRS: dict[str, Repair] = {
         "the configuration names initializers and functions of TensorFlow, not of Keras",
         "Keras's own take their place; an initializer becomes zeros, as weights replace it",
         lambda *_: True,
-        config=_named,
+        config=partial(_each, _named),
     ),
     "augmentation": Repair(
         "layers that augment in training draw random numbers in inference too",
         "each becomes an `Identity`",
         lambda _, library: library == KERAS_3,
-        config=_identities,
+        config=partial(_each, _identities),
     ),
     "operations": Repair(
         "an `.h5` file names the operations of Keras 3 without their module, like layers",
         "the module is added",
         lambda saved, library: saved.kind == "h5" and library == KERAS_3,
-        config=_operations,
+        config=partial(_each, _operations),
     ),
     "moved-weights": Repair(
         "`.keras` files of Keras 2.12 to 2.14 have their weights where tf_keras does not look",

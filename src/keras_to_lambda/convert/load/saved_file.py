@@ -74,9 +74,6 @@ class SavedFile:
 
         Args:
             folder: an empty folder, which gets the copy; None: only what the file says is wanted.
-
-        Raises:
-            ConvertError: there is no such file, it is of another kind, or it was cut short.
         """
         if folder is None:
             with tempfile.TemporaryDirectory(prefix="model-") as name:
@@ -116,11 +113,7 @@ class SavedFile:
 
 
 def weights(path: Path, folder: Path) -> Path:
-    """A copy in `folder` of a file of weights, or of an `.h5` model, that holds nothing else.
-
-    Raises:
-        ConvertError: it is another kind of file, or more than HDF5.
-    """
+    """A copy in `folder` of a file of weights, or of an `.h5` model, that holds nothing else."""
     copy = folder / "judged.h5"
     try:
         _copy(path, copy)
@@ -180,9 +173,6 @@ def kind_of(file: Path, path: Path | None = None) -> str:
 
     Args:
         path: what messages call the file, where it is another.
-
-    Raises:
-        ConvertError: there is no such file, or it is none of these.
     """
     path = path or file
     if file.is_dir():

@@ -37,9 +37,7 @@ def load(path: Path, saved: SavedFile, head: str | None) -> Network:
         raise ConvertError(
             f"{path}: its signature has {len(inputs)} inputs; an image classifier has one"
         )
-    key = head
-    if key is None and len(outputs) == 1:
-        key = next(iter(outputs))
+    key = head or (next(iter(outputs)) if len(outputs) == 1 else None)
     if key is None:
         raise ConvertError(
             f"{path} has {len(outputs)} outputs ({', '.join(outputs)}): choose one with --head NAME"

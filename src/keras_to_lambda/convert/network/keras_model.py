@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,10 +14,10 @@ import tensorflow as tf
 
 from keras_to_lambda.convert.errors import ConvertError, explained
 from keras_to_lambda.convert.inspection import obstacles
-from keras_to_lambda.convert.load import loading, saved_model
-from keras_to_lambda.convert.load.loaded import layers_of
+from keras_to_lambda.convert.load import loading, repairs, saved_model
+from keras_to_lambda.convert.load.repairs import Loaded, layers_of
 from keras_to_lambda.convert.load.saved_file import SavedFile
-from keras_to_lambda.convert.network import inference, signature
+from keras_to_lambda.convert.network import signature
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,7 @@ class Wanted:
 
 
 def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
-    """Load a `.keras` or `.h5` file of any Keras, or a SavedModel folder.
-
-    Raises:
-        ConvertError: it cannot be loaded, carries code, or is not an image classifier.
-    """
+    """Load a `.keras` or `.h5` file of any Keras, or a SavedModel folder."""
     wanted = wanted or Wanted()
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         saved = SavedFile.read(path, Path(folder))
@@ -134,7 +131,8 @@ def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
         )
     saved = replace(saved, backend=wanted.backend or saved.backend)
     loaded = loading.load(path, saved, wanted.custom, trust=wanted.trust)
-    model, notes = inference.prepared(path, saved, loaded)
+    built = replace(loaded, model=_built(path, saved, loaded))
+    model, notes = repairs.network(path, saved, built)
     if saved.kind == "h5" and not saved.backend:
         notes += (
             "the file does not say which backend trained it; TensorFlow is assumed. If it was "
@@ -171,6 +169,28 @@ def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
         parameters=int(model.count_params()),
         layers=tuple(layer.name for layer in layers),
     )
+
+
+def _built(path: Path, saved: SavedFile, loaded: Loaded) -> Any:
+    """The model itself, or a subclassed one as a network with an input and an output."""
+    model = loaded.model
+    with contextlib.suppress(AttributeError, ValueError):
+        if model.inputs:
+            return model
+    build = (saved.config or {}).get("build_config") or {}
+    shape = build.get("input_shape") if isinstance(build, dict) else None
+    remedy = (
+        "Wrap it in a network with a stated input, image = keras.Input((HEIGHT, WIDTH, 3)); "
+        "keras.Model(image, model(image)), and save that"
+    )
+    if not isinstance(shape, list) or len(shape) < 2 or not model.built:
+        raise ConvertError(
+            f"{path} was saved before it was built: it does not state its input's shape, and may "
+            f"have no weights. {remedy}"
+        )
+    with explained(f"{path} cannot be built for an input of {tuple(shape)}", remedy):
+        image = loaded.library.Input(tuple(shape[1:]))
+        return loaded.library.Model(image, model(image, training=False))
 
 
 def _head(path: Path, model: Any, wanted: Wanted) -> int | None:

@@ -393,9 +393,6 @@ def of_tflite(path: Path, rows: np.ndarray, wanted: str | None = None) -> Output
     Args:
         path: the file. rows: float32, (samples, units): its answers, dequantized.
         wanted: as for `decide`.
-
-    Raises:
-        ConvertError: the file is damaged.
     """
     from keras_to_lambda.convert.inspection.tflite_file import DAMAGED
 

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_to_lambda.convert.errors import ConvertError, explained
-from keras_to_lambda.convert.network import channel_order, input_shape
+from keras_to_lambda.convert.network import input_shape
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,6 @@ def of(
         shape: of its input, None where it is open; () where it is not known.
         outputs: of its output, likewise.
         size: (height, width), where the input leaves it open.
-
-    Raises:
-        ConvertError: it is no image classifier, or its input size is open and not given.
     """
     first, notes, inner = shape, [], call
     shape = input_shape.channels_last(first)
@@ -53,7 +50,16 @@ def of(
         call = lambda image: inner(tf.squeeze(image, axis=-1))  # noqa: E731
         notes.append("the network has no channel axis: it gets grey pictures without it")
     elif input_shape.is_channels_first(first):
-        call = channel_order.last(path, inner, first)
+        # Keras 3 turns the tensors itself; in Keras 2 it depends on TensorFlow's build.
+        with explained(
+            f"{path} takes its channels first, {first}, and TensorFlow cannot compute that on a "
+            "CPU",
+            "Build the same network with data_format='channels_last', give it the weights with "
+            "set_weights(old.get_weights()), and save that; the weights have the same shapes, but "
+            "a Dense layer's behind a Flatten come in another order",
+        ):
+            inner(tf.zeros([1 if n is None else n for n in first]))
+        call = lambda image: inner(tf.transpose(image, (0, 3, 1, 2)))  # noqa: E731
         notes.append("channels first in the network: the picture is turned in front of it")
     if len(shape) != 4:
         raise ConvertError(_stranger(path, first, outputs, "takes no picture", _FLAT))

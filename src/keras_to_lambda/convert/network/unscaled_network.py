@@ -37,9 +37,6 @@ def load(path: Path, wanted: dict[str, Any] | None = None) -> Network:
 
     Args:
         wanted: the fields of `keras_model.Wanted`.
-
-    Raises:
-        ConvertError: it cannot be loaded, or is not an image classifier of one input and output.
     """
     if not path.exists():
         raise ConvertError(f"there is no model at {path}")
@@ -78,7 +75,7 @@ def _tflite(path: Path, size: tuple[int, int] | None) -> Network:
     from keras_to_lambda.runtime.model.engine import Tensor
     from keras_to_lambda.runtime.model.interpreter import contradiction
 
-    network = foreign.TfliteNetwork.open(path)
+    network = foreign.TfliteNetwork(path)
     if size not in (None, (network.height, network.width)):
         raise ConvertError(
             f"{path} takes {network.height} x {network.width} pixels, not {size[0]} x {size[1]}"

@@ -30,9 +30,6 @@ def build(
         quantization: a name of QUANTIZATIONS.
         calibration: float32 tensors (height, width, channels); looked at for int8 alone.
         layers: the network's layer names, to say where an operator came from.
-
-    Raises:
-        ConvertError: TensorFlow Lite has no form for the network.
     """
     # It advises a path on which calibration fails (READ_VARIABLE, TensorFlow 2.21).
     logging.set_verbosity(logging.ERROR)

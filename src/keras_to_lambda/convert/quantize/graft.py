@@ -33,9 +33,6 @@ class Graft:
         old: the flatbuffer.
 
     known: whether its model has no field that this does not copy.
-
-    Raises:
-        ConvertError: it is damaged.
     """
 
     def __init__(self, old: bytes) -> None:

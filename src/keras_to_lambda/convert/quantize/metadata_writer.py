@@ -2,12 +2,12 @@
 
 With it Android Studio, MediaPipe and the TensorFlow Lite Task Library know an image classifier's
 scaling and labels (https://ai.google.dev/edge/litert/conversion/tensorflow/metadata). It is a
-second flatbuffer in a buffer of the first; labels.txt is in the archive that
-`runtime.model.card.join`
-puts behind it.
+second flatbuffer in a buffer of the first; labels.txt is in the archive behind it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
@@ -53,9 +53,6 @@ def attach(flatbuffer: bytes, card: ModelCard) -> bytes:
     """The flatbuffer with standard metadata; unchanged where there is an `objection`.
 
     Unchanged also where the schema is newer than this.
-
-    Raises:
-        ConvertError: the flatbuffer is damaged.
     """
     if objection(card):
         return flatbuffer
@@ -71,74 +68,51 @@ def attach(flatbuffer: bytes, card: ModelCard) -> bytes:
 
 def describe(card: ModelCard) -> bytes:
     """The ModelMetadata of a card."""
-    b = flatbuffers.Builder(1024)
     means, stds = _normalization(card)
-    least, most = (
-        [(x - mean) / std for mean, std in zip(means, stds, strict=True)] for x in (0, 255)
-    )
-    options = _table(
-        b,
-        {
-            Field.NORMALIZATION_MEAN: _floats(b, means),
-            Field.NORMALIZATION_STD: _floats(b, stds),
-        },
-    )
-    color = GRAYSCALE if card.channels == 1 else RGB
-    image = _table(b, {}, {Field.IMAGE_COLOR_SPACE: color})
-    source = _table(
-        b,
-        {
-            Field.META_NAME: b.CreateString("image"),
-            Field.META_DESCRIPTION: b.CreateString(_steps(card)),
-            Field.META_CONTENT: _table(
-                b, {Field.CONTENT: image}, {Field.CONTENT_TYPE: IMAGE_PROPERTIES}
-            ),
-            Field.META_UNITS: _tables(
-                b, _table(b, {Field.UNIT: options}, {Field.UNIT_TYPE: NORMALIZATION})
-            ),
-            Field.META_STATS: _stats(
-                b,
-                [min(p) for p in zip(least, most, strict=True)],
-                [max(p) for p in zip(least, most, strict=True)],
-            ),
-        },
-    )
-    labels = _table(
-        b,
-        {
-            Field.FILE_NAME: b.CreateString(LABELS_FILE),
-            Field.FILE_DESCRIPTION: b.CreateString("A label a line, in the output's order."),
-        },
-        {Field.FILE_TYPE: TENSOR_AXIS_LABELS},
-    )
-    target = {
-        Field.META_NAME: b.CreateString(card.output),
-        Field.META_DESCRIPTION: b.CreateString(f"{len(card.labels)} {card.output}."),
-        Field.META_FILES: _tables(b, labels),
+    steps = card.preprocessing
+    ends = [[(x - mean) / std for mean, std in zip(means, stds, strict=True)] for x in (0, 255)]
+    normalization = {Field.NORMALIZATION_MEAN: list(means), Field.NORMALIZATION_STD: list(stds)}
+    color = {Field.IMAGE_COLOR_SPACE: GRAYSCALE if card.channels == 1 else RGB}
+    source = {
+        Field.META_NAME: "image",
+        # What the normalization leaves open.
+        Field.META_DESCRIPTION: (
+            f"{card.height} x {card.width} pixels. Trained with resizing by {steps.resize}, "
+            f"{steps.interpolation}; EXIF orientation: {steps.exif}; alpha: {steps.alpha}; "
+            f"drawing: {steps.drawing}."
+        ),
+        Field.META_CONTENT: {Field.CONTENT: color, Field.CONTENT_TYPE: IMAGE_PROPERTIES},
+        Field.META_UNITS: [{Field.UNIT: normalization, Field.UNIT_TYPE: NORMALIZATION}],
+        Field.META_STATS: _stats(list(map(min, *ends)), list(map(max, *ends))),
+    }
+    labels = {
+        Field.FILE_NAME: LABELS_FILE,
+        Field.FILE_DESCRIPTION: "One label per line, in the output's order.",
+        Field.FILE_TYPE: TENSOR_AXIS_LABELS,
+    }
+    target: dict[int, Any] = {
+        Field.META_NAME: card.output,
+        Field.META_DESCRIPTION: f"{len(card.labels)} {card.output}.",
+        Field.META_FILES: [labels],
     }
     if card.output == "probabilities":
-        target[Field.META_STATS] = _stats(b, [0.0], [1.0])
-    graph = _table(
-        b,
-        {
-            Field.SUBGRAPH_INPUTS: _tables(b, source),
-            Field.SUBGRAPH_OUTPUTS: _tables(b, _table(b, target)),
-        },
-    )
-    root = _table(
-        b,
-        {
-            Field.ABOUT_NAME: b.CreateString(card.name),
-            Field.ABOUT_DESCRIPTION: b.CreateString(
-                f"An image classifier with {len(card.labels)} labels."
-            ),
-            Field.ABOUT_VERSION: b.CreateString("1"),
-            Field.ABOUT_SUBGRAPHS: _tables(b, graph),
-            Field.ABOUT_PARSER: b.CreateString(PARSER),
-        },
-    )
-    b.Finish(root, IDENTIFIER)
+        target[Field.META_STATS] = _stats([0.0], [1.0])
+    b = flatbuffers.Builder(1024)
+    root = {
+        Field.ABOUT_NAME: card.name,
+        Field.ABOUT_DESCRIPTION: f"An image classifier with {len(card.labels)} labels.",
+        Field.ABOUT_VERSION: "1",
+        Field.ABOUT_SUBGRAPHS: [
+            {Field.SUBGRAPH_INPUTS: [source], Field.SUBGRAPH_OUTPUTS: [target]}
+        ],
+        Field.ABOUT_PARSER: PARSER,
+    }
+    b.Finish(_place(b, root), IDENTIFIER)
     return bytes(b.Output())
+
+
+def _stats(least: list[float], most: list[float]) -> dict[int, list[float]]:
+    return {Field.STATS_MAX: most, Field.STATS_MIN: least}
 
 
 def _normalization(card: ModelCard) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -150,43 +124,22 @@ def _normalization(card: ModelCard) -> tuple[tuple[float, ...], tuple[float, ...
     return tuple(-offset / scale for scale, offset in pairs), tuple(1 / s for s, _ in pairs)
 
 
-def _steps(card: ModelCard) -> str:
-    """What the normalization leaves unsaid, for people."""
-    steps = card.preprocessing
-    return (
-        f"{card.height} x {card.width} pixels. Trained with resizing by {steps.resize}, "
-        f"{steps.interpolation}; EXIF orientation: {steps.exif}; alpha: {steps.alpha}; "
-        f"drawing: {steps.drawing}."
-    )
-
-
-# The flatbuffers builder, in the words used above. Things are built before what refers to them.
-
-
-def _table(
-    b: flatbuffers.Builder, offsets: dict[int, int], enums: dict[int, int] | None = None
-) -> int:
-    enums = enums or {}
-    b.StartObject(1 + max((*offsets, *enums)))
-    for number, offset in offsets.items():
-        b.PrependUOffsetTRelativeSlot(number, offset, 0)
-    for number, value in enums.items():
-        b.PrependUint8Slot(number, value, 0)
-    return int(b.EndObject())
-
-
-def _tables(b: flatbuffers.Builder, table: int) -> int:
-    b.StartVector(4, 1, 4)
-    b.PrependUOffsetTRelative(table)
+def _place(b: flatbuffers.Builder, value: Any) -> int:
+    """Build a string, a table ({field: value}; whole numbers are enums) or a vector of one kind."""
+    if isinstance(value, str):
+        return int(b.CreateString(value))
+    if isinstance(value, dict):
+        places = {k: v if isinstance(v, int) else _place(b, v) for k, v in value.items()}
+        b.StartObject(1 + max(value))
+        for field, place in places.items():
+            if isinstance(value[field], int):
+                b.PrependUint8Slot(field, place, 0)
+            else:
+                b.PrependUOffsetTRelativeSlot(field, place, 0)
+        return int(b.EndObject())
+    tables = isinstance(value[0], dict)
+    items = [_place(b, x) for x in value] if tables else value
+    b.StartVector(4, len(items), 4)
+    for item in reversed(items):
+        (b.PrependUOffsetTRelative if tables else b.PrependFloat32)(item)
     return int(b.EndVector())
-
-
-def _floats(b: flatbuffers.Builder, values: tuple[float, ...] | list[float]) -> int:
-    b.StartVector(4, len(values), 4)
-    for value in reversed(values):
-        b.PrependFloat32(value)
-    return int(b.EndVector())
-
-
-def _stats(b: flatbuffers.Builder, least: list[float], most: list[float]) -> int:
-    return _table(b, {Field.STATS_MAX: _floats(b, most), Field.STATS_MIN: _floats(b, least)})

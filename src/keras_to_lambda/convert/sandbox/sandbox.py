@@ -83,10 +83,6 @@ class Sandbox:
             into: a folder that gets the files which the function writes. It is then given a
                 `folder` of its own to write them to.
             arguments: all others.
-
-        Raises:
-            ConvertError: what the function raised of that kind; or the child was ended by its
-                limits, died, or gave back what it should not.
         """
         from keras_to_lambda.convert.sandbox import untrusted_results
 
@@ -247,9 +243,6 @@ def model_files(model: Path, custom: str | None = None) -> list[Path]:
 
     Args:
         custom: the file of `--custom`.
-
-    Raises:
-        ConvertError: a link leads out of the folder, to what is not the model's.
     """
     if model.is_dir():
         for path in model.rglob("*"):

@@ -57,11 +57,7 @@ def read_json(path: Path) -> Any:
 
 
 def collect(source: Path, folder: Path) -> None:
-    """Move the files in one folder to another of the same file system.
-
-    Raises:
-        ConvertError: one is not a plain file, or has a second name.
-    """
+    """Move the files in one folder to another of the same file system."""
     for path in list(source.iterdir()):
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
@@ -70,11 +66,7 @@ def collect(source: Path, folder: Path) -> None:
 
 
 def array(data: bytes) -> np.ndarray:
-    """The array in the bytes of a .npy file, which has no objects and no room beside its data.
-
-    Raises:
-        ConvertError: it is damaged.
-    """
+    """The array in the bytes of a .npy file, which has no objects and no room beside its data."""
     try:
         stream = BytesIO(data)
         if np.lib.format.read_magic(stream) != (1, 0):
@@ -90,11 +82,7 @@ def array(data: bytes) -> np.ndarray:
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in an .npz file of `numpy.savez`: together no larger than the file.
-
-    Raises:
-        ConvertError: it is missing or damaged.
-    """
+    """The arrays in an .npz file of `numpy.savez`: together no larger than the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -114,9 +102,6 @@ def shaped(array: np.ndarray | None, dtype: type, *shape: int | None) -> np.ndar
 
     Args:
         shape: what it has to be; None: any size.
-
-    Raises:
-        ConvertError: it is missing, or another kind of array.
     """
     if (
         array is None

@@ -35,9 +35,6 @@ def copy(path: Path, folder: Path) -> tuple[Any, list[str]]:
 
     Returns:
         The graph, a `saved_model_pb2.SavedModel`, and why the folder is refused.
-
-    Raises:
-        ConvertError: it is no such folder, it is damaged, or TensorFlow is not installed.
     """
     if not (path / GRAPH).is_file():
         if (path / "config.json").is_file():
@@ -69,11 +66,7 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def read(path: Path, folder: Path) -> Any:
-    """The graphs of a folder, a `saved_model_pb2.SavedModel`; `path` is what messages call it.
-
-    Raises:
-        ConvertError: it is damaged, has no graph for serving, or TensorFlow is not installed.
-    """
+    """The graphs of a folder, a `saved_model_pb2.SavedModel`; `path` is what messages call it."""
     file = folder / GRAPH
     size = file.stat().st_size
     if not 0 < size <= MAX_GRAPH_BYTES:

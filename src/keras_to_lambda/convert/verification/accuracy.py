@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -260,24 +259,12 @@ def _is_below(right: int, judged: int, claim: Claim | None) -> bool:
 
 
 def _p(right: int, judged: int, share: float, alternative: str) -> float:
-    """The binomial test's p; never 0, so that its logarithm is a number.
+    """The one-sided binomial test's p, 1e-300..1: its logarithm is a number."""
+    from scipy.special import bdtr, bdtrc
 
-    scipy.stats has it, and takes half a second to import.
-    """
     share = min(max(share, 1e-15), 1 - 1e-15)
-    counts = {"less": range(right + 1), "greater": range(right, judged + 1)}[alternative]
-    whole = math.lgamma(judged + 1)
-    p = math.fsum(
-        math.exp(
-            whole
-            - math.lgamma(k + 1)
-            - math.lgamma(judged - k + 1)
-            + k * math.log(share)
-            + (judged - k) * math.log1p(-share)
-        )
-        for k in counts
-    )
-    return min(max(p, 1e-300), 1.0)
+    tail = {"less": bdtr(right, judged, share), "greater": bdtrc(right - 1, judged, share)}
+    return min(max(float(tail[alternative]), 1e-300), 1.0)
 
 
 def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
@@ -445,12 +432,3 @@ def _scaling(
         found = [*(found if right == most else []), option]
         most = right
     return (f"with {', or '.join(found)}", most) if found else None
-
-
-def worth(agreeing: int, samples: int) -> float:
-    """What an agreement on so many samples is at least, with 95 % confidence, 0..1 (Wilson)."""
-    z = NormalDist().inv_cdf(0.975)
-    share = agreeing / samples
-    middle = share + z * z / (2 * samples)
-    width = z * math.sqrt(share * (1 - share) / samples + (z / (2 * samples)) ** 2)
-    return (middle - width) / (1 + z * z / samples)

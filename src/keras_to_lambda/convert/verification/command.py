@@ -19,7 +19,7 @@ from PIL import Image
 from keras_to_lambda import client
 from keras_to_lambda.cli import frame
 from keras_to_lambda.client import Client
-from keras_to_lambda.convert import options, progress, report, sample_photos, source_card
+from keras_to_lambda.convert import options, progress, report, samples, source_card
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS, Tolerance, tolerance_of
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
     args = parser().parse_args(argv)
     progress.use("verify", quiet=args.quiet)
-    with sample_photos.local(args.samples, args.max_samples) as args.samples:
+    with samples.local(args.samples, args.max_samples) as args.samples:
         return _verify(args)
 
 
@@ -131,14 +131,14 @@ def _verify(args: argparse.Namespace) -> int:
     quantization = str(card.provenance.get("quantization", "none"))
     if quantization not in QUANTIZATIONS:
         raise ConvertError(f"the card's quantization is {quantization!r}, which is unknown")
-    samples = sample_photos.find(args.samples, args.max_samples)
+    photos = samples.photos(args.samples, args.max_samples)
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
         folder = Path(name)
         progress.step("starting TensorFlow")
         keras = KerasSide.ask(
             options.sandbox(args),
             folder,
-            samples,
+            photos,
             root=args.samples,
             model=str(args.against.absolute()),
             wanted=options.wanted(args),

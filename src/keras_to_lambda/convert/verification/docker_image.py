@@ -24,9 +24,6 @@ def running(image: str, model: Path) -> Iterator[str]:
     """Run an image that was built by the project's Dockerfile; the URL that invokes its function.
 
     The model is copied in, so that it works with an engine on another machine too.
-
-    Raises:
-        ConvertError: Docker, the engine or the image is missing, or the container does not start.
     """
     if shutil.which("docker") is None:
         raise ConvertError("--container needs Docker, and there is no docker command")

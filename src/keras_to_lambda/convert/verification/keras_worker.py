@@ -200,10 +200,6 @@ def _scaled_twice(
 
     Args:
         photos: those that were answered. rows: the answers, before one output becomes two.
-
-    Raises:
-        ConvertError: the network's scaling is meant for pixels of 0..255, and neither labelled
-            samples nor the user confirm that another one before it is right.
     """
     both = f"the network scales pixels itself ({scaling}), and --preprocess does so before it"
     if not scaling.for_bytes:

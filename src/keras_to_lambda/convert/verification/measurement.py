@@ -73,9 +73,6 @@ class KerasSide:
 
         Args:
             folder: gets its files. root: the folder of samples that the photos are from.
-
-        Raises:
-            ConvertError: the model, the photos or an option is wrong.
         """
         paths = [str(path.absolute()) for path in photos]
         facts = sandbox.call(
@@ -226,11 +223,7 @@ def measure(
     quantization: str,
     threads: Sequence[int] = (1,),
 ) -> Candidate:
-    """Answer the photos with a `.tflite` in a sandbox, and compare with Keras.
-
-    Raises:
-        ConvertError: the interpreter cannot run it, or a photo is refused.
-    """
+    """Answer the photos with a `.tflite` in a sandbox, and compare with Keras."""
     try:
         facts, logits = served(sandbox, model, keras.photos, threads)
     except ConvertError as error:
@@ -255,11 +248,7 @@ def measure(
 def served(
     sandbox: Sandbox, model: Path, photos: Sequence[Path], threads: Sequence[int] = (1,)
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """What `serving_side.run` found of a `.tflite`, and its logits: float32, (photos, classes).
-
-    Raises:
-        ConvertError: the interpreter cannot run it, or a photo is refused.
-    """
+    """What `serving_side.run` found of a `.tflite`, and its logits: float32, (photos, classes)."""
     paths = [str(path.absolute()) for path in photos]
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
         facts = sandbox.call(

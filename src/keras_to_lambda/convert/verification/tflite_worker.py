@@ -38,10 +38,6 @@ def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int
         ms: median milliseconds of one inference by thread count. decode_ms: median milliseconds of
         decoding a photo. load_ms: from the file's path to the end of the first inference.
         peak_mb: resident memory at the peak. interpreter: whose.
-
-    Raises:
-        ConvertError: a photo is refused.
-        SetupError: the interpreter cannot run the model.
     """
     start = time.perf_counter()
     classifier = runtime.Classifier(Path(model), threads[0])
