@@ -29,14 +29,14 @@ examples:
       the order of the outputs is the file's, or alphabetical: both are tried; the folders may be
       some of the labels
   k2l detect someone.tflite --samples photos --labels l.txt --max-samples 1000 --json
-      more photos tell more apart; the finding as JSON
+      more photos separate more; the result as JSON
 
-What was found is printed as options for `k2l convert`. Photos that the model was trained on
-tell the most, others less, so that more of them are needed: --max-samples.
+The result is printed as options for `k2l convert`. Photos from the training set are the best
+evidence; of others more are needed: --max-samples.
 
 exit status:
   0  found: scaling and colour order at least
-  1  the evidence does not suffice; what would help is printed
+  1  not enough evidence; the message names what would help
   2  the model, the labels, the samples or an option is wrong
 """
 
@@ -45,8 +45,8 @@ def parser() -> frame.Parser:
     """The command line."""
     p = frame.Parser(
         "k2l detect",
-        "Find out with which preprocessing an image classifier was trained: try what people use on "
-        "photos whose class is known, and say which fits, or that the photos do not tell.",
+        "Find the preprocessing that an image classifier was trained with: try the usual ones on "
+        "photos of known classes, and show which fits, or that the photos do not decide.",
         EPILOG,
     )
     p.add_argument(
@@ -57,12 +57,12 @@ def parser() -> frame.Parser:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="as for k2l convert (default: the folders, alphabetically)",
+        help="one label per output, as for k2l convert (default: the folders, alphabetically)",
     )
     p.add_argument(
         "--exhaustive",
         action="store_true",
-        help="try all combinations, not only those of the colours that fit (slow)",
+        help="try all combinations, not only those with fitting colours; slow (default: no)",
     )
     options.add_model(p)
     options.add_run(p)
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress.use("detect", quiet=args.quiet)
     model, wanted = args.model.absolute(), options.wanted(args)
     names = args.labels and labels.located(args.labels).absolute()
-    # All of it in the sandbox: the network runs thousands of times.
+    # The whole search is in the sandbox: the network runs thousands of times.
     with samples.local(args.samples, args.max_samples) as folder:
         place = folder.absolute()
         taken = [sample.path for sample in samples.find(place, args.max_samples)]
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if total > len(taken):
             progress.note(samples.used(len(taken), total))
         progress.step("starting TensorFlow")
-        # Folders and photos one by one: some may be links to elsewhere.
+        # Folders and photos one by one: links may lead elsewhere.
         reads = [place, *(place / name for name in samples.folders(place)), *taken]
         found = options.sandbox(args).call(
             "keras_to_lambda.convert.detection.command:run",

@@ -12,7 +12,7 @@ same tensor, or what is the same to it, never part, and so are never a random pi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import NormalDist
 
@@ -135,15 +135,11 @@ def logits(scores: Floats) -> Doubles:
 
 
 def outcome(convention: Convention, scores: Floats, targets: Ints) -> Outcome:
-    """Judge one convention's scores.
+    """Judge one convention's scores: float32, (photos, outputs), logits or probabilities.
 
     The loss is taken at the temperature that suits the convention best, which is the same chance
     for all: a convention that only makes the network more or less sure of itself gains nothing.
-
-    Args:
-        convention: what made the scores.
-        scores: float32, (photos, outputs), logits or probabilities.
-        targets: int64, (photos,), the expected output of each photo.
+    targets: int64, (photos,), the expected output of each photo.
     """
     values = logits(scores)
     usable = np.asarray(np.isfinite(values).all(axis=1))
@@ -183,48 +179,42 @@ def accuracy(right: Bools, targets: Ints, confidence: float = 0.95) -> tuple[flo
 def mcnemar(first: Bools, second: Bools) -> float:
     """The exact two-sided p-value of McNemar's test (https://doi.org/10.1007/BF02295996).
 
-    Args:
-        first: which photos one convention got right. second: the other, on the same photos.
+    first, second: which photos each of two conventions has right.
     """
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     from scipy.special import bdtr
 
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     total, fewer = only_first + only_second, min(only_first, only_second)
     return min(1.0, 2 * float(bdtr(fewer, total, 0.5)))
 
 
-class Luck:
-    """How often luck alone makes a convention look as bad as it does.
+def _luck(losses: Doubles, weights: Doubles) -> Callable[[int, Sequence[int]], float]:
+    """A function: the p-value of one convention, by index, beside some others (or itself).
 
     If it is the true one, none of the others fits better, and a photo's difference between the two
     could as well have had the other sign: a paired permutation test that assumes no distribution.
     What counts is the largest of the studentized differences, and in each draw of signs the largest
     one of that draw, so that the others may be many (Westfall and Young's max T).
-
-    Args:
-        losses: float64, (photos, conventions). weights: float64, (photos,).
+    losses: float64, (photos, conventions). weights: float64, (photos,).
     """
+    weighted = losses * weights[:, None]
+    random = np.random.default_rng(0)
+    signs = random.integers(0, 2, (DRAWS, len(weights)), dtype=np.int8).astype(np.float64)
+    draws = (signs * 2 - 1) @ weighted
 
-    def __init__(self, losses: Doubles, weights: Doubles) -> None:
-        self._weighted = losses * weights[:, None]
-        random = np.random.default_rng(0)
-        signs = random.integers(0, 2, (DRAWS, len(weights)), dtype=np.int8).astype(np.float64)
-        self._drawn = (signs * 2 - 1) @ self._weighted
-
-    def p(self, index: int, others: Sequence[int]) -> float:
-        """The p-value of one convention beside some others (or itself, which is no rival)."""
-        behind = self._weighted[:, [index]] - self._weighted[:, others]
+    def p(index: int, others: Sequence[int]) -> float:
+        behind = weighted[:, [index]] - weighted[:, others]
         size = np.sqrt((behind**2).sum(axis=0))
         apart = size > 1e-12
-        if not apart.any():
-            return 1.0
         rivals, size = np.asarray(others)[apart], size[apart]
-        # The hair's breadth keeps rounding from breaking ties.
-        observed = (behind.sum(axis=0)[apart] / size).max() - 1e-6
+        # The subtraction keeps rounding from breaking ties.
+        observed = (behind.sum(axis=0)[apart] / size).max(initial=-np.inf) - 1e-6
         if observed <= 0:
             return 1.0
-        drawn = ((self._drawn[:, [index]] - self._drawn[:, rivals]) / size).max(axis=1)
+        drawn = ((draws[:, [index]] - draws[:, rivals]) / size).max(axis=1)
         return float(((drawn >= observed).sum() + 1) / (DRAWS + 1))
+
+    return p
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +222,7 @@ class Row:
     """What was found out about one convention.
 
     accuracy, low, high: see `accuracy`. loss: the mean, each class counting the same.
-    p: of being the true one and still looking as bad, see `Luck`.
+    p: of being the true one and still looking as bad, see `_luck`.
     mcnemar: the p-value of the photos that it and the best one got right, of this pair alone.
     """
 
@@ -314,23 +304,21 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding
     Each convention gets its chance to be the true one: it is held against all others, and again
     against those that differ from it in one factor. So the true one, whichever it is, is ruled out
     wrongly at most ALPHA of the time, however many are tried; and without that no factor is named
-    wrongly.
-
-    Args:
-        outcomes: one for each convention tried.
-        targets: int64, (photos,): the class of each photo, whatever its number.
-        floor: see `floor`.
+    wrongly. targets: int64, (photos,): the class of each photo, whatever its number.
     """
     weights = class_weights(targets)
     losses = np.stack([o.loss for o in outcomes], axis=1)
     means = weights @ losses
     best = int(means.argmin())
-    luck, everyone = Luck(losses, weights), range(len(outcomes))
-    rows = []
+    luck, rows = _luck(losses, weights), []
     for index, one in enumerate(outcomes):
         share, low, high = accuracy(one.right, targets)
-        p_all = luck.p(index, everyone)
-        p_near = luck.p(index, _neighbours(outcomes, one))
+        near = [
+            number
+            for number, other in enumerate(outcomes)
+            if sum(getattr(other.convention, f) != getattr(one.convention, f) for f in FACTORS) == 1
+        ]
+        p_all, p_near = luck(index, range(len(outcomes))), luck(index, near)
         p = min(1.0, p_near / NEIGHBOURS_SHARE, p_all / ALL_SHARE)
         paired = mcnemar(outcomes[best].right, one.right)
         rows.append(Row(one.convention, share, low, high, float(means[index]), p, paired))
@@ -342,15 +330,6 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding
         floor=floor,
         factors=tuple(_factor(name, rows) for name in FACTORS),
     )
-
-
-def _neighbours(outcomes: Sequence[Outcome], one: Outcome) -> list[int]:
-    """Those that differ in a single factor."""
-    return [
-        index
-        for index, other in enumerate(outcomes)
-        if sum(getattr(other.convention, f) != getattr(one.convention, f) for f in FACTORS) == 1
-    ]
 
 
 def _factor(name: str, rows: Sequence[Row]) -> Factor:
@@ -368,15 +347,10 @@ def _factor(name: str, rows: Sequence[Row]) -> Factor:
 def floor(thumbnails: Floats, targets: Ints) -> float:
     """The accuracy that a network needs before we believe that it was trained on such classes.
 
-    The larger of two: the square root of chance (1/classes), which keeps a distance from it that
-    does not depend on the photos; and the best that any of NETWORKS random networks reaches on
-    these very photos under the convention that suits it best. Classes that differ in brightness
-    or colour alone are distinguished by untrained weights: on such photos nothing can be
-    concluded from a good accuracy.
-
-    Args:
-        thumbnails: float32, (photos, THUMBNAIL, THUMBNAIL, channels), 0..255.
-        targets: int64, (photos,).
+    The larger of the square root of chance (1/classes), and the best that any of NETWORKS random
+    networks reaches on the same photos: untrained weights distinguish classes that differ in
+    brightness or colour alone. thumbnails: float32, (photos, THUMBNAIL, THUMBNAIL, channels),
+    0..255. targets: int64, (photos,).
     """
     classes = len(np.unique(targets))
     return max(math.sqrt(1 / classes), untrained(thumbnails, targets))
@@ -395,8 +369,14 @@ def untrained(thumbnails: Floats, targets: Ints) -> float:
     windows = np.lib.stride_tricks.sliding_window_view(thumbnails, (3, 3), axis=(1, 2))[:, ::2, ::2]
     patches = windows.reshape(-1, channels * 9)
     # Random weights do not care for the order of the channels.
-    scalings = dict.fromkeys(scaling for scaling, _ in colours(channels))
-    affine = [_affine(Convention(s, "rgb", *geometries()[0]), channels) for s in scalings]
+    affine = []
+    for scaling in dict.fromkeys(scaling for scaling, _ in colours(channels)):
+        card = Convention(scaling, "rgb", *geometries()[0]).card(1, 1, channels)
+        black, white = (
+            scale(np.full((1, 1, channels), value, np.float32), card)[0, 0].astype(np.float64)
+            for value in (0, 255)
+        )
+        affine.append(((white - black) / 255, black))
     random, best = np.random.default_rng(0), 0.0
     for network in range(NETWORKS):
         kernel = random.normal(0, math.sqrt(2 / (channels * 9)), (channels, 9, 16))
@@ -412,11 +392,3 @@ def untrained(thumbnails: Floats, targets: Ints) -> float:
                 pooled = maps.reshape(count, 3, 3, 3, 3, 16).mean(axis=(2, 4)).reshape(count, -1)
             best = max(best, float(weights @ ((pooled @ head).argmax(axis=1) == truth)))
     return best
-
-
-def _affine(convention: Convention, channels: int) -> tuple[Doubles, Doubles]:
-    """A convention's scaling as scale and offset for each channel of the tensor."""
-    card = convention.card(1, 1, channels)
-    zero = scale(np.zeros((1, 1, channels), np.float32), card)[0, 0].astype(np.float64)
-    one = scale(np.full((1, 1, channels), 255, np.float32), card)[0, 0].astype(np.float64)
-    return (one - zero) / 255, zero

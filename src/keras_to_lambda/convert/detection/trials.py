@@ -81,16 +81,15 @@ class Trials:
         if not new:
             return
         terminal.step(f"trying {len(new)} ways: {what}")
-        network = self.network
-        shape = (network.height, network.width, network.channels)
-        plan = [(one, self._card(one, shape)) for one in new]
+        network, drawing = self.network, self._steps.drawing
+        cards = [one.card(network.height, network.width, network.channels) for one in new]
+        plan = [
+            (one, replace(card, preprocessing=replace(card.preprocessing, drawing=drawing)))
+            for one, card in zip(new, cards, strict=True)
+        ]
         answers = [self._answers(s.path, plan) for s in self._progress(self.samples, what)]
         for one, column in zip(new, zip(*answers, strict=True), strict=True):
             self.scores[one] = np.stack(column)
-
-    def _card(self, one: Convention, shape: tuple[int, int, int]) -> ModelCard:
-        card = one.card(*shape)
-        return replace(card, preprocessing=replace(card.preprocessing, drawing=self._steps.drawing))
 
     def _answers(self, path: Path, plan: Sequence[tuple[Convention, ModelCard]]) -> list[Floats]:
         """One photo under all conventions: resized once a geometry, run once a distinct tensor."""
@@ -142,7 +141,10 @@ class Detective:
             return self.finding()
         self._try(colours, [START], "scaling and colour order")
         for _ in range(2):
-            self._try(self._carried(), geometries, "interpolation and resizing")
+            rows = sorted(self.finding().rows, key=lambda row: row.loss)
+            fits = [(r.convention.scaling, r.convention.color_order) for r in rows if r.fits]
+            carried = list(dict.fromkeys(fits))[:CARRIED]
+            self._try(carried, geometries, "interpolation and resizing")
             best = self.finding().best.convention
             self._try(colours, [(best.interpolation, best.resize)], "checking again")
         return self.finding()
@@ -155,11 +157,6 @@ class Detective:
     ) -> None:
         geometries = list(geometries)
         self._trials.run([Convention(*c, *g) for c in colours for g in geometries], what)
-
-    def _carried(self) -> list[tuple[str, str]]:
-        rows = sorted(self.finding().rows, key=lambda row: row.loss)
-        pairs = [(r.convention.scaling, r.convention.color_order) for r in rows if r.fits]
-        return list(dict.fromkeys(pairs))[:CARRIED]
 
     def finding(self) -> Finding:
         """What all that was tried says."""
@@ -176,10 +173,9 @@ class Detective:
         return conventions.compare(outcomes, self.classes, self._floor)
 
     def shuffled(self) -> float:
-        """The best accuracy if each folder could choose its output, though no two the same one.
+        """The best accuracy if each folder could choose an output of its own.
 
-        High where the finding is low, the model knows these classes and the labels are in another
-        order.
+        If it is high where the finding is low, the labels are in another order.
         """
         best = 0.0
         folders = np.unique(self.classes)
@@ -208,13 +204,8 @@ def scalings(
 ) -> list[dict[str, Any]]:
     """What a model answers under each scaling and colour order; runs in the sandbox.
 
-    Args:
-        model: the file or folder. wanted: the fields of `keras_model.Wanted`.
-        card: the model's card, as JSON: all but its scaling and colour order stays.
-        photos: what is answered.
-
-    Returns:
-        For each: scaling, color_order, and `chosen`: each photo's label by index.
+    card: the model's, as JSON: all but its scaling and colour order stays. Returns for each:
+    scaling, color_order, and `chosen`: each photo's label by index.
     """
     network = load(Path(model), wanted)
     steps = ModelCard.from_json(card).preprocessing

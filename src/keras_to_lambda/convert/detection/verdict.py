@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 from keras_to_lambda.convert.detection import conventions
-from keras_to_lambda.convert.detection.conventions import Factor, Finding, Row
+from keras_to_lambda.convert.detection.conventions import Convention, Factor, Finding, Row
 from keras_to_lambda.runtime.model.card import PRESETS, ModelCard
 
 SHOWN = 10  # rows of the table
@@ -49,11 +49,9 @@ class Verdict:
         if self.unread:
             head += f"; {self.unread} photos could not be read"
         parts = [head, _table(finding)]
-        if not finding.convincing:
-            return "\n\n".join([*parts, "NOT FOUND. " + self.reason(), self._uncertain()])
-        parts.append("\n".join(_verdict(factor) for factor in finding.factors if factor.tried))
-        if self.card:
-            parts.append(_compared(self.card, finding))
+        if finding.convincing:
+            parts.append("\n".join(_verdict(factor) for factor in finding.factors if factor.tried))
+            parts += [_compared(self.card, finding)] if self.card else []
         if finding.named:
             parts.append(self._paste())
         else:
@@ -67,18 +65,15 @@ class Verdict:
             best.setdefault(row.convention.color_order, row)
         apart = self.finding.factor("color_order").found is None
         rows = list(best.values()) if apart else [self.finding.rows[0]]
-        lines = ["Most likely, not certain:"]
-        for row in rows:
-            one = row.convention
-            lines.append(
-                f"  --preprocess {one.scaling} --color-order {one.color_order} --interpolation "
-                f"{one.interpolation} --resize {one.resize}  ({row.accuracy:.1%} right)"
-            )
-        lines.append(
-            "The table's accuracy is the share of photos whose folder is the model's first label; "
-            "its interval shows how far luck could move it."
+        options = [f"  {' '.join(_options(x.convention))}  ({x.accuracy:.1%} right)" for x in rows]
+        return "\n".join(
+            [
+                "Most likely, not certain:",
+                *options,
+                "The table's accuracy is the share of photos whose folder is the model's first "
+                "label; its interval shows how far luck could move it.",
+            ]
         )
-        return "\n".join(lines)
 
     def reason(self) -> str:
         """Why nothing is named, and what would help; empty if something is."""
@@ -102,8 +97,8 @@ class Verdict:
         if needed <= self.photos and finding.floor > 0.99:
             return (
                 "These photos cannot show whether the model was trained: untrained weights "
-                "trained tell the classes apart as well, by brightness or colour alone. Use photos "
-                "of classes that look less different, or of more classes."
+                "distinguish the classes as well, by brightness or colour alone. Use photos of "
+                "classes that look less different, or of more classes."
             )
         if needed <= self.photos:
             needed = _needed(finding, finding.floor)
@@ -131,19 +126,8 @@ class Verdict:
             "preprocessing that is not among the ones tried? More photos help if it is only weak."
         )
 
-    def options(self) -> list[str]:
-        """For `k2l convert`; empty if nothing is named."""
-        if not self.finding.named:
-            return []
-        best, result = self.finding.best.convention, []
-        for name, (_, option) in TITLES.items():
-            if name != "labels":
-                value = getattr(best, name)
-                result += [option, value]
-        return result
-
     def _paste(self) -> str:
-        options = shlex.join(self.options())
+        options = shlex.join(_options(self.finding.best.convention))
         lines = ["FOUND. Options for `k2l convert`:", f"  {options}"]
         for factor in self.finding.factors:
             if factor.name != "labels" and len(factor.fitting) > 1:
@@ -184,7 +168,7 @@ class Verdict:
                 }
                 for factor in finding.factors
             },
-            "options": self.options(),
+            "options": _options(finding.best.convention) if finding.named else [],
             "conventions": [
                 {
                     **asdict(row.convention),
@@ -197,6 +181,12 @@ class Verdict:
                 for row in finding.rows
             ],
         }
+
+
+def _options(one: Convention) -> list[str]:
+    """A convention for `k2l convert`."""
+    pairs = [(option, getattr(one, name)) for name, (_, option) in TITLES.items()]
+    return [word for pair in pairs if pair[0] != "--labels" for word in pair]
 
 
 def _needed(finding: Finding, floor: float) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_to_lambda.convert import scaling
+from keras_to_lambda.convert.verification.comparison import labelled
 
 Scores = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -98,19 +99,16 @@ def examine(
     card_labels: Sequence[str] = (),
     sole_proof: bool = False,
 ) -> Verdict:
-    """Judge answers by the samples.
+    """Judge answers, (samples, labels), by the samples.
 
-    Args:
-        answers: (samples, labels). truth: each sample's label by index, where it is known.
-        pictures: (samples, height, width, channels): what the model saw.
-        claim: of the card beside the model. card_labels: its labels.
-        sole_proof: there is no Keras file to compare with, so the samples have to show more.
+    truth: each sample's label by index, where it is known. pictures: (samples, height, width,
+    channels), what the model saw. claim, card_labels: of the card beside the model. sole_proof:
+    there is no Keras file to compare with, so the samples have to show more.
     """
     faults = [*_without_content(answers, pictures)]
-    known = np.array([index for index, right in enumerate(truth) if right is not None], int)
+    known, targets = labelled(truth)
     if not len(known):
         return Verdict((*faults, *[_UNLABELLED] * sole_proof))
-    targets = np.array([truth[index] for index in known], np.int64)
     chosen = answers[known].argmax(axis=1)
     right, judged = int((chosen == targets).sum()), len(known)
     unseen = tuple(name for index, name in enumerate(labels) if index not in set(targets.tolist()))
@@ -237,20 +235,16 @@ def _chance(chosen: Ints, targets: Ints, labels: int) -> tuple[str, str]:
     if right <= judged / labels:
         return f"{measured}: no better than guessing among {labels} labels", ""
     given, wanted = (np.bincount(each, minlength=labels) / judged for each in (chosen, targets))
-    if wanted.max() == 1 or _p(right, judged, luck := float(given @ wanted), "greater") <= (
-        ALPHA_CHANCE
-    ):
+    luck = float(given @ wanted)
+    if wanted.max() == 1 or _p(right, judged, luck, "greater") <= ALPHA_CHANCE:
         return "", ""
     # Not shown to be better; and so many samples that a model which is half way to being always
     # right would have shown it.
     if _p(right, judged, (1 + luck) / 2, "less") >= ALPHA_CHANCE:
         return "", ""
     if right <= judged * luck + 1e-9:
-        return (
-            f"{measured}: no better than the same answers given to the samples at random "
-            f"({luck:.1%})",
-            "",
-        )
+        random = "no better than the same answers given to the samples at random"
+        return f"{measured}: {random} ({luck:.1%})", ""
     return "", f"{measured}: not significantly better than chance ({luck:.1%})"
 
 
@@ -270,10 +264,8 @@ def _p(right: int, judged: int, share: float, alternative: str) -> float:
 def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
     """Whether other answers are right significantly more often, on the same samples.
 
-    McNemar's exact test, one-sided (https://doi.org/10.1007/BF02295996).
-
-    Args:
-        own, other: which samples are right. tries: the logarithm of how many were tried.
+    McNemar's exact test, one-sided (https://doi.org/10.1007/BF02295996). own, other: which samples
+    are right. tries: the logarithm of how many were tried.
     """
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
     if gained <= lost:
@@ -301,11 +293,7 @@ def _better_order(
     *,
     sure: bool = True,
 ) -> Order | None:
-    """The order of labels that fits better than the one given; None: none does.
-
-    Args:
-        sure: significantly better; else, with a high accuracy.
-    """
+    """The order of labels that fits better: significantly (sure), or with a high accuracy."""
     own = chosen == targets
     if own.all():
         return None
@@ -384,12 +372,10 @@ def slip(
 ) -> tuple[str, ...]:
     """The scaling, and order of labels, that fits significantly better; else, what seems to.
 
-    Args:
-        trials: as `trials.scalings` returns them. own: the answers, (samples, labels).
-        unsure: also what fits without being significantly better.
+    trials: as `trials.scalings` returns them. own: the answers, (samples, labels). unsure: also
+    what fits without being significantly better.
     """
-    known = np.array([index for index, right in enumerate(truth) if right is not None], int)
-    targets = np.array([truth[index] for index in known], np.int64)
+    known, targets = labelled(truth)
     for sure in (True, False) if unsure else (True,):
         hints = []
         if found := _scaling(trials, own, known, targets, labels, card_labels, sure=sure):

@@ -9,7 +9,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,10 @@ examples:
   k2l verify clothing.tflite --against clothing.keras --samples photos \\
       --url https://ID.execute-api.eu-west-1.amazonaws.com/Prod/predict
 
-Where two ways part, the first stage that differs is named: decode, resize or inference, which
-includes the scaling. An endpoint's inside cannot be seen, so it is asked again about the same photo
-without its JPEG coding, and then at the model's size: the stage without which the answers agree is
-the one that differs. Where they part here, pictures of what each saw are saved in MODEL.verify/.
-The results go into the card.
+Where two ways differ, the table names the first stage that does: decode, resize or inference, which
+includes the scaling. An endpoint gets the same photo again without its JPEG coding, and then at the
+model's size: the stage without which the answers agree is the one that differs. For differences
+here, pictures of what each side saw are saved in MODEL.verify/. The results go into the card.
 
 exit status:
   0  every way gives Keras's answers, within the tolerance of the model's quantization
@@ -85,7 +83,7 @@ def parser() -> frame.Parser:
     p = frame.Parser(
         "k2l verify",
         "Prove that a .tflite, here, in its container and deployed, answers as the Keras model "
-        "does; and where it does not, find the stage at which the two part.",
+        "does; where it does not, find the first stage that differs.",
         EPILOG,
     )
     p.add_argument("model", type=Path, metavar="MODEL.tflite", help="from `k2l convert`")
@@ -97,8 +95,14 @@ def parser() -> frame.Parser:
         help="the Keras file or folder that it was made of, or another program's .tflite",
     )
     options.add_samples(p, "photos like those the model will see")
-    p.add_argument("--container", metavar="IMAGE", help="an image of the function, run by Docker")
-    p.add_argument("--url", metavar="ENDPOINT", help="the deployed route, or an invocation URL")
+    p.add_argument(
+        "--container", metavar="IMAGE", help="the function's image, run by Docker (default: none)"
+    )
+    p.add_argument(
+        "--url",
+        metavar="ENDPOINT",
+        help="URL of the deployed /predict, or an invocation URL (default: not tested)",
+    )
     p.add_argument(
         "--header",
         action="append",
@@ -107,10 +111,13 @@ def parser() -> frame.Parser:
         help="header sent to the endpoint; may be given several times (default: none)",
     )
     p.add_argument(
-        "--interpreter", type=Path, metavar="PYTHON", help="whose interpreter runs the .tflite here"
+        "--interpreter",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python whose interpreter runs the .tflite here (default: this one)",
     )
     client.add_options(p)
-    p.add_argument("--no-write", action="store_true", help="leave the card as it is")
+    p.add_argument("--no-write", action="store_true", help="leave the card unchanged")
     options.add_proof(p)
     options.add_model(p)
     options.add_run(p)
@@ -146,14 +153,19 @@ def _verify(args: argparse.Namespace) -> int:
             output=card.provenance.get("output_option"),
             accept_scaling=True,
         )
-        _same_shape(args, card, keras.card)
+        for side in ("height", "width", "channels"):
+            theirs, ours = getattr(keras.card, side), getattr(card, side)
+            if theirs != ours:
+                raise ConvertError(
+                    f"{args.against} takes a {side} of {theirs}, {args.model} of {ours}: one was "
+                    "not made of the other"
+                )
         ways = list(_ways(args, card, quantization, keras, folder))
         proof = _proof(args, card, keras)
     if args.json:
-        found = {way.name: way.to_json() for way in ways}
-        print(
-            json.dumps({**found, "accuracy_faults": proof.faults, "hints": proof.hints}, indent=1)
-        )
+        found: dict[str, Any] = {way.name: way.to_json() for way in ways}
+        found |= {"accuracy_faults": proof.faults, "hints": proof.hints}
+        print(json.dumps(found, indent=1))
     else:
         print(report.columns(_table(ways)))
     proven = args.accept_accuracy or not proof.faults
@@ -169,14 +181,14 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _outline(against: Path, card: ModelCard) -> dict[str, Any]:
-    """What Keras is given: the scaling that is in the graph, or in the card of a `.tflite`."""
+    """The card for Keras, with the scaling that is in the graph, or in the card of a `.tflite`."""
     version = 1
     if foreign.is_one(against):
         with contextlib.suppress(SetupError):
             its = load_card(against)
-            version, scaling = its.schema_version, its.preprocessing.scaling
+            version, theirs = its.schema_version, its.preprocessing
             steps = replace(
-                card.preprocessing, scaling=scaling, color_order=its.preprocessing.color_order
+                card.preprocessing, scaling=theirs.scaling, color_order=theirs.color_order
             )
             card = replace(card, schema_version=1, preprocessing=steps)
     elif card.schema_version == 2:
@@ -210,7 +222,7 @@ def _ways(
 ) -> Iterator[Way]:
     tolerance = tolerance_of(quantization, card.preprocessing.decode)
     copy = folder / "model.tflite"
-    # A card beside the file, or one from its standard metadata, goes with the copy.
+    # The card may be beside the file, or made of its standard metadata.
     copy.write_bytes(join(foreign.own_part(args.model), card))
     sandbox = options.sandbox(args, args.interpreter)
     progress.step(f"asking the .tflite here about {len(keras.photos)} photos")
@@ -222,7 +234,12 @@ def _ways(
     def local(probe: KerasSide) -> np.ndarray:
         return measure(sandbox, copy, probe, quantization).logits
 
-    headers = dict(_header(text) for text in args.header)
+    headers = {}
+    for text in args.header:
+        header, colon, value = text.partition(":")
+        if not colon:
+            raise ConvertError(f"--header {text!r} is not NAME:VALUE")
+        headers[header.strip()] = value.strip()
     for name, opened in (
         ("container", args.container and docker_image.running(args.container, copy)),
         ("endpoint", args.url and contextlib.nullcontext(args.url)),
@@ -268,24 +285,20 @@ def _probe(
             decoded, resized = stages.served(keras.photos[index], card)
             for paths, pixels in ((full, decoded), (small, np.rint(resized))):
                 paths.append(Path(name) / f"{index}-{'small' if paths is small else 'full'}.png")
-                paths[-1].write_bytes(_png(pixels.clip(0, 255).astype(np.uint8)))
+                shown = pixels.clip(0, 255).astype(np.uint8)
+                Image.fromarray(shown[..., 0] if card.channels == 1 else shown).save(paths[-1])
         logits = keras.logits[[*parted, *parted]]
         here = local(replace(keras, photos=(*full, *small), logits=logits, truth=()))
         there = np.stack([endpoint.logits(path.read_bytes()) for path in (*full, *small)])
-    # Each kind by itself: the tolerance goes by the spread of the logits that are compared.
-    count = len(parted)
-    decode = same_answers(here[:count], there[:count], tolerance)
-    resize = same_answers(here[count:], there[count:], tolerance)
+    # Each kind by itself: the tolerance depends on the spread of the compared logits.
+    decode, resize = (
+        same_answers(ours, theirs, tolerance)
+        for ours, theirs in zip(np.split(here, 2), np.split(there, 2), strict=True)
+    )
     return [
         "decode" if first else "resize" if second else stages.INFERENCE
         for first, second in zip(decode, resize, strict=True)
     ]
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _save(model: Path, card: ModelCard, keras: KerasSide, parted: Sequence[int]) -> None:
@@ -310,48 +323,19 @@ def _counted(found: Sequence[str | None]) -> dict[str, int]:
 
 
 def _table(ways: Sequence[Way]) -> list[tuple[str, ...]]:
+    head = ["against Keras", "photos", "agreement", "largest diff", "mean diff"]
     judged = ways[0].comparison.accuracy is not None
-    head = (
-        "against Keras",
-        "photos",
-        "agreement",
-        "largest diff",
-        "mean diff",
-        *(("accuracy (Keras)",) if judged else ()),
-        "parts at",
-        "to here",
-        "verdict",
-    )
-    return [
-        head,
-        *(
-            (
-                way.name,
-                str(way.comparison.samples),
-                f"{way.comparison.agreement:.1%}",
-                f"{way.comparison.max_difference:.3g}",
-                f"{way.comparison.mean_difference:.3g}",
-                *(
-                    (f"{way.comparison.accuracy:.1%} ({way.comparison.reference_accuracy:.1%})",)
-                    if judged
-                    else ()
-                ),
-                ", ".join(f"{stage} ({n})" for stage, n in way.stages.items()) or "-",
-                f"{way.local:.3g}" if way.local else "-",
-                "the same" if not way.comparison.faults else "; ".join(way.comparison.faults),
-            )
-            for way in ways
-        ),
-    ]
-
-
-def _same_shape(args: argparse.Namespace, card: ModelCard, keras: ModelCard) -> None:
-    for name in ("height", "width", "channels"):
-        if getattr(card, name) != getattr(keras, name):
-            raise ConvertError(
-                f"{args.against} takes a {name} of {getattr(keras, name)}, {args.model} of "
-                f"{getattr(card, name)}: one was not made of the other"
-            )
+    head += ["accuracy (Keras)"] * judged + ["parts at", "to here", "verdict"]
+    rows = [tuple(head)]
+    for way in ways:
+        found = way.comparison
+        row = [way.name, str(found.samples), f"{found.agreement:.1%}"]
+        row += [f"{found.max_difference:.3g}", f"{found.mean_difference:.3g}"]
+        row += [f"{found.accuracy:.1%} ({found.reference_accuracy:.1%})"] if judged else []
+        row += [", ".join(f"{stage} ({n})" for stage, n in way.stages.items()) or "-"]
+        row += [f"{way.local:.3g}" if way.local else "-", "; ".join(found.faults) or "the same"]
+        rows.append(tuple(row))
+    return rows
 
 
 def _write(
@@ -371,10 +355,3 @@ def _write(
     draft = model.with_name(model.name + ".part")
     draft.write_bytes(join(data[: card.model_bytes], replace(card, verification=verification)))
     draft.replace(model)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise ConvertError(f"--header {text!r} is not NAME:VALUE")
-    return name.strip(), value.strip()

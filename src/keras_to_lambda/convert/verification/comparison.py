@@ -62,6 +62,13 @@ class Comparison:
         return {**asdict(self), "passed": not self.faults}
 
 
+def labelled(truth: Sequence[int | None]) -> tuple[np.ndarray, np.ndarray]:
+    """The samples with a known right output, by index, and these outputs: int64."""
+    pairs = [(index, right) for index, right in enumerate(truth) if right is not None]
+    known, targets = np.array(pairs, np.int64).reshape(-1, 2).T
+    return known, targets
+
+
 def compare(
     expected: np.ndarray,
     answers: np.ndarray,
@@ -70,19 +77,13 @@ def compare(
     skipped: int = 0,
     truth: Sequence[int | None] = (),
 ) -> Comparison:
-    """Compare two sets of logits, float32 (samples, classes), of the same photos.
-
-    Args:
-        truth: each sample's right output, where that is known.
-    """
+    """Compare two sets of logits, float32 (samples, classes); truth: right outputs, if known."""
     difference = np.abs(expected.astype(np.float64) - answers)
-    known = np.array([index for index, right in enumerate(truth) if right is not None], int)
-    right = np.array([truth[index] for index in known], int)
-    accuracies: list[float | None] = [None, None]
-    if len(known):
-        accuracies = [
-            float((rows[known].argmax(axis=1) == right).mean()) for rows in (answers, expected)
-        ]
+    known, right = labelled(truth)
+
+    def accuracy(rows: np.ndarray) -> float | None:
+        return float((rows[known].argmax(axis=1) == right).mean()) if len(known) else None
+
     return Comparison(
         samples=len(expected),
         skipped=skipped,
@@ -91,8 +92,8 @@ def compare(
         mean_difference=float(difference.mean()),
         spread=float(np.ptp(expected, axis=1).mean()),
         tolerance=tolerance,
-        accuracy=accuracies[0],
-        reference_accuracy=accuracies[1],
+        accuracy=accuracy(answers),
+        reference_accuracy=accuracy(expected),
         judged=len(known),
     )
 
@@ -108,11 +109,7 @@ def same_answers(expected: np.ndarray, answers: np.ndarray, tolerance: Tolerance
 def per_class(
     expected: np.ndarray, answers: np.ndarray, classes: Sequence[int]
 ) -> dict[int, tuple[int, int]]:
-    """By class: in how many of its samples the top-1 labels agree, and of how many.
-
-    Args:
-        classes: the class of each sample.
-    """
+    """By class: in how many of its samples the top-1 labels agree, and of how many."""
     agree = expected.argmax(axis=1) == answers.argmax(axis=1)
     groups = np.asarray(classes)
     return {

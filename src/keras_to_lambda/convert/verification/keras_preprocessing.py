@@ -1,7 +1,7 @@
-"""The tensor as Keras makes it: the other side of the comparison, by other code than `classifier`.
+"""The tensor as Keras makes it: the other side of the comparison.
 
-keras.utils.load_img and keras.applications' own preprocess_input, or tf.image.resize, as the card's
-interpolation says. Nothing here is shared with the serving path, or the proof would be a circle.
+keras.utils.load_img and keras.applications' own preprocess_input, or tf.image.resize, by the card's
+interpolation. Nothing here is shared with the serving path, or the proof would be a circle.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _opened(path: Path, card: ModelCard) -> Image.Image:
             image = Image.fromarray(np.asarray(pixels)[..., 0])
             image.info = info
         elif _plain(path, card):
-            return _load_img(path, color_mode=COLOR_MODES[card.channels])
+            loaded: Image.Image = keras.utils.load_img(path, color_mode=COLOR_MODES[card.channels])
+            return loaded
         image = ALPHA[steps.alpha](EXIF[steps.exif](image))
         if image.mode in SIXTEEN_BITS and card.channels == 1:  # as load_img leaves it
             return image
@@ -81,7 +82,7 @@ def sixteen_bits(path: Path) -> bool:
 
 
 def _plain(path: Path, card: ModelCard) -> bool:
-    """Whether load_img does all that the card asks for: it ignores the orientation and alpha."""
+    """Whether load_img does all that the card wants: it ignores the orientation and alpha."""
     steps = card.preprocessing
     return (
         steps.drawing == "none"
@@ -134,27 +135,18 @@ def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
         pixels = _centred(np.asarray(image.convert("L"), np.float64), *size)
         image = Image.fromarray(pixels).convert(MODES[card.channels])
     library, method = INTERPOLATION[steps.interpolation]
-    name = steps.interpolation.partition(":")[2]
     if library is TENSORFLOW:
-        pixels = _array(image)
+        pixels = keras.utils.img_to_array(image)
         return np.asarray(TENSORFLOW[steps.resize](pixels, size, method))
     if steps.resize == "stretch" and _plain(path, card):
-        image = _load_img(
+        image = keras.utils.load_img(
             path,
             color_mode=COLOR_MODES[card.channels],
             target_size=size,
-            interpolation=name,
+            interpolation=steps.interpolation.partition(":")[2],
         )
-        return _array(image)
-    return _array(PILLOW[steps.resize](image, (card.width, card.height), method))
-
-
-def _load_img(path: Path, **options: Any) -> Image.Image:
-    image: Image.Image = keras.utils.load_img(path, **options)
-    return image
-
-
-def _array(image: Image.Image) -> np.ndarray:
+    else:
+        image = PILLOW[steps.resize](image, (card.width, card.height), method)
     return np.asarray(keras.utils.img_to_array(image))
 
 
@@ -205,11 +197,6 @@ def _opening(values: np.ndarray, size: int) -> np.ndarray:
     return _filtered(ndimage.maximum_filter, low, size)
 
 
-def _closing(values: np.ndarray, size: int) -> np.ndarray:
-    high = _filtered(ndimage.maximum_filter, values, size)
-    return _filtered(ndimage.minimum_filter, high, size)
-
-
 def _shadowed(values: np.ndarray) -> bool:
     """Whether the tenths of a picture, in both directions, have paper of different light."""
     if min(values.shape) < 100:
@@ -226,7 +213,8 @@ def _from_local_paper(values: np.ndarray) -> np.ndarray:
     )
     if lightest / light > dark / darkest:  # chalk on a board
         return np.asarray(values - _opening(values, size))
-    closed = _closing(values, size)
+    high = _filtered(ndimage.maximum_filter, values, size)
+    closed = _filtered(ndimage.minimum_filter, high, size)
     return np.asarray((closed - values) * 255 / np.maximum(closed, 1))
 
 
@@ -276,8 +264,8 @@ def _centred(ink: np.ndarray, height: int, width: int) -> np.ndarray:
     fit = 20 * min(height, width) / 28
 
     def ends(there: np.ndarray) -> list[tuple[int, int]]:
-        return [(int(np.flatnonzero(x)[0]), int(np.flatnonzero(x)[-1]) + 1) for x in
-                (there.any(1), there.any(0))]  # fmt: skip
+        filled = [np.flatnonzero(there.any(axis)) for axis in (1, 0)]
+        return [(int(places[0]), int(places[-1]) + 1) for places in filled]
 
     def middles(values: np.ndarray) -> list[float]:
         return [

@@ -46,42 +46,42 @@ def run(
     accept_scaling: bool = False,
     exif_open: bool = False,
 ) -> dict[str, Any]:
-    """Load a model, answer the photos as Keras does, and build the flatbuffers that are asked for.
+    """Load a model, answer the photos as Keras does, and build the wanted flatbuffers.
 
     Args:
-        model: the file or folder.
         wanted: the fields of `keras_model.Wanted`.
         outline: the card's name, labels, preprocessing and provenance, as JSON.
-        photos: what is answered; also calibrates int8.
+        photos: also calibrate int8.
         folder: gets NAME.tflite for each quantization, and keras.npz: logits, float32 (read,
-            classes); read, bool (photos,); parts, float32 (read, 2), see `stages`; pictures, uint8
-            (read, height, width, channels), resized.
+            classes); read, bool (photos,); parts, float32 (read, 2), see `pipeline_diff`; pictures,
+            uint8 (read, height, width, channels), resized.
         quantizations: names of QUANTIZATIONS. With several, one that fails leaves the others.
-        output: what the outputs are, one of `outputs.CHOICES`; None: the evidence decides.
-        accept_scaling: convert a network that scales pixels itself with a scaling before it.
-        exif_open: whether samples may show that the model was trained with another `exif` than the
-            outline's.
+        output: one of `outputs.CHOICES`; None: the evidence decides.
+        accept_scaling: whether a scaling may precede a network that scales pixels itself.
+        exif_open: whether samples may show another `exif` than the outline's.
 
     Returns:
-        The network's card, as JSON, `pixels`, the type in which the flatbuffers take pixels (None:
-        of a `.tflite`, to which no front was added), and facts about the model and the run.
+        The network's card, as JSON; `pixels`, the type in which the flatbuffers take pixels (None:
+        of a `.tflite`, which gets no front); and facts about the model and the run.
     """
     begin = time.perf_counter()
     progress.step("loading the model")
     with sandbox.within(LOAD_WITHIN_S):
-        loaded = (
-            foreign.load(Path(model))
-            if foreign.is_one(Path(model))
-            else keras_model.load(Path(model), Wanted.from_json(wanted))
-        )
+        if foreign.is_one(Path(model)):
+            loaded = foreign.load(Path(model))
+        else:
+            loaded = keras_model.load(Path(model), Wanted.from_json(wanted))
     seconds = {"load": time.perf_counter() - begin}
-    card = _card(loaded, outline)
+    card, graph = _card(loaded, outline), loaded.concrete()
+    ending = scaling = None
     if loaded.flatbuffer:
         foreign.check(loaded, card)
-    deep = 0
-    graph = loaded.concrete()
-    shape = (1, loaded.height, loaded.width, loaded.channels)
-    ending, scaling = (None, None) if loaded.flatbuffer else _looked_at(graph, shape)
+    else:
+        found, graph_def = operators.of_graph(graph)
+        image = graph.inputs[0].name.partition(":")[0]
+        shape = (1, loaded.height, loaded.width, loaded.channels)
+        ending = outputs.Ending.of(found)
+        scaling = own_scaling.find(found, graph_def, image, shape)
 
     begin = time.perf_counter()
     flagged = _flagged(photos, card, lambda tensor: keras_model.predict(graph, tensor))
@@ -89,6 +89,7 @@ def run(
         card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
     progress.step(f"asking {loaded.loaded_by} about {len(photos)} photos")
     tensors, logits, parts, pictures, read, keras_ms = [], [], [], [], [], []
+    deep = 0
     for photo in progress.progress(photos):
         try:
             seen = keras_preprocessing.see(Path(photo), card)
@@ -180,13 +181,6 @@ def run(
     }
 
 
-def _looked_at(graph: Any, shape: tuple[int, ...]) -> tuple[outputs.Ending, OwnScaling | None]:
-    """The network's last operators, and what its first ones do to pixels."""
-    found, graph_def = operators.of_graph(graph)
-    image = graph.inputs[0].name.partition(":")[0]
-    return outputs.Ending.of(found), own_scaling.find(found, graph_def, image, shape)
-
-
 def _scaled_twice(
     scaling: OwnScaling,
     graph: Any,
@@ -198,8 +192,7 @@ def _scaled_twice(
 ) -> str:
     """A sentence on a network that scales pixels itself, with a scaling before it.
 
-    Args:
-        photos: those that were answered. rows: the answers, before one output becomes two.
+    photos: those that were answered. rows: the answers, before one output becomes two.
     """
     both = f"the network scales pixels itself ({scaling}), and --preprocess does so before it"
     if not scaling.for_bytes:
@@ -234,9 +227,9 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
     """The outline, completed with what the model knows."""
     if model.classes == 1 and len(outline["labels"]) != 2:
         raise ConvertError(
-            f"{model.path} has one output, which tells two classes apart: give two labels, first "
-            f"the one that it answers with 0, not {len(outline['labels'])}. A network that gives a "
-            "number (an age, a price) is not an image classifier"
+            f"{model.path} has one output, for two classes: give two labels, first the one that "
+            f"it answers with 0, not {len(outline['labels'])}. A network that gives a number (an "
+            "age, a price) is not an image classifier"
         )
     if len(outline["labels"]) != max(model.classes, 2):
         raise ConvertError(
@@ -275,11 +268,7 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
 def _flagged(
     photos: Sequence[str], card: ModelCard, answer: Callable[[np.ndarray], np.ndarray]
 ) -> Flagged:
-    """The samples with an orientation flag, answered with it applied and with it ignored.
-
-    Args:
-        answer: a tensor's scores, by Keras.
-    """
+    """The samples with an orientation flag, answered with it applied and with it ignored."""
     paths = [Path(photo) for photo in photos]
     flagged = []
     for path, label in zip(paths, ClassFolders(card.labels).truth(paths), strict=True):
@@ -291,8 +280,7 @@ def _flagged(
     def right(exif: str) -> np.ndarray:
         way = replace(card, preprocessing=replace(card.preprocessing, exif=exif))
         rows = [answer(keras_preprocessing.see(path, way).tensor) for path, _ in known]
-        found: np.ndarray = np.equal(_first(np.array(rows)), [label for _, label in known])
-        return found
+        return np.asarray(_first(np.array(rows)) == [label for _, label in known])
 
     applied, ignored = (right(exif) if known else np.zeros(0, bool) for exif in ("apply", "ignore"))
     return Flagged(

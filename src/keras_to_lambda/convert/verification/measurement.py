@@ -40,7 +40,7 @@ _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)
 class KerasSide:
     """What Keras answered.
 
-    facts: as `keras_side.run` returns them. card: the Keras network's, with its scaling. photos:
+    facts: as `keras_worker.run` returns them. card: the Keras network's, with its scaling. photos:
     those that it could read. skipped: how many it could not. logits: float32, (photos, classes).
     parts: float32, (photos, 2), see `stages`. pictures: uint8, (photos, height, width, channels):
     what the model saw, before the scaling. truth: the right output of each photo, where its folder
@@ -69,10 +69,9 @@ class KerasSide:
         wanted: Mapping[str, Any],
         **arguments: Any,
     ) -> KerasSide:
-        """Run `keras_side.run` in a sandbox.
+        """Run `keras_worker.run` in a sandbox.
 
-        Args:
-            folder: gets its files. root: the folder of samples that the photos are from.
+        folder: gets its files. root: the folder of samples that the photos are from.
         """
         paths = [str(path.absolute()) for path in photos]
         facts = sandbox.call(
@@ -84,9 +83,9 @@ class KerasSide:
             photos=paths,
             **arguments,
         )
-        arrays = untrusted_results.arrays(folder / "keras.npz")
-        read = untrusted_results.shaped(arrays.get("read"), np.bool_, len(photos))
-        seen = int(read.sum())
+        arrays, shaped = untrusted_results.arrays(folder / "keras.npz"), untrusted_results.shaped
+        read = shaped(arrays.get("read"), np.bool_, len(photos))
+        seen, stages = int(read.sum()), len(pipeline_diff.STAGES)
         kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
         card = ModelCard.from_json(facts["card"])
         folders = ClassFolders(card.labels)
@@ -95,13 +94,9 @@ class KerasSide:
             card=card,
             photos=kept,
             skipped=int((~read).sum()),
-            logits=untrusted_results.shaped(arrays.get("logits"), np.float32, seen, None),
-            parts=untrusted_results.shaped(
-                arrays.get("parts"), np.float32, seen, len(pipeline_diff.STAGES)
-            ),
-            pictures=untrusted_results.shaped(
-                arrays.get("pictures"), np.uint8, seen, None, None, None
-            ),
+            logits=shaped(arrays.get("logits"), np.float32, seen, None),
+            parts=shaped(arrays.get("parts"), np.float32, seen, stages),
+            pictures=shaped(arrays.get("pictures"), np.uint8, seen, None, None, None),
             truth=_truth(kept, folders),
             unmatched=folders.unmatched(kept, root),
         )
@@ -113,11 +108,7 @@ class KerasSide:
         return source_card.converted(card, dtype) if dtype else card
 
     def parting(self, answers: np.ndarray, tolerance: Tolerance) -> list[str | None]:
-        """For each photo, the first stage at which a path through `classifier` parts; None: none.
-
-        Args:
-            answers: that path's logits, float32 (photos, classes).
-        """
+        """For each photo, the first stage at which a path of these logits parts; None: none."""
         same = same_answers(self.logits, answers, tolerance)
         return [
             pipeline_diff.first(parts, same_answer=bool(fine))
@@ -138,13 +129,10 @@ class KerasSide:
     ) -> Verdict:
         """What the samples say of a path's answers, and what would fit significantly better.
 
-        Args:
-            answers: float32, (photos, classes).
-            provenance: of the card that says which accuracy was measured. card_labels: its labels.
-            model: the file that other scalings are tried with. wanted: `keras_model.Wanted`.
-            sole_proof: see `accuracy.examine`.
-            stated: the training itself stated labels and scaling: no others are tried, unless the
-                accuracy is below the card's.
+        answers: float32, (photos, classes). provenance, card_labels: of the card with the measured
+        accuracy. model, wanted: for trials of other scalings. sole_proof: see `accuracy.examine`.
+        stated: the training itself stated labels and scaling: no others are tried, unless the
+        accuracy is below the card's.
         """
         labels, claim = self.card.labels, Claim.of(provenance)
         found = examine(
@@ -174,7 +162,7 @@ class KerasSide:
             return trials
 
         if not (found.faults or found.doubt):
-            # Only wrong photos can be gained: few of them, or few gained, and the rest is not run.
+            # Only wrong photos can be gained: where these are too few, the rest is not run.
             wrong = wrong_ones(answers, self.truth)
             if not may_be_better(len(wrong)):
                 return found
@@ -185,14 +173,8 @@ class KerasSide:
             ]
             if not may_be_better(max(gained, default=0), len(trials)):
                 return found
-        hints = slip(
-            tried(self.photos),
-            answers,
-            self.truth,
-            labels,
-            card_labels,
-            unsure=bool(found.faults),
-        )
+        trials, unsure = tried(self.photos), bool(found.faults)
+        hints = slip(trials, answers, self.truth, labels, card_labels, unsure=unsure)
         if not hints:
             return found
         # Another scaling is a fault, and turns a doubt into one.
@@ -200,9 +182,8 @@ class KerasSide:
             f"{found.right} of {found.judged} labelled samples are right, and significantly more "
             "would be with another scaling"
         )
-        return replace(
-            found, faults=found.faults or (found.doubt or better,), hints=hints, doubt=""
-        )
+        faults = found.faults or (found.doubt or better,)
+        return replace(found, faults=faults, hints=hints, doubt="")
 
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""
@@ -231,13 +212,12 @@ def measure(
         if missing is None:
             raise
         raise ConvertError(_lacking(model, missing[1], int(missing[2]))) from error
+    card = load_card(model)
     return Candidate(
         quantization=quantization,
-        comparison=keras.compare(
-            logits, tolerance_of(quantization, load_card(model).preprocessing.decode)
-        ),
+        comparison=keras.compare(logits, tolerance_of(quantization, card.preprocessing.decode)),
         logits=logits,
-        bytes=load_card(model).model_bytes or model.stat().st_size,
+        bytes=card.model_bytes or model.stat().st_size,
         ms=facts["ms"],
         load_ms=facts["load_ms"],
         peak_mb=facts["peak_mb"],
@@ -248,7 +228,7 @@ def measure(
 def served(
     sandbox: Sandbox, model: Path, photos: Sequence[Path], threads: Sequence[int] = (1,)
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """What `serving_side.run` found of a `.tflite`, and its logits: float32, (photos, classes)."""
+    """What `tflite_worker.run` found of a `.tflite`, and its logits: float32, (photos, classes)."""
     paths = [str(path.absolute()) for path in photos]
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
         facts = sandbox.call(
@@ -286,7 +266,7 @@ def outline(
     provenance: Mapping[str, Any],
     schema_version: int = 1,
 ) -> dict[str, Any]:
-    """What is known of a card before the model is loaded, as JSON, for `keras_side.run`."""
+    """What is known of a card before the model is loaded, as JSON, for `keras_worker.run`."""
     return {
         "schema_version": schema_version,
         "name": name,

@@ -1,4 +1,4 @@
-"""Stages: where the way to the model parts, between Keras and the serving path."""
+"""Stages: where the ways to the model part, between Keras and the serving path."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STAGES = ("decode", "resize")
 INFERENCE = "inference"
 # What is still the same: every decoded byte; a resized pixel to a thousandth of white.
 SAME = (0.0, 0.255)
-# As large as any setting of the function admits: size is not what is looked at here.
+# As large as any setting of the function admits.
 MAX_PIXELS = 1 << 28
 
 
 def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
-    """A photo at the stages of the serving path, shaped as `reference.Seen` has them.
+    """A photo at the stages of the serving path, shaped as in `keras_preprocessing.Seen`.
 
     Raises:
         ClassifierError: the serving path refuses it.
@@ -37,10 +37,7 @@ def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
 
 
 def differences(photo: Path, seen: Seen, card: ModelCard) -> list[float]:
-    """How far the two are apart at each of STAGES, in gray levels.
-
-    Infinite where the shapes differ; NaN where the serving path refuses the photo.
-    """
+    """The difference at each of STAGES in gray levels; inf: other shapes; NaN: a refused photo."""
     try:
         decoded, resized = served(photo, card)
     except ClassifierError:
@@ -57,11 +54,9 @@ def _apart(a: np.ndarray, b: np.ndarray) -> float:
 def first(parts: np.ndarray, *, same_answer: bool) -> str | None:
     """The first stage at which a photo's two ways part; None: they do not.
 
-    Args:
-        parts: what `differences` gave.
-        same_answer: whether the logits agree.
+    parts: what `differences` gave. same_answer: whether the logits agree.
     """
-    if same_answer:  # a difference that the next stages swallow is none
+    if same_answer:  # later stages removed the difference
         return None
     for stage, apart, same in zip(STAGES, parts, SAME, strict=True):
         if not apart <= same:

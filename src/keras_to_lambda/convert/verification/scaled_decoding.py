@@ -1,9 +1,7 @@
 """Decoding: whether large photos may be decoded at a fraction of their size.
 
-A JPEG of 12 megapixels takes 60 to 100 ms to decode in full, and a third of that at a quarter of
-its width, which libjpeg does by leaving out high frequencies. The pixels that the model sees then
-move a little. `decode: scaled` goes into a card only if, on large photos of the user's own, no
-answer does.
+libjpeg then leaves out high frequencies, and the pixels that the model sees change a little.
+`decode: scaled` goes into a card only if no answer changes on large photos of the user's own.
 """
 
 from __future__ import annotations
@@ -31,9 +29,9 @@ MIN_PHOTOS = 5
 class Decoding:
     """What was found about decoding large photos.
 
-    scaled: whether answers stay the same. photos: how many large ones were looked at. The
-    differences are of logits, decoded in full and at a fraction, by the same `.tflite`; spread is
-    theirs. exact_ms, scaled_ms: median milliseconds of decoding. objection: why not, if not.
+    scaled: whether answers stay the same; objection: why not. photos: the number of large ones.
+    Differences and spread are of the logits by the same `.tflite`. exact_ms, scaled_ms: median
+    milliseconds of decoding.
     """
 
     scaled: bool
@@ -72,12 +70,9 @@ def large(photos: Sequence[Path]) -> list[int]:
 def examine(
     serving: Sandbox, model: Path, card: ModelCard, photos: Sequence[Path], folder: Path
 ) -> Decoding:
-    """Answer large photos by both ways.
+    """Answer large JPEGs by both ways.
 
-    Args:
-        model: the flatbuffer alone, without a card.
-        photos: large JPEGs, at least MIN_PHOTOS.
-        folder: for drafts.
+    model: the flatbuffer alone, without a card. folder: for drafts.
     """
     logits, ms = {}, {}
     for decode in ("exact", "scaled"):

@@ -26,18 +26,12 @@ TIMED = 50
 
 
 def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int] = (1,)) -> Any:
-    """Answer photos with a `.tflite` as the function does.
+    """Answer photos with a `.tflite`, card included, as the function does.
 
-    Args:
-        model: the file, card included.
-        photos: what is answered.
-        folder: gets logits.npy: float32, (photos, classes).
-        threads: the interpreter's thread counts to time; the answers are of the first.
-
-    Returns:
-        ms: median milliseconds of one inference by thread count. decode_ms: median milliseconds of
-        decoding a photo. load_ms: from the file's path to the end of the first inference.
-        peak_mb: resident memory at the peak. interpreter: whose.
+    folder: gets logits.npy, float32 (photos, classes). threads: the thread counts to time; the
+    answers are of the first. Returns ms: the median of one inference by thread count; decode_ms:
+    the median of decoding a photo; load_ms: from the path to the end of the first inference;
+    peak_mb: the largest resident memory; interpreter: its package.
     """
     start = time.perf_counter()
     classifier = runtime.Classifier(Path(model), threads[0])
