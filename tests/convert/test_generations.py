@@ -348,7 +348,7 @@ def test_the_writers_generation_is_the_reference(version, shape, library):
 
 @pytest.mark.parametrize("version", ["4.0.0", "rubbish"])
 def test_a_version_of_no_known_keras_is_refused(version):
-    with pytest.raises(ConvertError, match=f"Keras {version} wrote it; Keras 1 to 3"):
+    with pytest.raises(ConvertError, match=f"Keras version {version} in the file; Keras 1 to 3"):
         generations.library_of(described(version))
 
 

@@ -56,7 +56,7 @@ WHOLE = npy(np.zeros((2, 3), np.float32))
     ],
 )
 def test_what_is_no_such_array_is_a_sentence(data):
-    with pytest.raises(ConvertError, match="gave an array that is damaged"):
+    with pytest.raises(ConvertError, match="invalid array from the model process: damaged"):
         untrusted_results.array(data)
 
 
@@ -81,9 +81,13 @@ def objects(path):
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        pytest.param(packed, "more than x.npz can hold", id="a bomb"),
+        pytest.param(packed, "x.npz from the model process: larger than its file", id="a bomb"),
         pytest.param(objects, "an array that is damaged", id="pickled objects"),
-        pytest.param(lambda path: path.write_bytes(b"PK"), "or a damaged one", id="no archive"),
+        pytest.param(
+            lambda path: path.write_bytes(b"PK"),
+            "x.npz from the model process: missing or damaged",
+            id="no archive",
+        ),
         pytest.param(lambda path: None, "gave no x.npz", id="nothing"),
     ],
 )
@@ -105,7 +109,9 @@ def test_an_archive_that_is_none_is_a_sentence(write, words, tmp_path):
     ids=["nothing", "another type", "another rank", "more rows", "no rows"],
 )
 def test_another_array_than_was_asked_for_is_a_sentence(found):
-    with pytest.raises(ConvertError, match="gave other arrays than it was asked for"):
+    with pytest.raises(
+        ConvertError, match="invalid array from the model process: another type or shape"
+    ):
         untrusted_results.shaped(found, np.float32, 3, None)
 
 

@@ -359,7 +359,7 @@ def _findings(
         choice = choose(candidates, prefer=args.prefer, max_drop=args.max_accuracy_drop)
         choice = replace(choice, objections={**choice.objections, **failed})
     else:
-        choice = Choice(candidates[0], "asked for with --quantize", {})
+        choice = Choice(candidates[0], "chosen with --quantize", {})
     found = report.Findings.of(keras, candidates, choice, failed)
     card = replace(found.card, calibration=given.calibration)
     return replace(found, card=card, option_notes=given.notes)
@@ -419,7 +419,7 @@ class Given:
 
 
 def _given(args: argparse.Namespace) -> Given:
-    """What options and the card say, that beside the model or in it."""
+    """The options, and the card beside the model or in it, as one."""
     model, is_tflite = args.model.absolute(), foreign.is_one(args.model)
     aside = source_card.place(model)
     known: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError, listed
 from keras_to_lambda.runtime.model.card import distinct
 
 # A line that begins with its number: "0 cat", "0: cat", "0. cat", "0) cat", "0:cat", "0 - cat"; or
@@ -26,9 +26,9 @@ _NUMBERED = (
 _DELIMITERS = ",;\t"
 # WordNet's number of a class of ImageNet.
 _SYNSET = re.compile(r"n\d{8}")
-# What a program writes where it has no label.
+# What programs write for a missing label.
 _NO_LABEL = {"None", "nan", "NaN", "null", "NULL", "undefined", "N/A"}
-# A line of Python, JSON, CSV or a label map; in a text file these are no labels.
+# A line of Python, JSON, CSV or a label map: never a label.
 _MARKUP = re.compile(r"""[\[\]{}].*|.*[{\[]|(["']).*\1,?""")
 _REMEDY = "give one label per line, or a JSON list if these are the labels as they should be shown"
 
@@ -48,10 +48,9 @@ def located(path: Path) -> Path:
 
 
 def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
-    """Read a file of labels; the forms are listed in docs/conversion.md.
+    """Read a file of labels; docs/conversion.md lists the forms.
 
-    Args:
-        numbered: each line is `INDEX label`, as in Teachable Machine's labels.txt.
+    numbered: each line is `INDEX label`, as in Teachable Machine's labels.txt.
     """
     path = located(path)
     try:
@@ -68,18 +67,15 @@ def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
     else:
         found = _from_lines(path, lines)
     for index, label in enumerate(found):
-        if not label or len(label.splitlines()) > 1 or any(_control(char) for char in label):
+        control = any(unicodedata.category(char) == "Cc" for char in label)
+        if not label or len(label.splitlines()) > 1 or control:
             raise ConvertError(
                 f"{path}: label {index} is {label!r}; give text without line breaks and control "
                 "characters"
             )
     if twice := [label for label, own in zip(distinct(found), found, strict=True) if label != own]:
-        progress.note(f"duplicate labels were numbered: {_listed(twice)}")
+        progress.note(f"duplicate labels were numbered: {listed(twice)}")
     return found
-
-
-def _control(char: str) -> bool:
-    return unicodedata.category(char) == "Cc"
 
 
 def _unnumbered(path: Path, lines: list[str]) -> tuple[str, ...]:
@@ -177,7 +173,7 @@ def _structured(path: Path, text: str) -> tuple[str, ...]:
 
 
 class _Pairs(list[tuple[Any, Any]]):
-    """A dictionary's items, with keys that are there twice."""
+    """A dictionary's items, with repeated keys."""
 
 
 def _python(text: str) -> Any:
@@ -233,18 +229,13 @@ def _in_order(path: Path, pairs: Iterable[tuple[int, str]]) -> tuple[str, ...]:
     if indices == list(wanted):
         return tuple(label for _, label in ordered)
     if twice := sorted({index for index in indices if indices.count(index) > 1}):
-        raise ConvertError(f"{path} has several labels for the index {_listed(twice)}")
+        raise ConvertError(f"{path} has several labels for the index {listed(twice)}")
     missing = sorted(set(wanted) - set(indices))
     raise ConvertError(
         f"{path} has {len(indices)} labels with indices from {indices[0]} to {indices[-1]}, "
-        f"without {_listed(missing)}; number the outputs from 0 without gaps, or give a JSON list "
+        f"without {listed(missing)}; number the outputs from 0 without gaps, or give a JSON list "
         "of labels"
     )
-
-
-def _listed(values: Sequence[Any]) -> str:
-    more = f" and {len(values) - 8} more" * (len(values) > 8)
-    return ", ".join(map(str, values[:8])) + more
 
 
 def _short(value: Any) -> str:

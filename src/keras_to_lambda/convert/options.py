@@ -14,8 +14,16 @@ from keras_to_lambda.convert.sandbox.sandbox import Sandbox
 def add_model(p: argparse.ArgumentParser) -> None:
     """Options about a Keras file."""
     group = p.add_argument_group("the Keras file")
-    group.add_argument("--size", metavar="HxW", help="input size, where the model leaves it open")
-    group.add_argument("--head", metavar="NAME", help="the output to take, where there are several")
+    group.add_argument(
+        "--size",
+        metavar="HxW",
+        help="input size in pixels, where the model leaves it open (default: the model's)",
+    )
+    group.add_argument(
+        "--head",
+        metavar="NAME",
+        help="name or index of the classifier's output, where there are several (default: none)",
+    )
     group.add_argument(
         "--backend",
         choices=("tensorflow", "theano"),
@@ -26,30 +34,36 @@ def add_model(p: argparse.ArgumentParser) -> None:
         "--custom",
         type=Path,
         metavar="FILE.py",
-        help="Python file that defines the layers and functions that the model names; it is run",
+        help="Python file with the layers and functions that the model names; it is run in the "
+        "sandbox (default: none)",
     )
     group.add_argument(
         "--trust",
         action="store_true",
-        help="run the code that the file carries (Lambda layers and such), still in the sandbox",
+        help="run the code in the file (Lambda layers and such), still sandboxed (default: no)",
     )
 
 
 def add_run(p: argparse.ArgumentParser) -> None:
-    """How the command runs."""
+    """Options about the run."""
     group = p.add_argument_group("the run")
     group.add_argument("--quiet", action="store_true", help="print errors and the result only")
     group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
-    group.add_argument(
-        "--max-memory", type=float, default=12, metavar="GB", help="of the sandbox (default: 12)"
-    )
-    group.add_argument(
-        "--max-minutes", type=float, default=60, metavar="N", help="of the sandbox (default: 60)"
-    )
+    for option, default, metavar, meaning in (
+        ("--max-memory", 12, "GB", "memory of the sandbox in GB"),
+        ("--max-minutes", 60, "N", "time limit of the sandbox in minutes"),
+    ):
+        group.add_argument(
+            option,
+            type=float,
+            default=default,
+            metavar=metavar,
+            help=f"{meaning} (default: {default})",
+        )
 
 
 def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
-    """Which photos are looked at."""
+    """Options about the photos."""
     p.add_argument(
         "--samples",
         type=Path,
@@ -63,17 +77,17 @@ def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
         type=_positive,
         default=200,
         metavar="N",
-        help="photos looked at, evenly spread (default: 200)",
+        help="largest number of photos used, evenly spread (default: 200)",
     )
 
 
 def add_proof(p: argparse.ArgumentParser) -> None:
-    """What overrules the samples."""
+    """The option that overrules the samples."""
     p.add_argument(
         "--accept-accuracy",
         action="store_true",
         help="accept an accuracy on labelled samples that is no better than chance or "
-        "significantly below the card's, and answers that are the same for all samples",
+        "significantly below the card's, and equal answers for all samples (default: no)",
     )
 
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 BAR_EVERY_S = 0.1
-# Of what a sandbox sends: more steps and notes than this no command has.
+# Limits for the messages of a sandbox; no command has as many.
 MAX_MESSAGE_BYTES = 1 << 14
 MAX_MESSAGES = 200
-# A line of a report; what a library says of a file can be the file.
+# Characters of a line: a library's message can contain a whole file.
 LONGEST = 2000
 
 _quiet = False
@@ -45,10 +45,9 @@ def is_quiet() -> bool:
 
 
 def plain(text: str, most: int = LONGEST) -> str:
-    """A text as one line that a terminal shows and does not obey.
+    """A text as one line that is safe on a terminal, at most `most` characters.
 
-    Control characters, line breaks, and those that reorder or hide what stands beside them are
-    written as escapes; beyond `most` characters it is cut off.
+    Control characters, line breaks, and characters that reorder or hide others become escapes.
     """
     cut = text[:most] + (f"... ({len(text) - most} more characters)" if len(text) > most else "")
     if cut.isprintable():
@@ -62,13 +61,13 @@ def plain_lines(text: str) -> str:
 
 
 def step(text: str) -> None:
-    """Say what is begun."""
-    _tell("step", text)
+    """Show the step that begins."""
+    _show("step", text)
 
 
 def note(text: str) -> None:
-    """Say what the user should know, and need not act on."""
-    _tell("note", text)
+    """Show information that needs no action."""
+    _show("note", text)
 
 
 def progress(items: Iterable[Any], what: str = "photo") -> Iterable[Any]:
@@ -100,12 +99,12 @@ def relay(pipe: int) -> None:
                         bar = None
             elif kind in ("step", "note") and shown < MAX_MESSAGES:
                 shown += 1
-                _tell(kind, text)
+                _show(kind, text)
     if bar is not None:
         bar.close()
 
 
-def _tell(kind: str, text: str, done: int = 0, total: int = 0) -> None:
+def _show(kind: str, text: str, done: int = 0, total: int = 0) -> None:
     if _quiet:
         return
     if _parent is not None:
@@ -122,9 +121,9 @@ def _counted(items: list[Any], what: str) -> Iterator[Any]:
     for index, item in enumerate(items):
         if (now := time.monotonic()) > last + BAR_EVERY_S:
             last = now
-            _tell("progress", what, index, len(items))
+            _show("progress", what, index, len(items))
         yield item
-    _tell("progress", what, len(items), len(items))
+    _show("progress", what, len(items), len(items))
 
 
 def _bar(what: str, total: int | None, items: Iterable[Any] | None = None) -> Any:

@@ -10,7 +10,7 @@ DONE = {"apply": "applied", "ignore": "ignored"}
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """The samples whose flag says that they are not upright as they are stored.
+    """The samples that are not stored upright, by their flag.
 
     samples: how many. judged: how many of these are in folders named after labels.
     apply, ignore: how many of the judged ones are right with the flag applied, and ignored.
@@ -31,11 +31,7 @@ class Flagged:
         return "apply" if self.apply > self.ignore else "ignore"
 
     def note(self, exif: str, *, chosen_here: bool) -> list[str]:
-        """What the user should know about the card's `exif`.
-
-        Args:
-            chosen_here: whether neither an option nor a card beside the model named it.
-        """
+        """Remarks on the card's `exif`; chosen_here: neither an option nor a card stated it."""
         if self.fits is None or (chosen_here and exif == "apply"):
             return []
         evidence = (

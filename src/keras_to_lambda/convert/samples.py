@@ -13,7 +13,7 @@ from typing import Any
 
 from keras_to_lambda.class_folders import ClassFolders, ignored, images, unzipped
 from keras_to_lambda.convert import labels, progress
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError, listed
 from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.model.card import distinct
 
@@ -150,13 +150,12 @@ def orders(
     known = ClassFolders(names)
     place = {name: index for name in folders if (index := known.place(name)) is not None}
     if strangers := [name for name in folders if name not in place]:
-        listed = ", ".join(strangers[:8]) + (len(strangers) > 8) * f" and {len(strangers) - 8} more"
         if len(set(place.values())) < 2:
             raise ConvertError(
                 f"{len(place)} folders of {samples_dir} match a label in {given}; at least two are "
-                f"needed. Without a label: {listed}"
+                f"needed. Without a label: {listed(strangers)}"
             )
-        progress.note(f"folders that match no label in {given}, left out: {listed}")
+        progress.note(f"folders that match no label in {given}, left out: {listed(strangers)}")
     # Keras sorts the folders' names as they are spelled; those without a folder, the file spells.
     spelled = {place[folder]: folder for folder in folders}
     ranked = sorted(range(classes), key=lambda index: spelled.get(index, names[index]))

@@ -1,4 +1,4 @@
-"""Scaling: what `--preprocess` says of it, by a name or in numbers."""
+"""Scaling: the values of `--preprocess`, a name or numbers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,8 @@ _WORD = re.compile(r"(?:(\w+)=)?([^=]+)")
 def parse(text: str) -> str | Affine:
     """A preset's name, `scale=..,offset=..` or `mean=..,std=..`; numbers are for pixels of 0..255.
 
-    Each takes one number, or one for each channel; a number may be a fraction, 1/255. What is left
-    out changes nothing.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none of these.
+    Each takes one number, or one for each channel; a number may be a fraction, 1/255. Missing ones
+    change nothing. Anything else is an argparse.ArgumentTypeError.
     """
     if text in PRESETS:
         return text
@@ -36,7 +33,7 @@ def parse(text: str) -> str | Affine:
             near = "x / 255 is `rescale`;"
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a preset; {near} or give numbers: {GRAMMAR}; "
-            "`k2l detect` finds out which one fits"
+            "`k2l detect` finds which one fits"
         )
     given: dict[str, list[float]] = {}
     key = ""

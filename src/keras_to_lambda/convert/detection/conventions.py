@@ -1,12 +1,9 @@
-"""Conventions: the ways in which people feed photos to a network, and how to tell which one fits.
+"""Conventions: the usual ways from photos to tensors, and the statistics that show which one fits.
 
-Nothing here knows a model or a file: scores and targets in, a finding out.
-
-The question is which conventions a model fits best, and the answer is a set. For each convention
-the same photos give two things: which of them were right, and each photo's loss. A convention is
-out if another does better by more than luck explains; a factor (scaling, colour order and so on)
-is found if all conventions that are not out agree on it. Conventions that give the network the
-same tensor, or what is the same to it, never part, and so are never a random pick.
+For each convention the same photos give their right answers and their losses. A convention is out
+if another does better by more than luck explains; a factor (scaling, colour order and so on) is
+found if all conventions that remain agree on it. Conventions with equal tensors always remain
+together, and so are never a random pick.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ SCALINGS: Mapping[str, str] = {
     "raw": "0..255",
 }
 ORDERS = CHOICES["color_order"]
-# In each row what `k2l convert` defaults to comes first: it stands for all that tie exactly.
+# In each row `k2l convert`'s default comes first: it represents all that tie exactly.
 INTERPOLATIONS = ("pillow:nearest", "pillow:bilinear", "pillow:bicubic", "tf:bilinear")
 RESIZES = CHOICES["resize"]
 
@@ -61,7 +58,7 @@ class Convention:
 
     The first four are the fields of `runtime.model.card.Preprocessing`.
 
-    labels: "alphabetical" or "given", the order that says which output is whose.
+    labels: "alphabetical" or "given", the order of the outputs.
     """
 
     scaling: str
@@ -244,7 +241,7 @@ class Row:
 class Factor:
     """What was found out about one property of the convention.
 
-    fitting: the values that fit, best first; one: found. None tried but one: `tried` says so.
+    fitting: the values that fit, best first; one: found. or only one was tried.
     rival: the best convention with another value, where one was found; None otherwise.
     p: the largest of all conventions with another value: none of them has more.
     """
@@ -263,7 +260,7 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """All that the photos say.
+    """The evidence of the photos.
 
     rows: every convention tried, by accuracy, then by loss.
     best: the row with the smallest loss.
@@ -360,8 +357,8 @@ def untrained(thumbnails: Floats, targets: Ints) -> float:
     """The best accuracy (each class counting the same) of NETWORKS random networks, 0..1.
 
     Each is one convolution of 3 x 3 with stride 2, ReLU, the averages of the whole picture or of
-    nine parts of it, and a dense layer: little stands between the pixels and the answer, so that
-    more of them is left in it than in a deep network of random weights.
+    nine parts of it, and a dense layer: more of the pixels is left in its
+    answers than in those of a deep network of random weights.
     """
     _, truth = np.unique(targets, return_inverse=True)
     classes, weights = int(truth.max()) + 1, class_weights(targets)

@@ -113,7 +113,7 @@ class Trials:
 
 
 class Detective:
-    """The search: which conventions are tried, and what they say."""
+    """The search: which conventions are tried, and the finding."""
 
     def __init__(self, trials: Trials, places: dict[str, dict[str, int]]) -> None:
         self._trials = trials
@@ -159,7 +159,7 @@ class Detective:
         self._trials.run([Convention(*c, *g) for c in colours for g in geometries], what)
 
     def finding(self) -> Finding:
-        """What all that was tried says."""
+        """The finding from all trials so far."""
         colours, geometries = self._colours, conventions.geometries()
         outcomes = [
             conventions.outcome(

@@ -1,4 +1,4 @@
-"""Verdict: what the trials say of a model's preprocessing, for a person or for a program."""
+"""Verdict: the result of the trials, as text or JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """The finding for a person, or for a program.
+    """A finding as text or JSON.
 
     photos: how many were looked at. unread: how many could not be. classes: how many they show.
     shuffled: see `Detective.shuffled`. labels: the file. card: the model's own, if it has one.
@@ -88,9 +88,9 @@ class Verdict:
             ]
             return (
                 f"The photos do not separate the {' and the '.join(names)}: what is listed above "
-                f"fits equally. {self.photos} were looked at; more may tell (--max-samples), those "
-                "that the model was trained on most of all. If the network normalizes its input "
-                "by itself, no photos can."
+                f"fits equally. {self.photos} were tried; more may separate them (--max-samples), "
+                "best those of the training set. If the network normalizes its input itself, no "
+                "photos can."
             )
         # With very few photos, some random network has them all right: not the photos' fault.
         needed = _needed(finding, math.sqrt(1 / self.classes))

@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import progress, scaling
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError, listed
 from keras_to_lambda.convert.inspection import graph_file, keras_file, tflite_file
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
@@ -19,21 +19,21 @@ from keras_to_lambda.runtime.model.card import ModelCard
 EPILOG = """\
 examples:
   k2l inspect clothing.tflite         a converted model: its tensors, card, labels
-  k2l inspect download.tflite         a file from elsewhere: can it be served, and how?
-  k2l inspect old.h5                  which Keras wrote it; does it carry code?
+  k2l inspect download.tflite         a file from elsewhere, and what serving it needs
+  k2l inspect old.h5                  the Keras that wrote it, and code in the file
   k2l inspect exported/ --json        a SavedModel folder, for a script
 
 Nothing in the file is run. .keras and .h5 files are read as archives and JSON, without Keras; a
-.tflite as a flatbuffer, which is then given to the interpreter in a process of its own. SavedModels
-need TensorFlow to be read at all.
+.tflite is read as a flatbuffer and then loaded by the interpreter in a separate process. Reading a
+SavedModel needs TensorFlow.
 
 exit status:
   0  it can be served (.tflite) or converted (the others)
-  1  something stops it: each reason is printed, with what to do
-  2  not a model, or it cannot be read
+  1  it cannot; each reason is printed, with the remedy
+  2  not a model, or not readable
 """
 
-# HDF5 itself can go round in circles in a damaged file.
+# HDF5 can loop forever in a damaged file.
 SANDBOX = Sandbox(memory_gb=8, minutes=2)
 LABELS_SHOWN = 5
 ROWS_SHOWN = 12
@@ -64,25 +64,19 @@ def parser() -> frame.Parser:
 
 def inspect(path: Path) -> dict[str, Any]:
     """What a file holds, as JSON values: read, and for a `.tflite` loaded, in child processes."""
-    reads = model_files(path.absolute())
-    found = SANDBOX.call(
-        "keras_to_lambda.convert.inspection.command:facts", reads=reads, path=str(path.absolute())
-    )
+    reads, here = model_files(path.absolute()), "keras_to_lambda.convert.inspection.command"
+    found = SANDBOX.call(f"{here}:facts", reads=reads, path=str(path.absolute()))
     found["label_count"] = len(found["labels"]) or label_count(found)
     if found["kind"] == "tflite" and not found["stopped_by"]:
         try:
-            SANDBOX.call(
-                "keras_to_lambda.convert.inspection.command:load",
-                reads=reads,
-                path=str(path.absolute()),
-            )
+            SANDBOX.call(f"{here}:load", reads=reads, path=str(path.absolute()))
         except ConvertError as error:
             found["stopped_by"].append(str(error))
     return dict(found)
 
 
 def facts(path: str) -> dict[str, Any]:
-    """What is said of a file; the job of the first child process."""
+    """A file's contents; the job of the first child process."""
     file = Path(path)
     if file.is_file():
         with file.open("rb") as stream:
@@ -99,13 +93,10 @@ def facts(path: str) -> dict[str, Any]:
 
 
 def load(path: str) -> None:
-    """Load a `.tflite` as the function does; the job of the second, which may die of it."""
+    """Load a `.tflite` as the function does; the job of the second process, which may crash."""
     from keras_to_lambda.runtime.model.interpreter import Classifier
 
     Classifier(Path(path))
-
-
-# For people
 
 
 def text(found: dict[str, Any]) -> str:
@@ -151,19 +142,19 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield ("" if index else kind), ", ".join(part)
     yield "card", _card_text(found)
     labels = found["labels"]
-    if not labels and (count := label_count(found)):
-        yield "labels", f"unknown; the outputs take {count}"
     if labels:
-        more = f" and {len(labels) - LABELS_SHOWN} more" * (len(labels) > LABELS_SHOWN)
-        yield "labels", f"{len(labels)}: {', '.join(labels[:LABELS_SHOWN])}{more}"
+        yield "labels", f"{len(labels)}: {listed(labels, LABELS_SHOWN)}"
+    elif count := label_count(found):
+        yield "labels", f"unknown; the outputs take {count}"
     yield "note", "; ".join(found.get("notes") or ())
     yield "standard metadata", _standard_text(found.get("standard_metadata"))
-    for index, (key, value) in enumerate(((found["card"] or {}).get("provenance") or {}).items()):
+    provenance = (found["card"] or {}).get("provenance") or {}
+    for index, (key, value) in enumerate(provenance.items()):
         yield ("" if index else "provenance"), f"{key}: {value}"
 
 
 def _verified(measured: dict[str, Any] | None) -> str:
-    """What a card's verification, which another's program may have written, says of photos."""
+    """A card's verification, which any program may have written, as a sentence."""
     if not isinstance(measured, dict) or not isinstance(measured.get("passed"), bool):
         return "Its labels and its scaling were not tried on photos."
     words = ["verified" if measured["passed"] else "not verified"]
@@ -195,8 +186,7 @@ def _tensor_text(tensor: dict[str, Any]) -> str:
     shape = "unknown shape" if last is None else f"unknown shape, the last size {last}"
     if sizes is not None:
         shape = " x ".join("?" if n is None else str(n) for n in sizes)
-    words = f"{tensor['name']}: {shape}"
-    words += f", {tensor['dtype']}" if tensor["dtype"] else ""
+    words = f"{tensor['name']}: {shape}" + (f", {tensor['dtype']}" if tensor["dtype"] else "")
     if tensor.get("scale") and tensor["zero_point"]:
         words += f", scale {tensor['scale'][0]:.6g}, zero point {tensor['zero_point'][0]}"
     return words

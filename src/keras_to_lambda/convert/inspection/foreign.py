@@ -1,4 +1,4 @@
-"""A `.tflite` of another program: what it says of itself, and its network as the proof asks it."""
+"""A `.tflite` of another program: its own description, and its network for the proof."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import tflite_metadata
 from keras_to_lambda.runtime.model.zip_archive import Archive
 
-# As the TensorFlow Lite Task Library resizes, for which such files are made.
+# The resizing of the TensorFlow Lite Task Library, for which such files are made.
 STEPS = {"resize": "stretch", "interpolation": "tf:bilinear"}
 
 
@@ -30,11 +30,10 @@ def is_one(path: Path) -> bool:
 
 
 def known_of(*, model: str) -> dict[str, Any]:
-    """What a file says of its card: in it, beside it, or in its standard metadata and its numbers.
+    """The card in a file or beside it, or what its standard metadata and numbers state of one.
 
-    Returns:
-        Fields of a ModelCard as JSON, as far as they are known; of `preprocessing` also those that
-        schema 2 leaves out.
+    Returns the known fields of a ModelCard as JSON; of `preprocessing` also those that schema 2
+    leaves out.
     """
     path = Path(model)
     source = _input(path)
@@ -60,7 +59,7 @@ def _input(path: Path) -> dict[str, Any]:
 
 
 def _scaling(source: dict[str, Any]) -> dict[str, Any] | None:
-    """What an integer input says: its codes are the pixels, 0..255."""
+    """The scaling of an integer input, whose codes are the pixels, 0..255; None: of floats."""
     if source["dtype"] == "float32":
         return None
     scale = (source.get("scale") or [0.0])[0] or 1.0
@@ -77,7 +76,7 @@ def _shape(source: dict[str, Any]) -> tuple[int, int, int]:
 
 
 class TfliteNetwork:
-    """A file's network, asked without the function's code, which is the other side of the proof.
+    """A file's network, run without the function's code, which is the other side of the proof.
 
     flatbuffer: the file without its archive. taken, given: details of its input and output.
     """
@@ -117,7 +116,7 @@ class TfliteNetwork:
 
 
 def load(path: Path) -> Any:
-    """The network as a KerasModel, so that it is asked and proven as one."""
+    """The network as a KerasModel."""
     import tensorflow as tf
     from ai_edge_litert import __version__ as version
 

@@ -1,4 +1,4 @@
-"""A SavedModel folder, read as a graph: what it holds, and what is in the way."""
+"""A SavedModel folder, read as a graph: its contents and its obstacles."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A `.keras` or `.h5` file, read as JSON and tables: what it holds, and what is in the way."""
+"""A `.keras` or `.h5` file, read as JSON and tables: its contents and its obstacles."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zipfile
 from collections import Counter
@@ -17,7 +18,7 @@ from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.network import input_shape, layer_shapes
 from keras_to_lambda.convert.network.outputs import MULTI_LABEL
 
-# A config is JSON of any shape: Python answers a strange one with whatever comes first.
+# What Python raises for a configuration of an unknown shape.
 DAMAGED = (ValueError, TypeError, IndexError, AttributeError, KeyError, OSError, RecursionError)
 
 
@@ -56,20 +57,15 @@ def facts(path: Path, saved: SavedFile) -> dict[str, Any]:
 
 
 def _loader(saved: SavedFile) -> str:
-    words = {
-        generations.KERAS_2: "tf_keras (Keras 2)",
-        generations.KERAS_3: "Keras 3",
-    }
+    words = {generations.KERAS_2: "tf_keras (Keras 2)", generations.KERAS_3: "Keras 3"}
     try:
         library = generations.library_of(saved)
     except ConvertError as error:
         return f"nothing: {error}"
-    loader = words[library]
     from keras_to_lambda.convert.load import repairs  # it imports h5py
 
-    if repairs.REPAIRS["keras-1"].applies(saved, library):
-        loader += ", once its configuration is put into Keras 2's words"
-    return loader
+    old = repairs.REPAIRS["keras-1"].applies(saved, library)
+    return words[library] + ", once its configuration is put into Keras 2's words" * old
 
 
 def _layers(network: Any) -> Iterator[dict[str, Any]]:
@@ -89,7 +85,7 @@ def _own_layers(network: Any) -> list[dict[str, Any]]:
 
 
 def _inputs(inside: dict[str, Any], layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    wanted = _names(inside.get("input_layers"))
+    wanted = layer_shapes.names(inside.get("input_layers"))
     found: list[dict[str, Any]] = []
     for layer in layers:
         config = layer["config"]
@@ -106,7 +102,7 @@ def _outputs(network: Any, inside: dict[str, Any]) -> list[dict[str, Any]]:
     """The last layers, and what they give as far as the configuration determines it."""
     shapes = layer_shapes.of_network(network)
     found = []
-    for name in _names(inside.get("output_layers")) or list(shapes)[-1:]:
+    for name in layer_shapes.names(inside.get("output_layers")) or list(shapes)[-1:]:
         shape = shapes.get(name)
         known: dict[str, Any] = {"shape": None if shape is None else list(shape)}
         if shape and shape[0] == layer_shapes.ANY_RANK:
@@ -125,54 +121,32 @@ def _multi_label(outputs: list[dict[str, Any]], layers: list[dict[str, Any]]) ->
             yield f"{MULTI_LABEL} ({output['name']}, {units} units)"
 
 
-def _names(value: Any) -> list[str]:
-    """The layers of [["a", 0, 0], ["b", 0, 0]], of ["a", 0, 0], or of a dict of those."""
-    if isinstance(value, dict):
-        return [name for part in value.values() for name in _names(part)]
-    if not isinstance(value, list) or not value:
-        return []
-    if isinstance(value[0], str):
-        return [value[0]]
-    return [name for part in value for name in _names(part)]
-
-
 def _stored(saved: SavedFile) -> tuple[int | None, int | None]:
     """How many numbers the weights are, and their bytes, without the optimizer's."""
     import h5py
 
     if saved.copy is None:
         return None, None
-    try:
-        if saved.kind == "h5":
-            with h5py.File(saved.copy, "r") as file:
-                return _sizes(file)
-        with (
-            zipfile.ZipFile(saved.copy) as archive,
-            archive.open("model.weights.h5") as member,
-            h5py.File(member, "r") as file,
-        ):
-            return _sizes(file)
-    except DAMAGED:
-        return None, None
-
-
-def _sizes(file: Any) -> tuple[int, int]:
-    import h5py
-
     found: list[tuple[int, int]] = []
 
     def visit(name: str, entry: Any) -> None:
         if isinstance(entry, h5py.Dataset) and not name.startswith("optimizer"):
             found.append((math.prod(entry.shape or ()), entry.dtype.itemsize))
 
-    file.visititems(visit)
+    try:
+        with contextlib.ExitStack() as stack:
+            source: Any = saved.copy
+            if saved.kind == "keras":
+                archive = stack.enter_context(zipfile.ZipFile(saved.copy))
+                source = stack.enter_context(archive.open("model.weights.h5"))
+            stack.enter_context(h5py.File(source, "r")).visititems(visit)
+    except DAMAGED:
+        return None, None
     return sum(n for n, _ in found), sum(n * size for n, size in found)
 
 
 def _keras_faults(
-    saved: SavedFile,
-    inputs: list[dict[str, Any]],
-    outputs: list[dict[str, Any]],
+    saved: SavedFile, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]
 ) -> Iterator[str]:
     if saved.config is None:
         return
@@ -192,7 +166,7 @@ def _keras_faults(
 
 
 def no_classifier(outputs: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield that what a network gives is not a score for each label, where that is known."""
+    """Yield why an output is not one score per label, where its shape is known."""
     if len(outputs) != 1 or outputs[0]["shape"] is None:
         return
     shape = outputs[0]["shape"]
@@ -204,7 +178,7 @@ def no_classifier(outputs: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def notes(inputs: list[dict[str, Any]]) -> list[str]:
-    """What is done to a network of such inputs."""
+    """Remarks on the inputs."""
     if len(inputs) != 1 or inputs[0]["shape"] is None:
         return []
     if input_shape.is_channels_first(inputs[0]["shape"]):
@@ -213,10 +187,8 @@ def notes(inputs: list[dict[str, Any]]) -> list[str]:
 
 
 def open_shape(inputs: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield what has to be said because the inputs leave it open."""
-    if len(inputs) != 1:
-        return
-    if inputs[0]["shape"] is None:  # of unknown rank
+    """Yield why an input is not a picture of a known size."""
+    if len(inputs) != 1 or inputs[0]["shape"] is None:  # of unknown rank
         return
     shape = input_shape.channels_last(inputs[0]["shape"])
     if len(shape) != 4 or shape[3] not in input_shape.CHANNELS:

@@ -40,7 +40,7 @@ def _found(value: dict[str, Any]) -> Iterator[str]:
             "that folder"
         )
     if isinstance(inside, dict):
-        # Tensors and inputs have a type as well; only layers say whether they can be trained.
+        # Tensors and inputs have a type as well; only layers have `trainable`.
         policy = inside.get("dtype") if "trainable" in inside else None
         policy = inside.get("name") if str(kind).endswith("Policy") else policy
         # Keras 3 writes {"mode": "int8", ...}, and wrote the string int8_from_float32.
@@ -61,9 +61,7 @@ def _found(value: dict[str, Any]) -> Iterator[str]:
 def is_regression(loss: str | None, last: list[Any]) -> bool:
     """Whether a network of one output was trained to predict a number.
 
-    Args:
-        loss: as its file says. last: its last layers; a sigmoid there tells two classes apart,
-            whatever the loss.
+    loss: the file's. last: the last layers; a sigmoid there means two classes, whatever the loss.
     """
     named = [f"{type(x).__name__} {getattr(x, 'activation', None)}" for x in last]
     if loss is None or any("sigmoid" in name.lower() for name in named):

@@ -1,4 +1,4 @@
-"""A `.tflite` file, anyone's, read as a flatbuffer: what it holds, and what is in the way."""
+"""A `.tflite` file of any program, read as a flatbuffer: its contents and its obstacles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import tflite_metadata
 
-# flatbuffers' Python answers damaged bytes with whatever comes first.
+# What flatbuffers' Python raises for damaged bytes.
 DAMAGED = (
     *(ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError),
     *(RecursionError, ArithmeticError, OSError, struct.error),
@@ -44,7 +44,7 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def graph(path: Path) -> dict[str, Any]:
-    """What the network of a file is, whatever its card says."""
+    """The network of a file, without its card."""
     from ai_edge_litert import schema_py_generated as schema
 
     data = path.read_bytes()
@@ -56,10 +56,10 @@ def graph(path: Path) -> dict[str, Any]:
 
 
 def makers(path: Path, name: str, version: int) -> list[str]:
-    """For each operator of a name and version, the name of a tensor that tells its layer.
+    """For each operator of a name and version, the name of a tensor that contains its layer's.
 
-    TensorFlow calls tensors after the layers that made them, but for the network's own output:
-    there the name of what goes in, weights before pictures, says more.
+    TensorFlow names tensors after the layers that made them, except the network's output: there an
+    input's name is used, weights before pictures.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -131,7 +131,7 @@ def _string(value: Any) -> str:
 
 
 def _constants(model: Any) -> Iterator[tuple[Any, int]]:
-    """Yield each tensor that holds numbers of the file, once for each buffer, and its bytes."""
+    """Yield each tensor with numbers in the file, once for each buffer, and its bytes."""
     seen = set()
     for part in model.subgraphs:
         for tensor in part.tensors:

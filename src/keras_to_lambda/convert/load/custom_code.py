@@ -19,11 +19,11 @@ CUSTOM = "custom_objects"
 
 
 def objects(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -> dict[str, Any]:
-    """What the model names of the user's file, by name.
+    """The objects of the user's file that the model names.
 
-    Both Keras import the module that a configuration names, for what is not Keras's: it is made to
-    be the user's file, by whatever name, and nothing else. Of what the file imports itself, only
-    layers and their like count: a model must not choose among its functions.
+    Both Keras import the module that a configuration names: here that is always the user's file.
+    Of the file's own imports only layers and the like count: a model must not choose among its
+    functions.
     """
     module = _module(custom)
     found = {}
@@ -41,14 +41,12 @@ def objects(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -
                     f"installed package's, not {custom}"
                 )
         elif not trust:
+            where = f" of the module {name!r}" if name else ""
+            remedy = ": give the Python file that defines it with --custom"
+            if custom:
+                remedy = f", and {custom} does not define it"
             raise ConvertError(
-                f"{path} has a layer or function that is not of Keras, {thing}"
-                + (f" of the module {name!r}" if name else "")
-                + (
-                    f", and {custom} does not define it"
-                    if custom
-                    else ": give the Python file that defines it with --custom"
-                )
+                f"{path} has a layer or function that is not of Keras, {thing}{where}{remedy}"
             )
     return found
 

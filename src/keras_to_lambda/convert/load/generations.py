@@ -56,25 +56,26 @@ DIFFERENCES = {
 def library_of(saved: SavedFile) -> str:
     """The library that answers as the writer of a `.keras` or `.h5` file did."""
     if not saved.written_by:
-        library = KERAS_2 if _looks_like_keras_2(saved.config) else KERAS_3
+        # Keras 3 describes an input by `batch_shape`, Keras 2 by `batch_input_shape`.
+        library = KERAS_3 if '"batch_shape":' in json.dumps(saved.config) else KERAS_2
     else:
         major = saved.written_by.partition(".")[0]
         if major not in LIBRARIES:
             raise ConvertError(
-                f"the file says that Keras {saved.written_by} wrote it; Keras 1 to 3 are supported"
+                f"unsupported Keras version {saved.written_by} in the file; Keras 1 to 3 are "
+                "supported"
             )
         library = LIBRARIES[major]
-    if library == KERAS_2 and importlib.util.find_spec(KERAS_2) is None:
-        other = next(unequal(saved.config), None)
-        if saved.kind != "h5" or other:
-            raise ConvertError(
-                f"the file is of Keras {saved.written_by or '1 or 2'}, and tf_keras, which answers "
-                "as that did, is not installed"
-                + (f" (Keras 3 is not known to compute {other} alike)" if other else "")
-                + ": pip install --no-deps tf_keras"
-            )
+    if library == KERAS_3 or importlib.util.find_spec(KERAS_2) is not None:
+        return library
+    other = next(unequal(saved.config), None)
+    if saved.kind == "h5" and not other:
         return KERAS_3
-    return library
+    known = f" (Keras 3 is not known to compute {other} alike)" if other else ""
+    raise ConvertError(
+        f"the file is of Keras {saved.written_by or '1 or 2'}, and tf_keras, which answers as that "
+        f"did, is not installed{known}: pip install --no-deps tf_keras"
+    )
 
 
 def unequal(config: Any) -> Iterator[str]:
@@ -89,11 +90,3 @@ def unequal(config: Any) -> Iterator[str]:
         activation = within.get("activation", "linear")
         if activation not in (*EQUAL_ACTIVATIONS, None):
             yield f"the activation {activation}"
-
-
-def _looks_like_keras_2(config: Any) -> bool:
-    """Whether a configuration without a version is older than Keras 3's.
-
-    Keras 3 describes an input by `batch_shape`, Keras 2 by `batch_input_shape`.
-    """
-    return '"batch_shape":' not in json.dumps(config)

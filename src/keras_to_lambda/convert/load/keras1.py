@@ -1,4 +1,4 @@
-"""Keras 1: a network's configuration in the words of Keras 2, which never learnt to read it.
+"""Keras 1: a network's configuration in the words of Keras 2.
 
 Keras 2 renamed nearly every argument and read the old names only in its first releases
 (https://github.com/keras-team/keras/wiki/Keras-2.0-release-notes). The weights it still reads.
@@ -36,7 +36,7 @@ ARGUMENTS = {
     "W_constraint": "kernel_constraint",
     "b_constraint": "bias_constraint",
 }
-# Only in training, or said by the layers before.
+# Used in training only, or implied by the layers before.
 DROPPED = (
     *("mode", "input_dim", "input_length", "W_learning_rate_multiplier", "nb_row", "nb_col"),
     *("activity_regularizer", "gamma_regularizer", "beta_regularizer"),
@@ -46,7 +46,7 @@ ORDERINGS = {"tf": "channels_last", "th": "channels_first"}
 
 
 def is_one(written_by: str | None, config: Any) -> bool:
-    """Whether a configuration is Keras 1's: the earliest files do not say their version."""
+    """Whether a configuration is Keras 1's: the earliest files do not state their version."""
     if written_by is not None:
         return written_by.startswith(("0.", "1."))
     return any(f'"{name}"' in json.dumps(config) for name in ("nb_filter", "output_dim"))
@@ -74,9 +74,7 @@ def translated(node: dict[str, Any]) -> dict[str, Any]:
 
 def _arguments(config: dict[str, Any]) -> dict[str, Any]:
     changed = {ARGUMENTS.get(key, key): v for key, v in config.items() if key not in DROPPED}
-    for key in REGULARIZERS:
-        if key in changed:
-            changed[key] = None
+    changed |= {key: None for key in REGULARIZERS if key in changed}
     if "nb_row" in config:
         changed["kernel_size"] = [config["nb_row"], config["nb_col"]]
     if "dim_ordering" in changed:

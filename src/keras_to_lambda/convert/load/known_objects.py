@@ -1,7 +1,6 @@
-"""Known objects: what files name that is not the author's own, and that Keras does not find.
+"""Known objects: functions of TensorFlow and layers of keras.applications that Keras does not find.
 
-A configuration names TensorFlow's functions by their Python name, and in an `.h5` file the layers
-of keras.applications without their module. Names only: whoever scans a file needs no TensorFlow.
+Files name the functions by their Python names, and an `.h5` file the layers without their module.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from keras_to_lambda.convert.load.known_objects import objects_of
 from keras_to_lambda.convert.load.repairs import Loaded
 from keras_to_lambda.convert.load.saved_file import SavedFile, is_security_refusal
 
-# What Keras 2 and 3 say of a class or function that they do not know.
+# The error messages of Keras 2 and 3 for an unknown class or function.
 _UNKNOWN = re.compile(r"(?:Unknown|Could not locate|Could not find)[\w ]*:? '([^']{1,100})'")
 
 

@@ -129,7 +129,7 @@ def write(saved: SavedFile, config: Any) -> Path:
 
         with h5py.File(saved.copy, "r+") as file:
             file.attrs["model_config"] = json.dumps(config).encode()
-            # They say how to train on, in the old words too.
+            # The training configuration still has the old names.
             for name in ("training_config", "optimizer_config"):
                 file.attrs.pop(name, None)
         return saved.copy
@@ -200,7 +200,7 @@ def _identities(part: Any) -> Any:
 def _operations(part: Any) -> Any:
     """An operation of Keras 3 with its module."""
     inside = part.get("config") if isinstance(part, dict) and "inbound_nodes" in part else None
-    # `Add` is a layer as well as an operation; only layers say whether they can be trained.
+    # `Add` is a layer as well as an operation; only layers have `trainable`.
     if not isinstance(inside, dict) or "trainable" in inside:
         return part
     for place in OPERATIONS:

@@ -1,18 +1,15 @@
-"""SavedFile: a model of Keras as a file, what it says about itself, and a copy to load.
+"""SavedFile: a model of Keras as a file, its own description, and a copy to load.
 
-Loading a model runs what its author wrote. Here only JSON is parsed, the tables of zip archives
-and of HDF5 are walked, and a SavedModel's graph is decoded: no Keras, no class named in the file.
-The copy holds exactly what was judged, and is the only thing that any library opens.
+Loading a model runs its author's code. Here JSON is parsed, the tables of zip archives and of HDF5
+are walked, and a SavedModel's graph is decoded, without Keras and without any class named in the
+file. The copy holds exactly what was judged, and is all that any library opens.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import shutil
-import stat
 import struct
 import tempfile
 import zipfile
@@ -22,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError, listed
 from keras_to_lambda.convert.scan import hdf5, keras_archive, keras_configuration, saved_model_graph
 from keras_to_lambda.origin import digest
 
@@ -35,7 +32,7 @@ _DAMAGED = (
     *(zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError),
     *(struct.error, zlib.error),
 )
-# What Keras 2 and 3 say where they refuse for safety's sake: no other loader is tried then.
+# Words of Keras 2's and 3's safety refusals, after which no other loader is tried.
 _REFUSALS = ("safe_mode", "unsafe", "disallowed", "arbitrary code", "registered_name=", "zip bomb")
 
 
@@ -44,14 +41,14 @@ class SavedFile:
     """A model of Keras as a file.
 
     kind: "keras", "h5" or "saved_model", by the content, whatever the file is called.
-    written_by: the version of Keras; of TensorFlow for a SavedModel; None where it does not say.
-    backend: "tensorflow", "jax", "torch" or "theano"; only HDF5 files say it.
+    written_by: the version of Keras; of TensorFlow for a SavedModel; None: not stated.
+    backend: "tensorflow", "jax", "torch" or "theano"; stated only in HDF5 files.
     classes: each layer's class, in the file's order, those of nested models as well.
     code: what would run a program if the file were loaded; it needs the user's trust.
     own: modules ("": not named) and names of classes and functions of the author's own.
     config: the network as Keras's JSON; None for SavedModels and files of weights.
-    loss: what the network was trained with, by name, where the file says it.
-    faults: why the file is refused whoever trusts it.
+    loss: the name of the training loss, where it is stated.
+    faults: why the file is refused, trusted or not.
     copy: exactly what was judged, named after its kind; None where there is a fault.
     sha256: of the file; of a folder, see `origin.digest`.
     """
@@ -70,11 +67,7 @@ class SavedFile:
 
     @classmethod
     def read(cls, path: Path, folder: Path | None = None) -> SavedFile:
-        """Judge a file.
-
-        Args:
-            folder: an empty folder, which gets the copy; None: only what the file says is wanted.
-        """
+        """Judge a file; `folder`, an empty one, gets the copy (None: no copy is wanted)."""
         if folder is None:
             with tempfile.TemporaryDirectory(prefix="model-") as name:
                 return replace(cls.read(path, Path(name)), copy=None)
@@ -86,7 +79,7 @@ class SavedFile:
                 sha256 = digest(path)
             else:
                 raw = folder / "judged"
-                sha256 = _copy(path, raw)
+                sha256 = saved_model_graph.copy_file(path, raw)
                 found = _file(path, raw, folder)
         except OSError as error:
             reason = error.strerror or error
@@ -98,16 +91,14 @@ class SavedFile:
         yield from self.faults
         if self.code and not trust:
             yield (
-                f"it carries code that would be run by loading it: {_listed(self.code)}. Rebuild "
-                "the model without it (keras.layers.Rescaling and the like), or use --trust if "
-                "you know who wrote it"
+                f"it carries code that loading would run: {listed(self.code)}. Rebuild the model "
+                "without it (keras.layers.Rescaling and the like), or use --trust if you trust "
+                "its author"
             )
         if self.own and not trust:
-            names = [
-                f"{name} of the module {module!r}" if module else name for module, name in self.own
-            ]
+            names = [f"{x} of the module {module!r}" if module else x for module, x in self.own]
             yield (
-                f"it has layers or functions that are not of Keras: {_listed(names)}. Give the "
+                f"it has layers or functions that are not of Keras: {listed(names)}. Give the "
                 "Python file that defines them with --custom"
             )
 
@@ -116,7 +107,7 @@ def weights(path: Path, folder: Path) -> Path:
     """A copy in `folder` of a file of weights, or of an `.h5` model, that holds nothing else."""
     copy = folder / "judged.h5"
     try:
-        _copy(path, copy)
+        saved_model_graph.copy_file(path, copy)
         with copy.open("rb") as file:
             head = file.read(512)
     except OSError as error:
@@ -137,43 +128,25 @@ def is_security_refusal(error: BaseException) -> bool:
     return any(sign in str(error) for sign in _REFUSALS)
 
 
-def _listed(names: tuple[str, ...] | list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _copy(path: Path, target: Path) -> str:
-    """Copy a file; its SHA-256."""
-    sha256 = hashlib.sha256()
-    # Not to wait for a pipe's other end.
-    with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ConvertError(f"{path} is not a file")
-        with target.open("wb") as out:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                sha256.update(block)
-                out.write(block)
-    return sha256.hexdigest()
-
-
 def _file(path: Path, raw: Path, folder: Path) -> SavedFile:
     if kind_of(raw, path) == "keras":
         try:
             with zipfile.ZipFile(raw) as members:
                 return _keras(path, members, raw.stat().st_size, folder)
         except _DAMAGED as error:
-            raise ConvertError(
-                f"{path} was cut short or damaged ({error}): get it again, or {SAVE_AGAIN}"
-            ) from error
+            raise _damaged(path, error) from error
     copy = raw.rename(folder / "model.h5")
     return replace(_h5(path, copy), copy=copy)
 
 
-def kind_of(file: Path, path: Path | None = None) -> str:
-    """What a file begins like, or a folder is: "keras", "h5" or "saved_model".
+def _damaged(path: Path, reason: object) -> ConvertError:
+    return ConvertError(
+        f"{path} was cut short or damaged ({reason}): get it again, or {SAVE_AGAIN}"
+    )
 
-    Args:
-        path: what messages call the file, where it is another.
-    """
+
+def kind_of(file: Path, path: Path | None = None) -> str:
+    """The kind by a file's first bytes: "keras", "h5" or "saved_model"; `path` is for messages."""
     path = path or file
     if file.is_dir():
         return "saved_model"
@@ -190,7 +163,7 @@ def kind_of(file: Path, path: Path | None = None) -> str:
 
 
 def _stranger(path: Path, head: bytes) -> str:
-    """What a file is that begins like none of ours, and what to do."""
+    """What a file of an unknown kind is, and what to do."""
     if not head:
         return f"{path} is empty: it was cut short; {SAVE_AGAIN}"
     if head.startswith(b"version https://git-lfs"):
@@ -198,7 +171,7 @@ def _stranger(path: Path, head: bytes) -> str:
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return f"{path} is a web page: the download gave an error or a login, not the model"
     if head[4:8] == b"TFL3":
-        return f"{path} is a .tflite already: it needs no conversion, but a card"
+        return f"{path} is a .tflite already; a Keras file is expected here"
     if path.suffix in (".keras", ".h5", ".hdf5"):
         return (
             f"{path} begins neither like a .keras nor like an .h5 file: it was cut short, damaged "
@@ -220,11 +193,9 @@ def _keras(path: Path, members: zipfile.ZipFile, size: int, folder: Path) -> Sav
             return SavedFile("keras", faults=(_WEIGHTS_ALONE,))
         raise ConvertError(f"{path} is a zip archive without config.json: not a model of Keras")
     config = keras_configuration.parse(members.read(keras_archive.CONFIG))
-    metadata = (
-        keras_configuration.parse(members.read(keras_archive.METADATA))
-        if keras_archive.METADATA in names
-        else {}
-    )
+    metadata = {}
+    if keras_archive.METADATA in names:
+        metadata = keras_configuration.parse(members.read(keras_archive.METADATA))
     loss = keras_configuration.loss_name(config.get("compile_config"))
     # The network is loaded to be called, never to be trained on.
     config = keras_configuration.without_training(config)
@@ -237,12 +208,10 @@ def _keras(path: Path, members: zipfile.ZipFile, size: int, folder: Path) -> Sav
         shutil.copyfileobj(member, out, 1 << 20)
     inside = [f"{keras_archive.WEIGHTS}: {fault}" for fault in _h5_faults(path, weights)]
     copy = folder / "model.keras"
-    parts: dict[str, bytes | Path] = {
-        keras_archive.METADATA: json.dumps(metadata).encode(),
-        keras_archive.CONFIG: json.dumps(config).encode(),
-        keras_archive.WEIGHTS: weights,
-    }
-    keras_archive.rebuild(copy, parts)
+    with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(keras_archive.METADATA, json.dumps(metadata))
+        archive.writestr(keras_archive.CONFIG, json.dumps(config))
+        archive.write(weights, keras_archive.WEIGHTS)
     weights.unlink()
     (folder / "judged").unlink()
     return replace(found, faults=(*found.faults, *inside), copy=copy)
@@ -259,9 +228,7 @@ def _h5(path: Path, copy: Path) -> SavedFile:
     try:
         config = keras_configuration.parse(text)
     except ValueError as error:
-        raise ConvertError(
-            f"{path}: its model_config is damaged ({error}): get it again, or {SAVE_AGAIN}"
-        ) from error
+        raise _damaged(path, f"model_config: {error}") from error
     found = _of_config("h5", config, version, backend)
     loss = None
     with contextlib.suppress(ValueError):
@@ -278,30 +245,24 @@ def _h5_faults(path: Path, copy: Path) -> Iterator[str]:
 
 
 def _opened(path: Path, copy: Path) -> Any:
+    import h5py
+
     try:
-        return hdf5.open_file(copy)
+        return h5py.File(copy, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConvertError(
-            f"{path} was cut short or damaged ({hdf5.brief(error)}): get it again, or {SAVE_AGAIN}"
-        ) from error
+        raise _damaged(path, hdf5.brief(error)) from error
 
 
 def _of_config(
     kind: str, config: dict[str, Any], version: Any, backend: str | None = None
 ) -> SavedFile:
-    found = keras_configuration.judge(config)
+    names: dict[str, Any] = {
+        key: tuple(value) for key, value in vars(keras_configuration.judge(config)).items()
+    }
     if "class_name" not in config:
-        found.faults.append("its configuration describes no network")
-    return SavedFile(
-        kind,
-        version if isinstance(version, str) else None,
-        backend,
-        tuple(found.classes),
-        tuple(found.code),
-        tuple(found.own),
-        config,
-        faults=tuple(found.faults),
-    )
+        names["faults"] += ("its configuration describes no network",)
+    version = version if isinstance(version, str) else None
+    return SavedFile(kind, version, backend, config=config, **names)
 
 
 def _saved_model(path: Path, copy: Path) -> SavedFile:

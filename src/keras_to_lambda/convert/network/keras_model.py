@@ -25,13 +25,9 @@ class KerasModel:
     """A network with one image input and one vector of scores.
 
     call: float32 tensor (batch, height, width, channels) -> (batch, classes), in inference mode.
-    kind: "keras", "h5" or "saved_model". written_by: the version that wrote the file, if it says.
-    loaded_by: the library that loaded it, with its version.
-    notes: sentences about what was done to the network so that it can be served.
-    parameters: how many numbers were trained; None for SavedModels.
-    sha256: of the file, as it was judged and loaded.
-    anchor: keeps the variables alive that `call` reads.
-    flatbuffer: of a `.tflite`, which needs no conversion; None for all others.
+    kind: "keras", "h5", "saved_model" or "tflite". written_by, loaded_by: library and version.
+    notes: sentences on changes to the network. parameters: trained numbers; None: SavedModels.
+    anchor: keeps the variables alive that `call` reads. flatbuffer: of a `.tflite`; else None.
     dtype: of the served network's input, where it is not the converter's choice.
     """
 
@@ -59,10 +55,8 @@ class KerasModel:
             f"{self.path} cannot be computed for one picture",
             "Load it where it was trained and export() it as a SavedModel",
         ):
-            graph = tf.function(
-                lambda image: tf.cast(self.call(image), tf.float32),
-                autograph=False,
-            ).get_concrete_function(spec)
+            call = tf.function(lambda x: tf.cast(self.call(x), tf.float32), autograph=False)
+            graph = call.get_concrete_function(spec)
         # CuDNN's recurrent layers, for one, run on graphics cards alone.
         with explained(
             f"{self.path} cannot be computed on a CPU",
@@ -75,12 +69,11 @@ class KerasModel:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user said about the model file.
+    """The options about the model file.
 
     size: (height, width), where the model leaves it open. head: the name or index of the output,
-    where there are several. trust: run the code that the file carries. custom: a Python file that
-    defines the layers and functions that the model names. backend: what trained the model, where
-    the file does not say it: "tensorflow" or "theano".
+    where there are several. trust: run the code in the file. custom: a Python file with the layers
+    and functions that the model names. backend: "tensorflow" or "theano", if the file names none.
     """
 
     size: tuple[int, int] | None = None
@@ -107,13 +100,11 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
     wanted = wanted or Wanted()
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         saved = SavedFile.read(path, Path(folder))
-        stopped = list(obstacles.found(saved.config))
-        if stopped:
+        if stopped := list(obstacles.found(saved.config)):
             raise ConvertError(f"{path} cannot be converted: " + "; ".join(stopped))
-        if saved.faults:
-            raise ConvertError(f"{path} is refused: " + "; ".join(saved.faults))
-        if saved.code and not wanted.trust:
-            raise ConvertError(f"{path} is refused: " + next(saved.refusals()))
+        refused = saved.faults or [*saved.refusals()][:1] * bool(saved.code and not wanted.trust)
+        if refused:
+            raise ConvertError(f"{path} is refused: " + "; ".join(refused))
         return replace(_load(path, saved, wanted), sha256=saved.sha256)
 
 
@@ -135,14 +126,14 @@ def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
     model, notes = repairs.network(path, saved, built)
     if saved.kind == "h5" and not saved.backend:
         notes += (
-            "the file does not say which backend trained it; TensorFlow is assumed. If it was "
+            "the file does not name the backend of its training; TensorFlow is assumed. If it was "
             "Theano, its answers are wrong without --backend theano",
         )
     output = _head(path, model, wanted)
     if len(model.inputs) != 1:
         raise ConvertError(
             f"{path} has {len(model.inputs)} inputs; an image classifier has one. Wrap it in a "
-            "model that takes the image alone"
+            "model that takes only the image"
         )
 
     def call(image: Any) -> Any:
@@ -194,29 +185,26 @@ def _built(path: Path, saved: SavedFile, loaded: Loaded) -> Any:
 
 
 def _head(path: Path, model: Any, wanted: Wanted) -> int | None:
-    """Which of a model's outputs is the classifier's; None: there is one."""
+    """The index of the classifier's output; None: there is one."""
     names = list(getattr(model, "output_names", None) or [])
     if len(model.outputs) == 1:
         if wanted.head is not None and wanted.head not in (*names, "0"):
-            raise ConvertError(f"{path} has one output; leave --head away")
+            raise ConvertError(f"{path} has a single output; remove --head")
         return None
     if wanted.head is None:
-        listed = ", ".join(
-            f"{name} {tuple(output.shape)}"
-            for name, output in zip(names, model.outputs, strict=False)
-        )
+        pairs = zip(names, model.outputs, strict=False)
+        listed = ", ".join(f"{name} {tuple(output.shape)}" for name, output in pairs)
         raise ConvertError(
             f"{path} has {len(model.outputs)} outputs ({listed}): choose one with --head NAME"
         )
-    index = names.index(wanted.head) if wanted.head in names else None
-    if index is None and wanted.head.isdecimal() and int(wanted.head) < len(model.outputs):
-        index = int(wanted.head)
-    if index is None:
-        raise ConvertError(
-            f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
-            f"{len(model.outputs) - 1}"
-        )
-    return index
+    if wanted.head in names:
+        return names.index(wanted.head)
+    if wanted.head.isdecimal() and int(wanted.head) < len(model.outputs):
+        return int(wanted.head)
+    raise ConvertError(
+        f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
+        f"{len(model.outputs) - 1}"
+    )
 
 
 def of_two_classes(model: KerasModel, *, sigmoid: bool) -> KerasModel:

@@ -1,4 +1,4 @@
-"""Layer shapes: what a network gives, as far as its configuration alone determines it."""
+"""Layer shapes: the outputs' shapes, as far as a configuration determines them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 # shape that begins with ANY_RANK, the last size alone is known.
 Shape = tuple[int | None, ...]
 ANY_RANK = -1
-# What goes into a layer; the first is known where a rule is asked.
+# The input shapes of a layer; the first is known when a rule is called.
 Taken = list[Any]
 Config = Mapping[str, Any]
 
@@ -18,9 +18,7 @@ Config = Mapping[str, Any]
 def of_network(network: Any, given: Shape | None = None) -> dict[str, Shape | None]:
     """The output shape of each layer of a Sequential or Functional configuration, by name.
 
-    Args:
-        network: a layer's entry, with its config.
-        given: the shape of what goes in, where an outer network says it.
+    network: a layer's entry, with its config. given: the input's shape, from an outer network.
     """
     inside = network.get("config") if isinstance(network, dict) else None
     layers = inside.get("layers") if isinstance(inside, dict) else inside
@@ -49,8 +47,8 @@ def _given(
         return outer or _own_input(layer)
     if isinstance(config, list) or "layers" in config:
         inner = of_network(layer, taken[0])
-        wanted = first_name(config.get("output_layers")) if isinstance(config, dict) else None
-        return inner.get(wanted) if wanted else next(reversed(inner.values()), None)
+        wanted = names(config.get("output_layers")) if isinstance(config, dict) else []
+        return inner.get(wanted[0]) if wanted else next(reversed(inner.values()), None)
     rule = RULES.get(kind)
     shape = taken[0] or ((ANY_RANK, None) if rule is _units else None)
     if rule in (_flat, _global) and not config.get("keepdims"):
@@ -65,18 +63,10 @@ def _given(
 
 def _own_input(layer: Mapping[str, Any]) -> Shape | None:
     """What a layer's entry states of its input: as the first of a Sequential, or when built."""
-    config = layer["config"]
-    built = layer.get("build_config")
-    places = [config] if isinstance(config, dict) else []
-    shape = next(
-        (
-            found
-            for x in places
-            for key in ("batch_shape", "batch_input_shape")
-            if (found := x.get(key))
-        ),
-        built.get("input_shape") if isinstance(built, dict) else None,
-    )
+    config, built = layer["config"], layer.get("build_config")
+    shape = built.get("input_shape") if isinstance(built, dict) else None
+    if isinstance(config, dict):
+        shape = config.get("batch_shape") or config.get("batch_input_shape") or shape
     return _shape(shape)
 
 
@@ -110,19 +100,22 @@ def _tensors(value: Any) -> list[Mapping[str, Any]]:
     return []
 
 
-def first_name(value: Any) -> str | None:
-    """The layer of [["a", 0, 0]], of ["a", 0, 0], or of a dict of those."""
-    while isinstance(value, list | dict) and value:
-        value = value[0] if isinstance(value, list) else next(iter(value.values()))
-    return value if isinstance(value, str) else None
+def names(value: Any) -> list[str]:
+    """The layers of [["a", 0, 0], ["b", 0, 0]], of ["a", 0, 0], or of a dict of those."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list) or not value:
+        return []
+    if isinstance(value[0], str):
+        return [value[0]]
+    return [name for part in value for name in names(part)]
 
 
 # Rules: the shapes of what a layer takes, and its configuration -> the shape of what it gives.
 
 
 def _same(taken: Taken, _config: Config) -> Shape:
-    shape: Shape = taken[0]
-    return shape
+    return tuple(taken[0])
 
 
 def _units(taken: Taken, config: Config) -> Shape:
@@ -168,10 +161,6 @@ def _depthwise(taken: Taken, config: Config) -> Shape:
     return _spatial(taken[0], config, wide, config["kernel_size"])
 
 
-def _pooling(taken: Taken, config: Config) -> Shape:
-    return _spatial(taken[0], config, taken[0][-1], config["pool_size"])
-
-
 def _global(taken: Taken, config: Config) -> Shape:
     first = config.get("data_format") == "channels_first"
     shape, channels = taken[0], taken[0][1 if first else -1]
@@ -193,14 +182,6 @@ def _reshaped(taken: Taken, config: Config) -> Shape:
     return (taken[0][0], *(rest if n == -1 else n for n in target))
 
 
-def _resized(taken: Taken, config: Config) -> Shape:
-    return (taken[0][0], config["height"], config["width"], taken[0][-1])
-
-
-def _rank_alone(taken: Taken, _config: Config) -> Shape:
-    return (taken[0][0], *(None for _ in taken[0][1:-1]), taken[0][-1])
-
-
 def _joined(taken: Taken, config: Config) -> Shape:
     if config.get("axis", -1) not in (-1, len(taken[0]) - 1):
         return (taken[0][0], *(None for _ in taken[0][1:]))
@@ -219,12 +200,21 @@ RULES: Mapping[str, Callable[[Taken, Config], Shape]] = {
     "Dense": _units,
     **dict.fromkeys(("Conv2D", "SeparableConv2D", "Convolution2D"), _convolution),
     "DepthwiseConv2D": _depthwise,
-    **dict.fromkeys(("MaxPooling2D", "AveragePooling2D"), _pooling),
-    **dict.fromkeys(("ZeroPadding2D", "Cropping2D", "UpSampling2D"), _rank_alone),
+    **dict.fromkeys(
+        ("MaxPooling2D", "AveragePooling2D"),
+        lambda taken, config: _spatial(taken[0], config, taken[0][-1], config["pool_size"]),
+    ),
+    **dict.fromkeys(
+        ("ZeroPadding2D", "Cropping2D", "UpSampling2D"),
+        lambda taken, _: (taken[0][0], *(None for _ in taken[0][1:-1]), taken[0][-1]),
+    ),
     **dict.fromkeys(("GlobalAveragePooling2D", "GlobalMaxPooling2D"), _global),
     **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), _global),
     "Flatten": _flat,
     "Reshape": _reshaped,
-    **dict.fromkeys(("Resizing", "RandomCrop", "CenterCrop"), _resized),
+    **dict.fromkeys(
+        ("Resizing", "RandomCrop", "CenterCrop"),
+        lambda taken, config: (taken[0][0], config["height"], config["width"], taken[0][-1]),
+    ),
     "Concatenate": _joined,
 }

@@ -1,9 +1,8 @@
-"""Outputs: what a network's outputs are, logits or probabilities, by evidence.
+"""Outputs: whether a network gives logits or probabilities, by evidence.
 
-Two witnesses. The last operators: from what is known of them (a sigmoid gives 0 to 1, a mean gives
-no more than what it takes), limits follow that the outputs cannot leave, whatever the author calls
-the layer. And the answers to the samples: whether they lie in 0..1, and whether each row adds up
-to 1.
+First, limits that the outputs cannot leave, which follow from the last operators (a sigmoid gives 0
+to 1, a mean no more than its input). Second, the answers to the samples: whether they lie in 0..1,
+and whether each row adds up to 1.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ EVERYTHING: Limits = (-math.inf, math.inf)
 UNIT: Limits = (0.0, 1.0)
 # Operators from the output backwards that are looked at; a network is deeper than its ending.
 DEPTH = 40
-# Rounding, in 0..1; and of the sum of a row, of 1,000 classes as well.
+# Rounding in 0..1, and of the sum of a row of up to 1,000 classes.
 ROUNDING = 1e-4
 SUM_ROUNDING = 1e-3
 # In 8 bits an output is a multiple of 1/256, and a softmax' sum is off by some hundredths.
@@ -36,8 +35,8 @@ COARSE_ROUNDING, COARSE_SUM_ROUNDING = 1 / 256, 0.05
 # (https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec).
 PRESCRIBED_SCALE = 1 / 256
 
-# Operators that give numbers between the least and the largest that they take, by the place of
-# what they take. First TensorFlow's name, then that of TensorFlow Lite.
+# Operators that stay within the limits of their input, with its place among the inputs. First
+# TensorFlow's name, then that of TensorFlow Lite.
 KEEPING: Mapping[str, int] = {
     **dict.fromkeys(("Identity", "IdentityN", "StopGradient", "Snapshot", "EnsureShape"), 0),
     **dict.fromkeys(("Cast", "CAST", "Reshape", "RESHAPE", "Squeeze", "SQUEEZE"), 0),
@@ -139,11 +138,10 @@ def _union(*all_limits: Limits) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What the last operators say.
+    """The evidence of the last operators.
 
-    limits: that the outputs cannot leave. makers: SOFTMAX or SIGMOID, of those that were met.
-    last: the last operator that does something to the numbers. understood: whether the limits
-        rest on nothing that is unknown here.
+    limits: that the outputs cannot leave. makers: SOFTMAX or SIGMOID, as far as found. last: the
+    last operator that changes numbers. understood: whether all operators up to there are known.
     """
 
     limits: Limits = EVERYTHING
@@ -163,7 +161,7 @@ class Ending:
 
 
 def in_words(ending: Ending, units: int) -> str:
-    """What the last operators alone say of outputs, before any sample is answered."""
+    """The outputs by the last operators alone, before any sample is answered."""
     if not ending.bounded:
         return "logits, unless the samples show probabilities"
     maker = " and ".join(sorted(ending.makers)) or ending.last
@@ -276,10 +274,9 @@ def _fused(limits: Limits, node: Node) -> Limits:
 class Outputs:
     """What the outputs are.
 
-    output: the card's: "logits" or "probabilities". activation: what made, or would make,
-    probabilities of them: "softmax" or "sigmoid". multi_label: several labels, each with a
-    probability that does not depend on the others'. note: the evidence, a sentence. doubt: what
-    the user should look at again; empty for nothing.
+    output: the card's: "logits" or "probabilities". activation: what makes probabilities of them:
+    "softmax" or "sigmoid". multi_label: each label has a probability of its own. note: the
+    evidence, a sentence. doubt: a sentence on what to check; or empty.
     """
 
     output: str
@@ -294,11 +291,8 @@ def decide(
 ) -> Outputs:
     """Decide what the outputs are.
 
-    Args:
-        ending: the last operators.
-        rows: float32, (samples, units): the answers.
-        wanted: one of CHOICES, which overrules; None: the evidence decides.
-        coarse: the outputs are quantized in 8 bits.
+    rows: float32, (samples, units): the answers. wanted: one of CHOICES, which overrules; None: the
+    evidence decides. coarse: the outputs are quantized in 8 bits.
     """
     rounding = COARSE_ROUNDING if coarse else ROUNDING
     sum_rounding = COARSE_SUM_ROUNDING if coarse else SUM_ROUNDING
@@ -324,7 +318,7 @@ def decide(
         if not ending.bounded:
             doubt = (
                 f"the network ends in {ending.last or 'an unknown operator'}, and its outputs lie "
-                "in 0..1: taken for probabilities. If they are logits, say --output logits"
+                "in 0..1: taken for probabilities. If they are logits, give --output logits"
             )
         if units == 1 and SOFTMAX in ending.makers and float(rows.min()) >= 1 - rounding:
             doubt = (
@@ -340,8 +334,8 @@ def decide(
         names = " and ".join(sorted(ending.makers))
         doubt = (
             f"the network has a {names} near its end, but {ending.last} comes behind it, and "
-            f"{seen}: served as they are. They are no probabilities, and scores=probabilities "
-            "would not be right either; put the last step out of the network if you can"
+            f"{seen}: served as they are. They are not probabilities, and scores=probabilities "
+            "would be wrong too; remove the last step from the network if you can"
         )
     elif units == 1 and ending.limits[0] >= 0:
         doubt = (
@@ -354,7 +348,7 @@ def decide(
 
 
 def _overruled(wanted: str, rows: np.ndarray, seen: str, *, inside: bool, whole: bool) -> Outputs:
-    note = f"{wanted}, as --output says; {seen}"
+    note = f"{wanted}, by --output; {seen}"
     if wanted == LOGITS:
         return Outputs("logits", SOFTMAX, False, note)
     several = rows.shape[1] > 1
@@ -388,12 +382,7 @@ def _seen(rows: np.ndarray, inside: bool, whole: bool) -> str:
 
 
 def of_tflite(path: Path, rows: np.ndarray, wanted: str | None = None) -> Outputs:
-    """What the outputs of a `.tflite` file are.
-
-    Args:
-        path: the file. rows: float32, (samples, units): its answers, dequantized.
-        wanted: as for `decide`.
-    """
+    """What the outputs of a `.tflite` file are; rows: its answers, dequantized, as for `decide`."""
     from keras_to_lambda.convert.inspection.tflite_file import DAMAGED
 
     try:

@@ -1,9 +1,8 @@
 """Own scaling: what a network does to pixels before its first trained layer.
 
 The operators behind the input are followed as long as they treat each number alone or only move
-numbers (a multiplication, a subtraction, a resizing), and that part of the graph is then computed
-for a black and a white picture. So it does not matter which layer, function or nested model does
-it.
+numbers (a multiplication, a subtraction, a resizing), and that part of the graph is computed for a
+black, a grey and a white picture: layers, functions and nested models are all found.
 """
 
 from __future__ import annotations
@@ -77,11 +76,10 @@ def _span(values: tuple[float, float]) -> str:
 def find(
     operators: Operators, graph_def: Any, image: str, shape: tuple[int, ...]
 ) -> OwnScaling | None:
-    """What a network does to pixels itself; None: nothing, or nothing that is a scaling.
+    """The network's own scaling; None: it has none, or something that is not a scaling.
 
-    Args:
-        operators, graph_def: as `operators.of_graph` gives them.
-        image: the input's name. shape: (1, height, width, channels).
+    operators, graph_def: of `operators.of_graph`. image: the input's name. shape: (1, height,
+    width, channels).
     """
     for name in _edges(operators, image):
         values = _computed(operators, graph_def, image, name, shape)

@@ -15,10 +15,10 @@ from keras_to_lambda.convert.network import input_shape
 
 @dataclass(frozen=True)
 class Signature:
-    """What a network maps to what.
+    """A network's function and its sizes.
 
-    call: float32 tensor (batch, height, width, channels) -> (batch, classes). notes: sentences
-    about what was put in front of the network or behind it.
+    call: float32 tensor (batch, height, width, channels) -> (batch, classes). notes: sentences on
+    what was put in front of the network or behind it.
     """
 
     call: Callable[[Any], Any]
@@ -38,11 +38,8 @@ def of(
 ) -> Signature:
     """The signature of a network.
 
-    Args:
-        call: the network.
-        shape: of its input, None where it is open; () where it is not known.
-        outputs: of its output, likewise.
-        size: (height, width), where the input leaves it open.
+    shape, outputs: of its input and output; None where a size is open, () where nothing is known.
+    size: (height, width), where the input leaves it open.
     """
     first, notes, inner = shape, [], call
     shape = input_shape.channels_last(first)
@@ -72,7 +69,12 @@ def of(
     if not height or not width:
         raise ConvertError(f"{path} leaves its input size open: give --size HEIGHTxWIDTH")
     if not outputs or None in outputs[1:]:
-        outputs = _traced(path, call, (1, height, width, channels))
+        picture = (1, height, width, channels)
+        with explained(f"{path} cannot be computed for {picture}", "Give another --size"):
+            traced = tf.function(call, autograph=False).get_concrete_function(
+                tf.TensorSpec(picture)
+            )
+            outputs = tuple(traced.output_shapes)
     long = [n for n in outputs[1:] if n != 1]
     if len(outputs) < 2 or len(long) > 1 or None in long:
         raise ConvertError(_stranger(path, first, outputs, "gives no single vector", _PLACES))
@@ -94,10 +96,3 @@ def _stranger(path: Path, shape: Any, outputs: Any, fault: str, remedy: str) -> 
         f"{path} maps {shape} to {outputs} and {fault}; an image classifier maps (batch, height, "
         f"width, channels) to (batch, classes). {remedy}"
     )
-
-
-def _traced(path: Path, call: Callable[[Any], Any], shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """The output's shape for one picture."""
-    with explained(f"{path} cannot be computed for {shape}", "Give another --size"):
-        graph = tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec(shape))
-        return tuple(graph.output_shapes)

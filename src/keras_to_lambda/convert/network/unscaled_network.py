@@ -1,4 +1,4 @@
-"""Network: a model whose preprocessing is not known, as a function, with the shape of its input."""
+"""Network: a model of unknown preprocessing as a function, with the shape of its input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from keras_to_lambda.runtime.model.card import ModelCard
 
 @dataclass(frozen=True)
 class Network:
-    """The model under investigation: a function, and the shape of its input.
+    """The model under investigation.
 
     scores: float32 (batch, height, width, channels) -> float32 (batch, classes), whatever the model
-        ends in: logits, probabilities, or one sigmoid.
-    fits: whether its input can take what a card's scaling gives, as far as the file says it.
+    ends in. fits: whether its input can take a card's scaling, as far as the file states it.
     """
 
     scores: Callable[[Floats], Floats]
@@ -33,17 +32,11 @@ class Network:
 
 
 def load(path: Path, wanted: dict[str, Any] | None = None) -> Network:
-    """Load a model of any kind that `k2l convert` reads, or a `.tflite`.
-
-    Args:
-        wanted: the fields of `keras_model.Wanted`.
-    """
+    """Load a model of any kind that `k2l convert` reads; wanted: of `keras_model.Wanted`."""
+    wanted = wanted or {}
     if not path.exists():
         raise ConvertError(f"there is no model at {path}")
-    if path.suffix.lower() == ".tflite":
-        size = (wanted or {}).get("size")
-        return _tflite(path, (size[0], size[1]) if size else None)
-    return _keras(path, wanted or {})
+    return (_tflite if path.suffix.lower() == ".tflite" else _keras)(path, wanted)
 
 
 def _keras(path: Path, wanted: dict[str, Any]) -> Network:
@@ -71,12 +64,12 @@ def _keras(path: Path, wanted: dict[str, Any]) -> Network:
     return Network(scores, *shape, model.classes)
 
 
-def _tflite(path: Path, size: tuple[int, int] | None) -> Network:
+def _tflite(path: Path, wanted: dict[str, Any]) -> Network:
     from keras_to_lambda.runtime.model.engine import Tensor
     from keras_to_lambda.runtime.model.interpreter import contradiction
 
-    network = foreign.TfliteNetwork(path)
-    if size not in (None, (network.height, network.width)):
+    network, size = foreign.TfliteNetwork(path), wanted.get("size")
+    if size and tuple(size) != (network.height, network.width):
         raise ConvertError(
             f"{path} takes {network.height} x {network.width} pixels, not {size[0]} x {size[1]}"
         )

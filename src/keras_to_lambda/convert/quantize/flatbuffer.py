@@ -23,13 +23,10 @@ def build(
     calibration: Sequence[np.ndarray] | Iterable[np.ndarray],
     layers: Sequence[str] = (),
 ) -> bytes:
-    """Convert a concrete function of one float32 image.
+    """Convert a concrete function of one float32 image, see `KerasModel.concrete`.
 
-    Args:
-        graph: as `KerasModel.concrete` gives it.
-        quantization: a name of QUANTIZATIONS.
-        calibration: float32 tensors (height, width, channels); looked at for int8 alone.
-        layers: the network's layer names, to say where an operator came from.
+    calibration: float32 tensors (height, width, channels), for int8 only. layers: the network's
+    layer names, for messages.
     """
     # It advises a path on which calibration fails (READ_VARIABLE, TensorFlow 2.21).
     logging.set_verbosity(logging.ERROR)
@@ -64,7 +61,7 @@ def _integer_weights(floats: bytes) -> bytes:
 
 
 def _explained(message: str, graph: Any, layers: Sequence[str]) -> str:
-    """The converter's complaint in a sentence: which operator, of which layer."""
+    """The converter's error as a sentence: which operator, of which layer."""
     missing = sorted(set(_MISSING.findall(message)))
     if "AssignVariableOp" in message:
         return (
@@ -93,7 +90,7 @@ def _layer(graph: Any, kind: str, layers: Sequence[str]) -> str:
     for function in graph.graph.as_graph_def().library.function:
         names += [node.name for node in function.node_def if node.op == kind]
     for name in names:
-        # Keras numbers a scope that stands twice: "strange_1" is layer "strange".
+        # Keras numbers a repeated scope: "strange_1" is layer "strange".
         parts = [part for step in name.split("/") for part in (step, re.sub(r"_\d+$", "", step))]
         found = [layer for layer in layers if layer in parts]
         if found:

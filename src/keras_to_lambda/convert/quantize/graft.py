@@ -18,7 +18,7 @@ from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.model.tflite_metadata import Field
 
 # Weights must stay where the interpreter can take them unmoved: 16 bytes (schema.fbs,
-# `force_align`), and 64 for whoever likes whole cache lines.
+# `force_align`), and 64 for whole cache lines.
 ALIGNMENT, WITHIN = 64, 16
 # Model's fields of schema.fbs up to external_buffers.
 MODEL_FIELDS = 11
@@ -125,5 +125,5 @@ def _count(table: Any) -> int:
 
 
 def _view(table: Any) -> Any:
-    """Where a table's bytes are, which its generated reader does not tell."""
+    """A table's bytes, which its generated reader keeps private."""
     return table._tab  # noqa: SLF001

@@ -1,6 +1,6 @@
 """Metadata: the standard description of a `.tflite` file, which other runtimes read.
 
-With it Android Studio, MediaPipe and the TensorFlow Lite Task Library know an image classifier's
+With it Android Studio, MediaPipe and the TensorFlow Lite Task Library find an image classifier's
 scaling and labels (https://ai.google.dev/edge/litert/conversion/tensorflow/metadata). It is a
 second flatbuffer in a buffer of the first; labels.txt is in the archive behind it.
 """
@@ -38,7 +38,7 @@ PARSER = "1.0.0"
 
 
 def objection(card: ModelCard) -> str | None:
-    """Why a card cannot be said in standard metadata; None: it can."""
+    """Why standard metadata cannot express a card; None: it can."""
     steps = card.preprocessing
     if card.channels not in (1, 3):
         return f"standard metadata has no word for {card.channels} channels"

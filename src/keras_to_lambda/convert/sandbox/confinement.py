@@ -35,15 +35,13 @@ def confine(
 
     On Linux (x86-64, arm64) seccomp leaves no network, no other processes and no programs, and
     Landlock leaves the files that are named here. The memory is bounded, and the process ends with
-    its parent. Elsewhere only Python's own sockets are refused, by an audit hook.
+    its parent. Elsewhere only Python's own sockets are refused, by an audit hook. Raises OSError
+    where the kernel has Landlock, and refused.
 
     Args:
         memory_bytes: address space, and the size of the largest file that can be written.
         reads, writes: files and folders, beside those of the system and of this interpreter.
         parent: the process that this one ends with.
-
-    Raises:
-        OSError: the kernel has Landlock, and refused.
     """
     _limit(memory_bytes)
     if sys.platform == "linux":

@@ -45,22 +45,15 @@ def abi() -> int:
 def restrict(reads: Iterable[str | Path], writes: Iterable[str | Path]) -> bool:
     """Leave this thread, and those that it starts, some files, for good.
 
-    Args:
-        reads: files, and folders with all below them, that can be read; links are followed, and
-            what does not exist is passed over.
-        writes: those that can be read and written.
-
-    Returns:
-        False where the kernel has no Landlock.
-
-    Raises:
-        OSError: the kernel has it, and refused.
+    reads: files, and folders with all below them, that can be read; links are followed, missing
+    ones passed over. writes: those that can be read and written. Returns False where the kernel has
+    no Landlock; raises OSError where it has, and refused.
     """
     version = abi()
     if version == 0:
         return False
     handled = _HANDLED[min(version, max(_HANDLED))]
-    # struct landlock_ruleset_attr; older kernels take it as well, if what they do not know is 0.
+    # struct landlock_ruleset_attr; older kernels take it too, if the fields new to them are 0.
     attributes = struct.pack("=QQQ", *handled)
     ruleset = _checked(_syscall(_CREATE_RULESET, attributes, len(attributes), 0))
     try:

@@ -1,9 +1,9 @@
 """Sandbox: work on a model file in a child process that can do little harm.
 
-A model file is a program: loading one can run what its author wrote, take all memory, never end
-or crash the interpreter. The child has no network, no other processes, few files, bounded memory
-and time (confinement.py). It gets JSON and gives JSON and plain files, which are read as if an
-attacker had written them (results.py); whatever becomes of it, the parent answers with a sentence.
+Loading a model file can run its author's code, take all memory, never end, or crash the
+interpreter. The child has no network, no other processes, few files, bounded memory and time
+(confinement.py). It gets JSON and gives JSON and plain files, which are read as if an attacker had
+written them (untrusted_results.py); however it ends, the parent answers with a sentence.
 """
 
 from __future__ import annotations
@@ -77,18 +77,16 @@ class Sandbox:
     ) -> Any:
         """Run `module:function` with JSON arguments in a child, and return its JSON result.
 
-        Args:
-            target: the function.
-            reads: files and folders that it may read, absolute; nothing else of the user's.
-            into: a folder that gets the files which the function writes. It is then given a
-                `folder` of its own to write them to.
-            arguments: all others.
+        reads: absolute paths of files and folders that it may read; nothing else of the user's.
+        into: a folder that gets the files which the function writes to its argument `folder`.
         """
         from keras_to_lambda.convert.sandbox import untrusted_results
 
         _note_what_is_missing()
-        # Of this process' own paths no other: whatever else is in such a folder could be read.
-        packages = [] if self.python else _user_packages()
+        # What `pip install --user` installs into, where this process imports from it; no other of
+        # its paths: the child can read all that is in such a folder.
+        users = not self.python and site.ENABLE_USER_SITE
+        packages = [site.getusersitepackages()] if users else []
         with _job(into) as job:
             work = job / "work"
             for path in (work, work / "out", work / "tmp"):
@@ -105,11 +103,12 @@ class Sandbox:
                 "quiet": progress.is_quiet(),
             }
             (job / "job.json").write_text(json.dumps(orders), encoding="utf-8")
-            status = self._run(job, [*packages, *_homes(target)])
+            homes = [str(Path(folder).parent) for folder in _packages(target.partition(":")[0])]
+            status = self._run(job, [*packages, *homes])
             try:
                 answer = untrusted_results.read_json(work / "answer.json")
             except FileNotFoundError:
-                raise ConvertError(self._obituary(status, _end_of(job / "log"))) from None
+                raise ConvertError(self._obituary(status, job / "log")) from None
             if not isinstance(answer, dict):
                 raise ConvertError("invalid answer from the model process: not a JSON object")
             if "crash" in answer:
@@ -138,17 +137,9 @@ class Sandbox:
         }
         with (job / "job.json").open("rb") as orders, (job / "log").open("wb") as log:
             try:
+                program = [str(Path(python).absolute()), "-I", "-B", "-c", BOOT]
                 child = subprocess.Popen(
-                    [
-                        str(Path(python).absolute()),
-                        "-I",
-                        "-B",
-                        "-c",
-                        BOOT,
-                        str(write_end),
-                        *packages,
-                        str(SITE),
-                    ],
+                    [*program, str(write_end), *packages, str(SITE)],
                     stdin=orders,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -186,26 +177,20 @@ class Sandbox:
             )
         return status
 
-    def _obituary(self, status: int, log: str) -> str:
+    def _obituary(self, status: int, log: Path) -> str:
         if status == -signal.SIGALRM:
             return "the file could not be read in time; it may be damaged"
-        last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-        if any(sign in log for sign in OUT_OF_MEMORY):
+        with log.open("rb") as file:  # which may be as large as a disk
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
+            end = file.read(LAST_WORDS_BYTES).decode(errors="replace")
+        if any(sign in end for sign in OUT_OF_MEMORY):
             return _too_large(self.memory_gb)
-        how = f"exit status {status}"
-        if status < 0:
-            how = signal.Signals(-status).name
+        last = next((line for line in reversed(end.splitlines()) if line.strip()), "")
+        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         return (
             f"the model process crashed ({how}); the file may be damaged"
             f"{f'. Last output: {last[:300]}' if last else ''}"
         )
-
-
-def _end_of(log: Path) -> str:
-    """The last bytes of a file, which may be as large as a disk."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
-        return file.read(LAST_WORDS_BYTES).decode(errors="replace")
 
 
 @contextlib.contextmanager
@@ -215,15 +200,10 @@ def _job(folder: Path | None) -> Iterator[Path]:
     try:
         yield path
     finally:
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Remove a folder, or say that it is left, as when the file's code made it too deep."""
-    try:
-        shutil.rmtree(path)
-    except (OSError, RecursionError):
-        progress.note(f"{path} could not be removed")
+        try:
+            shutil.rmtree(path)
+        except (OSError, RecursionError):  # the file's code can make folders too deep
+            progress.note(f"{path} could not be removed")
 
 
 def _has_ended(child: subprocess.Popen[bytes]) -> bool:
@@ -233,17 +213,8 @@ def _has_ended(child: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
-def _user_packages() -> list[str]:
-    """What `pip install --user` installs into, where this process imports from it."""
-    return [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
-
-
 def model_files(model: Path, custom: str | None = None) -> list[Path]:
-    """What a model's path lets the sandbox read: the file or folder, and the card beside it.
-
-    Args:
-        custom: the file of `--custom`.
-    """
+    """What the sandbox may read for a model: file or folder, the card beside it, `--custom`."""
     if model.is_dir():
         for path in model.rglob("*"):
             if path.is_symlink() and not path.resolve().is_relative_to(model.resolve()):
@@ -266,10 +237,7 @@ def _note_what_is_missing() -> None:
 
 @contextlib.contextmanager
 def within(seconds: int) -> Iterator[None]:
-    """End the process, in a sandbox, if a block takes longer: C code that hangs hears nothing less.
-
-    HDF5's does so on some damaged files.
-    """
+    """End the process, in a sandbox, if a block takes longer: HDF5 hangs on some damaged files."""
     signal.alarm(seconds)
     try:
         yield
@@ -295,21 +263,18 @@ def main() -> None:
     except MemoryError:
         answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
     except ImportError as error:
+        answer = {"error": f"{sys.executable} cannot run this: {error}"}
         if "failed to map" in str(error):  # the loader's words for too little address space
             answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
-        else:
-            answer = {"error": f"{sys.executable} cannot run this: {error}"}
     except Exception as error:  # noqa: BLE001
-        library = _library(error)
-        answer = (
-            {"error": f"{library} failed on this file: {reason_of(error)}. Save it again as .keras"}
-            if library
-            else {"crash": traceback.format_exc()}
-        )
+        answer = {"crash": traceback.format_exc()}
+        if library := _library(error):
+            reason = f"{library} failed on this file: {reason_of(error)}"
+            answer = {"error": f"{reason}. Save it again as .keras"}
     draft = work / "answer.part"
     draft.write_text(json.dumps(answer), encoding="utf-8")
     draft.replace(work / "answer.json")
-    # Past the libraries' own farewells: their threads and destructors have nothing left to do.
+    # Without the libraries' destructors and threads, which have nothing left to do.
     os._exit(0)
 
 
@@ -319,18 +284,13 @@ def _packages(module: str) -> list[str]:
     return list(spec.submodule_search_locations or ()) if spec else []
 
 
-def _homes(target: str) -> list[str]:
-    """What the child imports a job's module from."""
-    return [str(Path(folder).parent) for folder in _packages(target.partition(":")[0])]
-
-
 def _library(error: Exception) -> str | None:
     """The installed package that raised an error; None: our own code did."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         parts = Path(frame.filename).parts
         if "site-packages" in parts:
             return parts[parts.index("site-packages") + 1]
-        # Neither: Python's own modules, and what is compiled.
+        # Python's own modules and compiled ones are neither.
         if PACKAGE in Path(frame.filename).parents:
             return None
     return None

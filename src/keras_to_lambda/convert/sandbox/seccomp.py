@@ -1,6 +1,6 @@
 """Seccomp: the system calls that a process may make, as a list of what computing needs.
 
-Everything else is refused by the kernel, whoever calls: new processes and programs, sockets,
+The kernel refuses everything else: new processes and programs, sockets,
 signals to others, debugging, mounts, io_uring, and calls that do not exist yet.
 """
 
@@ -48,8 +48,8 @@ getpriority 140/141 capget 125/90 uname 63/160 sysinfo 99/179 getrusage 98/165 g
 prlimit64 302/261 getrandom 318/278
 """
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # AUDIT_ARCH_*, column
-# From here on the numbers are the same everywhere, and C libraries fall back where the kernel says
-# that it has no such call: clone3, whose flags no filter sees, to clone.
+# From here on the numbers are the same everywhere, and C libraries fall back from calls that the
+# kernel lacks: from clone3, whose flags no filter sees, to clone.
 _RECENT = 424
 
 # Classic BPF over struct seccomp_data {int nr; u32 arch; u64 ip; u64 args[6]}

@@ -19,12 +19,7 @@ MAX_JSON_BYTES = 64 << 20
 
 
 def read(path: Path, most: int) -> bytes:
-    """A plain file of at most so many bytes, whatever else may be at its path.
-
-    Raises:
-        FileNotFoundError: there is nothing.
-        ConvertError: it is a link, a device or a pipe, or too large.
-    """
+    """A plain file of at most so many bytes; no link, device or pipe. May be FileNotFoundError."""
     try:
         # O_NONBLOCK: a pipe does not keep us waiting.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -44,12 +39,7 @@ def read(path: Path, most: int) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in a file.
-
-    Raises:
-        FileNotFoundError: there is nothing.
-        ConvertError: it is none, or too large.
-    """
+    """The JSON in a file. May be FileNotFoundError."""
     try:
         return json.loads(read(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
@@ -78,7 +68,7 @@ def array(data: bytes) -> np.ndarray:
         values = np.frombuffer(data, dtype, offset=stream.tell())
         return values.reshape(shape, order="F" if fortran else "C").copy()
     except Exception as error:  # whatever reading the header as Python raises
-        raise ConvertError("the model's process gave an array that is damaged") from error
+        raise ConvertError("invalid array from the model process: damaged") from error
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
@@ -88,26 +78,26 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
             members = archive.infolist()
             packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
             if packed or sum(member.file_size for member in members) > path.stat().st_size:
-                raise ConvertError(f"the model's process gave more than {path.name} can hold")
+                raise ConvertError(
+                    f"invalid {path.name} from the model process: larger than its file"
+                )
             return {
                 member.filename.removesuffix(".npy"): array(archive.read(member))
                 for member in members
             }
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
-        raise ConvertError(f"the model's process gave no {path.name}, or a damaged one") from error
+        raise ConvertError(
+            f"invalid {path.name} from the model process: missing or damaged"
+        ) from error
 
 
 def shaped(array: np.ndarray | None, dtype: type, *shape: int | None) -> np.ndarray:
-    """The array itself.
-
-    Args:
-        shape: what it has to be; None: any size.
-    """
+    """The array itself, if it has this type and shape (None: any size)."""
     if (
         array is None
         or array.dtype != dtype
         or array.ndim != len(shape)
         or any(want not in (None, size) for want, size in zip(shape, array.shape, strict=True))
     ):
-        raise ConvertError("the model's process gave other arrays than it was asked for")
+        raise ConvertError("invalid array from the model process: another type or shape")
     return array

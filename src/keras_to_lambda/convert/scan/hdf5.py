@@ -26,19 +26,8 @@ MAX_RATIO = 200
 SMALL = 1 << 20
 
 
-def open_file(path: Path) -> Any:
-    """The file, for reading.
-
-    Raises:
-        OSError, RuntimeError, ValueError: h5py's, for what is damaged.
-    """
-    import h5py
-
-    return h5py.File(path, "r")
-
-
 def brief(error: Exception) -> str:
-    """What HDF5 complains of."""
+    """HDF5's complaint without its frame."""
     # "Unable to synchronously open file (truncated file: eof = 5, ...)".
     return str(error).partition("(")[2].rstrip(")") or str(error)
 

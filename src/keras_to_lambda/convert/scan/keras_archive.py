@@ -10,7 +10,6 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 METADATA, CONFIG, WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 MAX_MEMBERS = 10_000
@@ -71,7 +70,7 @@ def _member_faults(member: zipfile.ZipInfo) -> Iterator[str]:
 
 
 def _layout_fault(archive: zipfile.ZipFile, size: int) -> str | None:
-    """The first byte that belongs to no member, or header that says two things; None: none does."""
+    """The first byte outside of all members, or the first contradicting header; None: neither."""
     file = archive.fp
     assert file is not None
     at = 0
@@ -132,13 +131,3 @@ def _end_fault(archive: zipfile.ZipFile, size: int) -> str | None:
     if offset != archive.start_dir or offset + length != end:
         return "its list of files is not where its end says"
     return None
-
-
-def rebuild(copy: Path, members: dict[str, bytes | Path]) -> None:
-    """Write an archive of these members, stored as they are."""
-    with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in members.items():
-            if isinstance(content, bytes):
-                archive.writestr(name, content)
-            else:
-                archive.write(content, name)

@@ -1,7 +1,7 @@
 """A network's configuration: JSON from which Keras imports classes and functions by name.
 
 What is judged is every key by which Keras 2 or 3 finds something: class_name, module,
-registered_name, function and its relatives, the strings that stand for a function, and paths
+registered_name, function and its relatives, the strings that name a function, and paths
 (serialization_lib.py, legacy/saving/serialization.py, json_utils.py, tf_op_layer.py of both).
 """
 
@@ -44,7 +44,7 @@ _FILES = (
     *("vocabulary", "idf_weights", "weights", "filepath", "file", "path", "filename", "handle"),
     "value",
 )
-# Strings that stand for a function or a class, by the end of their key.
+# Strings that name a function or a class, by the end of their key.
 _RESOLVED = {
     "activation": ACTIVATIONS | NAMES,
     "initializer": INITIALIZERS | NAMES,
@@ -76,11 +76,7 @@ class Findings:
 
 
 def parse(data: bytes | str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: it is not JSON, not an object, or nested beyond reason.
-    """
+    """A JSON object; ValueError: it is not JSON, not an object, or nested beyond reason."""
     if len(data) > MAX_JSON_BYTES:
         raise ValueError(f"JSON of {len(data)} bytes")
     try:
@@ -89,14 +85,8 @@ def parse(data: bytes | str) -> dict[str, Any]:
         raise ValueError("JSON nested too deep") from error
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004
-    if _is_deeper(value, MAX_DEPTH):
-        raise ValueError("JSON nested too deep")
-    return value
-
-
-def _is_deeper(value: Any, most: int) -> bool:
-    level = [value]
-    for _ in range(most):
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
         level = [
             inside
             for part in level
@@ -104,8 +94,8 @@ def _is_deeper(value: Any, most: int) -> bool:
             if isinstance(inside, dict | list)
         ]
         if not level:
-            return False
-    return True
+            return value
+    raise ValueError("JSON nested too deep")
 
 
 def without_training(config: Any) -> Any:
@@ -119,7 +109,7 @@ def without_training(config: Any) -> Any:
 
 
 def loss_name(training: Any) -> str | None:
-    """The loss that a network was trained with, as its compile_config or training_config says."""
+    """The training loss in a compile_config or training_config."""
     loss = training.get("loss") if isinstance(training, dict) else None
     if isinstance(loss, dict):
         inside = loss.get("config")
@@ -221,20 +211,18 @@ def _judge_object(part: _Part, found: Findings) -> None:
         )
     # "Package>Lambda" and "keras.layers.Lambda" are loaded as well.
     bare = name.rpartition(">")[2].rpartition(".")[2]
-    title = _title(name, inside)
+    layer = inside.get("name") if isinstance(inside, dict) else None
+    title = f"{name} layer {layer!r}" if isinstance(layer, str) else name
+    # A class without a module is an operation of Keras 3 if it cannot be trained.
+    operation = name in OPERATIONS and isinstance(inside, dict) and "trainable" not in inside
     if bare in CODE:
         found.code.append("a Python function" if bare == "__lambda__" else title)
     elif name in OPERATOR_LAYERS:
         _judge_operator(node, title, found)
     elif name == "function":
         _judge_function(module, inside, found)
-    elif module or not _is_operation(name, inside):
+    elif module or not operation:
         _judge_class(module, name, title, found)
-
-
-def _title(name: str, inside: Any) -> str:
-    layer = inside.get("name") if isinstance(inside, dict) else None
-    return f"{name} layer {layer!r}" if isinstance(layer, str) else name
 
 
 def _same_name(registered: Any, name: str, subject: str) -> bool:
@@ -246,20 +234,12 @@ def _same_name(registered: Any, name: str, subject: str) -> bool:
     return registered.rpartition(">")[2] == subject.rpartition(">")[2]
 
 
-def _is_operation(name: str, inside: Any) -> bool:
-    """Whether a class without a module is an operation of Keras 3: only layers are trainable."""
-    return name in OPERATIONS and isinstance(inside, dict) and "trainable" not in inside
-
-
 def _judge_class(module: str | None, name: str, title: str, found: Findings) -> None:
     plain = plain_module(module or "")
     if (plain, name) in CLASSES or (not plain and name in NAMES):
         return
-    if (
-        plain.partition(".")[0] in ("keras", "tensorflow")
-        or name.startswith("__")
-        or (name in _BUILT)
-    ):
+    library = plain.partition(".")[0] in ("keras", "tensorflow")
+    if library or name.startswith("__") or name in _BUILT:
         found.code.append(f"{title} of the module {module!r}" if module else title)
     else:
         found.own.append((module or "", name))
@@ -310,15 +290,11 @@ def _judge_text(part: _Part, layers: set[str], found: Findings) -> None:
     if known is not None:
         if text not in known:
             found.own.append(("", text))
-    elif key in _FILES or _is_path(text):
+    elif key in _FILES or (
+        (text.startswith("~") or "/" in text or "\\" in text) and not _QUANTIZATION.fullmatch(text)
+    ):
         found.faults.append(f"it names a file or an address ({key}: {text!r}), which is not read")
     elif len(text) > LONGEST_TEXT:
         found.code.append(f"a text of {len(text)} characters ({key})")
     elif "{" in text:
         found.code.append(f"a text with an object in it ({key}: {text[:40]!r})")
-
-
-def _is_path(text: str) -> bool:
-    if _QUANTIZATION.fullmatch(text):
-        return False
-    return text.startswith("~") or "/" in text or "\\" in text

@@ -6,6 +6,7 @@ functions that restore variables and initialize resources; its signature runs wh
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -33,8 +34,7 @@ _BLOCK = 1 << 20
 def copy(path: Path, folder: Path) -> tuple[Any, list[str]]:
     """Copy a SavedModel's graph and variables, and nothing else of it, into an empty folder.
 
-    Returns:
-        The graph, a `saved_model_pb2.SavedModel`, and why the folder is refused.
+    Returns the graph, a `saved_model_pb2.SavedModel`, and why the folder is refused.
     """
     if not (path / GRAPH).is_file():
         if (path / "config.json").is_file():
@@ -51,18 +51,23 @@ def copy(path: Path, folder: Path) -> tuple[Any, list[str]]:
         return None, [f"{links[0]} in it is a symbolic link: copy the folder with `cp -rL`"]
     (folder / VARIABLES).mkdir(parents=True)
     for name in names:
-        _copy_file(path / name, folder / name)
+        copy_file(path / name, folder / name, getattr(os, "O_NOFOLLOW", 0))
     return read(path, folder), []
 
 
-def _copy_file(source: Path, target: Path) -> None:
-    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(source, os.O_RDONLY | flags)
-    with os.fdopen(descriptor, "rb") as file, target.open("wb") as out:
+def copy_file(source: Path, target: Path, flags: int = 0) -> str:
+    """Copy a plain file, opened with more flags of os.open; its SHA-256."""
+    sha256 = hashlib.sha256()
+    # Not to wait for a pipe's other end.
+    flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(source, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ConvertError(f"{source} is not a file")
-        for block in iter(lambda: file.read(_BLOCK), b""):
-            out.write(block)
+        with target.open("wb") as out:
+            for block in iter(lambda: file.read(_BLOCK), b""):
+                sha256.update(block)
+                out.write(block)
+    return sha256.hexdigest()
 
 
 def read(path: Path, folder: Path) -> Any:
@@ -70,7 +75,7 @@ def read(path: Path, folder: Path) -> Any:
     file = folder / GRAPH
     size = file.stat().st_size
     if not 0 < size <= MAX_GRAPH_BYTES:
-        raise ConvertError(f"{path / GRAPH} has {size} bytes: it was cut short, or is no graph")
+        raise ConvertError(f"{path / GRAPH} has {size} bytes: it was cut short, or is not a graph")
     try:
         from tensorflow.core.protobuf import saved_model_pb2
     except ModuleNotFoundError as error:
@@ -124,19 +129,24 @@ def code(saved: Any) -> Iterator[str]:
     for graph in saved.meta_graphs:
         library = {f.signature.name: f for f in graph.graph_def.library.function}
         nodes, called = _run(graph, library, _starts(graph))
-        restoring, more = _run(graph, library, _restoring(graph))
+        # In TensorFlow 1 the node that restores is a part of the graph.
+        first = [] if graph.object_graph_def.nodes else [graph.saver_def.restore_op_name]
+        restoring, more = _run(graph, library, first)
         path = graph.saver_def.filename_tensor_name.partition(":")[0]
+        checked = []
         for node in graph.graph_def.node:
             # Only there is the path fed by the loader.
             is_path = bool(node.input) and node.input[0].partition(":")[0] == path
-            allowed = node.op == RESTORE and is_path and node.name not in nodes
-            is_run = node.name in nodes or node.name in restoring
-            if not (allowed or _computes(node, library, is_run=is_run)):
-                named.setdefault(node.op, f"TensorFlow's operator {node.op} ({node.name})")
+            if not (node.op == RESTORE and is_path and node.name not in nodes):
+                checked.append((node, node.name in nodes or node.name in restoring))
         for name, function in library.items():
-            for node in function.node_def:
-                if not _computes(node, library, is_run=name in called or name in more):
-                    named.setdefault(node.op, f"TensorFlow's operator {node.op} ({node.name})")
+            checked += [(node, name in called or name in more) for node in function.node_def]
+        for node, is_run in checked:
+            # Python restores variables itself; the graph's functions for that are for other
+            # languages.
+            unused = not is_run and (node.op in SAVE or node.op == RESTORE)
+            if not (unused or node.op in OPERATORS or node.op in library):
+                named.setdefault(node.op, f"TensorFlow's operator {node.op} ({node.name})")
         for node in graph.object_graph_def.nodes:
             kind = node.WhichOneof("kind")
             if kind not in (*_OBJECTS, "asset", None):
@@ -153,26 +163,14 @@ def operators(graph: Any) -> Iterator[Any]:
         yield from function.node_def
 
 
-def _computes(node: Any, library: dict[str, Any], *, is_run: bool) -> bool:
-    if node.op in OPERATORS or node.op in library:
-        return True
-    # Python restores variables itself; the graph's functions for that are for other languages.
-    return not is_run and (node.op in SAVE or node.op == RESTORE)
-
-
 def _starts(graph: Any) -> list[str]:
-    """The tensors and nodes of a graph that loading or serving asks for."""
+    """The tensors and nodes of a graph that loading or serving runs."""
     names = [
         tensor.name
         for signature in graph.signature_def.values()
         for tensor in (*signature.outputs.values(), *signature.inputs.values())
     ]
     return names + [name for part in graph.collection_def.values() for name in part.node_list.value]
-
-
-def _restoring(graph: Any) -> list[str]:
-    """The node that restores: TensorFlow 1's, for which it is a part of the graph."""
-    return [] if graph.object_graph_def.nodes else [graph.saver_def.restore_op_name]
 
 
 def _run(graph: Any, library: dict[str, Any], waiting: list[str]) -> tuple[set[str], set[str]]:

@@ -1,7 +1,7 @@
-"""Accuracy: what labelled samples say of a model, and which slip would explain too few right ones.
+"""Accuracy on labelled samples, and which mistake would explain a low one.
 
-Two pipelines that are wrong alike agree. Only photos whose labels are known show that labels and
-scaling are those of training.
+Two pipelines with the same mistake agree. Only labelled photos show that the order of labels and
+the scaling are those of training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Scores = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-# A model is taken for as good as chance, or for worse than its card says, at this risk of error.
+# Risk of error of the verdicts "no better than chance", "below the card", "another order".
 ALPHA_CHANCE, ALPHA_CLAIM, ALPHA_ORDER = 0.05, 0.01, 0.05
 # Answers that differ by less than this share of their size are the same.
 SAME = 1e-6
@@ -38,14 +38,14 @@ LISTED = 12
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The accuracy that a card says was measured, 0..1, and what it is at least."""
+    """The accuracy in a card and its lower bound, 0..1."""
 
     accuracy: float
     low: float
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Claim | None:
-        """Of a card's provenance; None: it says none."""
+        """Of a card's provenance; None: it states no accuracy."""
         accuracy, interval = (provenance.get(x) for x in ("test_accuracy", "test_interval_95"))
         if not isinstance(accuracy, int | float) or not 0 <= accuracy <= 1:
             return None
@@ -62,7 +62,7 @@ def without_claims(provenance: Mapping[str, Any]) -> dict[str, Any]:
 class Order:
     """Another order of the labels.
 
-    name: what is done to the labels, for a sentence; several, where the samples do not tell which.
+    name: for a sentence; several orders, where the samples do not decide between them.
     places: for each output the index of its label among those given.
     """
 
@@ -72,12 +72,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the samples say.
+    """The evidence of the samples.
 
-    faults: why they do not show that the model is right; empty: they do, or cannot tell.
-    hints: what would fit better. right, judged: of the labelled samples. unseen: labels that no
-    sample shows. refuted: the accuracy is significantly below the card's. doubt: the accuracy is
-    above chance, but not significantly.
+    faults: why they do not show that the model is right; empty: they do, or are too few. hints:
+    what would fit better. right, judged: of the labelled samples. unseen: labels without a sample.
+    refuted: the accuracy is significantly below the card's. doubt: it is above chance, but not
+    significantly.
     """
 
     faults: tuple[str, ...]

@@ -197,9 +197,9 @@ def _outline(against: Path, card: ModelCard) -> dict[str, Any]:
 
 
 def _proof(args: argparse.Namespace, card: ModelCard, keras: KerasSide) -> Verdict:
-    """What the samples say; the claim is the card's beside the Keras model, or the file's own."""
+    """The samples' verdict; the claim is the card's beside the Keras model, or the file's own."""
     aside = beside(args.against.absolute())
-    # Beside another program's .tflite there may be a card that says less.
+    # A card beside another program's .tflite may state less.
     known = load_json(aside) if aside.exists() and not foreign.is_one(args.against) else None
     if known is not None and known.labels != card.labels:
         progress.note(f"{args.model.name} and {aside.name} have other labels, or another order")
@@ -225,7 +225,7 @@ def _ways(
     # The card may be beside the file, or made of its standard metadata.
     copy.write_bytes(join(foreign.own_part(args.model), card))
     sandbox = options.sandbox(args, args.interpreter)
-    progress.step(f"asking the .tflite here about {len(keras.photos)} photos")
+    progress.step(f"running the .tflite here on {len(keras.photos)} photos")
     here = measure(sandbox, copy, keras, quantization)
     found = keras.parting(here.logits, tolerance)
     _save(args.model, card, keras, [i for i, stage in enumerate(found) if stage])
@@ -249,7 +249,7 @@ def _ways(
         with opened as url:
             caller = Client.of(url, args, headers) if name == "endpoint" else Client(url)
             endpoint = LogitsEndpoint(caller, card.labels)
-            progress.step(f"asking the {name} about {len(keras.photos)} photos")
+            progress.step(f"sending {len(keras.photos)} photos to the {name}")
             answers = np.stack(
                 [endpoint.logits(photo.read_bytes()) for photo in progress.progress(keras.photos)]
             )

@@ -122,7 +122,7 @@ def run(
         provenance={
             **card.provenance,
             "outputs": kind.note,
-            **({"output_option": output} if output else {}),  # k2l verify asks the same way
+            **({"output_option": output} if output else {}),  # for k2l verify
         },
     )
     notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
@@ -224,7 +224,7 @@ def _scaled_twice(
 
 
 def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
-    """The outline, completed with what the model knows."""
+    """The outline, completed with the facts about the model."""
     if model.classes == 1 and len(outline["labels"]) != 2:
         raise ConvertError(
             f"{model.path} has one output, for two classes: give two labels, first the one that "

@@ -36,7 +36,7 @@ class LogitsEndpoint:
 
     def _read(self, reply: Reply) -> npt.NDArray[np.float32]:
         url, answer = self._client.url, reply.content
-        # The emulator answers 200 for a function's error too; the body tells.
+        # The emulator answers 200 for a function's error too.
         failed = not isinstance(answer, dict) or "errorType" in answer or "error" in answer
         if reply.status != 200 or failed:
             raise ConvertError(f"{url} answers with status {reply.status}: {_reason(answer)}")

@@ -1,4 +1,4 @@
-"""Measurement: both sides asked about the same photos, each in a sandbox of its own."""
+"""Measurement: the answers of both sides to the same photos, each in its own sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.convert import progress, source_card
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError, listed
 from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.convert.quantize.quantization import Tolerance, tolerance_of
 from keras_to_lambda.convert.quantize.quantization_choice import Candidate
@@ -127,7 +127,7 @@ class KerasSide:
         sole_proof: bool = False,
         stated: bool = False,
     ) -> Verdict:
-        """What the samples say of a path's answers, and what would fit significantly better.
+        """The samples' verdict on a path's answers, and what would fit significantly better.
 
         answers: float32, (photos, classes). provenance, card_labels: of the card with the measured
         accuracy. model, wanted: for trials of other scalings. sole_proof: see `accuracy.examine`.
@@ -252,9 +252,8 @@ def _lacking(model: Path, operator: str, version: int) -> str:
     # TensorFlow calls a tensor after all that was fused into it: "layer/MatMul;layer/Bias".
     made = tflite_file.makers(model, operator, version)
     names = [name.partition(";")[0] for name in made]
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
-        f"the interpreter lacks {operator} in version {version} (at {listed}): it is older than "
+        f"the interpreter lacks {operator} in version {version} (at {listed(names, 3)}): it is older than "
         "the converter. Choose another --quantize, or serve with a newer interpreter"
     )
 
