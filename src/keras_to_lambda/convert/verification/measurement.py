@@ -251,9 +251,9 @@ def _lacking(model: Path, operator: str, version: int) -> str:
     """The interpreter's complaint about an operator, with the layers that need it."""
     # TensorFlow calls a tensor after all that was fused into it: "layer/MatMul;layer/Bias".
     made = tflite_file.makers(model, operator, version)
-    names = [name.partition(";")[0] for name in made]
+    places = listed([name.partition(";")[0] for name in made], 3)
     return (
-        f"the interpreter lacks {operator} in version {version} (at {listed(names, 3)}): it is older than "
+        f"the interpreter lacks {operator} in version {version} (at {places}): it is older than "
         "the converter. Choose another --quantize, or serve with a newer interpreter"
     )
 
