@@ -34,12 +34,14 @@ class Flagged:
         """Remarks on the card's `exif`; chosen_here: neither an option nor a card stated it."""
         if self.fits is None or (chosen_here and exif == "apply"):
             return []
+        if exif == self.fits and not chosen_here:
+            return []
         evidence = (
             f"of {self.judged} samples with an EXIF orientation flag, {self.ignore} are right with "
             f"the flag ignored and {self.apply} with it applied (p = {self.p:.2g})"
         )
         if exif == self.fits:
-            return [f"{evidence}: exif: {exif}"] if chosen_here else []
+            return [f"{evidence}: exif: {exif}"]
         return [f"exif: {exif} is given, but {evidence}; compare with --exif {self.fits}"]
 
     def row(self, exif: str) -> str:

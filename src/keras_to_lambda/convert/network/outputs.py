@@ -35,42 +35,34 @@ COARSE_ROUNDING, COARSE_SUM_ROUNDING = 1 / 256, 0.05
 # (https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec).
 PRESCRIBED_SCALE = 1 / 256
 
-# Operators that stay within the limits of their input, with its place among the inputs. First
-# TensorFlow's name, then that of TensorFlow Lite.
-KEEPING: Mapping[str, int] = {
-    **dict.fromkeys(("Identity", "IdentityN", "StopGradient", "Snapshot", "EnsureShape"), 0),
-    **dict.fromkeys(("Cast", "CAST", "Reshape", "RESHAPE", "Squeeze", "SQUEEZE"), 0),
-    **dict.fromkeys(("ExpandDims", "EXPAND_DIMS", "Transpose", "TRANSPOSE"), 0),
-    **dict.fromkeys(("StridedSlice", "STRIDED_SLICE", "Slice", "SLICE"), 0),
-    **dict.fromkeys(("GatherV2", "GATHER", "GatherNd", "GATHER_ND", "Unpack", "UNPACK"), 0),
-    **dict.fromkeys(("SplitV", "SPLIT_V", "ReverseV2", "REVERSE_V2", "Tile", "TILE"), 0),
-    **dict.fromkeys(("BroadcastTo", "BROADCAST_TO", "QUANTIZE", "DEQUANTIZE"), 0),
-    **dict.fromkeys(("Mean", "MEAN", "AvgPool", "AVERAGE_POOL_2D", "MaxPool", "MAX_POOL_2D"), 0),
-    **dict.fromkeys(("Max", "REDUCE_MAX", "Min", "REDUCE_MIN"), 0),
-    **dict.fromkeys(("ResizeBilinear", "RESIZE_BILINEAR"), 0),
-    **dict.fromkeys(("ResizeNearestNeighbor", "RESIZE_NEAREST_NEIGHBOR"), 0),
-    **dict.fromkeys(("Split", "SPLIT"), 1),
-}
-# Operators whose outputs lie in fixed limits whatever they take.
+# The tables below have operators of TensorFlow and of TensorFlow Lite by `_key`: ResizeBilinear and
+# RESIZE_BILINEAR are both resizebilinear. Those of KEEPING stay within the limits of one input,
+# whose place is the value.
+_KEEPING = """
+    identity identityn stopgradient snapshot ensureshape cast reshape squeeze expanddims transpose
+    stridedslice slice gather gatherv2 gathernd unpack splitv reversev2 tile broadcastto quantize
+    dequantize mean avgpool averagepool2d maxpool maxpool2d max min reducemax reducemin
+    resizebilinear resizenearestneighbor"""
+KEEPING = {**dict.fromkeys(_KEEPING.split(), 0), "split": 1}
+# Operators whose outputs lie in fixed limits.
 FIXED: Mapping[str, Limits] = {
-    **dict.fromkeys(("Softmax", "SOFTMAX", "Sigmoid", "LOGISTIC"), UNIT),
-    **dict.fromkeys(("Tanh", "TANH", "Erf", "Softsign", "Sin", "SIN", "Cos", "COS"), (-1.0, 1.0)),
-    **dict.fromkeys(("LogSoftmax", "LOG_SOFTMAX"), (-math.inf, 0.0)),
-    **dict.fromkeys(("Relu6", "RELU6"), (0.0, 6.0)),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-    "RELU_0_TO_1": UNIT,
-    **dict.fromkeys(("Softplus", "Abs", "ABS"), (0.0, math.inf)),
+    **dict.fromkeys(("softmax", "sigmoid", "logistic", "relu0to1"), UNIT),
+    **dict.fromkeys(("tanh", "erf", "softsign", "sin", "cos", "relun1to1"), (-1.0, 1.0)),
+    "logsoftmax": (-math.inf, 0.0),
+    "relu6": (0.0, 6.0),
+    **dict.fromkeys(("softplus", "abs"), (0.0, math.inf)),
 }
-# Which of the fixed ones make probabilities.
-NAMES = {"Softmax": SOFTMAX, "SOFTMAX": SOFTMAX, "Sigmoid": SIGMOID, "LOGISTIC": SIGMOID}
+# Those of them that make probabilities.
+NAMES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "logistic": SIGMOID}
 # Operators behind which any number can come.
-OPEN = frozenset(
-    {
-        *("MatMul", "BatchMatMulV2", "BATCH_MATMUL", "FULLY_CONNECTED", "Einsum"),
-        *("Conv2D", "CONV_2D", "DepthwiseConv2dNative", "DEPTHWISE_CONV_2D", "Log", "LOG"),
-        *("Elu", "ELU", "LeakyRelu", "LEAKY_RELU", "Selu", "PRELU", "FusedBatchNormV3"),
-    }
-)
+_OPEN = """
+    matmul batchmatmul batchmatmulv2 fullyconnected einsum conv2d depthwiseconv2dnative
+    depthwiseconv2d log elu leakyrelu selu prelu fusedbatchnormv3"""
+OPEN = frozenset(_OPEN.split())
+
+
+def _key(op: str) -> str:
+    return op.replace("_", "").lower()
 
 
 def _increasing(function: Callable[[float], float]) -> Callable[[Limits], Limits]:
@@ -98,15 +90,13 @@ def _reciprocal(x: Limits) -> Limits:
 
 # Operators of one number.
 SINGLE: Mapping[str, Callable[[Limits], Limits]] = {
-    **dict.fromkeys(("Exp", "EXP"), _increasing(math.exp)),
-    **dict.fromkeys(("Relu", "RELU"), _increasing(lambda x: max(x, 0.0))),
-    **dict.fromkeys(("Sqrt", "SQRT"), _increasing(lambda x: math.sqrt(max(x, 0.0)))),
-    **dict.fromkeys(("Neg", "NEG"), lambda x: (-x[1], -x[0])),
-    **dict.fromkeys(("Square", "SQUARE"), _square),
-    **dict.fromkeys(("Inv", "Reciprocal"), _reciprocal),
-    **dict.fromkeys(
-        ("Rsqrt", "RSQRT"), lambda x: _reciprocal((math.sqrt(max(x[0], 0.0)), math.sqrt(x[1])))
-    ),
+    "exp": _increasing(math.exp),
+    "relu": _increasing(lambda x: max(x, 0.0)),
+    "sqrt": _increasing(lambda x: math.sqrt(max(x, 0.0))),
+    "neg": lambda x: (-x[1], -x[0]),
+    "square": _square,
+    **dict.fromkeys(("inv", "reciprocal"), _reciprocal),
+    "rsqrt": lambda x: _reciprocal((math.sqrt(max(x[0], 0.0)), math.sqrt(x[1]))),
 }
 
 
@@ -116,20 +106,16 @@ def _product(a: Limits, b: Limits) -> Limits:
     return min(ends), max(ends)
 
 
+DIVISIONS = ("realdiv", "div", "divnonan")
 # Operators of two numbers; more than two are taken one after the other.
 PAIRED: Mapping[str, Callable[[Limits, Limits], Limits]] = {
-    **dict.fromkeys(
-        ("Add", "AddV2", "AddN", "BiasAdd", "ADD", "ADD_N"), lambda a, b: (a[0] + b[0], a[1] + b[1])
-    ),
-    **dict.fromkeys(("Sub", "SUB"), lambda a, b: (a[0] - b[1], a[1] - b[0])),
-    **dict.fromkeys(("Mul", "MUL"), _product),
-    **dict.fromkeys(
-        ("RealDiv", "Div", "DivNoNan", "DIV"), lambda a, b: _product(a, _reciprocal(b))
-    ),
-    **dict.fromkeys(("Maximum", "MAXIMUM"), lambda a, b: (max(a[0], b[0]), max(a[1], b[1]))),
-    **dict.fromkeys(("Minimum", "MINIMUM"), lambda a, b: (min(a[0], b[0]), min(a[1], b[1]))),
+    **dict.fromkeys(("add", "addv2", "addn", "biasadd"), lambda a, b: (a[0] + b[0], a[1] + b[1])),
+    "sub": lambda a, b: (a[0] - b[1], a[1] - b[0]),
+    "mul": _product,
+    **dict.fromkeys(DIVISIONS, lambda a, b: _product(a, _reciprocal(b))),
+    "maximum": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+    "minimum": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
 }
-DIVISIONS = ("RealDiv", "Div", "DivNoNan", "DIV")
 
 
 def _union(*all_limits: Limits) -> Limits:
@@ -186,8 +172,8 @@ class _Reader:
     def _behind(self, name: str) -> str:
         """The tensor behind operators that only move numbers."""
         node = self.operators.nodes.get(name)
-        while node is not None and node.op in KEEPING and not node.clip:
-            name = node.inputs[KEEPING[node.op]]
+        while node is not None and _key(node.op) in KEEPING and not node.clip:
+            name = node.inputs[KEEPING[_key(node.op)]]
             node = self.operators.nodes.get(name)
         return name
 
@@ -205,10 +191,11 @@ class _Reader:
             if numbers is None or not numbers.size or numbers.dtype.kind not in "fiu":
                 return EVERYTHING
             return float(numbers.min()), float(numbers.max())
-        if depth == 0 or node.op in OPEN:
+        op = _key(node.op)
+        if depth == 0 or op in OPEN:
             return _fused(EVERYTHING, node)
-        if node.op in NAMES:
-            self.makers.add(NAMES[node.op])
+        if op in NAMES:
+            self.makers.add(NAMES[op])
         found = _fused(self._by_rule(node, depth - 1), node)
         if node.scale == PRESCRIBED_SCALE:
             # The output's own quantization has no other numbers.
@@ -216,7 +203,7 @@ class _Reader:
         return found
 
     def _by_rule(self, node: Node, depth: int) -> Limits:
-        op, inputs = node.op, node.inputs
+        op, inputs = _key(node.op), node.inputs
         if op in FIXED:
             return FIXED[op]
         if op in KEEPING:
@@ -230,15 +217,15 @@ class _Reader:
             for other in inputs[1:]:
                 limits = PAIRED[op](limits, self.limits(other, depth))
             return limits
-        if op == "ClipByValue":
+        if op == "clipbyvalue":
             x, low, high = (self.limits(each, depth) for each in inputs)
             return max(x[0], low[0]), min(x[1], high[1])
-        if op in ("ConcatV2", "Pack", "CONCATENATION", "PACK"):
-            parts = inputs[:-1] if op == "ConcatV2" else inputs
+        if op in ("concatv2", "pack", "concatenation"):
+            parts = inputs[:-1] if op == "concatv2" else inputs
             return _union(*(self.limits(each, depth) for each in parts))
-        if op in ("SelectV2", "Select", "SELECT", "SELECT_V2", "Where"):
+        if op in ("selectv2", "select", "where"):
             return _union(*(self.limits(each, depth) for each in inputs[1:]))
-        if op in ("Sum", "SUM"):
+        if op == "sum":
             least, most = self.limits(inputs[0], depth)
             return (0.0 if least >= 0 else -math.inf), (0.0 if most <= 0 else math.inf)
         self.strange = True
@@ -250,11 +237,11 @@ class _Reader:
         nodes = self.operators.nodes
         for _ in range(3):  # a small number may be added to the sum
             node = nodes.get(whole)
-            if node is None or node.op not in ("AddV2", "Add", "ADD", "Maximum", "MAXIMUM"):
+            if node is None or _key(node.op) not in ("addv2", "add", "maximum"):
                 break
             whole = self._behind(node.inputs[0])
         node = nodes.get(whole)
-        if node is None or node.op not in ("Sum", "SUM") or self._behind(node.inputs[0]) != part:
+        if node is None or _key(node.op) != "sum" or self._behind(node.inputs[0]) != part:
             return False
         if self.limits(part, depth)[0] < 0:
             return False
@@ -266,7 +253,7 @@ def _fused(limits: Limits, node: Node) -> Limits:
     """The limits behind a fused activation of TensorFlow Lite."""
     if not node.clip:
         return limits
-    low, high = {"RELU": (0.0, math.inf), **FIXED}.get(node.clip, EVERYTHING)
+    low, high = {"relu": (0.0, math.inf), **FIXED}.get(_key(node.clip), EVERYTHING)
     return min(max(limits[0], low), high), max(min(limits[1], high), low)
 
 
@@ -301,7 +288,7 @@ def decide(
     # Of a softmax written out, of a mean of several, and of (1 - p, p).
     exact = inside and units > 1 and bool(np.abs(sums - 1).max() <= sum_rounding)
     # In 8 bits what is less than 1/512 is 0: a softmax of many labels adds up to less than 1.
-    whole = exact or (inside and units > 1 and coarse and NAMES.get(ending.last) == SOFTMAX)
+    whole = exact or (inside and units > 1 and coarse and NAMES.get(_key(ending.last)) == SOFTMAX)
     several = units > 1 and not whole
     seen = _seen(rows, inside, exact)
     by_sigmoid = SIGMOID in ending.makers and SOFTMAX not in ending.makers
@@ -393,7 +380,8 @@ def of_tflite(path: Path, rows: np.ndarray, wanted: str | None = None) -> Output
     node, coarse = operators.nodes.get(operators.output, Node("")), False
     for _ in range(DEPTH):
         coarse = coarse or node.scale > 0
-        if node.op not in KEEPING or len(node.inputs) <= KEEPING[node.op]:
+        place = KEEPING.get(_key(node.op))
+        if place is None or len(node.inputs) <= place:
             break
-        node = operators.nodes.get(node.inputs[KEEPING[node.op]], Node(""))
+        node = operators.nodes.get(node.inputs[place], Node(""))
     return decide(Ending.of(operators), rows, wanted, coarse=coarse)

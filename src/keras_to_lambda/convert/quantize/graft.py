@@ -27,13 +27,7 @@ _SIZE = struct.Struct("<Q")
 
 
 class Graft:
-    """A model that gets new tables.
-
-    Args:
-        old: the flatbuffer.
-
-    known: whether its model has no field that this does not copy.
-    """
+    """A flatbuffer that gets new tables; known: whether all its model's fields are copied."""
 
     def __init__(self, old: bytes) -> None:
         try:
@@ -76,9 +70,7 @@ class Graft:
     def changed(self, table: Any, numbers: Sequence[int], new: Mapping[int, int]) -> int:
         """A copy of an old table.
 
-        Args:
-            numbers: its fields that are numbers of four bytes, not offsets.
-            new: places of what other fields refer to.
+        numbers: its fields that are numbers of four bytes, not offsets. new: places for others.
         """
         b, tab = self.builder, _view(table)
         b.StartObject(max(_count(table), *(field + 1 for field in new)))
@@ -96,11 +88,7 @@ class Graft:
         return int(b.EndObject())
 
     def finish(self, new: Mapping[int, int]) -> bytes:
-        """The flatbuffer.
-
-        Args:
-            new: the model's fields that changed, without the buffers.
-        """
+        """The flatbuffer; new: the model's changed fields, without the buffers."""
         fields = {Field.MODEL_BUFFERS: self.vector(self._buffers), **new}
         root = self.changed(self.model, (Field.MODEL_VERSION,), fields)
         self.builder.Prep(ALIGNMENT, 0)

@@ -1,8 +1,8 @@
-"""Pixel front: the operators that make the tensor that a network was trained on of pixels.
+"""Pixel front: operators from pixels to the tensor that a network was trained on.
 
-They are put in front of the converted network, which stays as it is: the same operations in the
-same order as `preprocess_input` of keras.applications, in float32. A division stays one, and is not
-made a multiplication by the reciprocal, so that the network gets Keras's numbers to the last bit.
+They are put in front of the unchanged network: the operations of keras.applications'
+`preprocess_input`, in its order, in float32. A division is not replaced by a multiplication, so
+that the network gets Keras's numbers to the last bit.
 """
 
 from __future__ import annotations
@@ -47,11 +47,7 @@ FRACTIONAL = ("tf:bilinear", "tf:bicubic")
 
 
 def dtype_of(card: ModelCard, *, deep: bool) -> str:
-    """The type that holds a resized picture's pixels without loss.
-
-    Args:
-        deep: whether pictures have 16 bits.
-    """
+    """The type that holds a resized picture's pixels without loss; deep: pictures of 16 bits."""
     steps = card.preprocessing
     # load_img gives a network of one channel 0..65535.
     beyond = deep and card.channels == 1 and steps.drawing == "none"
@@ -60,12 +56,10 @@ def dtype_of(card: ModelCard, *, deep: bool) -> str:
 
 
 def attach(flatbuffer: bytes, card: ModelCard, dtype: str) -> bytes:
-    """A network that takes pixels.
+    """A network that takes pixels of a type, uint8 or float32.
 
-    Args:
-        flatbuffer: the network as trained: float32 (1, height, width, channels).
-        card: of that network, with its scaling.
-        dtype: of the pixels: uint8 or float32.
+    flatbuffer: the network as trained: float32 (1, height, width, channels). card: its own, with
+    the scaling.
     """
     operators = list(_operators(card, dtype))
     if not operators:
@@ -136,12 +130,10 @@ def _operators(card: ModelCard, dtype: str) -> Iterator[tuple[str, np.ndarray | 
         yield "REVERSE_V2", np.array([3], np.int32)
     if dtype != "float32":
         yield "CAST", None
-    steps_of_scaling: tuple[Step, ...] = (
-        (Step("MUL", scaling.scale), Step("ADD", scaling.offset))
-        if isinstance(scaling, Affine)
-        else CONVENTIONS[meaning]
-    )
-    for step in steps_of_scaling:
+    own: tuple[Step, ...] = ()
+    if isinstance(scaling, Affine):
+        own = Step("MUL", scaling.scale), Step("ADD", scaling.offset)
+    for step in own or CONVENTIONS[meaning]:
         values = np.array(step.values, np.float32)
         # Of a whole row: three numbers would make XNNPACK go pixel by pixel.
         row = np.tile(values, (card.width, 1))

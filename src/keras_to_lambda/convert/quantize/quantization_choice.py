@@ -55,37 +55,33 @@ class Choice:
 def choose(candidates: Sequence[Candidate], *, prefer: str, max_drop: float) -> Choice:
     """Choose among candidates.
 
-    Admissible is what its tolerance verifies and what loses at most `max_drop` of the accuracy;
-    where that is not known, what keeps at least 1 - `max_drop` of Keras's top-1 labels.
-
-    Args:
-        prefer: a name of PREFERENCES.
-        max_drop: 0..1.
+    Admissible is what its tolerance verifies and what loses at most `max_drop`, 0..1, of the
+    accuracy; where that is not known, what keeps at least 1 - `max_drop` of Keras's top-1 labels.
+    prefer: a name of PREFERENCES.
     """
     objections = {c.quantization: text for c in candidates if (text := _objection(c, max_drop))}
     admissible = [c for c in candidates if c.quantization not in objections]
     if not admissible:
         return Choice(None, "none of them keeps Keras's answers", objections)
-    if prefer == "size":
-        smallest = min(c.bytes for c in admissible)
-        level = [c for c in admissible if c.bytes <= smallest * (1 + SAME)]
-        best = min(level, key=lambda c: c.one_thread_ms)
-        reason = "smallest of those that keep Keras's answers"
-        if len(level) > 1:
-            reason += f", and the fastest of {len(level)} that are as small"
-    elif prefer == "fidelity":
+    if prefer == "fidelity":
         best = min(
             admissible, key=lambda c: (-c.comparison.agreement, c.comparison.mean_difference)
         )
-        reason = "nearest to Keras's answers"
-    else:
-        fastest = min(c.one_thread_ms for c in admissible)
-        level = [c for c in admissible if c.one_thread_ms <= fastest * (1 + SAME)]
-        best = min(level, key=lambda c: c.bytes)
-        reason = "fastest of those that keep Keras's answers"
-        if len(level) > 1:
-            reason += f", and the smallest of {len(level)} that are as fast"
-    return Choice(best, reason, objections)
+        return Choice(best, "nearest to Keras's answers", objections)
+    first, second, most, more, level = _ORDERS[prefer]
+    least = min(getattr(c, first) for c in admissible)
+    equal = [c for c in admissible if getattr(c, first) <= least * (1 + SAME)]
+    reason = f"{most} of those that keep Keras's answers"
+    if len(equal) > 1:
+        reason += f", and the {more} of {len(equal)} that are as {level}"
+    return Choice(min(equal, key=lambda c: float(getattr(c, second))), reason, objections)
+
+
+# By preference: what is compared first, what among equals, and the words for both.
+_ORDERS = {
+    "size": ("bytes", "one_thread_ms", "smallest", "fastest", "small"),
+    "speed": ("one_thread_ms", "bytes", "fastest", "smallest", "fast"),
+}
 
 
 def _objection(candidate: Candidate, max_drop: float) -> str | None:
