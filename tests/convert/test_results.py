@@ -82,13 +82,17 @@ def objects(path):
     ("write", "words"),
     [
         pytest.param(packed, "x.npz from the model process: larger than its file", id="a bomb"),
-        pytest.param(objects, "an array that is damaged", id="pickled objects"),
+        pytest.param(
+            objects, "invalid array from the model process: damaged", id="pickled objects"
+        ),
         pytest.param(
             lambda path: path.write_bytes(b"PK"),
             "x.npz from the model process: missing or damaged",
             id="no archive",
         ),
-        pytest.param(lambda path: None, "gave no x.npz", id="nothing"),
+        pytest.param(
+            lambda path: None, "x.npz from the model process: missing or damaged", id="nothing"
+        ),
     ],
 )
 def test_an_archive_that_is_none_is_a_sentence(write, words, tmp_path):
