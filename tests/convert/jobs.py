@@ -109,7 +109,7 @@ def hang(*, seconds):
 def load(*, model, wanted):
     from keras_to_lambda.convert.network import keras_model
 
-    keras_model.load(Path(model), keras_model.Wanted.from_json(wanted))
+    keras_model.load(Path(model), keras_model.Wanted(**wanted))
 
 
 def fill_the_log():

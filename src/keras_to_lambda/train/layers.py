@@ -166,7 +166,7 @@ def look(
 
     if sized and not wanted.get("size"):
         wanted = {**wanted, "size": [card["height"], card["width"]]}
-    loaded = keras_model.load(Path(model), keras_model.Wanted.from_json(wanted))
+    loaded = keras_model.load(Path(model), keras_model.Wanted(**wanted))
     if loaded.kind == "saved_model":
         raise ConvertError(f"{model} is a SavedModel, without layers; give a .keras or .h5 file")
     size = {"height": loaded.height, "width": loaded.width, "channels": loaded.channels}

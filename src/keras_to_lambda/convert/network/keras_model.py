@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,30 +69,18 @@ class KerasModel:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The options about the model file.
+    """The options about the model file; all are JSON values, for the sandbox.
 
     size: (height, width), where the model leaves it open. head: the name or index of the output,
     where there are several. trust: run the code in the file. custom: a Python file with the layers
     and functions that the model names. backend: "tensorflow" or "theano", if the file names none.
     """
 
-    size: tuple[int, int] | None = None
+    size: Sequence[int] | None = None
     head: str | None = None
     trust: bool = False
-    custom: Path | None = None
+    custom: Path | str | None = None
     backend: str | None = None
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Wanted:
-        """Of JSON values, as they come into the sandbox."""
-        size, custom = data.get("size"), data.get("custom")
-        return cls(
-            size=(size[0], size[1]) if size else None,
-            head=data.get("head"),
-            trust=bool(data.get("trust")),
-            custom=Path(custom) if custom else None,
-            backend=data.get("backend"),
-        )
 
 
 def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
@@ -121,7 +109,8 @@ def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
             loaded_by=f"tensorflow {tf.__version__}",
         )
     saved = replace(saved, backend=wanted.backend or saved.backend)
-    loaded = loading.load(path, saved, wanted.custom, trust=wanted.trust)
+    custom = Path(wanted.custom) if wanted.custom else None
+    loaded = loading.load(path, saved, custom, trust=wanted.trust)
     built = replace(loaded, model=_built(path, saved, loaded))
     model, notes = repairs.network(path, saved, built)
     if saved.kind == "h5" and not saved.backend:

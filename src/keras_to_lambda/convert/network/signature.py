@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def of(
     call: Callable[[Any], Any],
     shape: tuple[Any, ...],
     outputs: tuple[Any, ...],
-    size: tuple[int, int] | None,
+    size: Sequence[int] | None,
 ) -> Signature:
     """The signature of a network.
 

@@ -44,7 +44,7 @@ def _keras(path: Path, wanted: dict[str, Any]) -> Network:
 
     from keras_to_lambda.convert.network import keras_model
 
-    model = keras_model.load(path, keras_model.Wanted.from_json(wanted))
+    model = keras_model.load(path, keras_model.Wanted(**wanted))
     shape = (model.height, model.width, model.channels)
     spec = tf.TensorSpec((None, *shape), tf.float32)
     try:

@@ -70,7 +70,7 @@ def run(
         if foreign.is_one(Path(model)):
             loaded = foreign.load(Path(model))
         else:
-            loaded = keras_model.load(Path(model), Wanted.from_json(wanted))
+            loaded = keras_model.load(Path(model), Wanted(**wanted))
     seconds = {"load": time.perf_counter() - begin}
     card, graph = _card(loaded, outline), loaded.concrete()
     ending = scaling = None

@@ -334,7 +334,7 @@ def by_keras(
     described = ModelCard.from_json(card)
     if sized and not wanted.get("size"):
         wanted = {**wanted, "size": [described.height, described.width]}
-    loaded = keras_model.load(Path(model), keras_model.Wanted.from_json(wanted))
+    loaded = keras_model.load(Path(model), keras_model.Wanted(**wanted))
     if loaded.classes == 1 and len(described.labels) == 2:
         ending = Ending.of(operators.of_graph(loaded.concrete())[0])
         sigmoid = ending.bounded or described.output == "probabilities"
