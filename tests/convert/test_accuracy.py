@@ -474,7 +474,7 @@ def test_other_scalings_are_tried_with_the_orientation_of_the_card(colours):
     seen = []
     for exif in ("apply", "ignore"):
         steps = cards.Preprocessing(exif=exif)
-        found = Trials(Recorded(), [Sample(photo, "")], lambda items, _: items, steps)
+        found = Trials(Recorded(), [Sample(photo, "")], steps)
         found.run([Convention("raw", "rgb", "pillow:bilinear", "stretch")], "one")
         seen.append(Recorded.first[0, 0, 2] > Recorded.first[0, 0, 0])
     assert seen == [True, False]

@@ -94,7 +94,7 @@ def random_network():
 def solve(network, folder, labels=None, most=60, **options):
     samples = find(folder, most)
     names = sorted({sample.folder for sample in samples})
-    trials = Trials(network, samples, lambda items, _: items)
+    trials = Trials(network, samples)
     detective = Detective(trials, orders(names, folder, network.classes, labels))
     return detective.search(**{"exhaustive": False, **options})
 
@@ -507,7 +507,7 @@ def colours_found(clothing):
     tried = [Convention(*colour, *GEOMETRY) for colour in conventions.colours(3)]
 
     def look(network):
-        trials = Trials(network, samples, lambda items, what: items)
+        trials = Trials(network, samples)
         trials.run(tried, "")
         targets = np.array([names.index(sample.folder) for sample in samples])
         outcomes = [conventions.outcome(one, trials.scores[one], targets) for one in tried]

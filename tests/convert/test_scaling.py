@@ -41,7 +41,7 @@ def test_numbers_become_a_scale_and_an_offset(text, scale, offset):
         ("scale=nan", "'nan' in"),
         ("scale=1/255,shift=2", "has scale, shift; give scale and offset, or mean and std"),
         ("mean=127,offset=1", "has mean, offset; give scale and offset, or mean and std"),
-        ("mean=1,mean=2", "mean is there twice"),
+        ("mean=1,mean=2", "duplicate mean in"),
         ("mean=1,2 std=3", "has 2 for mean, 1 for std; give one number, or one for each channel"),
         ("mean=1,2,3 std=3,4,5,6", "has 3 for mean, 4 for std"),
         ("mean=0.485,0.456,0.406 std=0.229,0.224,0.225", "multiply mean and std by 255"),

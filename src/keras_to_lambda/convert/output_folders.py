@@ -1,4 +1,4 @@
-"""Folders: those that a command makes for its output, and removes if nothing was written."""
+"""Output folders, which a command makes, and removes if nothing was written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """A folder and those above it, for an output; those that are new and left empty go again."""
+    """Make a folder and those above it; new ones that are empty at the end are removed."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -22,9 +22,7 @@ from keras_to_lambda.runtime.model.card import distinct
 def local(samples: Path, most: int) -> Iterator[Path]:
     """A folder of photos: `samples` itself, or a temporary one with a data set's test pictures.
 
-    Args:
-        samples: a folder, or other data that `k2l train` reads.
-        most: the largest number of pictures.
+    samples: a folder, or other data that `k2l train` reads. most: the largest number of pictures.
     """
     if samples.suffix.lower() == ".zip" and samples.is_file():
         try:
@@ -97,7 +95,7 @@ def find(folder: Path, most: int) -> list[Sample]:
             f"{folder} has {len(found)} folders with photos; at least two are needed, each named "
             "after its class"
         )
-    # Too many classes for a photo of each: evenly spread ones.
+    # Where there are more classes than photos, evenly spread classes.
     kept = spread(list(found), most)
     shares = _shares([len(found[name]) for name in kept], most)
     return [
@@ -113,7 +111,7 @@ def folders(folder: Path) -> list[str]:
 
 
 def _shares(counts: Sequence[int], most: int) -> list[int]:
-    """How many to take of each class: the same of all, and what small ones leave to the others."""
+    """The number of photos of each class: equal shares, and what small classes leave."""
     shares, left = [0] * len(counts), most
     open_classes = sorted(range(len(counts)), key=lambda index: counts[index])
     for position, index in enumerate(open_classes):
@@ -125,13 +123,10 @@ def _shares(counts: Sequence[int], most: int) -> list[int]:
 def orders(
     folders: Sequence[str], samples_dir: Path, classes: int, given: Path | None
 ) -> dict[str, dict[str, int]]:
-    """For each label order that is possible: the output of each folder that matches a label.
+    """For each possible order of labels: the output of each folder that matches a label.
 
-    Args:
-        folders: the names of all class folders.
-        samples_dir: where they are, for messages.
-        classes: outputs of the model; one output (a sigmoid) is two classes.
-        given: the labels' file.
+    folders: the names of all class folders, in samples_dir. classes: the model's outputs; one (a
+    sigmoid) is two classes. given: the labels' file.
     """
     classes = max(classes, 2)
     if given is None:
@@ -156,7 +151,7 @@ def orders(
                 f"needed. Without a label: {listed(strangers)}"
             )
         progress.note(f"folders that match no label in {given}, left out: {listed(strangers)}")
-    # Keras sorts the folders' names as they are spelled; those without a folder, the file spells.
+    # Keras sorts the folders' names; a label without a folder is sorted as the file spells it.
     spelled = {place[folder]: folder for folder in folders}
     ranked = sorted(range(classes), key=lambda index: spelled.get(index, names[index]))
     alphabetical = {folder: ranked.index(index) for folder, index in place.items()}

@@ -44,7 +44,7 @@ def parse(text: str) -> str | Affine:
         if match[1]:
             key = match[1].lower()
             if key in given:
-                raise argparse.ArgumentTypeError(f"{key} is there twice in {text!r}")
+                raise argparse.ArgumentTypeError(f"duplicate {key} in {text!r}; give it once")
         given.setdefault(key, []).append(_number(match[2], text))
     if not any(set(given) <= pair for pair in _PAIRS):
         raise argparse.ArgumentTypeError(
@@ -90,14 +90,14 @@ def _number(text: str, whole: str) -> float:
 
 
 def for_channels(scaling: Affine, channels: int) -> Affine:
-    """The same for so many channels: one number is for all of them."""
+    """A scaling with a number for each channel; a single number is for all."""
     if len(scaling.scale) != 1:
         return scaling
     return Affine(tuple(scaling.scale) * channels, tuple(scaling.offset) * channels)
 
 
 def same(given: str | Affine, card: ModelCard) -> bool:
-    """Whether a scaling makes the same of pixels as a card's."""
+    """Whether a scaling maps pixels to the same numbers as a card's."""
     if isinstance(given, Affine):
         given = for_channels(given, card.channels)
     other = replace(card, preprocessing=replace(card.preprocessing, scaling=given))
@@ -124,7 +124,7 @@ def words(given: str | Affine) -> str:
 
 
 def done(card: ModelCard) -> str:
-    """What is done to pixels, and whether the function or the model's graph does it."""
+    """The scaling for a sentence, and whether the function or the model's graph applies it."""
     steps, past = card.preprocessing, card.provenance
     if card.schema_version == 1:
         return f"{words(steps.scaling)}, channels in {steps.color_order} order"

@@ -1,6 +1,6 @@
-"""The source card: that of a Keras network, with the scaling that its conversion has in the graph.
+"""The source card: that of a Keras network, with the scaling that a conversion puts in the graph.
 
-`k2l train` writes it in JSON beside the Keras file.
+`k2l train` writes it as JSON beside the Keras file.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.model.card import Affine, ModelCard, beside, load_json
 
-# An epoch that a run has kept: NAME-EPOCH-ACCURACY.keras in NAME.checkpoints/.
+# A checkpoint of `k2l train`: NAME-EPOCH-ACCURACY.keras in NAME.checkpoints/.
 KEPT = re.compile(r"(.+)-\d+-\d\.\d+\.keras")
 
 
 def place(model: Path) -> Path:
-    """Where the card of a model is, or would be; that of a kept epoch is its run's."""
+    """The path of a model's card, existing or not; a checkpoint has its run's."""
     own = beside(model)
     kept = KEPT.fullmatch(model.name)
     if own.exists() or kept is None:
@@ -27,13 +27,13 @@ def place(model: Path) -> Path:
 
 
 def load(path: Path) -> ModelCard:
-    """The card of a Keras network, with its scaling; that of its conversion has it, too."""
+    """The card of a Keras network, from its own file or that of its conversion."""
     card = load_json(path)
     return card if card.schema_version == 1 else network(card)
 
 
 def converted(card: ModelCard, dtype: str) -> ModelCard:
-    """The card of a network with its front: what that does is only in the provenance."""
+    """The card of a network with its front, whose scaling is only in the provenance."""
     steps = card.preprocessing
     scaling = asdict(steps.scaling) if isinstance(steps.scaling, Affine) else steps.scaling
     return replace(

@@ -119,7 +119,7 @@ def run(
     places = samples.orders(samples.folders(place), place, net.classes, given)
     matched = next(iter(places.values()))
     found = [sample for sample in found if sample.folder in matched]
-    trials = Trials(net, found, progress.progress)
+    trials = Trials(net, found)
     if len({s.folder for s in trials.samples}) < 2:
         raise ConvertError(f"fewer than two folders of {place} have photos that can be read")
     detective = Detective(trials, places)

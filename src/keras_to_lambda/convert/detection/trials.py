@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_to_lambda.convert import progress as terminal
+from keras_to_lambda.convert import progress
 from keras_to_lambda.convert.detection import conventions
 from keras_to_lambda.convert.detection.conventions import Convention, Finding, Floats, Ints
 from keras_to_lambda.convert.errors import ConvertError
@@ -33,22 +33,16 @@ class Trials:
     """What the model answers to the photos under each convention that was tried so far."""
 
     def __init__(
-        self,
-        network: Network,
-        samples: Sequence[Sample],
-        progress: Callable[[Iterable[Any], str], Iterable[Any]],
-        steps: Preprocessing = UPRIGHT,
+        self, network: Network, samples: Sequence[Sample], steps: Preprocessing = UPRIGHT
     ) -> None:
         """Read the photos; of steps: the policies on orientation, transparency and drawings."""
         self.network = network
         self._steps = steps
-        self._progress = progress
         self._decoded: dict[Path, Image.Image] = {}
         self._free = MEMORY_BYTES
         self.scores: dict[Convention, Floats] = {}
-        self.samples = [
-            s for s in progress(samples, "reading photos") if self._decode(s.path) is not None
-        ]
+        found = progress.progress(samples, "reading photos")
+        self.samples = [sample for sample in found if self._decode(sample.path) is not None]
 
     def _decode(self, path: Path) -> Image.Image | None:
         if path in self._decoded:
@@ -80,14 +74,14 @@ class Trials:
         new = [one for one in dict.fromkeys(wanted) if one not in self.scores]
         if not new:
             return
-        terminal.step(f"trying {len(new)} ways: {what}")
+        progress.step(f"trying {len(new)} ways: {what}")
         network, drawing = self.network, self._steps.drawing
         cards = [one.card(network.height, network.width, network.channels) for one in new]
         plan = [
             (one, replace(card, preprocessing=replace(card.preprocessing, drawing=drawing)))
             for one, card in zip(new, cards, strict=True)
         ]
-        answers = [self._answers(s.path, plan) for s in self._progress(self.samples, what)]
+        answers = [self._answers(s.path, plan) for s in progress.progress(self.samples, what)]
         for one, column in zip(new, zip(*answers, strict=True), strict=True):
             self.scores[one] = np.stack(column)
 
@@ -210,7 +204,7 @@ def scalings(
     network = load(Path(model), wanted)
     steps = ModelCard.from_json(card).preprocessing
     samples = [Sample(Path(photo), "") for photo in photos]
-    trials = Trials(network, samples, terminal.progress, steps)
+    trials = Trials(network, samples, steps)
     if len(trials.samples) != len(photos):
         return []
     tried = [Convention(*colour, steps.interpolation, steps.resize) for colour in _colours(network)]

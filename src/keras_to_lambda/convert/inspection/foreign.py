@@ -146,11 +146,7 @@ def load(path: Path) -> Any:
 
 
 def check(model: Any, card: cards.ModelCard) -> None:
-    """Compare a scaling with the input's scale and zero point.
-
-    Args:
-        model: as `load` gives it.
-    """
+    """Compare the scaling of a model from `load` with the input's scale and zero point."""
     from keras_to_lambda.runtime.model.engine import Tensor
     from keras_to_lambda.runtime.model.interpreter import contradiction
 

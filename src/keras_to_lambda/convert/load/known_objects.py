@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-# Functions of TensorFlow by their Python names, and what both Keras call them: `tf.nn.softmax` is
-# softmax_v2. What is not here has one name everywhere.
+# Functions of TensorFlow whose Python names differ from those in Keras: `tf.nn.softmax` is
+# softmax_v2.
 FUNCTIONS = {"softmax_v2": "softmax", "log_softmax_v2": "log_softmax"}
 FUNCTIONS |= {name: name for name in ("swish", "log_sigmoid")}
 # Layers that keras.applications define for themselves: their module there.
@@ -23,11 +23,7 @@ INITIALIZER_MODULES = ("tensorflow.python.ops.init_ops", "tensorflow.python.ops.
 
 
 def objects_of(library: Any) -> dict[str, Any]:
-    """The known objects by name, for `custom_objects`.
-
-    Args:
-        library: the module keras or tf_keras.
-    """
+    """The known objects of a library, the module keras or tf_keras, by name."""
     import tensorflow as tf
 
     found = {"log_softmax": tf.nn.log_softmax, "log_sigmoid": tf.math.log_sigmoid}

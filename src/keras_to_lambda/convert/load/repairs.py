@@ -24,14 +24,13 @@ from keras_to_lambda.convert.load.known_objects import FUNCTIONS, INITIALIZER_MO
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.scan import keras_archive
 
-# Keras 2.12 to 2.14 filed a layer's weights below the first name, numbered by a count that met
-# layers with weights twice: conv2d, conv2d_2, conv2d_4. Later ones look below the second, at
-# conv2d, conv2d_1, conv2d_2 (both: `_save_container_state` in keras/src/saving/saving_lib.py).
+# Where weights are in files of Keras 2.12 to 2.14 (conv2d, conv2d_2, conv2d_4), and where later
+# releases look (conv2d, conv2d_1, conv2d_2): `_save_container_state` in saving/saving_lib.py.
 OLD, NEW = "_layer_checkpoint_dependencies", "layers"
 # Where Keras 3 keeps its operations, which an `.h5` file names without their module.
 OPERATIONS = ("numpy", "nn", "math", "core", "image", "linalg")
-# Layers of Keras 3 that change pictures in training alone. Several draw random numbers all the
-# same, which a flatbuffer cannot, and RandomShear does not load what it wrote.
+# Layers of Keras 3 that change pictures in training only. Several draw random numbers in inference
+# too, which a flatbuffer cannot, and RandomShear does not load its own files.
 AUGMENTATIONS = frozenset(
     {
         *("AugMix", "CutMix", "MaxNumBoundingBoxes", "MixUp", "RandAugment"),
@@ -77,14 +76,12 @@ def layers_of(model: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Repair:
-    """A difference between what wrote a file and the library that loads it, and the way over it.
+    """A difference between the writer of a file and the library that loads it, and its repair.
 
-    fault, remedy: for docs/files.md.
-    applies: whether a file, to be loaded by a library of `generations.LIBRARIES`, may need it.
-    Then one of three functions, which leave alone what does not need the repair:
-    config: of the saved configuration.
-    weights: of the file of weights in a `.keras` file.
-    network: of the loaded network; it also returns a note, "" where nothing was changed.
+    fault, remedy: for docs/files.md. applies: whether a file may need it with a library of
+    `generations.LIBRARIES`. Then one of three functions, which change only what needs it: config,
+    of the saved configuration; weights, of the weights' file in a `.keras` file; network, of the
+    loaded network, with a note ("": unchanged).
     """
 
     fault: str
@@ -96,11 +93,7 @@ class Repair:
 
 
 def configuration(saved: SavedFile, library: str) -> Any:
-    """The network's configuration as a library reads it.
-
-    Args:
-        library: a name of `generations.LIBRARIES`.
-    """
+    """The network's configuration as a library of `generations.LIBRARIES` reads it."""
     config = saved.config
     for repair in REPAIRS.values():
         if repair.config and repair.applies(saved, library):
@@ -262,10 +255,10 @@ def _turned_kernels(path: Path, loaded: Loaded) -> tuple[Any, str]:
     for layer in layers_of(loaded.model):
         strides = getattr(layer, "strides", None) or (1,)
         if getattr(layer, "padding", None) == "same" and set(np.ravel(strides)) != {1}:
-            # Theano puts half of the border on either side, TensorFlow the odd rest at the end.
+            # Theano pads both sides alike, TensorFlow has the odd pixel at the end.
             raise ConvertError(
-                f"{path} was trained on Theano, which pads the strided layer {layer.name!r} in "
-                "another way than TensorFlow: put a ZeroPadding2D in front of it, make it "
+                f"{path} was trained on Theano, which pads the strided layer {layer.name!r} "
+                "differently from TensorFlow: put a ZeroPadding2D in front of it, make it "
                 "padding='valid', and save the model again"
             )
         if type(layer).__name__ in ("Conv1D", "Conv2D", "Conv2DTranspose"):

@@ -15,11 +15,7 @@ Network = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[Any, ...], Any]
 
 
 def load(path: Path, saved: SavedFile, head: str | None) -> Network:
-    """The network, its input's shape, its output's, and what keeps its variables alive.
-
-    Args:
-        head: the name of the output, where there are several.
-    """
+    """The network, its input's shape, its output's, and the object that holds its variables."""
     with explained(
         f"TensorFlow {tf.__version__} cannot load {path}",
         "Export it again with model.export('FOLDER')",
@@ -34,9 +30,7 @@ def load(path: Path, saved: SavedFile, head: str | None) -> Network:
     inputs = signature.structured_input_signature[1]
     outputs = signature.structured_outputs
     if len(inputs) != 1:
-        raise ConvertError(
-            f"{path}: its signature has {len(inputs)} inputs; an image classifier has one"
-        )
+        raise ConvertError(f"{path} has {len(inputs)} inputs; an image classifier has one")
     key = head or (next(iter(outputs)) if len(outputs) == 1 else None)
     if key is None:
         raise ConvertError(

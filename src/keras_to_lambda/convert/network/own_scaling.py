@@ -29,12 +29,12 @@ FOLLOWED = frozenset(
         *("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ScaleAndTranslate", "Tile"),
     }
 )
-# What only looks at a tensor's shape.
+# Operators that read only a tensor's shape.
 LOOKING = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 # tf.nn.batch_normalization's own scope: its numbers were trained, whatever they are.
 TRAINED = "/batchnorm"
 SAME_SCALE, SAME_OFFSET = 1e-3, 0.01
-# How wide 0..255 is behind a scaling that is meant for it; and how far zero may be, in widths. A
+# The width of 0..255 behind a scaling that is meant for it, and the distance of zero, in widths. A
 # Normalization of pictures of low contrast has wide ones.
 LEAST_WIDTH, MOST_WIDTH, MOST_AWAY = 0.2, 20.0, 3.0
 # Means that are taken off pixels of 0..255, which stay as wide as they are.
@@ -43,10 +43,10 @@ LEAST_MEAN, MOST_MEAN = 80.0, 150.0
 
 @dataclass(frozen=True, slots=True)
 class OwnScaling:
-    """What a network makes of pixels: pixel * scale + offset.
+    """A network's pixel * scale + offset.
 
-    scale, offset: the least and the largest one of all channels and places.
-    low, high: where 0..255 comes to lie.
+    scale, offset: the least and the largest of all channels and places. low, high: the range of
+    0..255 behind it.
     """
 
     scale: tuple[float, float]
@@ -56,7 +56,7 @@ class OwnScaling:
 
     @property
     def for_bytes(self) -> bool:
-        """Whether it is meant for pixels of 0..255, and for nothing that was scaled before."""
+        """Whether it is meant for unscaled pixels, 0..255."""
         widths = [abs(each) * 255 for each in self.scale]
         if all(abs(each - 1) <= SAME_SCALE for each in self.scale):
             return -MOST_MEAN <= float(np.mean(self.offset)) <= -LEAST_MEAN
@@ -113,7 +113,7 @@ def scales(steps: Preprocessing) -> bool:
 
 
 def _edges(operators: Operators, image: str) -> list[str]:
-    """The tensors at which the followed part ends, in the graph's order."""
+    """The last tensors of the followed part, in the graph's order."""
     users: dict[str, list[str]] = {}
     for name, node in operators.nodes.items():
         for source in node.inputs:

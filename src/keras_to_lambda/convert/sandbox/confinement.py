@@ -1,4 +1,4 @@
-"""Confinement: what a process takes from itself before it touches a file that is not its own."""
+"""Confinement: a process gives up its rights before it opens a file of unknown origin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from keras_to_lambda.convert.sandbox import landlock, seccomp
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# What the C library, Python and TensorFlow read of the system. /proc/self is this process alone.
+# Files of the system that the C library, Python and TensorFlow read. /proc/self is this process.
 SYSTEM = (
     *("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"),
     *("/nix/store", "/gnu/store"),
@@ -31,7 +31,7 @@ DEVICES = ("/dev/null",)  # written to as well
 def confine(
     memory_bytes: int, reads: Iterable[str | Path], writes: Iterable[str | Path], parent: int
 ) -> None:
-    """Give up all that computing does not need, for good.
+    """Give up all rights that computing does not need, for good.
 
     On Linux (x86-64, arm64) seccomp leaves no network, no other processes and no programs, and
     Landlock leaves the files that are named here. The memory is bounded, and the process ends with

@@ -1,4 +1,4 @@
-"""HDF5 files of Keras: nothing around them, nothing outside of them, nothing larger than they are.
+"""HDF5 files of Keras: no other data around them, no links, no tensor larger than its file.
 
 The network is JSON in the attribute model_config, weights are in groups
 (keras/src/legacy/saving/legacy_h5_format.py).
@@ -19,7 +19,7 @@ _UNDEFINED = (1 << 64) - 1
 # others are libraries that it looks for on this machine.
 FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})
 MAX_OBJECTS = 200_000
-# Groups in groups: networks in networks are a few levels each. HDF5 is slow far below.
+# Networks in networks are a few levels each; HDF5 is slow with many more.
 MAX_DEPTH = 100
 # Values packed by HDF5's filters: see archive.MAX_RATIO.
 MAX_RATIO = 200
@@ -33,7 +33,7 @@ def brief(error: Exception) -> str:
 
 
 def text(file: Any, name: str) -> str | None:
-    """A string attribute; a single one, so that nothing is read that the file does not hold."""
+    """A string attribute; only a scalar, whose size the file bounds."""
     try:
         if name not in file.attrs or file.attrs.get_id(name).shape != ():
             return None
@@ -46,7 +46,7 @@ def text(file: Any, name: str) -> str | None:
 
 
 def frame_fault(path: Path) -> str | None:
-    """What is in front of or behind the HDF5 part of a file; None: nothing."""
+    """The fault of a file with data in front of or behind its HDF5 part; None: it has none."""
     with path.open("rb") as file:
         head = file.read(96)
     if not head.startswith(SIGNATURE):

@@ -1,4 +1,4 @@
-"""A `.keras` file as a zip archive: nothing but members, and of those the ones that Keras writes.
+"""A `.keras` file as a zip archive: only members, and only those that Keras writes.
 
 metadata.json, config.json and model.weights.h5 (keras/src/saving/saving_lib.py). Python finds an
 archive from its end, other readers from its start: here both must see the same.
@@ -31,7 +31,7 @@ _DESCRIPTOR_SIZES = (12, 16, 20, 24)
 
 
 def faults(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
-    """Yield what an archive of Keras has never had."""
+    """Yield the faults of an archive that Keras did not write so."""
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         yield f"it is an archive of {len(members)} files"

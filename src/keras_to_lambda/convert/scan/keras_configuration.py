@@ -27,8 +27,8 @@ from keras_to_lambda.convert.scan.keras_names import (
 )
 from keras_to_lambda.convert.scan.tensorflow_names import PURE, SYMBOLS
 
-# Values, not objects: tensors as numbers, slices, shapes; and all keys that such a value has. With
-# a module beside them, Keras imports it.
+# Values, not objects: tensors as numbers, slices, shapes; and all their keys. With a module beside
+# them, Keras imports it.
 _DATA = (
     *("__tensor__", "__numpy__", "__slice__", "__ellipsis__", "__keras_tensor__"),
     *("__tuple__", "TensorShape"),
@@ -36,7 +36,7 @@ _DATA = (
 _DATA_KEYS = {"class_name", "config", "items"}
 # Any text: names of layers and tensors, below these keys as well.
 _NAMES_BELOW = ("inbound_nodes", "input_layers", "output_layers", "keras_history", "node_def")
-# What JSON decoders build by themselves from a class of TensorFlow that is named.
+# Classes of TensorFlow that JSON decoders build by name.
 _BUILT = ("TypeSpec", "CompositeTensor")
 _NAMES_AT = ("name", "class_name", "registered_name", "module", "function", "equation", "op")
 # Files that a layer would read.
@@ -63,10 +63,10 @@ _QUANTIZATION = re.compile(r"(gptq|awq)/-?\d+/-?\d+\w*", re.ASCII)
 
 @dataclass
 class Findings:
-    """What a configuration names.
+    """The names in a configuration.
 
     classes: each layer's class, in the file's order. code: what would run a program. own: modules
-    (or "") and names of what is not of Keras: its author's. faults: why --trust does not help.
+    (or "") and names of the author's classes. faults: why the file is refused even with --trust.
     """
 
     classes: list[str] = field(default_factory=list)
@@ -126,7 +126,7 @@ def plain_module(module: str) -> str:
 
 
 def judge(config: dict[str, Any]) -> Findings:
-    """What a configuration names, by the lists of keras_names.py and tensorflow_names.py."""
+    """The names in a configuration, by the lists of keras_names.py and tensorflow_names.py."""
     found = Findings()
     parts = list(_parts(config))
     layers = {part.value for part in parts if part.key == "name" and isinstance(part.value, str)}

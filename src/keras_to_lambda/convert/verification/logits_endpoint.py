@@ -17,9 +17,7 @@ from keras_to_lambda.convert.errors import ConvertError
 class LogitsEndpoint:
     """A function behind `POST /predict`, or behind the emulator's invocation URL.
 
-    Args:
-        client: of the route. labels: in the order of the answers that are wanted; none: those of
-            the first answer.
+    client: of the route. labels: the wanted order; none: those of the first answer.
     """
 
     def __init__(self, client: Client, labels: Sequence[str] = ()) -> None:
