@@ -344,26 +344,15 @@ COLOR_ORDER: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rgb": lambda pixels: pixels,
     "bgr": lambda pixels: pixels[..., ::-1],
 }
-# By preset: as it is, a division, or a module of keras.applications.
+# Presets that are called like their module of keras.applications, then all the others.
+_MODULES = """
+    xception inception_v3 inception_resnet_v2 mobilenet mobilenet_v2 mobilenet_v3 resnet resnet_v2
+    nasnet vgg16 vgg19 densenet efficientnet efficientnet_v2 convnext"""
 SCALING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    **{name: _application(name) for name in _MODULES.split()},
+    "resnet50": _application("resnet"),
+    "resnet50_v2": _application("resnet_v2"),
+    "densenet121": _application("densenet"),
     "raw": lambda pixels: pixels,
     "rescale": lambda pixels: pixels / np.float32(255),
-    "xception": _application("xception"),
-    "inception_v3": _application("inception_v3"),
-    "inception_resnet_v2": _application("inception_resnet_v2"),
-    "mobilenet": _application("mobilenet"),
-    "mobilenet_v2": _application("mobilenet_v2"),
-    "mobilenet_v3": _application("mobilenet_v3"),
-    "resnet50": _application("resnet"),
-    "resnet": _application("resnet"),
-    "resnet50_v2": _application("resnet_v2"),
-    "resnet_v2": _application("resnet_v2"),
-    "nasnet": _application("nasnet"),
-    "vgg16": _application("vgg16"),
-    "vgg19": _application("vgg19"),
-    "densenet121": _application("densenet"),
-    "densenet": _application("densenet"),
-    "efficientnet": _application("efficientnet"),
-    "efficientnet_v2": _application("efficientnet_v2"),
-    "convnext": _application("convnext"),
 }
