@@ -11,7 +11,7 @@ from keras_to_lambda.class_folders import images
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import labels, options, progress, samples, source_card
 from keras_to_lambda.convert.detection.trials import Detective, Trials
-from keras_to_lambda.convert.detection.verdict import Verdict
+from keras_to_lambda.convert.detection.verdict import Detected
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.network import unscaled_network
 from keras_to_lambda.convert.sandbox.sandbox import model_files
@@ -124,7 +124,7 @@ def run(
         raise ConvertError(f"fewer than two folders of {place} have photos that can be read")
     detective = Detective(trials, places)
     finding = detective.search(exhaustive=exhaustive)
-    verdict = Verdict(
+    verdict = Detected(
         finding=finding,
         model=path,
         photos=len(trials.samples),

@@ -25,7 +25,7 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Detected:
     """A finding as text or JSON.
 
     photos: how many were looked at. unread: how many could not be. classes: how many they show.

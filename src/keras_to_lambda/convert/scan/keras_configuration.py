@@ -62,7 +62,7 @@ _QUANTIZATION = re.compile(r"(gptq|awq)/-?\d+/-?\d+\w*", re.ASCII)
 
 
 @dataclass
-class Findings:
+class Judgment:
     """The names in a configuration.
 
     classes: each layer's class, in the file's order. code: what would run a program. own: modules
@@ -125,9 +125,9 @@ def plain_module(module: str) -> str:
     return ".".join(["keras", *(parts[1:] if parts[:1] == ["src"] else parts)])
 
 
-def judge(config: dict[str, Any]) -> Findings:
+def judge(config: dict[str, Any]) -> Judgment:
     """The names in a configuration, by the lists of keras_names.py and tensorflow_names.py."""
-    found = Findings()
+    found = Judgment()
     parts = list(_parts(config))
     layers = {part.value for part in parts if part.key == "name" and isinstance(part.value, str)}
     for part in parts:
@@ -188,7 +188,7 @@ def _parts(config: dict[str, Any]) -> Iterator[_Part]:
             yield part
 
 
-def _judge_object(part: _Part, found: Findings) -> None:
+def _judge_object(part: _Part, found: Judgment) -> None:
     node = part.value
     if "class_name" not in node:
         # Lambda's, and Keras 1's Merge: whether a function is Python code, a name, or none.
@@ -234,7 +234,7 @@ def _same_name(registered: Any, name: str, subject: str) -> bool:
     return registered.rpartition(">")[2] == subject.rpartition(">")[2]
 
 
-def _judge_class(module: str | None, name: str, title: str, found: Findings) -> None:
+def _judge_class(module: str | None, name: str, title: str, found: Judgment) -> None:
     plain = plain_module(module or "")
     if (plain, name) in CLASSES or (not plain and name in NAMES):
         return
@@ -245,7 +245,7 @@ def _judge_class(module: str | None, name: str, title: str, found: Findings) -> 
         found.own.append((module or "", name))
 
 
-def _judge_function(module: str | None, inside: Any, found: Findings) -> None:
+def _judge_function(module: str | None, inside: Any, found: Judgment) -> None:
     if not isinstance(inside, str):
         found.faults.append("invalid function name: not a string")
         return
@@ -258,7 +258,7 @@ def _judge_function(module: str | None, inside: Any, found: Findings) -> None:
         found.own.append((module or "", inside))
 
 
-def _judge_operator(node: dict[str, Any], title: str, found: Findings) -> None:
+def _judge_operator(node: dict[str, Any], title: str, found: Judgment) -> None:
     """A layer that calls TensorFlow by name, and the constants that it hands over."""
     inside = node.get("config")
     inside = inside if isinstance(inside, dict) else {}
@@ -275,7 +275,7 @@ def _judge_operator(node: dict[str, Any], title: str, found: Findings) -> None:
         found.code.append(f"{title}, TensorFlow's operator {operator}")
 
 
-def _judge_text(part: _Part, layers: set[str], found: Findings) -> None:
+def _judge_text(part: _Part, layers: set[str], found: Judgment) -> None:
     text, key = part.value, part.key
     if part.operator and key not in _NAMES_AT:
         # A constant of an operator is a number, a layer's name, or a word such as SAME.
