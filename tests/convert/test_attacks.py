@@ -141,7 +141,7 @@ def test_a_refusal_of_keras_ends_the_attempt(network, tmp_path, monkeypatch):
     from keras_to_lambda.convert.scan import keras_configuration
 
     network(extra=keras.layers.Lambda(lambda x: x)).save(tmp_path / "net.keras")
-    monkeypatch.setattr(keras_configuration, "judge", lambda _: keras_configuration.Findings())
+    monkeypatch.setattr(keras_configuration, "judge", lambda _: keras_configuration.Judgment())
     with pytest.raises(ConvertError, match="refused by Keras"):
         keras_model.load(tmp_path / "net.keras")
 
