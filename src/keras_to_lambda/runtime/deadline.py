@@ -34,7 +34,7 @@ class Deadline:
         """Seconds left, more than 0 and at least `needs_s`.
 
         Raises:
-            DeadlineExceeded: too few are left; `doing` says what was under way.
+            DeadlineExceeded: too few are left; `doing` names the work.
         """
         left = self.left_s()
         if left <= 0:
@@ -51,7 +51,7 @@ class Deadline:
         return Deadline(min(self.left_s(), seconds), self._clock)
 
     def call(self, doing: str, function: Callable[..., T], *args: Any) -> T:
-        """Call what takes no time-out of its own, in a thread, and wait no longer than this.
+        """Call a function without a time-out, in a thread, and wait no longer than this.
 
         A call that outlives its request ends by itself; too many of them are refused, so that a
         resolver that hangs cannot fill the process with threads.

@@ -168,8 +168,8 @@ class UndecodableImage(ClassifierError):
 class FetchFailed(ClassifierError):
     """The caller gets one message for all that the far side did wrong; `reason` goes to the log.
 
-    Telling "no such host" from "connection refused" or "404" would turn the function into a port
-    scanner for whoever can call it.
+    Different messages for "no such host", "connection refused" and "404" would make the function a
+    port scanner for its callers.
     """
 
     code = "fetch_failed"

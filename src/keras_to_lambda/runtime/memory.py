@@ -108,7 +108,7 @@ def limit(environ: Mapping[str, str] = os.environ, root: str = "") -> int | None
 
 
 def left(limit: int | None, root: str = "") -> int:
-    """The bytes that this process may still take; the largest number where nothing tells."""
+    """The bytes that this process may still take; the largest number where no limit is found."""
     found = [UNLIMITED]
     if limit is not None and (pages := _read(root + "/proc/self/statm").split()):
         found.append(limit - int(pages[1]) * PAGE)

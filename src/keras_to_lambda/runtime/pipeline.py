@@ -138,7 +138,7 @@ class Pipeline:
         deadline: Deadline,
         watch: Stopwatch,
     ) -> list[ImageAnswer]:
-        """What one model sees of images, and its answers where the options ask for these."""
+        """One model's inputs of images, and its answers where the options want these."""
         from keras_to_lambda.runtime.image import tensor_view
 
         card = self.models.card(name)
@@ -208,7 +208,7 @@ class Pipeline:
         deadline: Deadline,
         watch: Stopwatch,
     ) -> list[Buffer | ClassifierError]:
-        """Each image as the tensors that the cards ask for, or its errors: card by card."""
+        """Each image as the tensors that the cards describe, or its errors: card by card."""
         watch.images += len(images)
         tensors: list[Buffer | ClassifierError] = []
         read = sources.read_all(images, self.settings, deadline, self._side_by_side(images))
@@ -290,7 +290,7 @@ class Pipeline:
         return Limits(self.settings.max_image_pixels, check, reserve)
 
     def _tensor(self, content: bytes, card: ModelCard, limits: Limits, watch: Stopwatch) -> Buffer:
-        """One image's bytes, as the tensor that the card asks for."""
+        """One image's bytes, as the tensor that the card describes."""
         watch.bytes += len(content)
         with watch.stage("decode"):
             picture = pixels.opened(content, card, limits)

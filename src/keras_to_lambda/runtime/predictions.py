@@ -1,4 +1,4 @@
-"""Predictions: a model's outputs by label, in the shape that the options ask for."""
+"""Predictions: a model's outputs by label, in the shape that the options name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from keras_to_lambda.runtime.request import Options
 
-# An image's scores in the shape that the options ask for, as JSON can carry them.
+# An image's scores in the shape that the options name, as JSON values.
 Scores = dict[str, "Any"] | list["Any"]
 ImageAnswer = Scores | ClassifierError
 
 
 def ranked(outputs: Sequence[float], card: ModelCard, options: Options) -> dict[str, float]:
-    """A model's outputs, finite numbers, by label, as the options ask for them."""
+    """A model's outputs, finite numbers, by label, in the shape that the options name."""
     numbers = outputs
     if options.scores == "probabilities" and card.output == "logits":
         numbers = PROBABILITIES[card.activation](outputs)
@@ -37,7 +37,7 @@ def ranked(outputs: Sequence[float], card: ModelCard, options: Options) -> dict[
 
 
 def shaped(outputs: Sequence[float], card: ModelCard, options: Options) -> Scores:
-    """A model's outputs in the shape that the options ask for."""
+    """A model's outputs in the shape that the options name."""
     shape, best_first = SHAPES[options.answer or "scores"]
     if best_first and options.top_k is None:
         options = options._replace(top_k=len(card.labels))

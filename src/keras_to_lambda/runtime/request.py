@@ -1,4 +1,4 @@
-"""Request: what a caller asks for, whatever kind of event it came in."""
+"""Request: the images and options of a caller, from any kind of event."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class Options(NamedTuple):
 
     @classmethod
     def merged(cls, query: Mapping[str, str], body: Mapping[str, Any]) -> Options:
-        """Read options that may stand in the query, in the body, or in both if they are the same.
+        """Read options of the query and the body; one that is in both has to be the same.
 
         Raises:
-            InvalidRequest: as `read`; or one stands in both and differs.
+            InvalidRequest: as `read`; or one is in both and differs.
         """
         first = cls.read(query)._asdict()
         second = cls.read({name: value for name, value in body.items() if value is not None})
@@ -153,7 +153,7 @@ class Request(NamedTuple):
 
     images: at least one; of a list, one that cannot be an image is its error.
     many: the caller gave a list, and gets one.
-    tensor: asked is what the model sees, with its answer if an option is given.
+    tensor: the model's input is wanted, with its answer if an option is given.
     """
 
     images: tuple[Source | ClassifierError, ...]
@@ -165,7 +165,7 @@ class Request(NamedTuple):
     def from_json(
         cls, payload: Any, query: Mapping[str, str] | None = None, max_images: int = 16
     ) -> Request:
-        """Read a JSON payload; options may stand in the query as well.
+        """Read a JSON payload; options may be in the query as well.
 
         Raises:
             InvalidJson: not an object. MissingImage, TooManyImages. InvalidRequest: a bad option.
@@ -264,7 +264,7 @@ class Request(NamedTuple):
 
 
 def field(name: str) -> str | None:
-    """Which of NAMES a name stands for; None: none of them."""
+    """The one of NAMES that a name means; None: none of them."""
     return FIELDS.get(simple(name)) if len(name) <= MAX_NAME else None
 
 

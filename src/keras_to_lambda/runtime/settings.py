@@ -155,7 +155,7 @@ def _origins(text: str) -> str:
     names = text.replace(",", " ").split()
     for name in names:
         scheme, _, host = name.partition("://")
-        # What could end the policy's directive, or stand for every page.
+        # What could end the policy's directive, or match every page.
         host = host.removeprefix("*.")
         if scheme not in ("http", "https") or not host or set(host) & set("/;,'\"*"):
             raise ValueError(f"{name!r} is not an origin such as https://example.com")

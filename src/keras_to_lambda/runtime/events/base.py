@@ -31,7 +31,7 @@ class Job(NamedTuple):
 
     asked: the request, or the reason why it cannot be done: our fault if not a ClassifierError.
     identity: differs between pieces of work, and is the same when one is delivered again.
-    message: the id by which the sender tells failed work from other work.
+    message: the id by which the sender recognises failed work.
     """
 
     asked: Request | Resource | Exception
@@ -68,7 +68,7 @@ class EventSource(Generic[T]):
         raise NotImplementedError
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
-        """What the event asks for.
+        """The jobs in the event.
 
         Raises:
             ClassifierError: the event as a whole cannot be read.

@@ -25,7 +25,7 @@ class S3Batch(Synchronous):
     """S3 Batch Operations, invocation schemas 1.0 and 2.0.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html
-    Options stand in the job's user arguments, which schema 2.0 has.
+    Options are in the job's user arguments, which schema 2.0 has.
     """
 
     source = "s3-batch"
@@ -67,7 +67,7 @@ class MapBatch(ResultLines):
 
     https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
     An item is an image as in a request's list, or a listed object of S3: `Key`, with `Bucket` there
-    or in the BatchInput, where options stand too. An item that failed carries its own error, with
+    or in the BatchInput, which also has the options. A failed item carries its own error, with
     `retry` where it may pass: a second run can then be made of those alone.
     """
 

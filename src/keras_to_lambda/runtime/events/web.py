@@ -1,6 +1,6 @@
 """HTTP requests, in the shapes that AWS's gateways and load balancers give them.
 
-What differs is where path, method, query and body stand, and how headers go back; one class each.
+They differ in the places of path, method, query and body, and in the headers' form; one class each.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HttpApi(Synchronous):
 
     @classmethod
     def infer(cls, event: Any) -> bool:
-        # What asks whether a request may pass has the request's form, and is none.
+        # An authorizer's event has the request's form too.
         return _context(event, "http") is not None and "routeArn" not in event
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
@@ -137,7 +137,7 @@ class HttpApi(Synchronous):
         return path[len(stage) + 1 :] if stage and f"{path}/".startswith(f"/{stage}/") else path
 
     def _asked(self) -> str:
-        """The path as the client knows it, with stage and base path; "/" where it is missing."""
+        """The client's path, with stage and base path; "/" where it is missing."""
         context = self._event["requestContext"]
         return str(self._event.get("rawPath") or context["http"].get("path") or "/")
 
@@ -211,7 +211,7 @@ class RestApi(HttpApi):
         if resource.startswith(STATIC):
             return STATIC + str(_dict(self._event, "pathParameters").get("file", ""))
         path = str(self._event.get("path") or "/")
-        # An HTTP API that sends this format says its version, and puts a named stage into the path.
+        # An HTTP API with this format states its version, and puts a named stage into the path.
         return self._below_stage(path) if self._event.get("version") == "1.0" else path
 
     def _asked(self) -> str:

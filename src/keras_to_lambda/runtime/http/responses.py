@@ -26,7 +26,7 @@ class Page(NamedTuple):
 
 
 class Redirect(NamedTuple):
-    """Where to look instead, relative to what was asked for."""
+    """The other place to look, relative to the requested one."""
 
     location: str
 

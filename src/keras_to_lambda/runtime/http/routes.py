@@ -1,4 +1,4 @@
-"""Routes: the paths that HTTP clients may ask for, and the resource that each stands for."""
+"""Routes: the paths of the HTTP interface, and the resource at each."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Bytes of a picture -> the tensor that the model's card asks for."""
+"""Bytes of a picture -> the tensor that the model's card describes."""

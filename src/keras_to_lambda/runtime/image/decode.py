@@ -1,7 +1,7 @@
 """Bytes -> pixels: which formats are decoded, how large they may be, and into which channels.
 
 `keras.utils.load_img` is the reference: `PIL.Image.open(...).convert("RGB" or "L")`, orientation
-flag ignored (keras/src/utils/image_utils.py). The card can ask for orientation and alpha.
+flag ignored (keras/src/utils/image_utils.py). A card can state orientation and alpha.
 
 A file is read in small blocks, and pixels are converted in bands of rows: before each of them the
 deadline is looked at, and at no time is there more than one whole picture in memory.

@@ -39,7 +39,7 @@ Check = Callable[[], object]
 class Contents:
     """A file as a decoder gets it: `head`, and the file's bytes from `start` on.
 
-    size: width and height, where the decoder takes memory for them before it tells them; `kept`
+    size: width and height, where the decoder takes memory for them before it returns them; `kept`
         then has Pillow's image as well.
     info: metadata that may hold an orientation, by Pillow's names.
     kept: bytes that the decoder takes besides the picture.
@@ -73,7 +73,7 @@ class Contents:
 
 
 def jpeg(data: bytes, check: Check) -> Contents:
-    """A JPEG without its APPn and COM segments, but for those that tell its colours."""
+    """A JPEG without its APPn and COM segments, except those about its colours."""
     contents = Contents()
     kept = [data[:2]]
     frame = b""

@@ -1,6 +1,6 @@
-"""Pixels -> the tensor that the card asks for.
+"""Pixels -> the tensor that the card describes.
 
-Every result equals, to the last float, what the model was trained with: Pillow or TensorFlow for
+Every result equals, to the last float, that of the training's libraries: Pillow or TensorFlow for
 the resizing, keras.applications for the scaling. The tests compare them with the originals.
 """
 
@@ -51,7 +51,7 @@ def resize(image: Image.Image | Picture, card: ModelCard) -> Floats:
 
 
 class Grid:
-    """Pixels by row and column, of which only those that are asked for are made.
+    """Pixels by row and column, of which only the needed ones are made.
 
     Args:
         left, top: the picture's column and row that are this grid's first; below 0 all is black.
@@ -211,7 +211,7 @@ def scale(pixels: Floats, card: ModelCard) -> Floats:
             np.asarray(v, np.float32) for v in (steps.scaling.scale, steps.scaling.offset)
         )
         return np.ascontiguousarray(pixels * scale + offset)
-    # The convention works in place and may return a view: give it an array of its own.
+    # The convention works in place and may return a view: give it a copy.
     return np.ascontiguousarray(CONVENTIONS[PRESETS[steps.scaling]](np.array(pixels)))
 
 
@@ -244,8 +244,8 @@ def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
         uint8, (height, width, channels), RGB or grey, 0..255: of whole numbers the very ones.
     """
     steps = card.preprocessing
-    # Every scaling is a factor and an offset for each channel, which a black and a white pixel
-    # tell; "caffe" and "bgr" turn the channels round as well.
+    # Every scaling is a factor and an offset for each channel: a black and a white pixel show
+    # both. "caffe" and "bgr" reverse the channels as well.
     ends = np.zeros((2, 1, card.channels), np.float32)
     ends[1] = 255.0
     black, white = scale(ends, card)[:, 0]
@@ -259,8 +259,8 @@ def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
 
 
 # keras/src/applications/imagenet_utils.py, _preprocess_numpy_input: these operations in this order,
-# in float32. keras-image-helper has the first two. Importing it takes 21 ms of a cold start, so it
-# is asked whether it agrees when an image is built: `matches_helper`.
+# in float32. keras-image-helper has the first two; importing it would lengthen a cold start, so the
+# image's build compares: `matches_helper`.
 
 
 def _tf(pixels: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""What the model saw, for people: asked for by POST /tensor, or saved where DEBUG_DIR says.
+"""The model's input as a picture: for POST /tensor, or saved in DEBUG_DIR.
 
 Saved by DEBUG_DIR alone, as the pictures are the callers'.
 """

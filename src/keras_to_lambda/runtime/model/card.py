@@ -1,4 +1,4 @@
-"""ModelCard: what a `.tflite` file needs to say about itself to be served as it was trained.
+"""ModelCard: the description with which a `.tflite` file is served as it was trained.
 
 The card travels in the model file, as `card.json` and `labels.txt` in a zip archive appended to the
 flatbuffer: the place where TensorFlow Lite model metadata keeps its associated files
@@ -30,7 +30,7 @@ CARD_FILE = "card.json"
 LABELS_FILE = "labels.txt"
 MAX_MEMBER_BYTES = 16 << 20
 
-# Scaling presets: the names of keras.applications, and the four conventions that stand behind them
+# Scaling presets: the names of keras.applications, and the four conventions behind them
 # (keras/src/applications/imagenet_utils.py, `preprocess_input`, and each network's own module).
 #   tf:    x / 127.5 - 1
 #   caffe: RGB -> BGR, minus the means 103.939, 116.779, 123.68
@@ -164,14 +164,14 @@ class ModelCard:
             for name in IN_THE_GRAPH:
                 del body["preprocessing"][name]
         if self.activation == "softmax":
-            del body["activation"]  # releases that do not know it read the card
+            del body["activation"]  # older releases read the card
         if not self.calibration:
             del body["calibration"]
         return body
 
     @classmethod
     def from_json(cls, data: Any) -> ModelCard:
-        """Read a card, strictly: what we do not know we do not serve.
+        """Read a card strictly: anything unknown is an error.
 
         Raises:
             SetupError: an unknown schema version or field, a missing one, a wrong value.

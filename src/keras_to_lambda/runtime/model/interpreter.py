@@ -199,8 +199,8 @@ class Classifier:
     def _together(self, tensors: Sequence[Buffer]) -> list[list[float]] | None:
         """The batch's answers; None if this graph is not one for batches."""
         try:
-            # An engine of its own: to resize the other one for each kind of request would cost more
-            # than a batch gains.
+            # A second engine: resizing the first for each kind of request costs more than a batch
+            # gains.
             self._batch = self._batch or engine.load(self.path, self._num_threads)
             start = time.perf_counter()
             answers = self.answers(self._batch(b"".join(tensors), len(tensors)), len(tensors))

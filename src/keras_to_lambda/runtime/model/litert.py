@@ -258,7 +258,7 @@ class CompiledModel:
         weight_cache: a file for packed weights; "": none.
 
     Raises:
-        EngineError: the file is not a model, or has an operator that LiteRT does not know.
+        EngineError: the file is not a model, or has an operator that LiteRT lacks.
     """
 
     def __init__(self, place: str, path: str, num_threads: int, weight_cache: str = "") -> None:
@@ -370,7 +370,7 @@ class CompiledModel:
         self._images = images
 
     def _words(self) -> str:
-        """What LiteRT said of the last error."""
+        """LiteRT's words for the last error."""
         lib = self._library
         try:
             message = lib.made("CompiledModelGetErrorMessages", self._compiled)

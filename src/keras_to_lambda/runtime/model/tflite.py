@@ -19,7 +19,7 @@ class Interpreted:
 
     Raises:
         EngineError: it is not a model, or has an operator that the interpreter does not have.
-        SetupError: a weight cache is asked for.
+        SetupError: a weight cache is wanted.
     """
 
     def __init__(self, path: str, num_threads: int, weight_cache: str = "") -> None:

@@ -24,7 +24,7 @@ IDENTIFIER = b"M001"
 
 
 class Field:
-    """Where a field stands in its table: its number in the schema, from 0.
+    """A field's place in its table: its number in the schema, from 0.
 
     The first part is tensorflow/lite/schema/schema.fbs, the second metadata_schema.fbs
     (https://github.com/google-ai-edge/mediapipe, mediapipe/tasks/metadata).
@@ -68,7 +68,7 @@ MAX_LABEL_BYTES = 16 << 20
 
 
 def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
-    """What a file's standard metadata says, in a card's words, as JSON; None if it has none.
+    """A file's standard metadata as a card's JSON; None if it has none.
 
     Metadata is silent about resizing. Pixels are resized as the TensorFlow Lite Task Library does,
     for which such files are made: stretched to the input, bilinear without antialiasing, which is
@@ -80,7 +80,7 @@ def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
             name of the label file that is not there; None: it is, or none is named.
 
     Raises:
-        SetupError: the file cannot be read, is damaged, or its metadata says too little.
+        SetupError: the file cannot be read, is damaged, or its metadata is not sufficient.
     """
     try:
         with path.open("rb") as file:
@@ -277,7 +277,7 @@ def _one(tensors: list[_Table], indices: tuple[int, ...], path: Path, kind: str)
 
 
 class _Damaged(SetupError):
-    """The bytes are not what the schema says; `read` adds the file's name."""
+    """The bytes contradict the schema; `read` adds the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class _Table:
     at: int
 
     def field(self, number: int) -> int | None:
-        """Where the field's value stands; None if it has its default."""
+        """The place of the field's value; None if it has its default."""
         vtable = self.at - self.data.number("<i", self.at)
         where = 4 + 2 * number
         if where + 2 > self.data.number("<H", vtable):

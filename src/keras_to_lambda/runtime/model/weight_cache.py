@@ -6,7 +6,7 @@ that gains is in docs/benchmarks.md. A cache that is cut short or of another pro
 by XNNPACK, which then packs as always. A cache of another model with the same shapes is not: it
 would give that model's answers without a word. So a cache is named after what it was packed from.
 
-Imported only where the setting asks for it.
+Imported only with the setting for it.
 """
 
 from __future__ import annotations

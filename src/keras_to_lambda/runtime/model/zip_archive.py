@@ -25,7 +25,7 @@ ENCRYPTED = 1
 
 
 class Damaged(ValueError):
-    """There is an archive, and it is not what its directory says."""
+    """An archive that contradicts its directory."""
 
 
 class Member(NamedTuple):
@@ -42,7 +42,7 @@ class Member(NamedTuple):
 class Archive:
     """The members of a zip archive at the end of a file.
 
-    start: where the archive begins, and what stands in front of it ends.
+    start: the archive's first byte; the model ends there.
     names: of the members.
     """
 
@@ -102,7 +102,7 @@ class Archive:
         """A member's content.
 
         Raises:
-            Damaged: it is not there, larger than `max_bytes`, or not what the directory says.
+            Damaged: it is not there, larger than `max_bytes`, or contradicts the directory.
         """
         member = self._members.get(name)
         if member is None:

@@ -18,7 +18,7 @@ from keras_to_lambda.runtime.errors import DeadlineExceeded, FetchFailed
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # IANA's special-purpose address registries. `ipaddress.is_global` is not enough: it lets multicast
-# pass, and knows only the ranges of the Python release that runs.
+# pass, and has only the ranges of the Python release that runs.
 REFUSED_V4 = tuple(
     ipaddress.IPv4Network(block)
     for block in (
@@ -91,7 +91,7 @@ def is_own(text: str, port: int, environ: Mapping[str, str] = os.environ) -> boo
     api_host, _, api_port = environ.get("AWS_LAMBDA_RUNTIME_API", "").rpartition(":")
     if not api_port.isdecimal() or int(api_port) != port:
         return False
-    # On this machine's own addresses, whichever of them it was asked by.
+    # On any of this machine's own addresses.
     return mapped.is_loopback or mapped.is_unspecified or str(mapped) == api_host
 
 

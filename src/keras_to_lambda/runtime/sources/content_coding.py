@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from keras_to_lambda.runtime.errors import too_many_bytes
 
 # https://www.iana.org/assignments/http-parameters. Storage services return whatever header an
-# upload carried; any other word there says nothing about the bytes.
+# upload carried; any other word there is no coding of the bytes.
 GZIP, DEFLATE = ("gzip", "x-gzip"), ("deflate",)
 NOT_UNPACKED = ("br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip")
 MAGIC = b"\x1f\x8b"

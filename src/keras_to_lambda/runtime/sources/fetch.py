@@ -112,7 +112,7 @@ def fetch(url: str, settings: Settings, deadline: Deadline, authorization: str =
         except TimeoutError as error:
             raise DeadlineExceeded("the image's host is too slow") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            # The type says enough (SSLCertVerificationError, IncompleteRead, ...) and is no secret.
+            # The type is enough (SSLCertVerificationError, IncompleteRead, ...), and not a secret.
             raise FetchFailed(type(error).__name__) from error
         if isinstance(answer, bytes):
             return answer
@@ -158,7 +158,7 @@ def _get(target: Target, settings: Settings, deadline: Deadline, authorization: 
 def _final(sock: _Timed) -> http.client.HTTPResponse:
     """The response after any interim ones, such as 103 Early Hints."""
     for _ in range(MAX_INTERIM + 1):
-        # HTTPResponse asks its socket for a file, and for nothing else.
+        # HTTPResponse takes only a file from its socket.
         response = http.client.HTTPResponse(sock, method="GET")  # type: ignore[arg-type]
         response.begin()
         if not 101 < response.status < 200:

@@ -1,4 +1,4 @@
-"""S3: images read from it, and answers written where the settings say.
+"""S3: images read from it, and answers written below RESULTS_PREFIX.
 
 Imported at the first object alone: boto3 with a client costs a quarter of a second.
 """
