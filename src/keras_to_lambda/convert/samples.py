@@ -22,7 +22,8 @@ from keras_to_lambda.runtime.model.card import distinct
 def local(samples: Path, most: int) -> Iterator[Path]:
     """A folder of photos: `samples` itself, or a temporary one with a data set's test pictures.
 
-    samples: a folder, or other data that `k2l train` reads. most: the largest number of pictures.
+    samples: a folder, a .zip file of one, or other data that `k2l train` reads. most: the largest
+    number of a data set's pictures.
     """
     if samples.suffix.lower() == ".zip" and samples.is_file():
         try:
