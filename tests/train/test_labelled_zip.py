@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keras_to_lambda.class_folders import ClassFolders
-from keras_to_lambda.convert import sample_photos
+from keras_to_lambda.convert import samples
 from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.train import command
 from keras_to_lambda.train.data.dataset import DataError
@@ -32,13 +32,13 @@ def test_train_takes_the_zip_and_names_a_label_with_too_few_photos(archive, pict
 
 
 def test_samples_of_convert_are_all_photos_of_the_zip(archive, tmp_path):
-    with sample_photos.local(archive, 100) as root:
-        photos = sample_photos.find(root, 100)
+    with samples.local(archive, 100) as root:
+        photos = samples.photos(root, 100)
         truth = ClassFolders(("a/b", "disc", "plain", "stripes")).truth(photos)
         assert truth == [0, *[1] * 4, *[2] * 4, *[3] * 4]
     (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-30])
     with (
         pytest.raises(ConvertError, match=r"--samples: .*cut.zip cannot be unpacked"),
-        sample_photos.local(tmp_path / "cut.zip", 100),
+        samples.local(tmp_path / "cut.zip", 100),
     ):
         pass
