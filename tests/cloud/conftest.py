@@ -45,16 +45,20 @@ class Cloud(NamedTuple):
     lambdas: Any
     gateway: Any
     outputs: dict[str, str]
+    template: str
 
     @property
     def function(self) -> Function:
         return self.api.versions[""]
 
+    def predict(self, api: str) -> str:
+        """A REST API's /predict: its name is a part of the path here, and not of the host."""
+        return f"{self.engine.url}/_aws/execute-api/{api}/Prod/predict"
+
     @property
     def url(self) -> str:
-        """The REST API's /predict: in the engine a path, and not a host."""
-        [api] = self.gateway.get_rest_apis()["items"]
-        return f"{self.engine.url}/_aws/execute-api/{api['id']}/Prod/predict"
+        """The stack's."""
+        return self.predict(self.outputs["Url"].removeprefix("https://").partition(".")[0])
 
     @property
     def bucket(self) -> str:
@@ -107,7 +111,7 @@ def cloud() -> Iterator[Cloud]:
         }.items():
             patch.setenv(name, value)
         try:
-            template = translate(PARAMETERS)
+            template = json.dumps(translate(PARAMETERS))
             engine.wait()
             yield _made(engine, api, template)
         except BaseException:
@@ -118,7 +122,7 @@ def cloud() -> Iterator[Cloud]:
             api.stop()
 
 
-def _made(engine: Engine, api: InvokeApi, template: dict[str, Any]) -> Cloud:
+def _made(engine: Engine, api: InvokeApi, template: str) -> Cloud:
     formation, s3, *others = (
         boto3.client(name)
         for name in ("cloudformation", "s3", "sqs", "stepfunctions", "lambda", "apigateway")
@@ -129,7 +133,7 @@ def _made(engine: Engine, api: InvokeApi, template: dict[str, Any]) -> Cloud:
     s3.put_object(Bucket="bucket", Key="key", Body=definition)
     formation.create_stack(
         StackName=DEFAULT_STACK,
-        TemplateBody=json.dumps(template),
+        TemplateBody=template,
         Parameters=given(**PARAMETERS),
         Capabilities=["CAPABILITY_IAM"],
     )
@@ -137,7 +141,7 @@ def _made(engine: Engine, api: InvokeApi, template: dict[str, Any]) -> Cloud:
     events = formation.describe_stack_events(StackName=DEFAULT_STACK)["StackEvents"]
     assert stack["StackStatus"] == "CREATE_COMPLETE", events
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
-    cloud = Cloud(engine, api, formation, s3, *others, outputs)
+    cloud = Cloud(engine, api, formation, s3, *others, outputs, template)
     api.serve(Function(environment(cloud)))
     return cloud
 

@@ -7,8 +7,8 @@ What is put in here stands for:
 
 - Lambda's execution environments, which LocalStack starts as containers: each invocation goes to
   INVOKE_URL by Lambda's Invoke API, with the version as its qualifier.
-- API Gateway's binary media types: of these each body goes on as base64, and in LocalStack only
-  what is no UTF-8.
+- API Gateway's binary media types: a body of these goes on as base64, any other as text, which
+  damages an image. LocalStack looks at the bytes instead.
 - CloudFormation's parameters of the type Number, which are text to a condition and to a mapping.
 - the parts of Step Functions' Distributed Map that LocalStack's grammar does not know: see
   tests.cloud.distributed_map.
@@ -74,12 +74,12 @@ class NoContainers:
 
 def proxied(integration: Any, context: Any, original: Any) -> Any:
     """The event of a REST API's request."""
-    event = original(integration, context)
+    event, body = original(integration, context), context.integration_request["body"]
     kind = context.invocation_request["headers"].get("Content-Type", "").partition(";")[0]
-    types = context.deployment.rest_api.rest_api.get("binaryMediaTypes", [])
-    if kind in types and event["body"] and not event["isBase64Encoded"]:
-        event["body"] = base64.b64encode(event["body"].encode()).decode()
-        event["isBase64Encoded"] = True
+    binary = kind in context.deployment.rest_api.rest_api.get("binaryMediaTypes", [])
+    if body:
+        text = base64.b64encode(body).decode() if binary else body.decode(errors="replace")
+        event.update(body=text, isBase64Encoded=binary)
     return event
 
 

@@ -1,0 +1,129 @@
+"""Versions of the stack's function: smoke leads a wrong one back; the stack's update and deletion.
+
+The tests follow each other: each begins with the version that the one before has left.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keras_to_lambda.deploy import smoke
+from keras_to_lambda.project import DEFAULT_STACK
+from tests.altered_model import altered_clothing
+from tests.cloud.conftest import PARAMETERS, environment, given, settled, until
+from tests.cloud.function import Function
+
+
+def live(cloud):
+    """The version that the alias leads to."""
+    name = cloud.outputs["FunctionName"]
+    return cloud.lambdas.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
+
+
+def publish(cloud):
+    """Another version, to which the alias leads."""
+    name = cloud.outputs["FunctionName"]
+    cloud.lambdas.update_function_configuration(FunctionName=name, Description="another")
+    until(
+        lambda: (
+            cloud.lambdas.get_function_configuration(FunctionName=name)["LastUpdateStatus"]
+            == "Successful"
+        ),
+        "the function's update",
+    )
+    version = cloud.lambdas.publish_version(FunctionName=name)["Version"]
+    cloud.lambdas.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+
+
+@pytest.fixture
+def smoked(cloud, capsys):
+    """Exit status and result of `k2l smoke` at the REST API."""
+
+    def smoked(url=cloud.url):
+        name = cloud.outputs["FunctionName"]
+        status = smoke.main([url, "--function", name, "--calls", "2", "--json"])
+        return status, json.loads(capsys.readouterr().out)
+
+    return smoked
+
+
+def test_a_right_version_stays(cloud, smoked):
+    status, result = smoked()
+    assert (status, result["same"]) == (0, True), result["faults"]
+    assert "rollback" not in result
+    assert live(cloud) == "1"
+
+
+def test_a_wrong_version_is_led_back_to_the_one_before(cloud, smoked, tmp_path):
+    publish(cloud)
+    assert live(cloud) == "2"
+    model = altered_clothing(tmp_path)
+    cloud.api.versions["2"] = Function(environment(cloud), sandboxes=1, model=model)
+    try:
+        status, result = smoked()
+        assert (status, result["same"]) == (1, False)
+        assert result["trial"]["version"] == "2"
+        assert result["rollback"]["done"].startswith("led the alias from version 2 to 1")
+        assert result["rollback"]["then"] == "it answers as here"
+        assert live(cloud) == "1"
+    finally:
+        cloud.api.versions.pop("2").stop()
+
+
+@pytest.fixture
+def by_hand(cloud):
+    """A REST API before the alias that passes each body on as text."""
+    gateway, region = cloud.gateway, cloud.gateway.meta.region_name
+    api = {"restApiId": gateway.create_rest_api(name="by-hand")["id"]}
+    [root] = gateway.get_resources(**api)["items"]
+    proxy = gateway.create_resource(**api, parentId=root["id"], pathPart="{proxy+}")["id"]
+    method = {**api, "resourceId": proxy, "httpMethod": "ANY"}
+    gateway.put_method(**method, authorizationType="NONE")
+    function = f"path/2015-03-31/functions/{cloud.outputs['FunctionAlias']}/invocations"
+    uri = f"arn:aws:apigateway:{region}:lambda:{function}"
+    gateway.put_integration(**method, type="AWS_PROXY", integrationHttpMethod="POST", uri=uri)
+    gateway.create_deployment(**api, stageName="Prod")
+    yield cloud.predict(api["restApiId"])
+    gateway.delete_rest_api(**api)
+
+
+def test_a_gateway_that_damages_bodies_is_reported_and_moves_no_version(cloud, smoked, by_hand):
+    before = live(cloud)
+    status, result = smoked(by_hand)
+    assert (status, result["same"]) == (1, False)
+    assert result["faults"]
+    assert result["trial"]["same"] is True
+    assert result["rollback"]["done"] is None
+    assert live(cloud) == before
+
+
+def test_an_update_of_a_parameter_changes_the_function_and_no_version(cloud):
+    """A version needs another description, which `k2l deploy` writes."""
+
+    def memory(version):
+        name = cloud.outputs["FunctionName"]
+        found = cloud.lambdas.get_function_configuration(FunctionName=name, Qualifier=version)
+        return found["MemorySize"]
+
+    before = live(cloud)
+    cloud.formation.update_stack(
+        StackName=DEFAULT_STACK,
+        TemplateBody=cloud.template,
+        Parameters=given(**PARAMETERS, MemorySize="3008"),
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    assert settled(cloud.formation, DEFAULT_STACK)["StackStatus"] == "UPDATE_COMPLETE"
+    assert (memory("$LATEST"), memory("1"), live(cloud)) == (3008, 1769, before)
+
+
+def test_a_deleted_stack_is_gone(cloud):
+    """The last of all tests here."""
+    cloud.formation.delete_stack(StackName=DEFAULT_STACK)
+    stack_id = cloud.formation.list_stacks()["StackSummaries"][0]["StackId"]
+    assert settled(cloud.formation, stack_id)["StackStatus"] == "DELETE_COMPLETE"
+    assert not cloud.lambdas.list_functions()["Functions"]
+    assert not cloud.gateway.get_rest_apis()["items"]
+    assert not cloud.states.list_state_machines()["stateMachines"]
+    assert not cloud.sqs.list_queues().get("QueueUrls")
