@@ -35,6 +35,26 @@ def photo(samples):
     return sorted(samples.iterdir())[3]
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    keras.utils.set_random_seed(3)
+
+
+@pytest.fixture
+def same(convert, tmp_path, photo):
+    """Convert a model; it has to answer for the photo as it does in Keras. Its card."""
+
+    def check(model, *options, expected=None, atol=1e-5, **changes):
+        model.save(tmp_path / "net.keras")
+        status, output = convert(tmp_path / "net.keras", *options, **changes)
+        assert status == 0
+        expected = model(tensor(photo)) if expected is None else expected
+        np.testing.assert_allclose(served(output, photo), np.ravel(expected), atol=atol)
+        return cards.load(output)
+
+    return check
+
+
 @pytest.fixture
 def two_labels(tmp_path):
     path = tmp_path / "two.txt"
@@ -51,8 +71,7 @@ def head(classes=5, activation=None, name=None):
     return layers.Dense(classes, activation, kernel_initializer="he_normal", name=name)
 
 
-def test_layers_that_scale_and_augment_are_part_of_the_network(convert, tmp_path, photo, samples):
-    keras.utils.set_random_seed(3)
+def test_layers_that_scale_and_augment_are_part_of_the_network(same, photo):
     normalization = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])
     image = keras.Input((None, None, 3))
     x = layers.Resizing(40, 40)(image)
@@ -60,25 +79,16 @@ def test_layers_that_scale_and_augment_are_part_of_the_network(convert, tmp_path
     x = layers.RandomContrast(0.3)(layers.RandomZoom(0.2)(x))
     x = normalization(layers.Rescaling(1 / 255)(x))
     model = keras.Model(image, head()(body(x)))
-    model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras", "--size", "64x48", preprocess="raw")
-    assert status == 0
     pixels = keras.utils.img_to_array(keras.utils.load_img(photo, target_size=(64, 48)))
-    expected = np.asarray(model(pixels[np.newaxis], training=False))[0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+    expected = model(pixels[np.newaxis], training=False)
+    same(model, "--size", "64x48", preprocess="raw", expected=expected)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_grey_colour_and_transparent_pictures(channels, convert, tmp_path, photo):
-    keras.utils.set_random_seed(3)
+def test_grey_colour_and_transparent_pictures(channels, same, photo):
     image = keras.Input((40, 40, channels))
     model = keras.Model(image, head()(body(image)))
-    model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras")
-    assert status == 0
-    assert cards.load(output).channels == channels
-    expected = np.asarray(model(tensor(photo, channels)))[0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+    assert same(model, expected=model(tensor(photo, channels))).channels == channels
 
 
 @pytest.mark.parametrize(
@@ -91,22 +101,17 @@ def test_grey_colour_and_transparent_pictures(channels, convert, tmp_path, photo
         ("sigmoid", True, "probabilities"),
     ],
 )
-def test_the_ending_decides_what_scores_are(activation, separate, output_kind, convert, tmp_path):
-    keras.utils.set_random_seed(3)
+def test_the_ending_decides_what_scores_are(activation, separate, output_kind, same):
     image = keras.Input((40, 40, 3))
     x = head(5, None if separate else activation)(body(image))
     if separate:
         x = layers.Activation(activation)(x)
-    keras.Model(image, x).save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras")
-    assert status == 0
-    assert cards.load(output).output == output_kind
+    assert same(keras.Model(image, x)).output == output_kind
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", None])
 @pytest.mark.parametrize("kind", ["keras", "saved_model"])
 def test_one_output_becomes_two(activation, kind, convert, tmp_path, photo, two_labels):
-    keras.utils.set_random_seed(3)
     image = keras.Input((40, 40, 3))
     model = keras.Model(image, head(1, activation)(body(image)))
     path = tmp_path / ("net.keras" if kind == "keras" else "net")
@@ -125,7 +130,6 @@ def test_one_output_becomes_two(activation, kind, convert, tmp_path, photo, two_
 
 
 def test_one_of_several_outputs_is_chosen(convert, refused, tmp_path, photo):
-    keras.utils.set_random_seed(3)
     image = keras.Input((40, 40, 3))
     x = body(image)
     model = keras.Model(image, [head(2, "sigmoid", "tags")(x), head(5, None, "kind")(x)])
@@ -148,19 +152,15 @@ def test_one_of_several_outputs_is_chosen(convert, refused, tmp_path, photo):
     np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
 
 
-def test_outputs_in_a_dict_are_distinguished(convert, refused, tmp_path, photo):
+def test_outputs_in_a_dict_are_distinguished(same, refused, tmp_path, photo):
     """Keras sorts them by key; here the sizes tell which is which."""
-    keras.utils.set_random_seed(3)
     image = keras.Input((40, 40, 3))
     x = body(image)
     model = keras.Model(image, {"zoo": head(2, None, "z")(x), "art": head(5, None, "a")(x)})
     model.save(tmp_path / "net.keras")
     line = refused(tmp_path / "net.keras")
     name = "art" if "art (" in line else "a"
-    status, output = convert(tmp_path / "net.keras", "--head", name)
-    assert status == 0
-    expected = np.asarray(model(tensor(photo))["art"])[0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+    same(model, "--head", name, expected=model(tensor(photo))["art"])
 
 
 def refused_after(refused, path, output):
@@ -171,8 +171,7 @@ def refused_after(refused, path, output):
     return refused(path)
 
 
-def test_a_nested_backbone_is_followed_to_its_ending(convert, tmp_path, photo):
-    keras.utils.set_random_seed(3)
+def test_a_nested_backbone_is_followed_to_its_ending(convert, tmp_path):
     image = keras.Input((64, 64, 3))
     base = keras.Model(image, body(image), name="backbone")
     model = keras.Sequential(
@@ -186,16 +185,11 @@ def test_a_nested_backbone_is_followed_to_its_ending(convert, tmp_path, photo):
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_a_fixed_batch_is_served_one_by_one(batch, convert, tmp_path, photo):
-    keras.utils.set_random_seed(3)
+def test_a_fixed_batch_is_served_one_by_one(batch, same, photo):
     image = keras.Input(batch_shape=(batch, 40, 40, 3))
     x = layers.Reshape((-1,))(body(image))
     model = keras.Model(image, head()(x))
-    model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras")
-    assert status == 0
-    expected = np.asarray(model(np.repeat(tensor(photo), batch, axis=0)))[0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+    same(model, expected=model(np.repeat(tensor(photo), batch, axis=0))[0])
 
 
 def test_a_savedmodel_of_a_fixed_batch_is_explained(refused, tmp_path):
@@ -206,8 +200,7 @@ def test_a_savedmodel_of_a_fixed_batch_is_explained(refused, tmp_path):
     assert "exported for batches of 8" in refused(tmp_path / "net")
 
 
-def test_mixed_precision_is_computed_in_float32(convert, tmp_path, photo, capsys):
-    keras.utils.set_random_seed(3)
+def test_mixed_precision_is_computed_in_float32(same, tmp_path, photo, capsys):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         image = keras.Input((40, 40, 3))
@@ -216,18 +209,13 @@ def test_mixed_precision_is_computed_in_float32(convert, tmp_path, photo, capsys
         model = keras.Model(image, layers.Dense(5, dtype="float32")(x))
     finally:
         keras.config.set_dtype_policy("float32")
-    model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras")
-    assert status == 0
+    same(model, atol=2e-2)
     assert "mixed precision" in capsys.readouterr().out
-    expected = np.asarray(model(tensor(photo)))[0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=2e-2)
-    scores = served(output, photo)
-    assert scores.argmax() == expected.argmax()
+    scores = served(tmp_path / "out" / "net.tflite", photo)
+    assert scores.argmax() == np.argmax(model(tensor(photo)))
 
 
-def test_channels_first_is_turned(convert, tmp_path, photo, capsys):
-    keras.utils.set_random_seed(3)
+def test_channels_first_is_turned(same, photo, capsys):
     first = {"data_format": "channels_first"}
     image = keras.Input((3, 40, 48))
     x = layers.Conv2D(8, 3, strides=2, activation="relu", **first)(image)
@@ -235,16 +223,11 @@ def test_channels_first_is_turned(convert, tmp_path, photo, capsys):
     x = layers.Concatenate(axis=1)([x, layers.Conv2D(4, 3, padding="same", **first)(x)])
     x = layers.Flatten()(layers.MaxPooling2D(4, **first)(x))
     model = keras.Model(image, head()(x))
-    model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras")
-    assert status == 0
-    assert "channels first" in capsys.readouterr().out
-    card = cards.load(output)
-    assert (card.height, card.width, card.channels) == (40, 48, 3)
     pixels = keras.utils.img_to_array(keras.utils.load_img(photo, target_size=(40, 48)))
     turned = (pixels[np.newaxis] / 127.5 - 1).transpose(0, 3, 1, 2)
-    expected = np.asarray(model(turned))[0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+    card = same(model, expected=model(turned))
+    assert "channels first" in capsys.readouterr().out
+    assert (card.height, card.width, card.channels) == (40, 48, 3)
 
 
 CUSTOM = """
@@ -259,30 +242,20 @@ def squared(x):
 """
 
 
-def test_layers_of_ones_own_come_from_a_file(convert, refused, tmp_path, photo):
+def test_layers_of_ones_own_come_from_a_file(same, refused, tmp_path):
     file = tmp_path / "own.py"
     file.write_text(CUSTOM, encoding="utf-8")
     own = {}
     exec(compile(CUSTOM, str(file), "exec"), own)
-    keras.utils.set_random_seed(3)
     image = keras.Input((40, 40, 3))
     model = keras.Model(image, head(5, own["squared"])(own["Halve"]()(body(image))))
     model.save(tmp_path / "net.keras")
-    line = refused(tmp_path / "net.keras")
-    assert "--custom" in line
-    status, output = convert(tmp_path / "net.keras", "--custom", str(file))
-    assert status == 0
-    expected = np.asarray(model(tensor(photo)))[0]
-    np.testing.assert_allclose(served(output, photo), expected, rtol=1e-4, atol=1e-5)
+    assert "--custom" in refused(tmp_path / "net.keras")
+    same(model, "--custom", str(file), atol=1e-4)
 
 
-def test_a_lambda_layer_is_run_for_those_who_trust_it(convert, network, tmp_path, photo):
-    model = network(extra=layers.Lambda(lambda x: x * 0.5))
-    model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras", "--trust")
-    assert status == 0
-    expected = np.asarray(model(tensor(photo)))[0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+def test_a_lambda_layer_is_run_for_those_who_trust_it(same, network):
+    same(network(extra=layers.Lambda(lambda x: x * 0.5)), "--trust")
 
 
 def test_a_plain_tensorflow_savedmodel(convert, tmp_path, photo):
@@ -303,16 +276,10 @@ def test_a_plain_tensorflow_savedmodel(convert, tmp_path, photo):
     np.testing.assert_allclose(served(output, photo), expected, atol=1e-4)
 
 
-def test_a_convolution_as_the_head_is_flattened(convert, tmp_path, photo):
-    keras.utils.set_random_seed(3)
+def test_a_convolution_as_the_head_is_flattened(same):
     image = keras.Input((40, 40, 3))
     x = layers.GlobalAveragePooling2D(keepdims=True)(layers.Conv2D(8, 3)(image))
-    model = keras.Model(image, layers.Conv2D(5, 1)(x))
-    model.save(tmp_path / "net.keras")
-    status, output = convert(tmp_path / "net.keras")
-    assert status == 0
-    expected = np.asarray(model(tensor(photo)))[0, 0, 0]
-    np.testing.assert_allclose(served(output, photo), expected, atol=1e-5)
+    same(keras.Model(image, layers.Conv2D(5, 1)(x)))
 
 
 def test_a_network_that_answers_with_nan_is_refused(network, refused, tmp_path):
