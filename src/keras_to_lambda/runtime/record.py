@@ -60,10 +60,6 @@ else:
             self.default, self.default_factory = default, default_factory
             self.metadata = metadata or {}
 
-        def value(self) -> Any:
-            """The default; MISSING: there is none."""
-            return self.default if self.default_factory is MISSING else self.default_factory()
-
     field = Field
 
     class Described:
@@ -122,7 +118,11 @@ else:
                 raise TypeError(f"{type(self).__name__} got {each.name} twice")
             state[each.name] = value
         for each in known[len(values) :]:
-            value = named.pop(each.name) if each.name in named else each.value()
+            value = each.default
+            if each.name in named:
+                value = named.pop(each.name)
+            elif each.default_factory is not MISSING:
+                value = each.default_factory()
             if value is MISSING:
                 raise TypeError(f"{type(self).__name__} needs {each.name}")
             state[each.name] = value

@@ -75,8 +75,10 @@ class Options(NamedTuple):
         Raises:
             InvalidRequest: as `read`; or one is in both and differs.
         """
-        first = cls.read(query)._asdict()
         second = cls.read({name: value for name, value in body.items() if value is not None})
+        if not query:
+            return second
+        first = cls.read(query)._asdict()
         for name, value in second._asdict().items():
             if None not in (value, first[name]) and value != first[name]:
                 raise InvalidRequest(f"{name} is given twice: the query and the body differ")
@@ -91,6 +93,8 @@ class Options(NamedTuple):
         Raises:
             InvalidRequest: one is misspelt or wrong.
         """
+        if not given:
+            return cls()
         for name in NAMES:
             if name in given:  # of a query, as those of a body have been taken out
                 raise InvalidRequest(f"unknown option {name}; send the image in the body")
@@ -265,7 +269,7 @@ class Request(NamedTuple):
 
 def field(name: str) -> str | None:
     """The one of NAMES that a name means; None: none of them."""
-    return FIELDS.get(simple(name)) if len(name) <= MAX_NAME else None
+    return FIELDS.get(name) or (FIELDS.get(simple(name)) if len(name) <= MAX_NAME else None)
 
 
 def simple(name: str) -> str:

@@ -26,7 +26,7 @@ from keras_to_lambda.runtime.text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
 STAGES = ("fetch", "decode", "preprocess", "inference")
 # The numbers of a line that are CloudWatch metrics, where METRICS_NAMESPACE is set.
@@ -39,7 +39,8 @@ METRICS = {
     "cold_starts": "Count",
 }
 
-
+# The levels of the lines that are printed, by LOG_LEVEL.
+LOGGED = {"INFO": ("INFO", "ERROR"), "ERROR": ("ERROR",), "FATAL": ()}
 MAX_LINE_BYTES = 8192
 # What a line's lists (failed images, a traceback's frames) and texts are cut to.
 MAX_LIST = 10
@@ -59,24 +60,10 @@ class Stopwatch:
         self.failed: list[ClassifierError] = []
         self.model: ModelCard | None = None
 
-    def stage(self, name: str) -> _Stage:
-        """Time a `with` block as one of STAGES."""
-        return _Stage(self, name)
-
-    def total_ms(self) -> float:
-        """Milliseconds since the request came."""
-        return (time.perf_counter() - self._start) * 1000
-
-    def server_timing(self, cold: bool) -> str:
-        """The Server-Timing header's value (https://www.w3.org/TR/server-timing/)."""
-        marks = [f"{name};dur={ms:.2f}" for name, ms in self.stages.items()]
-        marks.append(f"total;dur={self.total_ms():.2f}")
-        return ", ".join([*marks, 'start;desc="cold"' if cold else 'start;desc="warm"'])
-
-
-class _Stage:
-    def __init__(self, watch: Stopwatch, name: str) -> None:
-        self._watch, self._name = watch, name
+    def stage(self, name: str) -> Self:
+        """Time a `with` block as one of STAGES; none is inside of another."""
+        self._name = name
+        return self
 
     def __enter__(self) -> None:
         self._began = time.perf_counter()
@@ -87,8 +74,18 @@ class _Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        stages, name = self._watch.stages, self._name
+        stages, name = self.stages, self._name
         stages[name] = stages.get(name, 0.0) + (time.perf_counter() - self._began) * 1000
+
+    def total_ms(self) -> float:
+        """Milliseconds since the request came."""
+        return (time.perf_counter() - self._start) * 1000
+
+    def server_timing(self, cold: bool) -> str:
+        """The Server-Timing header's value (https://www.w3.org/TR/server-timing/)."""
+        marks = [f"{name};dur={ms:.2f}" for name, ms in self.stages.items()]
+        marks.append(f"total;dur={self.total_ms():.2f}")
+        return ", ".join([*marks, 'start;desc="cold"' if cold else 'start;desc="warm"'])
 
 
 def trace_id() -> str:
@@ -110,6 +107,9 @@ def request(
     cold: bool,
 ) -> None:
     """Log the line of a request, which had these errors; those of single images are the watch's."""
+    level = "ERROR" if any(error.status >= 500 for error in errors) else "INFO"
+    if level not in LOGGED[settings.log_level]:
+        return
     numbers: dict[str, Any] = {
         **{f"{name}_ms": round(ms, 2) for name, ms in watch.stages.items()},
         "total_ms": round(watch.total_ms(), 2),
@@ -136,7 +136,7 @@ def request(
     if settings.metrics_namespace:
         line["function"] = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
         line["_aws"] = _embedded(settings.metrics_namespace, numbers, "model" in line)
-    log(settings, "ERROR" if any(error.status >= 500 for error in errors) else "INFO", **line)
+    log(settings, level, **line)
 
 
 def named(error: Exception, settings: Settings, watch: Stopwatch) -> ClassifierError:
@@ -191,7 +191,7 @@ def log(settings: Settings, level: str, **fields: Any) -> None:
     Written to standard output at once, not through `logging`, whose import costs milliseconds, and
     which a frozen or killed process would not flush.
     """
-    if settings.log_level == "FATAL" or (settings.log_level == "ERROR" and level != "ERROR"):
+    if level not in LOGGED[settings.log_level]:
         return
     for limit in (MAX_TEXT, 40):  # the second for texts that are long when escaped; ids fit in it
         line = json.dumps({"level": level, **_bounded(fields, limit)})

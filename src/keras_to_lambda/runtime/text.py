@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # halves of surrogate pairs, which no encoding has.
 _UNFIT = "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 UNFIT = "\ufffd"
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def clean(words: object, limit: int = 100) -> str:
@@ -24,7 +25,7 @@ def clean(words: object, limit: int = 100) -> str:
     text = words if isinstance(words, str) else str(words)
     if len(text) > limit:
         text = text[: limit - 1] + "…"
-    return re.sub(_UNFIT, UNFIT, text)
+    return text if text.isascii() and text.isprintable() else re.sub(_UNFIT, UNFIT, text)
 
 
 def header(words: str) -> str:
@@ -46,5 +47,5 @@ def to_json(value: Any) -> str:
     Raises:
         TypeError, ValueError: not a JSON value; a number that is not finite is none.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = encode(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from keras_to_lambda.runtime.events import batch, direct, records, web
 from keras_to_lambda.runtime.events.base import EventSource
-from keras_to_lambda.runtime.events.direct import Direct
+from keras_to_lambda.runtime.events.direct import Direct, has_image
 from keras_to_lambda.runtime.events.unsupported import Unsupported
+from keras_to_lambda.runtime.request import NAMES, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,12 @@ EVENT_SOURCES: tuple[type[EventSource[Any]], ...] = (
     Unsupported,
     Direct,
 )
+# The members of a payload by its documented names, which no other source's events have.
+PAYLOAD = frozenset((*NAMES, *Options._fields))
 
 
 def detect(event: Any) -> EventSource[Any]:
     """The source of an event. Never raises."""
+    if isinstance(event, dict) and event.keys() <= PAYLOAD and has_image(event):
+        return Direct(event)
     return next(source for source in EVENT_SOURCES if source.infer(event))(event)

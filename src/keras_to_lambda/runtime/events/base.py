@@ -54,10 +54,12 @@ class EventSource(Generic[T]):
 
     T: the outcome of a job that succeeded.
     source: the name in logs. title: the name in messages to callers; "" hides the source there.
+    http: whether its answers have headers.
     """
 
     source: ClassVar[str]
     title: ClassVar[str] = ""
+    http: ClassVar[bool] = False
 
     def __init__(self, event: Any) -> None:
         self._event = event
@@ -125,7 +127,7 @@ class EventSource(Generic[T]):
 
         Args:
             done: each job, in their order.
-            headers: for sources that answer HTTP.
+            headers: of an HTTP answer; else none.
 
         Raises:
             ClassifierError: where a failure is reported by raising it.

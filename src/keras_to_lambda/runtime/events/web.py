@@ -40,6 +40,7 @@ class HttpApi(Synchronous):
 
     source = "http-api"
     title = "HTTP"
+    http = True
     _head = False
     _packs = True  # whether the sender decodes base64 in an answer of any type
 

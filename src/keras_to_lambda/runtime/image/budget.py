@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from PIL import _imaging
 
@@ -25,13 +24,7 @@ BAND = 1_000_000
 # Pixels that are resized in one call where nothing is to be converted: up to 60 ms.
 WHOLE = 16_000_000
 
-# Blocks of 16 MB that Pillow keeps for the next picture. A photo of 12 megapixels then takes 20 ms
-# less; the peak is the same, and Lambda bills what is configured
-# (https://pillow.readthedocs.io/en/stable/reference/block_allocator.html).
-KEPT_BLOCKS = 4
-
-
-_imaging.set_blocks_max(KEPT_BLOCKS)
+memory.keep()
 
 
 class Limits(NamedTuple):
@@ -73,20 +66,22 @@ def weigh(
     contents: formats.Contents,
     limits: Limits,
     target: tuple[int, int] | None,
+    band: int = BAND,
 ) -> None:
     """Reserve the memory that decoding and resizing take.
 
     Args:
         stored: bytes per pixel of Pillow's image; 0 where `contents.kept` has them.
+        band: pixels that are converted at a time.
 
     Raises:
         TooManyPixels: it is not left.
     """
     width, height = size
     pixels = width * height
-    # Pillow's image and its table of rows; what the decoder keeps; a band in four modes; and
-    # the picture of the target's width.
-    needs = stored * pixels + 8 * height + contents.kept + 20 * min(pixels, BAND)
+    # Pillow's image and its table of rows; what the decoder keeps; a band in four modes, and what
+    # is free between them; and the picture of the target's width.
+    needs = stored * pixels + 8 * height + contents.kept + 28 * min(pixels, band)
     needs += 4 * max(target or (0,)) * max(size)
     if not limits.reserve(needs):
         # Pictures in reference cycles, and what Pillow and the C library keep for the next one.
@@ -144,25 +139,33 @@ class Reader:
         pass
 
 
-@contextmanager
-def faults(contents: formats.Contents | None = None) -> Iterator[None]:
-    """Pillow's exceptions as ours."""
-    try:
-        yield
-    # Pillow's decoders answer damaged files with any of these.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
-        variant = contents.variant() if contents else None
-        if str(error).startswith("Unsupported BMP "):
-            variant = "a rare kind of BMP: " + str(error).removeprefix("Unsupported BMP ")
-        if variant:
-            raise UnsupportedFormat(
-                f"not supported: it is {variant}; save it as an ordinary JPEG or PNG"
+# What Pillow's decoders answer damaged files with.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+
+
+class Faults:
+    """Pillow's exceptions in a `with` block as ours."""
+
+    def __init__(self, contents: formats.Contents | None = None) -> None:
+        self._contents = contents
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DAMAGED):
+            variant = self._contents.variant() if self._contents else None
+            if str(error).startswith("Unsupported BMP "):
+                variant = "a rare kind of BMP: " + str(error).removeprefix("Unsupported BMP ")
+            if variant:
+                raise UnsupportedFormat(
+                    f"not supported: it is {variant}; save it as an ordinary JPEG or PNG"
+                ) from error
+            raise UndecodableImage(
+                "the image is truncated or damaged; check that it opens in a viewer, and that it "
+                "was sent whole"
             ) from error
-        raise UndecodableImage(
-            "the image is truncated or damaged; check that it opens in a viewer, and that it was "
-            "sent whole"
-        ) from error
-    except (MemoryError, OverflowError) as error:
-        raise TooManyPixels(
-            "the image takes too much memory to decode; scale it down first"
-        ) from error
+        if isinstance(error, MemoryError | OverflowError):
+            raise TooManyPixels(
+                "the image takes too much memory to decode; scale it down first"
+            ) from error

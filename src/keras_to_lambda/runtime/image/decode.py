@@ -21,9 +21,9 @@ from keras_to_lambda.runtime.image.budget import (
     BAND,
     STORED,
     WHOLE,
+    Faults,
     Limits,
     Reader,
-    faults,
     measure,
     weigh,
 )
@@ -90,7 +90,7 @@ class Picture:
             UndecodableImage: its palette makes no sense.
         """
         self._check()
-        with faults():
+        with Faults():
             image = self._image
             if (top, bottom) != (0, self.height):
                 image = image.crop(self._box(top, bottom))
@@ -213,7 +213,7 @@ def opened(
     if contents.size:
         measure(contents.size, limits)
         weigh(contents.size, 0, contents, limits, target)
-    with faults(contents):
+    with Faults(contents):
         reader = Reader(data, contents, limits)
         module = importlib.import_module(f"PIL.{kind.module}")
         image: Image.Image = getattr(module, kind.opener)(reader)

@@ -40,6 +40,8 @@ def flag(info: Mapping[Any, Any]) -> int:
 
     EXIF counts before XMP, as in `PIL.ImageOps.exif_transpose`. Damaged metadata count as none.
     """
+    if not info:
+        return 1
     found = _of_exif(_block(info))
     if found is None:
         found = _of_xmp(info)

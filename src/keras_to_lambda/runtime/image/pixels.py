@@ -5,6 +5,7 @@ Only float32 needs numpy, whose import is most of a cold start: `preprocess` is 
 
 from __future__ import annotations
 
+from keras_to_lambda.runtime.image import plain_jpeg
 from keras_to_lambda.runtime.record import NamedTuple
 
 TYPE_CHECKING = False
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from keras_to_lambda.runtime.image.budget import Limits
     from keras_to_lambda.runtime.image.decode import Picture
-    from keras_to_lambda.runtime.image.plain_jpeg import Photo
     from keras_to_lambda.runtime.model.card import ModelCard
     from keras_to_lambda.runtime.model.engine import Buffer
 
@@ -39,7 +39,7 @@ def takes_pixels(card: ModelCard) -> bool:
     )
 
 
-def opened(data: bytes, card: ModelCard, limits: Limits) -> Picture | Photo:
+def opened(data: bytes, card: ModelCard, limits: Limits) -> Picture | plain_jpeg.Photo:
     """Decode the first frame of a picture, for `prepare`.
 
     Raises:
@@ -48,8 +48,6 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Picture | Photo:
     steps = card.preprocessing
     stretched = steps.resize == "stretch" and steps.drawing == "none"
     if takes_pixels(card) and stretched and data.startswith(b"\xff\xd8\xff"):
-        from keras_to_lambda.runtime.image import plain_jpeg
-
         photo = plain_jpeg.opened(data, card, limits)
         if photo:
             return photo
@@ -58,15 +56,13 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Picture | Photo:
     return decode.opened(data, steps, card.channels, limits, (card.width, card.height))
 
 
-def prepare(picture: Picture | Photo, card: ModelCard) -> Buffer:
+def prepare(picture: Picture | plain_jpeg.Photo, card: ModelCard) -> Buffer:
     """What a model takes of a picture.
 
     Returns:
         bytes, one for each pixel and channel, row by row; or, of a model that does not take pixels,
         float32 as `preprocess.prepare` returns it.
     """
-    from keras_to_lambda.runtime.image import plain_jpeg
-
     if isinstance(picture, plain_jpeg.Photo):
         return picture.resized(card.width, card.height, FILTERS[card.preprocessing.interpolation])
     if takes_pixels(card):

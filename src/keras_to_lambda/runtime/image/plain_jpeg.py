@@ -9,7 +9,7 @@ from __future__ import annotations
 from PIL import _imaging
 
 from keras_to_lambda.runtime.image import formats
-from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Reader, faults, measure, weigh
+from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Faults, Reader, measure, weigh
 from keras_to_lambda.runtime.image.orientation import flag
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # A JPEG's channels for each mode, and the mode for each of a model's channels.
 COMPONENTS = {"L": 1, "RGB": 3}
 MODES = {1: "L", 3: "RGB"}
+END = 1  # what an encoder returns at the end
 BLOCK = 65_536  # bytes between two looks at the deadline
 SECONDS = 2e-8  # for each pixel, of a picture in several scans
 
@@ -43,13 +44,12 @@ class Photo:
             core = core.resize((width, height), filter, (0, 0, self.width, self.height))
         encoder = _imaging.raw_encoder(self._mode, self._mode)
         encoder.setimage(core, (0, 0, width, height))
-        parts = []
-        ended = 0
-        while not ended:
-            _, ended, part = encoder.encode(max(BLOCK, 4 * width))
-            parts.append(part)
+        content: bytes
+        _, ended, content = encoder.encode(COMPONENTS[self._mode] * width * height)
         encoder.cleanup()
-        return b"".join(parts)
+        if ended != END:
+            raise OSError("not all pixels were written")
+        return content
 
 
 def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
@@ -79,10 +79,10 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
         scale = next(n for n in (8, 4, 2, 1) if share >= n or n == 1)
         size = -(-width // scale), -(-height // scale)
         config = (scale, 0)
-    weigh(size, STORED.get(mode, 4), contents, limits, target)
+    weigh(size, STORED.get(mode, 4), contents, limits, target, band=0)
     reader = Reader(data, contents, limits)
     reader.seconds = width * height * SECONDS if contents.kept else 0.0
-    with faults(contents):
+    with Faults(contents):
         core = _imaging.new(mode, size)
         decoder = _imaging.jpeg_decoder(mode, mode, "", *config)
         rest = b""

@@ -169,7 +169,9 @@ class Classifier:
             scale = rounded([made.scale])[0]
             numbers = rounded((code - made.zero_point) * scale for code in numbers)
         units = len(numbers) // images
-        rows = [numbers[at : at + units] for at in range(0, len(numbers), units)]
+        rows = [numbers]
+        if images > 1:
+            rows = [numbers[at : at + units] for at in range(0, len(numbers), units)]
         if units == 1:  # one unit tells two labels apart
             first = ONE_UNIT[self.card.output]
             return [[*rounded([first(answer)]), answer] for [answer] in rows]

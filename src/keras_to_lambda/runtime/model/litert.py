@@ -211,13 +211,13 @@ class Library:
 
     def write(self, buffer: c_void_p, size: int, content: Buffer) -> None:
         """Fill a tensor's buffer."""
+        source = content if isinstance(content, bytes) else memoryview(content).tobytes()
+        if len(source) != size:
+            raise ValueError(f"a tensor of {len(source)} bytes, and not of {size}")
         memory = c_void_p()
         self.call("LockTensorBuffer", buffer, byref(memory), WRITE)
         try:
-            with memoryview(content).cast("B") as source:
-                memoryview((ctypes.c_char * size).from_address(memory.value or 0)).cast("B")[:] = (
-                    source
-                )
+            ctypes.memmove(memory, source, size)
         finally:
             self.call("UnlockTensorBuffer", buffer)
 

@@ -200,10 +200,14 @@ def _from_base64(text: str, limit: int) -> bytes:
         raise too_many_bytes(limit)
     if text[:5].lower() == "data:":  # what a browser's FileReader gives
         return _from_data_url(text, limit)
+    # Line breaks, no padding, the URL-safe alphabet: looked for in vain, they cost 3 ms. What is
+    # skipped makes the bytes fewer; the strict mode finds it, too, and takes a quarter longer.
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        data = binascii.a2b_base64(text)
+        if len(data) == len(text) // 4 * 3 - text.count("=", -2) and len(text) % 4 == 0:
+            return data
     except ValueError:  # binascii.Error is one
-        pass  # line breaks, no padding, the URL-safe alphabet; looked for in vain, they cost 3 ms
+        pass
     try:
         compact = "".join(text.split()).translate(_STANDARD).rstrip("=")
         return binascii.a2b_base64(compact + "=" * (-len(compact) % 4), strict_mode=True)
