@@ -63,6 +63,14 @@ def test_every_make_target_exists_and_has_a_help_line():
         assert re.search(rf"^  make {target} ", listed, re.MULTILINE), target
 
 
+def test_files_that_run_a_model_directly_are_repeated_with_the_other_engine():
+    modules = re.compile(r"model\.interpreter import|model import .*(engine|interpreter|litert)")
+    texts = {path.name: path.read_text() for path in (ROOT / "tests" / "runtime").glob("test_*.py")}
+    running = {name for name, text in texts.items() if modules.search(text)}
+    marked = {name for name, text in texts.items() if "pytestmark = pytest.mark.engine" in text}
+    assert "test_engine.py" in running <= marked
+
+
 def test_every_module_named_as_a_command_is_one():
     modules = set(re.findall(r"python -m ([a-z_0-9.]+)", EVERYTHING))
     assert modules
