@@ -18,7 +18,7 @@ PORT ?= 9000
 # An absolute path of what is here is meant from here, as Docker wants it.
 override MODEL := $(patsubst $(CURDIR)/%,%,$(MODEL))
 STACK ?= keras-to-lambda
-# The template's parameters; what is not said stays as it is in the stack, or at its default.
+# The template's parameters; what is omitted stays as it is in the stack, or at its default.
 PARAMETERS = $(if $(ARCHITECTURE),Architecture=$(ARCHITECTURE)) $(if $(AUTH),Authentication=$(AUTH)) $(if $(API),ApiType=$(API)) \
 	$(if $(MEMORY),MemorySize=$(MEMORY)) $(if $(MODEL),Model=$(MODEL)) $(if $(BULK),Bulk=$(BULK)) \
 	$(if $(EMAIL),AlarmEmail=$(EMAIL)) $(WITH)
@@ -60,7 +60,7 @@ emulator: $(APP) $(AWS) ## the function in AWS's Runtime Interface Emulator on p
 
 image: ## build the container image keras-to-lambda: make image [MODEL=models/my/my.tflite]
 	@test -z "$(MODEL)" || { [[ "$(MODEL)" == models* ]] && test -n "$$(find "$(MODEL)" -name '*.tflite' 2>/dev/null)"; } || \
-		{ echo "MODEL=$(MODEL): say a .tflite below models/, or a folder of them there" >&2; exit 2; }
+		{ echo "MODEL=$(MODEL): use a .tflite below models/, or a folder of them there" >&2; exit 2; }
 	docker build -t keras-to-lambda $(if $(MODEL),--build-arg MODEL="$(MODEL)") .
 
 setup: $(DEV) $(TF_DEV) $(AWS) ## make the environments and do nothing else
@@ -74,7 +74,7 @@ deploy: $(DEV) $(AWS) ## sam build and sam deploy: make deploy AUTH=iam|api-key|
 	@.venv/bin/k2l deploy --stack $(STACK) $(ACCOUNT) $(PARAMETERS) -- $(OPTIONS)
 
 smoke: $(DEV) ## compare a deployment with this folder: make smoke URL=... [FUNCTION=... rolls back on a difference]
-	@test -n "$(URL)" || { echo "say where it is: make smoke URL=https://.../Prod/predict (make deploy prints it)" >&2; exit 2; }
+	@test -n "$(URL)" || { echo "set URL: make smoke URL=https://.../Prod/predict (make deploy prints it)" >&2; exit 2; }
 	@.venv/bin/k2l smoke "$(URL)" $(if $(FUNCTION),--function "$(FUNCTION)") \
 		$(if $(MODEL),--model "$(MODEL)") $(ACCOUNT) $(OPTIONS)
 

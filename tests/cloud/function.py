@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from keras_to_lambda.deploy.emulator import EmulatorError
+from keras_to_lambda.deploy.emulator import HOST, EmulatorError
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from tests.emulator.fleet import Environment
 
@@ -102,7 +102,7 @@ class Function:
 
 def _answer(sandbox: Environment, payload: bytes, *, killed: bool) -> Invoked:
     """What the sandbox answers; or, `killed`, how it ends with the event in it."""
-    connection = http.client.HTTPConnection(sandbox.host, sandbox.port, timeout=60)
+    connection = http.client.HTTPConnection(HOST, sandbox.port, timeout=60)
     function, emulator = sandbox.functions(), sandbox.emulator_pid
     try:
         if killed:

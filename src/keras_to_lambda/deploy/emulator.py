@@ -1,6 +1,6 @@
 """Emulator: the function in AWS's own Runtime Interface Emulator (RIE), on this machine, no Docker.
 
-    python -m keras_to_lambda.deploy.emulator [--port 9000] [--host 127.0.0.1] [--model PATH]
+    python -m keras_to_lambda.deploy.emulator [--port 9000] [--model PATH]
 
 The binary comes with aws-sam-cli. It is the one in Lambda's base images, and speaks Lambda's Invoke
 API at one URL (https://github.com/aws/aws-lambda-runtime-interface-emulator). Where it differs from
@@ -34,6 +34,7 @@ from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, TIMEOUT_S
 from keras_to_lambda.runtime.errors import UserError
 
 HANDLER = "lambda_function.lambda_handler"
+HOST = "127.0.0.1"
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
@@ -67,7 +68,7 @@ class FunctionError(UserError):
 
 
 def find_binary() -> Path:
-    """The emulator's binary for this machine: RIE_BINARY, or the one beside `sam`.
+    """The emulator's binary for this machine: the one beside `sam`.
 
     Raises:
         EmulatorError: there is none, or none for this system.
@@ -77,22 +78,15 @@ def find_binary() -> Path:
             "AWS's emulator is a Linux binary; here `make run` serves the same handler at the same "
             "URL, and `docker run` runs it in its container"
         )
-    given = os.environ.get("RIE_BINARY")
-    if given:
-        if not os.access(given, os.X_OK):
-            raise EmulatorError(f"RIE_BINARY={given} is not a program that can be run")
-        return Path(given)
     name = BINARIES.get(platform.machine().lower())
-    if name is None:
-        raise EmulatorError(f"there is no emulator for a {platform.machine()} processor")
-    sam = os.environ.get("SAM") or shutil.which("sam")
+    sam = shutil.which("sam")
     homes = [ROOT / ".venv-aws", *([Path(sam).resolve().parent.parent] if sam else [])]
     for home in homes:
         for path in home.glob(f"lib/python*/site-packages/samcli/local/rapid/{name}"):
             return path
     raise EmulatorError(
-        "the emulator is not here; it comes with aws-sam-cli: run `make emulator`, which installs "
-        "it, or set RIE_BINARY"
+        f"no emulator for a {platform.machine()} processor; it comes with aws-sam-cli: "
+        "`pipx install aws-sam-cli`"
     )
 
 
@@ -132,14 +126,12 @@ class Emulator:
     def __init__(
         self,
         port: int = 0,
-        host: str = "127.0.0.1",
         *,
         model: Path | str | None = None,
         env: dict[str, str] | None = None,
         quiet: bool = True,
         timeout_s: int = TIMEOUT_S,
     ) -> None:
-        self.host = host
         self.port = port
         self._any_port = port == 0
         self._timeout_s = timeout_s
@@ -170,7 +162,7 @@ class Emulator:
     @property
     def endpoint(self) -> str:
         """What boto3 takes as `endpoint_url`; the function's name there is `function`."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -183,9 +175,9 @@ class Emulator:
         try:
             for _ in range(3):  # a port that was free may be taken by then
                 if self._any_port:
-                    self.port = _free_port(self.host)
+                    self.port = _free_port()
                 else:
-                    _refuse_port_in_use(self.host, self.port)
+                    _refuse_port_in_use(self.port)
                 if self._start(binary, python):
                     break
             else:
@@ -206,9 +198,9 @@ class Emulator:
                 binary,
                 # Said aloud, as RIE would otherwise take the function's LOG_LEVEL for its own.
                 *("--log-level", "error"),
-                *("--runtime-interface-emulator-address", f"{self.host}:{self.port}"),
+                *("--runtime-interface-emulator-address", f"{HOST}:{self.port}"),
                 # Its default, 127.0.0.1:9001, would allow only one emulator on a machine.
-                *("--runtime-api-address", f"127.0.0.1:{_free_port('127.0.0.1')}"),
+                *("--runtime-api-address", f"{HOST}:{_free_port()}"),
                 *(python, "-m", "awslambdaric", HANDLER),
             ],
             cwd=ROOT,
@@ -222,7 +214,7 @@ class Emulator:
         give_up = time.monotonic() + 10
         while self._process.poll() is None:
             try:
-                socket.create_connection((self.host, self.port), timeout=1).close()
+                socket.create_connection((HOST, self.port), timeout=1).close()
             except OSError:
                 if time.monotonic() > give_up:
                     raise EmulatorError("the emulator does not listen after 10 s") from None
@@ -281,7 +273,7 @@ class Emulator:
 
     def _post(self, payload: bytes) -> tuple[int, bytes]:
         # Not urllib: it would ask the environment for a proxy.
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s + 10)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=self._timeout_s + 10)
         try:
             connection.request("POST", INVOCATIONS_PATH, payload)
             response = connection.getresponse()
@@ -302,19 +294,19 @@ class Emulator:
         return " | ".join(self.log().splitlines()[-5:]) or "see its output above"
 
 
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as server:
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as server:
         return int(server.getsockname()[1])
 
 
-def _refuse_port_in_use(host: str, port: int) -> None:
+def _refuse_port_in_use(port: int) -> None:
     try:
-        socket.create_server((host, port)).close()
+        socket.create_server((HOST, port)).close()
     except OSError as error:
         # Python adds the address that it tried; Errno alone is for people.
         why = str(error.strerror or error).partition(" (while ")[0]
         raise EmulatorError(
-            f"cannot listen on {host}:{port} ({why}): end what uses it, or choose another with "
+            f"cannot listen on {HOST}:{port} ({why}): end what uses it, or choose another with "
             "--port"
         ) from error
 
@@ -325,8 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "python -m keras_to_lambda.deploy.emulator",
         "The function in AWS's Runtime Interface Emulator, without Docker.",
     )
-    parser.add_argument("--port", type=int, default=9000, help="0 picks a free one (%(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=9000, help="0 for any (default: %(default)s)")
     parser.add_argument(
         "--model", type=Path, help="a .tflite file, or a folder of them (default: all in models/)"
     )
@@ -337,7 +328,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Leaves the `with`, which ends the rest. SIGINT too: a shell's background job inherits it
         # as ignored, and Python then raises no KeyboardInterrupt.
         signal.signal(signal.Signals[name], lambda *_: sys.exit(0))
-    with Emulator(arguments.port, arguments.host, model=arguments.model, quiet=False) as emulator:
+    with Emulator(arguments.port, model=arguments.model, quiet=False) as emulator:
         print(
             "the function answers; Ctrl-C ends it. Try:  "
             f"curl -d @events/direct-image.json {emulator.url}",
