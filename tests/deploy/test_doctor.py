@@ -921,7 +921,9 @@ def test_lines_fit_a_terminal_and_fixes_can_be_copied():
     assert lines[-1].strip() == "fix: make " + "x" * 200
 
 
-@pytest.mark.parametrize("wrong", [["--arch", "riscv"], ["ConcurrencyLimit"]])
+@pytest.mark.parametrize(
+    "wrong", [["--arch", "riscv"], ["ConcurrencyLimit"], ["--explain", "x", "--json"]]
+)
 def test_a_wrong_option_is_a_usage_error(wrong):
     with pytest.raises(SystemExit) as exit_status:
         main(wrong)

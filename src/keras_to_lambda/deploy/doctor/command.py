@@ -217,6 +217,8 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
     p = parser()
     args = p.parse_args(argv)
     if args.explain:
+        if args.json:
+            p.error("--json is for the checks, not for --explain")
         return explain_log(args.explain)
     setup = Setup(
         image=args.image,
