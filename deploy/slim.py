@@ -16,6 +16,8 @@ from pathlib import Path
 # Of LiteRT's package, this one stays.
 ENGINE = "libLiteRt.so"
 UNUSED = (
+    # The check before this compares with it.
+    "keras_image_helper",
     # What LiteRT's Python classes and compilers need, and programs that packages install.
     "backports",
     "bin",

@@ -8,7 +8,7 @@ import pytest
 
 from keras_to_lambda.runtime import check
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.image import plain_jpeg
+from keras_to_lambda.runtime.image import plain_jpeg, preprocess
 from keras_to_lambda.runtime.model import litert
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.settings import Settings
@@ -65,3 +65,15 @@ def test_a_core_of_pillow_that_gives_other_pixels_is_found(model, monkeypatch, c
     monkeypatch.setenv("MODEL_PATH", model)
     assert check.main(["--compare"]) == 2
     assert "other pixels than PIL.Image" in capsys.readouterr().err
+
+
+def test_a_scaling_that_is_not_keras_image_helpers_is_found(tmp_path, monkeypatch, capsys):
+    card = ModelCard("net", ("a", "b", "c"), 8, 8, preprocessing=Preprocessing(scaling="xception"))
+    (tmp_path / "net.tflite").write_bytes(network("float32"))
+    (tmp_path / "net.card.json").write_text(json.dumps(card.to_json()))
+    assert "scaling as keras-image-helper's" in checked(tmp_path)
+    monkeypatch.setitem(preprocess.CONVENTIONS, "tf", lambda pixels: pixels / 128 - 1)
+    assert "scaling" not in checked(tmp_path, compare=False)
+    monkeypatch.setenv("MODEL_PATH", str(tmp_path))
+    assert check.main(["--compare"]) == 2
+    assert "its scaling is not keras-image-helper's" in capsys.readouterr().err
