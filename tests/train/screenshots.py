@@ -36,7 +36,7 @@ def shoot(page: Path, name: str) -> None:
             check=True, capture_output=True, timeout=120,
         )  # fmt: skip
     with Image.open(to) as image:
-        image.convert("RGB").quantize(128).save(to, optimize=True)
+        image.convert("RGB").quantize(256).save(to, optimize=True)
     print(f"wrote docs/images/{name}.png")
 
 

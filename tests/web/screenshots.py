@@ -48,7 +48,6 @@ def batch(page: Page) -> None:
         page.keyboard.press(key)
         if key == "n":
             page.get_by_role("combobox", name="The right label").select_option("hat")
-    page.locator("#history").scroll_into_view_if_needed()
 
 
 def turned(x: float, y: float, angle: float) -> tuple[float, float]:
@@ -76,11 +75,12 @@ def api(page: Page) -> None:
 SHOTS = {
     "playground": (answered, "light", 1180, 1080),
     "drawing": (drawing, "dark", 1180, 1000),
-    "session": (batch, "light", 1180, 620),
+    "session": (batch, "light", 1180, 900),
     "phone": (asked, "light", 390, 844),
     "error": (error, "light", 1180, 700),
     "api": (api, "light", 1180, 800),
 }
+PARTS = {"session": "#history", "phone": "#results"}  # what is shown, not the page's top
 
 
 def main() -> None:
@@ -88,16 +88,19 @@ def main() -> None:
     with running() as (url, _), chromium.launched() as browser:
         for name, (act, scheme, width, height) in SHOTS.items():
             page = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme=scheme
+                viewport={"width": width, "height": height},
+                color_scheme=scheme,
+                has_touch=width < 500,
+                is_mobile=width < 500,
             )
             page.goto(f"{url}/")
             expect(page.locator("body")).to_have_attribute("data-ready", "true")
             expect(page.locator("#samples")).to_be_visible()
             act(page)
             page.mouse.move(0, 0)
-            if act not in (batch, asked):
-                page.evaluate("scrollTo(0, 0)")
-            page.screenshot(path=IMAGES / f"{name}.png")
+            part = page.locator(PARTS.get(name, "body"))
+            part.evaluate("each => each.scrollIntoView()")
+            (part if name == "session" else page).screenshot(path=IMAGES / f"{name}.png")
             page.close()
             print(f"docs/images/{name}.png")
 

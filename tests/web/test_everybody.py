@@ -95,6 +95,18 @@ def test_in_forced_colours_bars_and_pressed_buttons_are_seen(page):
     assert page.locator(".pick").first.evaluate(colour) != ground
 
 
+def test_on_paper_the_answer_is_there_with_its_bars_and_no_controls(page):
+    sample(page, "t-shirt")
+    says(page, "t-shirt")
+    page.emulate_media(media="print")
+    bar = page.locator(".track i").first
+    assert bar.evaluate("each => getComputedStyle(each).printColorAdjust") == "exact"
+    expect(best(page)).to_be_visible()
+    expect(
+        page.locator(".inputs, button:visible, select:visible").locator("visible=true")
+    ).to_have_count(0)
+
+
 def test_a_disabled_button_looks_disabled(page):
     choose(page, "digits")
     look = "each => getComputedStyle(each).cursor"

@@ -143,7 +143,7 @@ export class Session {
     const inside = entry.chip.contains(document.activeElement);
     entry.chip.replaceChildren(
       el("button", { class: "pick", "aria-current": String(current), title: name, "data-key": `pick ${entry.id}`, onclick: () => this.select(entry) },
-        source ? el("img", { src: source, alt: "", onerror: ({ target }) => target.replaceWith(none("?")) }) : none(url ? "URL" : "…"),
+        source ? el("img", { src: source, alt: "", onerror: ({ target }) => target.replaceWith(none("?")) }) : none(failed ? "!" : url ? "URL" : "…"),
         el("span", {}, el("span", { class: "sr" }, `${name}: `), el("em", { class: failed && "bad" }, text), share, judged)),
       el("button", { class: "remove", "aria-label": `Remove ${name}`, title: "Remove", "data-key": `remove ${entry.id}`, onclick: () => this.remove(entry) }, "×"));
     if (inside) entry.chip.querySelector(`[data-key="${focused}"]`)?.focus();

@@ -439,7 +439,7 @@ def _by(search: Search, factor: Factor, trials: Sequence[optuna.trial.FrozenTria
     from keras_to_lambda import html_report
     from keras_to_lambda.cli.evaluation import wilson
 
-    figure = Drawn(figsize=(5, 3), layout="constrained")
+    figure = Drawn(figsize=(4, 3), layout="constrained")
     axis = html_report.axes(figure, xlabel=factor.name, ylabel="validation accuracy")
     first, _, other, *_ = html_report.SERIES
     seen = len(search.data.splits["validation"])

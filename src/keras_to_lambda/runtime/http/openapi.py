@@ -115,8 +115,9 @@ def _options(models: Models) -> dict[str, Any]:
         "answer": {
             "enum": list(ANSWERS),
             "default": ANSWERS[0],
-            "description": "scores: {label: score}; best: {label, score} of the best; list: of "
-            "these, best first; values: the scores in the order of the model's labels",
+            "description": "scores: {label: score}; best: {label, score} of the best, and how "
+            "often such answers were right in testing, if that is known; list: {label, score}, "
+            "best first; values: the scores in the order of the model's labels",
         },
         "threshold": {
             "type": "number",
