@@ -252,7 +252,7 @@ def test_figures_of_the_digits_in_the_playgrounds_page_are_the_cards():
 
 def test_pictures_are_pictures_and_each_is_shown():
     pictures = list((ROOT / "docs" / "images").iterdir())
-    assert len(pictures) == 9
+    assert len(pictures) == 10
     for picture in pictures:
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.stat().st_size < 250_000
