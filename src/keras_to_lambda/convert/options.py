@@ -69,8 +69,8 @@ def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help=f"{meaning}; or other data that `k2l train` reads, of which the test pictures "
-        "are taken (idx files, .csv, .npz, CIFAR's archive, keras:mnist)",
+        help=f"{meaning}, or a .zip file of them; or the test pictures of other data that "
+        "`k2l train` reads (idx files, .csv, .npz, CIFAR's archive, keras:mnist)",
     )
     p.add_argument(
         "--max-samples",

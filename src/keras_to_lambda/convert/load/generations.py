@@ -79,7 +79,7 @@ def library_of(saved: SavedFile) -> str:
 
 
 def unequal(config: Any) -> Iterator[str]:
-    """Yield what in a configuration of Keras 2 is not known to be equal in Keras 3."""
+    """Yield the parts of a configuration of Keras 2 that Keras 3 may compute differently."""
     for value in objects(config):
         kind, inside = value.get("class_name"), value.get("config")
         if not (isinstance(inside, list) or (isinstance(inside, dict) and "name" in inside)):

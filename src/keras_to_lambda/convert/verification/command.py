@@ -32,7 +32,7 @@ from keras_to_lambda.runtime.errors import SetupError
 from keras_to_lambda.runtime.model.card import ModelCard, beside, join, load_json
 from keras_to_lambda.runtime.model.card import load as load_card
 
-# Of photos whose answers part: as many are looked at closely, and saved as pictures.
+# Photos with different answers: so many are examined, and saved as pictures.
 LOOKED_AT = 8
 EPILOG = """\
 examples:
@@ -60,7 +60,7 @@ exit status:
 class Way:
     """One way to the answers, compared with Keras's.
 
-    stages: how many photos part at which stage. local: the largest difference to the `.tflite` in
+    stages: photos by the first differing stage. local: the largest difference to the `.tflite` in
     this process's own interpreter.
     """
 
@@ -271,7 +271,7 @@ def _probe(
     parted: Sequence[int],
     tolerance: Tolerance,
 ) -> list[str]:
-    """For photos whose answers part, the stage without which they agree.
+    """For photos with different answers, the stage without which they agree.
 
     The same picture is sent again as PNG, first in full, then at the model's size; both sides get
     the same bytes, and whatever is left out cannot be the difference.
@@ -302,7 +302,7 @@ def _probe(
 
 
 def _save(model: Path, card: ModelCard, keras: KerasSide, parted: Sequence[int]) -> None:
-    """Pictures of what each side saw of photos that part: Keras, the function, the difference."""
+    """Pictures of photos with different answers: Keras' input, the function's, the difference."""
     if not parted:
         return
     folder = model.with_suffix(".verify")
@@ -315,7 +315,7 @@ def _save(model: Path, card: ModelCard, keras: KerasSide, parted: Sequence[int])
         for number, image in enumerate(images):
             wide.paste(image, (number * image.width, 0))
         wide.save(folder / f"{photo.parent.name}-{photo.stem}.png")
-    progress.note(f"what each saw of photos that part is in {folder}")
+    progress.note(f"pictures of the photos that differ, as each side saw them, are in {folder}")
 
 
 def _counted(found: Sequence[str | None]) -> dict[str, int]:

@@ -87,7 +87,7 @@ def run(
     flagged = _flagged(photos, card, lambda tensor: keras_model.predict(graph, tensor))
     if exif_open and flagged.fits:
         card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
-    progress.step(f"asking {loaded.loaded_by} about {len(photos)} photos")
+    progress.step(f"running {loaded.loaded_by} on {len(photos)} photos")
     tensors, logits, parts, pictures, read, keras_ms = [], [], [], [], [], []
     deep = 0
     for photo in progress.progress(photos):
