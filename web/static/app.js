@@ -204,8 +204,7 @@ function deedsFor(entry) {
 async function copyLink(picture, button) {
   const link = new URL(location.href);
   link.search = "";
-  const options = { model: card().name, compare: rival()?.name, top: view.top === 5 ? null : view.top, bars: view.bars === "logits" ? "logits" : null, url: picture.url };
-  for (const [name, value] of Object.entries(options)) if (value != null) link.searchParams.set(name, value);
+  for (const [name, value] of Object.entries({ ...options(), url: picture.url })) if (value) link.searchParams.set(name, value);
   try {
     await navigator.clipboard.writeText(String(link));
     button.textContent = picture.url ? "Link copied" : "Link copied (without the picture)";
@@ -316,9 +315,10 @@ function leave() {
 }
 
 // What another visit, or a link, starts with.
+const options = () => ({ model: $("#model").value, compare: $("#compare").value, top: view.top === 5 ? "" : String(view.top), bars: view.bars === "logits" ? "logits" : "" });
+
 function remember() {
-  const options = { model: $("#model").value, compare: $("#compare").value, top: view.top === 5 ? "" : String(view.top), bars: view.bars === "logits" ? "logits" : "" };
-  for (const [name, value] of Object.entries(options)) value ? query.set(name, value) : query.delete(name);
+  for (const [name, value] of Object.entries(options())) value ? query.set(name, value) : query.delete(name);
   history.replaceState(null, "", `?${query}`);
 }
 

@@ -1,9 +1,9 @@
 // Why: the original with the part that the model sees, what reached the model, and what mattered.
 
-import { bytes, el, number } from "./dom.js";
+import { bytes, el, ms, number } from "./dom.js";
 
 // The part of a picture that a card's preparation keeps, in shares; null: all of it.
-export function seenPart(card, width, height) {
+function seenPart(card, width, height) {
   if (card.preprocessing.resize !== "crop") return null;
   const wanted = card.width / card.height, given = width / height;
   return given > wanted ? { x: (1 - wanted / given) / 2, y: 0, width: wanted / given, height: 1 }
@@ -133,7 +133,6 @@ function mattered(entry, card, result, deeds, several) {
 
 // What reached the model, in numbers, and the time that it took: for engineers.
 const STAGES = ["fetch", "decode", "preprocess", "inference"];
-const round = (time) => (time < 10 ? time.toFixed(1) : Math.round(time)) + " ms";
 
 export function details(entry, cards, open, opened) {
   const found = cards.map((card) => [card, entry.results.get(card.name)]).filter(([, result]) => result?.tensor);
@@ -147,8 +146,8 @@ export function details(entry, cards, open, opened) {
   if (times.upload > 20) done.unshift(["upload", times.upload]);
   return el("details", { open, ontoggle: ({ target }) => opened(target.open) }, el("summary", { "data-key": "details" }, "Details"),
     el("table", { class: "times" }, el("caption", {}, "Time"), el("tbody", {}, done.map(([stage, time]) =>
-      el("tr", {}, el("th", { scope: "row" }, stage), el("td", {}, round(time)))),
-      el("tr", {}, el("th", { scope: "row" }, "all"), el("td", {}, round(times.upload + times.answer))))),
+      el("tr", {}, el("th", { scope: "row" }, stage), el("td", {}, ms(time)))),
+      el("tr", {}, el("th", { scope: "row" }, "all"), el("td", {}, ms(times.upload + times.answer))))),
     times.cold && el("p", {}, "This was a cold start: the function had been idle."), facts,
     entry.picture.blob && el("p", {}, `Sent: ${bytes(entry.picture.blob.size)}.`));
 }
