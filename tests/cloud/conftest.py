@@ -1,9 +1,13 @@
-"""One engine with one stack for all tests here: the template as it is, with Bulk."""
+"""One engine with one stack for all tests here: a folder of `k2l new`, by `sam deploy`.
+
+Only the image is not built and not pushed: the template names one, as `sam build` does.
+"""
 
 from __future__ import annotations
 
-import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +21,11 @@ from keras_to_lambda.deploy.emulator import ROOT
 from keras_to_lambda.project import DEFAULT_STACK
 from tests.cloud.function import Function, InvokeApi
 from tests.cloud.process import PYTHON, REGION, Engine
-from tests.project.test_template import translate
 
 SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
 PARAMETERS = {"Bulk": "true", "Deployment": "Off"}
+SAM = ROOT / ".venv-aws" / "bin" / "sam"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/my-api:1"
 DEADLINE_S = 120
 
 
@@ -45,7 +50,6 @@ class Cloud(NamedTuple):
     lambdas: Any
     gateway: Any
     outputs: dict[str, str]
-    template: str
 
     @property
     def function(self) -> Function:
@@ -88,12 +92,34 @@ def settled(formation: Any, stack: str) -> Any:
     return until(found, f"the stack {stack}")
 
 
-def given(**parameters: str) -> list[dict[str, str]]:
-    return [{"ParameterKey": name, "ParameterValue": text} for name, text in parameters.items()]
+def project(folder: Path) -> None:
+    """What `k2l new` writes, and of `sam build` the image's name."""
+    model = ROOT / "models" / "clothing" / "clothing.tflite"
+    new = [sys.executable, "-m", "keras_to_lambda", "new", folder, "--model", model]
+    subprocess.run(new, check=True, capture_output=True)
+    template = folder / "template.yaml"
+    text, kind = template.read_text(), "      PackageType: Image\n"
+    assert text.count(kind) == 1
+    template.write_text(text.replace(kind, f"{kind}      ImageUri: {IMAGE}\n"))
+
+
+def deploy(folder: Path) -> None:
+    """`sam deploy`, with the folder's samconfig.toml."""
+    given = [f"{name}={text}" for name, text in PARAMETERS.items()]
+    command = [SAM, "deploy", "--template-file", "template.yaml", "--no-confirm-changeset"]
+    done = subprocess.run(
+        [*command, "--stack-name", DEFAULT_STACK, "--parameter-overrides", *given],
+        cwd=folder,
+        env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     if not PYTHON.exists():
         pytest.fail("no .venv-localstack here: use make test-cloud")
     api = InvokeApi()
@@ -111,9 +137,11 @@ def cloud() -> Iterator[Cloud]:
         }.items():
             patch.setenv(name, value)
         try:
-            template = json.dumps(translate(PARAMETERS))
+            folder = tmp_path_factory.mktemp("new") / DEFAULT_STACK
+            project(folder)
             engine.wait()
-            yield _made(engine, api, template)
+            deploy(folder)
+            yield _made(engine, api)
         except BaseException:
             print(engine.log.read_text()[-4000:])
             raise
@@ -122,26 +150,15 @@ def cloud() -> Iterator[Cloud]:
             api.stop()
 
 
-def _made(engine: Engine, api: InvokeApi, template: str) -> Cloud:
-    formation, s3, *others = (
+def _made(engine: Engine, api: InvokeApi) -> Cloud:
+    formation, *others = (
         boto3.client(name)
         for name in ("cloudformation", "s3", "sqs", "stepfunctions", "lambda", "apigateway")
     )
-    # As `sam package` uploads it; the template says s3://bucket/key.
-    s3.create_bucket(Bucket="bucket")
-    definition = Path(ROOT, "deploy", "bulk.asl.json").read_bytes()
-    s3.put_object(Bucket="bucket", Key="key", Body=definition)
-    formation.create_stack(
-        StackName=DEFAULT_STACK,
-        TemplateBody=template,
-        Parameters=given(**PARAMETERS),
-        Capabilities=["CAPABILITY_IAM"],
-    )
     stack = settled(formation, DEFAULT_STACK)
-    events = formation.describe_stack_events(StackName=DEFAULT_STACK)["StackEvents"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE", events
+    assert stack["StackStatus"] == "CREATE_COMPLETE", stack
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
-    cloud = Cloud(engine, api, formation, s3, *others, outputs, template)
+    cloud = Cloud(engine, api, formation, *others, outputs)
     api.serve(Function(environment(cloud)))
     return cloud
 

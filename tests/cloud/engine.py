@@ -30,6 +30,9 @@ from localstack.services.apigateway.next_gen.execute_api.integrations.aws import
 from localstack.services.cloudformation.engine.v2.change_set_model_preproc import (
     ChangeSetModelPreproc,
 )
+from localstack.services.cloudformation.engine.v2.change_set_model_transform import (
+    ChangeSetModelTransform,
+)
 from localstack.services.lambda_.invocation import runtime_executor
 from localstack.services.lambda_.invocation.lambda_models import InvocationResult
 from localstack.services.lambda_.invocation.version_manager import LambdaVersionManager
@@ -118,6 +121,8 @@ if __name__ == "__main__":
     RestApiAwsProxyIntegration.create_lambda_input_event = lambda self, context: proxied(
         self, context, event
     )
+    # It would look up names that only SAM's transform makes; the template has no Fn::Transform.
+    ChangeSetModelTransform._execute_local_transforms = lambda _self: None
     visit = ChangeSetModelPreproc.visit_node_parameter
     ChangeSetModelPreproc.visit_node_parameter = lambda self, node: parameter(self, node, visit)
     distributed_map.complete()

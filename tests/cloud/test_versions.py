@@ -12,7 +12,7 @@ import pytest
 from keras_to_lambda.deploy import smoke
 from keras_to_lambda.project import DEFAULT_STACK
 from tests.altered_model import altered_clothing
-from tests.cloud.conftest import PARAMETERS, environment, given, settled, until
+from tests.cloud.conftest import PARAMETERS, environment, settled, until
 from tests.cloud.function import Function
 
 
@@ -108,10 +108,16 @@ def test_an_update_of_a_parameter_changes_the_function_and_no_version(cloud):
         return found["MemorySize"]
 
     before = live(cloud)
+    translated = cloud.formation.get_template(StackName=DEFAULT_STACK, TemplateStage="Processed")[
+        "TemplateBody"
+    ]
     cloud.formation.update_stack(
         StackName=DEFAULT_STACK,
-        TemplateBody=cloud.template,
-        Parameters=given(**PARAMETERS, MemorySize="3008"),
+        TemplateBody=json.dumps(translated),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": text}
+            for name, text in {**PARAMETERS, "MemorySize": "3008"}.items()
+        ],
         Capabilities=["CAPABILITY_IAM"],
     )
     assert settled(cloud.formation, DEFAULT_STACK)["StackStatus"] == "UPDATE_COMPLETE"
@@ -120,8 +126,8 @@ def test_an_update_of_a_parameter_changes_the_function_and_no_version(cloud):
 
 def test_a_deleted_stack_is_gone(cloud):
     """The last of all tests here."""
+    stack_id = cloud.formation.describe_stacks(StackName=DEFAULT_STACK)["Stacks"][0]["StackId"]
     cloud.formation.delete_stack(StackName=DEFAULT_STACK)
-    stack_id = cloud.formation.list_stacks()["StackSummaries"][0]["StackId"]
     assert settled(cloud.formation, stack_id)["StackStatus"] == "DELETE_COMPLETE"
     assert not cloud.lambdas.list_functions()["Functions"]
     assert not cloud.gateway.get_rest_apis()["items"]
