@@ -673,6 +673,11 @@ def test_only_some_versions_are_tried_as_the_faulty_one_is_live_meanwhile(functi
     with pytest.raises(AliasError, match="none before it will do"):
         Alias(FUNCTION).roll_back("3", doubt)
     assert tried == ["2"]
+    # One that was found faulty is not tried, and does not count.
+    function.update_alias(FunctionName=FUNCTION, Name="live", Description="[found faulty: 2]")
+    with pytest.raises(AliasError, match="version 2: was found faulty before"):
+        Alias(FUNCTION).roll_back("3", doubt)
+    assert tried == ["2", "1"]
 
 
 def test_an_alias_that_was_led_elsewhere_meanwhile_is_left_there(function):

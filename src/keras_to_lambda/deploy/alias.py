@@ -158,9 +158,15 @@ class Alias:
         if not before:
             raise AliasError(f"{self} is at version {faulty}, and there is none before it")
         noted_faulty = faulty_versions(self._get().get("Description", ""))
+        candidates = [v for v in map(str, before) if v not in noted_faulty][:CANDIDATES]
         against: list[str] = []
-        for version in map(str, before[:CANDIDATES]):
-            why = "was found faulty before" if version in noted_faulty else _doubt(doubt, version)
+        for version in map(str, before):
+            if version in noted_faulty:
+                against.append(f"version {version}: was found faulty before")
+                continue
+            if version not in candidates:
+                break
+            why = _doubt(doubt, version)
             if not why:
                 self._update(faulty, FunctionVersion=version, RoutingConfig=NO_WEIGHTS)
                 return "; ".join([f"led the alias from version {faulty} to {version}", *against])

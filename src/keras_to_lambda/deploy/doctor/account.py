@@ -17,6 +17,10 @@ from keras_to_lambda.deploy.doctor.template import Template
 
 # Of a function's images: far more than the versions that a rollback tries (alias.CANDIDATES).
 KEPT_IMAGES = 100
+LIFECYCLE = (
+    '{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"imageCountMoreThan",'
+    f'"countNumber":{KEPT_IMAGES}}},"action":{{"type":"expire"}}}}]}}'
+)
 AT_ONCE = 100  # actions that IAM's simulator is given
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html: all but 100 can be
 # reserved; a new account's limit may be 10, and then nothing can.
@@ -157,7 +161,7 @@ def repository(setup: Setup) -> Finding:
     text = f"{name}, images: {len(images)}"
     remedy = (
         f"`aws ecr put-lifecycle-policy --repository-name {name} --lifecycle-policy-text "
-        f"'{lifecycle(KEPT_IMAGES)}'`"
+        f"'{LIFECYCLE}'`"
     )
     try:
         policy = json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])
@@ -180,20 +184,6 @@ def repository(setup: Setup) -> Finding:
             remedy,
         )
     return ok(text)
-
-
-def lifecycle(count: int) -> str:
-    """ECR's policy that keeps so many of the newest images."""
-    rule = {
-        "rulePriority": 1,
-        "selection": {
-            "tagStatus": "any",
-            "countType": "imageCountMoreThan",
-            "countNumber": count,
-        },
-        "action": {"type": "expire"},
-    }
-    return json.dumps({"rules": [rule]}, separators=(",", ":"))
 
 
 def stack(setup: Setup) -> Finding:
