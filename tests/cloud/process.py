@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import requests
-
-from keras_to_lambda.deploy.emulator import _free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-localstack" / "bin" / "python"
@@ -27,7 +26,8 @@ class Engine:
 
     def __init__(self, invoke_url: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True)
-        self.port = _free_port("127.0.0.1")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.port = server.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(self._folder.name, "log")
         with self.log.open("wb") as log:
