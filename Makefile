@@ -83,7 +83,7 @@ receipt: $(DEV) ## milliseconds and dollars of the container by memory size: mak
 
 ## What holds it together
 
-test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## all tests that need no container
+test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## the tests that need no container and no engine
 	@.venv/bin/python -m pytest -n 4 $(BY_FILE) $(patsubst %,tests/%,deploy web emulator project serve cli runtime)
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest -n 2 $(BY_FILE) tests/train tests/convert

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import lzma
 import os
 import shutil
 import tempfile
@@ -39,7 +41,8 @@ def unzipped(archive: Path) -> Path:
     """The photos of a .zip file, in a folder that lasts until the program ends.
 
     Raises:
-        ValueError: it is damaged, encrypted, too large for the disk, or without photos.
+        ValueError: it is damaged, encrypted, too large for the disk, without photos, or has two
+            files of one name.
     """
     root = Path(tempfile.mkdtemp(prefix="unzipped-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
@@ -47,21 +50,43 @@ def unzipped(archive: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as file:
             for member in file.infolist():
+                member.filename = _name(member)
                 path = Path(member.filename)
                 if path.suffix.lower() not in MEDIA_TYPES or any(map(ignored, path.parts)):
                     continue
                 left -= member.file_size  # zipfile gives no byte more than these
                 if left < 0:
                     raise ValueError(f"{archive} has more photos than the disk has room for")
+                if (root / path).exists():
+                    raise ValueError(f"{archive} has two files named {path}")
                 file.extract(member, root)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise ValueError(f"{archive} cannot be unpacked: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        RuntimeError,
+        OSError,
+    ) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(f"{archive} cannot be unpacked: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{archive} cannot be unpacked: a name is not UTF-8") from error
     if not images(root):
         raise ValueError(f"{archive} has no photos")
     # A folder that was zipped as a whole.
     while len(inside := [*root.iterdir()]) == 1 and any(inside[0].glob("*/")):
         [root] = inside
     return root
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """A member's path, as its program meant it: UTF-8 without the flag, or backslashes."""
+    name = member.filename
+    if not member.flag_bits & 0x800:  # then zipfile has read it as code page 437
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
 
 
 def folded(name: str) -> str:

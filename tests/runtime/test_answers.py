@@ -69,8 +69,8 @@ CALIBRATION = {
         ({}, [800, -800], (0.8, 30, False)),
         ({}, [0.1, 0.1], (None, 0, True)),  # log(exp(0.1) * 2) = 0.79
         # sqrt(0.6) / (sqrt(0.6) + sqrt(0.4)) = 0.551
-        ({"output": "probabilities"}, [0.6, 0.4], (0.5, 20, False)),
-        ({"output": "probabilities"}, [1, 0], (0.8, 30, False)),
+        ({"output": "probabilities"}, [0.6, 0.4], (0.5, 20, None)),
+        ({"output": "probabilities"}, [1, 0], (0.8, 30, None)),
         ({"calibration": {}}, [4, 2], None),
         ({"activation": "sigmoid"}, [4, 2], None),
     ],

@@ -110,12 +110,30 @@ def test_the_photos_of_a_zip_are_unpacked_into_a_folder_of_their_own(zipped, nam
     assert [path.relative_to(root).as_posix() for path in images(root)] == found
 
 
+def test_names_of_a_zip_are_read_as_their_program_meant_them(zipped):
+    archive = zipped("Huete/1.jpg", "dress\\2.jpg")
+    # UTF-8 without the flag for it, as some programs write it.
+    archive.write_bytes(archive.read_bytes().replace(b"Huete", "Hüte".encode()))
+    root = unzipped(archive)
+    assert sorted(path.relative_to(root).as_posix() for path in images(root)) == [
+        "Hüte/1.jpg",
+        "dress/2.jpg",
+    ]
+
+
 def test_a_zip_that_cannot_be_unpacked_is_an_error_in_words(zipped, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"photos.zip has no photos$"):
         unzipped(zipped("notes.txt"))
     (tmp_path / "cut.zip").write_bytes(zipped("hat/1.jpg").read_bytes()[:40])
     with pytest.raises(ValueError, match=r"cut.zip cannot be unpacked: File is not a zip file"):
         unzipped(tmp_path / "cut.zip")
+    for names, reason in {
+        ("hat/1.jpg", "hat\\1.jpg"): "has two files named hat/1.jpg",
+        ("hat/1.jpg", "hat/1.jpg/2.jpg"): "cannot be unpacked: Not a directory",
+        ("hat/" + "n" * 300 + ".jpg",): "cannot be unpacked: File name too long",
+    }.items():
+        with pytest.raises(ValueError, match=f"photos.zip {reason}"):
+            unzipped(zipped(*names))
     monkeypatch.setattr(class_folders, "SHARE_OF_DISK", -1)
     with pytest.raises(ValueError, match="more photos than the disk has room for"):
         unzipped(zipped("hat/1.jpg"))

@@ -47,6 +47,10 @@ def test_head_is_get_without_the_body(path, handler):
     assert full["body"]
     assert head["body"] == ""
     assert head["headers"]["Content-Length"] == str(len(full["body"].encode()))
+    if "ETag" in full["headers"]:
+        known = get(handler, path, "HEAD", headers={"if-none-match": full["headers"]["ETag"]})
+        assert known["statusCode"] == 304
+        assert "Content-Length" not in known["headers"]
     assert full["headers"]["Content-Type"] == head["headers"]["Content-Type"]
 
 

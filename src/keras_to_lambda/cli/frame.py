@@ -45,6 +45,9 @@ class Parser(argparse.ArgumentParser):
         if description and "\n" not in description:
             description = textwrap.fill(description, 79)
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        # An abbreviation would hide a secret from `html_report.command_line`, and break with the
+        # next option.
+        options.setdefault("allow_abbrev", False)
         super().__init__(prog=prog, description=description, epilog=epilog, **options)
 
     def error(self, message: str) -> NoReturn:

@@ -27,9 +27,10 @@ def local(samples: Path, most: int) -> Iterator[Path]:
     """
     if samples.suffix.lower() == ".zip" and samples.is_file():
         try:
-            yield unzipped(samples)
+            unpacked = unzipped(samples)
         except ValueError as error:
             raise ConvertError(f"--samples: {error}") from error
+        yield unpacked
         return
     elsewhere = str(samples).startswith("keras:")
     if not elsewhere and not samples.is_file() and (not samples.is_dir() or images(samples)):

@@ -43,6 +43,9 @@ _VARIABLES = {
     LINE: "line",
     **{colour: f"series-{number}" for number, colour in enumerate(SERIES)},
 }
+_URL = re.compile(r"(\w+://)([^/?#]*)([^?]*)(\?.*)?")
+# Controls but for line ends and tabs; Unicode's bidirectional controls.
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)</h2>')
 
 
@@ -85,25 +88,34 @@ def render(
 
 
 def _shown(value: Any) -> Any:
-    """Text without what reorders or hides the text beside it."""
-    if type(value) is not str or value.isprintable():
-        return value
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    """Text without control characters, and without those that reorder the text beside them."""
+    return _HIDDEN.sub(_escape, value) if type(value) is str else value
+
+
+def _escape(character: re.Match[str]) -> str:
+    return character[0].encode("unicode_escape").decode()
 
 
 def command_line(verb: str, arguments: Sequence[str]) -> str:
-    """The command line for a report: without headers, and URLs without user and password."""
+    """The command line for a report: without headers and keys, and URLs without user and query."""
     words, hidden = ["k2l", verb], False
     for word in arguments:
         option, equals, _ = word.partition("=")
-        scheme, slashes, rest = word.partition("://")
-        if hidden or (option in SECRET and equals):
-            word = f"{option}=..." if not hidden else "..."
-        elif slashes and "@" in rest.partition("/")[0]:
-            word = f"{scheme}://...@{rest.partition('@')[2]}"
-        hidden = word in SECRET
-        words.append(word)
+        secret = option in SECRET
+        if hidden:
+            words.append("...")
+        elif secret and equals:
+            words.append(f"{option}=...")
+        else:
+            words.append(_URL.sub(_public, word))
+        hidden = secret and not equals and not hidden
     return shlex.join(words)
+
+
+def _public(url: re.Match[str]) -> str:
+    scheme, authority, path, query = url.groups()
+    host = "...@" + authority.rpartition("@")[2] if "@" in authority else authority
+    return f"{scheme}{host}{path}{'?...' if query else ''}"
 
 
 def provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:

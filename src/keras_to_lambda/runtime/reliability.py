@@ -21,20 +21,24 @@ def of(outputs: Sequence[float], card: ModelCard) -> dict[str, Any]:
         outputs: the model's, finite. card: with a calibration.
 
     Returns:
-        right: share of right answers among test photos with such a confidence; None where the
-        picture is unlike the test photos. photos: how many these were. unlike_test_photos: whether
-        the logits are smaller than those of 99 % of the test photos.
+        right: share of right answers among the photos of the calibration with such a confidence;
+        None where the picture is unlike them. photos: how many these were. unlike_test_photos:
+        whether the logits are smaller than those of 99 % of them; None where that is not known,
+        as for a model of probabilities.
     """
     calibration, logits = card.calibration, [*map(float, outputs)]
+    unlike = None
     if card.output == "probabilities":
         logits = [math.log(max(each, LEAST)) for each in logits]
-    elif "energy" in calibration and _log_sum(logits, 1) < calibration["energy"][0]:
+    elif "energy" in calibration:
+        unlike = _log_sum(logits, 1) < calibration["energy"][0]
+    if unlike:
         return {"right": None, "photos": 0, "unlike_test_photos": True}
     heat, bins = calibration["temperature"], calibration["bins"]
     confidence = math.exp(max(logits) / heat - _log_sum(logits, heat))
     like = next((row for row in bins if row["low"] <= confidence < row["high"]), bins[-1])
     share = round(like["right"] / like["pictures"], 4)
-    return {"right": share, "photos": like["pictures"], "unlike_test_photos": False}
+    return {"right": share, "photos": like["pictures"], "unlike_test_photos": unlike}
 
 
 def _log_sum(logits: Sequence[float], heat: float) -> float:

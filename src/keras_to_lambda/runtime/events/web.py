@@ -116,7 +116,7 @@ class HttpApi(Synchronous):
         packed = packed and "gzip" in _header(self._event, "accept-encoding")
         if packed:
             body, own = _gzipped(body), {**own, "Content-Encoding": "gzip"}
-        if self._head:
+        if self._head and status != 304:
             # Its GET's headers, the length included, without the body (RFC 9110, 9.3.2).
             length = len(base64.b64decode(body)) if packed else len(body.encode())
             own = {**own, "Content-Length": str(length)}

@@ -218,17 +218,24 @@ def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
             "label": _or_null("string"),
             "score": _or_null("number"),
             "reliability": {
-                "description": "With answer=best, where the model's card has a calibration: how "
-                "often such answers were right in testing; null without a label",
+                "description": "With answer=best, for a softmax model with a calibration: how "
+                "often such answers were right on photos held out of training; null without a "
+                "label",
                 "type": ["object", "null"],
                 "required": ["right", "photos", "unlike_test_photos"],
                 "properties": {
                     "right": {
                         **_or_null("number"),
-                        "description": "Share, 0 to 1; null for a picture unlike the test photos",
+                        "description": "Share, 0 to 1; null for a picture unlike those photos",
                     },
-                    "photos": {"type": "integer", "description": "Of how many test photos"},
-                    "unlike_test_photos": {"type": "boolean"},
+                    "photos": {
+                        "type": "integer",
+                        "description": "Number of held-out photos with such a confidence",
+                    },
+                    "unlike_test_photos": {
+                        **_or_null("boolean"),
+                        "description": "null where it is not known, as for probabilities",
+                    },
                 },
             },
         },
