@@ -262,7 +262,7 @@ def test_headers_and_passwords_are_not_in_the_shown_command():
         "k2l evaluate 'https://...@host/predict?...'"
     )
     with pytest.raises(SystemExit):  # an abbreviation would not be recognized as a secret
-        evaluate._parser().parse_args(["MODEL", "--data", "photos", "--head", "x-api-key: secret"])
+        evaluate._parser().parse_args(["MODEL", "--data", "photos", "--api", "secret"])
     model = predictions.Model.of("https://me:secret@host.example/Prod/predict?key=secret")
     assert (model.file, model.name) == ("https://host.example/Prod/predict", "host.example")
 
