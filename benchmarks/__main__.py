@@ -1,6 +1,6 @@
 """python -m benchmarks: the serving path beside what people would otherwise use.
 
-    make bench                        all of it, about twelve minutes on two cores
+    make bench                        all of it, about ten minutes on two cores
     python -m benchmarks cold memory  some of it
 
 Each section's contenders take turns in one run, so that the machine's drift meets all of them; what
@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import footprint, instructions, material, plot, serving, table
+from benchmarks import footprint, material, plot, serving, table
 
 SECTIONS: dict[str, Callable[[bool, dict[str, Any]], str]] = {
     "cold": serving.cold,
@@ -28,7 +28,6 @@ SECTIONS: dict[str, Callable[[bool, dict[str, Any]], str]] = {
     "memory": serving.memory,
     "size": footprint.size,
     "throughput": serving.throughput,
-    "instructions": instructions.instructions,
 }
 # What int8 and float32 kernels are chosen by.
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
@@ -55,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         table.put("machine", results["machine"])
     for name in args.sections or SECTIONS:
         start = time.monotonic()
+        print(f"{name} ...", file=sys.stderr, flush=True)
         text = SECTIONS[name](args.quick, results)
         print(f"## {name} ({time.monotonic() - start:.0f} s)\n\n{text}\n", flush=True)
         if args.docs:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.material import ROOT, floats
+from benchmarks.material import ROOT, before, floats
 from keras_to_lambda.runtime.model import card as cards
 
 # By hand, with nothing that is not needed: the floor.
@@ -50,6 +50,29 @@ os.environ["MODEL_PATH"] = MODEL
 import lambda_function
 def call(source):
     return lambda_function.lambda_handler({KEY: source})
+"""
+# The default model's handler as it was in the release before, with the file that it served.
+_BEFORE = """
+import sys
+sys.path.insert(0, BEFORE)
+MODEL = BEFORE + "/models/clothing/clothing.tflite"
+"""
+# AWS's runtime client, which has imported much of the standard library when a handler is imported.
+_CLIENT = "import awslambdaric.bootstrap\n"
+# What no program that decodes the whole JPEG can be faster than: fetching, libjpeg's entropy
+# decoding (at an eighth it computes one value of each block, and decodes all of its codes), and
+# the inference.
+_LIMIT = """
+from PIL import Image
+Image.init()
+def decoded(data):
+    image = Image.open(io.BytesIO(data))
+    image.draft("RGB", (1, 1))
+    image.load()
+def infer(data):
+    decoded(data)
+    interpreter.invoke()
+    return named([0.0])
 """
 # What courses and notebooks of this field teach.
 _CLASSIC = """
@@ -112,21 +135,26 @@ import time
 _sources = sys.stdin.read().split()
 _first = call(_sources[0])
 _answered = time.clock_gettime(time.CLOCK_MONOTONIC)
-_warm = []
+_processor = time.process_time() * 1000
+_warm, _busy = [], []
 for _source in _sources:
     call(_source)
-    _times = []
+    _times, _used = [], []
     for _ in range(CALLS):
-        _start = time.perf_counter(); call(_source)
+        _began, _start = time.process_time(), time.perf_counter()
+        call(_source)
         _times.append((time.perf_counter() - _start) * 1000)
+        _used.append((time.process_time() - _began) * 1000)
     _warm.append(sorted(_times)[len(_times) // 2] if _times else None)
+    _busy.append(sorted(_used)[len(_used) // 2] if _used else None)
 try:
     with open("/proc/self/status") as _file:
         _peak = [int(l.split()[1]) * 1024 / 1e6 for l in _file if l.startswith("VmHWM")][0]
 except OSError:
     _peak = None
 _scores = [*_first.values()]
-print(json.dumps({"answered": _answered, "first": _scores, "warm": _warm, "peak_mb": _peak}))
+print(json.dumps({"answered": _answered, "processor": _processor, "first": _scores,
+                  "warm": _warm, "busy": _busy, "peak_mb": _peak}))
 """
 
 
@@ -146,6 +174,8 @@ class Contender:
     @property
     def missing(self) -> str:
         """Why it cannot be run here; or nothing."""
+        if "BEFORE" in self.code and before() is None:
+            return "this clone does not have the release before"
         return "" if self.python.exists() else f"there is no {self.environment}"
 
     @property
@@ -168,6 +198,7 @@ class Contender:
             "KEY": "image" if self.takes == "body" else "url",
             "FILTER": "NEAREST",
             "UPRIGHT": False,
+            "BEFORE": str(before() or ""),
             "LABELS": cards.load(model).labels,
             **more,
         }
@@ -196,17 +227,24 @@ class Contender:
             result["warm"],
             result["first"],
             result["peak_mb"],
+            result["processor"],
+            result["busy"],
         )
 
 
 @dataclass(frozen=True)
 class Run:
-    """cold_ms: from the process's start to its first answer. warm_ms: a median for each source."""
+    """cold_ms: from the process's start to its first answer. warm_ms: a median for each source.
+
+    processor_ms, busy_ms: the processor time of the same.
+    """
 
     cold_ms: float
     warm_ms: list[float]
     first: list[float]
     peak_mb: float | None
+    processor_ms: float
+    busy_ms: list[float]
 
 
 class ContenderError(Exception):
@@ -216,6 +254,15 @@ class ContenderError(Exception):
 FLOOR = Contender("by hand", ".venv", _BY_HAND + _BODY, "body")
 FLOOR_URL = Contender("by hand, urllib", ".venv", _BY_HAND + _URL, "url")
 HANDLER = Contender("handler", ".venv", _HANDLER, "body", pixels=True)
+BEFORE = Contender("handler, the release before", ".venv", _BEFORE + _HANDLER, "body")
+FLOOR_CLIENT = Contender(
+    "by hand, runtime client first", ".venv", _CLIENT + _BY_HAND + _BODY, "body"
+)
+HANDLER_CLIENT = Contender(
+    "handler, runtime client first", ".venv", _CLIENT + _HANDLER, "body", pixels=True
+)
+LIMIT = Contender("limit: fetch, entropy decoding, inference", ".venv",
+                  _BY_HAND + _LIMIT + _URL, "url")  # fmt: skip
 HANDLER_URL = Contender("handler, URL", ".venv", _HANDLER, "url", pixels=True)
 CLASSIC = Contender(
     "tflite-runtime + keras-image-helper", ".venv-tflite", _CLASSIC + _AT_IMPORT, "url"

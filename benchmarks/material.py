@@ -8,8 +8,10 @@ Weights are random (of a fixed seed): the time of an inference does not depend o
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
 # can be given the same: nearest neighbour, then -1..1.
 NETWORKS = {"MobileNetV2": 224, "DenseNet121": 224, "Xception": 299}
 FORMS = {"float32": "none", "int8": "int8"}
+# The release before: its handler imported numpy and LiteRT's Python class.
+BEFORE = "94bff0e"
 # Megapixels -> width and height.
 PHOTOS = {0.2: (512, 384), 1.0: (1152, 864), 12.0: (4000, 3000)}
 
@@ -53,6 +57,21 @@ def photo(megapixels: float) -> Path:
         pixels = np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(path, quality=88)
     return path
+
+
+def before() -> Path | None:
+    """The release before, from git; None: this clone does not have it."""
+    folder = FOLDER / "before"
+    if not folder.exists():
+        done = subprocess.run(
+            ["git", "archive", BEFORE],  # noqa: S607
+            cwd=ROOT, capture_output=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            return None
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            archive.extractall(folder, filter="data")
+    return folder
 
 
 def prepare() -> None:
