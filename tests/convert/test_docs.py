@@ -1,4 +1,4 @@
-"""The commands of convert/ in the documents, the help texts and the parsers agree."""
+"""The commands of convert/ and train/ in the documents, the help texts and the parsers agree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ import pytest
 from keras_to_lambda.cli import main
 
 ROOT = Path(__file__).parents[2]
-VERBS = ("convert", "verify", "detect", "inspect")
+# The page on some verbs: each option that it names exists.
+VERBS = {
+    "conversion": ("convert", "verify", "detect", "inspect"),
+    "training": ("train", "search", "tree", "explore", "evaluate", "layers"),
+}
+OPTION = r"`(--[a-z-]+)"
+EVERY = tuple(verb for verbs in VERBS.values() for verb in verbs)
+# Sentences about one option.
+FRAGMENTS = (
+    "k2l convert --samples DATA",
+    "k2l evaluate URL --iam",
+    "k2l search --one-at-a-time",
+)
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -21,13 +33,17 @@ def parser(verb):
 
 
 def commands():
-    """Each command line of these verbs in a document or in a help text, and where it is."""
+    """Each command of these verbs in a document or in a help text, and where it is."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
-    texts |= {f"{verb} --help": parser(verb).epilog for verb in VERBS}
+    texts |= {f"{verb} --help": parser(verb).epilog or "" for verb in EVERY}
     for name, text in texts.items():
         joined = re.sub(r"\\\n\s*", "", text)
-        for line in re.findall(rf"^ *k2l (?:{'|'.join(VERBS)}) .*$", joined, re.MULTILINE):
-            yield pytest.param(re.sub(r"  +.*$", "", line.strip()), id=f"{name}: {line[:60]}")
+        start = rf"k2l (?:{'|'.join(EVERY)}) "
+        lines = re.findall(rf"^ *({start}.*)$", joined, re.MULTILINE)
+        lines += re.findall(rf"`({start}[^`\n]*)`", joined)
+        for line in lines:
+            if "..." not in line and line not in FRAGMENTS:
+                yield pytest.param(re.sub(r"  +.*$", "", line.strip()), id=f"{name}: {line[:60]}")
 
 
 @pytest.mark.parametrize("line", list(commands()))
@@ -41,24 +57,31 @@ def test_every_command_in_the_documents_is_one(line, capsys):
 
 def test_there_are_commands_to_be_looked_at():
     found = [param.values[0] for param in commands()]
-    for verb in VERBS:
+    for verb in EVERY:
         assert any(line.startswith(f"k2l {verb} ") for line in found), verb
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_option_has_a_help_and_the_exit_status_is_explained(verb):
-    p = parser(verb)
-    for action in p._actions:
+@pytest.mark.parametrize("verb", EVERY)
+def test_every_option_has_a_help_and_the_description_is_a_sentence(verb):
+    for action in parser(verb)._actions:
         assert action.help, action.dest
-    assert "exit status:" in p.epilog
+    assert parser(verb).description.endswith(".")
+
+
+@pytest.mark.parametrize("verb", [*VERBS["conversion"], "train"])
+def test_the_exit_status_is_explained(verb):
     for status in ("0", "1", "2"):
-        assert re.search(rf"^  {status}  \S", p.epilog, re.MULTILINE), status
-    assert p.description.endswith(".")
+        assert re.search(rf"^  {status}  \S", parser(verb).epilog, re.MULTILINE), status
 
 
 @pytest.mark.parametrize(
-    "option", re.findall(r"`(--[a-z-]+)", (ROOT / "docs/conversion.md").read_text())
+    ("page", "option"),
+    [
+        (page, option)
+        for page in VERBS
+        for option in sorted(set(re.findall(OPTION, (ROOT / f"docs/{page}.md").read_text())))
+    ],
 )
-def test_every_option_that_the_document_names_exists(option):
-    known = {name for verb in VERBS for a in parser(verb)._actions for name in a.option_strings}
+def test_every_option_that_the_document_names_exists(page, option):
+    known = {name for verb in EVERY for a in parser(verb)._actions for name in a.option_strings}
     assert option in known

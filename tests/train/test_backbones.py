@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.runtime.image.preprocess import scale
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.train import backbones, batches, networks
@@ -88,27 +89,42 @@ def source(tmp_path_factory):
 
 
 def started(weights):
+    """The weights of a network that starts from a file, which the sandbox reads."""
     network = Backbone("MobileNetV2", str(weights), 0.35)
     model = backbones.build(network, 96)
     backbones.load(network, 96, model)
     return model.get_weights()
 
 
-@pytest.mark.parametrize("name", ["base.weights.h5", "flat.keras", "nested.keras", "nested.h5"])
-def test_weights_come_from_a_weights_file_or_from_a_whole_model(name, source):
+def read(weights, folder):
+    """What the sandbox reads, in this process."""
+    network = dataclasses.asdict(Backbone("MobileNetV2", str(weights), 0.35))
+    backbones.read(file=str(weights), network=network, size=96, folder=str(folder))
+    with np.load(folder / "weights.npz") as arrays:
+        return [arrays[name] for name in sorted(arrays)]
+
+
+def test_a_network_starts_from_a_whole_model_in_the_sandbox(source):
     base, folder = source
-    for mine, theirs in zip(started(folder / name), base.get_weights(), strict=True):
+    for mine, theirs in zip(started(folder / "nested.h5"), base.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("name", ["base.weights.h5", "flat.keras", "nested.keras"])
+def test_weights_come_from_a_weights_file_or_from_a_whole_model(name, source, tmp_path):
+    base, folder = source
+    for mine, theirs in zip(read(folder / name, tmp_path), base.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
     other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     other.save(tmp_path / "other.h5")
-    with pytest.raises(DataError, match=r"other.h5 has no MobileNetV2 in it.*--model"):
-        started(tmp_path / "other.h5")
+    with pytest.raises(ConvertError, match=r"other.h5 has no MobileNetV2 in it.*--model"):
+        read(tmp_path / "other.h5", tmp_path)
     other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(DataError, match=r"other\.weights\.h5 does not fit MobileNetV2"):
-        started(tmp_path / "other.weights.h5")
+    with pytest.raises(ConvertError, match=r"other\.weights\.h5 does not fit MobileNetV2"):
+        read(tmp_path / "other.weights.h5", tmp_path)
     with pytest.raises(DataError, match=r"no weights at gone\.h5"):
         started("gone.h5")
 

@@ -1,14 +1,17 @@
-"""Fitting: phases, checkpoints, resume; augmentation; the files of a run."""
+"""Fitting: phases, checkpoints, resume; augmentation; tracking; the files of a run."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,14 +19,28 @@ import pytest
 import tensorflow as tf
 
 from keras_to_lambda.convert import source_card
+from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.load import registries
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.train import augmentation, command, fitting, history
 from keras_to_lambda.train.augmentation import Augment
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.recipe import AUGMENTATIONS, TRANSFER, Backbone, Recipe
+from keras_to_lambda.train.recipe import (
+    AUGMENTATIONS,
+    ONE_SIZE,
+    TRANSFER,
+    Backbone,
+    Perceptron,
+    Recipe,
+)
 
 QUIET = ("--track", "none")
-SMALL = ("--size", "32", "--epochs", "3", "--batch-size", "16", *QUIET)
+K2L = (sys.executable, "-m", "keras_to_lambda")
+ROOT = Path(__file__).resolve().parents[2]
+TRACKERS = all(map(importlib.util.find_spec, ("wandb", "mlflow")))
+needs_tracking = pytest.mark.skipif(
+    not TRACKERS, reason="wandb and mlflow are not installed: make tracking"
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +53,35 @@ def record_of(output):
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
-    """A whole command: from scratch, checkpoints kept, converted."""
-    output = tmp_path_factory.mktemp("trained") / "shapes"
-    given = [str(data), "-o", str(output), *SMALL, "--keep-checkpoints", "--augment", "light"]
-    assert command.main(given) == 0
-    return output
+def environment(tmp_path_factory):
+    """Of a process in which Weights & Biases and MLflow work offline."""
+    folder = tmp_path_factory.mktemp("tracking")
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}",
+        "WANDB_MODE": "offline",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+@pytest.fixture(scope="module")
+def command_run(data, environment, tmp_path_factory):
+    """A whole command: from scratch, tracked, checkpoints kept, converted."""
+    folder = tmp_path_factory.mktemp("trained")  # MLflow keeps artifacts below it
+    where = "tensorboard,wandb,mlflow" if TRACKERS else "tensorboard"
+    done = subprocess.run(
+        [*K2L, "train", str(data), "-o", "shapes", "--size", "32", "--epochs", "3", "--batch-size",
+         "16", "--augment", "light", "--keep-checkpoints", "--track", where, "--logs", "logs"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(command_run):
+    return command_run[0] / "shapes"
 
 
 def test_a_run_ends_in_a_verified_tflite_with_curves_and_samples(trained):
@@ -157,70 +197,67 @@ def test_a_head_s_checkpoint_classifies_pictures(transfer):
     assert keras.saving.load_model(path, compile=False).input_shape == (None, 32, 32, 3)
 
 
-def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(transfer, tmp_path):
-    _, run, _ = transfer
-    recipe = dataclasses.replace(
-        run.recipe, epochs=30, patience=2, keep="best", fine_tune_layers=0, enlarge=0,
-        learning_rate=1e-9,
-    )  # fmt: skip
-    card = dataclasses.replace(run.card, height=32, width=32)
-    stopped = fitting.Run(recipe, card, run.data, tmp_path, run.cache, verbose=0)
+@pytest.fixture
+def perceptron(data, tmp_path):
+    """Makes short runs of a perceptron."""
+    loaded = sources.load(str(data), 1)
+
+    def make(**changes):
+        recipe = dataclasses.replace(
+            Recipe(), network=Perceptron((8,)), size=16, stages=ONE_SIZE, batch_size=16, **changes
+        )
+        card = command.card("shapes", loaded.labels, recipe)
+        return fitting.Run(recipe, card, loaded, tmp_path / "run", tmp_path / "cache", verbose=0)
+
+    return make
+
+
+def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(perceptron):
+    stopped = perceptron(epochs=30, patience=2, keep="best", learning_rate=1e-9)
     model = stopped.fit()
     accuracies = [entry["validation_accuracy"] for entry in stopped.history]
     assert len(accuracies) < 30
-    scores = fitting.logits(model, run.data, "validation", card)
-    right = (scores.argmax(axis=1) == run.data.splits["validation"].targets).mean()
+    scores = fitting.logits(model, stopped.data, "validation", stopped.card)
+    right = (scores.argmax(axis=1) == stopped.data.splits["validation"].targets).mean()
     assert right == pytest.approx(max(accuracies), abs=1e-4)
 
 
-def test_a_plateau_lowers_the_learning_rate_by_its_factor(transfer, tmp_path):
-    _, run, _ = transfer
-    recipe = dataclasses.replace(
-        run.recipe, epochs=6, schedule="plateau", plateau_factor=0.5, learning_rate=1e-9,
-        fine_tune_layers=0, enlarge=0,
-    )  # fmt: skip
-    card = dataclasses.replace(run.card, height=32, width=32)
-    flat = fitting.Run(recipe, card, run.data, tmp_path, run.cache, verbose=0)
+def test_a_plateau_lowers_the_learning_rate_by_its_factor(perceptron):
+    flat = perceptron(epochs=6, schedule="plateau", plateau_factor=0.5, learning_rate=1e-9)
     flat.fit()  # so small a rate changes no loss
     rates = [entry["learning_rate"] for entry in flat.history]
     assert rates[0] == pytest.approx(1e-9)
     assert rates[-1] == pytest.approx(5e-10)
 
 
-def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path):
+def test_another_run_does_not_continue_this_one(perceptron, capsys):
+    for rate in (1e-3, 2e-3):
+        one = perceptron(epochs=1, learning_rate=rate)
+        one.fit()
+        assert len(one.history) == 1
+    assert "has another run: starting from the beginning" in capsys.readouterr().out
+
+
+def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path, monkeypatch, capsys):
     """kill -9 after the second epoch; the same command ends with all epochs, each once."""
     output = tmp_path / "shapes"
-    line = [sys.executable, "-m", "keras_to_lambda", "train", str(data), "-o", str(output),
-            "--size", "32", "--epochs", "8", "--batch-size", "16", *QUIET]  # fmt: skip
-    log = output / "shapes.checkpoints" / "history.jsonl"
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+    line = ["train", str(data), "-o", str(output), "--size", "32", "--epochs", "6", "--batch-size",
+            "16", *QUIET]  # fmt: skip
+    log = output / "shapes.checkpoints" / "history.json"
+    process = subprocess.Popen([*K2L, *line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (log.exists() and len(json.loads(log.read_text())) >= 2):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = [json.loads(line) for line in log.read_text().splitlines()]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert f"continuing after epoch {len(before)}" in done.stdout
+    before = json.loads(log.read_text())
+    monkeypatch.setattr(command.convert_and_serve, "convert", lambda model, _data: model)
+    assert command.main(line[1:]) == 0
+    assert f"continuing after epoch {len(before)}" in capsys.readouterr().out
     entries = record_of(output)["history"]
-    assert [entry["epoch"] for entry in entries] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [entry["epoch"] for entry in entries] == [1, 2, 3, 4, 5, 6]
     # At most the last epoch, whose backup may have been cut short, was trained again.
     assert entries[: len(before) - 1] == before[:-1]
     assert not (output / "shapes.checkpoints").exists()
-
-
-def test_another_run_does_not_continue_this_one(transfer, tmp_path, capsys):
-    _, run, _ = transfer
-    recipe = dataclasses.replace(run.recipe, epochs=1, fine_tune_layers=0, enlarge=0)
-    card = dataclasses.replace(run.card, height=32, width=32)
-    for rate, entries in ((1e-3, 1), (2e-3, 1)):
-        one = fitting.Run(
-            dataclasses.replace(recipe, learning_rate=rate), card, run.data, tmp_path, run.cache,
-            verbose=0,
-        )  # fmt: skip
-        one.fit()
-        assert len(one.history) == entries
-    assert "has another run: starting from the beginning" in capsys.readouterr().out
 
 
 def test_a_folder_that_was_not_named_is_not_overwritten(data, trained, run, tmp_path, monkeypatch):
@@ -230,6 +267,118 @@ def test_a_folder_that_was_not_named_is_not_overwritten(data, trained, run, tmp_
     status, _, error = run(data, "--size", "32", "--epochs", "1", *QUIET)
     assert status == 2
     assert "models/shapes has a model of other options or data" in error
+
+
+# Tracking: the readers of TensorBoard, Weights & Biases and MLflow find what was logged.
+
+
+def test_tensorboard_has_each_epoch_s_accuracies(command_run):
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder, record = command_run[0], record_of(command_run[0] / "shapes")
+    (logs,) = (folder / "logs").glob("shapes-*")
+    for part, field in (("train", "accuracy"), ("validation", "validation_accuracy")):
+        events = EventAccumulator(str(logs / part), size_guidance={"tensors": 0}).Reload()
+        seen = [float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors("epoch_accuracy")]
+        assert seen == pytest.approx([entry[field] for entry in record["history"]], abs=1e-4)
+
+
+@needs_tracking
+def test_wandb_s_file_has_each_epoch_s_metrics(command_run):
+    folder, record = command_run[0], record_of(command_run[0] / "shapes")
+    (file,) = (folder / "logs" / "wandb").glob("offline-run-*/run-*.wandb")
+    data = file.read_bytes()
+    for text in ("epoch/val_accuracy", "epoch/accuracy", record["data_sha256"]):
+        assert text.encode() in data
+
+
+@needs_tracking
+def test_mlflow_has_parameters_metrics_and_a_registered_model(command_run, environment):
+    folder, printed = command_run
+    record = record_of(folder / "shapes")
+    assert "registered as models:/shapes/1" in printed
+    script = (
+        "import json\n"
+        "from mlflow.tracking import MlflowClient\n"
+        "c = MlflowClient()\n"
+        "v = c.get_model_version('shapes', '1')\n"
+        "run = c.get_run(v.run_id)\n"
+        "seen = [m.value for m in c.get_metric_history(v.run_id, 'val_accuracy')]\n"
+        "print(json.dumps([run.data.params, seen, run.info.status, v.tags]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    parameters, seen, status, tags = json.loads(done.stdout.splitlines()[-1])
+    assert parameters["recipe.epochs"] == "3"
+    assert parameters["data_sha256"] == record["data_sha256"]
+    wanted = [entry["validation_accuracy"] for entry in record["history"]]
+    assert seen == pytest.approx(wanted, abs=1e-4)
+    assert status == "FINISHED"
+    served = (folder / "shapes" / "shapes.tflite").read_bytes()
+    assert tags == {"sha256": hashlib.sha256(served).hexdigest()}
+
+
+@needs_tracking
+def test_a_registered_model_is_converted_by_its_name(data, command_run, environment):
+    folder = command_run[0]
+    out = folder / "from_registry.tflite"
+    done = subprocess.run(
+        [*K2L, "convert", "models:/shapes/1", "--samples",
+         str(data), "-o", str(out), "--accept-accuracy"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    card = cards.load(out)
+    assert card.labels == ("disc", "plain", "stripes")
+    assert card.verification["passed"] is True
+
+
+@needs_tracking
+def test_an_offline_run_of_wandb_is_a_model_with_its_card(command_run):
+    folder, printed = command_run
+    (run,) = (folder / "logs" / "wandb").glob("offline-run-*")
+    assert f"convert takes wandb:{run / 'files'} as MODEL" in printed
+    with registries.local(Path(f"wandb:{run}")) as model:
+        assert model.read_bytes() == (folder / "shapes" / "shapes.keras").read_bytes()
+        assert source_card.load(source_card.place(model)).labels == ("disc", "plain", "stripes")
+
+
+WANDB = """
+class Error(Exception):
+    pass
+
+class Api:
+    def artifact(self, name, type):
+        if name != "team/shop/shapes:latest":
+            raise ValueError(f"artifact {name} not found\\nsecond line")
+        return self
+
+    def download(self, root):
+        open(root + "/shapes.keras", "w").close()
+        return root
+"""
+
+
+def test_a_model_of_wandbs_server_is_fetched_by_its_name(tmp_path, monkeypatch):
+    """By a stand-in for the package: it does not prove what W&B's server answers."""
+    (tmp_path / "wandb.py").write_text(WANDB)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    with registries.local(Path("wandb:/team/shop/shapes")) as model:
+        assert model.name == "shapes.keras"
+    missing = "wandb:team/shop/x:v1 cannot be fetched: artifact team/shop/x:v1 not found$"
+    with pytest.raises(ConvertError, match=missing), registries.local(Path("wandb:team/shop/x:v1")):
+        pass
+    monkeypatch.delitem(sys.modules, "wandb")
+
+
+def test_an_unknown_tracker_is_named(data, run, tmp_path):
+    status, _, error = run(data, "-o", tmp_path / "out", "--track", "tensorboard,paper")
+    assert status == 2
+    assert "--track paper is unknown; use tensorboard, wandb, mlflow or none" in error
 
 
 # Layers of Keras: here only that each range reaches its layer, and none runs for nothing.

@@ -19,7 +19,7 @@ def of_arrays(*shape):
 
 
 def made(given, data=PHOTOS):
-    return options.recipe(command._parser().parse_args(["DATA", *given.split()]), data)
+    return options.recipe(command.parser().parse_args(["DATA", *given.split()]), data)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_options_that_contradict_each_other_are_named(given, message):
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (options._whole(1, 5), "six", "not a whole number"),
-        (options._whole(1, 5), "6", "must be from 1 to 5"),
-        (options._number(0, 1), "x", "not a number"),
+        (options.whole(1, 5), "six", "not a whole number"),
+        (options.whole(1, 5), "6", "must be from 1 to 5"),
+        (options.number(0, 1), "x", "not a number"),
     ],
 )
 def test_a_value_out_of_range_is_named(read, text, message):

@@ -59,7 +59,7 @@ def data(pictures, tmp_path_factory):
 
 
 def test_values_reach_the_recipe(data):
-    args = search._parser().parse_args([str(data), *OPTIONS, "--weights", "none"])
+    args = search.parser().parse_args([str(data), *OPTIONS, "--weights", "none"])
     loaded = photos.load(data, 1)
     values = {"model": "MobileNetV2", "size": 96, "learning_rate": 0.003, "inner": 12,
               "dropout": 0.25, "augment": "none"}  # fmt: skip
@@ -112,7 +112,7 @@ def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path
 def test_a_killed_search_continues_and_loses_no_trial(data, tmp_path):
     output = tmp_path / "joint"
     line = [sys.executable, "-m", "keras_to_lambda", "search", str(data), "-o", str(output),
-            *OPTIONS, "--trials", "4", "--factor", "dropout=0..0.5"]  # fmt: skip
+            *OPTIONS, "--model", "mlp", "--trials", "3", "--factor", "dropout=0..0.5"]  # fmt: skip
     process = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -130,15 +130,16 @@ def test_a_killed_search_continues_and_loses_no_trial(data, tmp_path):
     after = optuna.load_study(study_name="search", storage=storage).trials
     assert [trial.state.name for trial in after[:2]] == ["COMPLETE", "FAIL"]
     assert after[2].params == before[1].params  # the interrupted trial comes first
-    assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in after) == 4
-    assert len(found_in(output)["trials"]) == 4
+    assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in after) == 3
+    assert len(found_in(output)["trials"]) == 3
     with pytest.raises(SystemExit):
         search.main([*line[4:], "--factor", "nonsense"])
 
 
 def test_another_search_is_not_continued(data, tmp_path, capfd):
-    assert run(data, tmp_path, "--trials", "1", "--factor", "dropout=0|0.5") == 0
-    assert run(data, tmp_path, "--trials", "1", "--factor", "dropout=0|0.2") == 2
+    once = ("--model", "mlp", "--trials", "1")
+    assert run(data, tmp_path, *once, "--factor", "dropout=0|0.5") == 0
+    assert run(data, tmp_path, *once, "--factor", "dropout=0|0.2") == 2
     assert "is of another search" in capfd.readouterr().err
     assert run(data, tmp_path, "--factor", "dropout=0", "--factor", "dropout=0.2") == 2
     assert "--factor dropout is given twice" in capfd.readouterr().err

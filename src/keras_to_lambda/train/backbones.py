@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.errors import ConvertError, explained, reason_of
 from keras_to_lambda.convert.load import loading, saved_file
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox import untrusted_results
@@ -43,13 +43,13 @@ def found(name: str) -> str:
     Raises:
         DataError: there is none.
     """
-    for known in names():
-        if known.lower() == name.lower():
-            return known
-    raise DataError(
-        f"no model named {name}; there are residual, mlp, and those of keras.applications: "
-        + ", ".join(names())
-    )
+    known = {name.lower(): name for name in names()}
+    if name.lower() not in known:
+        raise DataError(
+            f"no model named {name}; there are residual, mlp, and those of keras.applications: "
+            + ", ".join(names())
+        )
+    return known[name.lower()]
 
 
 def scaling(name: str) -> str:
@@ -60,13 +60,22 @@ def scaling(name: str) -> str:
     return module
 
 
-def build(backbone: Backbone, size: int) -> keras.Model:
-    """The network without its classifier and with random weights: pictures to feature maps.
+def build(backbone: Backbone, size: int, weights: str | None = None) -> keras.Model:
+    """The network without its classifier, pictures to feature maps: of random weights, or Keras'.
 
     Raises:
         DataError: it has no `alpha`, or is not made for so small a size.
     """
-    return _made(backbone, size, None)
+    function = getattr(keras.applications, backbone.name)
+    options: dict[str, Any] = {}
+    if backbone.width != 1:
+        if "alpha" not in inspect.signature(function).parameters:
+            raise DataError(f"{backbone.name} has no width: leave --width out")
+        options["alpha"] = backbone.width
+    try:
+        return function(include_top=False, weights=weights, input_shape=(size, size, 3), **options)
+    except ValueError as error:
+        raise DataError(f"{backbone.name} at {size} pixels: {error}") from error
 
 
 def load(backbone: Backbone, size: int, into: keras.Model) -> None:
@@ -89,7 +98,7 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
     except ConvertError as error:
         raise DataError(str(error)) from error
     except ValueError as error:  # of other shapes, whatever the sandbox sent
-        raise DataError(f"{path.name} does not fit {backbone.name}: {_line(error)}") from error
+        raise DataError(f"{path.name} does not fit {backbone.name}: {reason_of(error)}") from error
 
 
 def fetch(backbone: Backbone, size: int) -> None:
@@ -138,7 +147,11 @@ def read(*, file: str, network: dict[str, Any], size: int, folder: str) -> None:
         if path.suffix == ".keras" or _whole(path):
             found = _within(path, into, backbone.name)
         else:
-            _load_weights(path, into, backbone.name, Path(copies))
+            subject = f"{path.name} does not fit {backbone.name}"
+            with explained(subject, "Give its network with --model"), warnings.catch_warnings():
+                # Keras only warns of layers that the file has nothing for.
+                warnings.simplefilter("error", UserWarning)
+                into.load_weights(saved_file.weights(path, Path(copies)))
             found = into.get_weights()
     named: dict[str, Any] = {f"{n:06}": value for n, value in enumerate(found)}
     np.savez(Path(folder) / "weights.npz", **named)
@@ -152,16 +165,6 @@ def _whole(path: Path) -> bool:
         return False
     with h5py.File(path, "r") as file:
         return "model_config" in file.attrs
-
-
-def _load_weights(path: Path, into: keras.Model, name: str, folder: Path) -> None:
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns of layers that the file has nothing for.
-            warnings.simplefilter("error", UserWarning)
-            into.load_weights(saved_file.weights(path, folder))
-    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
-        raise ConvertError(f"{path.name} does not fit {name}: {_line(error)}") from error
 
 
 def _within(path: Path, into: keras.Model, name: str) -> list[Weights]:
@@ -188,19 +191,6 @@ def _nested(model: Any) -> list[Any]:
     return [*inner, *(deeper for layer in inner for deeper in _nested(layer))]
 
 
-def _made(backbone: Backbone, size: int, weights: str | None) -> keras.Model:
-    function = getattr(keras.applications, backbone.name)
-    options: dict[str, Any] = {}
-    if backbone.width != 1:
-        if "alpha" not in inspect.signature(function).parameters:
-            raise DataError(f"{backbone.name} has no width: leave --width out")
-        options["alpha"] = backbone.width
-    try:
-        return function(include_top=False, weights=weights, input_shape=(size, size, 3), **options)
-    except ValueError as error:
-        raise DataError(f"{backbone.name} at {size} pixels: {error}") from error
-
-
 def _imagenet(backbone: Backbone, size: int) -> keras.Model:
     """The network with ImageNet's weights, at whatever size they are published for."""
     sizes = [224]
@@ -214,7 +204,7 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
         if offline and not _cached(file.replace(f"_{tried}_", f"_{published}_")):
             continue
         try:
-            return _made(backbone, published, "imagenet")
+            return build(backbone, published, "imagenet")
         except DataError:
             raise
         except Exception as error:  # Keras raises the bare class
@@ -234,8 +224,3 @@ def _imagenet(backbone: Backbone, size: int) -> keras.Model:
 def _cached(file: str) -> bool:
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     return (home / "models" / file).exists()
-
-
-def _line(error: BaseException) -> str:
-    """What Keras complains of, in one line."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -88,30 +88,36 @@ def training(
     """Augmented pictures, scaled as the card says, and their labels: shuffled, without end."""
     rows = tf.data.Dataset.range(len(images)).shuffle(len(images), seed).repeat()
     rows = rows.batch(batch_size, drop_remainder=True)
-    scaled = scaling(card)
-
-    def load(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pictures = tf.numpy_function(lambda chosen: images[chosen], [at], tf.uint8)
-        pictures = tf.ensure_shape(pictures, (batch_size, *images.shape[1:]))
-        pictures, labels = augment(pictures, tf.gather(truth, at))
-        return scaled(pictures), labels
-
     # Two at a time: the processor has other work while the network waits for none.
-    return rows.map(load, num_parallel_calls=2).prefetch(2)
+    return _loaded(rows, images, truth, card, augment, parallel=2)
 
 
 def served(
     images: npt.NDArray[np.uint8], truth: npt.NDArray[np.float32], card: ModelCard
 ) -> tf.data.Dataset:
     """All pictures once, in order, as they are served, and their labels."""
+    return _loaded(tf.data.Dataset.range(len(images)).batch(BATCH), images, truth, card)
+
+
+def _loaded(
+    rows: tf.data.Dataset,
+    images: npt.NDArray[np.uint8],
+    truth: npt.NDArray[np.float32],
+    card: ModelCard,
+    augment: Augmentation | None = None,
+    parallel: int | None = None,
+) -> tf.data.Dataset:
     scaled = scaling(card)
 
     def load(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pictures = tf.numpy_function(lambda chosen: images[chosen], [at], tf.uint8)
-        pictures = tf.ensure_shape(pictures, (None, *images.shape[1:]))
-        return scaled(tf.cast(pictures, tf.float32)), tf.gather(truth, at)
+        pictures = tf.ensure_shape(pictures, (at.shape[0], *images.shape[1:]))
+        labels = tf.gather(truth, at)
+        if augment:
+            pictures, labels = augment(pictures, labels)
+        return scaled(tf.cast(pictures, tf.float32)), labels
 
-    return tf.data.Dataset.range(len(images)).batch(BATCH).map(load).prefetch(2)
+    return rows.map(load, num_parallel_calls=parallel).prefetch(2)
 
 
 def scaling(card: ModelCard) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -166,37 +172,25 @@ class Features:
         self._folder, self._base = folder, base
         images = stored(data, "train", card, folder)
         truth = one_hot(data, "train", recipe.label_smoothing)
-        plain = served(images, truth, card)
-        views = [self._view("train", plain, -(-len(images) // BATCH))]
         size = min(BATCH, len(images))
         crops = training(images, truth, card, size, augment, recipe.seed)
+        views = [self._view("train", served(images, truth, card), -(-len(images) // BATCH))]
         views += [
             self._view(f"view {number} of {recipe.views}", crops, len(images) // size)
             for number in range(1, recipe.views + 1)
         ]
         self._train = tuple(np.concatenate(arrays) for arrays in zip(*views, strict=True))
         held_back = stored(data, "validation", card, folder)
+        plain = served(held_back, one_hot(data, "validation"), card)
         self.validation = tf.data.Dataset.from_tensors(
-            self._view(
-                "validation", served(held_back, one_hot(data, "validation"), card),
-                -(-len(held_back) // BATCH),
-            )
-        )  # fmt: skip
+            self._view("validation", plain, -(-len(held_back) // BATCH))
+        )
 
     def training(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Features and labels of all views: shuffled, without end."""
-        features, truth = self._train
-        rows = tf.data.Dataset.range(len(features)).shuffle(len(features), seed).repeat()
-
-        def load(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            chosen = tf.numpy_function(
-                lambda chosen: (features[chosen], truth[chosen]), [at], (tf.float32, tf.float32)
-            )
-            shapes = ((batch_size, features.shape[1]), (batch_size, truth.shape[1]))
-            x, y = (tf.ensure_shape(*pair) for pair in zip(chosen, shapes, strict=True))
-            return x, y
-
-        return rows.batch(batch_size, drop_remainder=True).map(load).prefetch(2)
+        rows = tf.data.Dataset.from_tensor_slices(self._train)
+        rows = rows.shuffle(len(self._train[0]), seed).repeat()
+        return rows.batch(batch_size, drop_remainder=True).prefetch(2)
 
     def _view(
         self, name: str, batches: tf.data.Dataset, steps: int

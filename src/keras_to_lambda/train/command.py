@@ -17,7 +17,6 @@ from keras_to_lambda.train.data import arrays, sources
 from keras_to_lambda.train.data.dataset import DataError, Dataset, untrained
 from keras_to_lambda.train.recipe import PHOTOS, Backbone, Recipe
 
-PORT = 9000
 EPILOG = """\
 examples:
   k2l train photos --model MobileNetV2 --fine-tune 60
@@ -34,15 +33,14 @@ exit status:
   130  stopped
 
 DATA is one of these:
-{forms}"""
+"""
 
 
 @frame.command("k2l train", interrupted="stopped; the same command continues from the last epoch")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code."""
-    parser = _parser()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    args = parser.parse_args(given)
+    args = parser().parse_args(given)
     output = Path(args.output or f"models/{sources.name_of(args.data)}")
     if output.exists() and not output.is_dir():
         raise DataError(f"-o {output} is a file; give a folder")
@@ -57,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with output_folders.made(output):
         status = _train(args, data, recipe, output, ["k2l", "train", *given])
     if status == 0 and args.serve is not None:
-        name = args.name or output.resolve().name
-        return convert_and_serve.serve(output / f"{name}.tflite", args.serve)
+        convert_and_serve.serve(output / f"{output.resolve().name}.tflite", args.serve)
     return status
 
 
@@ -68,7 +65,7 @@ def _train(
     from keras_to_lambda.train import augmentation, backbones, report, tracking
     from keras_to_lambda.train.fitting import Run
 
-    described = card(args.name or output.resolve().name, data.labels, recipe)
+    described = card(output.resolve().name, data.labels, recipe)
     name = described.name
     if isinstance(recipe.network, Backbone) and recipe.network.weights:
         print(f"looking for the weights of {recipe.network.name} ...", flush=True)
@@ -80,7 +77,7 @@ def _train(
     print(f"augmented training pictures: {sheet}", flush=True)
     run = Run(
         recipe, described, data, folder, folder / "cache",
-        more_callbacks=lambda phase: [tracker.callback(phase) for tracker in trackers],
+        more_callbacks=lambda: [tracker.callback() for tracker in trackers],
     )  # fmt: skip
     try:
         model = run.fit()
@@ -160,55 +157,25 @@ def read(args: argparse.Namespace) -> Dataset:
     return data
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """The arguments that name the data."""
-    parser.add_argument("data", metavar="DATA", help="labelled pictures; see below")
-    sources.add_kind(parser)
-
-
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = frame.Parser(
-        prog="k2l train",
+        "k2l train",
+        "Train an image classifier: from scratch, or on top of a trained network.",
+        EPILOG + sources.FORMS,
         usage="%(prog)s DATA [options]",
-        description="Train an image classifier: from scratch, or on top of a trained network.",
-        epilog=EPILOG.format(forms=sources.FORMS),
     )
-    add_data(parser)
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="folder for the model, its card and the report (default: models/NAME, NAME being that "
-        "of the data)",
-    )
-    parser.add_argument("--name", help="name of the model (default: name of the output folder)")
-    parser.add_argument(
-        "--keep-checkpoints",
-        action="store_true",
-        help="keep the three best epochs of each phase as models, "
-        "OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras",
-    )
-    parser.add_argument(
-        "--track",
-        default="tensorboard",
-        metavar="WHERE",
-        help="comma-separated: tensorboard, wandb, mlflow, or none (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--logs",
-        metavar="DIR",
-        type=Path,
-        default=Path("runs"),
-        help="folder for tensorboard --logdir (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--serve",
-        nargs="?",
-        type=int,
-        const=PORT,
-        metavar="PORT",
-        help="serve the converted model with the playground at the end (default port: %(const)s)",
-    )
+    sources.add(parser)
+    add = parser.add_argument
+    add("-o", "--output", metavar="DIR", help="folder for the model, its card and the report; its "
+        "name is the model's (default: models/NAME, NAME being that of the data)")  # fmt: skip
+    add("--keep-checkpoints", action="store_true", help="keep the three best epochs of each phase "
+        "as models, OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras")  # fmt: skip
+    add("--track", default="tensorboard", metavar="WHERE", help="comma-separated: tensorboard, "
+        "wandb, mlflow, or none (default: %(default)s)")  # fmt: skip
+    add("--logs", metavar="DIR", type=Path, default=Path("runs"), help="folder for tensorboard "
+        "--logdir (default: %(default)s)")  # fmt: skip
+    add("--serve", nargs="?", type=int, const=9000, metavar="PORT", help="serve the converted "
+        "model with the playground at the end (default port: %(const)s)")  # fmt: skip
     options.add(parser)
     return parser
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from keras_to_lambda.train.data import unpack
 from keras_to_lambda.train.data.dataset import DataError, Dataset
@@ -60,20 +61,12 @@ def convert(model: Path, data: Dataset) -> Path | None:
     return None
 
 
-def serve(tflite: Path, port: int) -> int:
-    """Serve a converted model until Ctrl-C. Returns the exit status."""
+def serve(tflite: Path, port: int) -> NoReturn:
+    """Serve a converted model until Ctrl-C, in place of this process."""
     print(
         f"\nserving {tflite.name}; Ctrl-C ends it; to start it again:\n"
         f"  k2l serve --model {shlex.quote(str(tflite))}",
         flush=True,
     )
     command = [*K2L, "serve", "--port", str(port), "--model", str(tflite)]
-    server = subprocess.Popen(command)  # noqa: S603
-    # Ctrl-C reaches both: the server ends by itself, and then this process.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    terminate = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    try:
-        return server.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
-        signal.signal(signal.SIGTERM, terminate)
+    os.execv(command[0], command)  # noqa: S606

@@ -6,7 +6,6 @@ runs.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import requests
 
+from keras_to_lambda.cli import frame
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.train import convert_and_serve
 from keras_to_lambda.train.convert_and_serve import K2L
@@ -30,13 +30,10 @@ EACH = 250  # pictures of each digit
 OWN = ("--epochs", "20")
 
 
-class StepFailed(Exception):
-    """A command of the demo ended with an error, which it has printed."""
-
-
+@frame.command("make train-demo", refused=frame.FAILED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo. Exit status 1: a step failed."""
-    parser = argparse.ArgumentParser(prog="make train-demo", description=__doc__)
+    parser = frame.Parser("make train-demo", __doc__)
     parser.add_argument(
         "data", metavar="DATA", nargs="?",
         help="data, as k2l train takes it (default: digits that the demo draws)",
@@ -44,15 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=9000, help="default: %(default)s")
     args, given = parser.parse_known_args(arguments)
     start = time.monotonic()
-    try:
-        convert_and_serve.check_port(args.port)  # before minutes of work, not after
-        _steps(args.data, given, args.port)
-    except DataError:
-        print(f"train-demo: port {args.port} is in use: PORT={args.port + 1}", file=sys.stderr)
-        return 1
-    except StepFailed as error:
-        print(f"train-demo: {error}", file=sys.stderr)
-        return 1
+    convert_and_serve.check_port(args.port)  # before minutes of work, not after
+    _steps(args.data, given, args.port)
     print(f"\nfinished in {time.monotonic() - start:.0f} s")
     return 0
 
@@ -73,8 +63,8 @@ def _steps(source: str | None, given: list[str], port: int) -> None:
     print("2. Explore them before the training", flush=True)
     _run("explore", source, "-o", f"{FOLDER / name}.exploration.html")
     print("\n3. Train, convert, verify, serve", flush=True)
-    command = ["train", source, "-o", str(FOLDER / name), "--logs", str(FOLDER / "runs"),
-               "--serve", str(port), *given]  # fmt: skip
+    command = ["train", source, "-o", str(FOLDER / name), "--logs", str(FOLDER / "runs")]
+    command += ["--serve", str(port), *given]
     quiet = {**os.environ, "LOG_LEVEL": "ERROR"}  # no line for each request
     server = subprocess.Popen([*K2L, *command], cwd=ROOT, env=quiet)  # noqa: S603
     print(f"  k2l {shlex.join(command)}\n", flush=True)
@@ -105,7 +95,7 @@ def _run(verb: str, *arguments: str) -> None:
     print(f"  k2l {verb} {shlex.join(arguments)}\n", flush=True)
     done = subprocess.run([*K2L, verb, *arguments], cwd=ROOT, check=False)  # noqa: S603
     if done.returncode:
-        raise StepFailed(f"k2l {verb} ended with exit status {done.returncode}")
+        raise DataError(f"k2l {verb} ended with exit status {done.returncode}")
 
 
 def _wait(server: subprocess.Popen[bytes], url: str) -> None:
@@ -117,7 +107,7 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
             time.sleep(0.3)
         else:
             return
-    raise StepFailed(f"k2l train ended with exit status {server.returncode}")
+    raise DataError(f"k2l train ended with exit status {server.returncode}")
 
 
 if __name__ == "__main__":

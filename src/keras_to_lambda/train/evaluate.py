@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,19 +17,22 @@ from keras_to_lambda.cli import frame
 from keras_to_lambda.client import Client
 from keras_to_lambda.convert import labels as label_files
 from keras_to_lambda.convert import options as shared
-from keras_to_lambda.convert import progress, scaling
+from keras_to_lambda.convert import progress
+from keras_to_lambda.train import files
 from keras_to_lambda.train.assess import calibration, metrics, report
 from keras_to_lambda.train.assess.predictions import (
     Evaluated,
     Model,
     Options,
+    add_card,
     announce,
     matched,
     predict,
 )
 from keras_to_lambda.train.assess.report import Report
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data.dataset import SPLITS, DataError, joined
+from keras_to_lambda.train.data.dataset import SPLITS, joined
+from keras_to_lambda.train.options import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,20 +68,19 @@ SEED = 1  # where no card has the one that split the data
 @frame.command("k2l evaluate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for whatever the user can put right."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     output = _output(options)
     found = evaluate(options)
     given = sys.argv[1:] if arguments is None else arguments
     command = html_report.command_line("evaluate", given)
-    for path in write(found, output, command):
-        announce(f"wrote {path}")
+    beside = files.write_report(output, report.html(found, command), report.to_json(found))
+    announce(f"wrote {output} and {beside.name}")
     text = progress.plain_lines(report.text(found))
     print(json.dumps(report.to_json(found), indent=1) if options.json else text)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = frame.Parser(
         "k2l evaluate",
         "Evaluate a model, as a file or behind a URL, on labelled pictures: accuracy and its "
@@ -87,68 +88,22 @@ def _parser() -> argparse.ArgumentParser:
         EPILOG + sources.FORMS,
     )
     add = parser.add_argument
-    add(
-        "model",
-        metavar="MODEL",
-        help=".keras or .h5 file, SavedModel folder, .tflite, or URL of an endpoint",
-    )
-    add("--data", required=True, metavar="DATA", help="labelled pictures; see below")
-    sources.add_kind(parser)
-    add(
-        "--split",
-        choices=(*SPLITS, ALL_SPLITS),
-        default="test",
-        help="pictures to evaluate on; a tenth of data without splits (default: %(default)s)",
-    )
+    add("model", metavar="MODEL", help=".keras or .h5 file, SavedModel folder, .tflite, or URL of "
+        "an endpoint")  # fmt: skip
+    sources.add(parser, "--data", required=True)
+    add("--split", choices=(*SPLITS, ALL_SPLITS), default="test", help="pictures to evaluate on; a "
+        "tenth of data without splits (default: %(default)s)")  # fmt: skip
     add("--against", metavar="MODEL2", help="second model to compare with, on the same pictures")
-    add(
-        "-o",
-        "--output",
-        metavar="FILE.html",
-        type=Path,
-        help="report; the JSON is written beside it (default: NAME.evaluation.html beside the "
-        "model; for an endpoint, in the current folder)",
-    )
-    add("--card", type=Path, metavar="FILE", help="the model's card (default: in it or beside it)")
-    add(
-        "--preprocess",
-        type=scaling.parse,
-        metavar="SCALING",
-        help="scaling of pixels for a Keras file without a card, as for `k2l convert`",
-    )
-    add(
-        "--labels",
-        type=Path,
-        metavar="FILE",
-        help="labels of a Keras file without a card (default: the data's, in alphabetical order), "
-        "or of an endpoint (default: those of its first answer)",
-    )
-    add(
-        "--no-calibration",
-        action="store_true",
-        help="leave the model's card as it is",
-    )
-    add(
-        "--seed",
-        type=int,
-        metavar="N",
-        help=f"seed of the split of data without splits (default: the card's, or {SEED})",
-    )
-    group = parser.add_argument_group("endpoints")
-    group.add_argument(
-        "--header",
-        action="append",
-        default=[],
-        metavar="NAME:VALUE",
-        help="request header; may be repeated (default: none)",
-    )
-    group.add_argument(
-        "--workers",
-        type=int,
-        default=4,
-        metavar="N",
-        help="number of requests at a time (default: %(default)s)",
-    )
+    add("-o", "--output", metavar="FILE.html", type=Path, help="report; the JSON is written beside "
+        "it (default: NAME.evaluation.html beside the model; for an endpoint, in the current "
+        "folder)")  # fmt: skip
+    add_card(parser)
+    add("--labels", type=Path, metavar="FILE", help="labels of a Keras file without a card "
+        "(default: the data's, in alphabetical order), or of an endpoint (default: those of its "
+        "first answer)")  # fmt: skip
+    add("--no-calibration", action="store_true", help="leave the model's card as it is")
+    add("--seed", type=whole(0, 2**31 - 1), metavar="N", help="seed of the split of data without "
+        f"splits (default: the card's, or {SEED})")  # fmt: skip
     client.add_options(parser)
     shared.add_model(parser)
     shared.add_run(parser)
@@ -156,11 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _output(options: argparse.Namespace) -> Path:
-    """Where the report goes.
-
-    Raises:
-        DataError: it cannot go there.
-    """
+    """Where the report goes."""
     output: Path | None = options.output
     if output is None:
         if options.model.startswith(("http://", "https://")):
@@ -168,32 +119,21 @@ def _output(options: argparse.Namespace) -> Path:
             return Path(f"{host}.evaluation.html")
         model = Path(options.model).resolve()
         return model.with_name(f"{model.stem}.evaluation.html")
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise DataError(f"-o {output} must end in .html; the JSON is written beside it")
-    if not output.absolute().parent.is_dir():
-        raise DataError(f"-o {output}: no such folder: {output.parent}")
-    return output
+    return files.checked(output)
 
 
 def evaluate(options: argparse.Namespace) -> Report:
     """Read the data, run the model or both, measure, and write the calibration into the card.
 
     Raises:
-        DataError: see `predict` and `sources.load`; or an option is out of range.
+        DataError: see `predict` and `sources.load`.
         ConvertError: an option of the sandbox or the labels' file is wrong.
     """
-    for name, least in (("workers", 1), ("seed", 0)):
-        if (value := getattr(options, name)) is not None and value < least:
-            raise DataError(f"--{name} must be at least {least}")
     labels = label_files.read(options.labels) if options.labels else None
-    headers = _headers(options.header)
     settings = Options(
-        sandbox=shared.sandbox(options),
-        wanted=shared.wanted(options),
-        workers=options.workers,
-        labels=labels,
-        caller=lambda url: Client.of(url, options, headers),
-    )
+        shared.sandbox(options), shared.wanted(options), labels,
+        caller=lambda url: Client.of(url, options),
+    )  # fmt: skip
 
     def named(model: str, card: Path | None, names: Sequence[str]) -> Model:
         return Model.of(model, card, options.preprocess, labels or names)
@@ -274,16 +214,6 @@ def _calibrated(made: Report, fitted: Evaluated) -> Report:
     )
 
 
-def _headers(pairs: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, colon, value = pair.partition(":")
-        if not colon or not name.strip():
-            raise DataError(f"invalid --header {pair!r}; give NAME:VALUE")
-        found[name.strip()] = value.strip()
-    return found
-
-
 def _seed(model: Model) -> int:
     """The seed that split the data when the model was trained: its test pictures are ours."""
     stated: Any = model.card.provenance.get("seed") if model.card else None
@@ -310,18 +240,3 @@ def _notes(first: Model, second: Model | None, data: Dataset, part: str, seed: i
                 "card): whether some pictures are in both is not known"
             )
     return notes
-
-
-def write(found: Report, output: Path, command: str = "") -> list[Path]:
-    """Write the page and the JSON, both or none; returns the files."""
-    body = json.dumps(report.to_json(found), indent=1, ensure_ascii=False)
-    files = {
-        output: report.html(found, command),
-        output.with_suffix(".json"): body + "\n",
-    }
-    with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".evaluate-") as folder:
-        for path, content in files.items():
-            (Path(folder) / path.name).write_text(content, encoding="utf-8")
-        for path in files:
-            (Path(folder) / path.name).replace(path)
-    return list(files)

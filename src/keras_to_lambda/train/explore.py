@@ -6,14 +6,13 @@ k2l explore DATA      writes NAME.exploration.html and NAME.exploration.json
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +23,18 @@ from keras_to_lambda import html_report
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import progress
 from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.train import files
 from keras_to_lambda.train.data import near_duplicates, sources
-from keras_to_lambda.train.data.dataset import SPLITS, DataError, Dataset, neutral, prefetch
+from keras_to_lambda.train.data.dataset import (
+    SPLITS,
+    DataError,
+    Dataset,
+    joined,
+    neutral,
+    prefetch,
+)
 from keras_to_lambda.train.data.near_duplicates import Fingerprint, NearDuplicate
+from keras_to_lambda.train.options import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,51 +62,25 @@ INPUTS = (160, 224)  # pixels: inputs that a picture with a shorter side is enla
 ALIKE = 0.01  # the p-value below which class shares differ between splits
 
 
-class Measured(NamedTuple):
-    """One picture's size in pixels, and what it is compared by, if it is."""
-
-    width: int
-    height: int
-    fingerprint: Fingerprint | None
-
-
 @dataclass(frozen=True, slots=True)
 class Exploration:
     """All that was found.
 
-    pictures: by split. duplicates: None if they were not looked for. formats: of the files, the
-    commonest first. turned: files with an EXIF orientation that turns them.
+    counts: pictures, int64, (labels, SPLITS). sizes: width and height of each picture, int64.
+    leaks: near-duplicates in two splits; conflicts: in one split, with two labels; both None if
+    they were not looked for. formats: of the files, the commonest first. turned: files with an EXIF
+    orientation that turns them.
     """
 
     name: str
     seed: int
     data: Dataset
-    pictures: dict[str, list[Measured]]
-    duplicates: tuple[NearDuplicate, ...] | None
+    counts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    leaks: list[NearDuplicate] | None
+    conflicts: list[NearDuplicate] | None
     formats: dict[str, int]
     turned: int
-
-    @property
-    def counts(self) -> npt.NDArray[np.int64]:
-        """Pictures: int64, (labels, SPLITS)."""
-        labels = len(self.data.labels)
-        columns = [np.bincount(self.data.splits[name].targets, minlength=labels) for name in SPLITS]
-        return np.stack(columns, axis=1)
-
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Width and height of each picture."""
-        return [(one.width, one.height) for name in SPLITS for one in self.pictures[name]]
-
-    @property
-    def leaks(self) -> list[NearDuplicate]:
-        """Near-duplicates in two splits."""
-        return [pair for pair in self.duplicates or () if pair.leak]
-
-    @property
-    def conflicts(self) -> list[NearDuplicate]:
-        """Near-duplicates in one split, with two labels."""
-        return [pair for pair in self.duplicates or () if not pair.leak]
 
     def who(self, split: str, index: int) -> dict[str, str]:
         """A picture's split, name and label."""
@@ -109,7 +91,7 @@ class Exploration:
     def to_json(self) -> dict[str, Any]:
         """All numbers of the page."""
 
-        def listed(pairs: list[NearDuplicate]) -> list[dict[str, Any]]:
+        def listed(pairs: list[NearDuplicate] | None) -> list[dict[str, Any]]:
             return [
                 {
                     "similarity": round(pair.similarity, 4),
@@ -117,10 +99,11 @@ class Exploration:
                     "first": self.who(*pair.first),
                     "second": self.who(*pair.second),
                 }
-                for pair in pairs
+                for pair in pairs or ()
             ]
 
-        sizes = Counter(self.sizes)
+        pairs = {"between_splits": listed(self.leaks), "label_conflicts": listed(self.conflicts)}
+        sizes = Counter(map(tuple, self.sizes.tolist()))
         return {
             "name": self.name,
             "seed": self.seed,
@@ -134,9 +117,7 @@ class Exploration:
             "formats": self.formats,
             "turned": self.turned,
             "broken": [{"file": file, "reason": reason} for file, reason in self.data.broken],
-            "near_duplicates": None
-            if self.duplicates is None
-            else {"between_splits": listed(self.leaks), "label_conflicts": listed(self.conflicts)},
+            "near_duplicates": None if self.leaks is None else pairs,
         }
 
 
@@ -146,10 +127,9 @@ def explore(
     """Read a data set and look at all of it.
 
     Args:
-        source: as `sources.load` takes it.
+        source: as `sources.load` takes it. labels: of CIFAR-100, fine or coarse.
         seed: of the split, where it has none, and of the examples.
         duplicates: whether near-duplicates are looked for.
-        labels: of CIFAR-100, fine or coarse.
 
     Raises:
         DataError: it cannot be read, or has changed in the meantime.
@@ -157,41 +137,40 @@ def explore(
     data = sources.load(source, seed, labels=labels)
     card = neutral(data)
 
-    def measure(place: tuple[str, int]) -> Measured:
+    def measure(place: tuple[str, int]) -> tuple[tuple[int, int], Fingerprint | None]:
         picture = data.splits[place[0]].picture(place[1], card)
-        own = near_duplicates.fingerprint(picture) if duplicates else None
-        return Measured(*picture.size, own)
+        return picture.size, near_duplicates.fingerprint(picture) if duplicates else None
 
     places = [(name, index) for name in SPLITS for index in range(len(data.splits[name]))]
-    pictures: dict[str, list[Measured]] = {name: [] for name in SPLITS}
     try:
-        for (name, _), one in zip(places, prefetch(measure, places, "pictures"), strict=True):
-            pictures[name].append(one)
+        measured = list(prefetch(measure, places, "pictures"))
         formats, turned = _files(data)
     except (ClassifierError, OSError) as error:
         raise DataError(f"{source} changed while it was read ({error}); start again") from error
-    pairs = None
+    leaks = conflicts = None
     if duplicates:
-        prints = {
-            name: [one.fingerprint for one in own if one.fingerprint]
-            for name, own in pictures.items()
-        }
-        pairs = tuple(near_duplicates.find(data, prints))
-    name = sources.name_of(source)
-    return Exploration(name, seed, data, pictures, pairs, formats, turned)
+        prints: dict[str, list[Fingerprint]] = {name: [] for name in SPLITS}
+        for (name, _), (_, own) in zip(places, measured, strict=True):
+            prints[name] += [own] if own else []
+        pairs = near_duplicates.find(data, prints)
+        leaks = [pair for pair in pairs if pair.leak]
+        conflicts = [pair for pair in pairs if not pair.leak]
+    counts = [np.bincount(data.splits[name].targets, minlength=len(data.labels)) for name in SPLITS]
+    return Exploration(
+        sources.name_of(source), seed, data, np.stack(counts, axis=1),
+        np.array([size for size, _ in measured], np.int64), leaks, conflicts, formats, turned,
+    )  # fmt: skip
 
 
 def _files(data: Dataset) -> tuple[dict[str, int], int]:
     """Formats, the commonest first, and how many files have an orientation that turns them."""
     formats: Counter[str] = Counter()
     turned = 0
-    for split in data.splits.values():
-        for index in range(len(split)):
-            if (path := split.path(index)) is None:
-                continue
-            with Image.open(path) as image:
-                formats[image.format or "unknown"] += 1
-                turned += image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    whole = joined(data.splits.values())
+    for path in filter(None, map(whole.path, range(len(whole)))):
+        with Image.open(path) as image:
+            formats[image.format or "unknown"] += 1
+            turned += image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     return dict(formats.most_common()), turned
 
 
@@ -221,7 +200,7 @@ def conclusion(found: Exploration) -> str:
         )
     if faults:
         return f"{first} To repair before training: {'; '.join(faults)}."
-    looked = "broken files" if found.duplicates is None else "broken files or near-duplicates"
+    looked = "broken files" if found.leaks is None else "broken files or near-duplicates"
     return f"{first} It has no {looked}."
 
 
@@ -263,7 +242,7 @@ def shares(found: Exploration) -> str:
 
 def sizes(found: Exploration) -> str:
     """How large the pictures are, and how many of them an input enlarges."""
-    sides = np.array(found.sizes)
+    sides = found.sizes
     if (sides == sides[0]).all():
         return f"All pictures have {sides[0, 0]} x {sides[0, 1]} pixels."
     low = ", ".join(f"{(sides.min(axis=1) < n).mean():.1%} below {n}" for n in INPUTS)
@@ -311,12 +290,12 @@ def html(found: Exploration, command: str = "") -> str:
                 (f"{len(counts):,}", "classes"),
                 (f"{len(found.data.broken):,}", "broken files"),
                 *(
-                    []
-                    if found.duplicates is None
-                    else [
-                        (f"{len(found.leaks):,}", "near-duplicates between splits"),
-                        (f"{len(found.conflicts):,}", "label conflicts"),
-                    ]
+                    (f"{len(pairs):,}", heading)
+                    for heading, pairs in (
+                        ("near-duplicates between splits", found.leaks),
+                        ("label conflicts", found.conflicts),
+                    )
+                    if pairs is not None
                 ),
             ],
             splits=SPLITS,
@@ -336,7 +315,7 @@ def html(found: Exploration, command: str = "") -> str:
             files=", ".join(f"{n:,} {name}" for name, n in found.formats.items()),
             turned=found.turned,
             examples=[(found.data.labels[row], shown[row]) for row in order if shown[row]],
-            searched=found.duplicates is not None,
+            searched=found.leaks is not None,
             pairs=[*map(partial(_pairs, found), PAIRS)],
             broken=found.data.broken,
             sha256=found.data.sha256,
@@ -370,7 +349,7 @@ def _examples(found: Exploration) -> list[list[html_report.Picture]]:
 
 def _pairs(found: Exploration, kind: tuple[str, str, str]) -> tuple[Any, ...]:
     """A section about near-duplicates: kind, how many, and the most similar ones."""
-    pairs = {"leaks": found.leaks, "conflicts": found.conflicts}[kind[0]]
+    pairs = {"leaks": found.leaks, "conflicts": found.conflicts}[kind[0]] or []
     shown = [
         (
             f"similarity {pair.similarity:.3f}",
@@ -385,10 +364,9 @@ def _plot(found: Exploration) -> str:
     """Widths and heights; "" if there is one size only."""
     from matplotlib.figure import Figure
 
-    seen = Counter(found.sizes)
-    if len(seen) == 1:
+    sides, counts = np.unique(found.sizes, axis=0, return_counts=True)
+    if len(sides) == 1:
         return ""
-    sides, counts = np.array(list(seen)), np.array(list(seen.values()))
     # Sizes over several octaves would crowd in a corner.
     scale = "log" if (sides.max(axis=0) / sides.min(axis=0)).max() > 8 else "linear"
     figure = Figure(figsize=(5, 4))
@@ -404,85 +382,35 @@ def _plot(found: Exploration) -> str:
     )
 
 
-def write(found: Exploration, output: Path, command: str = "") -> Path:
-    """Write the page, and the JSON beside it.
-
-    Returns:
-        Where the JSON is.
-
-    Raises:
-        DataError: it cannot be written there, or a picture has changed in the meantime.
-    """
-    text = html(found, command)
-    record = json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    beside = output.with_suffix(".json")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-        beside.write_text(record + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {output} ({error.strerror}); give another -o") from error
-    return beside
-
-
 @frame.command("k2l explore")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for wrong arguments or data."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
-    output = _checked(options)
+    output: Path = options.output or Path(sources.name_of(options.data) + SUFFIX)
+    files.checked(output)
     found = explore(
-        options.data,
-        options.seed,
-        duplicates=not options.no_duplicates,
-        labels=options.labels_kind,
+        options.data, options.seed, duplicates=not options.no_duplicates, labels=options.labels_kind
     )
     print("\n".join(map(progress.plain, lines(found))), flush=True)
-    beside = write(found, output, shlex.join(["k2l", "explore", *words]))
+    page = html(found, shlex.join(["k2l", "explore", *words]))
+    beside = files.write_report(output, page, found.to_json())
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB) and {beside}")
     return frame.OK
 
 
-def _checked(options: argparse.Namespace) -> Path:
-    """Where the page goes.
-
-    Raises:
-        DataError: an argument is wrong.
-    """
-    if not 0 <= options.seed < 2**31:
-        raise DataError("--seed must be from 0 to 2147483647")
-    output: Path = options.output or Path(sources.name_of(options.data) + SUFFIX)
-    if output.is_dir():
-        raise DataError(f"-o {output} is a folder; give a file name such as page.html")
-    if output.suffix not in (".html", ".htm"):
-        raise DataError(f"-o {output} must end in .html; the JSON is written beside it")
-    return output
-
-
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = frame.Parser(
         "k2l explore",
         "Report on a data set before training: pictures by class and split, sizes, examples, "
         "broken files, near-duplicates between splits, pictures with two labels.",
         f"DATA is one of these:\n{sources.FORMS}",
     )
-    parser.add_argument("data", metavar="DATA", help="folder, file or name, as below")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE.html",
-        type=Path,
-        help=f"report; the JSON is written beside it (default: NAME{SUFFIX})",
-    )
-    sources.add_kind(parser)
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=1,
-        metavar="N",
-        help="seed of the examples, and of the split of data without splits (default: 1)",
-    )
-    parser.add_argument(
-        "--no-duplicates", action="store_true", help="skip the search for near-duplicates"
-    )
+    sources.add(parser)
+    add = parser.add_argument
+    add("-o", "--output", metavar="FILE.html", type=Path, help="report; the JSON is written beside "
+        f"it (default: NAME{SUFFIX})")  # fmt: skip
+    add("--seed", type=whole(0, 2**31 - 1), default=1, metavar="N", help="seed of the examples, "
+        "and of the split of data without splits (default: 1)")  # fmt: skip
+    add("--no-duplicates", action="store_true", help="skip the search for near-duplicates")
     return parser

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from keras_to_lambda.train.data.dataset import DataError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,3 +23,37 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file; it replaces an earlier one at once."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def together(folder: Path) -> Iterator[Path]:
+    """A folder whose files and folders replace those of `folder` at the end of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".draft-") as name:
+        yield Path(name)
+        for path in sorted(Path(name).iterdir()):
+            if path.is_dir():
+                shutil.rmtree(folder / path.name, ignore_errors=True)
+            path.replace(folder / path.name)
+
+
+def checked(page: Path) -> Path:
+    """Where a report goes.
+
+    Raises:
+        DataError: it cannot go there.
+    """
+    if page.is_dir() or page.suffix.lower() not in (".html", ".htm"):
+        raise DataError(f"-o {page} must end in .html; the JSON is written beside it")
+    if not page.absolute().parent.is_dir():
+        raise DataError(f"-o {page}: no such folder: {page.parent}")
+    return page
+
+
+def write_report(page: Path, html: str, record: dict[str, Any]) -> Path:
+    """Write a report and, with the same name, its JSON, which is returned: both or none."""
+    beside = page.with_suffix(".json")
+    with together(page.parent) as draft:
+        write_text(draft / page.name, html)
+        write_json(draft / beside.name, record)
+    return beside

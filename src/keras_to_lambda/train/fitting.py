@@ -29,7 +29,7 @@ PLATEAU = 3  # epochs without a lower validation loss, after which the learning 
 LOWEST = 0.01  # exponential: the share of the learning rate at the end
 ACCURACY = "val_accuracy"
 
-Callbacks = Callable[[Phase], Sequence[keras.callbacks.Callback]]
+Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
 
 
 @dataclass(eq=False)
@@ -50,10 +50,9 @@ class Run:
     data: Dataset
     folder: Path
     cache: Path
-    more_callbacks: Callbacks = lambda _phase: ()
+    more_callbacks: Callbacks = lambda: ()
     verbose: int = field(default_factory=lambda: 1 if sys.stdout.isatty() else 2)
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
-    model: keras.Model | None = field(default=None, init=False)
 
     def fit(self) -> keras.Model:
         """Train to the end. Returns the network at the size that is served, not compiled.
@@ -62,7 +61,6 @@ class Run:
             DataError: the network, or its weights, cannot be had.
         """
         self._begin()
-        model: keras.Model | None = None
         phases = self.recipe.phases()
         for number, phase in enumerate(phases):
             done = self.folder / f"phase-{number}.keras"
@@ -107,15 +105,12 @@ class Run:
                     path.unlink()
         write_json(mark, facts)
         if self._log.exists():
-            lines = self._log.read_text(encoding="utf-8").splitlines()
-            # An epoch that was trained twice, as its backup was lost, counts once.
-            entries = {entry["epoch"]: entry for entry in map(json.loads, lines)}
-            self.history = [entries[epoch] for epoch in sorted(entries)]
+            self.history = json.loads(self._log.read_text(encoding="utf-8"))
             print(f"continuing after epoch {len(self.history)}", flush=True)
 
     @property
     def _log(self) -> Path:
-        return self.folder / "history.jsonl"
+        return self.folder / "history.json"
 
     def _fit(self, phase: Phase, previous: keras.Model | None) -> keras.Model:
         """Returns the whole network, with the weights that the phase ends with."""
@@ -144,7 +139,7 @@ class Run:
                 fitted.optimizer.variables, previous.optimizer.variables, strict=True
             ):
                 mine.assign(theirs)
-        best = self._checkpoints(phase, card, network.model, bool(previous), fitted, validation)
+        best = self._checkpoints(phase, card, network, previous, validation)
         fitted.fit(
             train,
             epochs=phase.last,
@@ -158,8 +153,8 @@ class Run:
                 keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
                 _Log(phase, self.history, self._log),
                 best,
-                *self._stopping(phase),
-                *self.more_callbacks(phase),
+                *self._stopping(),
+                *self.more_callbacks(),
             ],
             shuffle=False,  # the batches are shuffled already
             verbose=self.verbose,
@@ -192,39 +187,32 @@ class Run:
         self,
         phase: Phase,
         card: ModelCard,
-        whole: keras.Model,
-        begun: bool,
-        fitted: keras.Model,
+        network: Network,
+        previous: keras.Model | None,
         validation: tf.data.Dataset,
     ) -> WholeModels:
         known = [e["validation_accuracy"] for e in self.history if e["phase"] == phase.name]
-        if begun and self.recipe.keep == "best":
+        if previous and self.recipe.keep == "best":
             # An epoch is taken if it is better than the phase's start.
+            fitted = network.model if phase.layers else network.head
             scores = fitted.evaluate(validation, verbose=0, return_dict=True)
             known.append(scores["accuracy"])
-        return WholeModels(self.folder, whole, card, phase, max(known, default=None))
+        return WholeModels(self.folder, network.model, card, phase, max(known, default=None))
 
-    def _stopping(self, phase: Phase) -> list[keras.callbacks.Callback]:
-        recipe, made = self.recipe, []
-        if recipe.patience:
-            made.append(
-                keras.callbacks.EarlyStopping(ACCURACY, patience=recipe.patience, mode="max")
-            )
-        if recipe.schedule == "plateau":
-            made.append(
-                keras.callbacks.ReduceLROnPlateau(
-                    "val_loss", factor=recipe.plateau_factor, patience=PLATEAU
-                )
-            )
-        return made
+    def _stopping(self) -> list[keras.callbacks.Callback]:
+        recipe, callbacks = self.recipe, keras.callbacks
+        early = callbacks.EarlyStopping(ACCURACY, patience=recipe.patience, mode="max")
+        plateau = callbacks.ReduceLROnPlateau(
+            "val_loss", factor=recipe.plateau_factor, patience=PLATEAU
+        )
+        return [early] * bool(recipe.patience) + [plateau] * (recipe.schedule == "plateau")
 
 
 class WholeModels(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
     """Checkpoints NAME-EPOCH-ACCURACY.keras of the best epochs, each with its card beside it.
 
-    Args:
-        whole: the model from pictures to logits, also where its head alone is fitted.
-        threshold: the validation accuracy that an epoch has to surpass.
+    whole: the model from pictures to logits, also where its head alone is fitted. threshold: the
+    validation accuracy that an epoch has to surpass.
     """
 
     def __init__(
@@ -237,8 +225,11 @@ class WholeModels(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
     ) -> None:
         super().__init__(
             str(folder / f"{card.name}-{{epoch:03d}}-{{{ACCURACY}:.4f}}.keras"),
-            monitor=ACCURACY, mode="max", save_best_only=True, initial_value_threshold=threshold,
-        )  # fmt: skip
+            monitor=ACCURACY,
+            mode="max",
+            save_best_only=True,
+            initial_value_threshold=threshold,
+        )
         self._whole, self._card, self._phase, self._folder = whole, card, phase, folder
 
     def set_model(self, model: keras.Model) -> None:
@@ -268,7 +259,7 @@ class WholeModels(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
 
 
 class _Log(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds an entry per epoch to the history, and a line to its file."""
+    """Adds an entry per epoch to the history and its file."""
 
     def __init__(self, phase: Phase, history: list[dict[str, Any]], path: Path) -> None:
         super().__init__()
@@ -281,22 +272,21 @@ class _Log(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the entry."""
-        logs = logs or {}
+        found = {name: round(float(value), 4) for name, value in (logs or {}).items()}
         entry = {
             "epoch": epoch + 1,
             "phase": self._phase.name,
             "size": self._phase.size,
-            "loss": round(float(logs["loss"]), 4),
-            "accuracy": round(float(logs["accuracy"]), 4),
-            "validation_loss": round(float(logs["val_loss"]), 4),
-            "validation_accuracy": round(float(logs[ACCURACY]), 4),
+            "loss": found["loss"],
+            "accuracy": found["accuracy"],
+            "validation_loss": found["val_loss"],
+            "validation_accuracy": found[ACCURACY],
             "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.4g}"),
             "seconds": round(time.monotonic() - self._start, 2),
         }
         del self._history[epoch:]
         self._history.append(entry)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        write_json(self._path, self._history)
 
 
 def identity(recipe: Recipe, data: Dataset) -> dict[str, Any]:
@@ -319,12 +309,12 @@ def _optimizer(recipe: Recipe, phase: Phase, steps: int) -> keras.optimizers.Opt
     schedules = keras.optimizers.schedules
     warmup = round(min(recipe.warmup_epochs, epochs / 10) * steps)
     rates: dict[str, Callable[[], Any]] = {
-        "cosine": lambda: (
-            schedules.CosineDecay(
-                0.0, epochs * steps - warmup, warmup_target=phase.rate, warmup_steps=warmup
-            )
-            if warmup
-            else schedules.CosineDecay(phase.rate, epochs * steps)
+        # Of 0 steps of warm-up, Keras would divide by them.
+        "cosine": lambda: schedules.CosineDecay(
+            0.0 if warmup else phase.rate,
+            epochs * steps - warmup,
+            warmup_target=phase.rate if warmup else None,
+            warmup_steps=warmup,
         ),
         "constant": lambda: phase.rate,
         "exponential": lambda: schedules.ExponentialDecay(phase.rate, epochs * steps, LOWEST),

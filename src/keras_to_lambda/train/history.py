@@ -5,12 +5,14 @@ python -m keras_to_lambda.train.history A/training.json B/training.json -o curve
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from keras_to_lambda.cli import frame
+from keras_to_lambda.train.data.dataset import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,11 +55,12 @@ def plot(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     return figure
 
 
+@frame.command("python -m keras_to_lambda.train.history")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw the histories of several runs in one plot. Returns the exit code: 2 for wrong files."""
-    parser = argparse.ArgumentParser(
-        prog="python -m keras_to_lambda.train.history",
-        description="Draw the training histories of several models in one plot.",
+    parser = frame.Parser(
+        "python -m keras_to_lambda.train.history",
+        "Draw the training histories of several models in one plot.",
     )
     parser.add_argument("records", metavar="training.json", nargs="+", type=Path)
     parser.add_argument(
@@ -65,17 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="plot (default: %(default)s)",
     )  # fmt: skip
     args = parser.parse_args(arguments)
-    try:
-        histories = {
-            str(path.parent if path.parent.name else path.stem): json.loads(
-                path.read_text(encoding="utf-8")
-            )["history"]
-            for path in args.records
-        }
-        plot(histories).savefig(args.output, dpi=120)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"{parser.prog}: cannot draw these records: {error!r}", file=sys.stderr)
-        return 2
+    histories = {}
+    for path in args.records:
+        try:
+            entries = json.loads(path.read_text(encoding="utf-8"))["history"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is not a training.json of k2l train") from error
+        histories[str(path.parent if path.parent.name else path.stem)] = entries
+    plot(histories).savefig(args.output, dpi=120)
     print(f"wrote {args.output}")
     return 0
 

@@ -14,11 +14,9 @@ from PIL import Image
 from keras_to_lambda import html_report
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import options as shared
-from keras_to_lambda.convert import scaling
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
-from keras_to_lambda.runtime.model.card import ModelCard
-from keras_to_lambda.train.assess.predictions import Model
+from keras_to_lambda.train.assess.predictions import Model, add_card, load_keras
 from keras_to_lambda.train.data.dataset import DataError
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ MEANING = {
 @frame.command("k2l layers")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for whatever the user can put right."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     output = options.output or Path(options.model).resolve().with_suffix(".layers.html")
     words = sys.argv[1:] if arguments is None else arguments
     page = report(options, shlex.join(["k2l", "layers", *words]))
@@ -63,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = frame.Parser(
         "k2l layers",
         "Report on a network's layers: their shapes, their parameters and what these do, and the "
@@ -72,20 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", metavar="MODEL", help=".keras or .h5 file with its card beside it")
     add("--picture", type=Path, required=True, metavar="FILE", help="picture for the feature maps")
-    add(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE.html",
-        help="report (default: NAME.layers.html beside the model)",
-    )
-    add("--card", type=Path, metavar="FILE", help="the model's card (default: beside it)")
-    add(
-        "--preprocess",
-        type=scaling.parse,
-        metavar="SCALING",
-        help="scaling of pixels for a file without a card, as for `k2l convert`",
-    )
+    add("-o", "--output", type=Path, metavar="FILE.html", help="report (default: NAME.layers.html "
+        "beside the model)")  # fmt: skip
+    add_card(parser)
     shared.add_model(parser)
     shared.add_run(parser)
     return parser
@@ -150,27 +137,20 @@ def look(
     """List layers, and write feature maps; runs in the sandbox.
 
     Args:
-        model: a file that `keras_model.load` takes. card: how the picture is prepared, as JSON.
-        sized: whether the card has the input's size. picture: a file.
-        wanted: the fields of `keras_model.Wanted`. folder: gets maps.npz: of each of SHOWN layers
-            a sheet of maps, uint8, (height, width).
+        model, card, sized, wanted: as for `load_keras`. picture: a file.
+        folder: gets maps.npz: of each of SHOWN layers a sheet of maps, uint8, (height, width).
 
     Raises:
         ConvertError: the model cannot be loaded, or its file has no layers.
     """
     from keras_to_lambda.convert.errors import ConvertError
     from keras_to_lambda.convert.load.repairs import layers_of
-    from keras_to_lambda.convert.network import keras_model
     from keras_to_lambda.runtime.image.decode import decode
     from keras_to_lambda.runtime.image.preprocess import prepare
 
-    if sized and not wanted.get("size"):
-        wanted = {**wanted, "size": [card["height"], card["width"]]}
-    loaded = keras_model.load(Path(model), keras_model.Wanted(**wanted))
+    loaded, described = load_keras(model, card, wanted, sized=sized)
     if loaded.kind == "saved_model":
         raise ConvertError(f"{model} is a SavedModel, without layers; give a .keras or .h5 file")
-    size = {"height": loaded.height, "width": loaded.width, "channels": loaded.channels}
-    described = ModelCard.from_json({**card, **size})
     outputs: dict[str, Any] = {}
     # A nested network is shown by its layers.
     layers = [one for one in layers_of(loaded.anchor) if not getattr(one, "layers", None)]
@@ -184,19 +164,17 @@ def look(
     chosen = sorted({int(place) for place in np.linspace(0, len(pictured) - 1, SHOWN)})
     sheets = {pictured[index]: _sheet(outputs[pictured[index]][0]) for index in chosen if pictured}
     np.savez(Path(folder) / "maps.npz", **sheets)
-    return {
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": type(layer).__name__,
-                "shape": " x ".join(map(str, outputs[layer.name].shape[1:]))
-                if layer.name in outputs
-                else "",
-                "parameters": int(layer.count_params()),
-            }
-            for layer in layers
-        ]
-    }
+    shapes = {name: " x ".join(map(str, values.shape[1:])) for name, values in outputs.items()}
+    rows = [
+        {
+            "name": layer.name,
+            "kind": type(layer).__name__,
+            "shape": shapes.get(layer.name, ""),
+            "parameters": int(layer.count_params()),
+        }
+        for layer in layers
+    ]
+    return {"layers": rows}
 
 
 def _recorded(layer: Any, outputs: dict[str, Any]) -> Callable[..., Any]:

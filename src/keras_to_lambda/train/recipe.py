@@ -12,16 +12,7 @@ ALL = -1  # every layer is trained
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Ranges of Keras' augmentation layers, of the same names where there is one.
-
-    flip: none, horizontal, vertical or horizontal_and_vertical.
-    rotation: degrees, either way. shift: share of the side, either way. shear: share, either way.
-    zoom: lowest and highest share of the side that is seen; above 1, the border is mirrored.
-    brightness: share of the range, either way. contrast: share, either way.
-    saturation: lowest and highest, 0 grey, 0.5 unchanged, 1 full. hue: share of the colour circle.
-        These two are for three channels.
-    cutout: share of pictures with an erased box.
-    """
+    """Ranges of Keras' augmentation layers; options.py explains each."""
 
     flip: str = "horizontal"
     rotation: float = 18.0
@@ -121,33 +112,17 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All choices of a run.
+    """All choices of a run; options.py explains those that have an option.
 
-    network: what is trained; head: on top of it.
-    size: height and width of the network's input, pixels.
-    channels: 3 RGB, 1 grey. scaling: of pixels, by card.PRESETS. resize: to a square, by
-        card.CHOICES.
-    epochs: passes over the training pictures; of a trained backbone: with its layers frozen.
-    fine_tune_layers: of a trained backbone, the number of its last layers that are then trained,
-        without its batch normalizations; 0: none, ALL: all. fine_tune_epochs, fine_tune_rate:
-        epochs and learning rate of that.
-    enlarge: a larger size, to which the weights are then carried over; 0: none. enlarge_epochs:
-        epochs there.
-    views: augmented copies of each picture of which a frozen backbone's features are computed.
-    batch_size: pictures in a step.
-    learning_rate: the highest. schedule: cosine, constant, exponential or plateau.
-    plateau_factor: of the learning rate, after three epochs without a lower validation loss.
-    weight_decay: AdamW's, on kernels only.
+    scaling: of pixels, by card.PRESETS.
+    fine_tune_layers: of a trained backbone; 0: none, ALL: all.
+    enlarge: a larger size, to which the weights are then carried over; 0: none.
     warmup_epochs: at most; a tenth of a shorter phase.
-    label_smoothing: probability that is spread evenly over all labels.
-    balance: classes weigh (pictures of the class) ** -balance: 0 as they are, 1 all the same.
     average_decay: of the exponential moving average of the weights, per step; the average is
         evaluated and saved.
     keep: the epoch whose weights a phase ends with: last, or best (validation accuracy).
-    patience: epochs without a higher validation accuracy after which a phase ends; 0: never.
     stages: of a network from random weights: share of the size, share of the epochs, and share of
         blended pictures. mix: that share otherwise.
-    seed: of weights, order, augmentation, and of the pictures that are set aside.
     """
 
     network: Residual | Perceptron | Backbone = Residual()
@@ -224,12 +199,8 @@ class Recipe:
             size = max(32, round(share_of_size * self.size / 32) * 32)
             size = self.size if share_of_size == 1 else min(size, self.size)
             if last > first:
-                phases.append(
-                    Phase(
-                        f"{size} px", size, first, last, mix, self.learning_rate, ALL, 0,
-                        self.epochs,
-                    )
-                )  # fmt: skip
+                timing = (first, last, mix, self.learning_rate, ALL, 0, self.epochs)
+                phases.append(Phase(f"{size} px", size, *timing))
         return tuple(phases)
 
     def to_json(self) -> dict[str, Any]:

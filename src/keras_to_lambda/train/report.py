@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,36 +15,16 @@ import tensorflow as tf
 from keras_to_lambda.cli.evaluation import Evaluation
 from keras_to_lambda.train import history
 from keras_to_lambda.train.data.dataset import Dataset
-from keras_to_lambda.train.files import write_json
+from keras_to_lambda.train.files import together, write_json
 from keras_to_lambda.train.fitting import Run, logits
 
 Results = dict[str, Evaluation]
 
-# The origin of the data of the models in this repository.
-ABOUT = {
-    "clothing": "The clothing-dataset-small set by Alexey Grigorev and contributors (GitHub, "
-    "alexeygrigorev/clothing-dataset-small), free to use for any purpose. Most photos show one "
-    "garment, laid flat or hung; people who wear several are not in it.",
-    **dict.fromkeys(
-        ("digits", "digits-tree"),
-        "The 10,000 test digits of MNIST by Yann LeCun, Corinna Cortes and Christopher Burges: "
-        "white on black, 28 x 28, each scaled to fit 20 x 20 and centred by its centre of mass. "
-        "Digits that are larger, off the centre or dark on light are not in it; the playground's "
-        "canvas prepares drawings as MNIST's were.",
-    ),
-}
-
 
 def write(run: Run, model: keras.Model, output: Path, command: Sequence[str]) -> Results:
-    """Evaluate the trained model on the validation and the test pictures, and write everything.
+    """Evaluate what `run.fit` returned on validation and test pictures, and write everything.
 
-    The test pictures are used here and nowhere else.
-
-    Args:
-        model: what `run.fit` returned. output: the folder. command: what started the run.
-
-    Returns:
-        The evaluations by split.
+    The test pictures are used here and nowhere else. command: what started the run.
     """
     data = run.data
     results = {
@@ -70,27 +49,19 @@ def write(run: Run, model: keras.Model, output: Path, command: Sequence[str]) ->
         "labels": list(data.labels),
         "history": run.history,
     }
-    output.mkdir(parents=True, exist_ok=True)
-    # All files or none.
-    with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
-        draft = Path(folder)
+    with together(output) as draft:
         model.save(draft / f"{card.name}.keras")
         write_json(draft / f"{card.name}.card.json", card.to_json())
         write_json(draft / "training.json", record)
         history.plot({card.name: run.history}).savefig(draft / f"{card.name}.training.png", dpi=120)
         (draft / "MODEL_CARD.md").write_text(markdown(run, results, record), encoding="utf-8")
-        for path in sorted(draft.iterdir()):
-            path.replace(output / path.name)
     return results
 
 
 def written(output: Path, name: str) -> list[Path]:
     """The files of a run."""
-    names = (
-        f"{name}.keras", f"{name}.card.json", f"{name}.training.png", "training.json",
-        "MODEL_CARD.md",
-    )  # fmt: skip
-    return [output / each for each in names]
+    own = [output / f"{name}{ending}" for ending in (".keras", ".card.json", ".training.png")]
+    return [*own, output / "training.json", output / "MODEL_CARD.md"]
 
 
 def _figures(result: Evaluation) -> dict[str, Any]:
@@ -194,7 +165,6 @@ interval {low:.3f} to {high:.3f} (Wilson). Validation accuracy {validation.accur
 
 {sum(map(len, data.splits.values())):,} photos; SHA-256 over names and contents
 `{data.sha256}`.{broken}
-{ABOUT.get(name, "")}
 
 ## Limits
 

@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.train import command, files, options, quiet
@@ -30,8 +32,7 @@ from keras_to_lambda.train.recipe import AUGMENTATIONS, FLIPS, PHOTOS, Recipe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMPLETE = optuna.trial.TrialState.COMPLETE
-FINISHED = (COMPLETE, optuna.trial.TrialState.PRUNED)
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 TEMPLATE = Path(__file__).parent / "pages" / "search.html.jinja"
 STEPS = 5  # values of a range that are tried one at a time
 MOST_CURVES = 6  # histories in one plot: the colours that a page has
@@ -43,37 +44,21 @@ FACTORS = (
 )
 # A factor's name: the option that it is, and the type of its values.
 KINDS: dict[str, type] = {
-    "model": str,
-    "size": int,
-    "learning_rate": float,
-    "inner": int,
-    "dropout": float,
-    "augment": str,
-    "flip": str,
-    "label_smoothing": float,
-    "weight_decay": float,
-    "balance": float,
-    "batch_size": int,
-    "fine_tune": int,
-    "fine_tune_rate": float,
-    "mixup": float,
-    "cutout": float,
-    "rotation": float,
+    **dict.fromkeys(("model", "augment", "flip"), str),
+    **dict.fromkeys(("size", "inner", "batch_size", "fine_tune"), int),
+    **dict.fromkeys(("learning_rate", "fine_tune_rate", "dropout", "label_smoothing"), float),
+    **dict.fromkeys(("weight_decay", "balance", "mixup", "cutout", "rotation"), float),
 }
 WORDS = {"augment": tuple(AUGMENTATIONS), "flip": FLIPS}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Factor:
-    """One option that is varied.
-
-    name: of KINDS. values: to choose from; or else low and high, the ends of a range.
-    """
+    """One option that is varied. name: of KINDS. values: to choose from, or the ends of a range."""
 
     name: str
-    values: tuple[Any, ...] = ()
-    low: float = 0.0
-    high: float = 0.0
+    values: tuple[Any, ...]
+    ranged: bool = False
 
     @classmethod
     def read(cls, text: str) -> Factor:
@@ -88,54 +73,44 @@ class Factor:
             raise argparse.ArgumentTypeError(
                 f"{text!r}: use NAME=a|b|c or NAME=low..high; NAME is one of {', '.join(KINDS)}"
             )
+        ranged = kind is not str and ".." in given
         try:
-            if kind is not str and ".." in given:
-                low, _, high = given.partition("..")
-                made = cls(name, (), kind(low), kind(high))
-                if not made.low < made.high:
-                    raise argparse.ArgumentTypeError(f"{text!r}: the lower end comes first")
-                return made
-            values = tuple(kind(value) for value in given.split("|"))
+            values = tuple(map(kind, given.split(".." if ranged else "|")))
         except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{text!r}: values of {name} are {'words' if kind is str else 'numbers'}"
-            ) from None
+            raise argparse.ArgumentTypeError(f"{text!r}: values of {name} are numbers") from None
+        if ranged and not (len(values) == 2 and values[0] < values[1]):
+            raise argparse.ArgumentTypeError(f"{text!r}: the lower end comes first")
         if unknown := [v for v in values if v not in WORDS.get(name, values)]:
             raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(WORDS[name])}")
-        return cls(name, values)
+        return cls(name, values, ranged)
 
     @property
     def logarithmic(self) -> bool:
         """Whether a range spans ratios rather than differences."""
-        return not self.values and self.low > 0 and self.high / self.low >= 10
+        return self.ranged and self.values[0] > 0 and self.values[1] / self.values[0] >= 10
 
     def suggest(self, trial: optuna.Trial) -> Any:
         """Optuna's choice."""
-        if self.values:
+        if not self.ranged:
             return trial.suggest_categorical(self.name, self.values)
         if KINDS[self.name] is int:
-            return trial.suggest_int(self.name, int(self.low), int(self.high))
-        return trial.suggest_float(self.name, self.low, self.high, log=self.logarithmic)
+            return trial.suggest_int(self.name, *self.values)
+        return trial.suggest_float(self.name, *self.values, log=self.logarithmic)
 
     def ladder(self) -> tuple[Any, ...]:
         """The values that are tried one at a time."""
-        if self.values:
+        if not self.ranged:
             return self.values
-        shares = [step / (STEPS - 1) for step in range(STEPS)]
-        if self.logarithmic:
-            ratio = self.high / self.low
-            # Four digits: 0.000316, not 0.00031622776601683794.
-            rungs = [float(f"{self.low * ratio**share:.4g}") for share in shares[:-1]]
-            rungs.append(self.high)
-        else:
-            rungs = [self.low + (self.high - self.low) * share for share in shares]
-        return tuple(dict.fromkeys(KINDS[self.name](rung) for rung in rungs))
+        spread = np.geomspace if self.logarithmic else np.linspace
+        rungs = spread(self.values[0], self.values[1], STEPS)
+        # Four digits: 0.0003162, not 0.00031622776601683794.
+        return tuple(dict.fromkeys(KINDS[self.name](float(f"{rung:.4g}")) for rung in rungs))
 
     @property
     def start(self) -> Any:
         """The value while other factors are varied before it."""
         ladder = self.ladder()
-        return ladder[0] if self.values else ladder[len(ladder) // 2]
+        return ladder[len(ladder) // 2] if self.ranged else ladder[0]
 
 
 @dataclasses.dataclass(slots=True)
@@ -143,12 +118,14 @@ class Search:
     """A study and everything that its trials need.
 
     args: the command's. data: what is trained on. study: Optuna's. output: for the trials' states.
+    ladders: of a search one at a time, the trials in which each factor alone was varied.
     """
 
     args: argparse.Namespace
     data: Dataset
     study: optuna.Study
     output: Path
+    ladders: dict[str, list[FrozenTrial]] = dataclasses.field(default_factory=dict)
 
     def trial(self, trial: optuna.Trial) -> float:
         """Train with the factors' values. Returns the best epoch's validation accuracy."""
@@ -164,7 +141,7 @@ class Search:
         run = Run(
             recipe, command.card("search", self.data.labels, recipe), self.data,
             self.output / "trials" / key, self.output / "cache",
-            more_callbacks=lambda _phase: [KerasPruningCallback(trial, ACCURACY)], verbose=0,
+            more_callbacks=lambda: [KerasPruningCallback(trial, ACCURACY)], verbose=0,
         )  # fmt: skip
         try:
             run.fit()
@@ -174,15 +151,12 @@ class Search:
         shutil.rmtree(run.folder)
         return float(max(entry["validation_accuracy"] for entry in run.history))
 
-    def finished(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    def finished(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Print a trial's result."""
-        if trial.state == optuna.trial.TrialState.PRUNED:
-            print(
-                f"trial {trial.number + 1}: stopped early, accuracy {_last(trial):.3f}", flush=True
-            )
-        elif trial.state == COMPLETE and trial.value is not None:
-            best = ", the best so far" * (study.best_trial.number == trial.number)
-            print(f"trial {trial.number + 1}: accuracy {trial.value:.3f}{best}", flush=True)
+        ending = ", stopped early"
+        if trial.state == TrialState.COMPLETE:
+            ending = ", the best so far" * (study.best_trial.number == trial.number)
+        print(f"trial {trial.number + 1}: accuracy {accuracy(trial):.3f}{ending}", flush=True)
 
     def jointly(self) -> None:
         """Optuna's sampler chooses all factors together, until there are enough trials."""
@@ -194,33 +168,30 @@ class Search:
         """Each factor in turn along its ladder, the others at what has been best so far."""
         best = {factor.name: factor.start for factor in self.args.factor}
         for factor in self.args.factor:
-            for value in factor.ladder():
-                wanted = {**best, factor.name: value}
-                if self._known(wanted) is None:
-                    self.study.enqueue_trial(wanted, skip_if_exists=False)
-                    self.study.optimize(self.trial, n_trials=1, callbacks=[self.finished])
-            best[factor.name] = max(
-                factor.ladder(), key=lambda v: self._known({**best, factor.name: v}) or 0.0
-            )
+            trials = [self._tried({**best, factor.name: value}) for value in factor.ladder()]
+            best[factor.name] = max(trials, key=accuracy).params[factor.name]
+            self.ladders[factor.name] = trials
 
-    def ladders(self) -> dict[str, list[optuna.trial.FrozenTrial]]:
-        """Of a search one at a time: the trials in which each factor alone was varied."""
-        best = {factor.name: factor.start for factor in self.args.factor}
-        found = {}
-        for factor in self.args.factor:
-            others = {name: value for name, value in best.items() if name != factor.name}
-            own = [t for t in self.completed() if others.items() <= t.params.items()]
-            found[factor.name] = [t for t in own if t.params[factor.name] in factor.ladder()]
-            if found[factor.name]:
-                best[factor.name] = max(found[factor.name], key=_value).params[factor.name]
-        return found
-
-    def completed(self) -> list[optuna.trial.FrozenTrial]:
+    def completed(self) -> list[FrozenTrial]:
         """The trials that were trained to the end."""
-        return [trial for trial in self.study.trials if trial.state == COMPLETE]
+        return [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]
 
-    def _known(self, values: dict[str, Any]) -> float | None:
-        return next((t.value for t in self.completed() if t.params == values), None)
+    def _tried(self, values: dict[str, Any]) -> FrozenTrial:
+        """The trial with these values, trained now if it was not."""
+        known = [trial for trial in self.completed() if trial.params == values]
+        if not known:
+            self.study.enqueue_trial(values, skip_if_exists=False)
+            self.study.optimize(self.trial, n_trials=1, callbacks=[self.finished])
+            known = self.completed()[-1:]
+        return known[0]
+
+
+def accuracy(trial: FrozenTrial) -> float:
+    """A trial's validation accuracy; of one that was stopped, after its last epoch."""
+    if trial.state == TrialState.COMPLETE:
+        return trial.value or 0.0
+    values = trial.intermediate_values
+    return values[max(values)] if values else 0.0
 
 
 def described(values: dict[str, Any]) -> str:
@@ -242,9 +213,8 @@ def applied(args: argparse.Namespace, values: dict[str, Any]) -> argparse.Namesp
 @frame.command("k2l search", interrupted="stopped; the same command continues from the last epoch")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code."""
-    parser = _parser()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    args = parser.parse_args(given)
+    args = parser().parse_args(given)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     args.factor = args.factor or [Factor.read(text) for text in FACTORS]
     names = [factor.name for factor in args.factor]
@@ -286,15 +256,12 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
     # A continued study does not draw again what it has drawn.
     seed = PHOTOS.seed if args.seed is None else args.seed
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    facts = json.loads(
-        json.dumps(
-            {
-                "run": identity(recipe, data),
-                "factors": [dataclasses.asdict(factor) for factor in args.factor],
-                "one_at_a_time": args.one_at_a_time,
-            }
-        )
-    )
+    facts = {
+        "run": identity(recipe, data),
+        "factors": [list(dataclasses.astuple(factor)) for factor in args.factor],
+        "one_at_a_time": args.one_at_a_time,
+    }
+    facts = json.loads(json.dumps(facts))  # as the study gives it back
     if study.user_attrs.get("facts", facts) != facts:
         raise DataError(
             f"{output / 'study.db'} is of another search (data, options or factors differ): give "
@@ -302,9 +269,9 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
         )
     study.set_user_attr("facts", facts)
     for trial in study.trials:
-        if trial.state == optuna.trial.TrialState.RUNNING:
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    interrupted = [t for t in study.trials if t.state == optuna.trial.TrialState.FAIL]
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+    interrupted = [t for t in study.trials if t.state == TrialState.FAIL]
     if interrupted and not args.one_at_a_time:  # which finds what is missing by itself
         last = interrupted[-1].params
         if last and all(t.params != last for t in study.trials if t.state in FINISHED):
@@ -331,7 +298,7 @@ def _write(search: Search, given: list[str]) -> str:
         {
             "trial": trial.number + 1,
             "state": trial.state.name.lower(),
-            "accuracy": trial.value if trial.state == COMPLETE else _last(trial),
+            "accuracy": accuracy(trial),
             "seconds": trial.user_attrs.get("seconds"),
             **trial.params,
         }
@@ -349,7 +316,7 @@ def _write(search: Search, given: list[str]) -> str:
             "trials": rows,
         },
     )
-    low, high = wilson(round(_value(best) * seen), seen)
+    low, high = wilson(round(accuracy(best) * seen), seen)
     interval = f"95% interval {low:.3f} to {high:.3f}"
     first = max(effects, key=lambda name: effects[name], default="")
     html = html_report.render(
@@ -393,8 +360,8 @@ def _effects(search: Search) -> dict[str, float]:
     """
     if search.args.one_at_a_time:
         return {
-            name: round(max(map(_value, trials)) - min(map(_value, trials)), 4)
-            for name, trials in search.ladders().items()
+            name: round(max(map(accuracy, trials)) - min(map(accuracy, trials)), 4)
+            for name, trials in search.ladders.items()
             if len(trials) > 1
         }
     values = [trial.value for trial in search.completed()]
@@ -412,21 +379,20 @@ def _effects(search: Search) -> dict[str, float]:
 def _plots(search: Search) -> list[tuple[str, Figure]]:
     from keras_to_lambda.train import history
 
-    groups = search.ladders() if search.args.one_at_a_time else {}
     figures = []
     for factor in search.args.factor:
-        trials = groups.get(factor.name, search.completed())
+        trials = search.ladders.get(factor.name, search.completed())
         if len({trial.params[factor.name] for trial in trials}) < 2:
             continue
         figures.append((f"Accuracy by {factor.name}", _by(search, factor, trials)))
-        if factor.name in groups:
+        if factor.name in search.ladders:
             curves = {
                 described({factor.name: trial.params[factor.name]}): trial.user_attrs["history"]
                 for trial in trials[:MOST_CURVES]
             }
             figures.append((f"Training by {factor.name}", history.plot(curves)))
-    if not groups:
-        ranked = sorted(search.completed(), key=_value, reverse=True)[:MOST_CURVES]
+    if not search.ladders:
+        ranked = sorted(search.completed(), key=accuracy, reverse=True)[:MOST_CURVES]
         curves = {f"trial {trial.number + 1}": trial.user_attrs["history"] for trial in ranked}
         figures.append(("Training of the best trials", history.plot(curves)))
     return figures
@@ -444,27 +410,18 @@ def _by(search: Search, factor: Factor, trials: Sequence[optuna.trial.FrozenTria
     first, _, other, *_ = html_report.SERIES
     seen = len(search.data.splits["validation"])
     for trial in trials:
-        x = trial.params[factor.name]
-        place = factor.values.index(x) if factor.values else x
-        low, high = wilson(round(_value(trial) * seen), seen)
+        x, value = trial.params[factor.name], accuracy(trial)
+        place = x if factor.ranged else factor.values.index(x)
+        low, high = wilson(round(value * seen), seen)
         chosen = trial.number == search.study.best_trial.number
         axis.plot([place, place], [low, high], color=html_report.SOFT, alpha=0.6, zorder=1)
-        axis.plot(place, _value(trial), "o", color=other if chosen else first, zorder=2)
-    if factor.values:
+        axis.plot(place, value, "o", color=other if chosen else first, zorder=2)
+    if not factor.ranged:
         axis.set_xticks(range(len(factor.values)), [str(value) for value in factor.values])
     elif factor.logarithmic:
         axis.set_xscale("log")
     axis.grid(color=html_report.LINE, linewidth=0.6)
     return figure
-
-
-def _value(trial: optuna.trial.FrozenTrial) -> float:
-    return trial.value or 0.0
-
-
-def _last(trial: optuna.trial.FrozenTrial) -> float:
-    values = trial.intermediate_values
-    return values[max(values)] if values else 0.0
 
 
 def _options_of_train(given: list[str]) -> list[str]:
@@ -476,44 +433,27 @@ def _options_of_train(given: list[str]) -> list[str]:
 
 
 def _own(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help="folder for the study and its report (default: searches/NAME)",
-    )
-    parser.add_argument(
-        "--factor",
-        type=Factor.read,
-        action="append",
-        metavar="NAME=VALUES",
-        help="option to vary: NAME=a|b|c, or NAME=low..high; repeatable, in the order in which "
-        f"they are tried one at a time (default: {' '.join(FACTORS)}); names: {', '.join(KINDS)}",
-    )
-    parser.add_argument(
-        "--trials",
-        type=int,
-        default=20,
-        metavar="N",
-        help="number of trials, earlier ones included; one at a time, it follows from the values "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--one-at-a-time",
-        action="store_true",
-        help="each factor in turn, the others at their best so far, instead of all together",
-    )
+    add = parser.add_argument
+    add("-o", "--output", metavar="DIR", help="folder for the study and its report (default: "
+        "searches/NAME)")  # fmt: skip
+    add("--factor", type=Factor.read, action="append", metavar="NAME=VALUES", help="option to "
+        "vary: NAME=a|b|c, or NAME=low..high; repeatable, in the order in which they are tried one "
+        f"at a time (default: {' '.join(FACTORS)}); names: {', '.join(KINDS)}")  # fmt: skip
+    add("--trials", type=int, default=20, metavar="N", help="number of trials, earlier ones "
+        "included; one at a time, it follows from the values (default: %(default)s)")  # fmt: skip
+    add("--one-at-a-time", action="store_true", help="each factor in turn, the others at their "
+        "best so far, instead of all together")  # fmt: skip
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = frame.Parser(
-        prog="k2l search",
+        "k2l search",
+        "Search for the best options of `k2l train`, whose options it takes.",
+        "After an interruption the same command continues the search; more --trials continue a "
+        f"finished one.\n\nDATA is one of these:\n{sources.FORMS}",
         usage="%(prog)s DATA [options]",
-        description="Search for the best options of `k2l train`, whose options it takes.",
-        epilog="After an interruption the same command continues the search; more --trials "
-        f"continue a finished one.\n\nDATA is one of these:\n{sources.FORMS}",
     )
-    command.add_data(parser)
+    sources.add(parser)
     _own(parser)
     options.add(parser)
     return parser

@@ -8,7 +8,8 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +21,23 @@ from keras_to_lambda.train.fitting import identity
 
 if TYPE_CHECKING:
     from keras_to_lambda.train.data.dataset import Dataset
-    from keras_to_lambda.train.recipe import Phase, Recipe
+    from keras_to_lambda.train.recipe import Recipe
 
 
+@dataclass
 class Tracker:
     """A place that records runs.
 
-    Args:
-        name: the model's. key: the run's, by recipe and data: a continued run keeps it.
-        facts: parameters of the run. logs: folder for files.
+    name: the model's. key: the run's, by recipe and data: a continued run keeps it.
+    facts: parameters of the run. logs: folder for files.
     """
 
-    def __init__(self, name: str, key: str, facts: dict[str, Any], logs: Path) -> None:
-        self._name, self._key, self._facts, self._logs = name, key, facts, logs
+    name: str
+    key: str
+    facts: dict[str, Any]
+    logs: Path
 
-    def callback(self, phase: Phase) -> keras.callbacks.Callback:
+    def callback(self) -> keras.callbacks.Callback:
         """The callback for a phase."""
         raise NotImplementedError
 
@@ -45,40 +48,34 @@ class Tracker:
 class TensorBoard(Tracker):
     """Scalars by epoch in LOGS/NAME-KEY."""
 
-    def callback(self, phase: Phase) -> keras.callbacks.Callback:
-        folder = self._logs / f"{self._name}-{self._key}"
-        return keras.callbacks.TensorBoard(str(folder), write_graph=False)
+    def callback(self) -> keras.callbacks.Callback:
+        return keras.callbacks.TensorBoard(
+            str(self.logs / f"{self.name}-{self.key}"), write_graph=False
+        )
 
 
 class WeightsAndBiases(Tracker):
     """A run of the project NAME; WANDB_MODE and the like decide where."""
 
-    def __init__(self, name: str, key: str, facts: dict[str, Any], logs: Path) -> None:
-        super().__init__(name, key, facts, logs)
+    def __post_init__(self) -> None:
         self._wandb = _package("wandb")
-        logs.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         self._run = self._wandb.init(
-            project=os.environ.get("WANDB_PROJECT", name),
-            id=key,
-            resume="allow",
-            config=facts,
-            dir=str(logs),
-            settings=self._wandb.Settings(silent=True),
-        )
+            project=os.environ.get("WANDB_PROJECT", self.name), id=self.key, resume="allow",
+            config=self.facts, dir=str(self.logs), settings=self._wandb.Settings(silent=True),
+        )  # fmt: skip
 
-    def callback(self, phase: Phase) -> keras.callbacks.Callback:
-        made: keras.callbacks.Callback = _package("wandb.integration.keras").WandbMetricsLogger()
-        return made
+    def callback(self) -> keras.callbacks.Callback:
+        return _package("wandb.integration.keras").WandbMetricsLogger()
 
     def finish(self, metrics: dict[str, float], files: Sequence[Path]) -> None:
         self._run.summary.update(metrics)
-        artifact = self._wandb.Artifact(self._name, type="model")
+        artifact = self._wandb.Artifact(self.name, type="model")
         for path in files:
             artifact.add_file(str(path))
         self._run.log_artifact(artifact)
-        if (
-            self._run.offline
-        ):  # the artifact's files are outside of the run's folder until it is synced
+        # The artifact's files are outside of the run's folder until it is synced.
+        if self._run.offline:
             for path in files:
                 shutil.copy(path, self._run.dir)
             name = shlex.quote(f"wandb:{self._run.dir}")
@@ -89,20 +86,17 @@ class WeightsAndBiases(Tracker):
 class MLflow(Tracker):
     """A run of the experiment NAME in MLFLOW_TRACKING_URI; its model is registered as NAME."""
 
-    def __init__(self, name: str, key: str, facts: dict[str, Any], logs: Path) -> None:
-        super().__init__(name, key, facts, logs)
+    def __post_init__(self) -> None:
         self._mlflow = _package("mlflow")
-        self._mlflow.set_experiment(name)
-        earlier = self._mlflow.search_runs(
-            filter_string=f"tags.training = '{key}' and attributes.status = 'RUNNING'",
-            output_format="list",
-        )
+        self._mlflow.set_experiment(self.name)
+        running = f"tags.training = '{self.key}' and attributes.status = 'RUNNING'"
+        earlier = self._mlflow.search_runs(filter_string=running, output_format="list")
         known = earlier[0].info.run_id if earlier else None
-        self._run = self._mlflow.start_run(run_id=known, tags={"training": key})
+        self._run = self._mlflow.start_run(run_id=known, tags={"training": self.key})
         if not known:
-            self._mlflow.log_params({k: str(v)[:500] for k, v in _flat(facts)})
+            self._mlflow.log_params({k: str(v)[:500] for k, v in _flat(self.facts)})
 
-    def callback(self, phase: Phase) -> keras.callbacks.Callback:
+    def callback(self) -> keras.callbacks.Callback:
         # MLflow's own callback needs the whole package; mlflow-skinny is enough for metrics.
         return keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: self._mlflow.log_metrics(logs, step=epoch)
@@ -114,23 +108,19 @@ class MLflow(Tracker):
             self._mlflow.log_artifact(str(path), "model")
         source = f"{self._run.info.artifact_uri}/model"
         client = self._mlflow.MlflowClient()
-        if not client.search_registered_models(f"name = '{self._name}'"):
-            client.create_registered_model(self._name)
+        if not client.search_registered_models(f"name = '{self.name}'"):
+            client.create_registered_model(self.name)
         # What a function checks that takes the version as MODEL_PATH.
         served = next((path for path in files if path.suffix == ".tflite"), None)
         tags = {"sha256": digest(served)} if served else {}
         run = self._run.info.run_id
-        version = client.create_model_version(self._name, source, run, tags=tags).version
+        version = client.create_model_version(self.name, source, run, tags=tags).version
         self._mlflow.end_run()
-        name = f"models:/{self._name}/{version}"
+        name = f"models:/{self.name}/{version}"
         print(f"registered as {name}, which convert takes as MODEL and a function as MODEL_PATH")
 
 
-TRACKERS: dict[str, Callable[[str, str, dict[str, Any], Path], Tracker]] = {
-    "tensorboard": TensorBoard,
-    "wandb": WeightsAndBiases,
-    "mlflow": MLflow,
-}
+TRACKERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
 
 
 def start(
@@ -167,11 +157,9 @@ def _package(name: str) -> Any:
         raise DataError(f"{name} is not installed: `make tracking` adds it") from None
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs = []
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in facts.items():
         if isinstance(value, dict):
-            pairs += _flat(value, f"{prefix}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            pairs.append((f"{prefix}{name}", value))
-    return pairs
+            yield f"{prefix}{name}", value

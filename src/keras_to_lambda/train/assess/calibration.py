@@ -125,30 +125,21 @@ def check(calibration: Mapping[str, Any], answers: Predictions) -> list[Check]:
     bins = calibration["bins"]
     edges = [row["low"] for row in bins] + [bins[-1]["high"]]
     seen = _counts(answers.confidence(calibration["temperature"]), answers, edges)
-    return [
-        Check(
-            row["low"],
-            row["high"],
-            Estimate.share(row["right"], row["pictures"]),
-            Estimate.share(right, pictures),
-            pictures,
-            float(
-                fisher_exact(
-                    [[row["right"], row["pictures"] - row["right"]], [right, pictures - right]]
-                ).pvalue
-            ),
-        )
-        for row, (_, _, pictures, right) in zip(bins, seen, strict=True)
-    ]
+    checks = []
+    for row, (low, high, pictures, right) in zip(bins, seen, strict=True):
+        counts = [[row["right"], row["pictures"] - row["right"]], [right, pictures - right]]
+        stated = Estimate.share(row["right"], row["pictures"])
+        observed = Estimate.share(right, pictures)
+        p = float(fisher_exact(counts).pvalue)
+        checks.append(Check(low, high, stated, observed, pictures, p))
+    return checks
 
 
 def write(model: Path, place: Path, calibration: Mapping[str, Any]) -> None:
     """Put a calibration into a card, at once: readers find the old card or the new one.
 
     Args:
-        model: a model file.
-        place: the file that has its card: the model itself, or the JSON beside it.
-        calibration: the new one.
+        place: the file that has the model's card: the model itself, or the JSON beside it.
 
     Raises:
         OSError: it cannot be written there.

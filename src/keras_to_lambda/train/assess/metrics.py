@@ -73,30 +73,29 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def rows(self, chosen: slice) -> Predictions:
+        """The answers to some of the pictures."""
+        return Predictions(self.labels, self.logits[chosen], self.targets[chosen])
+
     def log_probabilities(self, temperature: float = 1.0) -> Doubles:
         """float64, (pictures, labels), of the logits divided by a temperature."""
-        logs: Doubles = log_softmax(self.logits / temperature, axis=1)
-        return logs
+        return np.asarray(log_softmax(self.logits / temperature, axis=1))
 
     @property
     def probabilities(self) -> Doubles:
-        shares: Doubles = np.exp(self.log_probabilities())
-        return shares
+        return np.asarray(np.exp(self.log_probabilities()))
 
     @property
     def predicted(self) -> Ints:
-        labels: Ints = self.logits.argmax(axis=1)
-        return labels
+        return np.asarray(self.logits.argmax(axis=1))
 
     @property
     def right(self) -> Bools:
-        right: Bools = self.predicted == self.targets
-        return right
+        return np.asarray(self.predicted == self.targets)
 
     def confidence(self, temperature: float = 1.0) -> Doubles:
         """float64, (pictures,): the predicted label's probability."""
-        shares: Doubles = np.exp(self.log_probabilities(temperature).max(axis=1))
-        return shares
+        return np.asarray(np.exp(self.log_probabilities(temperature).max(axis=1)))
 
     @property
     def truth(self) -> Doubles:
@@ -105,10 +104,8 @@ class Predictions:
 
     def confusion(self) -> Ints:
         """int64, (labels, labels): rows are true labels, columns predicted ones."""
-        counts: Ints = sk.confusion_matrix(
-            self.targets, self.predicted, labels=range(len(self.labels))
-        )
-        return counts
+        every = range(len(self.labels))
+        return np.asarray(sk.confusion_matrix(self.targets, self.predicted, labels=every))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +200,7 @@ def figures(answers: Predictions, seed: int = 1) -> Figures:
         accuracy=Estimate.share(right, total),
         k=k,
         top_k=Estimate.share(among, total),
-        log_loss=_log_loss(answers.log_probabilities(), answers.targets),
+        log_loss=float(-answers.log_probabilities()[np.arange(total), answers.targets].mean()),
         # Summed over the labels, 0 to 2 (Brier, 1950).
         brier=float(np.mean(((shares - np.eye(len(labels))[answers.targets]) ** 2).sum(axis=1))),
         ece=calibration_error(bins),
@@ -220,10 +217,6 @@ def figures(answers: Predictions, seed: int = 1) -> Figures:
 def _mean(curves: dict[str, Curve]) -> float | None:
     areas = [curve.area for label, curve in curves.items() if label]
     return float(np.mean(areas)) if areas else None
-
-
-def _log_loss(logs: Doubles, targets: Ints) -> float:
-    return float(-np.mean(logs[np.arange(len(targets)), targets]))
 
 
 def _averages(confusion: Ints, seed: int) -> tuple[dict[str, Estimate], list[Estimate]]:
@@ -259,24 +252,23 @@ def _classes(
     answers: Predictions, f1: list[Estimate], roc: dict[str, Curve], recall: dict[str, Curve]
 ) -> tuple[ClassFigures, ...]:
     confusion = answers.confusion()
-    rows = []
-    for index, label in enumerate(answers.labels):
-        right = int(confusion[index, index])
-        pictures, predicted = int(confusion[index].sum()), int(confusion[:, index].sum())
-        rows.append(
-            ClassFigures(
-                label=label,
-                pictures=pictures,
-                predicted=predicted,
-                right=right,
-                precision=Estimate.share(right, predicted),
-                recall=Estimate.share(right, pictures),
-                f1=f1[index] if pictures + predicted else Estimate(None),
-                auc=roc[label].area if label in roc else None,
-                ap=recall[label].area if label in recall else None,
-            )
+    counts = zip(confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal(), strict=True)
+    return tuple(
+        ClassFigures(
+            label=label,
+            pictures=pictures,
+            predicted=predicted,
+            right=right,
+            precision=Estimate.share(right, predicted),
+            recall=Estimate.share(right, pictures),
+            f1=own if pictures + predicted else Estimate(None),
+            auc=roc[label].area if label in roc else None,
+            ap=recall[label].area if label in recall else None,
         )
-    return tuple(rows)
+        for label, own, (pictures, predicted, right) in zip(
+            answers.labels, f1, (map(int, row) for row in counts), strict=True
+        )
+    )
 
 
 def _curves(answers: Predictions, shares: Doubles) -> tuple[dict[str, Curve], dict[str, Curve]]:
@@ -309,24 +301,19 @@ def reliability(answers: Predictions) -> tuple[Bin, ...]:
     """Accuracy by confidence, in BINS of equal width; those without pictures are left out."""
     confidence, right = answers.confidence(), answers.right
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    return tuple(
-        Bin(
-            index / BINS,
-            (index + 1) / BINS,
-            int((place == index).sum()),
-            float(confidence[place == index].mean()),
-            Estimate.share(int(right[place == index].sum()), int((place == index).sum())),
-        )
-        for index in np.unique(place).tolist()
-    )
+    bins = []
+    for index in np.unique(place).tolist():
+        own = place == index
+        share = Estimate.share(int(right[own].sum()), int(own.sum()))
+        low, high = index / BINS, (index + 1) / BINS
+        bins.append(Bin(low, high, int(own.sum()), float(confidence[own].mean()), share))
+    return tuple(bins)
 
 
 def calibration_error(bins: tuple[Bin, ...]) -> float:
     """ECE of Guo et al., 2017 (https://arxiv.org/abs/1706.04599)."""
-    total = sum(row.pictures for row in bins)
-    return sum(
-        row.pictures / total * abs(row.confidence - (row.accuracy.value or 0.0)) for row in bins
-    )
+    gaps = [abs(row.confidence - (row.accuracy.value or 0.0)) for row in bins]
+    return float(np.average(gaps, weights=[row.pictures for row in bins]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,16 +361,7 @@ def compare(first: Predictions, second: Predictions) -> Comparison:
             for part in (only_first / settled, share.low, share.high)
         )
         difference, p = Estimate(value, low, high), float(test.pvalue)
-    names = [
-        np.array(answers.labels, dtype=object)[answers.predicted] for answers in (first, second)
-    ]
+    one, two = (np.array(answers.labels)[answers.predicted] for answers in (first, second))
     order = np.lexsort((-np.abs(first.truth - second.truth), first.right == second.right))
-    return Comparison(
-        both,
-        only_first,
-        only_second,
-        neither,
-        difference,
-        p,
-        order[(names[0] != names[1])[order]],
-    )
+    differing = order[(one != two)[order]]
+    return Comparison(both, only_first, only_second, neither, difference, p, differing)

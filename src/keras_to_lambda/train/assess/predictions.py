@@ -6,14 +6,12 @@ and writes scores, so that the tensors of a split are never all in memory or on 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import pickle
 import sys
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from keras_to_lambda.client import Client
 from keras_to_lambda.convert import progress, source_card
 from keras_to_lambda.convert import scaling as scalings
 from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.load import saved_file
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
@@ -39,7 +38,10 @@ from keras_to_lambda.train.assess.metrics import Predictions
 from keras_to_lambda.train.data.dataset import DataError, neutral
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Mapping, Sequence
+
+    from PIL import Image
 
     from keras_to_lambda.convert.sandbox.sandbox import Sandbox
     from keras_to_lambda.runtime.model.card import Affine
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 Scores = npt.NDArray[np.float32]
 
-RETRY_AFTER_S = 1.0
+WORKERS = 4  # requests at a time
 # The steps of a quantized softmax add up to some hundredths.
 NEARLY_ONE = 0.05
 KINDS = {"keras": "Keras", "tflite": "TensorFlow Lite", "endpoint": "endpoint"}
@@ -80,8 +82,7 @@ class Model:
         """The model that the command line names.
 
         Args:
-            model: a path or a URL.
-            card: a file; None: the card in the model or beside it.
+            model: a path or a URL. card: a file; None: the card in the model or beside it.
             scaling, labels: of a Keras file without a card.
 
         Raises:
@@ -90,10 +91,15 @@ class Model:
         if model.startswith(("http://", "https://")):
             if card is not None:
                 raise DataError("--card is for model files; remove it for an endpoint")
-            return cls._endpoint(model)
+            try:
+                parts = urlsplit(model)
+                host = parts.netloc.rpartition("@")[2]
+            except ValueError as error:
+                raise DataError(f"{model} is not a URL: {error}") from error
+            return cls("endpoint", model, host, f"{parts.scheme}://{host}{parts.path}")
         path = Path(model)
         try:
-            if path.is_file() and _head(path)[4:8] == b"TFL3":
+            if foreign.is_one(path):
                 loaded = cards.load_json(card) if card else cards.load(path)
                 with path.open("rb") as file:
                     inside = card is None and cards.read(file)[1] is not None
@@ -119,35 +125,17 @@ class Model:
         made = ModelCard(path.stem, tuple(labels), height=1, width=1, preprocessing=steps)
         return cls("keras", model, path.stem, name, made)
 
-    @classmethod
-    def _endpoint(cls, url: str) -> Model:
-        try:
-            parts = urlsplit(url)
-            host = parts.netloc.rpartition("@")[2]
-        except ValueError as error:
-            raise DataError(f"{url} is not a URL: {error}") from error
-        if not parts.hostname:
-            raise DataError(f"{url} has no host name")
-        return cls("endpoint", url, host, f"{parts.scheme}://{host}{parts.path}")
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(8)
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How models are run.
 
-    wanted: the fields of `keras_model.Wanted`, as JSON. workers: requests at a time. labels: of an
-    endpoint, in the order that is wanted; None: those of its first answer. caller:
-    the client of a URL, one for each thread.
+    wanted: the fields of `keras_model.Wanted`, as JSON. labels: of an endpoint, in the order that
+    is wanted; None: those of its first answer. caller: the client of a URL, one for each thread.
     """
 
     sandbox: Sandbox
     wanted: Mapping[str, Any]
-    workers: int = 4
     labels: tuple[str, ...] | None = None
     caller: Callable[[str], Client] = Client
 
@@ -163,15 +151,9 @@ class Evaluated:
 
     def cut(self, count: int) -> tuple[Evaluated, Evaluated]:
         """The first pictures, and the others."""
-        logits, targets = self.answers.logits, self.answers.targets
-        return (
-            replace(
-                self, answers=replace(self.answers, logits=logits[:count], targets=targets[:count])
-            ),
-            replace(
-                self, answers=replace(self.answers, logits=logits[count:], targets=targets[count:])
-            ),
-        )
+        parts = (slice(None, count), slice(count, None))
+        first, rest = (replace(self, answers=self.answers.rows(part)) for part in parts)
+        return first, rest
 
 
 def predict(model: Model, data: Dataset, split: Split, options: Options) -> Evaluated:
@@ -181,8 +163,6 @@ def predict(model: Model, data: Dataset, split: Split, options: Options) -> Eval
         DataError: the model's labels are not the data's; it cannot be loaded or reached; or it
             answers with something that is not a score for each label.
     """
-    if model.card is not None:  # before minutes of work
-        matched(data.labels, model.card.labels, model.file)
     try:
         if model.card is None:
             labels, scores = _by_endpoint(model, data, split, options)
@@ -240,24 +220,24 @@ def _output(model: Model, scores: Scores) -> tuple[str, list[str]]:
     shares = bool(scores.min() >= 0 and np.abs(scores.sum(axis=1) - 1).max() < NEARLY_ONE)
     if model.card is None or model.place is None:
         return ("probabilities" if shares else "logits"), []
-    stated = model.card.output
+    stated, notes = model.card.output, []
     if stated == "probabilities" and not shares and model.card.activation == "sigmoid":
-        return stated, [
+        notes.append(
             "multi-label: the scores do not add up to 1; accuracy is that of the highest one, and "
             "log loss, Brier score and calibration are of scores made to add up to 1"
-        ]
-    if stated == "probabilities" and not shares:
+        )
+    elif stated == "probabilities" and not shares:
         raise DataError(
             f"the card of {model.file} has output probabilities, but the scores do not add up to "
             '1; write "output": "logits" into the card'
         )
-    if stated == "logits" and shares:
-        return stated, [
+    elif stated == "logits" and shares:
+        notes.append(
             "the card has output logits, but no score is negative and each answer adds up to 1: if "
             'they are probabilities, write "output": "probabilities" into the card; log loss, '
             "Brier score and calibration are wrong without it"
-        ]
-    return stated, []
+        )
+    return stated, notes
 
 
 # Files, in the sandbox.
@@ -270,17 +250,13 @@ def _by_file(model: Model, split: Split, options: Options) -> tuple[Model, Score
         pictures = Path(name) / "split.pickle"
         with pictures.open("wb") as file:
             pickle.dump(split, file, protocol=5)
-        paths = (split.path(index) for index in range(len(split)))
-        where = Path(model.where).resolve()
-        card = model.card.to_json()
+        paths = filter(None, (split.path(index) for index in range(len(split))))
+        where, card = Path(model.where).resolve(), model.card.to_json()
         keras = {"wanted": dict(options.wanted), "sized": model.place is not None}
+        files = model_files(where, options.wanted.get("custom"))
         shape = options.sandbox.call(
             f"{__name__}:by_{model.kind}",
-            reads=[
-                *model_files(where, options.wanted.get("custom")),
-                pictures,
-                *(path.absolute() for path in paths if path is not None),
-            ],
+            reads=[*files, pictures, *(path.absolute() for path in paths)],
             into=Path(name),
             model=str(where),
             card=card,
@@ -300,30 +276,55 @@ def _by_file(model: Model, split: Split, options: Options) -> tuple[Model, Score
     return model, scores
 
 
-def by_keras(
-    *,
-    model: str,
-    card: dict[str, Any],
-    pictures: str,
-    folder: str,
-    wanted: dict[str, Any],
-    sized: bool,
-) -> list[int]:
-    """Write the scores of Keras or TensorFlow; runs in the sandbox.
+def load_keras(
+    model: str, card: dict[str, Any], wanted: dict[str, Any], *, sized: bool
+) -> tuple[Any, ModelCard]:
+    """Load a Keras model; runs in the sandbox.
 
     Args:
         model: a file or a folder that `keras_model.load` takes.
         card: how pictures are prepared, as JSON.
-        pictures: a pickled Split.
-        folder: gets scores.npy: float32, (pictures, labels).
         wanted: the fields of `keras_model.Wanted`.
         sized: whether the card has the input's size; else the model has it.
+
+    Returns:
+        What `keras_model.load` returns, and the card with the input's size.
+
+    Raises:
+        ConvertError: the model cannot be loaded, or is not the one that the card describes.
+    """
+    from keras_to_lambda.convert.network import keras_model
+
+    described = ModelCard.from_json(card)
+    if sized and not wanted.get("size"):
+        wanted = {**wanted, "size": [described.height, described.width]}
+    loaded = keras_model.load(Path(model), keras_model.Wanted(**wanted))
+    if not sized:
+        height, width, channels = loaded.height, loaded.width, loaded.channels
+        return loaded, replace(described, height=height, width=width, channels=channels)
+    if loaded.channels != described.channels:
+        raise ConvertError(
+            f"{Path(model).name} takes {loaded.channels} channels, its card has "
+            f"{described.channels}; give the card that belongs to the model"
+        )
+    return loaded, described
+
+
+def by_keras(
+    *, model: str, card: dict[str, Any], pictures: str, folder: str, wanted: dict[str, Any],
+    sized: bool,
+) -> list[int]:  # fmt: skip
+    """Write the scores of Keras or TensorFlow; runs in the sandbox.
+
+    Args:
+        model, card, wanted, sized: as for `load_keras`. pictures: a pickled Split.
+        folder: gets scores.npy: float32, (pictures, labels).
 
     Returns:
         The input's height, width and channels.
 
     Raises:
-        ConvertError: the model cannot be loaded, or is not the one that the card describes.
+        ConvertError: as `load_keras`; or the model has other outputs than the card has labels.
         ClassifierError: a picture has changed since it was checked.
     """
     from keras_to_lambda.convert.inspection import operators
@@ -331,45 +332,27 @@ def by_keras(
     from keras_to_lambda.convert.network.outputs import Ending
     from keras_to_lambda.runtime.image.preprocess import prepare
 
-    described = ModelCard.from_json(card)
-    if sized and not wanted.get("size"):
-        wanted = {**wanted, "size": [described.height, described.width]}
-    loaded = keras_model.load(Path(model), keras_model.Wanted(**wanted))
+    loaded, described = load_keras(model, card, wanted, sized=sized)
     if loaded.classes == 1 and len(described.labels) == 2:
         ending = Ending.of(operators.of_graph(loaded.concrete())[0])
         sigmoid = ending.bounded or described.output == "probabilities"
         loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
-    name = Path(model).name
     if loaded.classes != len(described.labels):
         raise ConvertError(
-            f"{name} has {loaded.classes} outputs, but {len(described.labels)} labels; give "
-            "the card or the labels that belong to the model"
-        )
-    shape = [loaded.height, loaded.width, loaded.channels]
-    if not sized:
-        height, width, channels = shape
-        described = replace(described, height=height, width=width, channels=channels)
-    if loaded.channels != described.channels:
-        raise ConvertError(
-            f"{name} takes {loaded.channels} channels, its card has {described.channels}; give "
-            "the card that belongs to the model"
+            f"{Path(model).name} has {loaded.classes} outputs, but {len(described.labels)} labels; "
+            "give the card or the labels that belong to the model"
         )
     graph = loaded.concrete()
-    _score(
-        pictures,
-        described,
-        folder,
-        lambda picture: keras_model.predict(graph, prepare(picture, described)),
-    )
-    return shape
+
+    def score(picture: Image.Image) -> Any:
+        return keras_model.predict(graph, prepare(picture, described))
+
+    _score(pictures, described, folder, score)
+    return [described.height, described.width, described.channels]
 
 
 def by_tflite(*, model: str, card: dict[str, Any], pictures: str, folder: str) -> None:
-    """Write the scores of the function's own interpreter; runs in the sandbox.
-
-    Args:
-        model: a `.tflite`.
-        card, pictures, folder: as for `by_keras`.
+    """Write the scores of the function's own interpreter, as `by_keras`; runs in the sandbox.
 
     Raises:
         SetupError: the interpreter cannot run the model, or its card is of another one.
@@ -379,12 +362,8 @@ def by_tflite(*, model: str, card: dict[str, Any], pictures: str, folder: str) -
     from keras_to_lambda.runtime.model.interpreter import Classifier
 
     classifier = Classifier(model, os.cpu_count() or 1, ModelCard.from_json(card))
-    _score(
-        pictures,
-        classifier.card,
-        folder,
-        lambda picture: classifier.logits(prepare(picture, classifier.card)),
-    )
+    own = classifier.card
+    _score(pictures, own, folder, lambda picture: classifier.logits(prepare(picture, own)))
 
 
 def _score(pictures: str, card: ModelCard, folder: str, score: Callable[[Any], Any]) -> None:
@@ -405,9 +384,8 @@ def _by_endpoint(
     from tqdm import tqdm
 
     card = neutral(data)
-    own = threading.local()  # requests' sessions are not for several threads
     stranger = LogitsEndpoint(options.caller(model.where))
-    first = _tried(stranger, split, 0, card)
+    first = _answer(stranger, split, 0, card)
     labels = options.labels or stranger.labels
     if set(labels) != set(stranger.labels):
         apart = sorted(set(labels) ^ set(stranger.labels))
@@ -415,38 +393,31 @@ def _by_endpoint(
             f"{model.file} has {len(stranger.labels)} labels, --labels {len(labels)}; only one "
             f"of them has {', '.join(apart[:5])}"
         )
-    matched(data.labels, labels, model.file)  # before all others are asked
-    order = [stranger.labels.index(label) for label in labels]
+    matched(data.labels, labels, model.file)  # before all other pictures are sent
+    own = threading.local()  # requests' sessions are not for several threads
 
     def one(index: int) -> Scores:
         if not hasattr(own, "endpoint"):
             own.endpoint = LogitsEndpoint(options.caller(model.where), labels)
-        return _tried(own.endpoint, split, index, card)
+        return _answer(own.endpoint, split, index, card)
 
-    off = True if progress.is_quiet() else None
-    with ThreadPoolExecutor(options.workers) as pool:
+    rows = [first[[stranger.labels.index(label) for label in labels]]]
+    off = True if progress.is_quiet() else None  # None: unless standard error is a terminal
+    with ThreadPoolExecutor(WORKERS) as pool:
         try:
             rest = pool.map(one, range(1, len(split)))
-            rows = [
-                first[order],
-                *tqdm(rest, unit=" pictures", total=len(split) - 1, leave=False, disable=off),
-            ]
+            rows += tqdm(rest, unit=" pictures", total=len(split) - 1, leave=False, disable=off)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return labels, np.stack(rows)
 
 
-def _tried(endpoint: LogitsEndpoint, split: Split, index: int, card: ModelCard) -> Scores:
-    """Ask, and once more if that failed: functions start cold, and networks drop requests."""
-    content = split.file(index, card)
-    with contextlib.suppress(UserError):
-        return endpoint.logits(content)
-    time.sleep(RETRY_AFTER_S)
+def _answer(endpoint: LogitsEndpoint, split: Split, index: int, card: ModelCard) -> Scores:
     try:
-        return endpoint.logits(content)
+        return endpoint.logits(split.file(index, card))
     except UserError as error:
-        raise DataError(f"two requests with {split.name(index)} failed: {error}") from error
+        raise DataError(f"the request with {split.name(index)} failed: {error}") from error
 
 
 def described(model: Model) -> list[tuple[str, str]]:
@@ -463,6 +434,17 @@ def described(model: Model) -> list[tuple[str, str]]:
         ("scaling", scalings.done(card)),
         ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
     ]
+
+
+def add_card(parser: argparse.ArgumentParser) -> None:
+    """The options that say how a model's pictures are prepared."""
+    parser.add_argument(
+        "--card", type=Path, metavar="FILE", help="the model's card (default: in it or beside it)"
+    )
+    parser.add_argument(
+        "--preprocess", type=scalings.parse, metavar="SCALING",
+        help="scaling of pixels for a Keras file without a card, as for `k2l convert`",
+    )  # fmt: skip
 
 
 def announce(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,9 +69,7 @@ def to_json(report: Report) -> dict[str, Any]:
         }
         against["comparison"]["differing"] = [
             {
-                "picture": last(report.split.name(index)),
-                "true": _label(report.model, "targets", index),
-                "model": _label(report.model, "predicted", index),
+                **_facts(report, report.model, index, "model"),
                 "against": _label(second, "predicted", index),
             }
             for index in comparison.differing.tolist()
@@ -111,14 +109,21 @@ def _model(report: Report, evaluated: Evaluated, figures: Figures) -> dict[str, 
         "confusion": answers.confusion().tolist(),
         "mistakes": [
             {
-                "picture": last(report.split.name(index)),
-                "true": _label(evaluated, "targets", index),
-                "predicted": _label(evaluated, "predicted", index),
+                **_facts(report, evaluated, index, "predicted"),
                 "probability": plain(confidence[index]),
                 "true_probability": plain(answers.truth[index]),
             }
             for index in mistakes(evaluated)
         ],
+    }
+
+
+def _facts(report: Report, evaluated: Evaluated, index: int, name: str) -> dict[str, str]:
+    """A picture, its label, and the label that a model gives it, by a name."""
+    return {
+        "picture": last(report.split.name(index)),
+        "true": _label(evaluated, "targets", index),
+        name: _label(evaluated, "predicted", index),
     }
 
 
@@ -178,11 +183,8 @@ def conclusion(report: Report) -> str:
     found = report.figures
     right = f"{report.model.model.name} is right on {found.right:,} of {found.pictures:,} pictures"
     often = found.pictures / (found.pictures - found.right) if found.right < found.pictures else 0
-    first = (
-        f"{right}: accuracy {percent(found.accuracy)}"
-        + (f", wrong about once in {often:.0f}" if often > 1.5 else "")
-        + "."
-    )
+    once = f", wrong about once in {often:.0f}" if often > 1.5 else ""
+    first = f"{right}: accuracy {percent(found.accuracy)}{once}."
     if report.against is not None:
         return f"{first} {_verdict(report)}"
     weak = [row for row in found.weakest(2) if (row.f1.value or 0.0) < 0.999]
@@ -298,14 +300,6 @@ def _checked(report: Report) -> str:
 # The page.
 
 
-class Cell(NamedTuple):
-    """A cell of the matrix. share: 0..1 of its row. anchor: of its pictures, or ""."""
-
-    pictures: int
-    share: float
-    anchor: str
-
-
 def html(report: Report, command: str) -> str:
     """The page. command: the command line, without secrets."""
     found, evaluated = report.figures, report.model
@@ -376,10 +370,6 @@ def html(report: Report, command: str) -> str:
     )
 
 
-def _anchor(true: int, guess: int) -> str:
-    return f"pair-{true}-{guess}"
-
-
 def _pairs(report: Report) -> list[tuple[int, int, str, str, int, list[html_report.Picture]]]:
     """Pictures of the matrix's cells: wrong ones first, by how often; then those that are right.
 
@@ -406,7 +396,7 @@ def _pairs(report: Report) -> list[tuple[int, int, str, str, int, list[html_repo
 
 def _matrix(
     report: Report, shown: set[tuple[int, int]]
-) -> tuple[list[str], list[tuple[str, list[Cell]]]]:
+) -> tuple[list[str], list[tuple[str, list[dict[str, Any]]]]]:
     """The confusion matrix; of many labels, those with the most mistakes."""
     counts, labels = report.model.answers.confusion(), report.model.answers.labels
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
@@ -416,12 +406,12 @@ def _matrix(
     for i in used.tolist():
         total = max(1, int(counts[i].sum()))
         cells = [
-            Cell(
-                int(counts[i, j]),
+            {
+                "pictures": int(counts[i, j]),
                 # Mistakes are small shares: the root keeps them from the background.
-                math.sqrt(counts[i, j] / total),
-                _anchor(i, j) if (i, j) in shown else "",
-            )
+                "share": math.sqrt(counts[i, j] / total),
+                "anchor": f"pair-{i}-{j}" if (i, j) in shown else "",
+            }
             for j in used.tolist()
         ]
         rows.append((labels[i], cells))
@@ -499,10 +489,9 @@ def _reliability(found: Figures) -> Figure:
     )
     axes.plot((0, 1), (0, 1), "--", color=html_report.SOFT, linewidth=1)
     x = [row.confidence for row in found.bins]
-    y = [row.accuracy.value or 0.0 for row in found.bins]
-    low = [max(0.0, v - (row.accuracy.low or 0.0)) for v, row in zip(y, found.bins, strict=True)]
-    high = [max(0.0, (row.accuracy.high or 0.0) - v) for v, row in zip(y, found.bins, strict=True)]
-    axes.errorbar(x, y, yerr=(low, high), fmt="o", color=html_report.SERIES[0], capsize=3)
+    y, low, high = np.array([row.accuracy for row in found.bins], float).T
+    ends = np.maximum([y - low, high - y], 0)  # rounding can leave -1e-17
+    axes.errorbar(x, y, yerr=ends, fmt="o", color=html_report.SERIES[0], capsize=3)
     return figure
 
 
@@ -520,6 +509,12 @@ def _comparison(report: Report) -> dict[str, Any] | None:
         if row.pictures and row.label in other
     ]
     recalls.sort(key=lambda row: (row[2].value or 0.0) - (row[3].value or 0.0))
+    counts = {
+        "both right": found.both,
+        f"only {one} right": found.first,
+        f"only {two} right": found.second,
+        "both wrong": found.neither,
+    }
     return {
         "names": (one, two),
         "sentence": compared(report),
@@ -531,15 +526,7 @@ def _comparison(report: Report) -> dict[str, Any] | None:
                 for name, value in first.averages.items()
             ),
         ],
-        "counts": [
-            (name, count, f"{100 * count / total:.1f}%")
-            for name, count in (
-                ("both right", found.both),
-                (f"only {one} right", found.first),
-                (f"only {two} right", found.second),
-                ("both wrong", found.neither),
-            )
-        ],
+        "counts": [(name, count, f"{100 * count / total:.1f}%") for name, count in counts.items()],
         "recalls": recalls,
         "pictures": _pictures(report, found.differing[:12].tolist(), second),
         "differing": len(found.differing),

@@ -7,7 +7,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,7 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
         parts: "train", and "validation" or "test" where the data has them. Images: uint8, or floats
             of 0..1 or 0..255, with no channel axis or 1 or 3 channels. Targets: whole numbers, also
             as floats, (pictures,) or (pictures, 1); one-hot rows; or names.
-        seed: of the pictures that are set aside from train.
-        sha256: of the files.
+        seed: of the pictures that are set aside from train. sha256: of the files.
         labels: by target; default: the names in the targets, or their numbers.
 
     Raises:
@@ -90,7 +89,7 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
         name: [((name, row), int(target)) for row, target in enumerate(rows.tolist())]
         for name, rows in targets.items()
     }
-    splits = completed(given, seed, test=TEST)
+    splits = completed(given, seed, TEST)
     if message := untrained(labels, (target for _, target in splits["train"])):
         raise DataError(message)
     return Dataset(
@@ -135,14 +134,12 @@ def _targets(
 ) -> tuple[dict[str, npt.NDArray[np.int64]], Sequence[str]]:
     """Whole numbers from 0, by split, and the labels."""
     flat = {name: _flat(name, array) for name, array in given.items()}
-    every = np.concatenate(list(flat.values())) if flat else np.zeros(0)
+    every = np.concatenate(list(flat.values()))
     if every.dtype.kind in "US":
-        names = sorted({_text(value) for value in every})
-        place = {name: number for number, name in enumerate(names)}
-        return {
-            part: np.array([place[_text(value)] for value in array], np.int64)
-            for part, array in flat.items()
-        }, names
+        names, places = np.unique(every, return_inverse=True)
+        ends = np.cumsum([len(array) for array in flat.values()])[:-1]
+        parts = np.split(places.astype(np.int64), ends)
+        return dict(zip(flat, parts, strict=True)), [_text(name) for name in names]
     most = len(labels) if labels else MOST
     if every.dtype.kind not in "iufb" or (every != np.rint(every)).any():
         raise DataError(f"labels are {every.dtype}; expected whole numbers from 0, or names")
@@ -157,16 +154,15 @@ def _targets(
 
 
 def _flat(name: str, targets: Array) -> Array:
+    """One target for each picture."""
     if targets.ndim == 2 and targets.shape[1] == 1:
         return targets[:, 0]
-    if targets.ndim == 2:
-        one_hot = np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all()
-        if not one_hot:
-            raise DataError(f"{name}: labels are {targets.shape}, and not one-hot rows")
-        places: Array = np.argmax(targets, axis=1)
-        return places
+    if targets.ndim == 2 and np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
+        return np.asarray(np.argmax(targets, axis=1))
     if targets.ndim != 1:
-        raise DataError(f"{name}: labels are {targets.shape}; expected one for each picture")
+        raise DataError(
+            f"{name}: labels are {targets.shape}, and not one-hot rows; give one for each picture"
+        )
     return targets
 
 
@@ -174,89 +170,62 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-# The names of a pair of arrays, of which {} is a split's name or nothing.
-PAIRS = (
-    ("x_{}", "y_{}"), ("X_{}", "y_{}"), ("X_{}", "Y_{}"), ("images_{}", "labels_{}"),
-    ("{}_images", "{}_labels"), ("{}_x", "{}_y"), ("{}_data", "{}_labels"),
-    ("data_{}", "labels_{}"),
-)  # fmt: skip
-PLAIN_PAIRS = (
-    ("x", "y"), ("X", "y"), ("X", "Y"), ("images", "labels"), ("data", "labels"),
-    ("data", "targets"), ("images", "targets"),
-)  # fmt: skip
+# Names of arrays: what it is, and perhaps of which split, in either order: x_train, test_labels.
+IMAGES, LABELS = ("x", "images", "data"), ("y", "labels", "targets")
 NAMES = ("label_names", "class_names", "classes", "names", "labels_names")
 
 
-def load_npz(path: Path, seed: int) -> Dataset:
-    """Read pairs of arrays (PAIRS, PLAIN_PAIRS), and the labels' names (NAMES) if they are there.
-
-    Raises:
-        DataError: an array is missing, damaged, or of another kind.
-    """
-    try:
-        data = path.read_bytes()
-        arrays = np.load(io.BytesIO(data), allow_pickle=False)
-        if not isinstance(arrays, Mapping):
-            raise DataError(f"{path} is a single array: save images and labels with numpy.savez")
-        found: dict[str, Array] = {name: np.asarray(arrays[name]) for name in arrays}
-    except (
-        ValueError, EOFError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile,
-    ) as error:  # fmt: skip
-        raise DataError(
-            f"{path} is damaged, or holds objects and not only numbers: save images and labels "
-            "with numpy.savez"
-        ) from error
-    return _paired(str(path), found, seed, hashlib.sha256(data).hexdigest())
-
-
-def has_npy(root: Path) -> bool:
-    """Whether a folder has .npy files with the names of PAIRS or PLAIN_PAIRS."""
-    stems = {path.stem for path in root.glob("*.npy")}
-    return bool(_pairs(stems))
-
-
-def load_npy(root: Path, seed: int) -> Dataset:
-    """Read pairs of .npy files: data.npy and labels.npy, x_train.npy and y_train.npy, and so on.
+def load(path: Path, seed: int) -> Dataset:
+    """Read images and labels from an .npz file, or from a folder's .npy files, and labels' names.
 
     Raises:
         DataError: an array is missing, damaged, or of another kind.
     """
     found: dict[str, Array] = {}
     whole = hashlib.sha256()
-    for path in sorted(root.glob("*.npy")):
-        data = path.read_bytes()
-        whole.update(path.name.encode() + b"\0" + data)
+    for file in sorted(path.glob("*.npy")) if path.is_dir() else [path]:
+        data = file.read_bytes()
+        whole.update((file.name.encode() + b"\0" if path.is_dir() else b"") + data)
         try:
-            found[path.stem] = np.load(io.BytesIO(data), allow_pickle=False)
-        except (ValueError, EOFError, MemoryError) as error:
-            raise DataError(f"{path} is damaged, or holds objects and not only numbers") from error
-    return _paired(str(root), found, seed, whole.hexdigest())
-
-
-def _paired(source: str, found: Mapping[str, Array], seed: int, sha256: str) -> Dataset:
+            arrays = np.load(io.BytesIO(data), allow_pickle=False)
+            named = arrays if isinstance(arrays, Mapping) else {file.stem: arrays}
+            found |= {name: np.asarray(named[name]) for name in named}
+        except (
+            ValueError, EOFError, KeyError, RuntimeError, MemoryError, zlib.error,
+            zipfile.BadZipFile,
+        ) as error:  # fmt: skip
+            raise DataError(
+                f"{file} is damaged, or holds objects and not only numbers: save images and labels "
+                "with numpy.savez"
+            ) from error
     pairs = _pairs(found)
     if "train" not in pairs:
         raise DataError(
-            f"{source} lacks x_train and y_train; it has {', '.join(sorted(found)) or 'no arrays'}"
+            f"{path} lacks x_train and y_train; it has {', '.join(sorted(found)) or 'no arrays'}"
         )
     labels = next((found[name] for name in NAMES if name in found), None)
-    named = None if labels is None else [_text(value) for value in labels.ravel()]
+    names = None if labels is None else [_text(value) for value in labels.ravel()]
     parts = {split: (found[x], found[y]) for split, (x, y) in pairs.items()}
-    return assemble(parts, seed, sha256, named)
+    return assemble(parts, seed, whole.hexdigest(), names)
 
 
-def _pairs(names: Mapping[str, Array] | set[str]) -> dict[str, tuple[str, str]]:
+def has_npy(root: Path) -> bool:
+    """Whether a folder has .npy files of images and labels."""
+    return bool(_pairs([path.stem for path in root.glob("*.npy")]))
+
+
+def _pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """The names of images and labels, by split."""
-    pairs: dict[str, tuple[str, str]] = {}
-    for spelled, split in SPLIT_NAMES.items():
-        for x, y in PAIRS:
-            pair = (x.format(spelled), y.format(spelled))
-            if pair[0] in names and pair[1] in names:
-                pairs.setdefault(split, pair)
-    if pairs:
-        return pairs
-    plain = next((pair for pair in PLAIN_PAIRS if set(pair) <= set(names)), None)
-    return {"train": plain} if plain else {}
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        words = name.lower().split("_")
+        splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES] or [""]
+        rest = "_".join(word for word in words if word not in SPLIT_NAMES)
+        if rest in IMAGES + LABELS and len(splits) == 1:
+            found.setdefault(splits[0], {})["x" if rest in IMAGES else "y"] = name
+    pairs = {split: (own["x"], own["y"]) for split, own in found.items() if len(own) == 2}
+    plain = pairs.pop("", None)
+    return {"train": plain} if plain and not pairs else pairs
 
 
 def has_idx(root: Path) -> bool:
@@ -278,21 +247,19 @@ def load_idx(root: Path, seed: int, note: Callable[[str], None]) -> Dataset:
     labels = FASHION if root.resolve().name.lower() in ("fashion-mnist", "fashion") else None
     whole = hashlib.sha256()
     parts: Parts = {}
-    for name in ("train", "t10k"):
+    for name, split in (("train", "train"), ("t10k", "test")):
         if images := sorted(root.glob(f"{name}-images-idx3-ubyte*")):
             targets = sorted(root.glob(f"{name}-labels-idx1-ubyte*"))
             if not targets:
                 raise DataError(f"{root} has no {name}-labels-idx1-ubyte")
-            parts[name] = (_idx(images[0], whole), _idx(targets[0], whole))
+            parts[split] = (_idx(images[0], whole), _idx(targets[0], whole))
     if not parts:
         raise DataError(f"{root} has neither train-images-idx3-ubyte nor t10k-images-idx3-ubyte")
     if len(parts) == 1:
-        name = next(iter(parts))
-        note(f"{name}-images-idx3-ubyte alone: its pictures are split for all three purposes")
-        parts = {"train": parts[name]}
+        note(f"one set alone ({', '.join(parts)}): its pictures are split for all three purposes")
+        parts = {"train": next(iter(parts.values()))}
     else:
         note("train-images-idx3-ubyte for training, t10k-images-idx3-ubyte for the test")
-        parts = {"train": parts["train"], "test": parts["t10k"]}
     return assemble(parts, seed, whole.hexdigest(), labels)
 
 

@@ -5,16 +5,15 @@ keras.datasets reads its own download alone; here is the folder or archive that 
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import io
 import pickle
 import tarfile
+import tempfile
 import warnings
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,37 +27,25 @@ HOME = "https://www.cs.toronto.edu/~kriz/"
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """One of the two sets: its folder, its files, and the keys of targets and labels by kind."""
 
     folder: str
-    archive: str
     train: tuple[str, ...]
     test: str
     names: str
     keys: dict[str, tuple[bytes, bytes]]
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """All files that are read."""
-        return (self.names, *self.train, self.test)
 
-
+FINE, COARSE = (b"fine_labels", b"fine_label_names"), (b"coarse_labels", b"coarse_label_names")
 LAYOUTS = (
     Layout(
-        "cifar-10-batches-py", "cifar-10-python.tar.gz",
-        tuple(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta",
-        {"fine": (b"labels", b"label_names")},
+        "cifar-10-batches-py", tuple(f"data_batch_{number}" for number in range(1, 6)),
+        "test_batch", "batches.meta", {"fine": (b"labels", b"label_names")},
     ),
-    Layout(
-        "cifar-100-python", "cifar-100-python.tar.gz", ("train",), "test", "meta",
-        {
-            "fine": (b"fine_labels", b"fine_label_names"),
-            "coarse": (b"coarse_labels", b"coarse_label_names"),
-        },
-    ),
+    Layout("cifar-100-python", ("train",), "test", "meta", {"fine": FINE, "coarse": COARSE}),
 )  # fmt: skip
+FOLDERS = tuple(layout.folder for layout in LAYOUTS)
 # In the order of their numbers, for keras.datasets, which has no names.
 LABELS = {
     "cifar10": "airplane automobile bird cat deer dog frog horse ship truck",
@@ -90,7 +77,7 @@ def found(root: Path) -> bool:
 
 
 def load(path: Path, seed: int, kind: str) -> Dataset:
-    """Read the pictures: uint8, (pictures, 32, 32, 3); train is split into train and validation.
+    """Read the pictures; train is split into train and validation.
 
     Args:
         path: the unpacked folder, the folder above it, or the .tar.gz.
@@ -100,22 +87,35 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
     Raises:
         DataError: a part is missing, damaged, or more than a pickle of arrays and lists.
     """
-    layout, files = _read_folder(path) if path.is_dir() else _read_archive(path)
-    if missing := [name for name in layout.files if name not in files]:
-        raise DataError(f"{path} lacks {', '.join(missing)}: unpack all of {HOME}{layout.archive}")
+    if not path.is_dir():
+        with tempfile.TemporaryDirectory(prefix="cifar-") as unpacked:
+            _unpack(path, Path(unpacked))
+            return load(Path(unpacked), seed, kind)
+    place = _place(path)
+    if place is None:
+        raise DataError(f"{path} has neither {'/ nor '.join(FOLDERS)}/")
+    layout, folder = place
     if kind not in layout.keys:
-        raise DataError(f"{path} is CIFAR-10, which has no {kind} labels: omit --labels-kind")
-    targets, names = layout.keys[kind]
+        raise DataError(
+            f"{layout.folder} is CIFAR-10, which has no {kind} labels: omit --labels-kind"
+        )
     whole = hashlib.sha256()
-    for name in layout.files:
-        whole.update(files[name])
-    labels = unpickled(files[layout.names], f"{path}: {layout.names}").get(names)
+
+    def read(name: str) -> dict[bytes, Any]:
+        if not (folder / name).is_file():
+            raise DataError(f"{folder.name} lacks {name}: unpack all of the archive from {HOME}")
+        data = (folder / name).read_bytes()
+        whole.update(data)
+        return unpickled(data, f"{folder.name}/{name}")
+
+    targets, names = layout.keys[kind]
+    labels = read(layout.names).get(names)
     if not isinstance(labels, list):
-        raise DataError(f"{path}: {layout.names} lacks {names.decode()}")
+        raise DataError(f"{folder.name}/{layout.names} lacks {names.decode()}")
     parts: Parts = {}
-    for split, batches in (("train", layout.train), ("test", (layout.test,))):
-        read = [_batch(files[name], targets, f"{path}: {name}") for name in batches]
-        images, numbers = zip(*read, strict=True)
+    for split, files in (("train", layout.train), ("test", (layout.test,))):
+        batches = [_batch(read(name), targets, f"{folder.name}/{name}") for name in files]
+        images, numbers = zip(*batches, strict=True)
         parts[split] = (np.concatenate(images), np.concatenate(numbers))
     return assemble(parts, seed, whole.hexdigest(), [bytes(label).decode() for label in labels])
 
@@ -128,37 +128,17 @@ def _place(root: Path) -> tuple[Layout, Path] | None:
     return None
 
 
-def _read_folder(root: Path) -> tuple[Layout, dict[str, bytes]]:
-    place = _place(root)
-    if place is None:
-        raise DataError(f"{root} has no {' or '.join(layout.names for layout in LAYOUTS)}")
-    layout, folder = place
-    return layout, {
-        name: (folder / name).read_bytes() for name in layout.files if (folder / name).is_file()
-    }
-
-
-def _read_archive(path: Path) -> tuple[Layout, dict[str, bytes]]:
-    contents: dict[str, bytes] = {}
-    wanted = {f"{layout.folder}/{name}" for layout in LAYOUTS for name in layout.files}
+def _unpack(path: Path, folder: Path) -> None:
     try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                name = "/".join(Path(member.name).parts[-2:])
-                if name in wanted and member.isfile() and (file := archive.extractfile(member)):
-                    contents[name] = file.read()
+        with tarfile.open(path) as archive:
+            wanted = [own for own in archive if Path(own.name).parent.name in FOLDERS]
+            archive.extractall(folder, wanted, filter="data")
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"{path} is damaged, or no tar archive: {error}") from error
-    for layout in LAYOUTS:
-        start = f"{layout.folder}/"
-        if own := {k.removeprefix(start): v for k, v in contents.items() if k.startswith(start)}:
-            return layout, own
-    raise DataError(f"{path} has neither {' nor '.join(f'{each.folder}/' for each in LAYOUTS)}")
 
 
-def _batch(data: bytes, key: bytes, name: str) -> tuple[npt.NDArray[np.uint8], Array]:
+def _batch(batch: dict[bytes, Any], key: bytes, name: str) -> tuple[npt.NDArray[np.uint8], Array]:
     """Images, (pictures, 32, 32, 3), from rows of a red, a green and a blue plane; and targets."""
-    batch = unpickled(data, name)
     rows, targets = batch.get(b"data"), batch.get(key)
     if not isinstance(rows, np.ndarray) or not isinstance(targets, list):
         raise DataError(f"{name} lacks data or {key.decode()}")
@@ -171,10 +151,7 @@ def _batch(data: bytes, key: bytes, name: str) -> tuple[npt.NDArray[np.uint8], A
 
 
 def unpickled(data: bytes, name: str) -> dict[bytes, Any]:
-    """Read a pickle of a dict of lists, bytes, numbers and NumPy arrays.
-
-    Args:
-        data: of Python 2 or 3. name: for messages.
+    """Read a pickle, of Python 2 or 3, of a dict of lists, bytes, numbers and NumPy arrays.
 
     Raises:
         DataError: damaged, or anything else is in it: a pickle can name any function to be called.
@@ -183,8 +160,6 @@ def unpickled(data: bytes, name: str) -> dict[bytes, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy's, about the fields of Python 2
             loaded = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except DataError as error:
-        raise DataError(f"{name} {error}") from error
     # Damage comes as any of these: an unknown opcode, an empty stack, a length.
     except (
         pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError,
@@ -196,18 +171,14 @@ def unpickled(data: bytes, name: str) -> dict[bytes, Any]:
     return loaded
 
 
-_RECONSTRUCT = np.zeros(0).__reduce__()[0]  # NumPy's own, for its arrays
-ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
-}
+ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
+}  # fmt: skip
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise DataError(f"wants to call {module}.{name}: it is not from {HOME}; do not use it")
-        return ALLOWED[module, name]
+            raise pickle.UnpicklingError(f"it wants to call {module}.{name}; do not use it")
+        return super().find_class(module, name)

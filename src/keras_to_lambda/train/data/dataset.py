@@ -122,11 +122,9 @@ def joined(parts: Iterable[Split]) -> Split:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """All splits.
+    """All splits, by the names in SPLITS.
 
-    labels: in the order of the targets.
-    splits: by the names in SPLITS.
-    broken: files that were left out, each with the reason.
+    labels: in the order of the targets. broken: files that were left out, each with the reason.
     sha256: of the names and contents of all files, broken ones included.
     shape: rows, columns and channels of pictures in arrays; None for photos of any size.
     """
@@ -151,10 +149,7 @@ def neutral(data: Dataset, side: int = 1) -> ModelCard:
 
 
 def completed(
-    given: dict[str, list[tuple[T, int]]],
-    seed: int,
-    validation: float = HELD_OUT,
-    test: float = HELD_OUT,
+    given: dict[str, list[tuple[T, int]]], seed: int, test: float = HELD_OUT
 ) -> dict[str, list[tuple[T, int]]]:
     """The three splits of the members that the data has: a missing one is set aside from train.
 
@@ -162,13 +157,11 @@ def completed(
 
     Args:
         given: members (paths or rows, and targets) by split; "train" at least.
-        validation, test: shares of each class of train, where they are missing.
+        test: share of each class for the test, where it is missing.
     """
     kept = {name: given[name] for name in SPLITS[1:] if given.get(name)}
-    shares = [
-        0.0 if name in kept else share
-        for name, share in (("validation", validation), ("test", test))
-    ]
+    wanted = {"validation": HELD_OUT, "test": test}
+    shares = [0.0 if name in kept else share for name, share in wanted.items()]
     made: dict[str, list[tuple[T, int]]] = {name: [] for name in SPLITS}
     for target in sorted({target for _, target in given["train"]}):
         own: list[Any] = sorted(path for path, seen in given["train"] if seen == target)

@@ -1,10 +1,7 @@
 """Near-duplicates: pictures that are nearly the same, in two splits or under two labels.
 
-A test picture that is also trained on makes the accuracy look better than it is; one under two
-labels teaches nothing. Pictures are compared by ImageHash's perceptual hash, which frequencies a
-picture has, and photos by its difference hash as well, where it gets lighter from left to right.
-They stay nearly the same after JPEG, resizing, other light and contrast, without colour, mirrored,
-and mostly without a twentieth of the sides or after a turn of two degrees.
+A test picture that is also trained on makes the accuracy look better than it is. Pictures are
+compared by ImageHash's perceptual hash, photos by its difference hash as well.
 """
 
 from __future__ import annotations

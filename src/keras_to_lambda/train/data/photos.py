@@ -15,7 +15,6 @@ from keras_to_lambda.runtime.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.model.card import Preprocessing
 from keras_to_lambda.train.data.dataset import (
-    HELD_OUT,
     SPLIT_NAMES,
     SPLITS,
     DataError,
@@ -91,29 +90,29 @@ def load(root: Path, seed: int) -> Dataset:
     tops: dict[str, Path] = {}
     for folder in _folders(root):
         split = SPLIT_NAMES.get(folder.name.lower())
-        if split and _filled(folder):
-            if split in tops:
-                raise DataError(
-                    f"{root} has both {tops[split].name}/ and {folder.name}/: keep one of them"
-                )
-            tops[split] = folder
-    if tops and "train" not in tops:
+        if split and _filled(folder) and tops.setdefault(split, folder) != folder:
+            raise DataError(
+                f"{root} has both {tops[split].name}/ and {folder.name}/: keep one of them"
+            )
+    tops = tops or {"train": root}
+    if "train" not in tops:
         other = next(iter(tops.values())).name
         raise DataError(f"{root} has {other}/ but lacks train/: give both, or only class folders")
-    tops = tops or {"train": root}
     labels = [folder.name for folder in _folders(tops["train"])]
     if len(_filled(tops["train"])) < 2:
         raise DataError(
             f"{tops['train']} has fewer than two class folders with photos; name one folder after "
             "each label"
         )
-    members = []
-    for split, top in tops.items():
+    for top in tops.values():
         if unknown := sorted({folder.name for folder in _filled(top)} - set(labels)):
             raise DataError(f"{top} has classes that train/ lacks: {', '.join(unknown)}")
-        members += [
-            Member(path, folder.name, split) for folder in _folders(top) for path in _files(folder)
-        ]
+    members = [
+        Member(path, folder.name, split)
+        for split, top in tops.items()
+        for folder in _folders(top)
+        for path in _files(folder)
+    ]
     return assemble(root, members, seed, labels=labels)
 
 
@@ -127,10 +126,8 @@ def assemble(
     """Check that each file can be decoded, and split them.
 
     Args:
-        root: the files' names are relative to it.
-        members: the files, each once.
-        head: hashed before the files.
-        labels: sorted; default: those of the members.
+        root: the files' names are relative to it. members: the files, each once.
+        head: hashed before the files. labels: sorted; default: those of the members.
 
     Raises:
         DataError: a split, or a class with files, has no photo that can be read.
@@ -146,7 +143,7 @@ def assemble(
     for name in {member.split for member in members} - {"train"}:
         if not given[name]:
             raise DataError(f"no photo for {name} can be read: at least one is needed")
-    splits = completed(given, seed, HELD_OUT, HELD_OUT)
+    splits = completed(given, seed)
     empty = set(labels) - {member.label for member in members}
     broken = [(_name(root, path), reason) for path, reason in reasons.items() if reason]
     broken += [(f"{label}/", "class folder without photos; kept as a label") for label in empty]
@@ -182,18 +179,16 @@ def _check(root: Path, paths: list[Path], head: bytes) -> tuple[dict[Path, str],
     """The reason why each file cannot be used ("" if it can), and the hash over all of them."""
 
     def look(path: Path) -> tuple[bytes, str]:
+        data = b""
         try:
             data = path.read_bytes()
+            decode(data, Preprocessing(), 3, MAX_PIXELS)
         except FileNotFoundError:
             return b"", "no such file"
-        except OSError as error:
-            return b"", error.strerror or str(error)
-        digest = hashlib.sha256(data).digest()
-        try:
-            decode(data, Preprocessing(), 3, MAX_PIXELS)
-        except ClassifierError as error:
-            return digest, error.message
-        return digest, ""
+        except (OSError, ClassifierError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            return data and hashlib.sha256(data).digest(), reason or str(error)
+        return hashlib.sha256(data).digest(), ""
 
     ordered = sorted(paths, key=lambda path: _name(root, path))
     whole = hashlib.sha256(head)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,14 +41,15 @@ KERAS: dict[str, tuple[str, ...]] = {
 }
 
 
-def add_kind(parser: argparse.ArgumentParser) -> None:
-    """The option for `load`'s labels."""
+def add(parser: argparse.ArgumentParser, *name: str, **how: Any) -> None:
+    """The arguments that name the data: DATA, or an option of another name."""
     parser.add_argument(
-        "--labels-kind",
-        choices=cifar.KINDS,
-        default="fine",
-        help="labels of CIFAR-100: 100 fine or 20 coarse ones (default: %(default)s)",
+        *(name or ("data",)), metavar="DATA", help="labelled pictures; see below", **how
     )
+    parser.add_argument(
+        "--labels-kind", choices=cifar.KINDS, default="fine",
+        help="labels of CIFAR-100: 100 fine or 20 coarse ones (default: %(default)s)",
+    )  # fmt: skip
 
 
 def name_of(source: str) -> str:
@@ -93,7 +95,7 @@ def _local(source: str, path: Path, seed: int, labels: str) -> Dataset:
     if path.suffix.lower() in (".csv", ".tsv"):
         return table.load(path, seed)
     if path.suffix.lower() == ".npz":
-        return arrays.load_npz(path, seed)
+        return arrays.load(path, seed)
     if path.suffix.lower() == ".npy":
         raise DataError(f"{path} is one array; give the folder with images and labels in two")
     what = "unsupported data format" if path.exists() else "no such file or folder"
@@ -107,7 +109,7 @@ def _folder(root: Path, seed: int) -> Dataset:
     if arrays.has_idx(root):
         return arrays.load_idx(root, seed, lambda line: print(f"{root}: {line}", file=sys.stderr))
     if arrays.has_npy(root):
-        return arrays.load_npy(root, seed)
+        return arrays.load(root, seed)
     lists = [root / name for name in LISTS if (root / name).is_file()]
     if lists and not photos.found(root, table.FOLDERS):
         if len(lists) > 1:
@@ -123,7 +125,7 @@ def _folder(root: Path, seed: int) -> Dataset:
         raise DataError(
             f"{root} has no data; expected class folders (or train/ with class folders in it), "
             "train-images-idx3-ubyte or t10k-images-idx3-ubyte, data.npy and labels.npy, "
-            f"{' or '.join(f'{layout.folder}/' for layout in cifar.LAYOUTS)}, or "
+            f"{'/ or '.join(cifar.FOLDERS)}/, or "
             f"{', '.join(LISTS)}"
         )
     return photos.load(root, seed)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from keras_to_lambda.train.data import photos
@@ -30,20 +31,14 @@ def load(path: Path, seed: int) -> Dataset:
             of LABEL. Perhaps one of SPLIT, with a name of SPLIT_NAMES; "" is train.
         seed: of the photos that are set aside for a missing split.
 
-    Returns:
-        The data; missing files, and rows without a label, are among the broken ones.
-
     Raises:
         DataError: not such a table; a photo with two labels or in two splits; too few photos.
     """
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
+    data = path.read_bytes()
+    text = data.decode("utf-8-sig", errors="replace")
+    if "\0" in text or "\ufffd" in text:
         raise DataError(f"{path} is not UTF-8 text: save it as CSV in UTF-8")
-    find = _Finder(path.parent)
+    find = _finder(path.parent)
     seen: dict[Path, tuple[photos.Member, int]] = {}
     broken = []
     for line, name, label, split in _rows(path.name, text):
@@ -109,28 +104,20 @@ def _cell(cells: Sequence[str], column: int) -> str:
     return cells[column].strip() if 0 <= column < len(cells) else ""
 
 
-class _Finder:
+def _finder(root: Path) -> Callable[[str], Path]:
     """Finds files by name, with or without their extension, below a folder or its FOLDERS."""
 
-    def __init__(self, root: Path) -> None:
-        self._places = [root, *(root / folder for folder in FOLDERS)]
-        self._known: dict[Path, dict[str, str]] = {}
-
-    def __call__(self, name: str) -> Path:
-        """The file; if there is none, where it would be."""
-        for place in self._places:
-            path = Path(os.path.normpath(place / name))
-            if (seen := self._listing(path.parent).get(path.name)) is not None:
-                return path.with_name(seen)
-        return Path(os.path.normpath(self._places[0] / name))
-
-    def _listing(self, folder: Path) -> dict[str, str]:
+    @functools.cache
+    def listing(folder: Path) -> dict[str, str]:
         """A folder's files by name, and by name without extension: the first of the same."""
-        if folder not in self._known:
-            try:
-                names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-            except OSError:
-                names = []
-            stems = {name.rpartition(".")[0]: name for name in reversed(names) if "." in name}
-            self._known[folder] = stems | {name: name for name in names}
-        return self._known[folder]
+        files = sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
+        return {Path(name).stem: name for name in reversed(files)} | {name: name for name in files}
+
+    def find(name: str) -> Path:
+        """The file; if there is none, where it would be."""
+        places = (root, *(root / folder for folder in FOLDERS))
+        paths = [Path(os.path.normpath(place / name)) for place in places]
+        known = (p.with_name(seen) for p in paths if (seen := listing(p.parent).get(p.name)))
+        return next(known, paths[0])
+
+    return find
