@@ -234,6 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def seed_of(args: argparse.Namespace) -> int:
+    return PHOTOS.seed if args.seed is None else int(args.seed)
+
+
 def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path) -> optuna.Study:
     """The study in OUTPUT/study.db; an interrupted trial of it comes first.
 
@@ -247,15 +251,11 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
     if not args.one_at_a_time:
         pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=3)
     study = optuna.create_study(
-        storage=f"sqlite:///{output / 'study.db'}",
-        study_name="search",
-        direction="maximize",
-        pruner=pruner,
-        load_if_exists=True,
-    )
+        storage=f"sqlite:///{output / 'study.db'}", study_name="search", direction="maximize",
+        pruner=pruner, load_if_exists=True,
+    )  # fmt: skip
     # A continued study does not draw again what it has drawn.
-    seed = PHOTOS.seed if args.seed is None else args.seed
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=seed_of(args) + len(study.trials))
     facts = {
         "run": identity(recipe, data),
         "factors": [list(dataclasses.astuple(factor)) for factor in args.factor],
@@ -289,11 +289,10 @@ def _write(search: Search, given: list[str]) -> str:
 
     study, output, factors = search.study, search.output, search.args.factor
     best, seen = study.best_trial, len(search.data.splits["validation"])
-    winner = []
+    line = ["k2l", "train", *_options_of_train(given)]
     for name, value in best.params.items():
         text = f"{value:g}" if isinstance(value, float) else str(value)
-        winner += [f"--{name.replace('_', '-')}", text]
-    line = ["k2l", "train", *_options_of_train(given), *winner]
+        line += [f"--{name.replace('_', '-')}", text]
     rows = [
         {
             "trial": trial.number + 1,
@@ -336,15 +335,19 @@ def _write(search: Search, given: list[str]) -> str:
             (str(len(rows)), "trials"),
             (str(sum(row["state"] == "pruned" for row in rows)), "trials stopped early"),
         ],
-        effects=sorted(
-            ((name, value, f"{value:.3f}") for name, value in effects.items()),
-            key=lambda row: -row[1],
-        ),
+        effects=[(name, value, f"{value:.3f}") for name, value in effects.items()],
         one_at_a_time=search.args.one_at_a_time,
         line=report.public(line),
         plots=[(title, html_report.plot(figure, title)) for title, figure in _plots(search)],
     )
-    files.write_text(output / "search.html", html)
+    record = {
+        "data_sha256": search.data.sha256,
+        "validation_pictures": seen,
+        "best": {"accuracy": best.value, **best.params},
+        "effects": effects,
+        "trials": rows,
+    }
+    files.write_report(output / "search.html", html, record)
     return (
         f"best of {len(rows)} trials: validation accuracy {best.value:.3f} on {seen} pictures\n"
         f"wrote {output / 'search.html'} and search.json\nnext: {shlex.join(line)}"
@@ -352,28 +355,28 @@ def _write(search: Search, given: list[str]) -> str:
 
 
 def _effects(search: Search) -> dict[str, float]:
-    """How much each factor matters.
+    """How much each factor matters, the most first.
 
     One at a time: highest minus lowest accuracy of the trials in which it alone was varied.
     Jointly: Optuna's importances, which add up to 1; {} for fewer than four trials
     or equal accuracies.
     """
     if search.args.one_at_a_time:
-        return {
-            name: round(max(map(accuracy, trials)) - min(map(accuracy, trials)), 4)
+        found = {
+            name: max(map(accuracy, trials)) - min(map(accuracy, trials))
             for name, trials in search.ladders.items()
             if len(trials) > 1
         }
-    values = [trial.value for trial in search.completed()]
-    if len(values) < 4 or len(set(values)) < 2:
-        return {}
-    seed = PHOTOS.seed if search.args.seed is None else search.args.seed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(
-            search.study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed)
-        )
-    return {name: round(value, 4) for name, value in found.items() if math.isfinite(value)}
+    else:
+        values = [trial.value for trial in search.completed()]
+        if len(values) < 4 or len(set(values)) < 2:
+            return {}
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed_of(search.args))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
+    ranked = sorted(found.items(), key=lambda item: -item[1])
+    return {name: round(value, 4) for name, value in ranked if math.isfinite(value)}
 
 
 def _plots(search: Search) -> list[tuple[str, Figure]]:
