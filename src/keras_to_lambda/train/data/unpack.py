@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_to_lambda.convert.sample_photos import spread
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError, neutral
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from keras_to_lambda.train.data.dataset import Dataset
 
 # The playground offers files of these kinds, up to this size.
@@ -33,7 +32,7 @@ def split(data: Dataset, name: str, folder: Path, most: int) -> None:
     """Write at most `most` pictures of a split: files as they are, rows of arrays as PNG."""
     pictures, card = data.splits[name], neutral(data)
     # All labels are among them, as pictures are sorted by label or shuffled.
-    for row in _spread(range(len(pictures)), most):
+    for row in spread(list(range(len(pictures))), most):
         path = _folder(folder, data.labels[pictures.targets[row]])
         (path / f"{row:06}{_ending(pictures.name(row))}").write_bytes(pictures.file(row, card))
 
@@ -51,7 +50,7 @@ def examples(data: Dataset, folder: Path) -> None:
     each = max(1, min(EACH, MOST // len(data.labels)))
     for target, label in list(enumerate(data.labels))[:MOST]:
         rows = np.flatnonzero(pictures.targets == target)
-        for row in _spread(rows.tolist(), each):
+        for row in spread(rows.tolist(), each):
             content, ending = pictures.file(row, card), _ending(pictures.name(row))
             if ending.lower() not in SMALL_KINDS or len(content) > SMALL_BYTES:
                 image = pictures.picture(row, card)
@@ -60,12 +59,6 @@ def examples(data: Dataset, folder: Path) -> None:
                 image.save(buffer, "JPEG", quality=85)
                 content, ending = buffer.getvalue(), ".jpg"
             (_folder(folder, label) / f"{EXAMPLE}{row:06}{ending}").write_bytes(content)
-
-
-def _spread(rows: Sequence[int], most: int) -> list[int]:
-    """At most `most` of the rows, evenly spread."""
-    count = min(most, len(rows))
-    return [rows[number * len(rows) // count] for number in range(count)]
 
 
 def _ending(name: str) -> str:
