@@ -154,7 +154,7 @@ def test_a_failed_download_is_one_line_and_other_sizes_are_tried_only_if_a_file_
         host = "https://storage.example/" + 200 * "x"
         raise Exception(f"URL fetch failure on {host}/mobilenet_{size}.h5: {reason}")  # noqa: TRY002
 
-    monkeypatch.setattr(backbones, "_made", refuse)
+    monkeypatch.setattr(backbones, "build", refuse)
     with pytest.raises(DataError) as caught:
         backbones.fetch(Backbone("MobileNetV2", "imagenet", 1.0), 160)
     assert len(wanted) == tries
