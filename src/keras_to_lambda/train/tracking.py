@@ -37,6 +37,9 @@ class Tracker:
     facts: dict[str, Any]
     logs: Path
 
+    def __post_init__(self) -> None:
+        """Begin the run, or continue it."""
+
     def callback(self) -> keras.callbacks.Callback:
         """The callback for a phase."""
         raise NotImplementedError
