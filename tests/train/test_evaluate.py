@@ -321,14 +321,15 @@ def test_the_card_stays_as_it_is(options, folder, copied, capfd):
     assert ("72 of 75 right" if "all" in options else "12 of 15 right") in out
 
 
-def test_a_card_that_cannot_be_written_is_a_note(folder, copied, tmp_path, capfd, monkeypatch):
+def test_a_card_that_cannot_be_written_is_a_note(compared, monkeypatch):
     def denied(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(evaluate.calibration, "write", denied)
-    status, out, _ = run(capfd, copied, "--data", folder / "data", "-o", tmp_path / "e.html")
-    assert status == 0
-    assert "could not be written into colours.tflite: Permission denied" in out
+    made = evaluate._calibrated(compared[0], compared[0].model)
+    assert made.notes[-1] == (
+        "the calibration could not be written into colours.card.json: Permission denied"
+    )
 
 
 # Endpoints and models of other kinds.

@@ -21,7 +21,7 @@ def archive(pictures, tmp_path):
 
 
 def test_train_takes_the_zip_and_names_a_label_with_too_few_photos(archive, pictures, tmp_path):
-    args = command._parser().parse_args([str(archive)])
+    args = command.parser().parse_args([str(archive)])
     with pytest.raises(DataError, match="no picture to train on: a_b; each label needs"):
         command.read(args)
     photos = [(path.parent.name, path) for path in sorted((tmp_path / "data").glob("*/*.png"))]
