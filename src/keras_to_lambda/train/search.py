@@ -305,19 +305,9 @@ def _write(search: Search, given: list[str]) -> str:
         if trial.state in FINISHED
     ]
     effects = _effects(search)
-    files.write_json(
-        output / "search.json",
-        {
-            "data_sha256": search.data.sha256,
-            "validation_pictures": seen,
-            "best": {"accuracy": best.value, **best.params},
-            "effects": effects,
-            "trials": rows,
-        },
-    )
     low, high = wilson(round(accuracy(best) * seen), seen)
     interval = f"95% interval {low:.3f} to {high:.3f}"
-    first = max(effects, key=lambda name: effects[name], default="")
+    first = next(iter(effects), "")
     html = html_report.render(
         TEMPLATE,
         kind="Search",
