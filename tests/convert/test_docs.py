@@ -19,12 +19,6 @@ VERBS = {
 }
 OPTION = r"`(--[a-z-]+)"
 EVERY = tuple(verb for verbs in VERBS.values() for verb in verbs)
-# Sentences about one option.
-FRAGMENTS = (
-    "k2l convert --samples DATA",
-    "k2l evaluate URL --iam",
-    "k2l search --one-at-a-time",
-)
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -33,24 +27,29 @@ def parser(verb):
 
 
 def commands():
-    """Each command of these verbs in a document or in a help text, and where it is."""
+    """Each command in a document or in a help text, and whether it is a whole one."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
     texts |= {f"{verb} --help": parser(verb).epilog or "" for verb in EVERY}
+    start = rf"k2l (?:{'|'.join(EVERY)}) "
     for name, text in texts.items():
         joined = re.sub(r"\\\n\s*", "", text)
-        start = rf"k2l (?:{'|'.join(EVERY)}) "
-        lines = re.findall(rf"^ *({start}.*)$", joined, re.MULTILINE)
-        lines += re.findall(rf"`({start}[^`\n]*)`", joined)
-        for line in lines:
-            if "..." not in line and line not in FRAGMENTS:
-                yield pytest.param(re.sub(r"  +.*$", "", line.strip()), id=f"{name}: {line[:60]}")
+        lines = [(line, True) for line in re.findall(rf"^ *({start}.*)$", joined, re.MULTILINE)]
+        # In a sentence, a command may lack what the sentence is not about.
+        lines += [(line, False) for line in re.findall(rf"`({start}[^`\n]*)`", joined)]
+        for line, whole in lines:
+            if "..." not in line:
+                command = re.sub(r"  +.*$", "", line.strip())
+                yield pytest.param(command, whole, id=f"{name}: {line[:60]}")
 
 
-@pytest.mark.parametrize("line", list(commands()))
-def test_every_command_in_the_documents_is_one(line, capsys):
+@pytest.mark.parametrize(("line", "whole"), list(commands()))
+def test_every_command_in_the_documents_is_one(line, whole, capsys):
     _, verb, *arguments = shlex.split(line, comments=True)
+    p = parser(verb)
+    for action in p._actions:
+        action.required = action.required and whole
     try:
-        parser(verb).parse_args(arguments)
+        p.parse_args(arguments)
     except SystemExit:
         pytest.fail(f"{line}: {capsys.readouterr().err}")
 
