@@ -71,8 +71,9 @@ def command_run(data, environment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")  # MLflow keeps artifacts below it
     where = "tensorboard,wandb,mlflow" if TRACKERS else "tensorboard"
     done = subprocess.run(
-        [*K2L, "train", str(data), "-o", "shapes", "--size", "32", "--epochs", "3", "--batch-size",
-         "16", "--augment", "light", "--keep-checkpoints", "--track", where, "--logs", "logs"],
+        [*K2L, "train", str(data), "-o", str(folder / "shapes"), "--size", "32", "--epochs", "3",
+         "--batch-size", "16", "--augment", "light", "--keep-checkpoints", "--track", where,
+         "--logs", str(folder / "logs")],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
