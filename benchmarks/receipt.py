@@ -1,6 +1,6 @@
 """What the function takes on Lambda at each memory size, measured in its container.
 
-    make receipt                                      the image's default model, 512 to 1,769 MB
+    make receipt                  the image's default model, 512 to 1,769 MB, and the release before
     python -m benchmarks.receipt --model models/my/my.tflite --sizes 1024,1769
 
 The container has AWS's emulator in it, and as much of a processor as Lambda gives for the memory: a
@@ -28,13 +28,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.material import ROOT
+from benchmarks.material import ROOT, before
 from benchmarks.table import markdown, number, put
 from keras_to_lambda.deploy.estimate import compute, each
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MB_PER_VCPU
 
 DOCS = ROOT / "docs"
 TAG = "keras-to-lambda:receipt"
+TAG_BEFORE = "keras-to-lambda:receipt-before"
+BEFORE_NAME = "default, the release before"
 LABEL = "keras-to-lambda.receipt"  # of its containers: others may run the same image
 INSIDE = "/tmp/receipt.tflite"  # noqa: S108  # in the container
 PERIOD_US = 20_000
@@ -52,6 +54,7 @@ class Measured:
 
     model: str
     memory_mb: int
+    tag: str = TAG
     cold: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
     billed: list[int] = field(default_factory=list)
@@ -141,7 +144,7 @@ class Box:
 
 
 @contextmanager
-def opened(memory_mb: int, model: Path | None = None) -> Iterator[Box]:
+def opened(memory_mb: int, model: Path | None = None, tag: str = TAG) -> Iterator[Box]:
     """A container whose function has not started: the emulator starts it with the first request.
 
     Raises:
@@ -154,7 +157,7 @@ def opened(memory_mb: int, model: Path | None = None) -> Iterator[Box]:
         "create", f"--label={LABEL}", f"--cpu-period={PERIOD_US}",
         f"--cpu-quota={max(1000, round(memory_mb / MB_PER_VCPU * PERIOD_US))}",
         f"--memory={memory_mb}m", f"--memory-swap={memory_mb}m", "-p", "127.0.0.1::8080",
-        *(f"--env={key}={value}" for key, value in environ.items()), TAG,
+        *(f"--env={key}={value}" for key, value in environ.items()), tag,
     ).strip()  # fmt: skip
     try:
         if model:
@@ -176,7 +179,7 @@ def measure(row: Measured, model: Path | None, bodies: Sequence[bytes], requests
     Raises:
         BoxError
     """
-    with opened(row.memory_mb, model) as box:
+    with opened(row.memory_mb, model, row.tag) as box:
         cold = box.invoke(bodies[0])
         for index in range(3 + requests):
             box.invoke(bodies[index % len(bodies)])
@@ -201,6 +204,17 @@ def table(rows: Sequence[Measured]) -> str:
             for row in rows
         ],
     )  # fmt: skip
+
+
+def compared(rows: Sequence[Measured]) -> str:
+    """Cold starts beside those of the release before; "": that was not measured."""
+    cold = {(row.tag, row.memory_mb): statistics.median(row.cold) for row in rows}
+    return "\n".join(
+        f"- cold at {memory:,} MB: x {ms / cold[TAG_BEFORE, memory]:.2f} the release before "
+        "(wanted: at most 0.60)"
+        for (tag, memory), ms in cold.items()
+        if tag == TAG and (TAG_BEFORE, memory) in cold
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -237,6 +251,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     try:
         docker("build", "-q", "-t", TAG, ".", timeout_s=900)
+        if not args.model and (folder := before()):
+            docker("build", "-q", "-t", TAG_BEFORE, str(folder), timeout_s=900)
+            rows += [(Measured(BEFORE_NAME, size, TAG_BEFORE), None) for size in sizes]
         for _ in range(containers):  # in turns, so that the machine's drift meets all rows
             for row, model in rows:
                 print(f"{row.model}, {row.memory_mb} MB", file=sys.stderr)
@@ -249,13 +266,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps([{**vars(row), "p95": row.p95} for row in measured]))
         return 0
     print(table(measured))
+    print(f"\n{compared(measured)}")
     if args.docs:
         machine = f"{platform.processor() or platform.machine()}, {time.strftime('%Y-%m-%d')}"
         put(
             "sizes",
-            f"{machine}; {containers} containers of {requests} warm requests:\n\n{table(measured)}",
+            f"{machine}; {containers} containers of {requests} warm requests:\n\n{table(measured)}"
+            f"\n\n{compared(measured)}".rstrip(),
             DOCS / "cost.md",
         )
+        # The estimate there counts with these milliseconds.
+        subprocess.run([sys.executable, DOCS / "generate.py"], cwd=ROOT, check=True)
     return 0
 
 
