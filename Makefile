@@ -144,7 +144,7 @@ soak: $(DEV) ## ten thousand requests: memory and file descriptors must stay fla
 	@.venv/bin/python -m tests.endurance.soak
 
 audit: $(SUPPLY) ## known vulnerabilities of the packages that ship, by pip-audit; lint of the workflows; REQUIRE=1: skip none
-	@.venv-supply/bin/pip-audit $(if $(REQUIRE),--strict) --require-hashes --disable-pip --progress-spinner=off -r requirements.txt
+	@.venv-supply/bin/pip-audit $(if $(REQUIRE),--strict) --require-hashes --disable-pip --progress-spinner=off -r requirements.txt -r requirements-web.txt
 	@.venv-supply/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@.venv-supply/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@.venv-supply/bin/zizmor --offline --quiet --persona=pedantic .github

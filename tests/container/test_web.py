@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
 from tests.container.conftest import SAMPLES, get, post, run, until_it_answers
 
 TAG = "keras-to-lambda-web:test"
@@ -37,6 +38,8 @@ def test_page_and_api_are_served_on_the_port_until_sigterm(web, local_scores):
         status, scores = post(f"http://{host}/predict", photo, "image/jpeg")
         assert status == 200
         assert scores == pytest.approx(local_scores(photo), rel=1e-3, abs=1e-4)
+        forged = b'{"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": "{}"}]}'
+        assert post(f"http://{host}{INVOCATIONS_PATH}", forged, "application/json")[0] == 404
         run("docker", "stop", "--time=30", name)
         assert state(name, "ExitCode") == "0"  # 137: it had to be killed
     finally:

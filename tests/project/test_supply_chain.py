@@ -95,6 +95,14 @@ def test_every_package_is_pinned_with_hashes(lock):
         assert re.fullmatch(pin, entry), entry
 
 
+def test_the_audit_reads_the_lock_files_of_the_dockerfile():
+    lock = re.compile(r"requirements[a-z-]*\.txt")
+    installed = set(lock.findall((ROOT / "Dockerfile").read_text("utf-8")))
+    [audit] = re.findall(r".*/pip-audit .*", (ROOT / "Makefile").read_text("utf-8"))
+    assert set(lock.findall(audit)) == installed
+    assert installed
+
+
 @pytest.mark.parametrize(
     ("python", "processor"),
     list(itertools.product(("3.11", "3.12", "3.13"), ("x86_64", "aarch64"))),

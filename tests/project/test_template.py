@@ -335,6 +335,15 @@ def test_half_of_a_models_place_is_refused(parameter):
     assert faults == ["Give ModelBucket and ModelKey together."]
 
 
+@pytest.mark.parametrize("key", ["*", "v1/?.tflite", "${aws:username}.tflite", "a\n.tflite"])
+def test_a_model_key_that_the_role_would_read_as_a_pattern_is_refused(key):
+    template = Template.read(ROOT / "template.yaml")
+    faults = list(template.deployed_with({"ModelBucket": "m", "ModelKey": key}).faults())
+    assert faults == [f"ModelKey={key}: must match [a-zA-Z0-9 !'()+,./:=@_-]*"]
+    usual = {"ModelBucket": "m", "ModelKey": "models/date=2026-01-31/my model (1).tflite"}
+    assert not list(template.deployed_with(usual).faults())
+
+
 def test_every_setting_that_the_template_sets_is_one(translated, stack):
     from dataclasses import fields
 

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import http.server
 import io
+import itertools
 import json
 import os
 import re
@@ -20,10 +21,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import requests
+import waitress.task
 from PIL import Image
 
 from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES
@@ -198,6 +201,47 @@ def test_a_request_under_way_is_answered_before_the_server_ends(stop):
     assert "Traceback" not in err
     assert [answer.status_code for answer in answers] == [200]
     assert '"outcome": "ok"' in out
+
+
+def test_a_request_longer_than_waitress_waits_is_answered_before_the_server_ends(monkeypatch):
+    """The clock of waitress' shutdown stops after ten readings, a second apart."""
+    released, answered, ticks = threading.Event(), threading.Event(), itertools.count()
+
+    def now():
+        tick = next(ticks)
+        if tick >= 10:
+            released.set()
+        return min(tick, 10)
+
+    def application(environ, start):
+        monkeypatch.setattr(waitress.task, "time", SimpleNamespace(time=now))
+        os.kill(os.getpid(), signal.SIGTERM)
+        released.wait(60)
+        answered.set()
+        start("204 No Content", [])
+        return []
+
+    server = http_server.create(application, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.effective_port}"
+    client = threading.Thread(target=lambda: requests.get(url, timeout=60))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    client.start()
+    try:
+        http_server.run(server)
+        assert answered.is_set()
+    finally:
+        released.set()
+        client.join(60)
+        server.asyncore.close_all(server._map, ignore_all=True)
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def test_a_public_server_takes_no_events():
+    with serving(Handler(Settings(log_level="FATAL")).handle, invocations=False) as url:
+        record = {"eventSource": "aws:sqs", "messageId": "1", "body": "{}"}
+        answer = requests.post(url + INVOCATIONS_PATH, json={"Records": [record]}, timeout=60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "route_not_found")
 
 
 def test_the_event_is_api_gateways():

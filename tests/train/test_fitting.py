@@ -376,6 +376,36 @@ def test_a_model_of_wandbs_server_is_fetched_by_its_name(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "wandb")
 
 
+MLFLOW = """
+import pathlib
+from types import SimpleNamespace
+
+class MlflowException(Exception):
+    pass
+
+def download_artifacts(artifact_uri, dst_path):
+    path = pathlib.Path(dst_path, artifact_uri.rpartition("/")[2])
+    path.touch()
+    return str(path)
+
+artifacts = SimpleNamespace(download_artifacts=download_artifacts)
+"""
+
+
+def test_a_file_of_a_registered_model_is_fetched_by_its_name(tmp_path, monkeypatch):
+    """By a stand-in for the package, which gives the file's path as MLflow does."""
+    (tmp_path / "mlflow.py").write_text(MLFLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
+    with registries.local(Path("models:/shapes/1/best.keras")) as model:
+        assert model.name == "best.keras"
+        assert model.is_file()
+    none = "should hold one .keras or .h5 file; it has none$"
+    with pytest.raises(ConvertError, match=none), registries.local(Path("models:/shapes/1/a.txt")):
+        pass
+    monkeypatch.delitem(sys.modules, "mlflow")
+
+
 def test_an_unknown_tracker_is_named(data, run, tmp_path):
     status, _, error = run(data, "-o", tmp_path / "out", "--track", "tensorboard,paper")
     assert status == 2

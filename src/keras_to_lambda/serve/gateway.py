@@ -66,6 +66,8 @@ class Gateway:
         killed here: its thread ends at the deadline that the handler sets itself by its context.
     max_calls: how many POST requests may be under way, and how many others, those after their
         time-out included.
+    invocations: whether INVOCATIONS_PATH takes events. Who may post there can claim to be any AWS
+        service, so that a public server must not have it.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class Gateway:
         handler: Callable[[Any, Context], Any],
         timeout_s: float = TIMEOUT_S,
         max_calls: int = MAX_CALLS,
+        *,
+        invocations: bool = True,
     ) -> None:
         self._handler, self._timeout_s = handler, timeout_s
+        self._invocations = {INVOCATIONS_PATH} if invocations else frozenset[str]()
         # A page waits for no host: it is given while every call is taken.
         self._calls, self._pages = (threading.BoundedSemaphore(max_calls) for _ in range(2))
 
@@ -84,7 +89,7 @@ class Gateway:
         if length > MAX_BODY_BYTES:
             return _refuse(start, 413)
         body = environ["wsgi.input"].read(length)
-        if environ["PATH_INFO"] == INVOCATIONS_PATH and environ["REQUEST_METHOD"] == "POST":
+        if environ["PATH_INFO"] in self._invocations and environ["REQUEST_METHOD"] == "POST":
             return self._invoke(body, start)
         request_id = str(uuid.uuid4())
         event = _event(environ, body, request_id)

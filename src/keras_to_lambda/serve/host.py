@@ -36,7 +36,8 @@ def main() -> int:
         number = port(os.environ)
         handler = Handler(Settings.from_environ())
         # A container has its own network: who reaches it is the host's decision.
-        server = http_server.create(Gateway(handler.handle), "0.0.0.0", number)  # noqa: S104
+        application = Gateway(handler.handle, invocations=False)
+        server = http_server.create(application, "0.0.0.0", number)  # noqa: S104
     except (SetupError, OSError) as error:
         print(f"host: {error}", file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ answers 503 when the function is busy everywhere, so that no request waits in li
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import signal
@@ -16,6 +17,7 @@ import waitress
 import waitress.channel
 import waitress.task
 
+from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, MAX_CALLS, Application
 
 # Beside the threads that wait for the function: for pages, errors and answers of 503.
@@ -69,6 +71,9 @@ def create(application: Application, host: str, port: int) -> Any:
 
 def run(server: Any) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way are answered first."""
+    # Waitress' own limit is 5 s; the gateway answers every request within TIMEOUT_S.
+    dispatcher = server.task_dispatcher
+    dispatcher.shutdown = functools.partial(dispatcher.shutdown, timeout=TIMEOUT_S + 1)
     # A page asks for several things at once; that they wait a millisecond is no warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # What `docker stop`, systemd and Kubernetes send: finish what is under way, then end.

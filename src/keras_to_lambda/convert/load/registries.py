@@ -40,7 +40,8 @@ def local(model: Path) -> Iterator[Path]:
     progress.step(f"fetching {model}")
     with tempfile.TemporaryDirectory(prefix="registry-") as folder:
         found = fetch(registry, name, folder)
-        files = [path for path in sorted(found.rglob("*")) if path.suffix in KINDS]
+        paths = [found] if found.is_file() else sorted(found.rglob("*"))
+        files = [path for path in paths if path.suffix in KINDS]
         if len(files) != 1:
             names = ", ".join(path.name for path in files) or "none"
             raise ConvertError(f"{model} should hold one {' or '.join(KINDS)} file; it has {names}")
@@ -48,7 +49,7 @@ def local(model: Path) -> Iterator[Path]:
 
 
 def _mlflow(mlflow: Any, name: str, folder: str) -> Path:
-    """models:/NAME/VERSION or models:/NAME@ALIAS, at MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI."""
+    """models:/NAME/VERSION[/FILE] or models:/NAME@ALIAS, at MLFLOW_{REGISTRY,TRACKING}_URI."""
     uri = f"models:{name}"
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))

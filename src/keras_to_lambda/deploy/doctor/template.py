@@ -69,7 +69,8 @@ class Template:
     def faults(self) -> Iterator[str]:
         """What CloudFormation would refuse of the parameters' defaults, each a sentence.
 
-        It does so only when image and bucket are made: AllowedValues, MinValue, MaxValue, Rules.
+        It does so only when image and bucket are made: AllowedValues, AllowedPattern,
+        MinValue, MaxValue, Rules.
         https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/rules-section-structure.html
         """
         for name, each in self.body.get("Parameters", {}).items():
@@ -77,6 +78,8 @@ class Template:
             allowed = [str(one) for one in each.get("AllowedValues", ())]
             if allowed and value not in allowed:
                 yield f"{name}={value}: one of {', '.join(allowed)}"
+            elif "AllowedPattern" in each and not re.fullmatch(each["AllowedPattern"], value):
+                yield f"{name}={value}: must match {each['AllowedPattern']}"
             elif each.get("Type") == "Number":
                 least, most = each.get("MinValue", -math.inf), each.get("MaxValue", math.inf)
                 try:
