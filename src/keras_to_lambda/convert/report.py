@@ -163,13 +163,13 @@ class Findings:
         return self.proof.judged > 0 and len(self.card.labels) - len(self.proof.unseen) == 1
 
     @property
-    def badge(self) -> tuple[str, bool]:
-        """The verdict in few words, and whether it is a good one."""
+    def badge(self) -> str:
+        """The verdict in few words."""
         if not self.agrees:
-            return "failed", False
+            return "failed"
         if self.proof.faults:
-            return ("accepted" if self.accepted else "not verified"), False
-        return ("the same answers" if self.one_label else "verified"), True
+            return "accepted" if self.accepted else "not verified"
+        return "the same answers" if self.one_label else "verified"
 
     def _unseen(self) -> Iterator[str]:
         unseen = self.proof.unseen
@@ -553,7 +553,7 @@ def conclusion(findings: Findings) -> str:
             f", and right on {found.accuracy:.1%} of {found.judged} labelled photos ({other}: "
             f"{found.reference_accuracy:.1%})"
         )
-    verdict, second = findings.badge[0], "; ".join(faults) or size
+    verdict, second = findings.badge, "; ".join(faults) or size
     return f"{_upper(verdict)}: {_changed(findings)}. {_upper(second)}."
 
 
@@ -586,11 +586,8 @@ def _changed(findings: Findings) -> str:
         for right, old, new in zip(truth, before[changed], after[changed], strict=True)
         if right is not None
     )
-    return text + (f" ({_counts(kinds)})" if kinds else "")
-
-
-def _counts(kinds: Counter[str]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return text + (f" ({counts})" if counts else "")
 
 
 def _differences(findings: Findings) -> dict[str, Any]:

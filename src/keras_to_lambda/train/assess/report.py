@@ -354,7 +354,7 @@ def html(report: Report, command: str) -> str:
         model=[
             *described(evaluated.model),
             ("output", f"{len(evaluated.answers.labels)} {evaluated.output}"),
-            *((key.replace("_", " "), str(value)) for key, value in facts.items()),
+            *html_report.provenance(facts),
         ],
         data=[
             ("name", report.source),
