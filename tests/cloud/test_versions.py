@@ -1,4 +1,4 @@
-"""Versions of the stack's function: smoke leads a wrong one back; the stack's update and deletion.
+"""Versions of the stack's function: smoke rolls a wrong one back; the stack's update and deletion.
 
 The tests follow each other: each begins with the version that the one before has left.
 """

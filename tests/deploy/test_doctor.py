@@ -685,7 +685,7 @@ def test_the_lifecycle_of_the_functions_own_repository(doctor, front):
     front.answers["GetLifecyclePolicy"] = (200, json.dumps({"lifecyclePolicyText": few}))
     found = doctor(only=["repository"])["repository"]
     assert found["status"] == "warn"
-    assert "keeps 5: a version whose image is deleted cannot be gone back to" in found["finding"]
+    assert "keeps 5: a version whose image is deleted cannot be rolled back to" in found["finding"]
     del front.answers["GetLifecyclePolicy"]
 
     policy = re.search(r"--lifecycle-policy-text '(.*)'", found["fix"])[1]

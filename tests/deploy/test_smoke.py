@@ -530,7 +530,7 @@ def test_a_fault_of_the_gateway_before_a_right_version_moves_nothing(
     assert said in texts(result)[0]
     assert result["trial"]["same"]
     assert result["rollback"]["now"] == (
-        "nothing is led back: version 3, invoked directly, answers as here"
+        "nothing is rolled back: version 3, invoked directly, answers as here"
     )
     assert live() == Routing("3")
 
@@ -541,7 +541,7 @@ def test_a_model_that_is_not_here_moves_no_version(function, invoked, another, c
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
     assert texts(result) == ["model digits is deployed, and not here: see --model"]
-    assert result["rollback"]["now"].startswith("nothing is led back")
+    assert result["rollback"]["now"].startswith("nothing is rolled back")
     assert live() == Routing("3")
 
 
@@ -580,7 +580,7 @@ def test_a_run_after_that_goes_no_version_further_back(routed, right, altered, c
             assert status == 1
             assert live() == Routing("2")
     assert result["rollback"]["done"] is None
-    assert "version 2 and not at the newest, 3: it has been led back" in result["rollback"]["now"]
+    assert "version 2 and not at the newest, 3: it was rolled back" in result["rollback"]["now"]
 
 
 def test_the_version_before_may_serve_another_model(routed, right, another, altered, capsys):
@@ -621,7 +621,7 @@ def test_a_version_that_was_led_away_from_is_never_gone_back_to(function, routed
 
 @pytest.mark.parametrize("which", ["always", "for images, of a model that is not here"])
 def test_a_version_that_fails_is_never_gone_back_to(which, routed, right, another, altered, capsys):
-    """Of one that CodeDeploy led back by its alarm there is no note."""
+    """Of one that CodeDeploy rolled back by its alarm there is no note."""
     fails = failing if which == "always" else failing_for(FIRST, another)
     with served(routed(v1=right, v2=fails, v3=altered)) as url:
         _, result, _ = run(capsys, url, "--function", FUNCTION)
@@ -657,7 +657,7 @@ def test_where_no_version_before_answers_the_alias_stays_and_that_is_said_aloud(
     assert live() == Routing("3")
     assert result["rollback"]["done"] is None
     said = result["rollback"]["now"]
-    assert said.startswith("NOT led back")
+    assert said.startswith("NOT rolled back")
     assert "classifier:2 fails with" in said
     assert "version 1: differs from here with the same model" in said
 
@@ -719,7 +719,7 @@ def test_what_the_stable_version_answers_is_not_the_new_ones_fault(
     assert result["trial"]["compared"] == 12
     assert result["rollback"] == {
         "done": None,
-        "now": "nothing is led back: version 3, invoked directly, answers as here",
+        "now": "nothing is rolled back: version 3, invoked directly, answers as here",
     }
     assert live() == Routing("2", {"3": 0.5})
 
@@ -813,7 +813,7 @@ def test_a_first_version_has_none_before_it_and_that_is_said_aloud(function, alt
     with served(altered) as url:
         status, result, _ = run(capsys, url, "--function", FUNCTION)
     assert status == 1
-    assert result["rollback"]["now"].startswith("NOT led back")
+    assert result["rollback"]["now"].startswith("NOT rolled back")
     assert "there is none before it" in result["rollback"]["now"]
     assert live() == Routing("1")
 

@@ -42,3 +42,8 @@ def test_samples_of_convert_are_all_photos_of_the_zip(archive, tmp_path):
         samples.local(tmp_path / "cut.zip", 100),
     ):
         pass
+    with (
+        pytest.raises(ValueError, match=r"^of the caller$"),
+        samples.local(archive, 100),
+    ):
+        raise ValueError("of the caller")  # is no fault of the samples

@@ -118,7 +118,7 @@ class Alias:
         """Lead all callers to the stable version of a canary, or else to an earlier one.
 
         That is the newest of the earlier versions against which nothing speaks. CodeDeploy leaves
-        no note of what it led back by an alarm, so each is invoked first.
+        no note of what it rolled back by an alarm, so each is invoked first.
 
         Args:
             faulty: the version to lead away from.
@@ -129,7 +129,7 @@ class Alias:
             What was done.
 
         Raises:
-            AliasError: there is nothing to go back to, it has been led back already, or AWS
+            AliasError: there is nothing to go back to, it was rolled back already, or AWS
                 refuses.
         """
         now = self.routing()
@@ -151,7 +151,7 @@ class Alias:
         if int(now.version) < max(numbers, default=0):
             raise AliasError(
                 f"{self} is at version {now.version} and not at the newest, {max(numbers)}: it has "
-                "been led back already. Deploy a new version, or lead it with `aws lambda "
+                "been rolled back already. Deploy a new version, or lead it with `aws lambda "
                 "update-alias`"
             )
         before = sorted((number for number in numbers if number < int(faulty)), reverse=True)

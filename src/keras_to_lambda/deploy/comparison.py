@@ -19,7 +19,7 @@ from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.settings import Settings
 
 WAIT_S = 60.0  # for the first answer
-SETTLE_S = 30.0  # for a version that was gone back to
+SETTLE_S = 30.0  # for a version after a rollback
 # What convert allows a float32 model to differ from Keras; a card has its own model's.
 TOLERANCE = 1e-4
 

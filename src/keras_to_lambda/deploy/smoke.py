@@ -48,7 +48,7 @@ ROWS = 20  # of differences that are shown
 EPILOG = """\
 examples:
   k2l smoke https://ID.execute-api.eu-west-1.amazonaws.com/Prod/predict --iam
-  k2l smoke URL --api-key KEY --function NAME   go back by the alias if it differs
+  k2l smoke URL --api-key KEY --function NAME   roll the alias back if it differs
   k2l smoke URL --model models/my/my.tflite --samples photos
 
 A logit may differ by the share of the logits' spread that `convert` allowed the model; the card
@@ -67,13 +67,15 @@ def parser() -> frame.Parser:
     p = frame.Parser(
         "k2l smoke",
         description="Compare a deployed function with the same models here, measure it, and\n"
-        "lead its alias back where they differ.",
+        "roll its alias back if they differ.",
         epilog=EPILOG,
     )
     p.add_argument("url", metavar="URL", help="the deployed route, .../predict")
     client.add_options(p)
     p.add_argument(
-        "--function", metavar="NAME", help="the function behind the URL; its alias may be led back"
+        "--function",
+        metavar="NAME",
+        help="the function behind the URL; its alias can be rolled back",
     )
     p.add_argument(
         "--no-rollback", action="store_true", help="leave the alias as it is, whatever differs"
@@ -161,7 +163,7 @@ def smoke(args: argparse.Namespace) -> int:
                 if trial and trial.same
                 else "no version is known to be the cause"
             )
-            result["rollback"] = {"done": None, "now": f"nothing is led back: {why}"}
+            result["rollback"] = {"done": None, "now": f"nothing is rolled back: {why}"}
     if args.json:
         print(json.dumps(result, indent=1))
     else:
@@ -187,7 +189,10 @@ def _roll_back(
         led = alias.roll_back(faulty, lambda number: doubt(alias, number, models, samples[0]))
         done = {"done": led, "now": f"{alias} is at {alias.routing()}"}
     except AliasError as error:
-        return {"done": None, "now": f"NOT led back, look at once what is live: {error}"}
+        return {
+            "done": None,
+            "now": f"NOT rolled back; check at once which version is live: {error}",
+        }
     try:
         again = settle(endpoint, models, samples)
     except EndpointError as error:

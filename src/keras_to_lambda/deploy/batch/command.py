@@ -256,9 +256,9 @@ def _ledger(cloud: Cloud, args: argparse.Namespace, run: Run, summary: Summary) 
         f"  {'images':<32} {summary.inputs:>12,}",
         f"  {'answered':<32} {summary.answered:>12,}",
         *_by(summary.labels),
-        f"  {'errors, for good':<32} {refused:>12,}",
+        f"  {'permanent errors':<32} {refused:>12,}",
         *_by(summary.refused),
-        f"  {'errors that may pass':<32} {again:>12,}",
+        f"  {'temporary errors':<32} {again:>12,}",
         *_by(summary.again),
         f"  {'missing: no answer at all':<32} {summary.missing:>12,}",
     ]

@@ -25,7 +25,7 @@ class Standing(IntEnum):
 
     LISTED = 0  # it is in the input, and nothing else is known
     UNDONE = 1  # its batch failed, or was never started
-    AGAIN = 2  # an error that may pass
+    AGAIN = 2  # a temporary error
     REFUSED = 3  # an error that the same image will have again
     ANSWERED = 4
 

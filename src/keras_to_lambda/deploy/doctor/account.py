@@ -180,7 +180,7 @@ def repository(setup: Setup) -> Finding:
     if fewest < KEPT_IMAGES:
         return warn(
             f"{text}; its lifecycle policy keeps {fewest}: a version whose image is deleted cannot "
-            "be gone back to",
+            "be rolled back to",
             remedy,
         )
     return ok(text)

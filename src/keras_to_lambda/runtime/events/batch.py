@@ -90,7 +90,7 @@ class MapBatch(ResultLines):
     def answers(
         self, group: Sequence[Job], invocation: Invocation
     ) -> list[list[ImageAnswer] | ClassifierError]:
-        # The event does not come again, so an error that may pass is tried twice here. Wrong
+        # The event does not come again, so a temporary error is tried twice here. Wrong
         # options are wrong for every item: they fail the event.
         return [*invocation.answers(requests(group), tries=2)]
 
