@@ -309,6 +309,7 @@ def _check(options: Options, card: ModelCard) -> None:
 
 
 def _scores(logits: list[float], card: ModelCard, options: Options) -> ImageAnswer:
-    if not all(map(math.isfinite, logits)):
+    # A sum of finite numbers may overflow; one with another number is never finite.
+    if not math.isfinite(sum(logits)) and not all(map(math.isfinite, logits)):
         return InternalError("the model answered with something that is not a finite number")
     return shaped(logits, card, options)
