@@ -150,8 +150,8 @@ class Alias:
         # Each further run would else go one version further back, to older and older ones.
         if int(now.version) < max(numbers, default=0):
             raise AliasError(
-                f"{self} is at version {now.version} and not at the newest, {max(numbers)}: it has "
-                "been rolled back already. Deploy a new version, or lead it with `aws lambda "
+                f"{self} is at version {now.version} and not at the newest, {max(numbers)}: it was "
+                "rolled back already. Deploy a new version, or move it with `aws lambda "
                 "update-alias`"
             )
         before = sorted((number for number in numbers if number < int(faulty)), reverse=True)
