@@ -480,7 +480,7 @@ def test_reload_starts_again_when_a_model_changes(tmp_path):
         while not replaced.is_set():
             shutil.copy(ROOT / "models" / "digits" / "digits.tflite", tmp_path / "new")
             (tmp_path / "new").replace(model)
-            replaced.wait(5)
+            replaced.wait(60)  # a start takes seconds: another change too soon would end it
 
     with subprocess.Popen(
         [*K2L, "serve", "--port", "0", "--reload", "--model", model],
