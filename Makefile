@@ -48,7 +48,7 @@ endef
 
 ## What the project does
 
-demo: ## convert the clothing model, prove it, serve it in Lambda's emulator, classify a photo
+demo: ## convert the clothing model, verify it, serve it in Lambda's emulator, classify a photo
 	@$(MAKE) -j3 $(APP) $(TF) $(AWS)
 	@.venv/bin/python -m keras_to_lambda.deploy.demo --port $(PORT)
 
@@ -63,7 +63,7 @@ image: ## build the container image keras-to-lambda: make image [MODEL=models/my
 		{ echo "MODEL=$(MODEL): use a .tflite below models/, or a folder of them there" >&2; exit 2; }
 	docker build -t keras-to-lambda $(if $(MODEL),--build-arg MODEL="$(MODEL)") .
 
-setup: $(DEV) $(TF_DEV) $(AWS) ## make the environments and do nothing else
+setup: $(DEV) $(TF_DEV) $(AWS) ## make the environments only
 
 ## In AWS
 
@@ -81,7 +81,7 @@ smoke: $(DEV) ## compare a deployment with this folder: make smoke URL=... [FUNC
 receipt: $(DEV) ## milliseconds and dollars of the container by memory size: make receipt [MODEL=FILE.tflite QUICK=1 DOCS=1]
 	@.venv/bin/python -m benchmarks.receipt $(if $(MODEL),--model "$(MODEL)") $(if $(QUICK),--quick) $(if $(DOCS),--docs) $(OPTIONS)
 
-## What holds it together
+## Tests and checks
 
 test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## the tests that need no container and no engine
 	@.venv/bin/python -m pytest -n 4 $(BY_FILE) $(patsubst %,tests/%,deploy web emulator project serve cli runtime)
@@ -128,19 +128,19 @@ lighthouse: $(DEV) ## Lighthouse's audits of the page, except speed, in Chromium
 test-container: $(DEV) $(AWS) $(SUPPLY) ## Dockerfile, docker run and sam local, for real; needs a Docker engine
 	@.venv/bin/python -m pytest tests/container
 
-test-arm64: $(DEV) $(TF_DEV) ## the function for arm64 under QEMU: does it answer as here? (Debian; qemu-user-static)
+test-arm64: $(DEV) $(TF_DEV) ## the function on arm64, under QEMU, compared with this machine (Debian; qemu-user-static)
 	@.venv/bin/python -m pytest tests/arm64
 
 fuzz: $(DEV) ## a minute of damaged images, events and forms: make fuzz SECONDS=600
 	@.venv/bin/python -m tests.endurance.fuzz --seconds $(or $(SECONDS),60)
 
-faults: $(DEV) $(AWS) ## kill, fill, cut and starve the function: what callers see, and that it recovers
+faults: $(DEV) $(AWS) ## processes killed, connections cut, memory and disk full: what callers see, and that the function recovers
 	@.venv/bin/python -m tests.endurance.faults $(if $(DOCS),--docs)
 
 load: $(DEV) $(AWS) ## a bounded load under, at and over capacity
 	@.venv/bin/python -m tests.endurance.load $(if $(DOCS),--docs)
 
-soak: $(DEV) ## ten thousand requests: memory and file descriptors must stay flat
+soak: $(DEV) ## ten thousand requests; fails if memory or file descriptors grow
 	@.venv/bin/python -m tests.endurance.soak
 
 audit: $(SUPPLY) ## known vulnerabilities of the packages that ship, by pip-audit; lint of the workflows; REQUIRE=1: skip none
@@ -149,11 +149,11 @@ audit: $(SUPPLY) ## known vulnerabilities of the packages that ship, by pip-audi
 	@.venv-supply/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@.venv-supply/bin/zizmor --offline --quiet --persona=pedantic .github
 
-sbom: $(SUPPLY) ## what ships, as CycloneDX: make sbom [IMAGE=keras-to-lambda] [MODEL=...] [OUT=sbom.cdx.json]
+sbom: $(SUPPLY) ## software bill of materials, CycloneDX: make sbom [IMAGE=keras-to-lambda] [MODEL=...] [OUT=sbom.cdx.json]
 	@.venv-supply/bin/python -m keras_to_lambda.deploy.sbom $(if $(IMAGE),--image "$(IMAGE)") $(if $(MODEL),--model "$(MODEL)") \
 		-o "$(or $(OUT),sbom.cdx.json)"
 
-check: $(DEV) ## formatting, lint and types; changes nothing but with FIX=1, which applies the formatter and the automatic fixes
+check: $(DEV) ## formatting, lint and types; FIX=1 applies the formatter and the automatic fixes
 ifdef FIX
 	@.venv/bin/ruff check --fix-only -q . ; .venv/bin/ruff format .
 endif
@@ -165,7 +165,7 @@ docs: $(DEV) ## renew the tables in the docs that come from the code
 	@.venv/bin/python docs/generate.py
 
 ifeq ($(OF),)
-bench: $(DEV) $(TF_DEV) .venv-bench/.ready ## cold start, warm calls, memory, size beside what people would use otherwise; OF=conversion, or OF=training CLOTHING=... MNIST=... (an hour)
+bench: $(DEV) $(TF_DEV) .venv-bench/.ready ## cold start, warm calls, memory and size, compared with common alternatives; OF=conversion, or OF=training CLOTHING=... MNIST=... (an hour)
 	@$(if $(PYTHON311),$(MAKE) $(TFLITE),echo "no Python 3.11: tflite-runtime is left out")
 	@.venv/bin/python -m benchmarks $(if $(DOCS),--docs) $(if $(QUICK),--quick)
 else
@@ -173,7 +173,7 @@ bench: $(TF_DEV)
 	@.venv-tf/bin/python -m benchmarks.$(OF) $(if $(CLOTHING),--clothing "$(CLOTHING)") $(if $(MNIST),--mnist "$(MNIST)") $(if $(DOCS),--docs)
 endif
 
-models: $(TF_DEV) ## convert the shipped models again: make models CLOTHING=.../clothing-dataset-small MNIST=.../mnist [TRAIN=1, which trains them before]
+models: $(TF_DEV) ## convert the shipped models again: make models CLOTHING=.../clothing-dataset-small MNIST=.../mnist [TRAIN=1: train them first]
 	@test -n "$(CLOTHING)" -a -n "$(MNIST)" || { echo "set CLOTHING to clothing-dataset-small, MNIST to the folder of its idx files" >&2; exit 2; }
 ifdef TRAIN
 	@.venv-tf/bin/k2l train "$(CLOTHING)" -o models/clothing
