@@ -9,36 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml  # type: ignore[import-untyped]
-
 MADE = "stack-made"
 
 
 def load(file: TextIO) -> Any:
     """The content of a YAML file with CloudFormation's short forms.
 
+    `!Ref X` is {"Ref": "X"}, `!If [..]` {"If": [..]}.
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
+
     Raises:
         yaml.YAMLError: it is not YAML.
     """
-    return yaml.load(file, _Loader)  # noqa: S506  # a SafeLoader with more tags
+    import yaml  # type: ignore[import-untyped]  # of an extra, which --help does without
 
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """A safe loader with more tags."""
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """`!Ref X` is {"Ref": "X"}, `!If [..]` {"If": [..]}.
+    def short_form(loader: Loader, name: str, node: yaml.Node) -> dict[str, Any]:
+        if isinstance(node, yaml.ScalarNode):
+            return {name: loader.construct_scalar(node)}
+        if isinstance(node, yaml.SequenceNode):
+            return {name: loader.construct_sequence(node, deep=True)}
+        return {name: loader.construct_mapping(node, deep=True)}
 
-    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
-    """
-
-
-def _short_form(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-_Loader.add_multi_constructor("!", _short_form)
+    Loader.add_multi_constructor("!", short_form)
+    return yaml.load(file, Loader)  # noqa: S506
 
 
 @dataclass(frozen=True)
