@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import resource
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.errors import DeadlineExceeded, SetupError
 from keras_to_lambda.runtime.model import remote
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.settings import MODELS, Settings
@@ -137,11 +142,74 @@ def test_a_folder_that_others_can_write_to_is_refused(upload):
         start()
 
 
+@pytest.mark.parametrize("pinned", [{}, {"MODEL_SHA256": SHA256}])
+def test_a_wrong_setting_is_an_error_although_a_model_is_here(pinned, upload):
+    upload(Metadata=metadata(DIGITS))
+    start()
+    with pytest.raises(SetupError, match="add models to S3_ALLOWED_BUCKETS"):
+        start(S3_ALLOWED_BUCKETS="photos", **pinned)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds"), [("on-demand", 7), ("provisioned-concurrency", 60), ("", 60)]
+)
+def test_a_download_is_given_up_before_lambda_ends_the_start(kind, seconds, upload, monkeypatch):
+    given = []
+
+    class Recorded(Deadline):
+        def __init__(self, seconds):
+            given.append(seconds)
+            super().__init__(60)
+
+    upload(Metadata=metadata(DIGITS))
+    monkeypatch.setattr(remote, "Deadline", Recorded)
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+    start()
+    assert given == [seconds]
+
+
+def test_a_download_that_was_given_up_replaces_nothing(upload, tmp_path, monkeypatch):
+    upload(Metadata=metadata(DIGITS))
+    now = [0.0]
+    monkeypatch.setattr(remote.cards, "load", lambda _: now.append(2.0))
+    settings = Settings.from_environ({"MODEL_PATH": PATH, "S3_ALLOWED_BUCKETS": "models"})
+    with pytest.raises(DeadlineExceeded):
+        remote._renew(f"{tmp_path}/a.tflite", None, settings, Deadline(1, lambda: now[-1]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_downloads_of_ended_processes_are_removed_at_the_next_start(upload):
+    upload(Metadata=metadata(DIGITS))
+    with subprocess.Popen([sys.executable, "-S", "-c", ""]) as ended:
+        pass
+    folder = Path(remote._folder())
+    for process in (ended.pid, os.getpid(), os.getppid()):
+        (folder / f"a.tflite.{process}.tflite").touch()
+    model = Path(start())
+    assert {path.name for path in folder.iterdir()} == {
+        model.name,
+        f"a.tflite.{os.getppid()}.tflite",
+    }
+
+
+def test_a_disk_that_takes_no_more_is_named(upload):
+    upload(Metadata=metadata(DIGITS))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(SetupError, match=r"cannot write to .*: File too large$"):
+            start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(Path(remote._folder()).iterdir())
+
+
 class Registry(Quiet):
     """MLflow's routes for the model `digits`, whose version 3 has the alias `live`."""
 
     seen: ClassVar[list[tuple[str, str | None]]] = []
     tags: ClassVar[dict[str, str]] = {}
+    announced: ClassVar[dict[str, str]] = {}
     elsewhere = ""
 
     def do_GET(self):
@@ -161,7 +229,7 @@ class Registry(Quiet):
             if self.elsewhere:
                 self.reply(302, b"", Location=f"http://{self.elsewhere}/file")
             else:
-                self.reply(200, DIGITS)
+                self.reply(200, DIGITS, **self.announced)
         else:
             self.reply(200, DIGITS) if url.path == "/file" else self.reply(404, b"{}")
 
@@ -219,6 +287,20 @@ def test_a_version_that_cannot_be_proven_is_refused(registry, path, environ, tag
     with pytest.raises(SetupError) as error:
         from_registry(host, path, **environ)
     assert str(error.value).startswith(f"MODEL_PATH={path}: {reason}")
+
+
+def test_a_model_of_another_server_is_not_an_older_one_of_the_same(registry):
+    _, host = registry
+    from_registry(host)
+    with pytest.raises(SetupError, match=r"version live of digits at http://127\.0\.0\.1:1"):
+        from_registry("127.0.0.1:1")
+
+
+def test_a_file_that_memory_may_not_hold_is_not_downloaded(registry):
+    kind, host = registry
+    kind.announced = {"Content-Length": "100000001"}
+    with pytest.raises(SetupError, match="larger than 100,000,000 bytes"):
+        from_registry(host)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,12 @@ from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.settings import Settings
 
 S3, REGISTRY = "s3://", "models:/"
-MAX_BYTES = 500_000_000  # Lambda's /tmp holds 512 MB
+MAX_BYTES = 240_000_000  # an old file and a new one: Lambda's /tmp holds 512 MB
+REGISTRY_MAX_BYTES = 100_000_000  # a download over HTTP is in memory, twice for a moment
+INIT_S = 7.0  # Lambda ends an on-demand start after 10 s
 # A version by alias or number, and a file in it.
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))(?:/(.+))?")
+PART = re.compile(r".+\.tflite\.(\d+)\.tflite")  # a download under way, by its process
 
 
 def local(settings: Settings) -> str:
@@ -45,24 +48,37 @@ def local(settings: Settings) -> str:
     if the source fails: an old model answers better than none.
 
     Raises:
-        SetupError: there is no such model, it cannot be read, or its SHA-256 is not the expected
-            one; and no earlier start has left one here.
+        SetupError: a setting is wrong; or there is no such model, it cannot be read, or its SHA-256
+            is not the expected one, and no earlier start has left one here.
     """
-    source = settings.model_path
-    path = f"{_folder()}/{hashlib.sha256(source.encode()).hexdigest()[:16]}.tflite"
+    source, seconds = settings.model_path, settings.fetch_timeout_s
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "on-demand":
+        seconds = min(seconds, INIT_S)
+    try:
+        # A wrong setting is an error even where a model of an earlier start is here.
+        (_object if source.startswith(S3) else _version)(settings)
+    except SetupError as error:
+        raise SetupError(f"MODEL_PATH={source}: {error}") from error
+    folder = _folder()
+    _remove_parts(folder)
+    # Servers may have different models of one name.
+    name = f"{settings.mlflow_tracking_uri} {source}"
+    path = f"{folder}/{hashlib.sha256(name.encode()).hexdigest()[:16]}.tflite"
     before = _digest(path)
     if settings.model_sha256 and before == settings.model_sha256:
         return path
     try:
         try:
             # botocore's time-outs restart with every try.
-            deadline = Deadline(settings.fetch_timeout_s)
+            deadline = Deadline(seconds)
             deadline.call("the download", _renew, path, before, settings, deadline)
         except DeadlineExceeded as error:
-            wait = settings.fetch_timeout_s
-            raise SetupError(f"not downloaded within FETCH_TIMEOUT_S={wait:g} seconds") from error
+            raise SetupError(
+                f"not downloaded within {seconds:g} seconds (FETCH_TIMEOUT_S; at most {INIT_S:g} "
+                "in an on-demand start of Lambda)"
+            ) from error
         except ImageTooLarge as error:
-            raise SetupError(f"larger than {MAX_BYTES:,} bytes") from error
+            raise SetupError(f"larger than {REGISTRY_MAX_BYTES:,} bytes") from error
         except ClassifierError as error:
             raise SetupError(str(error.facts.get("reason", error))) from error
     except (SetupError, OSError) as error:
@@ -81,16 +97,22 @@ def _renew(path: str, before: str | None, settings: Settings, deadline: Deadline
             return
         whole, part = hashlib.sha256(), f"{path}.{os.getpid()}.tflite"
         try:
-            with open(part, "wb") as file:  # noqa: PTH123
+            with _writing():
+                file = open(part, "wb", buffering=0)  # noqa: PTH123, SIM115
+            with file:
                 for chunk in chunks:
                     whole.update(chunk)
-                    file.write(chunk)
+                    left = memoryview(chunk)
+                    while left:
+                        with _writing():
+                            left = left[file.write(left) :]
             if whole.hexdigest() != expected:
                 raise SetupError(f"SHA-256 is {whole.hexdigest()}, expected {expected}")
             try:
                 cards.load(part)
             except SetupError as error:
                 raise SetupError(str(error).replace(part, "the download")) from error
+            deadline.remaining_s("the download")  # else it was given up: another model is served
             os.replace(part, path)  # noqa: PTH105  # whole, or not at all
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -98,12 +120,64 @@ def _renew(path: str, before: str | None, settings: Settings, deadline: Deadline
 
 
 @contextlib.contextmanager
-def _from_s3(settings: Settings, deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
+def _writing() -> Iterator[None]:
+    """A fault of the disk, which a reader's own handling of OSError would take for the source's."""
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(f"cannot write to {_folder()}: {error.strerror}") from error
+
+
+def _remove_parts(folder: str) -> None:
+    """Remove downloads of starts that were killed; they fill /tmp."""
+    for name in os.listdir(folder):  # noqa: PTH208
+        part = PART.fullmatch(name)
+        if part is None:
+            continue
+        try:
+            # In Lambda, a process may have the number of the one before it.
+            if int(part[1]) != os.getpid():
+                os.kill(int(part[1]), 0)
+                continue
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108
+
+
+def _object(settings: Settings) -> tuple[str, str]:
+    """Bucket and key.
+
+    Raises:
+        SetupError
+    """
     bucket, slash, key = settings.model_path.removeprefix(S3).partition("/")
     if not (bucket and slash and key):
         raise SetupError("use s3://BUCKET/KEY.tflite")
     if bucket not in settings.s3_allowed_buckets:
         raise SetupError(f"add {bucket} to S3_ALLOWED_BUCKETS")
+    return bucket, key
+
+
+def _version(settings: Settings) -> tuple[str, ...]:
+    """Name, alias, number and file; empty where there is none.
+
+    Raises:
+        SetupError
+    """
+    named = VERSION.fullmatch(settings.model_path)
+    if named is None:
+        raise SetupError("use models:/NAME@ALIAS or models:/NAME/VERSION")
+    if not settings.mlflow_tracking_uri.startswith(("http://", "https://")):
+        raise SetupError("set MLFLOW_TRACKING_URI to the URL of the MLflow server")
+    return tuple(named.groups(""))
+
+
+@contextlib.contextmanager
+def _from_s3(settings: Settings, deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
+    bucket, key = _object(settings)
     from keras_to_lambda.runtime.sources import s3
 
     with s3.opened(bucket, key, settings) as answer:
@@ -129,17 +203,12 @@ def _within(chunks: Iterator[bytes], deadline: Deadline) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _from_registry(settings: Settings, deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
-    named = VERSION.fullmatch(settings.model_path)
-    if named is None:
-        raise SetupError("use models:/NAME@ALIAS or models:/NAME/VERSION")
+    name, alias, number, file = _version(settings)
     server = settings.mlflow_tracking_uri.rstrip("/")
-    if not server:
-        raise SetupError("set MLFLOW_TRACKING_URI to the URL of the MLflow server")
-    name, alias, number, file = named.groups()
     from keras_to_lambda.runtime.sources import fetch
 
     # The guard against private addresses and the lists of hosts and ports are those of images.
-    limits = replace(settings, max_image_bytes=MAX_BYTES)
+    limits = replace(settings, max_image_bytes=REGISTRY_MAX_BYTES)
 
     def get(what: str, route: str, **query: str) -> bytes:
         text = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
