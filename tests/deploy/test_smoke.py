@@ -389,6 +389,26 @@ def test_nothing_is_led_back_where_nothing_was_compared(options, said, function,
     assert live() == Routing("3")
 
 
+def test_another_model_than_here_is_not_judged_where_it_comes_from_s3(
+    function, routed, right, capsys
+):
+    variables = {"MODEL_PATH": "s3://models/v2.tflite"}
+    function.update_function_configuration(
+        FunctionName=FUNCTION, Environment={"Variables": variables}
+    )
+    assert function.publish_version(FunctionName=FUNCTION)["Version"] == "4"
+    function.update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="4")
+    with served(routed(v4=relabelled(right), v3=right)) as url:
+        assert smoke.main([url, "--calls", "0", "--function", FUNCTION]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.splitlines()[-1].endswith(
+        "version 4 of classifier serves MODEL_PATH=s3://models/v2.tflite, which is not in models/: "
+        "compare with that file, --model FILE.tflite"
+    )
+    assert live() == Routing("4")
+
+
 def test_a_url_that_is_not_ours_is_answered_with_that(function, capsys):
     with served(missing) as url:
         status, _, err = run(capsys, url, "--function", FUNCTION)

@@ -142,11 +142,7 @@ class Alias:
             return self._end_canary(now, faulty)
         if not now.version.isdecimal():
             raise AliasError(f"{self} is at {now.version}, before which there is no version")
-        pages = self._lambda.get_paginator("list_versions_by_function")
-        listed = self._ask(
-            lambda **names: pages.paginate(**names).build_full_result(), FunctionName=self.function
-        )
-        numbers = [int(v["Version"]) for v in listed["Versions"] if v["Version"].isdecimal()]
+        numbers = [int(v["Version"]) for v in self._versions() if v["Version"].isdecimal()]
         # Each further run would else go one version further back, to older and older ones.
         if int(now.version) < max(numbers, default=0):
             raise AliasError(
@@ -195,6 +191,21 @@ class Alias:
             said = payload[:SAID_BYTES].decode(errors="replace")
             raise FunctionFailed(f"{self.function}:{version} fails with {said}")
         return json.loads(payload or b"null")
+
+    def model_path(self, version: str) -> str:
+        """MODEL_PATH of a version; empty where it has none.
+
+        Raises:
+            AliasError
+        """
+        [found] = [one for one in self._versions() if one["Version"] == version]
+        return str(found.get("Environment", {}).get("Variables", {}).get("MODEL_PATH", ""))
+
+    def _versions(self) -> Any:
+        pages = self._lambda.get_paginator("list_versions_by_function")
+        return self._ask(
+            lambda **names: pages.paginate(**names).build_full_result(), FunctionName=self.function
+        )["Versions"]
 
     def _end_canary(self, now: Routing, faulty: str) -> str:
         deployment, unread = self._deployment()

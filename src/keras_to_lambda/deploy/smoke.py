@@ -42,6 +42,7 @@ from keras_to_lambda.deploy.comparison import (
 )
 from keras_to_lambda.deploy.version import Version
 from keras_to_lambda.project import ROOT
+from keras_to_lambda.runtime.model.registry import REMOTE
 
 ROWS = 20  # of differences that are shown
 
@@ -58,7 +59,8 @@ exit status:
   0  deployed is as here
   1  it differs, or fails. With --function the version is then invoked directly, past the gateway;
      if it answers wrongly there too, and without --no-rollback, the alias was rolled back
-  2  not tested: the network, the URL, the credentials, an option. No rollback
+  2  not tested: the network, the URL, the credentials, an option, or a difference of a function
+     with a model from S3 or MLflow without --model. No rollback
 """
 
 
@@ -83,7 +85,6 @@ def parser() -> frame.Parser:
     p.add_argument(
         "--model",
         type=Path,
-        default=ROOT / "models",
         metavar="PATH",
         help="deployed model: a .tflite, or a folder with several (default: models)",
     )
@@ -123,7 +124,7 @@ def smoke(args: argparse.Namespace) -> int:
     """
     samples = read_samples(args.samples)
     note(f"classifying {len(samples)} samples here ...")
-    models = local_models(args.model, samples)
+    models = local_models(args.model or ROOT / "models", samples)
     endpoint = Client.of(args.url, args)
     result: dict[str, Any] = {"url": endpoint.url}
     alias = Alias(args.function, args.region, args.profile) if args.function else None
@@ -151,6 +152,13 @@ def smoke(args: argparse.Namespace) -> int:
         if now.weights or now != routing or not found.same:
             trial = judge(Version(alias, newest), models, samples)
     same = found.same and (trial is None or trial.same)
+    if alias and not (same or args.model):
+        path = alias.model_path(newest)
+        if path.startswith(REMOTE):
+            raise EndpointError(
+                f"version {newest} of {args.function} serves MODEL_PATH={path}, which is not in "
+                "models/: compare with that file, --model FILE.tflite"
+            )
     result = {"same": same, **result, **_plain(found)}
     if trial:
         result["trial"] = {"version": newest, "same": trial.same, **_plain(trial)}
