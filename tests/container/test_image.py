@@ -27,7 +27,8 @@ def in_image(image: str, code: str) -> str:
 @pytest.fixture
 def context(tmp_path):
     """The files that a build needs, in a folder of our own."""
-    for name in ("Dockerfile", ".dockerignore", "requirements.txt", "lambda_function.py"):
+    locks = ("requirements.txt", "requirements-web.txt")
+    for name in ("Dockerfile", ".dockerignore", "lambda_function.py", *locks):
         shutil.copy(ROOT / name, tmp_path / name)
     leave = shutil.ignore_patterns("__pycache__")
     for folder in ("src", "web"):
