@@ -37,14 +37,13 @@ ADD_HOST = f"--add-host={HOST}:host-gateway"
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's folder; its whole output is in the error when it fails."""
+    """Run a command, by default in the project's folder; an error has its whole output."""
     result = subprocess.run(
         command,
-        cwd=ROOT,
         text=True,
         check=False,
         capture_output=True,
-        **{"env": {**os.environ, "SAM_CLI_TELEMETRY": "0"}, **options},
+        **{"cwd": ROOT, "env": {**os.environ, "SAM_CLI_TELEMETRY": "0"}, **options},
     )
     if result.returncode:
         raise AssertionError(

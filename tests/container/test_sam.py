@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 
 import pytest
 
-from tests.container.conftest import ROOT, get, post, run
+from tests.container.conftest import ROOT, container, get, post, run
 
 EVENTS = sorted((ROOT / "events").glob("*-*.json"))
 T_SHIRT = ROOT / "samples" / "t-shirt.jpg"
@@ -96,3 +97,22 @@ def test_start_api_serves_the_playground_and_what_it_needs(start_api, sam, sam_b
         assert key in json.loads(get(root + path)[0])
     status, seen = post(f"{root}/tensor", T_SHIRT.read_bytes(), "image/jpeg")
     assert (status, seen["shape"]) == (200, [160, 160, 3])
+
+
+def test_a_new_folder_is_built_and_invoked_as_it_is(docker, sam, tmp_path, local_scores):
+    """Last here: it builds `classifier:latest` from another folder."""
+    folder, model = tmp_path / "my-api", ROOT / "models" / "clothing" / "clothing.tflite"
+    run(sys.executable, "-m", "keras_to_lambda", "new", folder, "--model", model)
+    run(sam, "build", cwd=folder)
+    event = folder / "events" / "direct-image.json"
+    by_sam = json.loads(run(sam, "local", "invoke", "-e", event, cwd=folder).stdout)
+    run(docker, "build", "--target", "function", "-t", "my-api:test", ".", cwd=folder)
+    try:
+        with container("my-api:test") as (_, url):
+            by_docker = post(url, event.read_bytes())
+    finally:
+        run(docker, "rmi", "my-api:test")
+
+    expected = close_to(local_scores(base64.b64decode(json.loads(event.read_text())["image"])))
+    assert by_sam == expected
+    assert by_docker == (200, expected)
