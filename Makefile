@@ -8,11 +8,11 @@ MAKEFLAGS += --no-print-directory
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
-PYTHON311 ?= $(shell for p in python3.11 python3 python; do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-
-PYTHON313 ?= $(shell for p in python3.13 python3 python $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python); do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+# The first Python 3.N of these, the last by pyenv; or nothing.
+python3 = $(shell for p in python3.$(1) python3 python "$$(pyenv prefix 3.$(1) 2>/dev/null)/bin/python"; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, $(1)))' 2>/dev/null && { echo "$$p"; break; }; done)
+PYTHON311 ?= $(call python3,11)
+PYTHON313 ?= $(call python3,13)
 
 PORT ?= 9000
 # An absolute path of what is here is meant from here, as Docker wants it.
