@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -363,17 +364,26 @@ class Api:
 """
 
 
-def test_a_model_of_wandbs_server_is_fetched_by_its_name(tmp_path, monkeypatch):
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Puts code in the place of a package, for one test."""
+
+    def put(package, code):
+        module = types.ModuleType(package)
+        exec(code, vars(module))
+        monkeypatch.setitem(sys.modules, package, module)
+
+    return put
+
+
+def test_a_model_of_wandbs_server_is_fetched_by_its_name(stand_in):
     """By a stand-in for the package: it does not prove what W&B's server answers."""
-    (tmp_path / "wandb.py").write_text(WANDB)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    stand_in("wandb", WANDB)
     with registries.local(Path("wandb:/team/shop/shapes")) as model:
         assert model.name == "shapes.keras"
     missing = "wandb:team/shop/x:v1 cannot be fetched: artifact team/shop/x:v1 not found$"
     with pytest.raises(ConvertError, match=missing), registries.local(Path("wandb:team/shop/x:v1")):
         pass
-    monkeypatch.delitem(sys.modules, "wandb")
 
 
 MLFLOW = """
@@ -392,18 +402,15 @@ artifacts = SimpleNamespace(download_artifacts=download_artifacts)
 """
 
 
-def test_a_file_of_a_registered_model_is_fetched_by_its_name(tmp_path, monkeypatch):
+def test_a_file_of_a_registered_model_is_fetched_by_its_name(stand_in):
     """By a stand-in for the package, which gives the file's path as MLflow does."""
-    (tmp_path / "mlflow.py").write_text(MLFLOW)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
+    stand_in("mlflow", MLFLOW)
     with registries.local(Path("models:/shapes/1/best.keras")) as model:
         assert model.name == "best.keras"
         assert model.is_file()
     none = "should hold one .keras or .h5 file; it has none$"
     with pytest.raises(ConvertError, match=none), registries.local(Path("models:/shapes/1/a.txt")):
         pass
-    monkeypatch.delitem(sys.modules, "mlflow")
 
 
 def test_an_unknown_tracker_is_named(data, run, tmp_path):
