@@ -50,7 +50,7 @@ endef
 
 demo: ## convert the clothing model, verify it, serve it in Lambda's emulator, classify a photo
 	@$(MAKE) -j3 $(APP) $(TF) $(AWS)
-	@.venv/bin/python -m keras_to_lambda.deploy.demo --port $(PORT)
+	@.venv/bin/python -m keras_to_lambda.deploy.serving_demo --port $(PORT)
 
 run: $(APP) ## serve the models and the playground at http://127.0.0.1:9000, with no Docker
 	@$(LOCAL) .venv/bin/k2l serve --port $(PORT) $(if $(MODEL),--model "$(MODEL)")
@@ -189,7 +189,7 @@ endif
 	@.venv-tf/bin/python -m tests.events_of_models
 
 train-demo: $(TF_DEV) ## pictures to a served model in minutes: explore, train, convert, verify, serve, evaluate
-	@.venv-tf/bin/python -m keras_to_lambda.train.demo $(if $(DATA),"$(DATA)") --port $(PORT) $(OPTIONS)
+	@.venv-tf/bin/python -m keras_to_lambda.train.train_demo $(if $(DATA),"$(DATA)") --port $(PORT) $(OPTIONS)
 
 tracking: .venv-tf/.tracking ## Weights & Biases and MLflow, for train --track
 

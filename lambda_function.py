@@ -3,8 +3,8 @@
 The model is loaded when this module is imported, once for each execution environment.
 """
 
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 
 _handler = Handler(Settings.from_environ())
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Raw
-from keras_to_lambda.runtime.telemetry import Stopwatch
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / "tests" / "convert" / "saved_by" / "files"

@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.material import ROOT, before
 from benchmarks.table import markdown, number, put
 from keras_to_lambda.deploy.estimate import compute, each
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MB_PER_VCPU
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, MB_PER_VCPU
 
 DOCS = ROOT / "docs"
 TAG = "keras-to-lambda:receipt"

@@ -12,9 +12,9 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from keras_to_lambda.deploy import estimate
 from keras_to_lambda.deploy.doctor import explain, template
-from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.common import errors
+from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.model import card
-from keras_to_lambda.runtime.settings import MODELS, Settings
 
 
 def settings_table() -> str:

@@ -22,7 +22,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
 
-from keras_to_lambda.runtime.errors import UserError, every
+from keras_to_lambda.runtime.common.errors import UserError, every
 
 # Longer than API Gateway's 29 s, whose own answer names the reason.
 TIMEOUT_S = 35

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 
 if TYPE_CHECKING:
     from keras_to_lambda.runtime.model.card import ModelCard

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_to_lambda.runtime.settings import MODELS, bundled
+from keras_to_lambda.runtime.common.settings import MODELS, bundled
 
 PACKAGE = Path(__file__).resolve().parent
 _CLONE = PACKAGE.parents[1]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from tests.arm64.conftest import ROOT
 
 ANSWER = """

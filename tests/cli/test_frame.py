@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from keras_to_lambda.cli import frame, main
-from keras_to_lambda.runtime.errors import InvalidUrl, UserError
+from keras_to_lambda.runtime.common.errors import InvalidUrl, UserError
 
 
 @pytest.mark.parametrize(

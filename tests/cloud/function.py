@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from keras_to_lambda.deploy.emulator import HOST, EmulatorError
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
 from tests.emulator.fleet import Environment
 
 WAIT_S = 50  # for the function, as long as a stack is being made

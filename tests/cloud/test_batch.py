@@ -14,8 +14,8 @@ import threading
 import pyarrow.parquet as pq
 import pytest
 
+from keras_to_lambda.deploy.batch.batch import main
 from keras_to_lambda.deploy.batch.cloud import Cloud
-from keras_to_lambda.deploy.batch.command import main
 from tests.cloud.conftest import SAMPLES, until
 from tests.cloud.function import THROTTLED, TIMED_OUT
 

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from keras_to_lambda.deploy import smoke
+from keras_to_lambda.deploy.rollout import smoke
 from keras_to_lambda.project import DEFAULT_STACK
 from tests.altered_model import altered_clothing
 from tests.cloud.conftest import PARAMETERS, environment, settled, until

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
 from tests.container.conftest import SAMPLES, get, post, run, until_it_answers
 
 TAG = "keras-to-lambda-web:test"

@@ -140,7 +140,7 @@ def convert(in_process, in_sandbox):
 @pytest.fixture
 def in_sandbox(tmp_path, samples, labels):
     """Run the command, sandbox and all: the exit status, and where the model would be."""
-    from keras_to_lambda.convert.command import main
+    from keras_to_lambda.convert.convert import main
 
     def run(model, *options, photos=samples, names=labels, preprocess="mobilenet_v2"):
         output = tmp_path / "out" / "net.tflite"

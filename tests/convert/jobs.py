@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.sandbox.sandbox import within
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 
 
 def double(*, number):

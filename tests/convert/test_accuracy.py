@@ -13,13 +13,12 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from keras_to_lambda.convert import command
-from keras_to_lambda.convert.command import main
+from keras_to_lambda.convert import convert
+from keras_to_lambda.convert.convert import main
 from keras_to_lambda.convert.detection.conventions import Convention
 from keras_to_lambda.convert.detection.trials import Trials
 from keras_to_lambda.convert.samples import Sample
-from keras_to_lambda.convert.verification import accuracy
-from keras_to_lambda.convert.verification import command as verify
+from keras_to_lambda.convert.verification import accuracy, verify
 from keras_to_lambda.convert.verification.accuracy import Claim, examine
 from keras_to_lambda.runtime.model import card as cards
 
@@ -585,15 +584,15 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
 )
 def test_each_option_against_the_card_is_reported(field, value, stale):
     option = f"--{field.replace('_', '-')}"
-    args = command.parser().parse_args(["m", "-o", "o", "--samples", "s", option, value])
+    args = convert.parser().parse_args(["m", "-o", "o", "--samples", "s", option, value])
     card = cards.ModelCard("x", RIGHT, 8, 8)
     theirs = getattr(card.preprocessing, field)
-    assert command._contradictions(args, card, RIGHT) == ([f"{option} is not its {theirs}"], stale)
+    assert convert._contradictions(args, card, RIGHT) == ([f"{option} is not its {theirs}"], stale)
 
 
 def test_every_step_of_a_card_is_compared():
     names = {field.name for field in dataclasses.fields(cards.Preprocessing)}
-    assert names == {*command._STALE, *command._NOT_COMPARED}
+    assert names == {*convert._STALE, *convert._NOT_COMPARED}
 
 
 def test_an_accuracy_below_the_cards_is_not_verified_and_its_labels_are_named(

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert.detection import command as detect
-from keras_to_lambda.convert.detection import conventions
+from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.detection import conventions, detect
 from keras_to_lambda.convert.detection.conventions import Convention
 from keras_to_lambda.convert.detection.trials import Detective, Trials
-from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.network.unscaled_network import Network, load
 from keras_to_lambda.convert.samples import find, orders
 from keras_to_lambda.runtime.image.preprocess import prepare
@@ -404,12 +403,12 @@ def test_the_only_scaling_that_an_input_can_take_is_found(trained, folders):
 
 
 def test_the_options_are_those_of_convert(run, pattern_files, folders):
-    from keras_to_lambda.convert import command
+    from keras_to_lambda.convert import convert
 
     _, out, _ = run(pattern_files / "float.tflite", "--samples", folders, "--quiet")
     line = re.search(r"^  (--preprocess .*)$", out, re.MULTILINE)[1]
     needed = ["net.keras", "-o", "n.tflite", "--samples", "photos"]
-    args = command.parser().parse_args([*needed, *line.split()])
+    args = convert.parser().parse_args([*needed, *line.split()])
     assert args.preprocess == "rescale"
     assert args.color_order == "bgr"
 

@@ -8,7 +8,7 @@ import keras
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert.command import main
+from keras_to_lambda.convert.convert import main
 from keras_to_lambda.runtime.model import card as cards
 from tests.convert.conftest import write_h5
 

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from keras_to_lambda.convert import source_card
-from keras_to_lambda.convert.command import main
+from keras_to_lambda.convert.convert import main
 from keras_to_lambda.convert.quantize import pixel_front
 from keras_to_lambda.convert.quantize.metadata_writer import attach
-from keras_to_lambda.convert.verification import command
+from keras_to_lambda.convert.verification import verify
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
@@ -222,13 +222,13 @@ def test_verify_compares_with_the_file_it_was_made_of(place, convert, capfd):
     )
     assert status == 0, text
     arguments = ["--against", str(place / "net.tflite"), "--samples", str(place / "photos")]
-    assert command.main([str(path), *arguments]) == 0
+    assert verify.main([str(path), *arguments]) == 0
     assert set(cards.load(path).verification["ways"]) == {"here"}
     # The same with a card beside the file.
     card = replace(cards.load(path), model_bytes=None, model_sha256=None)
     (place / "net.card.json").write_text(json.dumps(card.to_json()))
     capfd.readouterr()
-    assert command.main([str(place / "net.tflite"), *arguments]) == 0
+    assert verify.main([str(place / "net.tflite"), *arguments]) == 0
     assert "net.tflite has no card in it, so nothing was written into it" in capfd.readouterr().err
 
 
@@ -247,7 +247,7 @@ def test_a_file_that_scales_pixels_itself_gets_other_labels_and_keeps_its_scalin
     # Against the same network, with its scaling in the graph and with the function's.
     for other in (place / "net.tflite", floats):
         arguments = [str(path), "--against", str(other), "--samples", str(place / "photos")]
-        assert command.main([*arguments, "--no-write"]) == 0
+        assert verify.main([*arguments, "--no-write"]) == 0
 
 
 def test_a_scaling_before_a_file_that_scales_pixels_itself_is_refused(convert):

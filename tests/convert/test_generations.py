@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tf_keras
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection.obstacles import objects
 from keras_to_lambda.convert.load import generations
 from keras_to_lambda.convert.load.generations import DIFFERENCES, EQUAL_ACTIVATIONS, EQUAL_LAYERS

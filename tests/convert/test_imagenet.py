@@ -6,13 +6,13 @@ import numpy as np
 
 from keras_to_lambda.convert import source_card
 from keras_to_lambda.convert.network import keras_model
-from keras_to_lambda.convert.verification import keras_preprocessing
-from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.convert.verification.paths import keras_preprocessing
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Raw
-from keras_to_lambda.runtime.telemetry import Stopwatch
 
 ANSWERS = {
     "cat_720p.jpg": "Egyptian cat",

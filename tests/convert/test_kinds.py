@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Raw
-from keras_to_lambda.runtime.telemetry import Stopwatch
 
 layers = keras.layers
 

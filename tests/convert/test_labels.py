@@ -7,7 +7,7 @@ import json
 import pytest
 
 from keras_to_lambda.convert import labels, progress
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.runtime.model.card import distinct
 
 

@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from keras_to_lambda.convert import source_card
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.image.preprocess import prepare

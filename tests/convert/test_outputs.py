@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_to_lambda.convert.inspection import command, operators
+from keras_to_lambda.convert.inspection import inspect_file, operators
 from keras_to_lambda.convert.network import outputs
 from keras_to_lambda.convert.network.outputs import Ending
-from keras_to_lambda.runtime.deadline import Deadline
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.request import Options
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Raw
-from keras_to_lambda.runtime.telemetry import Stopwatch
 
 layers, ops = keras.layers, keras.ops
 INF = math.inf
@@ -237,18 +237,18 @@ def test_inspect_says_what_the_outputs_of_a_tflite_file_are(last, words, tmp_pat
     path = tmp_path / "net.tflite"
     graph = concrete(net(last))
     path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert())
-    assert command.facts(str(path))["outputs_are"].startswith(words)
+    assert inspect_file.facts(str(path))["outputs_are"].startswith(words)
 
 
 def test_inspect_names_a_keras_file_of_several_labels_at_once(tmp_path):
     image = keras.Input((16, 16, 3))
     x = layers.GlobalAveragePooling2D()(image)
     keras.Model(image, layers.Dense(3, "sigmoid", name="tags")(x)).save(tmp_path / "net.keras")
-    [note] = command.facts(str(tmp_path / "net.keras"))["notes"]
+    [note] = inspect_file.facts(str(tmp_path / "net.keras"))["notes"]
     assert note.startswith("multi-label: ")
     assert note.endswith("(tags, 3 units)")
     keras.Model(image, layers.Dense(3, "softmax")(x)).save(tmp_path / "net.keras")
-    assert command.facts(str(tmp_path / "net.keras"))["notes"] == []
+    assert inspect_file.facts(str(tmp_path / "net.keras"))["notes"] == []
 
 
 def test_a_softmax_of_one_unit_is_reported():

@@ -228,7 +228,7 @@ def test_the_card_leaves_the_scaling_to_the_graph_and_records_it(
         *("alpha", "decode", "drawing", "exif", "interpolation", "resize")
     ]
     assert {key: body["provenance"][key] for key in steps} == steps
-    from keras_to_lambda.convert.verification import command
+    from keras_to_lambda.convert.verification import verify
 
     arguments = [str(output), "--against", str(models["keras"]), "--no-write"]
-    assert command.main([*arguments, "--samples", str(samples)]) == 0
+    assert verify.main([*arguments, "--samples", str(samples)]) == 0

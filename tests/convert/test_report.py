@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert import report
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
 from keras_to_lambda.convert.quantize.quantization_choice import Candidate, Choice
+from keras_to_lambda.convert.report import conversion_report
 from keras_to_lambda.convert.verification.comparison import compare
 from keras_to_lambda.convert.verification.measurement import KerasSide
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
@@ -96,13 +96,15 @@ def findings(tmp_path):
         ]
         chosen = candidates[0] if not candidates[0].comparison.faults else None
         choice = Choice(chosen, "asked for", {})
-        return report.Findings.of(keras, candidates, choice, {"dynamic": "no <such> operator"})
+        return conversion_report.Findings.of(
+            keras, candidates, choice, {"dynamic": "no <such> operator"}
+        )
 
     return make
 
 
 def test_the_page_is_whole_escaped_and_needs_no_network(findings):
-    page = report.html(findings(), "k2l convert net.keras")
+    page = conversion_report.html(findings(), "k2l convert net.keras")
     outline = Outline(page)
     pictures = [link for link in outline.links if not link.startswith("#")]
     assert pictures
@@ -121,11 +123,11 @@ def test_the_page_is_whole_escaped_and_needs_no_network(findings):
 def test_a_failure_looks_like_one(findings):
     found = findings(apart=3.0)
     assert not found.passed
-    text = " ".join(Outline(report.html(found, "")).text)
+    text = " ".join(Outline(conversion_report.html(found, "")).text)
     assert "Failed: the converted model gives" in text
     assert "FAILED: top-1 labels agree on" in text
     assert "parts at: inference" in text
-    assert "| the two part first at | inference" in report.markdown(found)
+    assert "| the two part first at | inference" in conversion_report.markdown(found)
 
 
 def test_the_page_says_which_answers_changed_and_shows_their_logits(findings):
@@ -136,7 +138,7 @@ def test_the_page_says_which_answers_changed_and_shows_their_logits(findings):
     keras = replace(found.keras, logits=logits, truth=(1, 1, 2, 3))
     int8 = replace(found.candidates[1], logits=served)
     found = replace(found, keras=keras, subject=int8)
-    text = " ".join(" ".join(Outline(report.html(found, "")).text).split())
+    text = " ".join(" ".join(Outline(conversion_report.html(found, "")).text).split())
     changed = (
         "the int8 model gives 2 of 4 photos another label than Keras (1 now right, 1 now wrong)."
     )
@@ -151,7 +153,7 @@ def test_a_thousand_labels_are_reported_by_the_few_that_the_samples_have(finding
     _, classes = found.classes()
     assert len(classes) <= 20
     assert sum(total for _, _, total in classes) == 20
-    assert len(report.html(found, "")) < 500_000
+    assert len(conversion_report.html(found, "")) < 500_000
 
 
 def test_the_worst_come_first_and_disagreements_before_all(findings):
@@ -165,16 +167,16 @@ def test_the_worst_come_first_and_disagreements_before_all(findings):
 
 def test_what_each_saw_is_shown_and_the_difference_only_where_there_is_one():
     keras = np.full((4, 6, 3), 100, np.uint8)
-    assert len(report.side_by_side(keras, keras.astype(np.float32))) == 2
-    shown = report.side_by_side(keras, keras + np.float32(10))
+    assert len(conversion_report.side_by_side(keras, keras.astype(np.float32))) == 2
+    shown = conversion_report.side_by_side(keras, keras + np.float32(10))
     assert len(shown) == 3
     np.testing.assert_array_equal(np.asarray(shown[2]), np.full((4, 6, 3), 80))
-    grey = report.side_by_side(keras[..., :1], keras[..., :1] + np.float32(0.4))
+    grey = conversion_report.side_by_side(keras[..., :1], keras[..., :1] + np.float32(0.4))
     assert [image.mode for image in grey] == ["L", "L"]
 
 
 def test_the_markdown_has_a_row_for_each_quantization(findings):
-    text = report.markdown(findings(notes=("a note",)))
+    text = conversion_report.markdown(findings(notes=("a note",)))
     assert "| none | 100.0% |" in text
     assert "| dynamic |" in text
     assert "cannot be served: no <such> operator" in text

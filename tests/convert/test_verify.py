@@ -12,11 +12,11 @@ from PIL import Image
 
 from keras_to_lambda.convert import source_card
 from keras_to_lambda.convert.quantize import pixel_front
-from keras_to_lambda.convert.verification import command, pipeline_diff
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.convert.verification import pipeline_diff, verify
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
 from tests.http_host import wsgi
 
@@ -57,7 +57,7 @@ def run(net, models, samples, in_process, capsys):
 
     def run(*options, against=None, photos=samples):
         arguments = [str(net), "--against", str(against or models["keras"])]
-        status = command.main([*arguments, "--samples", str(photos), *options])
+        status = verify.main([*arguments, "--samples", str(photos), *options])
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err
         rows = {line.split()[0]: line for line in printed.out.splitlines() if line.startswith("  ")}
@@ -175,7 +175,7 @@ def test_a_card_can_be_left_as_it_is_and_the_result_be_json(net, models, samples
     before = net.read_bytes()
     capsys.readouterr()
     arguments = ["--against", str(models["keras"]), "--samples", str(samples)]
-    assert command.main([str(net), *arguments, "--no-write", "--json", "--quiet"]) == 0
+    assert verify.main([str(net), *arguments, "--no-write", "--json", "--quiet"]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     assert json.loads(printed.out)["here"]["agreement"] == 1.0

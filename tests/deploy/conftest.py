@@ -98,7 +98,7 @@ def batch(
     aws: Aws, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
     """`k2l batch`, in this process: exit code, stdout, stderr."""
-    from keras_to_lambda.deploy.batch.command import main
+    from keras_to_lambda.deploy.batch.batch import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = main([str(each) for each in arguments])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_to_lambda.deploy.batch.batch import main
 from keras_to_lambda.deploy.batch.cloud import BatchError
-from keras_to_lambda.deploy.batch.command import main
 from keras_to_lambda.deploy.batch.image_list import Images, identity
 from keras_to_lambda.deploy.batch.ledger import Ledger, Standing
 

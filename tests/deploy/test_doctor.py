@@ -28,9 +28,10 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from keras_to_lambda.cli.main import main as k2l
-from keras_to_lambda.deploy.doctor import account, command, context, project
-from keras_to_lambda.deploy.doctor.command import main, parser
+from keras_to_lambda.deploy.doctor import account, context, project_folder
+from keras_to_lambda.deploy.doctor import doctor as doctor_command
 from keras_to_lambda.deploy.doctor.context import ROOT, Finding, Setup, Skip, Status
+from keras_to_lambda.deploy.doctor.doctor import main, parser
 from keras_to_lambda.deploy.doctor.template import Template
 from keras_to_lambda.runtime.model import card as cards
 from tests.unavailable import unavailable
@@ -166,7 +167,7 @@ def edit(path, pattern, replacement):
 
 def skipping(*names):
     """CHECKS without those that a test has no use for, and pays seconds for."""
-    return tuple((name, check) for name, check in command.CHECKS if name not in names)
+    return tuple((name, check) for name, check in doctor_command.CHECKS if name not in names)
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def doctor(capsys, monkeypatch, request):
 
     def run(*options, root=ROOT, only=()):
         chosen = tuple((name, each) for name, each in checks if not only or name in only)
-        monkeypatch.setattr(command, "CHECKS", chosen)
+        monkeypatch.setattr(doctor_command, "CHECKS", chosen)
         status = main([*options, "--json"], root)
         answer = json.loads(capsys.readouterr().out)
         found = {row["name"]: row for row in answer["checks"]}
@@ -261,7 +262,7 @@ def test_a_healthy_set_up_has_nothing_that_fails(build, front, capsys):
     assert "FAIL" not in out
     assert "could not be checked" not in out
     lines = re.findall(r"^(ok|warn|skipped) +(\w+(?: \w+)?) ", out, re.MULTILINE)
-    assert [name for _, name in lines] == [name for name, _ in command.CHECKS]
+    assert [name for _, name in lines] == [name for name, _ in doctor_command.CHECKS]
     assert "skipped" not in [status for status, _ in lines]
     assert re.search(r"^ok +Docker +\d+\.\d+", out, re.MULTILINE)
     assert re.search(r"^ok +template +\d+ resources, valid$", out, re.MULTILINE)
@@ -316,7 +317,7 @@ def test_offline_asks_nothing_of_aws_and_says_so(doctor, front):
 
     found = doctor("--offline")
 
-    remote = [name for name, check in command.CHECKS if check.__module__ == account.__name__]
+    remote = [name for name, check in doctor_command.CHECKS if check.__module__ == account.__name__]
     for name in remote:
         assert (found[name]["status"], found[name]["finding"]) == ("skipped", "--offline")
 
@@ -424,7 +425,7 @@ def test_a_template_that_sam_refuses(copy, capsys, monkeypatch):
         r"Type: AWS::Serverless::Function",
         "Type: AWS::Serverless::Funktion",
     )
-    monkeypatch.setattr(command, "CHECKS", (("template", project.template),))
+    monkeypatch.setattr(doctor_command, "CHECKS", (("template", project_folder.template),))
 
     assert main(["--offline"], copy) == 1
 
@@ -508,7 +509,7 @@ def test_an_image_that_lambda_refuses_is_found_before_it_is_pushed(inspected, st
     setup = Setup(parameters={"Architecture": "arm64"})
     setup.inspected = {"name": "mine", "Architecture": "arm64", "Size": 0.3e9, **inspected}
 
-    found = project.image(setup)
+    found = project_folder.image(setup)
 
     assert (found.status, finding in found.text) == (status, True)
     if finding == "index":
@@ -906,7 +907,7 @@ def test_findings_come_as_they_are_made(monkeypatch, capsys):
         seen.append(capsys.readouterr().out)
         raise Skip("two")
 
-    monkeypatch.setattr(command, "CHECKS", (("first", first), ("second", second)))
+    monkeypatch.setattr(doctor_command, "CHECKS", (("first", first), ("second", second)))
 
     assert main([]) == 0
     assert seen == ["ok       first         one\n"]
@@ -915,7 +916,7 @@ def test_findings_come_as_they_are_made(monkeypatch, capsys):
 
 def test_lines_fit_a_terminal_and_fixes_can_be_copied():
     text = "word " * 60
-    lines = command.shown("name", Finding(Status.FAIL, text, "make " + "x" * 200)).split("\n")
+    lines = doctor.shown("name", Finding(Status.FAIL, text, "make " + "x" * 200)).split("\n")
 
     assert all(len(line) <= 100 for line in lines[:-1])
     assert lines[-1].strip() == "fix: make " + "x" * 200
@@ -932,7 +933,7 @@ def test_a_wrong_option_is_a_usage_error(wrong):
 
 def test_every_check_has_a_row_in_the_document():
     text = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
-    for name, _ in command.CHECKS:
+    for name, _ in doctor_command.CHECKS:
         assert f"| {name} |" in text, name
 
 

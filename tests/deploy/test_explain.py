@@ -17,8 +17,8 @@ import pytest
 
 from keras_to_lambda.cli.main import VERBS
 from keras_to_lambda.deploy.doctor import explain
-from keras_to_lambda.deploy.doctor.command import main
-from keras_to_lambda.runtime import errors
+from keras_to_lambda.deploy.doctor.doctor import main
+from keras_to_lambda.runtime.common import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(__file__).parent / "errors"

@@ -27,11 +27,11 @@ import requests
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
-from keras_to_lambda.deploy import comparison, smoke
-from keras_to_lambda.deploy.alias import Alias, AliasError, FunctionFailed, Routing, noted
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.deploy.rollout import endpoint_comparison, smoke
+from keras_to_lambda.deploy.rollout.alias import Alias, AliasError, FunctionFailed, Routing, noted
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
 from tests import aws_signature
 from tests.altered_model import CLOTHING, altered_clothing
@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "models" / "digits" / "digits.tflite"
 REGION = "eu-west-1"
 FUNCTION = "classifier"
-FIRST = comparison.read_samples(ROOT / "samples")[0].image
+FIRST = endpoint_comparison.read_samples(ROOT / "samples")[0].image
 ARN = f"arn:aws:lambda:{REGION}:123456789012:function:{FUNCTION}"
 
 
@@ -303,7 +303,7 @@ def canary(function, stable="2", new="3", weight=0.5):
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch):
     for name, value in (("WAIT_S", 0), ("SETTLE_S", 0)):
-        monkeypatch.setattr(comparison, name, value)
+        monkeypatch.setattr(endpoint_comparison, name, value)
 
 
 def run(capsys, url, *options):
@@ -367,8 +367,13 @@ def test_samples_of_one_name_in_two_folders_are_two(right, photos, capsys):
         assert status == 0
         assert result["compared"] == 4
         assert run(capsys, url, "--samples", str(photos / "dress" / "1.jpg"))[0] == 0
-    assert [s.name for s in comparison.read_samples(photos)] == ["dress/1.jpg", "pants/1.jpg"]
-    assert [s.name for s in comparison.read_samples(photos / "dress" / "1.jpg")] == ["1.jpg"]
+    assert [s.name for s in endpoint_comparison.read_samples(photos)] == [
+        "dress/1.jpg",
+        "pants/1.jpg",
+    ]
+    assert [s.name for s in endpoint_comparison.read_samples(photos / "dress" / "1.jpg")] == [
+        "1.jpg"
+    ]
 
 
 # --- what cannot be asked is no reason to go back
@@ -689,7 +694,7 @@ def test_only_some_versions_are_tried_as_the_faulty_one_is_live_meanwhile(functi
         tried.append(version)
         raise FunctionFailed(version)
 
-    monkeypatch.setattr("keras_to_lambda.deploy.alias.CANDIDATES", 1)
+    monkeypatch.setattr("keras_to_lambda.deploy.rollout.alias.CANDIDATES", 1)
     with pytest.raises(AliasError, match="none before it will do"):
         Alias(FUNCTION).roll_back("3", doubt)
     assert tried == ["2"]
@@ -937,7 +942,7 @@ def test_a_deployment_that_was_done_before_its_stop_is_not_taken_for_a_way_back(
     function, codedeploy, aws, monkeypatch
 ):
     canary(function)
-    monkeypatch.setattr("keras_to_lambda.deploy.alias.CODEDEPLOY_S", 0)
+    monkeypatch.setattr("keras_to_lambda.deploy.rollout.alias.CODEDEPLOY_S", 0)
     alias = Alias(FUNCTION, clients=lambda name: codedeploy if name == "codedeploy" else aws(name))
     with pytest.raises(AliasError, match="is at version 3 after 0 s, not at version 2"):
         alias.roll_back("3", str)

@@ -15,7 +15,7 @@ import pytest
 
 from keras_to_lambda.deploy import deploy_stack
 from keras_to_lambda.deploy.deploy_stack import StackError
-from keras_to_lambda.deploy.doctor.command import parser
+from keras_to_lambda.deploy.doctor.doctor import parser
 from keras_to_lambda.deploy.doctor.template import Template
 from tests.http_host import HttpHost, Quiet
 

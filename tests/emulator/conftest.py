@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from keras_to_lambda.deploy.emulator import ROOT, Emulator
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from tests.http_host import HttpHost, QuietFiles
 
 SAMPLES = ROOT / "samples"

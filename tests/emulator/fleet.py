@@ -37,7 +37,7 @@ from keras_to_lambda.deploy.emulator import (
     EmulatorError,
     FunctionError,
 )
-from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
+from keras_to_lambda.runtime.common.aws_lambda import TIMEOUT_S
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway, StartResponse
 
 FUNCTIONS, INVOCATIONS = "/2015-03-31/functions/", "/invocations"

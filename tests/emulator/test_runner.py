@@ -18,7 +18,7 @@ import requests
 
 from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, PYTHON
 from keras_to_lambda.deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
-from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
+from keras_to_lambda.runtime.common.aws_lambda import TIMEOUT_S
 from tests.endurance.faults import Silent, alive
 
 MODEL = ROOT / "models" / "clothing" / "clothing.tflite"

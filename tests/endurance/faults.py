@@ -38,8 +38,8 @@ import requests
 from PIL import Image
 
 from keras_to_lambda.deploy.emulator import EmulatorError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from tests.emulator.fleet import Fleet
 
 ROOT = Path(__file__).resolve().parents[2]

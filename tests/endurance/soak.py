@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED_MB = 4.0

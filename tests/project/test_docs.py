@@ -97,7 +97,7 @@ def test_every_verb_named_as_a_command_is_one():
         "keras_to_lambda predict",
         "keras_to_lambda serve",
         "keras_to_lambda.deploy.emulator",
-        "keras_to_lambda.deploy.demo",
+        "keras_to_lambda.deploy.serving_demo",
         "keras_to_lambda doctor",
         "keras_to_lambda smoke",
         "keras_to_lambda batch",
@@ -128,8 +128,8 @@ def test_what_the_docs_show_of_the_demo_is_what_the_function_answers():
     import base64
     import json
 
+    from keras_to_lambda.runtime.common.settings import Settings
     from keras_to_lambda.runtime.handler import Handler
-    from keras_to_lambda.runtime.settings import Settings
 
     shown = json.loads(
         re.search(r"^{\n.*?^}", TEXT[ROOT / "docs" / "demo.md"], re.MULTILINE | re.DOTALL)[0]

@@ -347,7 +347,7 @@ def test_a_model_key_that_the_role_would_read_as_a_pattern_is_refused(key):
 def test_every_setting_that_the_template_sets_is_one(translated, stack):
     from dataclasses import fields
 
-    from keras_to_lambda.runtime.settings import Settings
+    from keras_to_lambda.runtime.common.settings import Settings
 
     known = {field.name.upper() for field in fields(Settings)}
     assert set(stack().resources["Classifier"]["Environment"]["Variables"]) <= known
@@ -490,7 +490,7 @@ def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, architecture,
 
 
 def test_the_dashboard_is_json_about_metrics_that_the_function_sends(stack):
-    from keras_to_lambda.runtime.telemetry import METRICS
+    from keras_to_lambda.runtime.common.telemetry import METRICS
 
     body = json.loads(stack().resources["Dashboard"]["DashboardBody"])
     named = set()

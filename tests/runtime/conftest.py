@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import MODELS, Settings
 from tests.http_host import HttpHost, Quiet
 
 CLOTHING = f"{MODELS}/clothing/clothing.tflite"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.model.zip_archive import Archive, Damaged
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import (
     DeadlineExceeded,
     InvalidRequest,
     ModelNotFound,
     SetupError,
 )
+from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.interpreter import Classifier
-from keras_to_lambda.runtime.settings import MODELS, Settings
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Base64, Url
 from tests.http_host import Clock

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlencode
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.request import Options, Request
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Url
 
@@ -349,8 +349,8 @@ def test_a_gateway_that_turned_bytes_into_text_is_answered_with_that_whatever_th
 
 
 def test_a_message_of_a_queue_may_be_a_bare_url():
+    from keras_to_lambda.runtime.common.settings import Settings
     from keras_to_lambda.runtime.events.records import _jobs
-    from keras_to_lambda.runtime.settings import Settings
 
     [job] = _jobs(URL, "m", Settings(num_threads=1))
     assert job.asked.images == (Url(URL),)

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime import telemetry, text
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common import telemetry, text
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     InternalError,
     InvalidRequest,
     ResultsNotKept,
 )
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events import result_lines
 from keras_to_lambda.runtime.handler import Handler, _plain
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.model.engine import EngineError
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Url
 
 HALF = "\ud800"  # half a surrogate pair, as JSON can spell it and UTF-8 cannot

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
 

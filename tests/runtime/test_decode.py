@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from keras_to_lambda.runtime.errors import TooManyPixels, UndecodableImage
+from keras_to_lambda.runtime.common.errors import TooManyPixels, UndecodableImage
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import (
     ALPHA,

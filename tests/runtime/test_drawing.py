@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
+from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import drawing
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.settings import MODELS, Settings
 
 pytestmark = pytest.mark.engine
 

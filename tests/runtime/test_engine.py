@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.settings import MODELS
 from keras_to_lambda.runtime.model import engine, litert
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
-from keras_to_lambda.runtime.settings import MODELS
 from tests.small_tflite import network
 
 pytestmark = pytest.mark.engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.common import errors
 
 
 @pytest.mark.parametrize(

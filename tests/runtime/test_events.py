@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from keras_to_lambda.runtime import events
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events import records, services
 from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.events.records import Records
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 
 GOLDEN = sorted((Path(__file__).parent.parent / "events").glob("*.json"))
 

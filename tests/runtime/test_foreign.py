@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.card import CHOICES, ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import ONE_UNIT, Classifier
 from tests.small_tflite import network

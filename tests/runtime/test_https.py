@@ -8,8 +8,8 @@ import ssl
 import pytest
 import trustme
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import FetchFailed
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import FetchFailed
 from keras_to_lambda.runtime.sources import fetch, images
 from keras_to_lambda.runtime.sources.images import Url
 from tests.http_host import HttpHost, Quiet

@@ -28,7 +28,7 @@ COSTLY = {
     *("dataclasses", "inspect", "typing", "logging", "pathlib", "subprocess", "tempfile"),
     *("zipfile", "hashlib", "decimal", "email", "xml", "unittest", "asyncio", "concurrent"),
     *("boto3", "botocore", "multipart", "idna", "keras_image_helper", "importlib.metadata"),
-    "keras_to_lambda.runtime.model.remote",
+    "keras_to_lambda.runtime.model.remote_model",
 }
 # Of the network: what a picture that is in the event does not need.
 NETWORK = {"socket", "ssl", "http.client", "urllib.request", "ipaddress"}

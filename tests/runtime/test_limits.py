@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime import memory
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import DeadlineExceeded, TooManyPixels
+from keras_to_lambda.runtime.common import memory
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import DeadlineExceeded, TooManyPixels
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import budget, pixels
 from keras_to_lambda.runtime.image.budget import Limits
@@ -289,7 +289,7 @@ TWO = """
 import json, sys, threading
 from pathlib import Path
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.sources.images import Raw
 
 handler = Handler(Settings(num_threads=1))

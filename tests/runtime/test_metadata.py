@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import tflite_metadata

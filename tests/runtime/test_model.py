@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.settings import MODELS
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.interpreter import Classifier
-from keras_to_lambda.runtime.settings import MODELS
 
 pytestmark = pytest.mark.engine
 

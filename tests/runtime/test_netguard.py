@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import DeadlineExceeded, FetchFailed
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import DeadlineExceeded, FetchFailed
 from keras_to_lambda.runtime.sources import address_guard
 
 PUBLIC = [
@@ -159,7 +159,7 @@ def test_no_more_than_four_addresses_of_a_host_are_tried(monkeypatch):
 def test_look_ups_that_hang_cannot_fill_the_process_with_threads(monkeypatch):
     import threading
 
-    from keras_to_lambda.runtime import deadline as module
+    from keras_to_lambda.runtime.common import deadline as module
 
     held = threading.Event()
     monkeypatch.setattr(module, "_calls", threading.BoundedSemaphore(3))

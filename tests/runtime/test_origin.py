@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from keras_to_lambda import origin
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.registry import Installed
 

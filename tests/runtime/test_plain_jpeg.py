@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.errors import DeadlineExceeded, TooManyPixels, UndecodableImage
+from keras_to_lambda.runtime.common.errors import DeadlineExceeded, TooManyPixels, UndecodableImage
 from keras_to_lambda.runtime.image import pixels, plain_jpeg
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import Picture

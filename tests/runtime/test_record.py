@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keras_to_lambda.runtime import record
+from keras_to_lambda.runtime.common import record
 
 
 @record.dataclass(frozen=True)

@@ -19,11 +19,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import DeadlineExceeded, SetupError
-from keras_to_lambda.runtime.model import remote
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import DeadlineExceeded, SetupError
+from keras_to_lambda.runtime.common.settings import MODELS, Settings
+from keras_to_lambda.runtime.model import remote_model
 from keras_to_lambda.runtime.model.registry import Models
-from keras_to_lambda.runtime.settings import MODELS, Settings
 from tests.http_host import HttpHost, Quiet
 
 DIGITS = Path(MODELS, "digits", "digits.tflite").read_bytes()
@@ -51,7 +51,7 @@ def upload(s3):
 def start(path=PATH, **environ):
     """The path of the model that a cold start with these settings serves."""
     environ = {"S3_ALLOWED_BUCKETS": "models", "FETCH_TIMEOUT_S": "60", **environ}
-    return remote.local(Settings.from_environ({"MODEL_PATH": path, **environ}))
+    return remote_model.local(Settings.from_environ({"MODEL_PATH": path, **environ}))
 
 
 def metadata(body):
@@ -101,7 +101,7 @@ def test_a_model_that_cannot_be_proven_is_refused(upload, path, object_, environ
         start(path, **environ)
     assert str(error.value).startswith(f"MODEL_PATH={path}: ")
     assert reason in str(error.value)
-    assert not list(Path(remote._folder()).iterdir())
+    assert not list(Path(remote_model._folder()).iterdir())
 
 
 @pytest.mark.parametrize("fault", ["gone", "altered", "no model"])
@@ -162,7 +162,7 @@ def test_a_download_is_given_up_before_lambda_ends_the_start(kind, seconds, uplo
             super().__init__(60)
 
     upload(Metadata=metadata(DIGITS))
-    monkeypatch.setattr(remote, "Deadline", Recorded)
+    monkeypatch.setattr(remote_model, "Deadline", Recorded)
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
     start()
     assert given == [seconds]
@@ -171,10 +171,10 @@ def test_a_download_is_given_up_before_lambda_ends_the_start(kind, seconds, uplo
 def test_a_download_that_was_given_up_replaces_nothing(upload, tmp_path, monkeypatch):
     upload(Metadata=metadata(DIGITS))
     now = [0.0]
-    monkeypatch.setattr(remote.cards, "load", lambda _: now.append(2.0))
+    monkeypatch.setattr(remote_model.cards, "load", lambda _: now.append(2.0))
     settings = Settings.from_environ({"MODEL_PATH": PATH, "S3_ALLOWED_BUCKETS": "models"})
     with pytest.raises(DeadlineExceeded):
-        remote._renew(f"{tmp_path}/a.tflite", None, settings, Deadline(1, lambda: now[-1]))
+        remote_model._renew(f"{tmp_path}/a.tflite", None, settings, Deadline(1, lambda: now[-1]))
     assert not list(tmp_path.iterdir())
 
 
@@ -182,7 +182,7 @@ def test_downloads_of_ended_processes_are_removed_at_the_next_start(upload):
     upload(Metadata=metadata(DIGITS))
     with subprocess.Popen([sys.executable, "-S", "-c", ""]) as ended:
         pass
-    folder = Path(remote._folder())
+    folder = Path(remote_model._folder())
     for process in (ended.pid, os.getpid(), os.getppid()):
         (folder / f"a.tflite.{process}.tflite").touch()
     model = Path(start())
@@ -201,7 +201,7 @@ def test_a_disk_that_takes_no_more_is_named(upload):
             start()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list(Path(remote._folder()).iterdir())
+    assert not list(Path(remote_model._folder()).iterdir())
 
 
 class Registry(Quiet):

@@ -19,12 +19,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_to_lambda.runtime import errors
-from keras_to_lambda.runtime.errors import ClassifierError, SetupError
+from keras_to_lambda.runtime.common import errors
+from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.http import multipart_form, playground
 from keras_to_lambda.runtime.request import Options, Request
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Raw, Url
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from keras_to_lambda.runtime.errors import SetupError
-from keras_to_lambda.runtime.settings import Settings, vcpus
+from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.settings import Settings, vcpus
 
 
 def test_an_empty_environment_gives_the_defaults():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.errors import UndecodableImage, UnsupportedFormat
+from keras_to_lambda.runtime.common.errors import UndecodableImage, UnsupportedFormat
 from keras_to_lambda.runtime.image import formats, signatures
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.image.formats import FORMATS

@@ -12,8 +12,8 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     DeadlineExceeded,
     FetchFailed,

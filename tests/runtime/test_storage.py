@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.errors import (
     DeadlineExceeded,
     ImageTooLarge,
     ObjectNotRead,
     ResultsNotKept,
 )
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import s3 as storage
 from tests.http_host import HttpHost, Quiet
 

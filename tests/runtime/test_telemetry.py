@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import METRICS
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import images
 from keras_to_lambda.runtime.sources.images import Base64, Object, Raw, Url
-from keras_to_lambda.runtime.telemetry import METRICS
 
 CANARY = "CANARY-5150"
 
@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_written_is_no_reason_not_to_answer(settings, jp
 
 
 def test_settings_that_cannot_be_are_reported_together():
-    from keras_to_lambda.runtime.errors import SetupError
+    from keras_to_lambda.runtime.common.errors import SetupError
 
     environ = {
         "FETCH_ALLOWED_PORTS": "80,http", "RESULTS_PREFIX": "s3://bucket", "LOAD_MODELS": "some",

@@ -29,10 +29,10 @@ import requests
 import waitress.task
 from PIL import Image
 
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.serve import command, http_server
+from keras_to_lambda.serve import http_server, serve
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway
 from tests.http_host import HttpHost, Quiet
 
@@ -141,7 +141,7 @@ def test_overlapping_requests_get_their_own_answers(url, handler):
 
 def test_a_port_that_is_none_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
-        command.main(["--port", "99999"])
+        serve.main(["--port", "99999"])
     assert "invalid port: 99999; use 0 to 65535" in capsys.readouterr().err
 
 
@@ -507,7 +507,7 @@ def test_reload_starts_again_when_a_model_changes(tmp_path):
 
 
 def test_reload_watches_models_and_pages():
-    watched = command._watched(str(ROOT / "models"))
+    watched = serve._watched(str(ROOT / "models"))
     for name in ("models/digits/digits.tflite", "web/index.html", "web/static/app.js"):
         assert str(ROOT / name) in watched
 
@@ -519,11 +519,11 @@ def test_the_sample_of_the_greeting_is_the_folders_own(tmp_path, monkeypatch):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "pants.jpg").write_bytes(b"")
     monkeypatch.chdir(tmp_path)  # not a project
-    assert command._sample(handler) == "samples/pants.jpg"
+    assert serve._sample(handler) == "samples/pants.jpg"
     monkeypatch.setattr(project, "ROOT", tmp_path)
-    assert command._sample(handler) == "samples/pants.jpg"
+    assert serve._sample(handler) == "samples/pants.jpg"
     monkeypatch.chdir(tmp_path.parent)
-    assert command._sample(handler) == f"{tmp_path.name}/samples/pants.jpg"
+    assert serve._sample(handler) == f"{tmp_path.name}/samples/pants.jpg"
     monkeypatch.chdir("/")
     monkeypatch.setattr(project, "ROOT", tmp_path / "none")
-    assert Path(command._sample(handler)).is_file()
+    assert Path(serve._sample(handler)).is_file()

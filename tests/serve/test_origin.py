@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from keras_to_lambda.serve.command import main
+from keras_to_lambda.serve.serve import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from keras_to_lambda.cli.main import main
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
-from keras_to_lambda.serve.remote import Remote
+from keras_to_lambda.serve.remote_stack import Remote
 from tests import aws_signature
 from tests.cli.test_client import serving
 from tests.serve.conftest import running
@@ -129,7 +129,7 @@ def test_a_stack_is_found_by_its_name(monkeypatch):
     from moto.server import ThreadedMotoServer
 
     from keras_to_lambda.client import EndpointError
-    from keras_to_lambda.serve.remote import address
+    from keras_to_lambda.serve.remote_stack import address
 
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)

@@ -55,7 +55,7 @@ def pictures():
 @pytest.fixture
 def run(capfd):
     """`k2l train` in this process: exit status, standard output and standard error."""
-    from keras_to_lambda.train.command import main
+    from keras_to_lambda.train.train import main
 
     def call(*arguments):
         status = main([str(argument) for argument in arguments])

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from keras_to_lambda.convert import command as convert
-from keras_to_lambda.train import demo, evaluate, explore, search
+from keras_to_lambda.convert import convert
+from keras_to_lambda.train import search, train_demo
+from keras_to_lambda.train.assess import evaluate
+from keras_to_lambda.train.data import explore
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
@@ -45,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         digits = folder / "digits.npz"
-        demo.draw(digits)
+        train_demo.draw(digits)
         pages = {kind: folder / f"{kind}.html" for kind in SIZES}
         explore.main([str(digits), "-o", str(pages["exploration"])])
         first, second = (ROOT / "models" / m / f"{m}.tflite" for m in ("digits", "digits-tree"))

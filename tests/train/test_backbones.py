@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.runtime.image.preprocess import scale
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.train import backbones, batches, networks
 from keras_to_lambda.train.data.dataset import DataError
-from keras_to_lambda.train.recipe import TRANSFER, Backbone, Head
+from keras_to_lambda.train.fit import backbones, batches, networks
+from keras_to_lambda.train.fit.recipe import TRANSFER, Backbone, Head
 from tests.convert import attacks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,7 +182,7 @@ LOADS = """
 import keras, numpy as np
 from keras_to_lambda.train import backbones
 from keras_to_lambda.train.data.dataset import DataError
-from keras_to_lambda.train.recipe import Backbone
+from keras_to_lambda.train.fit.recipe import Backbone
 
 for network, size in ((Backbone("MobileNetV2"), 160), (Backbone("MobileNet", width=0.25), 96)):
     model = backbones.build(network, size)

@@ -24,14 +24,14 @@ import pytest
 from PIL import Image
 
 from keras_to_lambda import client, html_report
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve.gateway import Gateway
-from keras_to_lambda.train import evaluate, files
-from keras_to_lambda.train.assess import predictions
+from keras_to_lambda.train import files
+from keras_to_lambda.train.assess import evaluate, split_predictions
 from keras_to_lambda.train.data import photos
 from keras_to_lambda.train.data.dataset import DataError
 from tests import labelled_zip
@@ -263,7 +263,7 @@ def test_headers_and_passwords_are_not_in_the_shown_command():
     )
     with pytest.raises(SystemExit):  # an abbreviation would not be recognized as a secret
         evaluate.parser().parse_args(["MODEL", "--data", "photos", "--api", "secret"])
-    model = predictions.Model.of("https://me:secret@host.example/Prod/predict?key=secret")
+    model = split_predictions.Model.of("https://me:secret@host.example/Prod/predict?key=secret")
     assert (model.file, model.name) == ("https://host.example/Prod/predict", "host.example")
 
 
@@ -399,7 +399,7 @@ def test_a_keras_file_without_a_card_needs_the_scaling_and_the_labels(folder, tm
     assert found["labels"] == ["blue", "green", "red"]
     assert (found["card"]["height"], found["card"]["width"]) == (8, 8)
     assert not (tmp_path / "plain.card.json").exists()
-    ordered = predictions.Model.of(str(model), None, "rescale", ("red", "green", "blue"))
+    ordered = split_predictions.Model.of(str(model), None, "rescale", ("red", "green", "blue"))
     assert ordered.card.labels == ("red", "green", "blue")
 
 
@@ -408,7 +408,7 @@ def in_process(folder, model, card):
     paths = [folder / "data" / "test" / label / "0.png" for label in ("red", "blue")]
     split = photos.Photos(np.array([0, 1], np.int32), tuple(paths))
     (folder / "split.pickle").write_bytes(pickle.dumps(split))
-    predictions.by_keras(
+    split_predictions.by_keras(
         model=str(model), card=card.to_json(), pictures=str(folder / "split.pickle"),
         folder=str(folder), wanted={}, sized=True,
     )  # fmt: skip
@@ -445,17 +445,17 @@ def test_a_card_of_another_model_is_an_error(change, message, folder):
     ],
 )  # fmt: skip
 def test_what_scores_are_is_the_cards_or_seen(card, scores, output, note, tmp_path):
-    model = predictions.Model("keras", "m", "m", "m.keras", card, card and tmp_path)
-    found, notes = predictions._output(model, np.array([scores], np.float32))
+    model = split_predictions.Model("keras", "m", "m", "m.keras", card, card and tmp_path)
+    found, notes = split_predictions._output(model, np.array([scores], np.float32))
     assert found == output
     assert note in "".join(notes)
 
 
 def test_scores_that_are_no_probabilities_against_the_card_are_an_error(tmp_path):
     card = replace(CARD, output="probabilities")
-    model = predictions.Model("keras", "m", "m", "m.keras", card, tmp_path)
+    model = split_predictions.Model("keras", "m", "m", "m.keras", card, tmp_path)
     with pytest.raises(DataError, match="do not add up to 1"):
-        predictions._output(model, np.array([[3.0, -1.0, 0.5]], np.float32))
+        split_predictions._output(model, np.array([[3.0, -1.0, 0.5]], np.float32))
 
 
 # What can be wrong.
@@ -466,7 +466,7 @@ def test_a_training_on_other_pictures_is_noted(compared):
 
     def notes(split_seed, **provenance):
         own = replace(CARD, provenance=provenance)
-        model = predictions.Model("keras", "m", "m", "m.keras", own)
+        model = split_predictions.Model("keras", "m", "m", "m.keras", own)
         return evaluate._notes(model, None, data, "test", split_seed)
 
     assert notes(1) == []
@@ -477,10 +477,10 @@ def test_a_training_on_other_pictures_is_noted(compared):
 
 def test_labels_are_matched_by_name(compared):
     labels = compared[0].data.labels
-    place, extra = predictions.matched(labels, ("sky", *LABELS), "m")
+    place, extra = split_predictions.matched(labels, ("sky", *LABELS), "m")
     assert (place.tolist(), extra) == ([3, 2, 1], ["sky"])
     with pytest.raises(DataError, match=re.escape("m lacks 1 of the data's 3 labels (red)")):
-        predictions.matched(labels, ("reddish", "green", "blue"), "m")
+        split_predictions.matched(labels, ("reddish", "green", "blue"), "m")
 
 
 @pytest.mark.parametrize(

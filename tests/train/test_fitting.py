@@ -20,13 +20,14 @@ import pytest
 import tensorflow as tf
 
 from keras_to_lambda.convert import source_card
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.load import registries
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.train import augmentation, command, fitting, history
-from keras_to_lambda.train.augmentation import Augment
+from keras_to_lambda.train import train
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.recipe import (
+from keras_to_lambda.train.fit import augmentation, fitting, history
+from keras_to_lambda.train.fit.augmentation import Augment
+from keras_to_lambda.train.fit.recipe import (
     AUGMENTATIONS,
     ONE_SIZE,
     TRANSFER,
@@ -152,7 +153,7 @@ def transfer(data, tmp_path_factory):
         keep="last", batch_size=16,
     )  # fmt: skip
     loaded = sources.load(str(data), 1)
-    card = command.card("shapes", loaded.labels, recipe)
+    card = train.card("shapes", loaded.labels, recipe)
     run = fitting.Run(recipe, card, loaded, folder / "state", folder / "cache", verbose=0)
     return base, run, run.fit()
 
@@ -208,7 +209,7 @@ def perceptron(data, tmp_path):
         recipe = dataclasses.replace(
             Recipe(), network=Perceptron((8,)), size=16, stages=ONE_SIZE, batch_size=16, **changes
         )
-        card = command.card("shapes", loaded.labels, recipe)
+        card = train.card("shapes", loaded.labels, recipe)
         return fitting.Run(recipe, card, loaded, tmp_path / "run", tmp_path / "cache", verbose=0)
 
     return make
@@ -252,8 +253,8 @@ def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path, monkeypatch,
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = json.loads(log.read_text())
-    monkeypatch.setattr(command.convert_and_serve, "convert", lambda model, _data: model)
-    assert command.main(line[1:]) == 0
+    monkeypatch.setattr(train.convert_and_serve, "convert", lambda model, _data: model)
+    assert train.main(line[1:]) == 0
     assert f"continuing after epoch {len(before)}" in capsys.readouterr().out
     entries = record_of(output)["history"]
     assert [entry["epoch"] for entry in entries] == [1, 2, 3, 4, 5, 6]
@@ -470,5 +471,5 @@ def test_blends_change_a_share_of_the_pictures_and_their_labels_alike():
 def test_the_sheet_shows_pictures_beside_augmented_ones(data, tmp_path):
     loaded = sources.load(str(data), 1)
     recipe = Recipe(size=32)
-    augmentation.sheet(recipe, command.card("a", loaded.labels, recipe), loaded, tmp_path / "a.png")
+    augmentation.sheet(recipe, train.card("a", loaded.labels, recipe), loaded, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -6,8 +6,8 @@ import pytest
 
 from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.convert import samples
-from keras_to_lambda.convert.errors import ConvertError
-from keras_to_lambda.train import command
+from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.train import train
 from keras_to_lambda.train.data.dataset import DataError
 from tests import labelled_zip
 
@@ -21,12 +21,12 @@ def archive(pictures, tmp_path):
 
 
 def test_train_takes_the_zip_and_names_a_label_with_too_few_photos(archive, pictures, tmp_path):
-    args = command.parser().parse_args([str(archive)])
+    args = train.parser().parse_args([str(archive)])
     with pytest.raises(DataError, match="no picture to train on: a_b; each label needs"):
-        command.read(args)
+        train.read(args)
     photos = [(path.parent.name, path) for path in sorted((tmp_path / "data").glob("*/*.png"))]
     labelled_zip.write(archive, photos)
-    data = command.read(args)
+    data = train.read(args)
     assert data.labels == ("disc", "plain", "stripes")
     assert sum(map(len, data.splits.values())) == 12
 

@@ -7,9 +7,9 @@ import dataclasses
 
 import pytest
 
-from keras_to_lambda.train import command, options
+from keras_to_lambda.train import recipe_options, train
 from keras_to_lambda.train.data.dataset import DataError, Dataset
-from keras_to_lambda.train.recipe import ALL, AUGMENTATIONS, Backbone, Perceptron, Residual
+from keras_to_lambda.train.fit.recipe import ALL, AUGMENTATIONS, Backbone, Perceptron, Residual
 
 PHOTOS = Dataset(("a", "b"), {}, (), "x")
 
@@ -19,7 +19,7 @@ def of_arrays(*shape):
 
 
 def made(given, data=PHOTOS):
-    return options.recipe(command.parser().parse_args(["DATA", *given.split()]), data)
+    return recipe_options.recipe(train.parser().parse_args(["DATA", *given.split()]), data)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_options_that_contradict_each_other_are_named(given, message):
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (options.whole(1, 5), "six", "not a whole number"),
-        (options.whole(1, 5), "6", "must be from 1 to 5"),
-        (options.number(0, 1), "x", "not a number"),
+        (recipe_options.whole(1, 5), "six", "not a whole number"),
+        (recipe_options.whole(1, 5), "6", "must be from 1 to 5"),
+        (recipe_options.number(0, 1), "x", "not a number"),
     ],
 )
 def test_a_value_out_of_range_is_named(read, text, message):
@@ -108,10 +108,10 @@ def test_a_value_out_of_range_is_named(read, text, message):
 
 
 def test_the_card_of_a_run_has_the_network_s_scaling_and_the_last_size():
-    card = command.card("any", ("a", "b"), made("--model ResNet50 --size 150 --enlarge 299"))
+    card = train.card("any", ("a", "b"), made("--model ResNet50 --size 150 --enlarge 299"))
     assert (card.height, card.width, card.preprocessing.scaling) == (299, 299, "resnet")
     assert card.preprocessing.exif == "apply"
     digits = tuple("0123456789")
-    assert command.card("any", digits, made("", of_arrays(28, 28, 1))).preprocessing.drawing == (
+    assert train.card("any", digits, made("", of_arrays(28, 28, 1))).preprocessing.drawing == (
         "mnist"
     )

@@ -13,7 +13,7 @@ import sys
 import optuna
 import pytest
 
-from keras_to_lambda.train import options, search
+from keras_to_lambda.train import recipe_options, search
 from keras_to_lambda.train.data import photos
 from keras_to_lambda.train.search import Factor
 
@@ -63,11 +63,11 @@ def test_values_reach_the_recipe(data):
     loaded = photos.load(data, 1)
     values = {"model": "MobileNetV2", "size": 96, "learning_rate": 0.003, "inner": 12,
               "dropout": 0.25, "augment": "none"}  # fmt: skip
-    made = options.recipe(search.applied(args, values), loaded)
+    made = recipe_options.recipe(search.applied(args, values), loaded)
     assert (made.network.name, made.size, made.learning_rate) == ("MobileNetV2", 96, 0.003)
     assert (made.head.inner, made.head.dropout) == ((12,), 0.25)
     assert made.augmentation.rotation == 0
-    assert options.recipe(search.applied(args, {"inner": 0}), loaded).head.inner == ()
+    assert recipe_options.recipe(search.applied(args, {"inner": 0}), loaded).head.inner == ()
 
 
 def run(data, output, *more):

@@ -14,7 +14,7 @@ import requests
 from PIL import Image
 
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.train import command
+from keras_to_lambda.train import train
 
 
 def free_port():
@@ -61,5 +61,5 @@ def test_a_port_in_use_is_named_before_the_training(tmp_path, capsys):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert command.main([str(tmp_path), "--serve", str(port)]) == 2
+        assert train.main([str(tmp_path), "--serve", str(port)]) == 2
     assert f"port {port} is not available: use --serve {port + 1}" in capsys.readouterr().err

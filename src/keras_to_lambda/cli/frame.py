@@ -21,9 +21,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec
 
-from keras_to_lambda.convert.errors import nearest
+from keras_to_lambda.convert.conversion_errors import nearest
 from keras_to_lambda.convert.progress import plain
-from keras_to_lambda.runtime.errors import ClassifierError, UserError
+from keras_to_lambda.runtime.common.errors import ClassifierError, UserError
 
 OK, FAILED, WRONG_USE, NOT_VERIFIED, INTERRUPTED = 0, 1, 2, 3, 130
 

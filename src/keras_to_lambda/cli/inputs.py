@@ -14,7 +14,7 @@ import numpy as np
 from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.class_folders import images as images_below
 from keras_to_lambda.cli.evaluation import Evaluation
-from keras_to_lambda.runtime.errors import ClassifierError, InvalidRequest
+from keras_to_lambda.runtime.common.errors import ClassifierError, InvalidRequest
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.sources.images import Raw, Source, Url

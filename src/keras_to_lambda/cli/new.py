@@ -15,7 +15,7 @@ from typing import Any
 
 from keras_to_lambda import project
 from keras_to_lambda.cli import frame
-from keras_to_lambda.runtime.errors import UserError
+from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.model import card
 
 # What was written, so that `--update` can tell a user's edit from an old version.

@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_to_lambda.cli import inputs, terminal
 from keras_to_lambda.cli.inputs import Item, Result
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.predictions import ranked
 from keras_to_lambda.runtime.request import Options

@@ -12,10 +12,10 @@ from pathlib import Path
 from keras_to_lambda import origin, project
 from keras_to_lambda.cli import frame, inputs, output, terminal
 from keras_to_lambda.runtime.check import check
-from keras_to_lambda.runtime.errors import ClassifierError, SetupError
+from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
+from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.request import SCORES, Options
-from keras_to_lambda.runtime.settings import MODELS, Settings
 
 
 def parser() -> frame.Parser:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.errors import ConvertError, listed
+from keras_to_lambda.convert.conversion_errors import ConvertError, listed
 from keras_to_lambda.runtime.model.card import distinct
 
 # A line that begins with its number: "0 cat", "0: cat", "0. cat", "0) cat", "0:cat", "0 - cat"; or

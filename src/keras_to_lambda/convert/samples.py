@@ -13,7 +13,7 @@ from typing import Any
 
 from keras_to_lambda.class_folders import ClassFolders, ignored, images, unzipped
 from keras_to_lambda.convert import labels, progress
-from keras_to_lambda.convert.errors import ConvertError, listed
+from keras_to_lambda.convert.conversion_errors import ConvertError, listed
 from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.model.card import distinct
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_to_lambda.convert.errors import nearest
+from keras_to_lambda.convert.conversion_errors import nearest
 from keras_to_lambda.runtime.image import preprocess
 from keras_to_lambda.runtime.model.card import PRESETS, Affine, ModelCard
 

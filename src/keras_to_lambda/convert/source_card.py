@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.runtime.model.card import Affine, ModelCard, beside, load_json
 
 # A checkpoint of `k2l train`: NAME-EPOCH-ACCURACY.keras in NAME.checkpoints/.

@@ -28,10 +28,10 @@ from keras_to_lambda import project
 from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy import ALIAS
 from keras_to_lambda.deploy.doctor.explain import aws_error
-from keras_to_lambda.deploy.doctor.project import refused
+from keras_to_lambda.deploy.doctor.project_folder import refused
 from keras_to_lambda.deploy.doctor.template import Template
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.errors import UserError
+from keras_to_lambda.runtime.common.errors import UserError
 
 # Where `make` puts it, else on PATH.
 _OURS = ROOT / ".venv-aws" / "bin" / "sam"

@@ -30,8 +30,8 @@ from typing import IO, Any, Self
 from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy import MEMORY_MB, PYTHON
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, TIMEOUT_S
-from keras_to_lambda.runtime.errors import UserError
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, TIMEOUT_S
+from keras_to_lambda.runtime.common.errors import UserError
 
 HANDLER = "lambda_function.lambda_handler"
 HOST = "127.0.0.1"

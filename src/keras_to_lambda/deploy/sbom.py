@@ -26,7 +26,7 @@ from pip_requirements_parser import RequirementsFile
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.errors import UserError
+from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.model import card
 
 LOCK = ROOT / "requirements.txt"

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import decode, pixels
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.plain_jpeg import Photo
 from keras_to_lambda.runtime.image.preprocess import matches_helper
 from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

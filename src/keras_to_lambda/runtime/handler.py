@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 
-from keras_to_lambda.runtime import events, telemetry, text
-from keras_to_lambda.runtime.aws_lambda import MAX_EVENT_BYTES, TIMEOUT_S
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import AnswerTooLarge, ClassifierError
+from keras_to_lambda.runtime import events
+from keras_to_lambda.runtime.common import telemetry, text
+from keras_to_lambda.runtime.common.aws_lambda import MAX_EVENT_BYTES, TIMEOUT_S
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import AnswerTooLarge, ClassifierError
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.http import responses
 from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.pipeline import Pipeline
-from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.runtime.telemetry import Stopwatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

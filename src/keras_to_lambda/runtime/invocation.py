@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_to_lambda.runtime import telemetry
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common import telemetry
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.pipeline import Pipeline
 from keras_to_lambda.runtime.predictions import ImageAnswer
 from keras_to_lambda.runtime.request import Request
-from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.runtime.telemetry import Stopwatch
 
 
 class Invocation:

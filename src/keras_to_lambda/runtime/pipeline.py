@@ -12,16 +12,18 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 
-from keras_to_lambda.runtime import memory, telemetry
-from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common import memory, telemetry
+from keras_to_lambda.runtime.common.aws_lambda import TIMEOUT_S
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     DeadlineExceeded,
     InternalError,
     InvalidRequest,
     TooManyImages,
 )
+from keras_to_lambda.runtime.common.settings import Settings, processor_share, vcpus
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.model.card import ModelCard
@@ -29,9 +31,7 @@ from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.predictions import ImageAnswer, shaped
 from keras_to_lambda.runtime.request import Options
-from keras_to_lambda.runtime.settings import Settings, processor_share, vcpus
 from keras_to_lambda.runtime.sources import images as sources
-from keras_to_lambda.runtime.telemetry import Stopwatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

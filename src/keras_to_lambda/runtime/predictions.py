@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from keras_to_lambda.runtime.errors import ClassifierError
-from keras_to_lambda.runtime.float32 import rounded
+from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.float32 import rounded
 from keras_to_lambda.runtime.model.card import ModelCard
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     ImageTooLarge,
     InvalidJson,
@@ -17,10 +17,10 @@ from keras_to_lambda.runtime.errors import (
     TooManyImages,
     UnsupportedFormat,
 )
+from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.text import clean, encodable
 from keras_to_lambda.runtime.image.formats import BEGINNINGS
-from keras_to_lambda.runtime.record import NamedTuple
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Source, Url, recognised
-from keras_to_lambda.runtime.text import clean, encodable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

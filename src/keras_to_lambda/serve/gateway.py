@@ -21,7 +21,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from keras_to_lambda.runtime.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES, TIMEOUT_S
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES, TIMEOUT_S
 
 # API Gateway's own limit; the function that it asks takes MAX_EVENT_BYTES, base64 and all.
 MAX_BODY_BYTES = 10 * 1024 * 1024

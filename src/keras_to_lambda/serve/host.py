@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Mapping
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.serve import http_server
 from keras_to_lambda.serve.gateway import Gateway
 

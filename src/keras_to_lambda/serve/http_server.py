@@ -17,7 +17,7 @@ import waitress
 import waitress.channel
 import waitress.task
 
-from keras_to_lambda.runtime.aws_lambda import TIMEOUT_S
+from keras_to_lambda.runtime.common.aws_lambda import TIMEOUT_S
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, MAX_CALLS, Application
 
 # Beside the threads that wait for the function: for pages, errors and answers of 503.

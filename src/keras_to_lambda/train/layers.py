@@ -13,17 +13,17 @@ from PIL import Image
 
 from keras_to_lambda import html_report
 from keras_to_lambda.cli import frame
-from keras_to_lambda.convert import options as shared
+from keras_to_lambda.convert import command_options as shared
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
-from keras_to_lambda.train.assess.predictions import Model, add_card, load_keras
+from keras_to_lambda.train.assess.split_predictions import Model, add_card, load_keras
 from keras_to_lambda.train.data.dataset import DataError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-TEMPLATE = Path(__file__).resolve().parent / "pages" / "layers.html.jinja"
+TEMPLATE = Path(__file__).with_name("layers.html.jinja")
 SHOWN = 8  # layers of which feature maps are shown
 MAPS = 12  # of each of them
 MAX_PIXELS = 100_000_000
@@ -143,7 +143,7 @@ def look(
     Raises:
         ConvertError: the model cannot be loaded, or its file has no layers.
     """
-    from keras_to_lambda.convert.errors import ConvertError
+    from keras_to_lambda.convert.conversion_errors import ConvertError
     from keras_to_lambda.convert.load.repairs import layers_of
     from keras_to_lambda.runtime.image.decode import decode
     from keras_to_lambda.runtime.image.preprocess import prepare

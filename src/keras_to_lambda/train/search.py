@@ -24,16 +24,17 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from keras_to_lambda.cli import frame
-from keras_to_lambda.train import command, files, options, quiet
+from keras_to_lambda.train import files, recipe_options, train
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError, Dataset
-from keras_to_lambda.train.recipe import AUGMENTATIONS, FLIPS, PHOTOS, Recipe
+from keras_to_lambda.train.fit import quiet
+from keras_to_lambda.train.fit.recipe import AUGMENTATIONS, FLIPS, PHOTOS, Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-TEMPLATE = Path(__file__).parent / "pages" / "search.html.jinja"
+TEMPLATE = Path(__file__).with_name("search.html.jinja")
 STEPS = 5  # values of a range that are tried one at a time
 MOST_CURVES = 6  # histories in one plot: the colours that a page has
 FACTORS = (
@@ -131,15 +132,15 @@ class Search:
         """Train with the factors' values. Returns the best epoch's validation accuracy."""
         from optuna_integration import KerasPruningCallback
 
-        from keras_to_lambda.train.fitting import ACCURACY, Run
+        from keras_to_lambda.train.fit.fitting import ACCURACY, Run
 
         values = {factor.name: factor.suggest(trial) for factor in self.args.factor}
         print(f"trial {trial.number + 1}: {described(values)}", flush=True)
-        recipe = options.recipe(applied(self.args, values), self.data)
+        recipe = recipe_options.recipe(applied(self.args, values), self.data)
         # Named for its values: an interrupted trial continues where it was.
         key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
         run = Run(
-            recipe, command.card("search", self.data.labels, recipe), self.data,
+            recipe, train.card("search", self.data.labels, recipe), self.data,
             self.output / "trials" / key, self.output / "cache",
             more_callbacks=lambda: [KerasPruningCallback(trial, ACCURACY)], verbose=0,
         )  # fmt: skip
@@ -221,10 +222,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"--factor {twice[0]} is given twice: list all its values in one")
     output = Path(args.output or f"searches/{sources.name_of(args.data)}")
-    data = command.read(args)
+    data = train.read(args)
     quiet.tensorflow()
     first = {factor.name: factor.start for factor in args.factor}
-    plain = options.recipe(applied(args, first), data)
+    plain = recipe_options.recipe(applied(args, first), data)
     output.mkdir(parents=True, exist_ok=True)
     search = Search(args, data, _study(args, data, plain, output), output)
     search.one_at_a_time() if args.one_at_a_time else search.jointly()
@@ -244,7 +245,7 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
     Raises:
         DataError: the study that is there is of other data, options or factors.
     """
-    from keras_to_lambda.train.fitting import identity
+    from keras_to_lambda.train.fit.fitting import identity
 
     # One at a time, each value is wanted: the plot is of them.
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
@@ -285,7 +286,7 @@ def _write(search: Search, given: list[str]) -> str:
     """Write search.json and search.html. Returns the summary to print."""
     from keras_to_lambda import html_report
     from keras_to_lambda.cli.evaluation import wilson
-    from keras_to_lambda.train import report
+    from keras_to_lambda.train import run_report
 
     study, output, factors = search.study, search.output, search.args.factor
     best, seen = study.best_trial, len(search.data.splits["validation"])
@@ -315,7 +316,7 @@ def _write(search: Search, given: list[str]) -> str:
         conclusion=f"The best of {len(rows)} trials has a validation accuracy of {best.value:.3f}: "
         f"{described(best.params)}. "
         + (f"The factor with the largest effect is {first}." if first else ""),
-        command=report.public(["k2l", "search", *given]),
+        command=run_report.public(["k2l", "search", *given]),
         rows=rows,
         factors=[factor.name for factor in factors],
         best=best.number + 1,
@@ -327,7 +328,7 @@ def _write(search: Search, given: list[str]) -> str:
         ],
         effects=[(name, value, f"{value:.3f}") for name, value in effects.items()],
         one_at_a_time=search.args.one_at_a_time,
-        line=report.public(line),
+        line=run_report.public(line),
         plots=[(title, html_report.plot(figure, title)) for title, figure in _plots(search)],
     )
     record = {
@@ -370,7 +371,7 @@ def _effects(search: Search) -> dict[str, float]:
 
 
 def _plots(search: Search) -> list[tuple[str, Figure]]:
-    from keras_to_lambda.train import history
+    from keras_to_lambda.train.fit import history
 
     figures = []
     for factor in search.args.factor:
@@ -448,7 +449,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sources.add(parser)
     _own(parser)
-    options.add(parser)
+    recipe_options.add(parser)
     return parser
 
 

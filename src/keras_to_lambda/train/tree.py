@@ -19,9 +19,10 @@ import numpy.typing as npt
 from keras_to_lambda.cli import frame
 from keras_to_lambda.cli.evaluation import Evaluation
 from keras_to_lambda.runtime.model.card import ModelCard
-from keras_to_lambda.train import command, convert_and_serve, files, quiet
+from keras_to_lambda.train import convert_and_serve, files, train
 from keras_to_lambda.train.data import arrays, sources
 from keras_to_lambda.train.data.dataset import Dataset, neutral
+from keras_to_lambda.train.fit import quiet
 
 if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser().parse_args(given)
-    data = command.read(options)
+    data = train.read(options)
     quiet.tensorflow()
     output = options.output or Path(f"models/{sources.name_of(options.data)}-tree")
     card = described(output.resolve().name, data, options.size)
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(data: Dataset, card: ModelCard, output: Path, seed: int, line: Sequence[str]) -> None:
-    from keras_to_lambda.train import report
+    from keras_to_lambda.train import run_report
 
     fitted = fit(data, card, seed)
     logits, nodes = leaf_logits(fitted, len(data.labels)), fitted.tree_.node_count
@@ -141,7 +142,7 @@ def _write(data: Dataset, card: ModelCard, output: Path, seed: int, line: Sequen
         )
         for split in ("validation", "test")
     }
-    facts = report.provenance("k2l tree", seed, data, results["test"], line)
+    facts = run_report.provenance("k2l tree", seed, data, results["test"], line)
     with files.together(output) as draft:
         save(fitted, card, draft / card.name)
         files.write_json(
@@ -153,10 +154,10 @@ def _write(data: Dataset, card: ModelCard, output: Path, seed: int, line: Sequen
             "for a neural network on the same data. Its logits are the logarithms of the labels' "
             "shares in a leaf, one picture of each added."
         )
-        markdown = report.model_card(card.name, data, results, report.public(line), text)
+        markdown = run_report.model_card(card.name, data, results, run_report.public(line), text)
         files.write_text(draft / "MODEL_CARD.md", markdown)
     print(f"{nodes:,} nodes, {fitted.get_depth()} levels")
-    print("\n".join(report.summary(results)), flush=True)
+    print("\n".join(run_report.summary(results)), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from keras_to_lambda.convert import progress
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.detection import conventions
 from keras_to_lambda.convert.detection.conventions import Convention, Finding, Floats, Ints
-from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.network.unscaled_network import Network, load
 from keras_to_lambda.convert.samples import Sample, spread
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.image.preprocess import prepare, resize, scale
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing

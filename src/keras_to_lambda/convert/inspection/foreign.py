@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.origin import digest
 from keras_to_lambda.runtime.model import card as cards

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert import source_card
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection import obstacles
 from keras_to_lambda.convert.load import generations
 from keras_to_lambda.convert.load.saved_file import SavedFile

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection.operators import names_of, number_of, of_flatbuffer
 from keras_to_lambda.convert.network.outputs import Ending, in_words
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import tflite_metadata
 

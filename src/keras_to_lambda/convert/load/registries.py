@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 
 KINDS = (".keras", ".h5")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_to_lambda.convert.errors import ConvertError, explained
+from keras_to_lambda.convert.conversion_errors import ConvertError, explained
 from keras_to_lambda.convert.inspection import obstacles
 from keras_to_lambda.convert.load import loading, repairs, saved_model
 from keras_to_lambda.convert.load.repairs import Loaded, layers_of

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection.operators import Node, Operators, of_flatbuffer
 
 MULTI_LABEL = "multi-label: each label has a sigmoid, and the scores do not add up to 1"

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.detection.conventions import Floats
-from keras_to_lambda.convert.errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.runtime.model.card import ModelCard
 

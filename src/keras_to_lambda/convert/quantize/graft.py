@@ -14,7 +14,7 @@ from typing import Any
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_to_lambda.convert.errors import ConvertError
+from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.runtime.model.tflite_metadata import Field
 
 # Weights must stay where the interpreter can take them unmoved: 16 bytes (schema.fbs,

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.convert import progress, source_card
-from keras_to_lambda.convert.errors import ConvertError, listed
+from keras_to_lambda.convert.conversion_errors import ConvertError, listed
 from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.convert.quantize.quantization import Tolerance, tolerance_of
 from keras_to_lambda.convert.quantize.quantization_choice import Candidate
@@ -75,7 +75,7 @@ class KerasSide:
         """
         paths = [str(path.absolute()) for path in photos]
         facts = sandbox.call(
-            "keras_to_lambda.convert.verification.keras_worker:run",
+            "keras_to_lambda.convert.verification.paths.keras_worker:run",
             reads=[*model_files(Path(model), wanted.get("custom")), *paths],
             into=folder,
             model=model,
@@ -232,7 +232,7 @@ def served(
     paths = [str(path.absolute()) for path in photos]
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
         facts = sandbox.call(
-            "keras_to_lambda.convert.verification.tflite_worker:run",
+            "keras_to_lambda.convert.verification.paths.tflite_worker:run",
             reads=[*model_files(model.absolute()), *paths],
             into=Path(folder),
             model=str(model.absolute()),

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from keras_to_lambda.deploy.doctor.explain import aws_error
-from keras_to_lambda.runtime.errors import UserError
+from keras_to_lambda.runtime.common.errors import UserError
 
 # One grey pixel, as PNG.
 PIXEL = (

@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.common import errors
 
 TABLE = Path(__file__).with_name("errors.toml")
 QUOTED = 160
@@ -113,7 +113,7 @@ def known() -> tuple[Known, ...]:
 
 
 def own() -> list[Known]:
-    """The function's own errors, from the tree in src/keras_to_lambda/runtime/errors.py."""
+    """The function's own errors, from the tree in src/keras_to_lambda/runtime/common/errors.py."""
     found: dict[str, Known] = {}
     for kind in errors.every():
         line = re.search(rf"\b{kind.__name__}\s+\d+\s+{kind.code}[ \t]*(.*)", errors.__doc__ or "")

@@ -12,7 +12,7 @@ One class for each source of events, with both directions side by side (`base.Ev
 
 from __future__ import annotations
 
-from keras_to_lambda.runtime.events import batch, direct, records, web
+from keras_to_lambda.runtime.events import bulk, direct, records, web
 from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.events.direct import Direct, has_image
 from keras_to_lambda.runtime.events.unsupported import Unsupported
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EVENT_SOURCES: tuple[type[EventSource[Any]], ...] = (
     *web.SOURCES,
     *records.SOURCES,
-    *batch.SOURCES,
+    *bulk.SOURCES,
     *direct.SOURCES,
     Unsupported,
     Direct,

@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     InvalidJson,
     ResultsNotKept,
     UnsupportedEvent,
 )
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job
 from keras_to_lambda.runtime.events.result_lines import Line, StoredLines
 from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.request import HOW, Request
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import Object, recognised
-from keras_to_lambda.runtime.text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_to_lambda.runtime import text
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common import text
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.base import EventSource, Job
 from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.predictions import ImageAnswer
 from keras_to_lambda.runtime.request import Request
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources import images
 
 TYPE_CHECKING = False

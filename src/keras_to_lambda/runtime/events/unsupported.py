@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_to_lambda.runtime.errors import ClassifierError, UnsupportedEvent
+from keras_to_lambda.runtime.common.errors import ClassifierError, UnsupportedEvent
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.events.base import EventSource, Job
 from keras_to_lambda.runtime.events.direct import has_image
 from keras_to_lambda.runtime.events.records import service_of
-from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.runtime.text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ class Unsupported(EventSource[None]):
         )
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
-        from keras_to_lambda.runtime.events import batch, direct, records, services, web
+        from keras_to_lambda.runtime.events import bulk, direct, records, services, web
 
         source = service_of(event := self._event)
         named = services.SOURCES.get(source, source) or services.name(event) or event["source"]
-        supported = (*records.SOURCES, *batch.SOURCES, *web.SOURCES, *direct.SOURCES)
+        supported = (*records.SOURCES, *bulk.SOURCES, *web.SOURCES, *direct.SOURCES)
         titles = dict.fromkeys(one.title for one in supported if one.title)
         raise UnsupportedEvent(
             f"unsupported event source: {clean(named)}; supported: {', '.join(titles)} and direct "

@@ -9,21 +9,21 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     InvalidRequest,
     MethodNotAllowed,
     RouteNotFound,
 )
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.text import clean, encodable
 from keras_to_lambda.runtime.events.base import Done, Job, Synchronous
 from keras_to_lambda.runtime.http import responses
 from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.http.routes import READ, RESOURCES, ROUTES, STATIC, Resource
 from keras_to_lambda.runtime.invocation import Invocation
 from keras_to_lambda.runtime.request import Request
-from keras_to_lambda.runtime.settings import Settings
 from keras_to_lambda.runtime.sources.images import recognised
-from keras_to_lambda.runtime.text import clean, encodable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

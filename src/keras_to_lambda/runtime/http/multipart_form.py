@@ -13,10 +13,10 @@ from urllib.parse import unquote_plus
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from keras_to_lambda.runtime.errors import InvalidRequest, MissingImage, TooManyImages
+from keras_to_lambda.runtime.common.errors import InvalidRequest, MissingImage, TooManyImages
+from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.request import Options, field, refuse_misspelt
 from keras_to_lambda.runtime.sources.images import BEGINNINGS, Base64, Raw, Source, Url, recognised
-from keras_to_lambda.runtime.text import clean
 
 # Fields beside the images: options, submit buttons, tokens and whatever else a page sends.
 MAX_FIELDS = 64

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_to_lambda.runtime import errors
+from keras_to_lambda.runtime.common import errors
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.request import ANSWERS, MAX_TOP_K, SCORES, Options
-from keras_to_lambda.runtime.settings import Settings
 
 # One grey pixel, which every model answers.
 PIXEL = (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from keras_to_lambda.runtime import telemetry, text
-from keras_to_lambda.runtime.errors import ClassifierError, MethodNotAllowed
-from keras_to_lambda.runtime.record import NamedTuple
-from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.runtime.telemetry import Stopwatch
+from keras_to_lambda.runtime.common import telemetry, text
+from keras_to_lambda.runtime.common.errors import ClassifierError, MethodNotAllowed
+from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.telemetry import Stopwatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from keras_to_lambda.runtime.record import NamedTuple
+from keras_to_lambda.runtime.common.record import NamedTuple
 
 READ = ("GET", "HEAD", "OPTIONS")
 ROUTES: Mapping[str, tuple[str, ...]] = {

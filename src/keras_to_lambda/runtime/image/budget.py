@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from PIL import _imaging
 
-from keras_to_lambda.runtime import memory
-from keras_to_lambda.runtime.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
-from keras_to_lambda.runtime.record import NamedTuple
+from keras_to_lambda.runtime.common import memory
+from keras_to_lambda.runtime.common.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
+from keras_to_lambda.runtime.common.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

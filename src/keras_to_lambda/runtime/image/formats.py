@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 
-from keras_to_lambda.runtime.record import NamedTuple, dataclass, field
+from keras_to_lambda.runtime.common.record import NamedTuple, dataclass, field
 
 # Parts of a file between two looks at the deadline.
 STEP = 1024

@@ -5,8 +5,8 @@ Only float32 needs numpy, whose import is most of a cold start: `preprocess` is 
 
 from __future__ import annotations
 
+from keras_to_lambda.runtime.common.record import NamedTuple
 from keras_to_lambda.runtime.image import plain_jpeg
-from keras_to_lambda.runtime.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

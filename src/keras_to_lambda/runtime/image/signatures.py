@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from keras_to_lambda.runtime.errors import UnsupportedFormat
+from keras_to_lambda.runtime.common.errors import UnsupportedFormat
 from keras_to_lambda.runtime.image.formats import NAMES
 
 CONVERT = "; convert it to JPEG or PNG"

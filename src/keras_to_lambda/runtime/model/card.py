@@ -15,9 +15,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.record import dataclass, field, fields
 from keras_to_lambda.runtime.model.zip_archive import Archive
-from keras_to_lambda.runtime.record import dataclass, field, fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import math
 import threading
 import time
 
-from keras_to_lambda.runtime.errors import SetupError
-from keras_to_lambda.runtime.float32 import rounded
+from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.float32 import rounded
 from keras_to_lambda.runtime.image.pixels import takes_pixels
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import engine

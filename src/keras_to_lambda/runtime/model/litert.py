@@ -17,7 +17,7 @@ import sys
 import threading
 from ctypes import byref, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
 
 TYPE_CHECKING = False

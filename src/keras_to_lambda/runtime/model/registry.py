@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 
-from keras_to_lambda.runtime.errors import ModelNotFound, ModelNotNamed, SetupError
+from keras_to_lambda.runtime.common.errors import ModelNotFound, ModelNotNamed, SetupError
+from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.model.interpreter import Classifier
-from keras_to_lambda.runtime.record import NamedTuple
-from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.runtime.text import clean
 
 # In a folder of several models: the name of the one that answers when a request names none.
 DEFAULT = "default.txt"
@@ -120,9 +120,9 @@ def _here(settings: Settings) -> str:
     path = settings.model_path
     if not path.startswith(REMOTE):
         return path
-    from keras_to_lambda.runtime.model import remote  # with hashlib, http.client or boto3
+    from keras_to_lambda.runtime.model import remote_model  # with hashlib, http.client or boto3
 
-    return remote.local(settings)
+    return remote_model.local(settings)
 
 
 def _first_line(path: str) -> str | None:

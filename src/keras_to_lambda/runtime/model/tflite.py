@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tflite_runtime.interpreter import Interpreter
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from keras_to_lambda.runtime.errors import SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.zip_archive import Archive
 
 BUFFER_NAME = b"TFLITE_METADATA"

@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 
-from keras_to_lambda.runtime.record import NamedTuple
+from keras_to_lambda.runtime.common.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import DeadlineExceeded, FetchFailed
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import DeadlineExceeded, FetchFailed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 
-from keras_to_lambda.runtime.errors import too_many_bytes
+from keras_to_lambda.runtime.common.errors import too_many_bytes
 
 # https://www.iana.org/assignments/http-parameters. Storage services return whatever header an
 # upload carried; any other word there is no coding of the bytes.

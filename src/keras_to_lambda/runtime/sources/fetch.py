@@ -12,16 +12,16 @@ import socket
 from functools import cache
 from urllib.parse import quote, urljoin, urlsplit
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     DeadlineExceeded,
     FetchFailed,
     InvalidUrl,
     too_many_bytes,
 )
-from keras_to_lambda.runtime.record import NamedTuple
-from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.sources import address_guard, content_coding, hostname
 
 TYPE_CHECKING = False

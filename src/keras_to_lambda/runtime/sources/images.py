@@ -5,18 +5,18 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterator, Sequence
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import (
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     InvalidRequest,
     InvalidUrl,
     ObjectNotRead,
     too_many_bytes,
 )
+from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common.text import clean, encodable
 from keras_to_lambda.runtime.image import formats
-from keras_to_lambda.runtime.record import NamedTuple
-from keras_to_lambda.runtime.settings import Settings
-from keras_to_lambda.runtime.text import clean, encodable
 
 # Of a name in a result line; browsers and servers have about the same limit.
 MAX_URL = 8192

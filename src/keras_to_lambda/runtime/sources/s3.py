@@ -14,9 +14,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from keras_to_lambda.runtime.deadline import Deadline
-from keras_to_lambda.runtime.errors import ObjectNotRead, ResultsNotKept, too_many_bytes
-from keras_to_lambda.runtime.settings import Settings
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import ObjectNotRead, ResultsNotKept, too_many_bytes
+from keras_to_lambda.runtime.common.settings import Settings
 
 CHUNK_BYTES = 1 << 20
 # What trying again does not change

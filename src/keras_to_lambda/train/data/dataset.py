@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from keras_to_lambda.runtime.errors import UserError
+from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
 

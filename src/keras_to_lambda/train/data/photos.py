@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_to_lambda.class_folders import ignored
-from keras_to_lambda.runtime.errors import ClassifierError
+from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.model.card import Preprocessing
 from keras_to_lambda.train.data.dataset import (

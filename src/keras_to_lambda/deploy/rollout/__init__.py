@@ -1,0 +1,1 @@
+"""Smoke tests of a deployed version, and the way back to an earlier one."""

@@ -1,0 +1,337 @@
+"""Comparison: a deployed endpoint, or one version of a function, with the models in this folder."""
+
+from __future__ import annotations
+
+import base64
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_to_lambda.client import Client, EndpointError, Reply, refused
+from keras_to_lambda.deploy.rollout.alias import Alias, AliasError, FunctionFailed
+from keras_to_lambda.deploy.rollout.version import Version
+from keras_to_lambda.runtime.common.errors import UnsupportedFormat
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
+
+WAIT_S = 60.0  # for the first answer
+SETTLE_S = 30.0  # for a version after a rollback
+# What convert allows a float32 model to differ from Keras; a card has its own model's.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture: its name (the path below the folder, which no other has), bytes, content type."""
+
+    name: str
+    image: bytes
+    type: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model here: its SHA-256, its answers by sample, and how far a logit may be off."""
+
+    sha256: str | None
+    path: str
+    answers: dict[str, dict[str, float]]
+    allowed: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One score that is not as here. remote is None, and `said` the reason, where there is none."""
+
+    model: str
+    sample: str
+    way: str
+    label: str
+    local: float | None
+    remote: float | None
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong. version: by the function's version, so that the one before may be right."""
+
+    text: str
+    version: bool = False
+
+
+@dataclass
+class Found:
+    """What a pass over the endpoint found.
+
+    compared: answers. largest: difference of a score.
+    default: the model that is asked by default.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+    compared: int = 0
+    largest: float = 0.0
+    default: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether the endpoint answers as this machine does."""
+        return not self.faults and not self.differences
+
+    @property
+    def by_version(self) -> bool:
+        """Whether the function's version is known to be the cause of something."""
+        return any(f.version for f in self.faults) or any(not d.said for d in self.differences)
+
+
+def read_samples(folder: Path) -> list[Sample]:
+    """The pictures in a folder, or one picture.
+
+    Raises:
+        EndpointError: there are none.
+    """
+    home = folder.parent if folder.is_file() else folder
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    found = [
+        Sample(
+            file.relative_to(home).as_posix(), file.read_bytes(), MEDIA_TYPES[file.suffix.lower()]
+        )
+        for file in files
+        if file.suffix.lower() in MEDIA_TYPES
+    ]
+    if not found:
+        raise EndpointError(f"--samples {folder}: no image there ({', '.join(MEDIA_TYPES)})")
+    return found
+
+
+def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
+    """What the handler in this process answers, by the models' names.
+
+    Raises:
+        EndpointError: a sample cannot be classified. SetupError: a model is wrong.
+    """
+    handler = Handler(Settings.from_environ({"MODEL_PATH": str(path), "LOG_LEVEL": "FATAL"}))
+    found = {}
+    for name, installed in handler.models.installed.items():
+        answers = {}
+        for sample in samples:
+            try:
+                answers[sample.name] = handler.handle(sample_event(sample, name))
+            except Exception as error:
+                raise EndpointError(f"{sample.name} cannot be classified here: {error}") from error
+        spread = sum(max(a.values()) - min(a.values()) for a in answers.values()) / len(answers)
+        tolerance = installed.card.verification.get("tolerance", {}).get("difference", TOLERANCE)
+        found[name] = Model(
+            installed.card.model_sha256, installed.path, answers, float(tolerance) * spread
+        )
+    return found
+
+
+def compare(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+    """Every deployed model against the one here, every sample in both ways.
+
+    Raises:
+        EndpointError; and of a Version FunctionFailed, AliasError.
+    """
+    found = Found()
+    listed = endpoint.request("GET", "models")
+    refused(listed, endpoint.url)
+    content = listed.content if isinstance(listed.content, dict) else {}
+    if listed.status >= 500:
+        found.faults.append(Fault(f"GET /models answers {listed}"))
+        return found
+    if listed.status != 200 or "models" not in content:
+        raise EndpointError(
+            f"GET /models answers {listed}: is {endpoint.url} this project's function?"
+        )
+    names = [str(card.get("name")) for card in content["models"]]
+    # Of several models without a default, the first.
+    found.default = str(content.get("default") or next(iter(names), ""))
+    for card in content["models"]:
+        name, sha256 = str(card.get("name")), card.get("model_sha256")
+        model = models.get(name)
+        found.facts[f"model {name}"] = f"SHA-256 {str(sha256)[:12]}"
+        if model is None:
+            found.faults.append(Fault(f"model {name} is deployed, and not here: see --model"))
+            continue
+        if model.sha256 != sha256:
+            said = f"SHA-256 {str(sha256)[:12]}, here {str(model.sha256)[:12]}"
+            found.faults.append(Fault(f"model {name} is another: {said}", version=True))
+        for sample in samples:
+            _compare_sample(endpoint, name, model, sample, found)
+    return found
+
+
+def _compare_sample(
+    endpoint: Client, name: str, model: Model, sample: Sample, found: Found
+) -> None:
+    here = model.answers[sample.name]
+    for way in ("body", "base64"):
+        reply = endpoint.classify(sample.image, sample.type, name, as_json=way == "base64")
+        there = reply.content
+        found.compared += 1
+        if reply.status != 200 or not isinstance(there, dict):
+            said = f"answers {reply}"
+            found.differences.append(Difference(name, sample.name, way, "", None, None, said))
+            continue
+        for label in {**here, **there}:
+            ours, theirs = here.get(label), there.get(label)
+            off = math.inf if ours is None or theirs is None else abs(ours - theirs)
+            found.largest = max(found.largest, off)
+            if not off <= model.allowed:
+                found.differences.append(Difference(name, sample.name, way, label, ours, theirs))
+
+
+def check_refusal(endpoint: Client, found: Found) -> None:
+    """An error is an error.
+
+    Raises:
+        EndpointError; and of a Version FunctionFailed, AliasError.
+    """
+    wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
+    found.facts["what is no image"] = str(wrong)
+    if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
+        own = wrong.status == 200 or wrong.own
+        found.faults.append(Fault(f"what is no image is answered with {wrong}, not 415", own))
+
+
+def check_contract(endpoint: Client, found: Found) -> None:
+    """A preflight gets its headers, and a stranger gets nothing.
+
+    Raises:
+        EndpointError
+    """
+    preflight = endpoint.request(
+        "OPTIONS",
+        headers={
+            "Origin": "https://example.com",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-type",
+        },
+        known=False,
+    )
+    origin = preflight.headers.get("access-control-allow-origin")
+    found.facts["CORS preflight"] = f"{preflight.status}, {origin or 'no origin'} allowed"
+    if preflight.status not in {200, 204} or not origin:
+        said = f"a CORS preflight is answered with {preflight}, no browser may call"
+        found.faults.append(Fault(said))
+    if not (endpoint.key or endpoint.signature):
+        found.facts["without credentials"] = "answered: everybody who knows the URL may call"
+        return
+    stranger = endpoint.request(headers={"Content-Type": "application/json"}, known=False)
+    found.facts["without credentials"] = str(stranger)
+    if stranger.status not in {401, 403}:
+        said = f"a call without credentials is answered with {stranger}, not refused"
+        found.faults.append(Fault(said))
+
+
+def judge(version: Version, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+    """A pass over one version, invoked directly: what differs is that version's fault."""
+    note(f"comparing with {version.url}, invoked directly ...")
+    try:
+        found = compare(version, models, samples)
+        if found.default in models:
+            check_refusal(version, found)
+    except FunctionFailed as error:
+        return Found([Fault(str(error), version=True)])
+    except (AliasError, EndpointError) as error:
+        return Found([Fault(f"what it answers is not known: {error}")])
+    if any(one.said for one in found.differences):
+        found.faults.append(Fault("it does not classify every sample", version=True))
+    return found
+
+
+def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample) -> str:
+    """What speaks against going back to a version, by invoking it; nothing where it will do.
+
+    It may serve another model than is here, whose answers cannot be judged. With the same models,
+    other answers are no proof either, as what is here may be meant to answer otherwise.
+
+    Raises:
+        FunctionFailed: it does not answer. AliasError: it was not run.
+    """
+    alias.invoke(sample_event(sample), number)
+    try:
+        found = compare(Version(alias, number), models, [sample])
+    except EndpointError as error:
+        return str(error)
+    another = any(fault.version for fault in found.faults)  # of compare's, a SHA-256
+    return "" if another or not found.differences else "differs from here with the same model"
+
+
+def measure(endpoint: Client, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
+    """Warm calls, one after another: their number and milliseconds.
+
+    Returns:
+        p50_ms and p95_ms as the caller sees them; server_p50_ms and server_p95_ms, the handler's
+        share.
+
+    Raises:
+        EndpointError
+    """
+    replies = [endpoint.classify(sample.image, sample.type, model) for _ in range(calls)]
+    warm = [reply for reply in replies if reply.status == 200 and not reply.cold]
+    found: dict[str, float | int] = {"calls": len(warm)}
+    for share in (50, 95) if warm else ():
+        rank = math.ceil(share / 100 * len(warm)) - 1
+        for name, values in (
+            (f"p{share}_ms", [reply.ms for reply in warm]),
+            (f"server_p{share}_ms", [reply.server_ms or 0.0 for reply in warm]),
+        ):
+            found[name] = round(sorted(values)[rank], 2)
+    return found
+
+
+def first_answer(endpoint: Client, sample: Sample) -> Reply:
+    """The first answer of any kind; a new URL takes a while until it is known everywhere.
+
+    Raises:
+        EndpointError: none within WAIT_S seconds; or it refuses us.
+    """
+    give_up = time.monotonic() + WAIT_S
+    warned = False
+    while True:
+        try:
+            reply = endpoint.request(body=sample.image, headers={"Content-Type": sample.type})
+        except EndpointError:
+            if time.monotonic() > give_up:
+                raise
+        else:
+            if reply.status < 500 or time.monotonic() > give_up:
+                refused(reply, endpoint.url)
+                return reply
+        if not warned:
+            note(f"waiting up to {WAIT_S:.0f} s for {endpoint.url} ...")
+            warned = True
+        time.sleep(min(1.0, WAIT_S / 10))
+
+
+def settle(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+    """Compare again after an alias was moved, which takes some seconds to be known everywhere.
+
+    Raises:
+        EndpointError
+    """
+    give_up = time.monotonic() + SETTLE_S
+    while True:
+        found = compare(endpoint, models, samples[:1])
+        if found.same or time.monotonic() > give_up:
+            return compare(endpoint, models, samples) if found.same else found
+        time.sleep(1)
+
+
+def sample_event(sample: Sample, model: str = "") -> dict[str, str]:
+    """A sample as a direct invocation has it. model: "" for the default."""
+    image = base64.b64encode(sample.image).decode()
+    return {"image": image, "model": model} if model else {"image": image}
+
+
+def note(text: str) -> None:
+    """Tell the person, not the program that reads standard output."""
+    print(f"smoke: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,271 @@
+"""A model that MODEL_PATH names in S3 or in MLflow's registry, downloaded to /tmp at a cold start.
+
+    s3://BUCKET/KEY.tflite        the object
+    models:/NAME@ALIAS            NAME.tflite of that version, at MLFLOW_TRACKING_URI
+    models:/NAME/VERSION[/FILE]   a version by its number; another file in it
+
+Imported for such a MODEL_PATH alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import quote
+
+from keras_to_lambda.runtime.common import telemetry
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import (
+    ClassifierError,
+    DeadlineExceeded,
+    FetchFailed,
+    ImageTooLarge,
+    SetupError,
+)
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.model import card as cards
+
+S3, REGISTRY = "s3://", "models:/"
+MAX_BYTES = 240_000_000  # an old file and a new one: Lambda's /tmp holds 512 MB
+REGISTRY_MAX_BYTES = 100_000_000  # a download over HTTP is in memory, twice for a moment
+INIT_S = 7.0  # Lambda ends an on-demand start after 10 s
+# A version by alias or number, and a file in it.
+VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))(?:/(.+))?")
+PART = re.compile(r".+\.tflite\.(\d+)\.tflite")  # a download under way, by its process
+
+
+def local(settings: Settings) -> str:
+    """The model as a file of this machine.
+
+    A file of an earlier start is used without a download if its hash is the expected one, and also
+    if the source fails: an old model answers better than none.
+
+    Raises:
+        SetupError: a setting is wrong; or there is no such model, it cannot be read, or its SHA-256
+            is not the expected one, and no earlier start has left one here.
+    """
+    source, seconds = settings.model_path, settings.fetch_timeout_s
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "on-demand":
+        seconds = min(seconds, INIT_S)
+    try:
+        # A wrong setting is an error even where a model of an earlier start is here.
+        (_object if source.startswith(S3) else _version)(settings)
+    except SetupError as error:
+        raise SetupError(f"MODEL_PATH={source}: {error}") from error
+    folder = _folder()
+    _remove_parts(folder)
+    # Servers may have different models of one name.
+    name = f"{settings.mlflow_tracking_uri} {source}"
+    path = f"{folder}/{hashlib.sha256(name.encode()).hexdigest()[:16]}.tflite"
+    before = _digest(path)
+    if settings.model_sha256 and before == settings.model_sha256:
+        return path
+    try:
+        try:
+            # botocore's time-outs restart with every try.
+            deadline = Deadline(seconds)
+            deadline.call("the download", _renew, path, before, settings, deadline)
+        except DeadlineExceeded as error:
+            raise SetupError(
+                f"not downloaded within {seconds:g} seconds (FETCH_TIMEOUT_S; at most {INIT_S:g} "
+                "in an on-demand start of Lambda)"
+            ) from error
+        except ImageTooLarge as error:
+            raise SetupError(f"larger than {REGISTRY_MAX_BYTES:,} bytes") from error
+        except ClassifierError as error:
+            raise SetupError(str(error.facts.get("reason", error))) from error
+    except (SetupError, OSError) as error:
+        if before is None or settings.model_sha256:
+            raise SetupError(f"MODEL_PATH={source}: {error}") from error
+        reason = f"{source}: {error}; the model of an earlier start is served"
+        telemetry.log(settings, "ERROR", outcome="model_not_renewed", reason=reason, sha256=before)
+    return path
+
+
+def _renew(path: str, before: str | None, settings: Settings, deadline: Deadline) -> None:
+    """Replace the file at `path`, unless its hash is the expected one."""
+    read = _from_s3 if settings.model_path.startswith(S3) else _from_registry
+    with read(settings, deadline) as (expected, chunks):
+        if expected == before:
+            return
+        whole, part = hashlib.sha256(), f"{path}.{os.getpid()}.tflite"
+        try:
+            with _writing():
+                file = open(part, "wb", buffering=0)  # noqa: PTH123, SIM115
+            with file:
+                for chunk in chunks:
+                    whole.update(chunk)
+                    left = memoryview(chunk)
+                    while left:
+                        with _writing():
+                            left = left[file.write(left) :]
+            if whole.hexdigest() != expected:
+                raise SetupError(f"SHA-256 is {whole.hexdigest()}, expected {expected}")
+            try:
+                cards.load(part)
+            except SetupError as error:
+                raise SetupError(str(error).replace(part, "the download")) from error
+            deadline.remaining_s("the download")  # else it was given up: another model is served
+            os.replace(part, path)  # noqa: PTH105  # whole, or not at all
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)  # noqa: PTH108
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """A fault of the disk, which a reader's own handling of OSError would take for the source's."""
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(f"cannot write to {_folder()}: {error.strerror}") from error
+
+
+def _remove_parts(folder: str) -> None:
+    """Remove downloads of starts that were killed; they fill /tmp."""
+    for name in os.listdir(folder):  # noqa: PTH208
+        part = PART.fullmatch(name)
+        if part is None:
+            continue
+        try:
+            # In Lambda, a process may have the number of the one before it.
+            if int(part[1]) != os.getpid():
+                os.kill(int(part[1]), 0)
+                continue
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108
+
+
+def _object(settings: Settings) -> tuple[str, str]:
+    """Bucket and key.
+
+    Raises:
+        SetupError
+    """
+    bucket, slash, key = settings.model_path.removeprefix(S3).partition("/")
+    if not (bucket and slash and key):
+        raise SetupError("use s3://BUCKET/KEY.tflite")
+    if bucket not in settings.s3_allowed_buckets:
+        raise SetupError(f"add {bucket} to S3_ALLOWED_BUCKETS")
+    return bucket, key
+
+
+def _version(settings: Settings) -> tuple[str, ...]:
+    """Name, alias, number and file; empty where there is none.
+
+    Raises:
+        SetupError
+    """
+    named = VERSION.fullmatch(settings.model_path)
+    if named is None:
+        raise SetupError("use models:/NAME@ALIAS or models:/NAME/VERSION")
+    if not settings.mlflow_tracking_uri.startswith(("http://", "https://")):
+        raise SetupError("set MLFLOW_TRACKING_URI to the URL of the MLflow server")
+    return tuple(named.groups(""))
+
+
+@contextlib.contextmanager
+def _from_s3(settings: Settings, deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
+    bucket, key = _object(settings)
+    from keras_to_lambda.runtime.sources import s3
+
+    with s3.opened(bucket, key, settings) as answer:
+        if answer["ContentLength"] > MAX_BYTES:
+            raise SetupError(f"larger than {MAX_BYTES:,} bytes")
+        expected = settings.model_sha256 or answer["Metadata"].get("sha256", "").lower()
+        checksum = answer.get("ChecksumSHA256", "")
+        if not expected and checksum and "-" not in checksum:  # with one: a hash of parts' hashes
+            expected = base64.b64decode(checksum).hex()
+        if not expected:
+            raise SetupError(
+                "the object has no SHA-256; upload it with --metadata sha256=HEX, or set "
+                "MODEL_SHA256"
+            )
+        yield expected, _within(answer["Body"].iter_chunks(1 << 20), deadline)
+
+
+def _within(chunks: Iterator[bytes], deadline: Deadline) -> Iterator[bytes]:
+    for chunk in chunks:
+        deadline.remaining_s("downloading the model")
+        yield chunk
+
+
+@contextlib.contextmanager
+def _from_registry(settings: Settings, deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
+    name, alias, number, file = _version(settings)
+    server = settings.mlflow_tracking_uri.rstrip("/")
+    from keras_to_lambda.runtime.sources import fetch
+
+    # The guard against private addresses and the lists of hosts and ports are those of images.
+    limits = replace(settings, max_image_bytes=REGISTRY_MAX_BYTES)
+
+    def get(what: str, route: str, **query: str) -> bytes:
+        text = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+        try:
+            return fetch.fetch(f"{server}/{route}?{text}", limits, deadline, _authorization())
+        except FetchFailed as error:
+            raise SetupError(f"{what} at {server}: {error.facts['reason']}") from error
+
+    if alias:
+        route = "api/2.0/mlflow/registered-models/alias"
+        answer = get(f"version {alias} of {name}", route, name=name, alias=alias)
+    else:
+        route = "api/2.0/mlflow/model-versions/get"
+        answer = get(f"version {number} of {name}", route, name=name, version=number)
+    try:
+        version = json.loads(answer)["model_version"]
+        number = str(version["version"])
+        tags = {str(tag["key"]): str(tag["value"]) for tag in version.get("tags", ())}
+    except (ValueError, KeyError, TypeError) as error:
+        raise SetupError(f"{server} does not answer as MLflow") from error
+    expected = settings.model_sha256 or tags.get("sha256", "").lower()
+    if not expected:
+        raise SetupError(
+            f"version {number} has no tag sha256; set it to the SHA-256 of the .tflite, or set "
+            "MODEL_SHA256"
+        )
+
+    def chunks() -> Iterator[bytes]:
+        route, path = "model-versions/get-artifact", file or f"{name}.tflite"
+        yield get(f"{path} of version {number}", route, name=name, version=number, path=path)
+
+    yield expected, chunks()
+
+
+def _authorization() -> str:
+    """As MLflow's own clients: https://mlflow.org/docs/latest/self-hosting/security/basic-http-auth/."""
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return f"Bearer {token}"
+    if user := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+        return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+    return ""
+
+
+def _folder() -> str:
+    """A folder that no other user of this machine can have put a model into."""
+    folder = f"{tempfile.gettempdir()}/keras-to-lambda-{os.getuid()}"
+    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+    found = os.lstat(folder)
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise SetupError(f"{folder} belongs to, or is writable by, another user; remove it")
+    return folder
+
+
+def _digest(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,185 @@
+"""k2l serve: the function and its playground at http://127.0.0.1:9000, with no Docker."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import mimetypes
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import hupper
+
+from keras_to_lambda import class_folders, client, origin, project
+from keras_to_lambda.cli import frame, terminal
+from keras_to_lambda.client import Signature
+from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
+from keras_to_lambda.runtime.common.errors import UserError
+from keras_to_lambda.runtime.common.settings import MODELS, Settings, bundled
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.http.resources import WEB
+from keras_to_lambda.runtime.model.registry import files
+from keras_to_lambda.serve import http_server, remote_stack
+from keras_to_lambda.serve.gateway import Application, Gateway
+from keras_to_lambda.serve.remote_stack import Remote
+
+EPILOG = """\
+examples:
+  k2l serve                                        the models in models/
+  k2l serve --model cats.tflite --port 9001        one model, at another port
+  k2l serve --remote keras-to-lambda               a deployed stack, in the browser
+
+Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from the environment.
+"""
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
+
+STOP_WITHIN_S = 30  # requests under way are answered first
+
+
+def parser() -> frame.Parser:
+    """The command line."""
+    p = frame.Parser(
+        "k2l serve",
+        description="Serve the function and its playground on this machine: every path as through "
+        f"API Gateway, and the emulator's {INVOCATIONS_PATH}.",
+        epilog=EPILOG,
+    )
+    p.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default: %(default)s, this machine alone; 0.0.0.0: all network "
+        "interfaces)",
+    )
+    p.add_argument(
+        "--port",
+        type=int,
+        default=9000,
+        help="0 to 65535; 0: any free one (default: %(default)s)",
+    )
+    p.add_argument(
+        "--model", metavar="PATH", help="a .tflite, or a folder of them (default: models)"
+    )
+    p.add_argument(
+        "--reload",
+        action="store_true",
+        help="restart when code, models or pages change",
+    )
+    p.add_argument(
+        "--remote",
+        metavar="URL|STACK",
+        help="forward to a deployed stack, each request signed with the AWS credentials of this "
+        "shell (default: serve the models here)",
+    )
+    client.add_options(p)
+    return p
+
+
+def _local(args: argparse.Namespace) -> tuple[Any, str]:
+    """A server of the models on this machine, and what it prints first."""
+    settings = Settings.from_environ()
+    if args.model or settings.model_path == MODELS:
+        settings = replace(settings, model_path=args.model or project.models())
+    if hupper.is_active():
+        hupper.get_reloader().watch_files(_watched(settings.model_path))
+    with terminal.without_notices():
+        handler = Handler(settings)
+    origin.check(handler.models.installed.values())
+    server, url = _listening(Gateway(handler.handle), args)
+    default = handler.models.default
+    sample = _sample(handler)
+    names = [f"{x} (default)" if x == default else x for x in handler.models.installed]
+    greeting = (
+        f"serving {', '.join(names)}; Ctrl-C ends it. Open {url}/ or try:\n"
+        f"  curl --data-binary @{shlex.quote(sample)} -H 'Content-Type: "
+        f"{mimetypes.guess_type(sample)[0]}' {url}/predict"
+    )
+    if default is None:
+        greeting += (
+            "\nno model is the default: a request has to name one as `model`, unless DEFAULT_MODEL "
+            "or default.txt in the models' folder does"
+        )
+    return server, greeting
+
+
+def _remote(args: argparse.Namespace) -> tuple[Any, str]:
+    """A server that forwards to a deployed stack, and what it prints first."""
+    if args.host not in remote_stack.LOOPBACK:
+        raise UserError(
+            "--remote signs with your credentials, so it listens on 127.0.0.1 alone, not "
+            f"{args.host}"
+        )
+    if args.model or args.reload:
+        raise UserError("--remote serves a deployed stack; remove --model and --reload")
+    url = remote_stack.address(args.remote, args.region, args.profile)
+    host = urlsplit(url).netloc
+    signature = None if args.api_key else Signature(host, args.region, args.profile)
+    application = Remote(url, args.api_key, signature)
+    server, local = _listening(application, args)
+    return server, f"open {local}/ for {application.url}; Ctrl-C ends it"
+
+
+def _listening(application: Application, args: argparse.Namespace) -> tuple[Any, str]:
+    """A server, and its URL."""
+    try:
+        server = http_server.create(application, args.host, args.port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise UserError(
+            f"port {args.port} is in use; choose another: --port {args.port + 1} "
+            f"(make run PORT={args.port + 1})"
+        ) from error
+    host = "localhost" if args.host in EVERYWHERE else args.host
+    return server, f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
+
+
+def _watched(models: str) -> list[str]:
+    """What --reload starts again for besides code: models, and pages, which are read once."""
+    return [*files(models), *(str(path) for path in WEB.rglob("*") if path.is_file())]
+
+
+def _sample(handler: Handler) -> str:
+    """A photo for the example, in the current folder if one is there, else by its whole path."""
+    if handler.models.default is None:
+        return "photo.jpg"
+    path, card = handler.models.installed[handler.models.default]
+    photos = class_folders.images(Path(path).parent / "samples")
+    # The folder's own before those of the installed package.
+    folders = (Path.cwd() / "samples", project.ROOT / "samples", Path(bundled("samples")))
+    shared = [photo for folder in folders for photo in class_folders.images(folder)]
+    labels = class_folders.ClassFolders(card.labels)
+    # The project's own photos are named after their labels.
+    photos += [photo for photo in shared if labels.place(photo.stem) is not None]
+    if not photos:
+        return "photo.jpg"
+    here = Path.cwd()
+    found = [photo.absolute() for photo in photos]
+    near = (str(photo.relative_to(here)) for photo in found if photo.is_relative_to(here))
+    return next(near, str(found[0]))
+
+
+@frame.command("k2l serve")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C. Exit status 2: the model, a setting or the port is wrong."""
+    p = parser()
+    args = p.parse_args(argv)
+    if not 0 <= args.port <= 65535:  # sockets take it modulo 65,536
+        p.error(f"invalid port: {args.port}; use 0 to 65535")
+    if args.reload and not hupper.is_active():
+        # Watches from a process of its own, and runs this one again in another, which finds this
+        # module by its name.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        hupper.start_reloader(
+            "keras_to_lambda.serve.serve.main",
+            worker_args=[argv],
+            shutdown_interval=STOP_WITHIN_S,
+        )
+    server, greeting = _remote(args) if args.remote else _local(args)
+    print(greeting, flush=True)
+    http_server.run(server)
+    return 0

@@ -1,0 +1,1 @@
+"""A recipe and pictures in, weights out, by `keras.Model.fit`."""

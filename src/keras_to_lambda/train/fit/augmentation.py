@@ -1,0 +1,116 @@
+"""Augmentation: Keras' layers by a recipe's ranges, and a sheet of what they do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+from keras_to_lambda.train.fit.batches import square
+from keras_to_lambda.train.fit.recipe import Augmentation
+
+if TYPE_CHECKING:
+    from keras_to_lambda.runtime.model.card import ModelCard
+    from keras_to_lambda.train.data.dataset import Dataset
+    from keras_to_lambda.train.fit.recipe import Recipe
+
+RANGE = (0, 255)
+GREY = 127.5
+ROWS, COLUMNS, SIDE, GAP = 6, 7, 128, 4  # of the sheet; pixels
+
+
+def of_pictures(ranges: Augmentation, channels: int, seed: int) -> list[keras.Layer]:
+    """The layers that change each picture by itself: float32 in 0..255, some values outside.
+
+    Layers without effect are left out: each costs a pass over the pixels.
+    """
+    low, high = (share - 1 for share in ranges.zoom)
+    border = {"fill_mode": "reflect", "seed": seed}
+    turn = ranges.rotation / 360
+    wanted: list[tuple[bool, Callable[[], keras.Layer]]] = [
+        (ranges.flip != "none", lambda: layers.RandomFlip(ranges.flip, seed=seed)),
+        (turn > 0, lambda: layers.RandomRotation(turn, **border)),
+        (ranges.shear > 0, lambda: layers.RandomShear(ranges.shear, ranges.shear, **border)),
+        (ranges.shift > 0, lambda: layers.RandomTranslation(ranges.shift, ranges.shift, **border)),
+        (ranges.zoom != (1, 1), lambda: layers.RandomZoom((low, high), (low, high), **border)),
+        (
+            ranges.hue > 0 and channels == 3,
+            lambda: layers.RandomHue((0, ranges.hue), RANGE, seed=seed),
+        ),
+        (
+            ranges.saturation != (0.5, 0.5) and channels == 3,
+            lambda: layers.RandomSaturation(ranges.saturation, RANGE, seed=seed),
+        ),
+        (ranges.contrast > 0, lambda: layers.RandomContrast(ranges.contrast, RANGE, seed=seed)),
+        (
+            ranges.brightness > 0,
+            lambda: layers.RandomBrightness(ranges.brightness, RANGE, seed=seed),
+        ),
+        (
+            ranges.cutout > 0,
+            lambda: layers.RandomErasing(
+                (ranges.cutout, ranges.cutout), (0.02, 0.2), GREY, RANGE, seed=seed
+            ),
+        ),
+    ]
+    return [make() for needed, make in wanted if needed]
+
+
+class Augment:
+    """Batches of pictures and one-hot labels -> augmented ones.
+
+    Args:
+        recipe: has the ranges. mix: share of pictures that are blended with another one, half of
+            them by MixUp, half by CutMix.
+    """
+
+    def __init__(self, recipe: Recipe, mix: float, seed: int) -> None:
+        self._layers = of_pictures(recipe.augmentation, recipe.channels, seed)
+        self._mix = mix
+        self._blends = [layers.MixUp(0.4, seed=seed), layers.CutMix(1.0, seed=seed)]
+
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """uint8 (batch, side, side, channels), float32 (batch, labels) -> float32 in 0..255."""
+        images = tf.cast(images, tf.float32)
+        for layer in self._layers:
+            images = layer(images, training=True)
+        images = tf.clip_by_value(images, *map(float, RANGE))
+        # The batch is shuffled: its first rows are as good as random ones.
+        count = round(self._mix / 2 * int(images.shape[0] or 0))
+        if count < 2:
+            return images, labels
+        parts = []
+        for number, blend in enumerate(self._blends):
+            rows = slice(number * count, (number + 1) * count)
+            parts.append(blend({"images": images[rows], "labels": labels[rows]}, training=True))
+        rest = slice(2 * count, None)
+        return (
+            tf.concat([*(part["images"] for part in parts), images[rest]], axis=0),
+            tf.concat([*(part["labels"] for part in parts), labels[rest]], axis=0),
+        )
+
+
+def sheet(recipe: Recipe, card: ModelCard, data: Dataset, path: Path) -> None:
+    """Write a PNG: training pictures on the left, augmented ones of each beside it."""
+    train, size = data.splits["train"], recipe.phases()[0].size
+    card = dataclasses.replace(card, height=size, width=size)
+    chosen = np.random.default_rng(recipe.seed).permutation(len(train))[:ROWS]
+    rows = np.resize(chosen, ROWS)  # of fewer pictures, some again
+    plain = np.stack([square(train, int(row), card) for row in rows])
+    labels = tf.one_hot(train.targets[rows], len(data.labels))
+    augment = Augment(recipe, recipe.phases()[0].mix, recipe.seed)
+    columns = [plain.astype(np.float32)]
+    columns += [augment(tf.constant(plain), labels)[0].numpy() for _ in range(COLUMNS - 1)]
+    whole = Image.new("RGB", (COLUMNS * (SIDE + GAP) - GAP, ROWS * (SIDE + GAP) - GAP), "white")
+    for x, column in enumerate(columns):
+        for y, picture in enumerate(column):
+            image = Image.fromarray(picture.astype(np.uint8).squeeze()).convert("RGB")
+            whole.paste(image.resize((SIDE, SIDE)), (x * (SIDE + GAP), y * (SIDE + GAP)))
+    whole.save(path)

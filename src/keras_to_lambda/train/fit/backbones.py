@@ -1,0 +1,226 @@
+"""Backbones: the networks of keras.applications, with ImageNet's weights or a file's."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import tempfile
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from keras_to_lambda.convert.conversion_errors import ConvertError, explained, reason_of
+from keras_to_lambda.convert.load import loading, saved_file
+from keras_to_lambda.convert.load.saved_file import SavedFile
+from keras_to_lambda.convert.sandbox import untrusted_results
+from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
+from keras_to_lambda.runtime.model.card import PRESETS
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.fit.recipe import Backbone
+
+Weights = npt.NDArray[np.float32]
+
+# The sizes for which the MobileNets' weights are published, the most trained first.
+PUBLISHED = (224, 192, 160, 128, 96)
+_UNFETCHED = re.compile(r"URL fetch failure on (\S+): (\S+) -- (.*)")
+_ABSENT = ("403", "404")  # a server without that file: another size may be there
+
+
+def names() -> tuple[str, ...]:
+    """The functions of keras.applications, sorted."""
+    return tuple(sorted(name for name in dir(keras.applications) if name[0].isupper()))
+
+
+def found(name: str) -> str:
+    """The name as keras.applications spells it, from any case.
+
+    Raises:
+        DataError: there is none.
+    """
+    known = {name.lower(): name for name in names()}
+    if name.lower() not in known:
+        raise DataError(
+            f"no model named {name}; there are residual, mlp, and those of keras.applications: "
+            + ", ".join(names())
+        )
+    return known[name.lower()]
+
+
+def scaling(name: str) -> str:
+    """The card's scaling preset: the module that the function is in, by which PRESETS goes."""
+    module: str = getattr(keras.applications, found(name)).__module__.rpartition(".")[2]
+    if module not in PRESETS:
+        raise DataError(f"how {name} wants its pixels scaled is not known here: take another")
+    return module
+
+
+def build(backbone: Backbone, size: int, weights: str | None = None) -> keras.Model:
+    """The network without its classifier, pictures to feature maps: of random weights, or Keras'.
+
+    Raises:
+        DataError: it has no `alpha`, or is not made for so small a size.
+    """
+    function = getattr(keras.applications, backbone.name)
+    options: dict[str, Any] = {}
+    if backbone.width != 1:
+        if "alpha" not in inspect.signature(function).parameters:
+            raise DataError(f"{backbone.name} has no width: leave --width out")
+        options["alpha"] = backbone.width
+    try:
+        return function(include_top=False, weights=weights, input_shape=(size, size, 3), **options)
+    except ValueError as error:
+        raise DataError(f"{backbone.name} at {size} pixels: {error}") from error
+
+
+def load(backbone: Backbone, size: int, into: keras.Model) -> None:
+    """Set a network's weights to the trained ones that a backbone names.
+
+    Args:
+        backbone: with weights.
+        size: the input's, pixels: the MobileNets have weights for several.
+        into: what `build` returned, of any size.
+
+    Raises:
+        DataError: no such file, one of another network, or a download that failed.
+    """
+    if backbone.weights == "imagenet":
+        into.set_weights(_imagenet(backbone, size).get_weights())
+        return
+    path = _file(backbone)
+    try:
+        into.set_weights(_of_file(path, backbone, size))
+    except ConvertError as error:
+        raise DataError(str(error)) from error
+    except ValueError as error:  # of other shapes, whatever the sandbox sent
+        raise DataError(f"{path.name} does not fit {backbone.name}: {reason_of(error)}") from error
+
+
+def fetch(backbone: Backbone, size: int) -> None:
+    """Download the weights that a backbone names, before minutes of other work.
+
+    Raises:
+        DataError: no such file, or a download that failed.
+    """
+    if backbone.weights == "imagenet":
+        _imagenet(backbone, size)
+    elif backbone.weights:
+        _file(backbone)
+
+
+def _file(backbone: Backbone) -> Path:
+    path = Path(str(backbone.weights))
+    if not path.exists():
+        raise DataError(f"no weights at {path}; give --weights a file, imagenet or none")
+    return path
+
+
+def _of_file(path: Path, backbone: Backbone, size: int) -> list[Weights]:
+    """The weights in a file, read in the sandbox."""
+    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
+        Sandbox().call(
+            "keras_to_lambda.train.fit.backbones:read",
+            reads=model_files(path.absolute()),
+            into=Path(folder),
+            file=str(path.absolute()),
+            network=asdict(backbone),
+            size=size,
+        )
+        arrays = untrusted_results.arrays(Path(folder) / "weights.npz")
+    return [arrays[name] for name in sorted(arrays)]
+
+
+def read(*, file: str, network: dict[str, Any], size: int, folder: str) -> None:
+    """Write the weights of a file that fit a network into weights.npz; runs in the sandbox.
+
+    Raises:
+        ConvertError: it is refused, damaged, or of another network.
+    """
+    backbone, path = Backbone(**network), Path(file)
+    with tempfile.TemporaryDirectory(prefix="weights-") as copies:
+        into = build(backbone, size)
+        if path.suffix == ".keras" or _whole(path):
+            found = _within(path, into, backbone.name)
+        else:
+            subject = f"{path.name} does not fit {backbone.name}"
+            with explained(subject, "Give its network with --model"), warnings.catch_warnings():
+                # Keras only warns of layers that the file has nothing for.
+                warnings.simplefilter("error", UserWarning)
+                into.load_weights(saved_file.weights(path, Path(copies)))
+            found = into.get_weights()
+    named: dict[str, Any] = {f"{n:06}": value for n, value in enumerate(found)}
+    np.savez(Path(folder) / "weights.npz", **named)
+
+
+def _whole(path: Path) -> bool:
+    """Whether an .h5 file is a model, not only its weights."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return "model_config" in file.attrs
+
+
+def _within(path: Path, into: keras.Model, name: str) -> list[Weights]:
+    """The weights of the same network in a whole model: all of it, its front, or a layer."""
+    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
+        found = SavedFile.read(path, Path(folder))
+        for reason in found.refusals():
+            raise ConvertError(f"{path.name} is refused: {reason}")
+        model = loading.load(path, found, None, trust=False).model
+    wanted = [tuple(weight.shape) for weight in into.weights]
+    for candidate in (model, *_nested(model)):
+        # A classifier's head comes last: the weights in front of it are the network's.
+        weights: list[Weights] = candidate.get_weights()[: len(wanted)]
+        if [weight.shape for weight in weights] == wanted:
+            return weights
+    raise ConvertError(
+        f"{path.name} has no {name} in it: give its network with --model (and --width, if its "
+        "channels are fewer)"
+    )
+
+
+def _nested(model: Any) -> list[Any]:
+    inner = [layer for layer in model.layers if hasattr(layer, "layers")]
+    return [*inner, *(deeper for layer in inner for deeper in _nested(layer))]
+
+
+def _imagenet(backbone: Backbone, size: int) -> keras.Model:
+    """The network with ImageNet's weights, at whatever size they are published for."""
+    sizes = [224]
+    if backbone.name in ("MobileNet", "MobileNetV2"):
+        sizes = [*(known for known in PUBLISHED if known == size), *PUBLISHED]
+    elif backbone.name not in ("ConvNeXtTiny", "MobileNetV3Large", "MobileNetV3Small"):
+        sizes = [max(224, size)]
+    file, reason, tried, offline = "", "", 0, False
+    for published in dict.fromkeys(sizes):
+        # Without a network, only what is here already.
+        if offline and not _cached(file.replace(f"_{tried}_", f"_{published}_")):
+            continue
+        try:
+            return build(backbone, published, "imagenet")
+        except DataError:
+            raise
+        except Exception as error:  # Keras raises the bare class
+            # From keras.utils.get_file: "URL fetch failure on URL: CODE -- REASON".
+            found = _UNFETCHED.search(str(error))
+            if found is None:
+                raise
+            file, reason = found[1].rpartition("/")[2], found[3].strip()
+            tried, offline = published, found[2] not in _ABSENT
+    raise DataError(
+        f"ImageNet's weights for {backbone.name} could not be downloaded ({reason}); put the file "
+        f"{file} into $KERAS_HOME/models (default ~/.keras/models), give --weights FILE or "
+        "--weights none, or leave out --model: the residual network needs no weights"
+    )
+
+
+def _cached(file: str) -> bool:
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return (home / "models" / file).exists()

@@ -1,0 +1,250 @@
+"""Recipe: everything that decides a training run, besides the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ALL = -1  # every layer is trained
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """Ranges of Keras' augmentation layers; recipe_options.py explains each."""
+
+    flip: str = "horizontal"
+    rotation: float = 18.0
+    shift: float = 0.1
+    shear: float = 0.12
+    zoom: tuple[float, float] = (0.65, 1.1)
+    brightness: float = 0.17
+    contrast: float = 0.4
+    saturation: tuple[float, float] = (0.0, 0.62)
+    hue: float = 0.3
+    cutout: float = 0.5
+
+
+FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
+AUGMENTATIONS = {
+    "none": Augmentation("none", 0, 0, 0, (1.0, 1.0), 0, 0, (0.5, 0.5), 0, 0),
+    "light": Augmentation(
+        "horizontal", 8, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.44, 0.55), 0.03, 0
+    ),
+    "strong": Augmentation(),
+    # A mirrored digit, or one without a part, is another digit or none. Each layer resamples: small
+    # pictures blur.
+    "digits": Augmentation("none", 10, 0.07, 0, (0.9, 1.1), 0, 0, (0.5, 0.5), 0, 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """A small residual net from random weights.
+
+    stem: channels of the first convolution, strides: its strides.
+    widths, blocks: channels and residual blocks of each stage; each halves the resolution.
+    """
+
+    stem: int = 32
+    strides: int = 2
+    widths: tuple[int, ...] = (32, 64, 128, 176)
+    blocks: tuple[int, ...] = (1, 2, 2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Perceptron:
+    """Fully connected layers on the pixels. widths: of the layers before the labels' layer."""
+
+    widths: tuple[int, ...] = (256, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network of keras.applications, without its classifier.
+
+    name: its function there, MobileNetV2 or another.
+    weights: "imagenet", a file, or None: random ones.
+    width: `alpha` of the MobileNets, the channels' factor.
+    """
+
+    name: str
+    weights: str | None = "imagenet"
+    width: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The layers between a network's features and the logits.
+
+    inner: widths of fully connected layers with ReLU. dropout: share, before each and the logits.
+    """
+
+    inner: tuple[int, ...] = ()
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One call of `fit`.
+
+    name: for people.
+    size: height and width of the network's input, pixels.
+    first, last: epochs, counted over the run; the phase trains first + 1 to last.
+    mix: share of pictures that are blended with another one (MixUp, CutMix).
+    rate: highest learning rate.
+    layers: number of the backbone's last layers that are trained; 0: the head alone, ALL: all.
+    start: the epoch at which its learning rate schedule starts, end: ends. A phase with
+        start < first continues the optimizer of the phase before.
+    """
+
+    name: str
+    size: int
+    first: int
+    last: int
+    mix: float
+    rate: float
+    layers: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All choices of a run; recipe_options.py explains those that have an option.
+
+    scaling: of pixels, by card.PRESETS.
+    fine_tune_layers: of a trained backbone; 0: none, ALL: all.
+    enlarge: a larger size, to which the weights are then carried over; 0: none.
+    warmup_epochs: at most; a tenth of a shorter phase.
+    average_decay: of the exponential moving average of the weights, per step; the average is
+        evaluated and saved.
+    keep: the epoch whose weights a phase ends with: last, or best (validation accuracy).
+    stages: of a network from random weights: share of the size, share of the epochs, and share of
+        blended pictures. mix: that share otherwise.
+    """
+
+    network: Residual | Perceptron | Backbone = Residual()
+    head: Head = Head()
+    size: int = 160
+    channels: int = 3
+    scaling: str = "mobilenet_v2"
+    resize: str = "stretch"
+    epochs: int = 220
+    fine_tune_layers: int = 0
+    fine_tune_epochs: int = 0
+    fine_tune_rate: float = 1e-4
+    enlarge: int = 0
+    enlarge_epochs: int = 2
+    views: int = 0
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    plateau_factor: float = 0.3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 5
+    label_smoothing: float = 0.1
+    balance: float = 0.5
+    average_decay: float = 0.998
+    keep: str = "last"
+    patience: int = 0
+    # Small pictures first: most is learnt there, in a third of the time (progressive resizing, as
+    # in EfficientNetV2, https://arxiv.org/abs/2104.00298). The last stage has fewer blends.
+    stages: tuple[tuple[float, float, float], ...] = (
+        (0.6, 0.42, 0.5), (0.8, 0.38, 0.5), (1.0, 0.20, 0.2),
+    )  # fmt: skip
+    mix: float = 0.0
+    augmentation: Augmentation = Augmentation()
+    seed: int = 1
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network starts from trained weights."""
+        return isinstance(self.network, Backbone) and self.network.weights is not None
+
+    @property
+    def served_size(self) -> int:
+        """Height and width of the saved model's input, pixels."""
+        return self.enlarge or self.size
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The calls of `fit`, in order."""
+        if not self.pretrained:
+            return self._progressive()
+        tuned = self.fine_tune_layers
+        larger = self.fine_tune_rate if tuned else self.learning_rate
+        planned = (
+            ("head", self.size, self.epochs, self.learning_rate, 0),
+            ("fine-tuning", self.size, self.fine_tune_epochs * bool(tuned),
+             self.fine_tune_rate, tuned),
+            ("larger", self.enlarge, self.enlarge_epochs * bool(self.enlarge), larger, tuned),
+        )  # fmt: skip
+        phases: list[Phase] = []
+        for name, size, epochs, rate, layers in planned:
+            if epochs:
+                first = phases[-1].last if phases else 0
+                last = first + epochs
+                phases.append(Phase(name, size, first, last, self.mix, rate, layers, first, last))
+        return tuple(phases)
+
+    def _progressive(self) -> tuple[Phase, ...]:
+        phases: list[Phase] = []
+        done = 0.0
+        for share_of_size, share_of_epochs, mix in self.stages:
+            first = phases[-1].last if phases else 0
+            done += share_of_epochs
+            last = round(done * self.epochs)
+            # Networks halve the resolution five times: multiples of 32 waste no border.
+            size = max(32, round(share_of_size * self.size / 32) * 32)
+            size = self.size if share_of_size == 1 else min(size, self.size)
+            if last > first:
+                timing = (first, last, mix, self.learning_rate, ALL, 0, self.epochs)
+                phases.append(Phase(f"{size} px", size, *timing))
+        return tuple(phases)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a record: file names without their folders, which are of one machine."""
+        record = dataclasses.asdict(self)
+        record["network"]["kind"] = type(self.network).__name__.lower()
+        if record["network"].get("weights"):
+            record["network"]["weights"] = Path(record["network"]["weights"]).name
+        return record
+
+
+ONE_SIZE = ((1.0, 1.0, 0.0),)
+PHOTOS = Recipe()
+DIGITS = Recipe(
+    network=Residual(stem=16, strides=1, widths=(16, 32, 64), blocks=(1, 1, 1)),
+    size=28,
+    channels=1,
+    epochs=40,
+    weight_decay=0.02,
+    label_smoothing=0.05,
+    balance=0.0,
+    stages=ONE_SIZE,
+    augmentation=AUGMENTATIONS["digits"],
+)
+# Colour pictures of 32 x 32, CIFAR's.
+SMALL = dataclasses.replace(
+    PHOTOS,
+    network=Residual(stem=32, strides=1, widths=(32, 64, 128), blocks=(1, 1, 1)),
+    size=32,
+    epochs=40,
+    balance=0.0,
+    stages=((1.0, 0.8, 0.5), (1.0, 0.2, 0.2)),
+    augmentation=dataclasses.replace(AUGMENTATIONS["light"], cutout=0.5),
+)
+TRANSFER = Recipe(
+    network=Backbone("MobileNetV2"),
+    head=Head(inner=(100,), dropout=0.2),
+    size=224,
+    epochs=20,
+    views=4,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    warmup_epochs=1,
+    average_decay=0.98,
+    keep="best",
+    augmentation=AUGMENTATIONS["light"],
+)

@@ -1,0 +1,168 @@
+"""Tracking: TensorBoard, Weights & Biases and MLflow, by the callbacks of each."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_to_lambda.origin import digest
+from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.fit.fitting import identity
+
+if TYPE_CHECKING:
+    from keras_to_lambda.train.data.dataset import Dataset
+    from keras_to_lambda.train.fit.recipe import Recipe
+
+
+@dataclass
+class Tracker:
+    """A place that records runs.
+
+    name: the model's. key: the run's, by recipe and data: a continued run keeps it.
+    facts: parameters of the run. logs: folder for files.
+    """
+
+    name: str
+    key: str
+    facts: dict[str, Any]
+    logs: Path
+
+    def __post_init__(self) -> None:
+        """Begin the run, or continue it."""
+
+    def callback(self) -> keras.callbacks.Callback:
+        """The callback for a phase."""
+        raise NotImplementedError
+
+    def finish(self, metrics: dict[str, float], files: Sequence[Path]) -> None:
+        """Record the run's results and its files, and end it."""
+
+
+class TensorBoard(Tracker):
+    """Scalars by epoch in LOGS/NAME-KEY."""
+
+    def callback(self) -> keras.callbacks.Callback:
+        return keras.callbacks.TensorBoard(
+            str(self.logs / f"{self.name}-{self.key}"), write_graph=False
+        )
+
+
+class WeightsAndBiases(Tracker):
+    """A run of the project NAME; WANDB_MODE and the like decide where."""
+
+    def __post_init__(self) -> None:
+        self._wandb = _package("wandb")
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._run = self._wandb.init(
+            project=os.environ.get("WANDB_PROJECT", self.name), id=self.key, resume="allow",
+            config=self.facts, dir=str(self.logs), settings=self._wandb.Settings(silent=True),
+        )  # fmt: skip
+
+    def callback(self) -> keras.callbacks.Callback:
+        return _package("wandb.integration.keras").WandbMetricsLogger()
+
+    def finish(self, metrics: dict[str, float], files: Sequence[Path]) -> None:
+        self._run.summary.update(metrics)
+        artifact = self._wandb.Artifact(self.name, type="model")
+        for path in files:
+            artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
+        # The artifact's files are outside of the run's folder until it is synced.
+        if self._run.offline:
+            for path in files:
+                shutil.copy(path, self._run.dir)
+            name = shlex.quote(f"wandb:{self._run.dir}")
+            print(f"tracked offline: convert takes {name} as MODEL")
+        self._run.finish()
+
+
+class MLflow(Tracker):
+    """A run of the experiment NAME in MLFLOW_TRACKING_URI; its model is registered as NAME."""
+
+    def __post_init__(self) -> None:
+        self._mlflow = _package("mlflow")
+        self._mlflow.set_experiment(self.name)
+        running = f"tags.training = '{self.key}' and attributes.status = 'RUNNING'"
+        earlier = self._mlflow.search_runs(filter_string=running, output_format="list")
+        known = earlier[0].info.run_id if earlier else None
+        self._run = self._mlflow.start_run(run_id=known, tags={"training": self.key})
+        if not known:
+            self._mlflow.log_params({k: str(v)[:500] for k, v in _flat(self.facts)})
+
+    def callback(self) -> keras.callbacks.Callback:
+        # MLflow's own callback needs the whole package; mlflow-skinny is enough for metrics.
+        return keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: self._mlflow.log_metrics(logs, step=epoch)
+        )
+
+    def finish(self, metrics: dict[str, float], files: Sequence[Path]) -> None:
+        self._mlflow.log_metrics(metrics)
+        for path in files:
+            self._mlflow.log_artifact(str(path), "model")
+        source = f"{self._run.info.artifact_uri}/model"
+        client = self._mlflow.MlflowClient()
+        if not client.search_registered_models(f"name = '{self.name}'"):
+            client.create_registered_model(self.name)
+        # What a function checks that takes the version as MODEL_PATH.
+        served = next((path for path in files if path.suffix == ".tflite"), None)
+        tags = {"sha256": digest(served)} if served else {}
+        run = self._run.info.run_id
+        version = client.create_model_version(self.name, source, run, tags=tags).version
+        self._mlflow.end_run()
+        name = f"models:/{self.name}/{version}"
+        print(f"registered as {name}, which convert takes as MODEL and a function as MODEL_PATH")
+
+
+TRACKERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
+
+
+def start(
+    wanted: str, name: str, recipe: Recipe, data: Dataset, logs: Path, command: str
+) -> list[Tracker]:
+    """Begin to track, or continue with an interrupted run of the same recipe and data.
+
+    Args:
+        wanted: names of TRACKERS, comma-separated, or "none".
+        name: the model's. logs: folder for files. command: what started the run.
+
+    Raises:
+        DataError: an unknown tracker, or a missing package.
+    """
+    names = [each.strip() for each in wanted.split(",") if each.strip() not in ("", "none")]
+    if unknown := [each for each in names if each not in TRACKERS]:
+        raise DataError(f"--track {unknown[0]} is unknown; use {', '.join(TRACKERS)} or none")
+    facts = {
+        "recipe": recipe.to_json(),
+        "data_sha256": data.sha256,
+        "train": len(data.splits["train"]),
+        "labels": list(data.labels),
+        "command": command,
+    }
+    whole = json.dumps([name, identity(recipe, data)], sort_keys=True)
+    key = hashlib.sha256(whole.encode()).hexdigest()[:10]
+    return [TRACKERS[each](name, key, facts, logs) for each in names]
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DataError(f"{name} is not installed: `make tracking` adds it") from None
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

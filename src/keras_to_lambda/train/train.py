@@ -1,0 +1,186 @@
+"""`k2l train`: pictures in, a model with its card, a verified `.tflite` and a report out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_to_lambda.cli import frame
+from keras_to_lambda.convert import output_folders
+from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.train import convert_and_serve, recipe_options
+from keras_to_lambda.train.data import arrays, sources
+from keras_to_lambda.train.data.dataset import DataError, Dataset, untrained
+from keras_to_lambda.train.fit import quiet
+from keras_to_lambda.train.fit.recipe import PHOTOS, Backbone, Recipe
+
+EPILOG = """\
+examples:
+  k2l train photos --model MobileNetV2 --fine-tune 60
+  k2l train mnist
+  k2l train cifar-100-python.tar.gz --labels-kind coarse
+
+A run writes OUTPUT/NAME.keras, its card, and OUTPUT/NAME.tflite, which `k2l convert` has verified.
+After an interruption the same command continues it, from its last complete epoch.
+
+exit status:
+  0  trained and converted
+  1  trained, but not converted
+  2  wrong arguments or data
+  130  stopped
+
+DATA is one of these:
+"""
+
+
+@frame.command("k2l train", interrupted="stopped; the same command continues from the last epoch")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    args = parser().parse_args(given)
+    output = Path(args.output or f"models/{sources.name_of(args.data)}")
+    if output.exists() and not output.is_dir():
+        raise DataError(f"-o {output} is a file; give a folder")
+    if args.serve is not None:  # before minutes of work, not after
+        convert_and_serve.check_port(args.serve)
+    data = read(args)
+    print("starting TensorFlow ...", flush=True)  # only now: wrong data fails before
+    quiet.tensorflow()
+    recipe = recipe_options.recipe(args, data)
+    if args.output is None:
+        _not_another(output, recipe, data)
+    with output_folders.made(output):
+        status = _train(args, data, recipe, output, ["k2l", "train", *given])
+    if status == 0 and args.serve is not None:
+        convert_and_serve.serve(output / f"{output.resolve().name}.tflite", args.serve)
+    return status
+
+
+def _train(
+    args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path, command: list[str]
+) -> int:
+    from keras_to_lambda.train import run_report
+    from keras_to_lambda.train.fit import augmentation, backbones, tracking
+    from keras_to_lambda.train.fit.fitting import Run
+
+    described = card(output.resolve().name, data.labels, recipe)
+    name = described.name
+    if isinstance(recipe.network, Backbone) and recipe.network.weights:
+        print(f"looking for the weights of {recipe.network.name} ...", flush=True)
+        backbones.fetch(recipe.network, recipe.phases()[0].size)
+    trackers = tracking.start(args.track, name, recipe, data, args.logs, run_report.public(command))
+    folder = output / f"{name}.checkpoints"
+    sheet = output / f"{name}.augmentation.png"
+    augmentation.sheet(recipe, described, data, sheet)
+    print(f"augmented training pictures: {sheet}", flush=True)
+    run = Run(
+        recipe, described, data, folder, folder / "cache",
+        more_callbacks=lambda: [tracker.callback() for tracker in trackers],
+    )  # fmt: skip
+    try:
+        model = run.fit()
+    except DataError:
+        sheet.unlink()
+        raise
+    results = run_report.write(run, model, output, command)
+    metrics = {f"{split}_accuracy": result.accuracy for split, result in results.items()}
+    print("\n".join(run_report.summary(results)))
+    keras_file = output / f"{name}.keras"
+    print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md", flush=True)
+    run.clean(keep_checkpoints=args.keep_checkpoints)
+    tflite = convert_and_serve.convert(keras_file, data)
+    for tracker in trackers:
+        tracker.finish(metrics, [*run_report.written(output, name), *([tflite] if tflite else [])])
+    if tflite is None:
+        return 1
+    if args.serve is None:
+        print(f"next: k2l serve --model {shlex.quote(str(tflite))}")
+    return 0
+
+
+def _not_another(output: Path, recipe: Recipe, data: Dataset) -> None:
+    """Protect another model in a folder that the user did not name.
+
+    Raises:
+        DataError: there is a model of another recipe or other data.
+    """
+    record = output / "training.json"
+    if record.exists():
+        there = json.loads(record.read_text(encoding="utf-8"))
+        ours = json.loads(json.dumps(recipe.to_json()))
+        if (there.get("recipe"), there.get("data_sha256")) != (ours, data.sha256):
+            raise DataError(
+                f"{output} has a model of other options or data: give another folder with -o, or "
+                f"replace it with -o {output}"
+            )
+
+
+def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
+    """The served preprocessing of the trained model; the run prepares its pictures by it too."""
+    return ModelCard(
+        name=name,
+        labels=labels,
+        height=recipe.served_size,
+        width=recipe.served_size,
+        channels=recipe.channels,
+        preprocessing=Preprocessing(
+            resize=recipe.resize,
+            interpolation="pillow:bilinear",
+            scaling=recipe.scaling,
+            exif="apply",
+            drawing="mnist" if recipe.channels == 1 and labels == arrays.DIGITS else "none",
+        ),
+        output="logits",
+    )
+
+
+def read(args: argparse.Namespace) -> Dataset:
+    """The data that a command names; its size and its faults are printed.
+
+    Raises:
+        DataError: it cannot be trained on.
+    """
+    seed = PHOTOS.seed if args.seed is None else args.seed
+    data = sources.load(args.data, seed, labels=args.labels_kind)
+    seen = {int(target) for split in data.splits.values() for target in split.targets}
+    trained = {int(target) for target in data.splits["train"].targets}
+    # A label without any picture is kept, as Keras' flow_from_directory does.
+    if message := untrained(data.labels, trained | (set(range(len(data.labels))) - seen)):
+        raise DataError(message)
+    counts = ", ".join(f"{len(photos)} {name}" for name, photos in data.splits.items())
+    labels = ", ".join(data.labels[:20]) + (" ..." if len(data.labels) > 20 else "")
+    print(f"{len(data.labels)} classes ({labels}); photos: {counts}", flush=True)
+    for path, reason in data.broken:
+        print(f"skipped {path}: {reason}", file=sys.stderr, flush=True)
+    return data
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = frame.Parser(
+        "k2l train",
+        "Train an image classifier: from scratch, or on top of a trained network.",
+        EPILOG + sources.FORMS,
+        usage="%(prog)s DATA [options]",
+    )
+    sources.add(parser)
+    add = parser.add_argument
+    add("-o", "--output", metavar="DIR", help="folder for the model, its card and the report; its "
+        "name is the model's (default: models/NAME, NAME being that of the data)")  # fmt: skip
+    add("--keep-checkpoints", action="store_true", help="keep the three best epochs of each phase "
+        "as models, OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras")  # fmt: skip
+    add("--track", default="tensorboard", metavar="WHERE", help="comma-separated: tensorboard, "
+        "wandb, mlflow, or none (default: %(default)s)")  # fmt: skip
+    add("--logs", metavar="DIR", type=Path, default=Path("runs"), help="folder for tensorboard "
+        "--logdir (default: %(default)s)")  # fmt: skip
+    add("--serve", nargs="?", type=int, const=9000, metavar="PORT", help="serve the converted "
+        "model with the playground at the end (default port: %(const)s)")  # fmt: skip
+    recipe_options.add(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
