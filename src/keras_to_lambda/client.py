@@ -79,7 +79,7 @@ class Reply:
         return " ".join(filter(None, (str(self.status), self.code or str(message or ""))))
 
 
-class Signature(requests.auth.AuthBase):
+class SigV4(requests.auth.AuthBase):
     """Signs requests with the credentials that botocore finds (AWS Signature Version 4).
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
@@ -146,7 +146,7 @@ class Client:
         self,
         url: str,
         key: str | None = None,
-        signature: Signature | None = None,
+        signature: SigV4 | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
@@ -165,7 +165,7 @@ class Client:
     ) -> Client:
         """The client that `add_options` describes."""
         host = urlsplit(url).netloc
-        signature = Signature(host, args.region, args.profile) if args.iam else None
+        signature = SigV4(host, args.region, args.profile) if args.iam else None
         return cls(url, args.api_key, signature, headers)
 
     def request(

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from keras_to_lambda import client
-from keras_to_lambda.client import Client, EndpointError, Signature
+from keras_to_lambda.client import Client, EndpointError, SigV4
 from tests import aws_signature
 from tests.http_host import wsgi as serving
 
@@ -49,7 +49,7 @@ def no_pauses(monkeypatch):
 @pytest.mark.parametrize("model", ["clothing", "a model/é+1"])
 def test_the_signature_is_the_one_that_aws_computes(model, credentials):
     with serving(application([], allowed=aws_signature.valid)) as url:
-        endpoint = Client(f"{url}/Prod/predict", signature=Signature("localhost", REGION))
+        endpoint = Client(f"{url}/Prod/predict", signature=SigV4("localhost", REGION))
         assert endpoint.classify(b"\xff\xd8", "image/jpeg", model).content == {"dress": 1.5}
         assert endpoint.classify(b"\xff\xd8", "image/jpeg", model, as_json=True).status == 200
 
@@ -57,7 +57,7 @@ def test_the_signature_is_the_one_that_aws_computes(model, credentials):
 def test_another_secret_is_refused_with_what_to_do(credentials, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     with serving(application([], allowed=aws_signature.valid)) as url:
-        endpoint = Client(url, signature=Signature("localhost", REGION))
+        endpoint = Client(url, signature=SigV4("localhost", REGION))
         with pytest.raises(EndpointError, match="403 no: use --iam or --api-key"):
             endpoint.classify(b"x", "image/png", "m")
 
@@ -73,7 +73,7 @@ def test_service_and_region_are_those_of_the_url(host, service, credentials):
     import requests
 
     request = requests.Request("GET", f"https://{host}/").prepare()
-    Signature(host)(request)
+    SigV4(host)(request)
     assert f"/us-east-2/{service}/aws4_request" in request.headers["Authorization"]
 
 
@@ -159,4 +159,4 @@ def test_without_credentials_the_error_states_how_to_get_them(monkeypatch, tmp_p
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(EndpointError, match="no AWS credentials; run `aws configure`"):
-        Signature("abc.execute-api.us-east-2.amazonaws.com")
+        SigV4("abc.execute-api.us-east-2.amazonaws.com")

@@ -18,7 +18,7 @@ from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.detection import conventions, detect
 from keras_to_lambda.convert.detection.conventions import Convention
 from keras_to_lambda.convert.detection.trials import Detective, Trials
-from keras_to_lambda.convert.network.unscaled_network import Network, load
+from keras_to_lambda.convert.network.unscaled_network import UnscaledNetwork, load
 from keras_to_lambda.convert.samples import find, orders
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model import card as cards
@@ -65,7 +65,7 @@ def trained(patterns):
             flat = batch.reshape(len(batch), 1, -1)
             return 300 * np.exp(-sharpness * (flat - templates) ** 2).mean(axis=2)
 
-        return Network(scores, SIDE, SIDE, 3, len(order))
+        return UnscaledNetwork(scores, SIDE, SIDE, 3, len(order))
 
     return make
 
@@ -85,7 +85,7 @@ def random_network():
                 x = np.maximum(x @ weights, 0)
             return (x @ layers[-1]).astype(np.float32)
 
-        return Network(scores, SIDE, SIDE, channels, classes)
+        return UnscaledNetwork(scores, SIDE, SIDE, channels, classes)
 
     return make
 
@@ -163,7 +163,7 @@ def test_what_the_network_normalizes_away_is_not_separated(folders, trained):
         batch = batch - batch.mean(axis=(1, 2, 3), keepdims=True)
         return inner.scores(batch / batch.std(axis=(1, 2, 3), keepdims=True) * std + mean)
 
-    finding = solve(Network(scores, SIDE, SIDE, 3, len(CLASSES)), folders)
+    finding = solve(UnscaledNetwork(scores, SIDE, SIDE, 3, len(CLASSES)), folders)
     assert {"rescale", "mobilenet_v2", "raw"} <= set(finding.factor("scaling").fitting)
     for one in (row.convention for row in finding.rows if row.fits):
         # The caffe preset turns the order round by itself.
@@ -529,7 +529,7 @@ def test_a_trained_model_of_1_255_in_bgr_is_distinguished_from_minus_1_to_1_in_r
     def scores(batch):
         return inner.scores(np.ascontiguousarray(batch[..., ::-1] * np.float32(2) - np.float32(1)))
 
-    outer = Network(scores, inner.height, inner.width, inner.channels, inner.classes)
+    outer = UnscaledNetwork(scores, inner.height, inner.width, inner.channels, inner.classes)
     assert colours_found(outer) == (True, "rescale", "bgr")
 
 

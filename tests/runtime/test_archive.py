@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.card import ModelCard
-from keras_to_lambda.runtime.model.zip_archive import Archive, Damaged
+from keras_to_lambda.runtime.model.zip_archive import Archive, DamagedArchive
 
 MOST = 1 << 20
 
@@ -63,18 +63,18 @@ def test_damage_is_refused_or_harmless(data):
             archive = Archive.find(io.BytesIO(bytes(version)))
             for name in archive.names if archive else ():
                 archive.read(name, MOST)
-        except Damaged:
+        except DamagedArchive:
             pass
 
 
 def test_a_member_that_unpacks_into_more_than_it_says_is_never_unpacked():
     whole = zipped({"bomb": bytes(50_000_000)}, method=zipfile.ZIP_DEFLATED)
     archive = Archive.find(io.BytesIO(whole))
-    with pytest.raises(Damaged, match="larger than"):
+    with pytest.raises(DamagedArchive, match="larger than"):
         archive.read("bomb", MOST)
     name, member = next(iter(archive._members.items()))
     archive._members[name] = member._replace(size=10)
-    with pytest.raises(Damaged, match="damaged"):
+    with pytest.raises(DamagedArchive, match="damaged"):
         archive.read("bomb", MOST)
 
 

@@ -263,7 +263,9 @@ def test_headers_and_passwords_are_not_in_the_shown_command():
     )
     with pytest.raises(SystemExit):  # an abbreviation would not be recognized as a secret
         evaluate.parser().parse_args(["MODEL", "--data", "photos", "--api", "secret"])
-    model = split_predictions.Model.of("https://me:secret@host.example/Prod/predict?key=secret")
+    model = split_predictions.EvaluatedModel.of(
+        "https://me:secret@host.example/Prod/predict?key=secret"
+    )
     assert (model.file, model.name) == ("https://host.example/Prod/predict", "host.example")
 
 
@@ -399,7 +401,9 @@ def test_a_keras_file_without_a_card_needs_the_scaling_and_the_labels(folder, tm
     assert found["labels"] == ["blue", "green", "red"]
     assert (found["card"]["height"], found["card"]["width"]) == (8, 8)
     assert not (tmp_path / "plain.card.json").exists()
-    ordered = split_predictions.Model.of(str(model), None, "rescale", ("red", "green", "blue"))
+    ordered = split_predictions.EvaluatedModel.of(
+        str(model), None, "rescale", ("red", "green", "blue")
+    )
     assert ordered.card.labels == ("red", "green", "blue")
 
 
@@ -445,7 +449,7 @@ def test_a_card_of_another_model_is_an_error(change, message, folder):
     ],
 )  # fmt: skip
 def test_what_scores_are_is_the_cards_or_seen(card, scores, output, note, tmp_path):
-    model = split_predictions.Model("keras", "m", "m", "m.keras", card, card and tmp_path)
+    model = split_predictions.EvaluatedModel("keras", "m", "m", "m.keras", card, card and tmp_path)
     found, notes = split_predictions._output(model, np.array([scores], np.float32))
     assert found == output
     assert note in "".join(notes)
@@ -453,7 +457,7 @@ def test_what_scores_are_is_the_cards_or_seen(card, scores, output, note, tmp_pa
 
 def test_scores_that_are_no_probabilities_against_the_card_are_an_error(tmp_path):
     card = replace(CARD, output="probabilities")
-    model = split_predictions.Model("keras", "m", "m", "m.keras", card, tmp_path)
+    model = split_predictions.EvaluatedModel("keras", "m", "m", "m.keras", card, tmp_path)
     with pytest.raises(DataError, match="do not add up to 1"):
         split_predictions._output(model, np.array([[3.0, -1.0, 0.5]], np.float32))
 
@@ -466,7 +470,7 @@ def test_a_training_on_other_pictures_is_noted(compared):
 
     def notes(split_seed, **provenance):
         own = replace(CARD, provenance=provenance)
-        model = split_predictions.Model("keras", "m", "m", "m.keras", own)
+        model = split_predictions.EvaluatedModel("keras", "m", "m", "m.keras", own)
         return evaluate._notes(model, None, data, "test", split_seed)
 
     assert notes(1) == []

@@ -154,7 +154,7 @@ def transfer(data, tmp_path_factory):
     )  # fmt: skip
     loaded = sources.load(str(data), 1)
     card = train.card("shapes", loaded.labels, recipe)
-    run = fitting.Run(recipe, card, loaded, folder / "state", folder / "cache", verbose=0)
+    run = fitting.TrainingRun(recipe, card, loaded, folder / "state", folder / "cache", verbose=0)
     return base, run, run.fit()
 
 
@@ -186,7 +186,7 @@ def test_only_the_last_layers_are_tuned_and_batch_normalizations_stay_frozen(tra
 
 def test_the_features_of_a_frozen_network_are_computed_once(transfer, data, capsys):
     _, run, _ = transfer
-    again = fitting.Run(
+    again = fitting.TrainingRun(
         dataclasses.replace(run.recipe, enlarge=0, learning_rate=2e-3), run.card, run.data,
         run.folder.parent / "again", run.cache, verbose=0,
     )  # fmt: skip
@@ -210,7 +210,9 @@ def perceptron(data, tmp_path):
             Recipe(), network=Perceptron((8,)), size=16, stages=ONE_SIZE, batch_size=16, **changes
         )
         card = train.card("shapes", loaded.labels, recipe)
-        return fitting.Run(recipe, card, loaded, tmp_path / "run", tmp_path / "cache", verbose=0)
+        return fitting.TrainingRun(
+            recipe, card, loaded, tmp_path / "run", tmp_path / "cache", verbose=0
+        )
 
     return make
 

@@ -34,7 +34,9 @@ def report(tmp_path, context):
         title="digits \N{RIGHT-TO-LEFT OVERRIDE}",
         conclusion="One sentence. And another.",
         command=html_report.command_line("evaluate", ["--api-key", "secret", "a b"]),
-        picture=html_report.Picture(image, "a red one", [("bad", "is blue"), ("name", "n" * 99)]),
+        picture=html_report.EmbeddedPicture(
+            image, "a red one", [("bad", "is blue"), ("name", "n" * 99)]
+        ),
     )
     (tmp_path / "page.html").write_text(html, encoding="utf-8")
     page = context.new_page()

@@ -56,7 +56,7 @@ class SbomError(UserError):
     """No SBOM can be written; the message gives the reason and what to do."""
 
 
-class Contents(NamedTuple):
+class ImageContents(NamedTuple):
     """What an image holds: versions by package, SHA-256 by path below /var/task."""
 
     packages: Mapping[str, str]
@@ -96,7 +96,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def look_in(image: str) -> Contents:
+def look_in(image: str) -> ImageContents:
     """The contents of an image, listed by its own Python without a network.
 
     Raises:
@@ -104,14 +104,14 @@ def look_in(image: str) -> Contents:
     """
     command = ("docker", "run", "--rm", "--network=none", "--read-only", "--entrypoint", "python")
     seen = json.loads(_output(*command, image, "-c", LOOK))
-    return Contents({_name(name): v for name, v in seen["packages"].items()}, seen["files"])
+    return ImageContents({_name(name): v for name, v in seen["packages"].items()}, seen["files"])
 
 
 def _name(package: str) -> str:
     return str(canonicalize_name(package))
 
 
-def differences(here: Contents, there: Contents) -> Iterator[str]:
+def differences(here: ImageContents, there: ImageContents) -> Iterator[str]:
     """One line for each package or file in which an image differs from the lock and this folder."""
     for kind, wanted, found in (
         ("package", here.packages, there.packages),
@@ -141,7 +141,7 @@ def build(model: str = "models", image: str | None = None, base: str | None = No
     Raises:
         SbomError: something is missing, or the image differs.
     """
-    here = Contents(locked(), own_files(model))
+    here = ImageContents(locked(), own_files(model))
     if image:
         if found := list(differences(here, look_in(image))):
             more = f"; and {len(found) - 5} more" if len(found) > 5 else ""

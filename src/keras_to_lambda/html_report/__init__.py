@@ -49,7 +49,7 @@ _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u20
 _HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)</h2>')
 
 
-class Picture(NamedTuple):
+class EmbeddedPicture(NamedTuple):
     """A picture of a page. source: a data: URL. lines: style and text, each."""
 
     source: str

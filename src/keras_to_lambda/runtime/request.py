@@ -314,7 +314,7 @@ def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
             raise UnsupportedFormat(f"the body's Content-Encoding is {name}; send it plain or gzip")
         try:
             body = content_coding.unpacked(body, name, limit)
-        except content_coding.Damaged as error:
+        except content_coding.DamagedEncoding as error:
             raise InvalidRequest(f"the body is {name} that is damaged or cut off") from error
         except ImageTooLarge as error:
             raise ImageTooLarge(f"the body has more than {limit:,} bytes when unpacked") from error

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from keras_to_lambda.client import Client, EndpointError, Signature
+from keras_to_lambda.client import Client, EndpointError, SigV4
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, StartResponse
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -45,7 +45,7 @@ RETURNED = (
 class Remote:
     """The application; url: of the deployed route .../predict. key, signature: as of a Client."""
 
-    def __init__(self, url: str, key: str | None, signature: Signature | None) -> None:
+    def __init__(self, url: str, key: str | None, signature: SigV4 | None) -> None:
         self._arguments = (url, key, signature)
         self._own = threading.local()  # connections are not shared between threads
         self.url = Client(*self._arguments).url

@@ -17,7 +17,7 @@ import hupper
 
 from keras_to_lambda import class_folders, client, origin, project
 from keras_to_lambda.cli import frame, terminal
-from keras_to_lambda.client import Signature
+from keras_to_lambda.client import SigV4
 from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.common.settings import MODELS, Settings, bundled
@@ -117,7 +117,7 @@ def _remote(args: argparse.Namespace) -> tuple[Any, str]:
         raise UserError("--remote serves a deployed stack; remove --model and --reload")
     url = remote_stack.address(args.remote, args.region, args.profile)
     host = urlsplit(url).netloc
-    signature = None if args.api_key else Signature(host, args.region, args.profile)
+    signature = None if args.api_key else SigV4(host, args.region, args.profile)
     application = Remote(url, args.api_key, signature)
     server, local = _listening(application, args)
     return server, f"open {local}/ for {application.url}; Ctrl-C ends it"

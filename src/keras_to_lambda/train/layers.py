@@ -16,7 +16,7 @@ from keras_to_lambda.cli import frame
 from keras_to_lambda.convert import command_options as shared
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
-from keras_to_lambda.train.assess.split_predictions import Model, add_card, load_keras
+from keras_to_lambda.train.assess.split_predictions import EvaluatedModel, add_card, load_keras
 from keras_to_lambda.train.data.dataset import DataError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def report(options: argparse.Namespace, command: str = "") -> str:
         DataError: the model has no card, or the picture cannot be read.
         ConvertError: the model cannot be loaded, or its file has no layers.
     """
-    model = Model.of(options.model, options.card, options.preprocess, ("one", "other"))
+    model = EvaluatedModel.of(options.model, options.card, options.preprocess, ("one", "other"))
     if model.kind != "keras" or model.card is None:
         raise DataError(f"{options.model} has no Keras layers; give a .keras or .h5 file")
     if not options.picture.is_file():

@@ -16,12 +16,12 @@ from keras_to_lambda.cli.evaluation import Evaluation
 from keras_to_lambda.train.data.dataset import Dataset
 from keras_to_lambda.train.files import together, write_json
 from keras_to_lambda.train.fit import history
-from keras_to_lambda.train.fit.fitting import Run, logits
+from keras_to_lambda.train.fit.fitting import TrainingRun, logits
 
 Results = dict[str, Evaluation]
 
 
-def write(run: Run, model: keras.Model, output: Path, command: Sequence[str]) -> Results:
+def write(run: TrainingRun, model: keras.Model, output: Path, command: Sequence[str]) -> Results:
     """Evaluate what `run.fit` returned on validation and test pictures, and write everything.
 
     The test pictures are used here and nowhere else. command: what started the run.
@@ -104,7 +104,7 @@ def public(command: Sequence[str]) -> str:
     return shlex.join(Path(part).name if "/" in part else part for part in command)
 
 
-def markdown(run: Run, results: Results, record: dict[str, Any]) -> str:
+def markdown(run: TrainingRun, results: Results, record: dict[str, Any]) -> str:
     """MODEL_CARD.md."""
     card, recipe = run.card, run.recipe
     network = getattr(recipe.network, "name", type(recipe.network).__name__)

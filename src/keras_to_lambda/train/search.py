@@ -132,14 +132,14 @@ class Search:
         """Train with the factors' values. Returns the best epoch's validation accuracy."""
         from optuna_integration import KerasPruningCallback
 
-        from keras_to_lambda.train.fit.fitting import ACCURACY, Run
+        from keras_to_lambda.train.fit.fitting import ACCURACY, TrainingRun
 
         values = {factor.name: factor.suggest(trial) for factor in self.args.factor}
         print(f"trial {trial.number + 1}: {described(values)}", flush=True)
         recipe = recipe_options.recipe(applied(self.args, values), self.data)
         # Named for its values: an interrupted trial continues where it was.
         key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-        run = Run(
+        run = TrainingRun(
             recipe, train.card("search", self.data.labels, recipe), self.data,
             self.output / "trials" / key, self.output / "cache",
             more_callbacks=lambda: [KerasPruningCallback(trial, ACCURACY)], verbose=0,

@@ -65,7 +65,7 @@ def _train(
 ) -> int:
     from keras_to_lambda.train import run_report
     from keras_to_lambda.train.fit import augmentation, backbones, tracking
-    from keras_to_lambda.train.fit.fitting import Run
+    from keras_to_lambda.train.fit.fitting import TrainingRun
 
     described = card(output.resolve().name, data.labels, recipe)
     name = described.name
@@ -77,7 +77,7 @@ def _train(
     sheet = output / f"{name}.augmentation.png"
     augmentation.sheet(recipe, described, data, sheet)
     print(f"augmented training pictures: {sheet}", flush=True)
-    run = Run(
+    run = TrainingRun(
         recipe, described, data, folder, folder / "cache",
         more_callbacks=lambda: [tracker.callback() for tracker in trackers],
     )  # fmt: skip

@@ -215,7 +215,7 @@ def _luck(losses: Doubles, weights: Doubles) -> Callable[[int, Sequence[int]], f
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ConventionResult:
     """What was found out about one convention.
 
     accuracy, low, high: see `accuracy`. loss: the mean, each class counting the same.
@@ -238,7 +238,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Factor:
+class Property:
     """What was found out about one property of the convention.
 
     fitting: the values that fit, best first; one: found. or only one was tried.
@@ -249,7 +249,7 @@ class Factor:
     name: str
     tried: tuple[str, ...]
     fitting: tuple[str, ...]
-    rival: Row | None
+    rival: ConventionResult | None
     p: float
 
     @property
@@ -259,7 +259,7 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Evidence:
     """The evidence of the photos.
 
     rows: every convention tried, by accuracy, then by loss.
@@ -268,18 +268,18 @@ class Finding:
     floor: what it has to exceed before anything is named; see `floor`.
     """
 
-    rows: tuple[Row, ...]
-    best: Row
+    rows: tuple[ConventionResult, ...]
+    best: ConventionResult
     bound: float
     floor: float
-    factors: tuple[Factor, ...]
+    factors: tuple[Property, ...]
 
     @property
     def convincing(self) -> bool:
         """Whether the best accuracy is out of an untrained network's reach."""
         return self.bound > self.floor
 
-    def factor(self, name: str) -> Factor:
+    def factor(self, name: str) -> Property:
         """The one of that name."""
         return next(factor for factor in self.factors if factor.name == name)
 
@@ -295,7 +295,7 @@ class Finding:
         )
 
 
-def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding:
+def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidence:
     """Compare conventions on the same photos.
 
     Each convention gets its chance to be the true one: it is held against all others, and again
@@ -318,9 +318,11 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding
         p_all, p_near = luck(index, range(len(outcomes))), luck(index, near)
         p = min(1.0, p_near / NEIGHBOURS_SHARE, p_all / ALL_SHARE)
         paired = mcnemar(outcomes[best].right, one.right)
-        rows.append(Row(one.convention, share, low, high, float(means[index]), p, paired))
+        rows.append(
+            ConventionResult(one.convention, share, low, high, float(means[index]), p, paired)
+        )
     _, bound, _ = accuracy(outcomes[best].right, targets, 1 - ALPHA / len(outcomes))
-    return Finding(
+    return Evidence(
         rows=tuple(sorted(rows, key=lambda row: (-row.accuracy, row.loss))),
         best=rows[best],
         bound=bound,
@@ -329,16 +331,16 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Finding
     )
 
 
-def _factor(name: str, rows: Sequence[Row]) -> Factor:
+def _factor(name: str, rows: Sequence[ConventionResult]) -> Property:
     ordered = sorted(rows, key=lambda row: row.loss)
 
-    def values(some: Iterable[Row]) -> tuple[str, ...]:
+    def values(some: Iterable[ConventionResult]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(getattr(row.convention, name) for row in some))
 
     fitting = values(row for row in ordered if row.fits)
     others = [row for row in ordered if getattr(row.convention, name) not in fitting]
     p = max((row.p for row in others), default=1.0)
-    return Factor(name, values(rows), fitting, others[0] if others else None, p)
+    return Property(name, values(rows), fitting, others[0] if others else None, p)
 
 
 def floor(thumbnails: Floats, targets: Ints) -> float:

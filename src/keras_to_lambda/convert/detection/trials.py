@@ -13,8 +13,8 @@ from PIL import Image
 from keras_to_lambda.convert import progress
 from keras_to_lambda.convert.conversion_errors import ConvertError
 from keras_to_lambda.convert.detection import conventions
-from keras_to_lambda.convert.detection.conventions import Convention, Finding, Floats, Ints
-from keras_to_lambda.convert.network.unscaled_network import Network, load
+from keras_to_lambda.convert.detection.conventions import Convention, Evidence, Floats, Ints
+from keras_to_lambda.convert.network.unscaled_network import UnscaledNetwork, load
 from keras_to_lambda.convert.samples import Sample, spread
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
@@ -33,7 +33,7 @@ class Trials:
     """What the model answers to the photos under each convention that was tried so far."""
 
     def __init__(
-        self, network: Network, samples: Sequence[Sample], steps: Preprocessing = UPRIGHT
+        self, network: UnscaledNetwork, samples: Sequence[Sample], steps: Preprocessing = UPRIGHT
     ) -> None:
         """Read the photos; of steps: the policies on orientation, transparency and drawings."""
         self.network = network
@@ -127,7 +127,7 @@ class Detective:
         thumbnails = trials.thumbnails([trials.samples[index] for index in some])
         self._floor = conventions.floor(thumbnails, self.classes[some])
 
-    def search(self, *, exhaustive: bool) -> Finding:
+    def search(self, *, exhaustive: bool) -> Evidence:
         """Colours in one geometry, geometries in the colours that fit, colours in the best one."""
         colours, geometries = self._colours, conventions.geometries()
         if exhaustive:
@@ -152,7 +152,7 @@ class Detective:
         geometries = list(geometries)
         self._trials.run([Convention(*c, *g) for c in colours for g in geometries], what)
 
-    def finding(self) -> Finding:
+    def finding(self) -> Evidence:
         """The finding from all trials so far."""
         colours, geometries = self._colours, conventions.geometries()
         outcomes = [
@@ -183,7 +183,7 @@ class Detective:
         return best
 
 
-def _colours(network: Network) -> list[tuple[str, str]]:
+def _colours(network: UnscaledNetwork) -> list[tuple[str, str]]:
     """Scalings with colour orders, without those that a quantized input itself excludes."""
     shape = (network.height, network.width, network.channels)
     return [

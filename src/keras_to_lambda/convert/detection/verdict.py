@@ -10,7 +10,12 @@ from statistics import NormalDist
 from typing import Any
 
 from keras_to_lambda.convert.detection import conventions
-from keras_to_lambda.convert.detection.conventions import Convention, Factor, Finding, Row
+from keras_to_lambda.convert.detection.conventions import (
+    Convention,
+    ConventionResult,
+    Evidence,
+    Property,
+)
 from keras_to_lambda.runtime.model.card import PRESETS, ModelCard
 
 SHOWN = 10  # rows of the table
@@ -32,7 +37,7 @@ class Detected:
     shuffled: see `Detective.shuffled`. labels: the file. card: the model's own, if it has one.
     """
 
-    finding: Finding
+    finding: Evidence
     model: Path
     photos: int
     unread: int
@@ -60,7 +65,7 @@ class Detected:
 
     def _uncertain(self) -> str:
         """The best of each colour order as options, where the photos do not decide."""
-        best: dict[str, Row] = {}
+        best: dict[str, ConventionResult] = {}
         for row in self.finding.rows:
             best.setdefault(row.convention.color_order, row)
         apart = self.finding.factor("color_order").found is None
@@ -189,14 +194,14 @@ def _options(one: Convention) -> list[str]:
     return [word for pair in pairs if pair[0] != "--labels" for word in pair]
 
 
-def _needed(finding: Finding, floor: float) -> int:
+def _needed(finding: Evidence, floor: float) -> int:
     """How many photos a faultless model needs to get beyond a floor."""
     # Wilson's lower bound of n right out of n is n / (n + z * z).
     z = NormalDist().inv_cdf(1 - conventions.ALPHA / len(finding.rows) / 2)
     return math.floor(z * z * floor / (1 - floor)) + 1
 
 
-def _table(finding: Finding) -> str:
+def _table(finding: Evidence) -> str:
     several = len(finding.factor("labels").tried) > 1
     head = ["accuracy", "95 % interval", "McNemar", "loss", "p"]
     head += ["scaling", "order", "interpolation", "resize", *(["labels"] if several else [])]
@@ -234,7 +239,7 @@ def _p(value: float) -> str:
     return f"{value:.2g}" if value >= 0.001 else "< 0.001"
 
 
-def _verdict(factor: Factor) -> str:
+def _verdict(factor: Property) -> str:
     title = f"{TITLES[factor.name][0]}:".ljust(15)
     shown = [_shown(factor.name, value) for value in factor.fitting]
     if len(factor.tried) == 1:
@@ -254,7 +259,7 @@ def _shown(name: str, value: str) -> str:
     return f"{value} [{conventions.SCALINGS[value]}]" if name == "scaling" else value
 
 
-def _compared(card: ModelCard, finding: Finding) -> str:
+def _compared(card: ModelCard, finding: Evidence) -> str:
     """Whether the model's own card agrees; it was not looked at before."""
     apart = []
     for factor in finding.factors:

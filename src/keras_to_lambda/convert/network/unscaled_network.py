@@ -16,7 +16,7 @@ from keras_to_lambda.runtime.model.card import ModelCard
 
 
 @dataclass(frozen=True)
-class Network:
+class UnscaledNetwork:
     """The model under investigation.
 
     scores: float32 (batch, height, width, channels) -> float32 (batch, classes), whatever the model
@@ -31,7 +31,7 @@ class Network:
     fits: Callable[[ModelCard], bool] = lambda _: True
 
 
-def load(path: Path, wanted: dict[str, Any] | None = None) -> Network:
+def load(path: Path, wanted: dict[str, Any] | None = None) -> UnscaledNetwork:
     """Load a model of any kind that `k2l convert` reads; wanted: of `keras_model.Wanted`."""
     wanted = wanted or {}
     if not path.exists():
@@ -39,7 +39,7 @@ def load(path: Path, wanted: dict[str, Any] | None = None) -> Network:
     return (_tflite if path.suffix.lower() == ".tflite" else _keras)(path, wanted)
 
 
-def _keras(path: Path, wanted: dict[str, Any]) -> Network:
+def _keras(path: Path, wanted: dict[str, Any]) -> UnscaledNetwork:
     import tensorflow as tf
 
     from keras_to_lambda.convert.network import keras_model
@@ -61,10 +61,10 @@ def _keras(path: Path, wanted: dict[str, Any]) -> Network:
         def scores(batch: Floats) -> Floats:
             return np.asarray(function(tf.constant(batch)))
 
-    return Network(scores, *shape, model.classes)
+    return UnscaledNetwork(scores, *shape, model.classes)
 
 
-def _tflite(path: Path, wanted: dict[str, Any]) -> Network:
+def _tflite(path: Path, wanted: dict[str, Any]) -> UnscaledNetwork:
     from keras_to_lambda.runtime.model.engine import Tensor
     from keras_to_lambda.runtime.model.interpreter import contradiction
 
@@ -80,4 +80,6 @@ def _tflite(path: Path, wanted: dict[str, Any]) -> Network:
     def fits(card: ModelCard) -> bool:
         return network.dtype == "float32" or not contradiction(card, Tensor.of(network.taken))
 
-    return Network(scores, network.height, network.width, network.channels, network.classes, fits)
+    return UnscaledNetwork(
+        scores, network.height, network.width, network.channels, network.classes, fits
+    )

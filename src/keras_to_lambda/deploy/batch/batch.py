@@ -25,7 +25,7 @@ from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy.batch import result_table, runs
 from keras_to_lambda.deploy.batch.cloud import Cloud, aws_errors
 from keras_to_lambda.deploy.batch.ledger import Ledger, Summary
-from keras_to_lambda.deploy.batch.runs import Progress, Run
+from keras_to_lambda.deploy.batch.runs import BatchRun, Progress
 from keras_to_lambda.runtime.request import SCORES
 
 # In place of `resume`, which asks with the options of the run.
@@ -153,7 +153,7 @@ def _start(cloud: Cloud, args: argparse.Namespace) -> int:
     return frame.OK
 
 
-def _next(args: argparse.Namespace, verb: str, run: Run, *flags: str) -> str:
+def _next(args: argparse.Namespace, verb: str, run: BatchRun, *flags: str) -> str:
     """What to type next, for the stack that this command was for."""
     given = vars(args)
     where = [
@@ -195,7 +195,7 @@ def _failures(found: Mapping[str, runs.Failure]) -> list[str]:
     return [line[:300] for line in lines]
 
 
-def _reported(cloud: Cloud, args: argparse.Namespace, run: Run, now: Progress) -> str:
+def _reported(cloud: Cloud, args: argparse.Namespace, run: BatchRun, now: Progress) -> str:
     total = now.images.get("total", 0)
     share = f" ({now.done / total:.0%})" if total else ""
     speed = "" if now.a_second is None else f", {now.a_second:,.1f} a second"
@@ -249,7 +249,7 @@ def _results(cloud: Cloud, args: argparse.Namespace) -> int:
     return frame.FAILED if summary.missing else frame.OK
 
 
-def _ledger(cloud: Cloud, args: argparse.Namespace, run: Run, summary: Summary) -> str:
+def _ledger(cloud: Cloud, args: argparse.Namespace, run: BatchRun, summary: Summary) -> str:
     again, refused = sum(summary.again.values()), sum(summary.refused.values())
     lines = [
         f"{run.name}: the ledger, over {len(run.parts)} part{'s' * (len(run.parts) > 1)}",

@@ -30,7 +30,7 @@ class Standing(IntEnum):
     ANSWERED = 4
 
 
-class Row(NamedTuple):
+class LedgerRow(NamedTuple):
     """One image of the results. scores: by label, best first where top_k was asked for."""
 
     image: str
@@ -144,7 +144,7 @@ class Ledger:
         """Note a folder marker, which is no image."""
         self._folders.add(name)
 
-    def rows(self, parts: Mapping[int, str]) -> Iterator[Row]:
+    def rows(self, parts: Mapping[int, str]) -> Iterator[LedgerRow]:
         """Every image, by name. parts: their names by number."""
         for name, standing, part, line, code, label in self._db.execute(
             "SELECT name, standing, part, line, code, label FROM images ORDER BY name"
@@ -154,7 +154,7 @@ class Ledger:
             message = (known.get("error") or {}).get("message")
             if standing < Standing.AGAIN:
                 code, message = "missing", "no answer is there; `resume` asks for it"
-            yield Row(
+            yield LedgerRow(
                 image=name,
                 model=known.get("model"),
                 label=label,

@@ -51,7 +51,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Run:
+class BatchRun:
     """A run as run.json keeps it.
 
     options: for each image: top_k, scores, model, and Bucket of keys.
@@ -68,7 +68,7 @@ class Run:
         return self.parts[-1]
 
 
-def load(cloud: Cloud, name: str) -> Run:
+def load(cloud: Cloud, name: str) -> BatchRun:
     """Find a run by its name.
 
     Raises:
@@ -87,10 +87,10 @@ def load(cloud: Cloud, name: str) -> Run:
         Part(each["number"], each["name"], Images(*each["images"]), each["started"])
         for each in known["parts"]
     )
-    return Run(known["name"], known["options"], known["batch"], parts)
+    return BatchRun(known["name"], known["options"], known["batch"], parts)
 
 
-def _save(cloud: Cloud, run: Run, *, new: bool = False) -> bool:
+def _save(cloud: Cloud, run: BatchRun, *, new: bool = False) -> bool:
     """Write run.json; where it has to be `new` and is not, False, and nothing is written."""
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     condition = {"IfNoneMatch": "*"} if new else {}
@@ -106,7 +106,7 @@ def _save(cloud: Cloud, run: Run, *, new: bool = False) -> bool:
     return True
 
 
-def _execute(cloud: Cloud, run: Run, part: Part) -> None:
+def _execute(cloud: Cloud, run: BatchRun, part: Part) -> None:
     """Start a part's execution; one that has been started already stays as it is."""
     given = {
         "input": part.images._asdict(),
@@ -130,7 +130,7 @@ def plan(
     name: str | None,
     options: Mapping[str, Any],
     batch: Mapping[str, float],
-) -> Run:
+) -> BatchRun:
     """A run that is not started yet: that is `start`.
 
     Args:
@@ -160,10 +160,10 @@ def plan(
     if not found:
         raise BatchError(f"{given} has no images")
     part = Part(1, name, images, datetime.now(UTC).isoformat())
-    return Run(name, {**options, "Bucket": images.bucket}, batch, (part,))
+    return BatchRun(name, {**options, "Bucket": images.bucket}, batch, (part,))
 
 
-def start(cloud: Cloud, run: Run) -> None:
+def start(cloud: Cloud, run: BatchRun) -> None:
     """Start a run; one that was started with the same input and options stays as it is.
 
     Raises:
@@ -200,7 +200,7 @@ class Progress(NamedTuple):
     error: str | None
 
 
-def progress(cloud: Cloud, run: Run) -> Progress:
+def progress(cloud: Cloud, run: BatchRun) -> Progress:
     """How far a run's last part is.
 
     Raises:
@@ -232,7 +232,7 @@ def progress(cloud: Cloud, run: Run) -> Progress:
     )
 
 
-def ended(cloud: Cloud, run: Run) -> Mapping[str, Any]:
+def ended(cloud: Cloud, run: BatchRun) -> Mapping[str, Any]:
     """Step Functions' description of a run's last part; {} if it was never started, or forgotten.
 
     Raises:
@@ -253,7 +253,7 @@ def ended(cloud: Cloud, run: Run) -> Mapping[str, Any]:
     return execution
 
 
-def read(cloud: Cloud, run: Run, ledger: Ledger) -> Iterator[tuple[str, int]]:
+def read(cloud: Cloud, run: BatchRun, ledger: Ledger) -> Iterator[tuple[str, int]]:
     """Read the input and all results of a run into a ledger.
 
     Yields:
@@ -294,7 +294,7 @@ class Failure(NamedTuple):
     cause: str
 
 
-def failures(cloud: Cloud, run: Run) -> dict[str, Failure]:
+def failures(cloud: Cloud, run: BatchRun) -> dict[str, Failure]:
     """The failed batches of a run's last part, by error."""
     found: dict[str, Failure] = {}
     for child in _children(cloud, run, run.last, ("FAILED",)):
@@ -317,7 +317,7 @@ def _cause(text: str) -> str:
         return text
 
 
-def resume(cloud: Cloud, run: Run) -> str:
+def resume(cloud: Cloud, run: BatchRun) -> str:
     """Take up a run: redrive it, or ask again for what has no answer yet.
 
     Returns:
@@ -359,7 +359,7 @@ def _key(name: str) -> str:
     return f"runs/{name}/run.json"
 
 
-def _prefix(run: Run, part: Part) -> str:
+def _prefix(run: BatchRun, part: Part) -> str:
     return f"runs/{run.name}/part-{part.number}/"
 
 
@@ -386,7 +386,7 @@ def _upload(cloud: Cloud, name: str, items: Iterable[image_list.Item]) -> tuple[
 
 
 def _children(
-    cloud: Cloud, run: Run, part: Part, of: Sequence[str] = ()
+    cloud: Cloud, run: BatchRun, part: Part, of: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """The child workflows in a part's files of results, or in those of these states alone.
 

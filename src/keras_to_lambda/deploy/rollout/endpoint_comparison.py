@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class Sample:
+class SmokeSample:
     """A picture: its name (the path below the folder, which no other has), bytes, content type."""
 
     name: str
@@ -34,7 +34,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Model:
+class LocalModel:
     """A model here: its SHA-256, its answers by sample, and how far a logit may be off."""
 
     sha256: str | None
@@ -90,7 +90,7 @@ class Found:
         return any(f.version for f in self.faults) or any(not d.said for d in self.differences)
 
 
-def read_samples(folder: Path) -> list[Sample]:
+def read_samples(folder: Path) -> list[SmokeSample]:
     """The pictures in a folder, or one picture.
 
     Raises:
@@ -99,7 +99,7 @@ def read_samples(folder: Path) -> list[Sample]:
     home = folder.parent if folder.is_file() else folder
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     found = [
-        Sample(
+        SmokeSample(
             file.relative_to(home).as_posix(), file.read_bytes(), MEDIA_TYPES[file.suffix.lower()]
         )
         for file in files
@@ -110,7 +110,7 @@ def read_samples(folder: Path) -> list[Sample]:
     return found
 
 
-def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
+def local_models(path: Path, samples: Sequence[SmokeSample]) -> dict[str, LocalModel]:
     """What the handler in this process answers, by the models' names.
 
     Raises:
@@ -127,13 +127,15 @@ def local_models(path: Path, samples: Sequence[Sample]) -> dict[str, Model]:
                 raise EndpointError(f"{sample.name} cannot be classified here: {error}") from error
         spread = sum(max(a.values()) - min(a.values()) for a in answers.values()) / len(answers)
         tolerance = installed.card.verification.get("tolerance", {}).get("difference", TOLERANCE)
-        found[name] = Model(
+        found[name] = LocalModel(
             installed.card.model_sha256, installed.path, answers, float(tolerance) * spread
         )
     return found
 
 
-def compare(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+def compare(
+    endpoint: Client, models: Mapping[str, LocalModel], samples: Sequence[SmokeSample]
+) -> Found:
     """Every deployed model against the one here, every sample in both ways.
 
     Raises:
@@ -169,7 +171,7 @@ def compare(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sam
 
 
 def _compare_sample(
-    endpoint: Client, name: str, model: Model, sample: Sample, found: Found
+    endpoint: Client, name: str, model: LocalModel, sample: SmokeSample, found: Found
 ) -> None:
     here = model.answers[sample.name]
     for way in ("body", "base64"):
@@ -231,7 +233,9 @@ def check_contract(endpoint: Client, found: Found) -> None:
         found.faults.append(Fault(said))
 
 
-def judge(version: Version, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+def judge(
+    version: Version, models: Mapping[str, LocalModel], samples: Sequence[SmokeSample]
+) -> Found:
     """A pass over one version, invoked directly: what differs is that version's fault."""
     note(f"comparing with {version.url}, invoked directly ...")
     try:
@@ -247,7 +251,7 @@ def judge(version: Version, models: Mapping[str, Model], samples: Sequence[Sampl
     return found
 
 
-def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample) -> str:
+def doubt(alias: Alias, number: str, models: Mapping[str, LocalModel], sample: SmokeSample) -> str:
     """What speaks against going back to a version, by invoking it; nothing where it will do.
 
     It may serve another model than is here, whose answers cannot be judged. With the same models,
@@ -265,7 +269,9 @@ def doubt(alias: Alias, number: str, models: Mapping[str, Model], sample: Sample
     return "" if another or not found.differences else "differs from here with the same model"
 
 
-def measure(endpoint: Client, sample: Sample, model: str, calls: int) -> dict[str, float | int]:
+def measure(
+    endpoint: Client, sample: SmokeSample, model: str, calls: int
+) -> dict[str, float | int]:
     """Warm calls, one after another: their number and milliseconds.
 
     Returns:
@@ -288,7 +294,7 @@ def measure(endpoint: Client, sample: Sample, model: str, calls: int) -> dict[st
     return found
 
 
-def first_answer(endpoint: Client, sample: Sample) -> Reply:
+def first_answer(endpoint: Client, sample: SmokeSample) -> Reply:
     """The first answer of any kind; a new URL takes a while until it is known everywhere.
 
     Raises:
@@ -312,7 +318,9 @@ def first_answer(endpoint: Client, sample: Sample) -> Reply:
         time.sleep(min(1.0, WAIT_S / 10))
 
 
-def settle(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Sample]) -> Found:
+def settle(
+    endpoint: Client, models: Mapping[str, LocalModel], samples: Sequence[SmokeSample]
+) -> Found:
     """Compare again after an alias was moved, which takes some seconds to be known everywhere.
 
     Raises:
@@ -326,7 +334,7 @@ def settle(endpoint: Client, models: Mapping[str, Model], samples: Sequence[Samp
         time.sleep(1)
 
 
-def sample_event(sample: Sample, model: str = "") -> dict[str, str]:
+def sample_event(sample: SmokeSample, model: str = "") -> dict[str, str]:
     """A sample as a direct invocation has it. model: "" for the default."""
     image = base64.b64encode(sample.image).decode()
     return {"image": image, "model": model} if model else {"image": image}

@@ -26,8 +26,8 @@ from keras_to_lambda.deploy.rollout.endpoint_comparison import (
     Difference,
     Fault,
     Found,
-    Model,
-    Sample,
+    LocalModel,
+    SmokeSample,
     check_contract,
     check_refusal,
     compare,
@@ -188,8 +188,8 @@ def _roll_back(
     alias: Alias,
     faulty: str,
     endpoint: Client,
-    models: Mapping[str, Model],
-    samples: Sequence[Sample],
+    models: Mapping[str, LocalModel],
+    samples: Sequence[SmokeSample],
 ) -> dict[str, Any]:
     """Lead the alias back and compare again; what state that left."""
     note(f"the answers differ: leading {alias} back from version {faulty} ...")
@@ -215,8 +215,8 @@ def summary_lines(
     result: Mapping[str, Any],
     found: Found,
     trial: Found | None,
-    models: Mapping[str, Model],
-    samples: Sequence[Sample],
+    models: Mapping[str, LocalModel],
+    samples: Sequence[SmokeSample],
 ) -> Iterator[str]:
     """The result, for reading. trial: what a version that was invoked directly differs in."""
     yield result["url"]

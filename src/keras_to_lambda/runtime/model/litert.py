@@ -73,7 +73,7 @@ class Option(ctypes.Structure):
     _fields_ = (("tag", c_int), ("kind", c_int64), ("value", c_int64))
 
 
-class Layout(ctypes.Structure):
+class TensorLayout(ctypes.Structure):
     """LiteRtLayout; the lower seven bits of `rank` are the rank."""
 
     _fields_ = (("rank", c_uint32), ("dimensions", c_int32 * 8), ("strides", c_uint32 * 8))
@@ -82,7 +82,7 @@ class Layout(ctypes.Structure):
 class TensorType(ctypes.Structure):
     """LiteRtRankedTensorType."""
 
-    _fields_ = (("element", c_int), ("layout", Layout))
+    _fields_ = (("element", c_int), ("layout", TensorLayout))
 
 
 class Steps(ctypes.Structure):
@@ -92,7 +92,7 @@ class Steps(ctypes.Structure):
 
 
 # The headers assert these sizes, too.
-SIZES = {Option: 24, Layout: 68, TensorType: 72, Steps: 16}
+SIZES = {Option: 24, TensorLayout: 68, TensorType: 72, Steps: 16}
 POINTER, NUMBER, TEXT = c_void_p, c_size_t, ctypes.c_char_p
 # Every function that is called, with its arguments; all but the Destroy functions return a status.
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
@@ -348,7 +348,7 @@ class CompiledModel:
         lib = self._library
         self._free_buffers()
         wanted = (images, *self.inputs[0].shape[1:])
-        given, made = Layout(), Layout()
+        given, made = TensorLayout(), TensorLayout()
         lib.call("GetCompiledModelInputTensorLayout", self._compiled, 0, 0, byref(given))
         if _dimensions(given) != wanted:
             numbers = (c_int * len(wanted))(*wanted)
@@ -434,5 +434,5 @@ def _unnamed_file() -> int:
         return os.dup(file.fileno())
 
 
-def _dimensions(layout: Layout) -> tuple[int, ...]:
+def _dimensions(layout: TensorLayout) -> tuple[int, ...]:
     return tuple(layout.dimensions[: layout.rank & 127])

@@ -24,7 +24,7 @@ STORED, DEFLATED = 0, 8
 ENCRYPTED = 1
 
 
-class Damaged(ValueError):
+class DamagedArchive(ValueError):
     """An archive that contradicts its directory."""
 
 
@@ -76,24 +76,24 @@ class Archive:
     def _read(cls, file: BinaryIO, end: int, fields: tuple[int, ...]) -> Archive:
         _, disk, first_disk, here, count, length, offset, _ = fields
         if disk or first_disk or here != count or count == 0xFFFF or offset == 0xFFFFFFFF:
-            raise Damaged("its archive has several parts, or is too large")
+            raise DamagedArchive("its archive has several parts, or is too large")
         # What was put in front of an archive later is not in its offsets.
         moved = end - length - offset
         if moved < 0:
-            raise Damaged("its archive is cut short")
+            raise DamagedArchive("its archive is cut short")
         file.seek(moved + offset)
         directory = file.read(length)
         members: dict[str, Member] = {}
         at = 0
         for _ in range(count):
             if at + ENTRY.size > length or directory[at : at + 4] != b"PK\1\2":
-                raise Damaged("its archive's directory is damaged")
+                raise DamagedArchive("its archive's directory is damaged")
             entry = ENTRY.unpack_from(directory, at)
             flags, method, crc, packed, size, name_, extra, note = (*entry[3:5], *entry[7:13])
             where = entry[-1]
             name = directory[at + ENTRY.size : at + ENTRY.size + name_].decode("utf-8", "replace")
             if where + moved + HEADER.size + packed > moved + offset:
-                raise Damaged(f"{name} in it lies outside the archive")
+                raise DamagedArchive(f"{name} in it lies outside the archive")
             members[name] = Member(flags, method, crc, packed, size, where + moved)
             at += ENTRY.size + name_ + extra + note
         return cls(file, members, moved + offset)
@@ -106,24 +106,26 @@ class Archive:
         """
         member = self._members.get(name)
         if member is None:
-            raise Damaged(f"there is no {name} in it")
+            raise DamagedArchive(f"there is no {name} in it")
         if max(member.size, member.packed) > max_bytes:
-            raise Damaged(f"{name} in it is larger than {max_bytes} bytes")
+            raise DamagedArchive(f"{name} in it is larger than {max_bytes} bytes")
         self._file.seek(member.offset)
         header = self._file.read(HEADER.size)
         if len(header) < HEADER.size or header[:4] != b"PK\3\4":
-            raise Damaged(f"{name} in it is not where it should be")
+            raise DamagedArchive(f"{name} in it is not where it should be")
         *_, name_, extra = HEADER.unpack(header)
         self._file.seek(name_ + extra, io.SEEK_CUR)
         content = self._file.read(member.packed)
         if member.flags & ENCRYPTED or member.method not in (STORED, DEFLATED):
-            raise Damaged(f"{name} in it is encrypted, or packed in a way that is not read here")
+            raise DamagedArchive(
+                f"{name} in it is encrypted, or packed in a way that is not read here"
+            )
         if member.method == DEFLATED:
             try:
                 # One byte more than there should be, so that more is seen and never unpacked.
                 content = zlib.decompressobj(-15).decompress(content, member.size + 1)
             except zlib.error as error:
-                raise Damaged(f"{name} in it cannot be unpacked") from error
+                raise DamagedArchive(f"{name} in it cannot be unpacked") from error
         if len(content) != member.size or zlib.crc32(content) != member.crc:
-            raise Damaged(f"{name} in it is damaged")
+            raise DamagedArchive(f"{name} in it is damaged")
         return content

@@ -15,7 +15,7 @@ MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 16
 
 
-class Damaged(ValueError):
+class DamagedEncoding(ValueError):
     """Packed data that ends early or cannot be unpacked."""
 
 
@@ -56,7 +56,7 @@ def unpacked(
     except (zlib.error, EOFError) as error:
         if wbits < 0:
             return data  # no header, and no deflate
-        raise Damaged(f"damaged {coding}") from error
+        raise DamagedEncoding(f"damaged {coding}") from error
     return bytes(plain)
 
 

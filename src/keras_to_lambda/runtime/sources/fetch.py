@@ -184,7 +184,7 @@ def _body(response: http.client.HTTPResponse, limit: int, deadline: Deadline) ->
             data = content_coding.unpacked(
                 data, name, limit, lambda: deadline.remaining_s("unpacking the download")
             )
-        except content_coding.Damaged as error:
+        except content_coding.DamagedEncoding as error:
             raise FetchFailed(f"{error} body") from error
     return data
 

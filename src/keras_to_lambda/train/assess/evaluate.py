@@ -23,8 +23,8 @@ from keras_to_lambda.train.assess import calibration, evaluation_report, metrics
 from keras_to_lambda.train.assess.evaluation_report import Report
 from keras_to_lambda.train.assess.split_predictions import (
     Evaluated,
-    Model,
-    Options,
+    EvaluatedModel,
+    EvaluationOptions,
     add_card,
     announce,
     matched,
@@ -117,7 +117,7 @@ def _output(options: argparse.Namespace) -> Path:
     output: Path | None = options.output
     if output is None:
         if options.model.startswith(("http://", "https://")):
-            host = Model.of(options.model).name.replace(":", "-").strip("[]")
+            host = EvaluatedModel.of(options.model).name.replace(":", "-").strip("[]")
             return Path(f"{host}.evaluation.html")
         model = Path(options.model).resolve()
         return model.with_name(f"{model.stem}.evaluation.html")
@@ -132,13 +132,13 @@ def evaluate(options: argparse.Namespace) -> Report:
         ConvertError: an option of the sandbox or the labels' file is wrong.
     """
     labels = label_files.read(options.labels) if options.labels else None
-    settings = Options(
+    settings = EvaluationOptions(
         shared.sandbox(options), shared.wanted(options), labels,
         caller=lambda url: Client.of(url, options),
     )  # fmt: skip
 
-    def named(model: str, card: Path | None, names: Sequence[str]) -> Model:
-        return Model.of(model, card, options.preprocess, labels or names)
+    def named(model: str, card: Path | None, names: Sequence[str]) -> EvaluatedModel:
+        return EvaluatedModel.of(model, card, options.preprocess, labels or names)
 
     # The seed is in the card, and the data may have the labels: a first look at the model for both.
     first = named(options.model, options.card, ("unknown", "labels"))
@@ -166,7 +166,7 @@ def evaluate(options: argparse.Namespace) -> Report:
             f"fewer than {calibration.FEWEST}"
         )
 
-    def run(model: Model, pictures: Split) -> Evaluated:
+    def run(model: EvaluatedModel, pictures: Split) -> Evaluated:
         announce(f"evaluating {model.file} on {evaluation_report.part(data, part)} ...")
         return predict(model, data, pictures, settings)
 
@@ -216,13 +216,15 @@ def _calibrated(made: Report, fitted: Evaluated) -> Report:
     )
 
 
-def _seed(model: Model) -> int:
+def _seed(model: EvaluatedModel) -> int:
     """The seed that split the data when the model was trained: its test pictures are ours."""
     stated: Any = model.card.provenance.get("seed") if model.card else None
     return stated if isinstance(stated, int) and stated >= 0 else SEED
 
 
-def _notes(first: Model, second: Model | None, data: Dataset, part: str, seed: int) -> list[str]:
+def _notes(
+    first: EvaluatedModel, second: EvaluatedModel | None, data: Dataset, part: str, seed: int
+) -> list[str]:
     """What makes the figures look better than they are."""
     if part in ("train", ALL_SPLITS):
         return ["models were trained on these pictures, or may have been: others are harder"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from keras_to_lambda.train.assess.calibration import Check
-    from keras_to_lambda.train.assess.metrics import Comparison, Curve, Figures
+    from keras_to_lambda.train.assess.metrics import Curve, Figures, PairedComparison
     from keras_to_lambda.train.assess.split_predictions import Evaluated
     from keras_to_lambda.train.data.dataset import Dataset, Split
 
@@ -50,7 +50,7 @@ class Report:
     model: Evaluated
     figures: Figures
     notes: tuple[str, ...]
-    against: tuple[Evaluated, Figures, Comparison] | None = None
+    against: tuple[Evaluated, Figures, PairedComparison] | None = None
     calibration: Mapping[str, Any] | None = None
     checks: tuple[Check, ...] = ()
 
@@ -370,7 +370,9 @@ def html(report: Report, command: str) -> str:
     )
 
 
-def _pairs(report: Report) -> list[tuple[int, int, str, str, int, list[html_report.Picture]]]:
+def _pairs(
+    report: Report,
+) -> list[tuple[int, int, str, str, int, list[html_report.EmbeddedPicture]]]:
     """Pictures of the matrix's cells: wrong ones first, by how often; then those that are right.
 
     Each: true and predicted label, by index and by name; how many; and the pictures: of mistakes
@@ -420,7 +422,7 @@ def _matrix(
 
 def _pictures(
     report: Report, indexes: Iterable[int], second: Evaluated | None = None
-) -> list[html_report.Picture]:
+) -> list[html_report.EmbeddedPicture]:
     """Pictures with what the model, or both, take them for."""
     card = report.model.model.card or neutral(report.data)
     found = []
@@ -439,7 +441,7 @@ def _pictures(
         name = last(report.split.name(index))
         source = html_report.thumbnail(report.split.picture(index, card))
         alt = f"{true}: {lines[0][1]}"
-        found.append(html_report.Picture(source, alt, [*lines, ("name", name)]))
+        found.append(html_report.EmbeddedPicture(source, alt, [*lines, ("name", name)]))
     return found
 
 

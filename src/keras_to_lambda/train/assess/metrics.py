@@ -317,7 +317,7 @@ def calibration_error(bins: tuple[Bin, ...]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedComparison:
     """Two models on the same pictures.
 
     both, first, second, neither: pictures that both, only one or none of them got right.
@@ -342,7 +342,7 @@ class Comparison:
         return self.p < ALPHA
 
 
-def compare(first: Predictions, second: Predictions) -> Comparison:
+def compare(first: Predictions, second: Predictions) -> PairedComparison:
     """Compare two models' answers to the same pictures in the same order."""
     both, only_first, only_second, neither = (
         int((one & two).sum())
@@ -364,4 +364,4 @@ def compare(first: Predictions, second: Predictions) -> Comparison:
     one, two = (np.array(answers.labels)[answers.predicted] for answers in (first, second))
     order = np.lexsort((-np.abs(first.truth - second.truth), first.right == second.right))
     differing = order[(one != two)[order]]
-    return Comparison(both, only_first, only_second, neither, difference, p, differing)
+    return PairedComparison(both, only_first, only_second, neither, difference, p, differing)

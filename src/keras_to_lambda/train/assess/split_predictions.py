@@ -56,7 +56,7 @@ KINDS = {"keras": "Keras", "tflite": "TensorFlow Lite", "endpoint": "endpoint"}
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class EvaluatedModel:
     """A model to evaluate.
 
     kind: a name of KINDS. where: a path, or a URL. name: for people. file: the path's last part, or
@@ -78,7 +78,7 @@ class Model:
         card: Path | None = None,
         scaling: str | Affine | None = None,
         labels: Sequence[str] = (),
-    ) -> Model:
+    ) -> EvaluatedModel:
         """The model that the command line names.
 
         Args:
@@ -127,7 +127,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvaluationOptions:
     """How models are run.
 
     wanted: the fields of `keras_model.Wanted`, as JSON. labels: of an endpoint, in the order that
@@ -144,7 +144,7 @@ class Options:
 class Evaluated:
     """A model's predictions for a split, and sentences on what a reader should know about them."""
 
-    model: Model
+    model: EvaluatedModel
     answers: Predictions
     output: str
     notes: tuple[str, ...]
@@ -156,7 +156,9 @@ class Evaluated:
         return first, rest
 
 
-def predict(model: Model, data: Dataset, split: Split, options: Options) -> Evaluated:
+def predict(
+    model: EvaluatedModel, data: Dataset, split: Split, options: EvaluationOptions
+) -> Evaluated:
     """Predict all pictures of a split.
 
     Raises:
@@ -215,7 +217,7 @@ def matched(
     )
 
 
-def _output(model: Model, scores: Scores) -> tuple[str, list[str]]:
+def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:
     """Whether scores are logits or probabilities, and notes."""
     shares = bool(scores.min() >= 0 and np.abs(scores.sum(axis=1) - 1).max() < NEARLY_ONE)
     if model.card is None or model.place is None:
@@ -243,7 +245,9 @@ def _output(model: Model, scores: Scores) -> tuple[str, list[str]]:
 # Files, in the sandbox.
 
 
-def _by_file(model: Model, split: Split, options: Options) -> tuple[Model, Scores]:
+def _by_file(
+    model: EvaluatedModel, split: Split, options: EvaluationOptions
+) -> tuple[EvaluatedModel, Scores]:
     """The model with its full card, and its scores: float32, (pictures, labels)."""
     assert model.card is not None
     with tempfile.TemporaryDirectory(prefix="evaluate-") as name:
@@ -378,7 +382,7 @@ def _score(pictures: str, card: ModelCard, folder: str, score: Callable[[Any], A
 
 
 def _by_endpoint(
-    model: Model, data: Dataset, split: Split, options: Options
+    model: EvaluatedModel, data: Dataset, split: Split, options: EvaluationOptions
 ) -> tuple[tuple[str, ...], Scores]:
     """Labels and scores of an endpoint: float32, (pictures, labels)."""
     from tqdm import tqdm
@@ -420,7 +424,7 @@ def _answer(endpoint: LogitsEndpoint, split: Split, index: int, card: ModelCard)
         raise DataError(f"the request with {split.name(index)} failed: {error}") from error
 
 
-def described(model: Model) -> list[tuple[str, str]]:
+def described(model: EvaluatedModel) -> list[tuple[str, str]]:
     """Rows of a table: how pictures become the model's input."""
     rows = [("file" if model.card else "URL", model.file), ("run by", KINDS[model.kind])]
     card = model.card

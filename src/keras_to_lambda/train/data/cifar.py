@@ -27,7 +27,7 @@ HOME = "https://www.cs.toronto.edu/~kriz/"
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
-class Layout(NamedTuple):
+class CifarLayout(NamedTuple):
     """One of the two sets: its folder, its files, and the keys of targets and labels by kind."""
 
     folder: str
@@ -39,11 +39,11 @@ class Layout(NamedTuple):
 
 FINE, COARSE = (b"fine_labels", b"fine_label_names"), (b"coarse_labels", b"coarse_label_names")
 LAYOUTS = (
-    Layout(
+    CifarLayout(
         "cifar-10-batches-py", tuple(f"data_batch_{number}" for number in range(1, 6)),
         "test_batch", "batches.meta", {"fine": (b"labels", b"label_names")},
     ),
-    Layout("cifar-100-python", ("train",), "test", "meta", {"fine": FINE, "coarse": COARSE}),
+    CifarLayout("cifar-100-python", ("train",), "test", "meta", {"fine": FINE, "coarse": COARSE}),
 )  # fmt: skip
 FOLDERS = tuple(layout.folder for layout in LAYOUTS)
 # In the order of their numbers, for keras.datasets, which has no names.
@@ -120,7 +120,7 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
     return assemble(parts, seed, whole.hexdigest(), [bytes(label).decode() for label in labels])
 
 
-def _place(root: Path) -> tuple[Layout, Path] | None:
+def _place(root: Path) -> tuple[CifarLayout, Path] | None:
     for layout in LAYOUTS:
         for folder in (root, root / layout.folder):
             if (folder / layout.names).is_file():

@@ -325,15 +325,15 @@ def html(found: Exploration, command: str = "") -> str:
         raise DataError(f"{found.name} changed while it was read ({error}); start again") from error
 
 
-def _picture(found: Exploration, split: str, index: int) -> html_report.Picture:
+def _picture(found: Exploration, split: str, index: int) -> html_report.EmbeddedPicture:
     who = found.who(split, index)
     source = html_report.thumbnail(found.data.splits[split].picture(index, neutral(found.data)))
-    return html_report.Picture(
+    return html_report.EmbeddedPicture(
         source, who["label"], [("", who["label"]), ("name", f"{split}: {who['name']}")]
     )
 
 
-def _examples(found: Exploration) -> list[list[html_report.Picture]]:
+def _examples(found: Exploration) -> list[list[html_report.EmbeddedPicture]]:
     """For each label a few pictures of train, at random."""
     labels = found.data.labels
     each = max(1, min(EACH, EXAMPLES // len(labels)))

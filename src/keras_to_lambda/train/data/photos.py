@@ -55,7 +55,7 @@ class Photos(Split):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class PhotoFile:
     """A file of the data. split: a name of SPLITS; "train" where the data has no split."""
 
     path: Path
@@ -108,7 +108,7 @@ def load(root: Path, seed: int) -> Dataset:
         if unknown := sorted({folder.name for folder in _filled(top)} - set(labels)):
             raise DataError(f"{top} has classes that train/ lacks: {', '.join(unknown)}")
     members = [
-        Member(path, folder.name, split)
+        PhotoFile(path, folder.name, split)
         for split, top in tops.items()
         for folder in _folders(top)
         for path in _files(folder)
@@ -118,7 +118,7 @@ def load(root: Path, seed: int) -> Dataset:
 
 def assemble(
     root: Path,
-    members: Sequence[Member],
+    members: Sequence[PhotoFile],
     seed: int,
     head: bytes = b"",
     labels: Sequence[str] | None = None,

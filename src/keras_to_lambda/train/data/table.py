@@ -39,7 +39,7 @@ def load(path: Path, seed: int) -> Dataset:
     if "\0" in text or "\ufffd" in text:
         raise DataError(f"{path} is not UTF-8 text: save it as CSV in UTF-8")
     find = _finder(path.parent)
-    seen: dict[Path, tuple[photos.Member, int]] = {}
+    seen: dict[Path, tuple[photos.PhotoFile, int]] = {}
     broken = []
     for line, name, label, split in _rows(path.name, text):
         if not name or not label:
@@ -49,7 +49,7 @@ def load(path: Path, seed: int) -> Dataset:
             raise DataError(
                 f"{path}, line {line}: unknown split {split!r}; use {', '.join(SPLIT_NAMES)}"
             )
-        member = photos.Member(find(name), label, SPLIT_NAMES[split])
+        member = photos.PhotoFile(find(name), label, SPLIT_NAMES[split])
         first, at = seen.setdefault(member.path, (member, line))
         if first != member:
             raise DataError(

@@ -33,7 +33,7 @@ Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
 
 
 @dataclass(eq=False)
-class Run:
+class TrainingRun:
     """One training run; started again with the same arguments, it continues.
 
     recipe, data: what is trained, and on what. card: of the saved model.
