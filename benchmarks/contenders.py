@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.material import ROOT, before, floats
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 # By hand, with nothing that is not needed: the floor.
 _BY_HAND = """

@@ -21,9 +21,9 @@ import numpy as np
 
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources.images import Raw
 
 ROOT = Path(__file__).resolve().parent.parent

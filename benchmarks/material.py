@@ -116,10 +116,10 @@ def _networks() -> None:
     import keras
     import tensorflow as tf
 
+    from keras_to_lambda.convert.common.source_card import converted
     from keras_to_lambda.convert.quantize import pixel_front
     from keras_to_lambda.convert.quantize.flatbuffer import build
-    from keras_to_lambda.convert.source_card import converted
-    from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing, join
+    from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing, join
 
     def graph(network: Any, size: int) -> Any:
         function = tf.function(lambda x: network(x, training=False))

@@ -16,7 +16,7 @@ from benchmarks import contenders as c
 from benchmarks.material import CLOTHING, FOLDER, FORMS, NETWORKS, PHOTOS, ROOT, model, photo
 from benchmarks.table import markdown, number
 from keras_to_lambda.deploy import file_host
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 CLOTHING_SIZE = 160
 SCALED = "handler, URL, decode: scaled"

@@ -14,7 +14,7 @@ from keras_to_lambda.deploy import estimate
 from keras_to_lambda.deploy.doctor import explain, template
 from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
-from keras_to_lambda.runtime.model import card
+from keras_to_lambda.runtime.model_file import card
 
 
 def settings_table() -> str:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
+from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 
 SHOWN = 8
 SHARE_OF_DISK = 0.5  # of the free space: what a .zip file may fill

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from keras_to_lambda.runtime.common.errors import SetupError
 
 if TYPE_CHECKING:
-    from keras_to_lambda.runtime.model.card import ModelCard
     from keras_to_lambda.runtime.model.registry import Installed
+    from keras_to_lambda.runtime.model_file.card import ModelCard
 
 KINDS = (".keras", ".h5", ".hdf5")
 

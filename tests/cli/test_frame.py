@@ -119,7 +119,7 @@ def test_every_root_of_user_errors_is_one_class():
 
 
 def test_progress_names_the_verb(capsys):
-    from keras_to_lambda.convert import progress
+    from keras_to_lambda.cli import progress
 
     progress.use("detect")
     progress.use(quiet=False)  # the sandbox: the verb stays

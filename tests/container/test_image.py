@@ -105,7 +105,7 @@ def test_the_packages_are_slimmed_of_what_is_never_loaded(image):
 def test_every_format_is_decoded_in_it(image):
     code = (
         "import io; from PIL import Image; from keras_to_lambda.runtime.image.decode import decode;"
-        "from keras_to_lambda.runtime.model.card import Preprocessing\n"
+        "from keras_to_lambda.runtime.model_file.card import Preprocessing\n"
         "for kind in ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP'):\n"
         "    data = io.BytesIO(); Image.new('RGB', (9, 7), 'red').save(data, kind)\n"
         "    print(decode(data.getvalue(), Preprocessing(), 3, 10**6).size)"

@@ -33,7 +33,7 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def heard():
     """A command chooses whether steps are said, for its process; here many run in one."""
-    from keras_to_lambda.convert import progress
+    from keras_to_lambda.cli import progress
 
     progress.use("convert")
 

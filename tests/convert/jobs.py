@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.sandbox.sandbox import within
 from keras_to_lambda.runtime.common.errors import SetupError
 

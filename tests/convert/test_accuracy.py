@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from keras_to_lambda.convert import convert
+from keras_to_lambda.convert import convert, verify
+from keras_to_lambda.convert.common.samples import Sample
 from keras_to_lambda.convert.convert import main
 from keras_to_lambda.convert.detection.conventions import Convention
 from keras_to_lambda.convert.detection.trials import Trials
-from keras_to_lambda.convert.samples import Sample
-from keras_to_lambda.convert.verification import accuracy, verify
+from keras_to_lambda.convert.verification import accuracy
 from keras_to_lambda.convert.verification.accuracy import Claim, examine
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 LABELS = ("apple", "bean", "corn", "date", "elder", "fig", "grape", "herb", "iris", "kale")
 TEN = range(10)

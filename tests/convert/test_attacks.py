@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert import detect, verify
+from keras_to_lambda.convert import inspect_file as inspect
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.convert import main as convert
-from keras_to_lambda.convert.detection import detect
-from keras_to_lambda.convert.inspection import inspect_file as inspect
 from keras_to_lambda.convert.network import keras_model
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
-from keras_to_lambda.convert.verification import verify
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.train.assess import evaluate
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.train import evaluate
 from tests.convert import attacks
 
 CARD = cards.ModelCard(name="net", labels=("a", "b", "c"), height=8, width=8)

@@ -9,10 +9,10 @@ import pytest
 
 from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
-from keras_to_lambda.convert.quantize.quantization_choice import Candidate, choose
 from keras_to_lambda.convert.verification.comparison import Comparison
 from keras_to_lambda.convert.verification.measurement import _truth
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.convert.verification.quantization_choice import Candidate, choose
+from keras_to_lambda.runtime.model_file import card as cards
 
 
 def candidate(name, *, agreement=1.0, mean=0.0, drop=None, size=100, ms=10.0):

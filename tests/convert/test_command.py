@@ -16,8 +16,8 @@ from keras_to_lambda.convert.quantize import quantization as forms
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
 from keras_to_lambda.convert.verification.comparison import compare
 from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import Preprocessing
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import Preprocessing
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved_model"])

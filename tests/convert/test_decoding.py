@@ -14,7 +14,7 @@ from keras_to_lambda.convert.verification import scaled_decoding
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image.decode import decode
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources.images import Raw
 
 SIZE = (4000, 3000)
@@ -54,7 +54,7 @@ def test_smooth_photos_let_a_model_decode_them_at_a_fraction(convert, models, la
     assert decode(photo, card.preprocessing, 3, 10**8, target).size == (500, 375)
     assert decode(photo, card.preprocessing, 3, 10**8).size == SIZE
     # And what was written verifies, by its own tolerance.
-    from keras_to_lambda.convert.verification.verify import main as verify
+    from keras_to_lambda.convert.verify import main as verify
 
     options = ["--samples", str(large / "smooth"), "--against", str(models["keras"])]
     assert verify([str(output), *options]) == 0
@@ -89,7 +89,7 @@ def test_the_function_decodes_as_the_card_says(convert, models, large):
         models["keras"], "--interpolation", "pillow:bilinear", photos=large / "smooth"
     )
     from keras_to_lambda.runtime.common.deadline import Deadline
-    from keras_to_lambda.runtime.common.telemetry import Stopwatch
+    from keras_to_lambda.runtime.inference.telemetry import Stopwatch
 
     handler = Handler(Settings(model_path=str(output), num_threads=1, log_level="FATAL"))
     watch = Stopwatch()

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.detection import conventions, detect
+from keras_to_lambda.convert import detect
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.samples import find, orders
+from keras_to_lambda.convert.detection import conventions
 from keras_to_lambda.convert.detection.conventions import Convention
 from keras_to_lambda.convert.detection.trials import Detective, Trials
-from keras_to_lambda.convert.network.unscaled_network import UnscaledNetwork, load
-from keras_to_lambda.convert.samples import find, orders
+from keras_to_lambda.convert.detection.unscaled_network import UnscaledNetwork, load
 from keras_to_lambda.runtime.image.preprocess import prepare
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 CLASSES = ("ant", "bee", "cat", "dog")
 SIDE = 24

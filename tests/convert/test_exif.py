@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 LABELS = ("top", "left", "bottom", "right")  # where the picture is bright
 SIDE = 16

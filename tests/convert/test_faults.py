@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_to_lambda.convert.convert import main
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from tests.convert.conftest import write_h5
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert import source_card
+from keras_to_lambda.convert import verify
+from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.convert import main
 from keras_to_lambda.convert.quantize import pixel_front
 from keras_to_lambda.convert.quantize.metadata_writer import attach
-from keras_to_lambda.convert.verification import verify
 from keras_to_lambda.runtime.image.preprocess import prepare
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
 from tests.small_tflite import network
 
 COLOURS = {"red": (230, 20, 30), "green": (10, 220, 40), "blue": (20, 30, 240)}

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tf_keras
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.inspection.obstacles import objects
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.load import generations
 from keras_to_lambda.convert.load.generations import DIFFERENCES, EQUAL_ACTIVATIONS, EQUAL_LAYERS
+from keras_to_lambda.convert.load.obstacles import objects
 from keras_to_lambda.convert.load.saved_file import SavedFile
 
 # Both warn of the `.h5` file, and Keras 3 of how a network of Keras 2 lists its inputs.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_to_lambda.convert import source_card
+from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.network import keras_model
-from keras_to_lambda.convert.verification.paths import keras_preprocessing
+from keras_to_lambda.convert.verification import keras_preprocessing
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources.images import Raw
 
 ANSWERS = {

@@ -19,11 +19,11 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.inspection.inspect_file import facts, inspect, main
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.inspect_file import facts, inspect, main
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.quantize import metadata_writer
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from tests.convert.conftest import write_h5
 
 CARD = cards.ModelCard(name="net", labels=("a", "b", "c", "d", "e"), height=40, width=40)
@@ -520,7 +520,7 @@ def test_reading_a_file_imports_neither_tensorflow_nor_keras(models):
 
     program = (
         "import sys; "
-        "from keras_to_lambda.convert.inspection.inspect_file import facts; facts(sys.argv[1]); "
+        "from keras_to_lambda.convert.inspect_file import facts; facts(sys.argv[1]); "
         "print([m for m in ('tensorflow', 'keras', 'tf_keras') if m in sys.modules])"
     )
     done = subprocess.run(

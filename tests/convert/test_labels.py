@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from keras_to_lambda.convert import labels, progress
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.runtime.model.card import distinct
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common import labels
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.runtime.model_file.card import distinct
 
 
 @pytest.fixture

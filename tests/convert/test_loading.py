@@ -13,10 +13,9 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, explained, reason_of
-from keras_to_lambda.convert.inspection import obstacles
-from keras_to_lambda.convert.inspection.inspect_file import facts
-from keras_to_lambda.convert.load import known_objects, loading, repairs
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained, reason_of
+from keras_to_lambda.convert.inspect_file import facts
+from keras_to_lambda.convert.load import known_objects, loading, obstacles, repairs
 from keras_to_lambda.convert.network import keras_model
 from keras_to_lambda.convert.network.keras_model import Wanted
 from keras_to_lambda.convert.quantize import flatbuffer

@@ -13,15 +13,15 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_to_lambda.convert import source_card
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common import source_card
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.image.preprocess import prepare
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model import tflite_metadata as reading
-from keras_to_lambda.runtime.model.card import Affine, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file import tflite_metadata as reading
+from keras_to_lambda.runtime.model_file.card import Affine, Preprocessing
 
 ROOT = Path(__file__).parents[2]
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_to_lambda.convert.inspection import inspect_file, operators
-from keras_to_lambda.convert.network import outputs
+from keras_to_lambda.convert import inspect_file
+from keras_to_lambda.convert.network import operators, outputs
 from keras_to_lambda.convert.network.outputs import Ending
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.request import Options
+from keras_to_lambda.runtime.inference.request import Options
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources.images import Raw
 
 layers, ops = keras.layers, keras.ops

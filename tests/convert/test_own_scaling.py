@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_to_lambda.convert.inspection import operators
-from keras_to_lambda.convert.network import own_scaling
-from keras_to_lambda.runtime.model.card import Affine, Preprocessing
+from keras_to_lambda.convert.network import operators, own_scaling
+from keras_to_lambda.runtime.model_file.card import Affine, Preprocessing
 
 layers, ops, applications = keras.layers, keras.ops, keras.applications
 SHAPE = (32, 32, 3)

@@ -13,12 +13,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-from keras_to_lambda.convert.verification import pipeline_diff
-from keras_to_lambda.convert.verification.paths import keras_preprocessing
+from keras_to_lambda.convert.verification import keras_preprocessing, pipeline_diff
 from keras_to_lambda.runtime.common.settings import MODELS
 from keras_to_lambda.runtime.image import preprocess
 from keras_to_lambda.runtime.image.decode import decode
-from keras_to_lambda.runtime.model.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import (
+    CHOICES,
+    PRESETS,
+    Affine,
+    ModelCard,
+    Preprocessing,
+)
 
 # Preset -> the module of keras.applications whose preprocess_input it stands for.
 MODULES = {

@@ -15,9 +15,9 @@ from PIL import Image
 from keras_to_lambda.convert.quantize import flatbuffer, pixel_front
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
 from keras_to_lambda.runtime.image.preprocess import prepare
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
 
 # Every pixel value in every channel, in a picture of two columns.
 EVERY = np.stack([np.roll(np.arange(256, dtype=np.uint8), 85 * k) for k in range(4)], axis=-1)
@@ -228,7 +228,7 @@ def test_the_card_leaves_the_scaling_to_the_graph_and_records_it(
         *("alpha", "decode", "drawing", "exif", "interpolation", "resize")
     ]
     assert {key: body["provenance"][key] for key in steps} == steps
-    from keras_to_lambda.convert.verification import verify
+    from keras_to_lambda.convert import verify
 
     arguments = [str(output), "--against", str(models["keras"]), "--no-write"]
     assert verify.main([*arguments, "--samples", str(samples)]) == 0

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
-from keras_to_lambda.convert.quantize.quantization_choice import Candidate, Choice
 from keras_to_lambda.convert.report import conversion_report
 from keras_to_lambda.convert.verification.comparison import compare
 from keras_to_lambda.convert.verification.measurement import KerasSide
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.convert.verification.quantization_choice import Candidate, Choice
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 
 VOID = {"meta", "br", "img"}
 

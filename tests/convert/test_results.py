@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.sandbox import untrusted_results
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.sandbox import confinement, landlock, sandbox, untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
 from tests.convert import payloads

@@ -16,9 +16,9 @@ import pytest
 from keras_to_lambda.convert.convert import main
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources.images import Raw
 
 FOLDER = Path(os.environ.get("SAVED_BY") or Path(__file__).parent / "saved_by" / "files")

@@ -7,8 +7,8 @@ import argparse
 import numpy as np
 import pytest
 
-from keras_to_lambda.convert.scaling import for_channels, parse, synonyms
-from keras_to_lambda.runtime.model.card import Affine
+from keras_to_lambda.convert.common.scaling import for_channels, parse, synonyms
+from keras_to_lambda.runtime.model_file.card import Affine
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert import source_card
+from keras_to_lambda.convert import verify
+from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.quantize import pixel_front
-from keras_to_lambda.convert.verification import pipeline_diff, verify
+from keras_to_lambda.convert.verification import pipeline_diff
 from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.serve.gateway import Gateway
 from tests.http_host import wsgi
 

@@ -33,7 +33,7 @@ from keras_to_lambda.deploy.doctor import doctor as doctor_command
 from keras_to_lambda.deploy.doctor.context import ROOT, Finding, Setup, Skip, Status
 from keras_to_lambda.deploy.doctor.doctor import main, parser
 from keras_to_lambda.deploy.doctor.template import Template
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from tests.unavailable import unavailable
 
 REGION = "eu-central-1"

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB, PYTHON
 from keras_to_lambda.deploy.emulator import ROOT, Emulator, EmulatorError, FunctionError
+from keras_to_lambda.function_defaults import ARCHITECTURE, MEMORY_MB, PYTHON
 from keras_to_lambda.runtime.common.aws_lambda import TIMEOUT_S
 from tests.endurance.faults import Silent, alive
 

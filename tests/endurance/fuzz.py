@@ -31,7 +31,7 @@ from PIL import Image
 from keras_to_lambda.runtime.common.errors import ClassifierError, InternalError
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.request import FORM
+from keras_to_lambda.runtime.inference.request import FORM
 from keras_to_lambda.runtime.sources import s3
 from tests.runtime.test_limits import BOMBS, HEAVY
 

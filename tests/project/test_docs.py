@@ -32,7 +32,7 @@ def test_the_card_in_the_docs_has_every_field_and_is_valid():
     import dataclasses
     import json
 
-    from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+    from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 
     text = TEXT[ROOT / "docs" / "tflite.md"]
     shown = json.loads(re.search(r"```json\n(\{.*?^\})", text, re.MULTILINE | re.DOTALL)[1])
@@ -222,7 +222,7 @@ def test_the_table_of_old_files_has_each_of_them():
     ("name", "samples"), [("clothing", 341), ("digits", 1500), ("digits-tree", 1500)]
 )
 def test_a_committed_model_is_small_and_verified(name, samples):
-    from keras_to_lambda.runtime.model import card as cards
+    from keras_to_lambda.runtime.model_file import card as cards
 
     folder = ROOT / "models" / name
     path = folder / f"{name}.tflite"
@@ -242,7 +242,7 @@ def test_a_committed_model_is_small_and_verified(name, samples):
 
 
 def test_figures_of_the_digits_in_the_playgrounds_page_are_the_cards():
-    from keras_to_lambda.runtime.model import card as cards
+    from keras_to_lambda.runtime.model_file import card as cards
 
     text = TEXT[ROOT / "docs" / "playground.md"]
     for name in ("digits", "digits-tree"):

@@ -490,7 +490,7 @@ def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, architecture,
 
 
 def test_the_dashboard_is_json_about_metrics_that_the_function_sends(stack):
-    from keras_to_lambda.runtime.common.telemetry import METRICS
+    from keras_to_lambda.runtime.inference.telemetry import METRICS
 
     body = json.loads(stack().resources["Dashboard"]["DashboardBody"])
     named = set()

@@ -13,9 +13,9 @@ import pytest
 from keras_to_lambda.runtime.common.errors import InvalidRequest, ModelNotNamed, SetupError
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.predictions import shaped
-from keras_to_lambda.runtime.request import Options, Request
+from keras_to_lambda.runtime.inference.predictions import shaped
+from keras_to_lambda.runtime.inference.request import Options, Request
+from keras_to_lambda.runtime.model_file import card as cards
 
 CARD = cards.load(f"{MODELS}/clothing/clothing.tflite")
 OUTPUTS = np.float32([-1, 4, 0, 2, -3, -3, -3, -3, -3, 1])

@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.model.card import ModelCard
-from keras_to_lambda.runtime.model.zip_archive import Archive, DamagedArchive
+from keras_to_lambda.runtime.model_file.card import ModelCard
+from keras_to_lambda.runtime.model_file.zip_archive import Archive, DamagedArchive
 
 MOST = 1 << 20
 

@@ -22,8 +22,8 @@ from keras_to_lambda.runtime.common.errors import (
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import pixels
-from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Base64, Url
 from tests.http_host import Clock

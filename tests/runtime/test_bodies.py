@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from keras_to_lambda.runtime.common import errors
-from keras_to_lambda.runtime.request import Options, Request
+from keras_to_lambda.runtime.inference.request import Options, Request
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Url
 
 FORM = "application/x-www-form-urlencoded"

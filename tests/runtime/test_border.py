@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.common import telemetry, text
+from keras_to_lambda.runtime.common import text
 from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
     InternalError,
@@ -24,6 +24,7 @@ from keras_to_lambda.runtime.events import result_lines
 from keras_to_lambda.runtime.handler import Handler, _plain
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.decode import Picture
+from keras_to_lambda.runtime.inference import telemetry
 from keras_to_lambda.runtime.model.engine import EngineError
 from keras_to_lambda.runtime.sources.images import Url
 

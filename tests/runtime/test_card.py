@@ -10,8 +10,8 @@ import zipfile
 import pytest
 
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(200))
 CARD = ModelCard(

@@ -11,7 +11,7 @@ from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import plain_jpeg, preprocess
 from keras_to_lambda.runtime.model import litert
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from tests.small_tflite import network
 
 pytestmark = pytest.mark.engine

@@ -28,7 +28,7 @@ from keras_to_lambda.runtime.image.decode import (
     decode,
     opened,
 )
-from keras_to_lambda.runtime.model.card import CHOICES, Preprocessing
+from keras_to_lambda.runtime.model_file.card import CHOICES, Preprocessing
 
 STEPS = Preprocessing()
 LIMIT = 50_000_000

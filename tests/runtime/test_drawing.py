@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import drawing
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 pytestmark = pytest.mark.engine
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.model.card import CHOICES, ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import ONE_UNIT, Classifier
+from keras_to_lambda.runtime.model_file.card import CHOICES, ModelCard, Preprocessing
 from tests.small_tflite import network
 
 pytestmark = pytest.mark.engine

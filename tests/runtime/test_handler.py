@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import ModelCard
-from keras_to_lambda.runtime.predictions import ranked, softmax
-from keras_to_lambda.runtime.request import Options
+from keras_to_lambda.runtime.inference.predictions import ranked, softmax
+from keras_to_lambda.runtime.inference.request import Options
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.runtime.sources.images import Raw
 
 pytestmark = pytest.mark.engine

@@ -25,7 +25,7 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import budget, pixels
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import opened
-from keras_to_lambda.runtime.model.card import Preprocessing
+from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Raw, Url
 
@@ -272,7 +272,7 @@ import json, sys
 from pathlib import Path
 from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.Image import Resampling
-from keras_to_lambda.runtime.model.card import Preprocessing
+from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import opened
 
@@ -494,7 +494,7 @@ def test_of_several_packed_profiles_one_is_unpacked(monkeypatch):
 def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
     settings, jpeg, monkeypatch
 ):
-    monkeypatch.setattr("keras_to_lambda.runtime.pipeline.vcpus", lambda _: 3)
+    monkeypatch.setattr("keras_to_lambda.runtime.inference.pipeline.vcpus", lambda _: 3)
     handler = Handler(settings)
     lock, changed = threading.Lock(), threading.Event()
     under_way, most = [], []
@@ -523,7 +523,7 @@ def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
 def test_a_picture_whose_turn_does_not_come_in_time_is_an_error_that_passes(
     settings, jpeg, monkeypatch
 ):
-    monkeypatch.setattr("keras_to_lambda.runtime.pipeline.vcpus", lambda _: 1)
+    monkeypatch.setattr("keras_to_lambda.runtime.inference.pipeline.vcpus", lambda _: 1)
     handler = Handler(settings)
     with handler.pipeline._turns, handler.pipeline._turns:
         [error] = handler.pipeline.classify([Raw(jpeg)], deadline=Deadline(0.05))

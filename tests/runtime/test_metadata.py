@@ -17,10 +17,10 @@ from PIL import Image
 
 from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.image.preprocess import prepare
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model import tflite_metadata
-from keras_to_lambda.runtime.model.card import Affine, ModelCard, Preprocessing
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file import tflite_metadata
+from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
 
 pytestmark = pytest.mark.engine
 
@@ -199,7 +199,7 @@ def test_a_file_with_a_card_does_not_pay_for_it(write):
     program = (
         "import sys; from pathlib import Path; from keras_to_lambda.runtime.model import card; "
         "card.load(Path(sys.argv[1])); "
-        "names = ('keras_to_lambda.runtime.model.tflite_metadata', 'flatbuffers'); "
+        "names = ('keras_to_lambda.runtime.model_file.tflite_metadata', 'flatbuffers'); "
         "print([m for m in names if m in sys.modules])"
     )
     done = subprocess.run(

@@ -13,8 +13,8 @@ import pytest
 
 from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.common.settings import MODELS
-from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file import card as cards
 
 pytestmark = pytest.mark.engine
 

@@ -13,8 +13,8 @@ import pytest
 
 from keras_to_lambda import origin
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model.registry import Installed
+from keras_to_lambda.runtime.model_file import card as cards
 
 K2L = (sys.executable, "-m", "keras_to_lambda")
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from keras_to_lambda.runtime.common.errors import DeadlineExceeded, TooManyPixel
 from keras_to_lambda.runtime.image import pixels, plain_jpeg
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import Picture
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 
 NOISE = np.random.default_rng(5).integers(0, 255, (7, 9, 3), dtype=np.uint8)
 PHOTO = Image.fromarray(NOISE).resize((211, 147), Image.Resampling.BICUBIC)

@@ -21,7 +21,13 @@ from keras_to_lambda.runtime.image.preprocess import (
     tf_bilinear,
     unscale,
 )
-from keras_to_lambda.runtime.model.card import CHOICES, PRESETS, Affine, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import (
+    CHOICES,
+    PRESETS,
+    Affine,
+    ModelCard,
+    Preprocessing,
+)
 
 pytestmark = pytest.mark.engine
 

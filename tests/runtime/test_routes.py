@@ -23,8 +23,9 @@ from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.http import multipart_form, playground
-from keras_to_lambda.runtime.request import Options, Request
+from keras_to_lambda.runtime.http import playground
+from keras_to_lambda.runtime.inference import multipart_form
+from keras_to_lambda.runtime.inference.request import Options, Request
 from keras_to_lambda.runtime.sources.images import Raw, Url
 
 ROOT = Path(__file__).resolve().parents[2]

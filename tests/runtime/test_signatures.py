@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda.runtime.common import formats
 from keras_to_lambda.runtime.common.errors import UndecodableImage, UnsupportedFormat
-from keras_to_lambda.runtime.image import formats, signatures
+from keras_to_lambda.runtime.common.formats import FORMATS
+from keras_to_lambda.runtime.image import signatures
 from keras_to_lambda.runtime.image.decode import decode
-from keras_to_lambda.runtime.image.formats import FORMATS
-from keras_to_lambda.runtime.model.card import Preprocessing
+from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.runtime.sources.images import Base64, recognised
 
 STEPS = Preprocessing()

@@ -13,8 +13,8 @@ from PIL import Image
 
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.common.telemetry import METRICS
 from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.inference.telemetry import METRICS
 from keras_to_lambda.runtime.sources import images
 from keras_to_lambda.runtime.sources.images import Base64, Object, Raw, Url
 

@@ -14,9 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from keras_to_lambda.convert import convert
-from keras_to_lambda.train import search, train_demo
-from keras_to_lambda.train.assess import evaluate
-from keras_to_lambda.train.data import explore
+from keras_to_lambda.train import evaluate, explore, search, train_demo
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.runtime.image.preprocess import scale
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.fit import backbones, batches, networks
 from keras_to_lambda.train.fit.recipe import TRANSFER, Backbone, Head

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.convert import samples
+from keras_to_lambda.convert.common import samples
 from keras_to_lambda.train.data import cifar, sources
 from keras_to_lambda.train.data.dataset import SPLITS, DataError, completed, joined, neutral
 from tests.train.published import idx_file, python2

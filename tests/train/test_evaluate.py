@@ -23,15 +23,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda import client, html_report
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda import atomic_files, client, html_report
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.serve.gateway import Gateway
-from keras_to_lambda.train import files
-from keras_to_lambda.train.assess import evaluate, split_predictions
+from keras_to_lambda.train import evaluate
+from keras_to_lambda.train.assess import split_predictions
 from keras_to_lambda.train.data import photos
 from keras_to_lambda.train.data.dataset import DataError
 from tests import labelled_zip
@@ -165,7 +165,7 @@ def compared(folder, tmp_path_factory):
     ]
     report = evaluate.evaluate(evaluate.parser().parse_args(arguments))
     page = evaluate.report.html(report, html_report.command_line("evaluate", ["MODEL"]))
-    record = files.write_report(output, page, evaluate.report.to_json(report))
+    record = atomic_files.write_report(output, page, evaluate.report.to_json(report))
     return report, page, json.loads(record.read_text(encoding="utf-8"))
 
 

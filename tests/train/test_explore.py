@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.train.data import explore
-from keras_to_lambda.train.data.explore import main
+from keras_to_lambda.train import explore
+from keras_to_lambda.train.explore import main
 
 EACH = {
     "train": {"cat": 12, "dog": 6},

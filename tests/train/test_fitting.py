@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_to_lambda.convert import source_card
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common import source_card
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.load import registries
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.train import train
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.fit import augmentation, fitting, history

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keras_to_lambda.class_folders import ClassFolders
-from keras_to_lambda.convert import samples
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common import samples
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.train import train
 from keras_to_lambda.train.data.dataset import DataError
 from tests import labelled_zip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train import layers
 
 

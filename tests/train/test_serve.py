@@ -13,7 +13,7 @@ import numpy as np
 import requests
 from PIL import Image
 
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.train import train
 
 

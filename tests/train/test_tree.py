@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.train import tree
 from keras_to_lambda.train.data.arrays import Pictures
 from keras_to_lambda.train.data.dataset import Dataset

@@ -13,16 +13,16 @@ status.
 from __future__ import annotations
 
 import argparse
+import difflib
 import functools
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, ParamSpec
 
-from keras_to_lambda.convert.conversion_errors import nearest
-from keras_to_lambda.convert.progress import plain
+from keras_to_lambda.cli.progress import plain
 from keras_to_lambda.runtime.common.errors import ClassifierError, UserError
 
 OK, FAILED, WRONG_USE, NOT_VERIFIED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -97,3 +97,11 @@ def command(
         return framed
 
     return decorate
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """A question with the nearest known name; "" if none is near."""
+    found = difflib.get_close_matches(wrong.lower(), list(known), 1)
+    if not found:
+        found = [name for name in known if name.rpartition(":")[2] == wrong.lower()][:1]
+    return f"did you mean {found[0]}?" if found else ""

@@ -16,7 +16,7 @@ from keras_to_lambda.class_folders import images as images_below
 from keras_to_lambda.cli.evaluation import Evaluation
 from keras_to_lambda.runtime.common.errors import ClassifierError, InvalidRequest
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.runtime.sources.images import Raw, Source, Url
 
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import NamedTuple, NoReturn
 
 from keras_to_lambda.cli import frame
-from keras_to_lambda.convert.progress import plain_lines
+from keras_to_lambda.cli.progress import plain_lines
 
 
 class Verb(NamedTuple):
@@ -33,25 +33,23 @@ _KERAS = ("convert", ("tensorflow", "keras", "h5py", "ai_edge_quantizer"))
 _TRAIN = ("train", ("tensorflow", "keras", "sklearn", "matplotlib", "optuna", "imagehash"))
 _CLOUD = ("deploy", ("yaml", "awslambdaric"))
 VERBS = {
-    "convert": Verb("convert.command", "Keras file -> verified .tflite", *_KERAS),
-    "inspect": Verb("convert.inspection.command", "what a model file holds", *_KERAS),
-    "detect": Verb("convert.detection.command", "preprocessing that a model expects", *_KERAS),
-    "verify": Verb(
-        "convert.verification.command", "Keras beside a .tflite, an image or a URL", *_KERAS
-    ),
+    "convert": Verb("convert.convert", "Keras file -> verified .tflite", *_KERAS),
+    "inspect": Verb("convert.inspect_file", "what a model file holds", *_KERAS),
+    "detect": Verb("convert.detect", "preprocessing that a model expects", *_KERAS),
+    "verify": Verb("convert.verify", "Keras beside a .tflite, an image or a URL", *_KERAS),
     "predict": Verb("cli.predict", "classify images in the terminal"),
     "new": Verb("cli.new", "folder that is deployed as it is"),
-    "serve": Verb("serve.command", "the function and its web page on this machine"),
-    "train": Verb("train.command", "folder of photos -> Keras model", *_TRAIN),
+    "serve": Verb("serve.serve", "the function and its web page on this machine"),
+    "train": Verb("train.train", "folder of photos -> Keras model", *_TRAIN),
     "evaluate": Verb("train.evaluate", "accuracy report of a model or an endpoint", *_TRAIN),
     "explore": Verb("train.explore", "report on a data set", *_TRAIN),
     "layers": Verb("train.layers", "layers, parameters and feature maps", *_TRAIN),
     "search": Verb("train.search", "search for the best training options", *_TRAIN),
     "tree": Verb("train.tree", "decision tree as a baseline", *_TRAIN),
-    "doctor": Verb("deploy.doctor.command", "check prerequisites, explain errors", *_CLOUD),
+    "doctor": Verb("deploy.doctor.doctor", "check prerequisites, explain errors", *_CLOUD),
     "deploy": Verb("deploy.deploy_stack", "build and deploy the stack", *_CLOUD),
-    "smoke": Verb("deploy.smoke", "compare a deployment with the local models", *_CLOUD),
-    "batch": Verb("deploy.batch.command", "classify millions of images in S3", *_CLOUD),
+    "smoke": Verb("deploy.rollout.smoke", "compare a deployment with the local models", *_CLOUD),
+    "batch": Verb("deploy.batch.batch", "classify millions of images in S3", *_CLOUD),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from keras_to_lambda import project
 from keras_to_lambda.cli import frame
 from keras_to_lambda.runtime.common.errors import UserError
-from keras_to_lambda.runtime.model import card
+from keras_to_lambda.runtime.model_file import card
 
 # What was written, so that `--update` can tell a user's edit from an old version.
 RECORD = ".k2l.json"

@@ -12,9 +12,9 @@ from typing import Any
 from keras_to_lambda.cli import inputs, terminal
 from keras_to_lambda.cli.inputs import Item, Result
 from keras_to_lambda.runtime.common.errors import ClassifierError
-from keras_to_lambda.runtime.model.card import ModelCard
-from keras_to_lambda.runtime.predictions import ranked
-from keras_to_lambda.runtime.request import Options
+from keras_to_lambda.runtime.inference.predictions import ranked
+from keras_to_lambda.runtime.inference.request import Options
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
 NAMES = ("table", "json", "jsonl", "csv")
 

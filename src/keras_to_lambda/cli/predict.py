@@ -15,7 +15,7 @@ from keras_to_lambda.runtime.check import check
 from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.request import SCORES, Options
+from keras_to_lambda.runtime.inference.request import SCORES, Options
 
 
 def parser() -> frame.Parser:

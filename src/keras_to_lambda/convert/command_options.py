@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
 
 

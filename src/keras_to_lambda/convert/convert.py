@@ -13,34 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda import html_report
-from keras_to_lambda.cli import frame
-from keras_to_lambda.convert import (
-    command_options,
-    labels,
-    output_folders,
-    progress,
-    samples,
-    scaling,
-    source_card,
-)
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.inspection import foreign, inspect_file
+from keras_to_lambda.cli import frame, progress
+from keras_to_lambda.convert import command_options, inspect_file
+from keras_to_lambda.convert.common import labels, output_folders, samples, scaling, source_card
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.load import registries
 from keras_to_lambda.convert.network import outputs, own_scaling
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
-from keras_to_lambda.convert.quantize.quantization_choice import (
-    PREFERENCES,
-    Choice,
-    choose,
-)
 from keras_to_lambda.convert.report import conversion_report
 from keras_to_lambda.convert.sandbox.sandbox import model_files
 from keras_to_lambda.convert.verification import scaled_decoding
 from keras_to_lambda.convert.verification.accuracy import without_claims
 from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
+from keras_to_lambda.convert.verification.quantization_choice import (
+    PREFERENCES,
+    Choice,
+    choose,
+)
 from keras_to_lambda.convert.verification.scaled_decoding import MIN_PHOTOS
-from keras_to_lambda.runtime.model.card import (
+from keras_to_lambda.runtime.model_file.card import (
     CHOICES,
     PRESETS,
     ModelCard,
@@ -560,7 +553,7 @@ def _count(args: argparse.Namespace, names: Sequence[str]) -> None:
     path = str(args.model.absolute())
     try:
         found = command_options.sandbox(args).call(
-            "keras_to_lambda.convert.inspection.inspect_file:facts",
+            "keras_to_lambda.convert.inspect_file:facts",
             reads=model_files(Path(path)),
             path=path,
         )

@@ -26,10 +26,10 @@ from botocore.parsers import ResponseParserError as ParserError
 
 from keras_to_lambda import project
 from keras_to_lambda.cli import frame
-from keras_to_lambda.deploy import ALIAS
 from keras_to_lambda.deploy.doctor.explain import aws_error
 from keras_to_lambda.deploy.doctor.project_folder import refused
 from keras_to_lambda.deploy.doctor.template import Template
+from keras_to_lambda.function_defaults import ALIAS
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.common.errors import UserError
 

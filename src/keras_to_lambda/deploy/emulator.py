@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from keras_to_lambda.cli import frame
-from keras_to_lambda.deploy import MEMORY_MB, PYTHON
+from keras_to_lambda.function_defaults import MEMORY_MB, PYTHON
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, TIMEOUT_S
 from keras_to_lambda.runtime.common.errors import UserError

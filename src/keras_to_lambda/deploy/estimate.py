@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from keras_to_lambda.deploy import ARCHITECTURE, MEMORY_MB
+from keras_to_lambda.function_defaults import ARCHITECTURE, MEMORY_MB
 
 
 class Price(NamedTuple):

@@ -27,7 +27,7 @@ from pip_requirements_parser import RequirementsFile
 from keras_to_lambda.cli import frame
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.common.errors import UserError
-from keras_to_lambda.runtime.model import card
+from keras_to_lambda.runtime.model_file import card
 
 LOCK = ROOT / "requirements.txt"
 # What the Dockerfile copies, as .dockerignore lets it through; and of its ARG MODEL.

@@ -17,14 +17,14 @@ from keras_to_lambda.runtime.image import decode, pixels
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.plain_jpeg import Photo
 from keras_to_lambda.runtime.image.preprocess import matches_helper
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keras_to_lambda.runtime.model.card import ModelCard
-    from keras_to_lambda.runtime.model.engine import Buffer
+    from keras_to_lambda.runtime.common.memory import Buffer
     from keras_to_lambda.runtime.model.interpreter import Classifier
+    from keras_to_lambda.runtime.model_file.card import ModelCard
 
 
 def check(handler: Handler, *, compare: bool = False) -> str:

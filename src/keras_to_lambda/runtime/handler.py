@@ -6,15 +6,16 @@ import json
 import math
 
 from keras_to_lambda.runtime import events
-from keras_to_lambda.runtime.common import telemetry, text
+from keras_to_lambda.runtime.common import text
 from keras_to_lambda.runtime.common.aws_lambda import MAX_EVENT_BYTES, TIMEOUT_S
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import AnswerTooLarge, ClassifierError
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.common.telemetry import Stopwatch
 from keras_to_lambda.runtime.http import responses
-from keras_to_lambda.runtime.invocation import Invocation
-from keras_to_lambda.runtime.pipeline import Pipeline
+from keras_to_lambda.runtime.inference import telemetry
+from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.inference.pipeline import Pipeline
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -143,7 +143,7 @@ def look(
     Raises:
         ConvertError: the model cannot be loaded, or its file has no layers.
     """
-    from keras_to_lambda.convert.conversion_errors import ConvertError
+    from keras_to_lambda.convert.common.conversion_errors import ConvertError
     from keras_to_lambda.convert.load.repairs import layers_of
     from keras_to_lambda.runtime.image.decode import decode
     from keras_to_lambda.runtime.image.preprocess import prepare

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from keras_to_lambda.runtime.model.card import CHOICES
+from keras_to_lambda.runtime.model_file.card import CHOICES
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 from keras_to_lambda.train.fit.recipe import (
     ALL,

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_to_lambda.atomic_files import together, write_json
 from keras_to_lambda.cli.evaluation import Evaluation
 from keras_to_lambda.train.data.dataset import Dataset
-from keras_to_lambda.train.files import together, write_json
 from keras_to_lambda.train.fit import history
 from keras_to_lambda.train.fit.fitting import TrainingRun, logits
 

@@ -23,8 +23,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from keras_to_lambda import atomic_files
 from keras_to_lambda.cli import frame
-from keras_to_lambda.train import files, recipe_options, train
+from keras_to_lambda.train import recipe_options, train
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 from keras_to_lambda.train.fit import quiet
@@ -338,7 +339,7 @@ def _write(search: Search, given: list[str]) -> str:
         "effects": effects,
         "trials": rows,
     }
-    files.write_report(output / "search.html", html, record)
+    atomic_files.write_report(output / "search.html", html, record)
     return (
         f"best of {len(rows)} trials: validation accuracy {best.value:.3f} on {seen} pictures\n"
         f"wrote {output / 'search.html'} and search.json\nnext: {shlex.join(line)}"

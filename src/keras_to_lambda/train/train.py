@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_to_lambda.cli import frame
-from keras_to_lambda.convert import output_folders
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.convert.common import output_folders
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train import convert_and_serve, recipe_options
 from keras_to_lambda.train.data import arrays, sources
 from keras_to_lambda.train.data.dataset import DataError, Dataset, untrained

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from keras_to_lambda import atomic_files
 from keras_to_lambda.cli import frame
 from keras_to_lambda.cli.evaluation import Evaluation
-from keras_to_lambda.runtime.model.card import ModelCard
-from keras_to_lambda.train import convert_and_serve, files, train
+from keras_to_lambda.runtime.model_file.card import ModelCard
+from keras_to_lambda.train import convert_and_serve, train
 from keras_to_lambda.train.data import arrays, sources
 from keras_to_lambda.train.data.dataset import Dataset, neutral
 from keras_to_lambda.train.fit import quiet
@@ -143,9 +144,9 @@ def _write(data: Dataset, card: ModelCard, output: Path, seed: int, line: Sequen
         for split in ("validation", "test")
     }
     facts = run_report.provenance("k2l tree", seed, data, results["test"], line)
-    with files.together(output) as draft:
+    with atomic_files.together(output) as draft:
         save(fitted, card, draft / card.name)
-        files.write_json(
+        atomic_files.write_json(
             draft / f"{card.name}.card.json", dataclasses.replace(card, provenance=facts).to_json()
         )
         text = (
@@ -155,7 +156,7 @@ def _write(data: Dataset, card: ModelCard, output: Path, seed: int, line: Sequen
             "shares in a leaf, one picture of each added."
         )
         markdown = run_report.model_card(card.name, data, results, run_report.public(line), text)
-        files.write_text(draft / "MODEL_CARD.md", markdown)
+        atomic_files.write_text(draft / "MODEL_CARD.md", markdown)
     print(f"{nodes:,} nodes, {fitted.get_depth()} levels")
     print("\n".join(run_report.summary(results)), flush=True)
 

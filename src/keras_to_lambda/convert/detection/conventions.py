@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from keras_to_lambda.cli.evaluation import wilson
 from keras_to_lambda.runtime.image.preprocess import scale
-from keras_to_lambda.runtime.model.card import CHOICES, PRESETS, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import CHOICES, PRESETS, ModelCard, Preprocessing
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-# A preset for each scaling that keras.applications has (runtime/model/card.py), and what it does.
+# A preset for each scaling of keras.applications (runtime/model_file/card.py), and what it does.
 SCALINGS: Mapping[str, str] = {
     "rescale": "1/255",
     "mobilenet_v2": "-1..1",

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.samples import Sample, spread
 from keras_to_lambda.convert.detection import conventions
 from keras_to_lambda.convert.detection.conventions import Convention, Evidence, Floats, Ints
-from keras_to_lambda.convert.network.unscaled_network import UnscaledNetwork, load
-from keras_to_lambda.convert.samples import Sample, spread
+from keras_to_lambda.convert.detection.unscaled_network import UnscaledNetwork, load
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.image.preprocess import prepare, resize, scale
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 
 MAX_PIXELS = 100_000_000  # of one photo: what a large camera takes, not a decompression bomb
 MEMORY_BYTES = 1 << 29  # of decoded photos that are kept; beyond, they are decoded again

@@ -16,7 +16,7 @@ from keras_to_lambda.convert.detection.conventions import (
     Evidence,
     Property,
 )
-from keras_to_lambda.runtime.model.card import PRESETS, ModelCard
+from keras_to_lambda.runtime.model_file.card import PRESETS, ModelCard
 
 SHOWN = 10  # rows of the table
 # The names of the factors in the report, and of their options of `k2l convert`.

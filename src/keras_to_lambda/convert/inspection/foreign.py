@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.origin import digest
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model import tflite_metadata
-from keras_to_lambda.runtime.model.zip_archive import Archive
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file import tflite_metadata
+from keras_to_lambda.runtime.model_file.zip_archive import Archive
 
 # The resizing of the TensorFlow Lite Task Library, for which such files are made.
 STEPS = {"resize": "stretch", "interpolation": "tf:bilinear"}

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert import source_card
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.inspection import obstacles
-from keras_to_lambda.convert.load import generations
+from keras_to_lambda.convert.common import source_card
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.load import generations, obstacles
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.network import input_shape, layer_shapes
 from keras_to_lambda.convert.network.outputs import MULTI_LABEL

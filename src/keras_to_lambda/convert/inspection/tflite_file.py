@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.inspection.operators import names_of, number_of, of_flatbuffer
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.network.operators import DAMAGED, names_of, number_of, of_flatbuffer
 from keras_to_lambda.convert.network.outputs import Ending, in_words
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model import tflite_metadata
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file import tflite_metadata
 
-# What flatbuffers' Python raises for damaged bytes.
-DAMAGED = (
-    *(ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError),
-    *(RecursionError, ArithmeticError, OSError, struct.error),
-)
 # Scales of one tensor that are shown.
 SCALES_SHOWN = 12
 WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT4", "INT2", "INT16")

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, reason_of
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, reason_of
 from keras_to_lambda.convert.load.saved_file import SavedFile
 
 # What the user's file is called as a module.

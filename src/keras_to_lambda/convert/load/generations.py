@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.inspection.obstacles import objects
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.load.obstacles import objects
 from keras_to_lambda.convert.load.saved_file import SavedFile
 
 KERAS_2, KERAS_3 = "tf_keras", "keras"

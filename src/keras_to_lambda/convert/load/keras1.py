@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 
 CLASSES = {
     "Convolution1D": "Conv1D",

@@ -8,7 +8,11 @@ from typing import Any
 
 import keras
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, raise_if_memory, reason_of
+from keras_to_lambda.convert.common.conversion_errors import (
+    ConvertError,
+    raise_if_memory,
+    reason_of,
+)
 from keras_to_lambda.convert.load import custom_code, repairs
 from keras_to_lambda.convert.load.generations import KERAS_2, library_of
 from keras_to_lambda.convert.load.known_objects import objects_of

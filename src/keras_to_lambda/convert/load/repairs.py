@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, explained
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
 from keras_to_lambda.convert.load import keras1
 from keras_to_lambda.convert.load.generations import KERAS_2, KERAS_3
 from keras_to_lambda.convert.load.known_objects import FUNCTIONS, INITIALIZER_MODULES

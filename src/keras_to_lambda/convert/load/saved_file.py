@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, listed
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
 from keras_to_lambda.convert.scan import hdf5, keras_archive, keras_configuration, saved_model_graph
 from keras_to_lambda.origin import digest
 

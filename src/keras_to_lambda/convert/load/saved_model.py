@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, explained
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
 from keras_to_lambda.convert.load.saved_file import SavedFile
 
 Network = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[Any, ...], Any]

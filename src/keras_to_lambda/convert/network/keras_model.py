@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, explained
-from keras_to_lambda.convert.inspection import obstacles
-from keras_to_lambda.convert.load import loading, repairs, saved_model
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
+from keras_to_lambda.convert.load import loading, obstacles, repairs, saved_model
 from keras_to_lambda.convert.load.repairs import Loaded, layers_of
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.network import signature

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.convert.inspection.operators import Node, Operators, of_flatbuffer
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.network.operators import DAMAGED, Node, Operators, of_flatbuffer
 
 MULTI_LABEL = "multi-label: each label has a sigmoid, and the scores do not add up to 1"
 LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
@@ -370,8 +370,6 @@ def _seen(rows: np.ndarray, inside: bool, whole: bool) -> str:
 
 def of_tflite(path: Path, rows: np.ndarray, wanted: str | None = None) -> Outputs:
     """What the outputs of a `.tflite` file are; rows: its answers, dequantized, as for `decide`."""
-    from keras_to_lambda.convert.inspection.tflite_file import DAMAGED
-
     try:
         operators = of_flatbuffer(path)
     except DAMAGED as error:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_to_lambda.convert.inspection.operators import Operators
-from keras_to_lambda.runtime.model.card import PRESETS, Affine, Preprocessing
+from keras_to_lambda.convert.network.operators import Operators
+from keras_to_lambda.runtime.model_file.card import PRESETS, Affine, Preprocessing
 
 Numbers = npt.NDArray[np.float64]
 

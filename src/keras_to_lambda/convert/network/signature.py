@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, explained
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
 from keras_to_lambda.convert.network import input_shape
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 
 _MISSING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 

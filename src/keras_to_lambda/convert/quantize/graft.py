@@ -14,8 +14,8 @@ from typing import Any
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
-from keras_to_lambda.runtime.model.tflite_metadata import Field
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.runtime.model_file.tflite_metadata import Field
 
 # Weights must stay where the interpreter can take them unmoved: 16 bytes (schema.fbs,
 # `force_align`), and 64 for whole cache lines.

@@ -13,8 +13,8 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_to_lambda.convert.quantize.graft import Graft
-from keras_to_lambda.runtime.model.card import LABELS_FILE, PRESETS, Affine, ModelCard
-from keras_to_lambda.runtime.model.tflite_metadata import (
+from keras_to_lambda.runtime.model_file.card import LABELS_FILE, PRESETS, Affine, ModelCard
+from keras_to_lambda.runtime.model_file.tflite_metadata import (
     BUFFER_NAME,
     GRAYSCALE,
     IDENTIFIER,
@@ -25,7 +25,7 @@ from keras_to_lambda.runtime.model.tflite_metadata import (
     Field,
 )
 
-# (pixel - mean) / std for R, G and B, by what is behind a preset (runtime/model/card.py).
+# (pixel - mean) / std for R, G and B, by what is behind a preset (runtime/model_file/card.py).
 # torch: 255 times the means and deviations of keras/src/applications/imagenet_utils.py.
 NORMALIZATIONS = {
     "tf": ((127.5,), (127.5,)),

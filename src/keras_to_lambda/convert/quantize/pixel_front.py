@@ -15,8 +15,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_to_lambda.convert.quantize.graft import Graft
-from keras_to_lambda.runtime.model.card import PRESETS, Affine, ModelCard
-from keras_to_lambda.runtime.model.tflite_metadata import Field
+from keras_to_lambda.runtime.model_file.card import PRESETS, Affine, ModelCard
+from keras_to_lambda.runtime.model_file.tflite_metadata import Field
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,19 @@ from PIL import Image
 
 from keras_to_lambda import html_report
 from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.cli import progress
 from keras_to_lambda.cli.evaluation import wilson
-from keras_to_lambda.convert import progress, scaling
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common import scaling
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.detection.sample_orientation import Flagged
 from keras_to_lambda.convert.quantize import metadata_writer
-from keras_to_lambda.convert.quantize.quantization_choice import Candidate, Choice
 from keras_to_lambda.convert.verification import accuracy, pipeline_diff
 from keras_to_lambda.convert.verification.accuracy import Verdict
 from keras_to_lambda.convert.verification.comparison import per_class
 from keras_to_lambda.convert.verification.measurement import KerasSide
+from keras_to_lambda.convert.verification.quantization_choice import Candidate, Choice
 from keras_to_lambda.convert.verification.scaled_decoding import Decoding
-from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
 WORST = 8
 UNJUDGED = Verdict(())

@@ -28,11 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert import progress
-from keras_to_lambda.convert.conversion_errors import ConvertError, reason_of
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, reason_of
 from keras_to_lambda.convert.sandbox import landlock
 from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 # The folder that this package is imported from.
 SITE = Path(__file__).resolve().parents[3]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 
 MAX_JSON_BYTES = 64 << 20
 

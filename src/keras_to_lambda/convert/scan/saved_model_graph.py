@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.scan.tensorflow_names import OPERATORS, RESTORE, SAVE
 
 GRAPH, VARIABLES = "saved_model.pb", "variables"

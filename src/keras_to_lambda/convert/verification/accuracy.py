@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_to_lambda.convert import scaling
+from keras_to_lambda.convert.common import scaling
 from keras_to_lambda.convert.verification.comparison import labelled
 
 Scores = npt.NDArray[np.float32]

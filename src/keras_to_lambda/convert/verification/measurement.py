@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from keras_to_lambda.class_folders import ClassFolders
-from keras_to_lambda.convert import progress, source_card
-from keras_to_lambda.convert.conversion_errors import ConvertError, listed
+from keras_to_lambda.cli import progress
+from keras_to_lambda.convert.common import source_card
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
 from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.convert.quantize.quantization import Tolerance, tolerance_of
-from keras_to_lambda.convert.quantize.quantization_choice import Candidate
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
 from keras_to_lambda.convert.verification import pipeline_diff
@@ -29,8 +29,9 @@ from keras_to_lambda.convert.verification.accuracy import (
     wrong_ones,
 )
 from keras_to_lambda.convert.verification.comparison import Comparison, compare, same_answers
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
-from keras_to_lambda.runtime.model.card import load as load_card
+from keras_to_lambda.convert.verification.quantization_choice import Candidate
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import load as load_card
 
 # The interpreter's words for an operator that is newer than itself.
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
@@ -75,7 +76,7 @@ class KerasSide:
         """
         paths = [str(path.absolute()) for path in photos]
         facts = sandbox.call(
-            "keras_to_lambda.convert.verification.paths.keras_worker:run",
+            "keras_to_lambda.convert.keras_worker:run",
             reads=[*model_files(Path(model), wanted.get("custom")), *paths],
             into=folder,
             model=model,
@@ -232,7 +233,7 @@ def served(
     paths = [str(path.absolute()) for path in photos]
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
         facts = sandbox.call(
-            "keras_to_lambda.convert.verification.paths.tflite_worker:run",
+            "keras_to_lambda.convert.tflite_worker:run",
             reads=[*model_files(model.absolute()), *paths],
             into=Path(folder),
             model=str(model.absolute()),

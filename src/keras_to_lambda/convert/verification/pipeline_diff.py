@@ -10,10 +10,10 @@ import numpy as np
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image import preprocess
 from keras_to_lambda.runtime.image.decode import decode
-from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
 if TYPE_CHECKING:
-    from keras_to_lambda.convert.verification.paths.keras_preprocessing import Seen
+    from keras_to_lambda.convert.verification.keras_preprocessing import Seen
 
 STAGES = ("decode", "resize")
 # The network, and the scaling in front of it.

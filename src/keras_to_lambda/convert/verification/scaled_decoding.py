@@ -17,7 +17,7 @@ from keras_to_lambda.convert.quantize.quantization import SCALED
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
 from keras_to_lambda.convert.verification.comparison import compare
 from keras_to_lambda.convert.verification.measurement import served
-from keras_to_lambda.runtime.model.card import ModelCard, join
+from keras_to_lambda.runtime.model_file.card import ModelCard, join
 
 # What counts as large: phones' 12 megapixels, which are 12.0 to 12.2, and a little less.
 LARGE_PIXELS = 10_000_000

@@ -26,7 +26,7 @@ from keras_to_lambda.deploy.batch import result_table, runs
 from keras_to_lambda.deploy.batch.cloud import Cloud, aws_errors
 from keras_to_lambda.deploy.batch.ledger import Ledger, Summary
 from keras_to_lambda.deploy.batch.runs import BatchRun, Progress
-from keras_to_lambda.runtime.request import SCORES
+from keras_to_lambda.runtime.inference.request import SCORES
 
 # In place of `resume`, which asks with the options of the run.
 AGAIN = "these batches would fail again: start them under another name, with other options"

@@ -20,8 +20,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from keras_to_lambda.deploy import ALIAS
 from keras_to_lambda.deploy.doctor.template import Template
+from keras_to_lambda.function_defaults import ALIAS
 from keras_to_lambda.project import ROOT
 
 # The name of the docs' `docker build`, and the one of `sam build`: the function's, in lower case.

@@ -15,8 +15,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from keras_to_lambda.deploy import ALIAS
 from keras_to_lambda.deploy.doctor.explain import aws_error
+from keras_to_lambda.function_defaults import ALIAS
 from keras_to_lambda.runtime.common.errors import UserError
 
 # CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.

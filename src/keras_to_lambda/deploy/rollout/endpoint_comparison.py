@@ -14,9 +14,9 @@ from keras_to_lambda.client import Client, EndpointError, Reply, refused
 from keras_to_lambda.deploy.rollout.alias import Alias, AliasError, FunctionFailed
 from keras_to_lambda.deploy.rollout.version import Version
 from keras_to_lambda.runtime.common.errors import UnsupportedFormat
+from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
 
 WAIT_S = 60.0  # for the first answer
 SETTLE_S = 30.0  # for a version after a rollback

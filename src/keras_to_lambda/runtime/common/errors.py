@@ -28,8 +28,8 @@ part of the API: they never change, messages may.
 
 from __future__ import annotations
 
+from keras_to_lambda.runtime.common.formats import NAMES
 from keras_to_lambda.runtime.common.text import clean
-from keras_to_lambda.runtime.image.formats import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

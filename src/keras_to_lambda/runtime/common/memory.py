@@ -14,7 +14,10 @@ from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
+
+    # Contiguous memory: bytes, or an array.
+    Buffer = Any
 
 # Kept back for the interpreter's work, the answer, and the runtime's other processes.
 RESERVE = 40_000_000

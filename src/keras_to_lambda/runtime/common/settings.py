@@ -80,7 +80,7 @@ def _hosts(text: str) -> frozenset[str]:
 
 
 def _host(name: str) -> str:
-    from keras_to_lambda.runtime.sources import hostname  # only where hosts are listed
+    from keras_to_lambda.runtime.common import hostname  # only where hosts are listed
 
     try:
         return hostname.to_ascii(name)

@@ -16,7 +16,7 @@ from keras_to_lambda.runtime.events import bulk, direct, records, web
 from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.events.direct import Direct, has_image
 from keras_to_lambda.runtime.events.unsupported import Unsupported
-from keras_to_lambda.runtime.request import NAMES, Options
+from keras_to_lambda.runtime.inference.request import NAMES, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

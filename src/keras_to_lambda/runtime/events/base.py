@@ -14,9 +14,9 @@ from keras_to_lambda.runtime.common.record import Generic, NamedTuple, TypeVar
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.http.routes import Resource
-from keras_to_lambda.runtime.invocation import Invocation
-from keras_to_lambda.runtime.predictions import ImageAnswer
-from keras_to_lambda.runtime.request import Request
+from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.inference.predictions import ImageAnswer
+from keras_to_lambda.runtime.inference.request import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.base import Done, EventSource, Job, Synchronous
 from keras_to_lambda.runtime.http.responses import Content
-from keras_to_lambda.runtime.request import NAMES, Request
+from keras_to_lambda.runtime.inference.request import NAMES, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.base import EventSource, Job
-from keras_to_lambda.runtime.invocation import Invocation
-from keras_to_lambda.runtime.predictions import ImageAnswer
-from keras_to_lambda.runtime.request import Request
+from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.inference.predictions import ImageAnswer
+from keras_to_lambda.runtime.inference.request import Request
 from keras_to_lambda.runtime.sources import images
 
 TYPE_CHECKING = False

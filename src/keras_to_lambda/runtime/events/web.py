@@ -21,8 +21,8 @@ from keras_to_lambda.runtime.events.base import Done, Job, Synchronous
 from keras_to_lambda.runtime.http import responses
 from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.http.routes import READ, RESOURCES, ROUTES, STATIC, Resource
-from keras_to_lambda.runtime.invocation import Invocation
-from keras_to_lambda.runtime.request import Request
+from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.inference.request import Request
 from keras_to_lambda.runtime.sources.images import recognised
 
 TYPE_CHECKING = False

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from keras_to_lambda.runtime.common import errors
+from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.image.formats import MEDIA_TYPES
+from keras_to_lambda.runtime.inference.request import ANSWERS, MAX_TOP_K, SCORES, Options
 from keras_to_lambda.runtime.model.registry import Models
-from keras_to_lambda.runtime.request import ANSWERS, MAX_TOP_K, SCORES, Options
 
 # One grey pixel, which every model answers.
 PIXEL = (
@@ -366,7 +366,7 @@ def _models(models: Models) -> dict[str, Any]:
                 "minItems": 1,
                 "items": {
                     "type": "object",
-                    "description": "A model's card (runtime/model/card.py)",
+                    "description": "A model's card (runtime/model_file/card.py)",
                     "required": ["name", "labels", "height", "width", "channels", "output"],
                     "properties": {
                         "name": {"type": "string"},

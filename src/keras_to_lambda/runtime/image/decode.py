@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from PIL import Image
 
-from keras_to_lambda.runtime.image import formats
+from keras_to_lambda.runtime.common import formats
 from keras_to_lambda.runtime.image.budget import (
     BAND,
     STORED,
@@ -28,7 +28,7 @@ from keras_to_lambda.runtime.image.budget import (
     weigh,
 )
 from keras_to_lambda.runtime.image.orientation import ON_ITS_SIDE, TURNS, UPSIDE_DOWN, flag
-from keras_to_lambda.runtime.model.card import Preprocessing
+from keras_to_lambda.runtime.model_file.card import Preprocessing
 
 # `Limits` count pixels instead.
 Image.MAX_IMAGE_PIXELS = None

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from keras_to_lambda.runtime.common.memory import Buffer
     from keras_to_lambda.runtime.image.budget import Limits
     from keras_to_lambda.runtime.image.decode import Picture
-    from keras_to_lambda.runtime.model.card import ModelCard
-    from keras_to_lambda.runtime.model.engine import Buffer
+    from keras_to_lambda.runtime.model_file.card import ModelCard
 
     Size = tuple[int, int]
     # Left, top, width and height in the picture's pixels; what lies outside of it is black.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from PIL import _imaging
 
-from keras_to_lambda.runtime.image import formats
+from keras_to_lambda.runtime.common import formats
 from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Faults, Reader, measure, weigh
 from keras_to_lambda.runtime.image.orientation import flag
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from keras_to_lambda.runtime.image.budget import Limits
-    from keras_to_lambda.runtime.model.card import ModelCard
+    from keras_to_lambda.runtime.model_file.card import ModelCard
 
 # A JPEG's channels for each mode, and the mode for each of a model's channels.
 COMPONENTS = {"L": 1, "RGB": 3}

@@ -15,7 +15,7 @@ from PIL import Image
 from keras_to_lambda.runtime.image.budget import BAND
 from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.image.pixels import DRAWING, FILTERS, RESIZE, resized
-from keras_to_lambda.runtime.model.card import PRESETS, Affine, ModelCard
+from keras_to_lambda.runtime.model_file.card import PRESETS, Affine, ModelCard
 
 if TYPE_CHECKING:
     import numpy.typing as npt

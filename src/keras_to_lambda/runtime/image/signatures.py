@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from keras_to_lambda.runtime.common.errors import UnsupportedFormat
-from keras_to_lambda.runtime.image.formats import NAMES
+from keras_to_lambda.runtime.common.formats import NAMES
 
 CONVERT = "; convert it to JPEG or PNG"
 LINK = "; link to the image file, not to a page that shows it"

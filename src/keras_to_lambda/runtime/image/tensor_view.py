@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from keras_to_lambda.runtime.image import preprocess
-from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from keras_to_lambda.runtime.model.engine import Buffer
+    from keras_to_lambda.runtime.common.memory import Buffer
 
 # Pictures kept; the oldest go first. /tmp is small, and is the function's only place.
 KEEP = 50

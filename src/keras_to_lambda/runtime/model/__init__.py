@@ -1,1 +1,1 @@
-"""A `.tflite` file: its card, its metadata, and the interpreter that runs it."""
+"""An engine, and the models that it runs."""

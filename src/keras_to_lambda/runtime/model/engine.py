@@ -9,8 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    # Contiguous memory: bytes, or an array.
-    Buffer = Any
+    from keras_to_lambda.runtime.common.memory import Buffer
 
 
 class EngineError(Exception):

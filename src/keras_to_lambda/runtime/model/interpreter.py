@@ -7,11 +7,11 @@ import threading
 import time
 
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.common.float32 import rounded
 from keras_to_lambda.runtime.image.pixels import takes_pixels
-from keras_to_lambda.runtime.model import card as cards
 from keras_to_lambda.runtime.model import engine
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
+from keras_to_lambda.runtime.model.float32 import rounded
+from keras_to_lambda.runtime.model_file import card as cards
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
-    from keras_to_lambda.runtime.model.engine import Buffer, Engine
+    from keras_to_lambda.runtime.common.memory import Buffer
+    from keras_to_lambda.runtime.model.engine import Engine
 
 # A batch's answers may part from single ones by this share of their spread, as another order of
 # float32 additions does; more means that the graph mixes the images of a batch.

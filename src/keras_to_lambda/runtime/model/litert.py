@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from keras_to_lambda.runtime.model.engine import Buffer
+    from keras_to_lambda.runtime.common.memory import Buffer
 
 PACKAGE = "ai_edge_litert"
 LIBRARY = {"linux": "libLiteRt.so", "darwin": "libLiteRt.dylib"}

@@ -9,9 +9,9 @@ from keras_to_lambda.runtime.common.errors import ModelNotFound, ModelNotNamed, 
 from keras_to_lambda.runtime.common.record import NamedTuple
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import ModelCard
 from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
 # In a folder of several models: the name of the one that answers when a request names none.
 DEFAULT = "default.txt"

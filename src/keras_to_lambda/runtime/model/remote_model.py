@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import quote
 
-from keras_to_lambda.runtime.common import telemetry
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
@@ -29,8 +28,9 @@ from keras_to_lambda.runtime.common.errors import (
     ImageTooLarge,
     SetupError,
 )
+from keras_to_lambda.runtime.common.log import log
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.model import card as cards
+from keras_to_lambda.runtime.model_file import card as cards
 
 S3, REGISTRY = "s3://", "models:/"
 MAX_BYTES = 240_000_000  # an old file and a new one: Lambda's /tmp holds 512 MB
@@ -85,7 +85,7 @@ def local(settings: Settings) -> str:
         if before is None or settings.model_sha256:
             raise SetupError(f"MODEL_PATH={source}: {error}") from error
         reason = f"{source}: {error}; the model of an earlier start is served"
-        telemetry.log(settings, "ERROR", outcome="model_not_renewed", reason=reason, sha256=before)
+        log(settings, "ERROR", outcome="model_not_renewed", reason=reason, sha256=before)
     return path
 
 

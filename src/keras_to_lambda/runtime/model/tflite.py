@@ -11,7 +11,7 @@ from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
 
 if TYPE_CHECKING:
-    from keras_to_lambda.runtime.model.engine import Buffer
+    from keras_to_lambda.runtime.common.memory import Buffer
 
 
 class Interpreted:

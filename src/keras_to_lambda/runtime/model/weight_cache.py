@@ -18,7 +18,7 @@ import platform
 from pathlib import Path
 
 from keras_to_lambda.runtime.model import litert
-from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
 # Blocks of the file that are looked at, evenly spread: reading all of a large model would cost what
 # the cache saves. Weights that were trained again differ in every one of them.

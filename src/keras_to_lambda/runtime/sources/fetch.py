@@ -12,6 +12,7 @@ import socket
 from functools import cache
 from urllib.parse import quote, urljoin, urlsplit
 
+from keras_to_lambda.runtime.common import hostname
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
@@ -22,7 +23,7 @@ from keras_to_lambda.runtime.common.errors import (
 )
 from keras_to_lambda.runtime.common.record import NamedTuple
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.sources import address_guard, content_coding, hostname
+from keras_to_lambda.runtime.sources import address_guard, content_coding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Iterator, Sequence
 
+from keras_to_lambda.runtime.common import formats
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
@@ -16,7 +17,6 @@ from keras_to_lambda.runtime.common.errors import (
 from keras_to_lambda.runtime.common.record import NamedTuple
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean, encodable
-from keras_to_lambda.runtime.image import formats
 
 # Of a name in a result line; browsers and servers have about the same limit.
 MAX_URL = 8192

@@ -22,18 +22,19 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_to_lambda.class_folders import ClassFolders
+from keras_to_lambda.cli import progress
 from keras_to_lambda.client import Client
-from keras_to_lambda.convert import progress, source_card
-from keras_to_lambda.convert import scaling as scalings
-from keras_to_lambda.convert.conversion_errors import ConvertError
+from keras_to_lambda.convert.common import scaling as scalings
+from keras_to_lambda.convert.common import source_card
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.load import saved_file
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
-from keras_to_lambda.convert.verification.paths.logits_endpoint import LogitsEndpoint
+from keras_to_lambda.convert.verification.logits_endpoint import LogitsEndpoint
 from keras_to_lambda.runtime.common.errors import SetupError, UserError
-from keras_to_lambda.runtime.model import card as cards
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train.assess.metrics import Predictions
 from keras_to_lambda.train.data.dataset import DataError, neutral
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from keras_to_lambda.convert.sandbox.sandbox import Sandbox
-    from keras_to_lambda.runtime.model.card import Affine
+    from keras_to_lambda.runtime.model_file.card import Affine
     from keras_to_lambda.train.data.dataset import Dataset, Split
 
 Scores = npt.NDArray[np.float32]
@@ -331,8 +332,7 @@ def by_keras(
         ConvertError: as `load_keras`; or the model has other outputs than the card has labels.
         ClassifierError: a picture has changed since it was checked.
     """
-    from keras_to_lambda.convert.inspection import operators
-    from keras_to_lambda.convert.network import keras_model
+    from keras_to_lambda.convert.network import keras_model, operators
     from keras_to_lambda.convert.network.outputs import Ending
     from keras_to_lambda.runtime.image.preprocess import prepare
 

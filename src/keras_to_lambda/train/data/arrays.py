@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.train.data.dataset import (
     SPLIT_NAMES,
     SPLITS,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.image.preprocess import prepare
-from keras_to_lambda.runtime.model.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -13,7 +13,7 @@ import numpy as np
 from keras_to_lambda.class_folders import ignored
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
-from keras_to_lambda.runtime.model.card import Preprocessing
+from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.train.data.dataset import (
     SPLIT_NAMES,
     SPLITS,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from keras_to_lambda.runtime.model.card import ModelCard
+    from keras_to_lambda.runtime.model_file.card import ModelCard
 
 MAX_PIXELS = 100_000_000  # of one photo: a large camera, not a decompression bomb
 

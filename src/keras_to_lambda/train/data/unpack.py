@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_to_lambda.convert.samples import spread
+from keras_to_lambda.convert.common.samples import spread
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError, neutral
 

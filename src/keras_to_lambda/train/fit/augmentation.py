@@ -17,7 +17,7 @@ from keras_to_lambda.train.fit.batches import square
 from keras_to_lambda.train.fit.recipe import Augmentation
 
 if TYPE_CHECKING:
-    from keras_to_lambda.runtime.model.card import ModelCard
+    from keras_to_lambda.runtime.model_file.card import ModelCard
     from keras_to_lambda.train.data.dataset import Dataset
     from keras_to_lambda.train.fit.recipe import Recipe
 

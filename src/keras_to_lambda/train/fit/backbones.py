@@ -15,12 +15,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_to_lambda.convert.conversion_errors import ConvertError, explained, reason_of
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained, reason_of
 from keras_to_lambda.convert.load import loading, saved_file
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
-from keras_to_lambda.runtime.model.card import PRESETS
+from keras_to_lambda.runtime.model_file.card import PRESETS
 from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.fit.recipe import Backbone
 

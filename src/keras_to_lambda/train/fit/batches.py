@@ -16,13 +16,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from keras_to_lambda.runtime.image.preprocess import prepare, scale
-from keras_to_lambda.runtime.model.card import PRESETS
+from keras_to_lambda.runtime.model_file.card import PRESETS
 from keras_to_lambda.train.data.dataset import DataError, prefetch
 
 if TYPE_CHECKING:
     import keras
 
-    from keras_to_lambda.runtime.model.card import ModelCard
+    from keras_to_lambda.runtime.model_file.card import ModelCard
     from keras_to_lambda.train.data.dataset import Dataset, Split
     from keras_to_lambda.train.fit.recipe import Recipe
 

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_to_lambda.runtime.model.card import ModelCard
+from keras_to_lambda.atomic_files import write_json
+from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.train.data.dataset import Dataset
-from keras_to_lambda.train.files import write_json
 from keras_to_lambda.train.fit import backbones, batches, networks
 from keras_to_lambda.train.fit.augmentation import Augment
 from keras_to_lambda.train.fit.networks import Network

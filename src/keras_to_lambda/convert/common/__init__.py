@@ -1,0 +1,1 @@
+"""What every room of convert uses: labels, samples, scaling, options, errors."""

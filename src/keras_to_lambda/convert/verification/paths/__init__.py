@@ -1,1 +1,0 @@
-"""The ways from a photo to logits: Keras, the serving path, a container, a deployed function."""

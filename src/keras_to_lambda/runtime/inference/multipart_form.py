@@ -1,0 +1,150 @@
+"""Forms: files and URLs are images, some fields are options, and all else is the page's own affair.
+
+    curl -F file=@dress.jpg -F file=@hat.jpg -F top_k=3 http://.../predict
+    curl -d url=https://example.com/dress.jpg -d top_k=3 http://.../predict
+
+Imported at the first form alone, and `multipart` with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import unquote_plus
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from keras_to_lambda.runtime.common.errors import InvalidRequest, MissingImage, TooManyImages
+from keras_to_lambda.runtime.common.text import clean
+from keras_to_lambda.runtime.inference.request import Options, field, refuse_misspelt
+from keras_to_lambda.runtime.sources.images import BEGINNINGS, Base64, Raw, Source, Url, recognised
+
+# Fields beside the images: options, submit buttons, tokens and whatever else a page sends.
+MAX_FIELDS = 64
+Pair = tuple[str, str | Raw]  # a field's name, and its text or file
+
+
+def multipart(
+    body: bytes, content_type: str, max_images: int
+) -> tuple[list[Source], dict[str, str]]:
+    """Read a multipart form (RFC 7578) that is in memory.
+
+    Returns:
+        Its images, at least one, in their order; and its options.
+
+    Raises:
+        InvalidRequest: not a form, or a misspelt option. MissingImage, TooManyImages.
+    """
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    pairs: list[Pair] = []
+    part: MultipartSegment | None = None
+    content = bytearray()
+    count = 0
+    try:
+        # Names in any encoding: browsers write them in the page's.
+        with PushMultipartParser(
+            boundary, content_length=len(body), header_charset="latin-1"
+        ) as parser:
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    part, content = event, bytearray()
+                    count += 1
+                    if count > max_images + MAX_FIELDS:
+                        raise TooManyImages(
+                            f"the form has more than {max_images + MAX_FIELDS} parts; at most "
+                            f"{max_images} images are accepted"
+                        )
+                elif event:
+                    content += event
+                elif part is not None:
+                    name = (part.name or "").encode("latin-1").decode("utf-8", "replace")
+                    if not _is_file(part, content):
+                        pairs.append((name, content.decode("utf-8", "replace")))
+                    elif content or part.filename:
+                        # A file field that was left empty has no name either; an empty file has,
+                        # and its place among the answers.
+                        pairs.append((name, Raw(bytes(content))))
+                    part = None
+            parser.close()
+    except (MultipartError, ValueError, TypeError) as error:
+        raise InvalidRequest(
+            f"the body is not the multipart form it claims to be ({clean(error)}); "
+            "let your HTTP library set Content-Type, with its boundary"
+        ) from error
+    return _sorted(pairs, max_images)
+
+
+def urlencoded(text: str, max_images: int) -> tuple[list[Source], dict[str, str]]:
+    """Read a form of `name=value&...` (https://url.spec.whatwg.org/#urlencoded-parsing).
+
+    Returns, Raises:
+        as `multipart`.
+    """
+    pairs: list[Pair] = []
+    whole = False  # the last value is a URL with a query, which the client did not encode
+    for piece in text.strip().split("&", max_images + MAX_FIELDS):
+        name, _, value = piece.partition("=")
+        name = unquote_plus(name)
+        if whole and name not in Options._fields and field(name) is None:
+            before, start = pairs[-1]
+            pairs[-1] = (before, f"{start}&{piece}")
+            continue
+        raw = "://" in value[:10]
+        whole = raw and "?" in value
+        if not raw:
+            value = unquote_plus(value)
+            # In base64 a plus sign that was not encoded has become a space.
+            if not isinstance(recognised(value), Url) or value[:5].lower() == "data:":
+                joined = value.replace(" ", "+")
+                value = joined if recognised(joined) else value
+        pairs.append((name, value))
+    return _sorted(pairs, max_images)
+
+
+def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[str, str]]:
+    images: list[Source] = []
+    options: dict[str, str] = {}
+    others: list[str] = []
+    for name, value in pairs:
+        if isinstance(value, Raw):
+            images.append(value)
+        elif not value.strip():
+            continue  # as browsers send a field that was left empty
+        elif name in Options._fields:
+            options[name] = value.strip()
+        elif field(name) is None:
+            others.append(name)
+        else:
+            found = recognised(value)
+            if value[:5].lower() == "data:" and "," not in value:
+                # curl -F takes what follows a semicolon for the part's type.
+                raise InvalidRequest(
+                    f"{clean(name)} is a data: URL that was cut off; with curl use "
+                    "--form-string, not -F"
+                )
+            if found or name in ("url", "image"):
+                images.append(found or (Url(value) if name == "url" else Base64(value)))
+    refuse_misspelt(others)
+    if not images:
+        names = clean(_list([name for name, _ in pairs if name])) or "none"
+        raise MissingImage(
+            f"the form has no image; its fields: {names}; add a file or a URL: "
+            "curl -F file=@photo.jpg, or curl -d url=https://..."
+        )
+    if len(images) > max_images:
+        raise TooManyImages(f"{len(images)} images, more than the {max_images} accepted")
+    return images, options
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _is_file(part: MultipartSegment, content: bytearray) -> bool:
+    # RFC 7578, 4.2: a file has a name; some clients give it in RFC 5987's form, or a type only, or
+    # neither.
+    return (
+        part.filename is not None
+        or "filename*" in (part.header("Content-Disposition") or "").lower()
+        or (part.content_type or "").startswith(("image/", "application/octet-stream"))
+        or (content.startswith(BEGINNINGS) and b"\0" in content)
+    )

@@ -1,0 +1,316 @@
+"""Pipeline: images in, their scores out, within a deadline and the memory that there is.
+
+    sources -> bytes -> pixels -> tensors -> logits -> scores
+
+One image that fails is its error; the others are answered.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Iterator, Sequence
+
+from keras_to_lambda.runtime.common import memory
+from keras_to_lambda.runtime.common.aws_lambda import TIMEOUT_S
+from keras_to_lambda.runtime.common.deadline import Deadline
+from keras_to_lambda.runtime.common.errors import (
+    ClassifierError,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    TooManyImages,
+)
+from keras_to_lambda.runtime.common.settings import Settings, processor_share, vcpus
+from keras_to_lambda.runtime.image import pixels
+from keras_to_lambda.runtime.image.budget import Limits
+from keras_to_lambda.runtime.inference import telemetry
+from keras_to_lambda.runtime.inference.predictions import ImageAnswer, shaped
+from keras_to_lambda.runtime.inference.request import Options
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
+from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model.registry import Models
+from keras_to_lambda.runtime.model_file.card import ModelCard
+from keras_to_lambda.runtime.sources import images as sources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from keras_to_lambda.runtime.common.memory import Buffer
+
+# Of the time that is left, the share after which no more images are decoded: what has been decoded
+# by then is answered, not lost with the rest.
+SHARE_FOR_DECODING = 0.9
+# Of that, the share that one picture may take while others wait; half as much after each that did
+# not end in it, down to an even share, so that those that come last have time, too.
+SHARE_FOR_ONE = 0.5
+BUSY = "the function is busy with other images; send this one again"
+
+Image = sources.Source | ClassifierError
+
+
+class Pipeline:
+    """The models, and what turns images into scores with them; for several threads at a time.
+
+    Raises:
+        SetupError: a model or its card is wrong.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.models = Models(settings)
+        self._memory = memory.limit()
+        self._room = memory.Room()
+        self._processor = processor_share(os.environ)
+        # A server calls this from many threads: pictures wait as files, not as pixels.
+        self._turns = threading.BoundedSemaphore(max(2, vcpus(os.environ)))
+
+    def classify(
+        self,
+        images: Sequence[Image],
+        options: Options = Options(),  # noqa: B008  # a tuple
+        deadline: Deadline | None = None,
+        watch: Stopwatch | None = None,
+    ) -> list[ImageAnswer]:
+        """Classify images: downloaded side by side, inferred together.
+
+        Returns:
+            For each image {label: score}, or its error.
+
+        Raises:
+            ClassifierError: no image can be answered, as no such model or scores are there.
+        """
+        deadline, watch = deadline or Deadline(TIMEOUT_S), watch or Stopwatch()
+        model = self.models.get(options.model)
+        watch.model = model.card
+        _check(options, model.card)
+        rows = self._rows(
+            self._tensors(images, [model.card], deadline, watch), model, deadline, watch
+        )
+        return [
+            row if isinstance(row, ClassifierError) else _scores(row, model.card, options)
+            for row in rows
+        ]
+
+    def tensors(
+        self, images: Sequence[Image], options: Options, deadline: Deadline, watch: Stopwatch
+    ) -> list[ImageAnswer]:
+        """What models see of images: for each image `tensor_view.describe`'s account, or its error.
+
+        With any option besides `model` the account has the model's answer, too. Of several models,
+        separated by commas, an image's answer is an object with each model's account or error.
+
+        Raises:
+            ModelNotFound; TooManyImages: images times models are more than `max_images`.
+        """
+        names = self.models.names(options.model)
+        most = self.settings.max_images
+        if len(images) * len(names) > most:
+            raise TooManyImages(
+                f"{len(images)} images for {len(names)} models count as "
+                f"{len(images) * len(names)}, more than the {most} accepted"
+            )
+        cards = [self.models.card(name) for name in names]
+        watch.model = cards[-1]
+        for card in cards:
+            _check(options, card)
+        tensors = self._tensors(images, cards, deadline, watch)
+        accounts = [
+            self._accounts(tensors[at :: len(names)], options, name, deadline, watch)
+            for at, name in enumerate(names)
+        ]
+        if len(names) == 1:
+            return accounts[0]
+        return [
+            {
+                name: each.to_json() if isinstance(each, ClassifierError) else each
+                for name, each in zip(names, row, strict=True)
+            }
+            for row in zip(*accounts, strict=True)
+        ]
+
+    def _accounts(
+        self,
+        tensors: Sequence[Buffer | ClassifierError],
+        options: Options,
+        name: str,
+        deadline: Deadline,
+        watch: Stopwatch,
+    ) -> list[ImageAnswer]:
+        """One model's inputs of images, and its answers where the options want these."""
+        from keras_to_lambda.runtime.image import tensor_view
+
+        card = self.models.card(name)
+        accounts = [
+            tensor if isinstance(tensor, ClassifierError) else tensor_view.describe(tensor, card)
+            for tensor in tensors
+        ]
+        if options == Options(model=options.model):
+            return [*accounts]
+        answers: list[ImageAnswer] = []
+        rows = self._rows(tensors, self.models.get(name), deadline, watch)
+        for account, row in zip(accounts, rows, strict=True):
+            answer = row if isinstance(row, ClassifierError) else _scores(row, card, options)
+            if not isinstance(account, ClassifierError) and not isinstance(answer, ClassifierError):
+                answer = {**account, "answer": answer}
+            answers.append(answer)
+        return answers
+
+    def logits(self, source: sources.Source, deadline: Deadline, watch: Stopwatch) -> list[float]:
+        """One image, through every step of the default model: a number for each label."""
+        model = self.models.get()
+        tensors = self._tensors([source], [model.card], deadline, watch)
+        [row] = self._rows(tensors, model, deadline, watch)
+        if isinstance(row, ClassifierError):
+            raise row
+        return row
+
+    def _rows(
+        self,
+        tensors: Sequence[Buffer | ClassifierError],
+        model: Classifier,
+        deadline: Deadline,
+        watch: Stopwatch,
+    ) -> list[list[float] | ClassifierError]:
+        """Each tensor's logits; an error stays what it is."""
+        good = [tensor for tensor in tensors if not isinstance(tensor, ClassifierError)]
+        # As many as can be inferred in time; the others get an error, not a gateway's time-out.
+        try:
+            left = deadline.remaining_s("inference", needs_s=model.seconds) if good else 0.0
+        except DeadlineExceeded as error:
+            return [each if isinstance(each, ClassifierError) else error for each in tensors]
+        good = good[: int(left / model.seconds)] if model.seconds else good
+        rows: Iterator[list[float] | ClassifierError] = iter(())
+        if good:
+            with watch.stage("inference"):
+                rows = iter(self._inferred(model, good, watch))
+        return [
+            each if isinstance(each, ClassifierError) else next(rows, None) or _too_many()
+            for each in tensors
+        ]
+
+    def _inferred(
+        self, model: Classifier, tensors: list[Buffer], watch: Stopwatch
+    ) -> list[list[float] | ClassifierError]:
+        """Logits of each tensor; when they fail together, each is tried alone."""
+        try:
+            return [*model.batch(tensors)]
+        except Exception as error:  # noqa: BLE001  # one image fails alone
+            if len(tensors) == 1:
+                return [telemetry.named(error, self.settings, watch)]
+            return [row for tensor in tensors for row in self._inferred(model, [tensor], watch)]
+
+    def _tensors(
+        self,
+        images: Sequence[Image],
+        cards: Sequence[ModelCard],
+        deadline: Deadline,
+        watch: Stopwatch,
+    ) -> list[Buffer | ClassifierError]:
+        """Each image as the tensors that the cards describe, or its errors: card by card."""
+        watch.images += len(images)
+        tensors: list[Buffer | ClassifierError] = []
+        read = sources.read_all(images, self.settings, deadline, self._side_by_side(images))
+        # Read once for all cards.
+        contents = (content for content in read for _ in cards)
+        steps = [(image, card, images[at:]) for at, image in enumerate(images, 1) for card in cards]
+        decoding = deadline.sooner(deadline.left_s() * SHARE_FOR_DECODING)
+        share = SHARE_FOR_ONE
+        slowest_s = 0.0
+        for number, (image, card, others) in enumerate(steps, start=1):
+            with watch.stage("fetch"):
+                content = next(contents)
+            # Given back after the error, whose traceback has the picture.
+            with memory.Share(self._room) as room:
+                try:
+                    if isinstance(content, Exception):
+                        raise content
+                    if not self._turns.acquire(timeout=max(0.0, decoding.left_s())):
+                        raise DeadlineExceeded(BUSY)
+                    try:
+                        before_s = decoding.remaining_s("decoding", needs_s=slowest_s)
+                        this = decoding
+                        if number < len(steps):
+                            fair = max(share, 1 / (1 + len(steps) - number))
+                            this = decoding.sooner(max(before_s * fair, 2 * slowest_s))
+                        limits = self._limits(this, others, card, room)
+                        tensors.append(self._tensor(content, card, limits, watch))
+                        slowest_s = max(slowest_s, before_s - decoding.left_s())
+                    finally:
+                        self._turns.release()
+                except Exception as error:  # noqa: BLE001  # one image fails alone
+                    named = telemetry.named(error, self.settings, watch)
+                    if isinstance(named, DeadlineExceeded) and not isinstance(content, Exception):
+                        share /= 2
+                    tensors.append(named.masked() if sources.is_downloaded(image) else named)
+        return tensors
+
+    def _side_by_side(self, images: Sequence[Image]) -> int:
+        """How many downloads there is memory for: each takes four times its bytes at the most."""
+        if len(images) == 1:
+            return 1
+        most = memory.left(self._memory) // (4 * self.settings.max_image_bytes)
+        return max(1, min(sources.SIDE_BY_SIDE, most))
+
+    def _limits(
+        self,
+        deadline: Deadline,
+        others: Sequence[Image],
+        card: ModelCard,
+        room: memory.Share,
+    ) -> Limits:
+        """What one picture may take, while others wait or are being downloaded."""
+
+        def check(seconds: float) -> None:
+            deadline.remaining_s("decoding", needs_s=seconds / self._processor)
+
+        def left() -> int:
+            ahead = min(sources.SIDE_BY_SIDE, sum(map(sources.is_downloaded, others)))
+            waiting = ahead * self.settings.max_image_bytes
+            tensors = 8 * card.height * card.width * card.channels * (1 + len(others))
+            return memory.left(self._memory) - waiting - tensors
+
+        def reserve(needs: int) -> bool:
+            try:
+                return room.reserve(needs, left, deadline.left_s())
+            except TimeoutError as error:
+                raise DeadlineExceeded(BUSY) from error
+
+        return Limits(self.settings.max_image_pixels, check, reserve)
+
+    def _tensor(self, content: bytes, card: ModelCard, limits: Limits, watch: Stopwatch) -> Buffer:
+        """One image's bytes, as the tensor that the card describes."""
+        watch.bytes += len(content)
+        with watch.stage("decode"):
+            picture = pixels.opened(content, card, limits)
+        watch.pixels += picture.width * picture.height
+        with watch.stage("preprocess"):
+            tensor = pixels.prepare(picture, card)
+        if self.settings.debug_dir:
+            from keras_to_lambda.runtime.image import tensor_view
+
+            tensor_view.save(self.settings.debug_dir, tensor, card)
+        return tensor
+
+
+def _too_many() -> DeadlineExceeded:
+    return DeadlineExceeded("the request took too long; send fewer images at once")
+
+
+def _check(options: Options, card: ModelCard) -> None:
+    """Refuse what a model cannot give.
+
+    Raises:
+        InvalidRequest
+    """
+    if options.scores == "logits" and card.output == "probabilities":
+        raise InvalidRequest(
+            f"this model ends in a {card.activation}: it has probabilities, not logits"
+        )
+
+
+def _scores(logits: list[float], card: ModelCard, options: Options) -> ImageAnswer:
+    # A sum of finite numbers may overflow; one with another number is never finite.
+    if not math.isfinite(sum(logits)) and not all(map(math.isfinite, logits)):
+        return InternalError("the model answered with something that is not a finite number")
+    return shaped(logits, card, options)

@@ -1,0 +1,1 @@
+"""What is in a `.tflite` file besides its network: card, archive and metadata."""
