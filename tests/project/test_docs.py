@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import runpy
 import subprocess
@@ -165,39 +164,6 @@ def test_figures_of_the_model_card_are_those_of_the_run(name, photos, least):
     assert sum(map(sum, confusion)) == test["photos"] == photos
     assert round(right / test["photos"], 4) == test["accuracy"]
     assert test["accuracy"] >= least
-
-
-@pytest.mark.parametrize(
-    ("package", "allowed"),
-    [
-        ("runtime", {"runtime"}),
-        ("convert", {"runtime", "convert"}),
-        ("train", {"runtime", "convert", "train"}),
-        ("serve", {"runtime", "serve"}),
-        ("deploy", {"runtime", "serve", "deploy"}),
-    ],
-)
-def test_dependencies_point_one_way(package, allowed):
-    rooms = {"runtime", "convert", "train", "serve", "deploy"}
-    for path in (ROOT / "src" / "keras_to_lambda" / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            for name in names:
-                top, *below = name.split(".")
-                assert top not in {"benchmarks", "tests", "lambda_function"}
-                if top == "keras_to_lambda":
-                    room = below[0] if below else ""
-                    assert room not in rooms or room in allowed, f"{path.name} imports {name}"
-                    assert package != "runtime" or room == "runtime", f"{path.name}: {name}"
-                if package == "runtime":
-                    assert top not in {"tensorflow", "keras", "waitress", "requests"}
-                    # Each in the one module that is imported when it is needed.
-                    assert top not in {"boto3", "botocore"} or path.name == "s3.py"
-                    assert top != "multipart" or path.name == "multipart_form.py"
 
 
 def test_the_table_of_old_files_has_each_of_them():
