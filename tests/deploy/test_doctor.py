@@ -916,7 +916,9 @@ def test_findings_come_as_they_are_made(monkeypatch, capsys):
 
 def test_lines_fit_a_terminal_and_fixes_can_be_copied():
     text = "word " * 60
-    lines = doctor.shown("name", Finding(Status.FAIL, text, "make " + "x" * 200)).split("\n")
+    lines = doctor_command.shown("name", Finding(Status.FAIL, text, "make " + "x" * 200)).split(
+        "\n"
+    )
 
     assert all(len(line) <= 100 for line in lines[:-1])
     assert lines[-1].strip() == "fix: make " + "x" * 200

@@ -256,7 +256,7 @@ def failing(real, when, error):
         ),
         ("events.result_lines", "keep", lambda job, *_: job.message == "m1", UnicodeError("x")),
         ("events.result_lines", "keep", lambda job, *_: job.message == "m1", ResultsNotKept("x")),
-        ("request", "kind", lambda value: value == 5, ZeroDivisionError()),
+        ("inference.request", "kind", lambda value: value == 5, ZeroDivisionError()),
         ("sources.s3", "read", lambda bucket, key, *_: key.endswith("2.jpg"), OSError()),
     ],
 )
@@ -266,7 +266,11 @@ def test_a_fault_of_ours_is_one_message_s_which_comes_again_alone(
     import importlib
 
     place = importlib.import_module(f"keras_to_lambda.runtime.{module}")
-    bad = "5" if module == "request" else json.dumps({"url": PHOTO.replace("1.jpg", "2.jpg")})
+    bad = (
+        "5"
+        if module == "inference.request"
+        else json.dumps({"url": PHOTO.replace("1.jpg", "2.jpg")})
+    )
     monkeypatch.setattr(place, function, failing(getattr(place, function), when, error))
     answer = quiet.handle(queue(GOOD, bad, GOOD))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}

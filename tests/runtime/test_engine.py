@@ -173,7 +173,7 @@ def test_another_version_of_the_library_is_refused(monkeypatch, found):
 
 def test_structures_of_another_size_are_refused(monkeypatch):
     monkeypatch.setitem(litert.SIZES, litert.TensorLayout, 72)
-    with pytest.raises(SetupError, match="another size here: Layout"):
+    with pytest.raises(SetupError, match="another size here: TensorLayout"):
         litert.Library(litert.folder())
 
 

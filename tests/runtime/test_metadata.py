@@ -197,7 +197,7 @@ def test_a_file_cut_short_is_our_error(length, write):
 
 def test_a_file_with_a_card_does_not_pay_for_it(write):
     program = (
-        "import sys; from pathlib import Path; from keras_to_lambda.runtime.model import card; "
+        "import sys; from pathlib import Path; from keras_to_lambda.runtime.model_file import card; "
         "card.load(Path(sys.argv[1])); "
         "names = ('keras_to_lambda.runtime.model_file.tflite_metadata', 'flatbuffers'); "
         "print([m for m in names if m in sys.modules])"

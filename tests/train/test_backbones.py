@@ -180,7 +180,7 @@ def test_imagenet_s_weights_come_from_keras_home_at_any_size():
 
 LOADS = """
 import keras, numpy as np
-from keras_to_lambda.train import backbones
+from keras_to_lambda.train.fit import backbones
 from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.fit.recipe import Backbone
 
