@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import json
 import socket
 import struct
@@ -21,11 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.common.settings import MODELS, Settings
+from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from tests.http_host import HttpHost, Quiet
-
-CLOTHING = f"{MODELS}/clothing/clothing.tflite"
+from tests.runtime.made import encoded
 
 
 @pytest.fixture(autouse=True)
@@ -35,31 +33,14 @@ def no_settings_from_outside(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def encoded():
-    """A picture as the bytes of a file."""
-
-    def encode(image, format="JPEG", **options):
-        buffer = io.BytesIO()
-        image.save(buffer, format, **options)
-        return buffer.getvalue()
-
-    return encode
-
-
-@pytest.fixture(scope="session")
 def picture():
     noise = np.random.default_rng(7).integers(0, 255, (12, 9, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((180, 240), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture(scope="session")
-def jpeg(picture, encoded):
+def jpeg(picture):
     return encoded(picture)
-
-
-def raw_deflate(data):
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return packer.compress(data) + packer.flush()
 
 
 PACKERS = {
@@ -70,7 +51,18 @@ PACKERS = {
     "gzip-cut": lambda data: gzip.compress(data)[:-99],
     "zlib": zlib.compress,
     "zlib-cut": lambda data: zlib.compress(data)[:-99],
-    "raw-deflate": raw_deflate,
+    "raw-deflate": lambda data: zlib.compress(data, wbits=-zlib.MAX_WBITS),
+}
+
+
+REDIRECTS = {
+    # send_header writes Latin-1: UTF-8's own bytes come through it unchanged.
+    "to-cyrillic": "/\u0444\u043e\u0442\u043e 1".encode().decode("latin-1"),
+    "loop": "/loop",
+    "moved": "/photo",
+    "to-file": "file:///etc/passwd",
+    "to-nonsense": "http://[::1",
+    "to-private": "http://169.254.169.254/latest/meta-data/",
 }
 
 
@@ -79,15 +71,19 @@ class Faults(Quiet):
 
     protocol_version = "HTTP/1.1"
     jpeg = b""
-    counts: ClassVar[dict[str, int]] = {}
+    counts: ClassVar[dict[str, bool]] = {}
     eight = threading.Barrier(8)
     session_ended = threading.Event()
 
     def do_GET(self):
         self.close_connection = True
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            name = self.path.strip("/").split("?")[0]
-            getattr(self, "do_" + name.replace("-", "_").replace("%", "_"))()
+            name, _, query = self.path.strip("/").partition("?")
+            if name in REDIRECTS:
+                self.reply(302, b"", Location=REDIRECTS[name])
+            else:
+                given = {key: value[0] for key, value in parse_qs(query).items()}
+                getattr(self, "do_" + name.replace("-", "_").replace("%", "_"))(**given)
 
     def reply(self, status, body, length=None, **headers):
         self.send_response(status)
@@ -97,7 +93,7 @@ class Faults(Quiet):
         self.end_headers()
         self.wfile.write(body)
 
-    def do_photo(self):
+    def do_photo(self, **_):
         assert self.headers["Accept-Encoding"] == "identity"
         assert self.headers["Accept"] == "*/*"
         assert "Cookie" not in self.headers
@@ -108,32 +104,24 @@ class Faults(Quiet):
         self.eight.wait(60)
         self.reply(200, self.jpeg)
 
-    def do_flaky(self):
+    def do_flaky(self, asked):
         """Refuses each query once, and then has it."""
-        first = self.path not in self.counts
-        self.counts[self.path] = self.counts.get(self.path, 0) + 1
+        first = asked not in self.counts
+        self.counts[asked] = True
         self.reply(503, b"") if first else self.reply(200, self.jpeg)
 
-    def do_missing(self):
+    def do_missing(self, **_):
         self.reply(404, b"secret of the far host")
 
-    def do_page(self):
-        self.reply(200, b"<!DOCTYPE html><title>a page</title>", Content_Type="image/jpeg")
-
-    def do_document(self):
-        bomb = io.BytesIO()
-        Image.new("1", (10_000, 10_000)).save(bomb, "PNG")
+    def do_document(self, kind):
         documents = {
             "html": b"<!DOCTYPE html><title>a page</title>",
             "json": b'{"Code": "Success"}',
             "pdf": b"%PDF-1.7",
             "cut": self.jpeg[: len(self.jpeg) // 2],
-            "pixels": bomb.getvalue(),
+            "pixels": encoded(Image.new("1", (10_000, 10_000)), "PNG"),
         }
-        self.reply(200, documents[self.path.partition("=")[2]])
-
-    def do_truncated_photo(self):
-        self.reply(200, self.jpeg[: len(self.jpeg) // 2])
+        self.reply(200, documents[kind], Content_Type="image/jpeg")
 
     def do_short_body(self):
         self.reply(200, self.jpeg[:100], length=len(self.jpeg))
@@ -147,10 +135,9 @@ class Faults(Quiet):
         for _ in range(4000):
             self.wfile.write(b"\xff" * 65536)
 
-    def do_coded(self):
+    def do_coded(self, how, header=""):
         """The photo packed as `how` says, under the Content-Encoding that `header` says."""
-        query = {key: value[0] for key, value in parse_qs(self.path.partition("?")[2]).items()}
-        self.reply(200, PACKERS[query["how"]](self.jpeg), Content_Encoding=query.get("header", ""))
+        self.reply(200, PACKERS[how](self.jpeg), Content_Encoding=header)
 
     def do_gzip_bomb(self):
         self.reply(200, gzip.compress(b"\0" * 50_000_000), Content_Encoding="gzip")
@@ -164,9 +151,9 @@ class Faults(Quiet):
         self.wfile.write(b"".join(b"%x;x=y\r\n%b\r\n" % (len(pair), pair) for pair in pairs))
         self.wfile.write(b"0\r\n\r\n")
 
-    def do_hints(self):
+    def do_hints(self, n):
         """As many interim responses as the query says, then the photo."""
-        for _ in range(int(self.path.partition("=")[2])):
+        for _ in range(int(n)):
             self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
         self.reply(200, self.jpeg)
 
@@ -177,49 +164,25 @@ class Faults(Quiet):
         assert self.headers["User-Agent"] == "shop (images@shop.example)"
         self.reply(200, self.jpeg)
 
-    def do_to_cyrillic(self):
-        # send_header writes Latin-1: UTF-8's own bytes come through it unchanged.
-        self.reply(302, b"", Location="/\u0444\u043e\u0442\u043e 1".encode().decode("latin-1"))
-
     def do__D1_84_D0_BE_D1_82_D0_BE_201(self):
         self.reply(200, self.jpeg)
-
-    def do_loop(self):
-        self.reply(302, b"", Location="/loop")
-
-    def do_moved(self):
-        self.reply(302, b"", Location="/photo")
-
-    def do_to_file(self):
-        self.reply(302, b"", Location="file:///etc/passwd")
-
-    def do_to_nonsense(self):
-        self.reply(302, b"", Location="http://[::1")
-
-    def do_to_private(self):
-        self.reply(302, b"", Location="http://169.254.169.254/latest/meta-data/")
 
     def do_stall(self):
         self.session_ended.wait(600)
 
-    def do_drip(self):
-        self.send_response(200)
-        self.end_headers()
+    def do_drip(self, head=b"HTTP/1.1 200 OK\r\n\r\n", drop=b"\xff"):
+        self.wfile.write(head)
         while not self.session_ended.wait(0.05):
-            self.wfile.write(b"\xff")
+            self.wfile.write(drop)
             self.wfile.flush()
 
     def do_drip_headers(self):
-        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        while not self.session_ended.wait(0.05):
-            self.wfile.write(b"X: y\r\n")
-            self.wfile.flush()
+        self.do_drip(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")
 
-    def do_hops(self):
+    def do_hops(self, left):
         """Redirect as many times as the query says, then give the photo."""
-        left = int(self.path.partition("=")[2])
-        if left:
-            self.reply(302, b"", Location=f"/hops?left={left - 1}")
+        if int(left):
+            self.reply(302, b"", Location=f"/hops?left={int(left) - 1}")
         else:
             self.reply(200, self.jpeg)
 
@@ -231,12 +194,6 @@ class Faults(Quiet):
         self.wfile.flush()
         # Closed with nothing lingering, a connection ends in RST.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def do_bomb(self):
-        """A hundred megapixels in a few kilobytes."""
-        data = io.BytesIO()
-        Image.new("1", (10_000, 10_000)).save(data, "PNG")
-        self.reply(200, data.getvalue())
 
     def do_nonsense(self):
         self.wfile.write(b"this is not HTTP\r\n\r\n")
@@ -265,11 +222,6 @@ def settings(far_host):
 @pytest.fixture(scope="session")
 def handler(settings):
     return Handler(settings)
-
-
-@pytest.fixture(scope="session")
-def model_bytes():
-    return Path(CLOTHING).read_bytes()
 
 
 class Buckets:

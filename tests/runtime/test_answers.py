@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
+import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from keras_to_lambda.runtime.common.errors import InvalidRequest, ModelNotNamed, SetupError
+from keras_to_lambda.runtime.common.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    ModelNotNamed,
+    SetupError,
+)
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.inference.predictions import shaped
+from keras_to_lambda.runtime.inference.predictions import ranked, shaped, softmax
 from keras_to_lambda.runtime.inference.request import Options, Request
 from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.runtime.sources.images import Raw
+from tests.runtime.made import CLOTHING, DIGITS, inline, outcome, served, v2
 
-CARD = cards.load(f"{MODELS}/clothing/clothing.tflite")
+CARD = cards.load(CLOTHING)
 OUTPUTS = np.float32([-1, 4, 0, 2, -3, -3, -3, -3, -3, 1])
 DEFAULT = dict(zip(CARD.labels, OUTPUTS.tolist(), strict=True))
 HAT, OUTWEAR = {"label": "hat", "score": 4.0}, {"label": "outwear", "score": 2.0}
@@ -34,6 +42,7 @@ LIKE = {"right": 0.9231, "photos": 26, "unlike_test_photos": False}
                                                 "t-shirt": 1.0}),
         ({"top_k": 3, "threshold": "1.5"}, {"hat": 4.0, "outwear": 2.0}),
         ({"threshold": 5}, {}),
+        ({"scores": "probabilities", "threshold": 0.5}, {"hat": pytest.approx(0.8226, abs=1e-3)}),
         ({"answer": "best"}, {**HAT, "reliability": LIKE}),
         ({"answer": "best", "top_k": 3, "threshold": 4}, {**HAT, "reliability": LIKE}),
         ({"answer": "best", "threshold": 4.5}, {"label": None, "score": None,
@@ -48,6 +57,36 @@ LIKE = {"right": 0.9231, "photos": 26, "unlike_test_photos": False}
 )  # fmt: skip
 def test_an_answer_has_the_shape_that_is_asked_for(asked, expected):
     assert shaped(OUTPUTS, CARD, Options.read(asked)) == expected
+
+
+def test_softmax_is_that_of_its_definition():
+    np.testing.assert_allclose(softmax([1.0, 2.0, 3.0]), [0.0900306, 0.2447285, 0.6652410], 1e-6)
+    assert softmax([1e4, -1e4]) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("output", "activation", "scores"),
+    [
+        ("logits", "softmax", [0.0468, 0.0128, 0.9404]),
+        ("logits", "sigmoid", [0.2689, 0.0911, 0.8808]),
+        ("probabilities", "softmax", [-1, -2.3, 2]),
+        ("probabilities", "sigmoid", [-1, -2.3, 2]),
+    ],
+)
+def test_probabilities_are_made_of_logits_alone_and_by_the_activation(output, activation, scores):
+    card = cards.ModelCard("m", ("a", "b", "c"), 8, 8, output=output, activation=activation)
+    found = ranked([-1, -2.3, 2], card, Options(None, "probabilities", None))
+    assert list(found.values()) == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_logits_are_refused_where_probabilities_come_out(activation, tmp_path, jpeg):
+    path, model = tmp_path / "model.tflite", Path(CLOTHING).read_bytes()
+    end, card = cards.read(io.BytesIO(model))
+    other = dataclasses.replace(card, output="probabilities", activation=activation)
+    path.write_bytes(cards.join(model[:end], other))
+    with pytest.raises(InvalidRequest, match=f"this model ends in a {activation}: it has"):
+        served(path).pipeline.classify([Raw(jpeg)], Options(None, "logits", None))
 
 
 CALIBRATION = {
@@ -77,36 +116,17 @@ CALIBRATION = {
 )
 def test_the_best_label_comes_with_what_testing_says_of_such_answers(changes, outputs, expected):
     card = cards.ModelCard("two", ("a", "b"), 8, 8, calibration=CALIBRATION)
-    card = dataclasses.replace(card, **changes)
-    answer = shaped(outputs, card, Options(answer="best"))
+    answer = shaped(outputs, dataclasses.replace(card, **changes), Options(answer="best"))
     fields = ("right", "photos", "unlike_test_photos")
     record = dict(zip(fields, expected, strict=True)) if expected else "absent"
     assert answer.get("reliability", "absent") == record
 
 
-def test_a_list_without_top_k_has_every_label_best_first():
-    answer = shaped(OUTPUTS, CARD, Options(answer="list"))
-    assert [each["label"] for each in answer][:4] == ["hat", "outwear", "t-shirt", "longsleeve"]
-    assert len(answer) == 10
-
-
-def test_a_threshold_is_of_the_scores_that_are_asked_for():
-    answer = shaped(OUTPUTS, CARD, Options(scores="probabilities", threshold=0.5))
-    assert answer == {"hat": pytest.approx(0.8226, abs=1e-3)}
-
-
 @pytest.mark.parametrize(
     "asked",
     [
-        {"answer": "all"},
-        {"answer": 1},
-        {"threshold": "much"},
-        {"threshold": True},
-        {"threshold": "nan"},
-        {"threshold": "inf"},
-        {"threshold": 10**400},
-        {"threshold": []},
-        {"threshold": ""},
+        *({"answer": value} for value in ("all", 1)),
+        *({"threshold": value} for value in ("much", True, "nan", "inf", 10**400, [], "")),
     ],
 )
 def test_a_wrong_shape_or_threshold_is_refused(asked):
@@ -114,100 +134,103 @@ def test_a_wrong_shape_or_threshold_is_refused(asked):
         Options.read(asked)
 
 
-@pytest.fixture(scope="module")
-def image(jpeg):
-    return base64.b64encode(jpeg).decode()
-
-
-def test_every_way_to_ask_takes_the_shape_and_errors_stay_errors(handler, image):
-    best = handler.handle({"image": image, "answer": "best"})
+def test_every_way_to_ask_takes_the_shape_and_errors_stay_errors(handler, jpeg):
+    best = handler.handle({**inline(jpeg), "answer": "best"})
     assert set(best) == {"label", "score", "reliability"}
-    answers = handler.handle({"images": [{"image": image}, {"image": "!"}], "answer": "best"})
+    answers = handler.handle({"images": [inline(jpeg), {"image": "!"}], "answer": "best"})
     assert (answers[0], list(answers[1])) == (best, ["error"])
-    event = {
-        "rawPath": "/predict",
-        "queryStringParameters": {"answer": "list", "threshold": "-99", "top_k": "1"},
-        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
-        "body": json.dumps({"image": image}),
-    }
+    query = {"answer": "list", "threshold": "-99", "top_k": "1"}
     first = {name: best[name] for name in ("label", "score")}
-    assert json.loads(handler.handle(event)["body"]) == [first]
+    assert json.loads(handler.handle(v2(inline(jpeg), query=query))["body"]) == [first]
     form = Request.from_body(
         b"url=data%3A%2Cx&answer=best&threshold=0.5", "application/x-www-form-urlencoded"
     )
     assert form.options == Options(answer="best", threshold=0.5)
-    [line] = handler.handle({"Items": [{"image": image}], "BatchInput": {"answer": "best"}})[
-        "answers"
-    ]
+    batch = {"Items": [inline(jpeg)], "BatchInput": {"answer": "best"}}
+    [line] = handler.handle(batch)["answers"]
     assert line == {"image": "inline", "model": "clothing", "answer": "best", "scores": best}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("clothing", "digits"):
-        shutil.copy(f"{MODELS}/{name}/{name}.tflite", tmp_path)
+    for path in (CLOTHING, DIGITS):
+        shutil.copy(path, tmp_path)
     return tmp_path
 
 
-def served(folder, **settings):
-    return Handler(Settings(model_path=str(folder), num_threads=1, log_level="FATAL", **settings))
-
-
-def test_of_several_models_without_a_default_one_has_to_be_named(folder, image):
+def test_of_several_models_without_a_default_one_has_to_be_named(folder, jpeg):
     handler = served(folder)
     assert handler.models.default is None
     assert not handler.models._loaded
     with pytest.raises(ModelNotNamed, match="one of clothing, digits"):
-        handler.handle({"image": image})
+        handler.handle(inline(jpeg))
     with pytest.raises(ModelNotNamed):
-        handler.handle({"Items": [{"image": image}]})
-    assert len(handler.handle({"image": image, "model": "clothing"})) == 10
+        handler.handle({"Items": [inline(jpeg)]})
+    with pytest.raises(ModelNotFound, match="clothing, digits"):
+        handler.handle({**inline(jpeg), "model": "pets"})
+    assert len(handler.handle({**inline(jpeg), "model": "clothing"})) == 10
+    assert set(handler.models._loaded) == {"clothing"}
     assert handler.handle({"ping": True}) == {"warm": True}
+    assert outcome(handler.handle(v2(inline(jpeg)))) == (400, "model_not_named")
 
-    def get(path, **event):
-        method = "POST" if event else "GET"
-        http = {"method": method, "path": path}
-        answer = handler.handle({"rawPath": path, "requestContext": {"http": http}, **event})
-        return answer["statusCode"], json.loads(answer["body"])
+    def get(path):
+        return json.loads(handler.handle(v2(method="GET", path=path))["body"])
 
-    status, answer = get("/predict", body=json.dumps({"image": image}))
-    assert (status, answer["error"]["code"]) == (400, "model_not_named")
-    assert get("/models")[1]["default"] is None
-    [described] = [
-        parameter["schema"]
-        for parameter in get("/openapi.json")[1]["paths"]["/predict"]["post"]["parameters"]
-        if parameter["name"] == "model"
-    ]
+    assert get("/models")["default"] is None
+    assert [model["name"] for model in get("/models")["models"]] == ["clothing", "digits"]
+    parameters = get("/openapi.json")["paths"]["/predict"]["post"]["parameters"]
+    [described] = [each["schema"] for each in parameters if each["name"] == "model"]
     assert described["enum"] == ["clothing", "digits"]
     assert "default" not in described
 
 
-def test_another_model_changes_no_answer(folder, image):
+def test_another_model_changes_no_answer(folder, jpeg):
     (folder / "default.txt").write_text("clothing\n", encoding="utf-8")
-    before = served(folder).handle({"image": image})
+    before = served(folder).handle(inline(jpeg))
     # First by name, as "age" is before "clothing".
-    card = cards.load(str(folder / "digits.tflite"))
-    flatbuffer = (folder / "digits.tflite").read_bytes()[: card.model_bytes]
-    renamed = dataclasses.replace(card, name="age")
-    (folder / "age.tflite").write_bytes(cards.join(flatbuffer, renamed))
-    assert served(folder).handle({"image": image}) == before
-    assert served(folder, default_model="digits").models.default == "digits"
+    card = cards.load(DIGITS)
+    flatbuffer = Path(DIGITS).read_bytes()[: card.model_bytes]
+    (folder / "age.tflite").write_bytes(
+        cards.join(flatbuffer, dataclasses.replace(card, name="age"))
+    )
+    assert served(folder).handle(inline(jpeg)) == before
 
 
-def test_the_only_model_is_the_default_whatever_the_folder_says(folder):
-    (folder / "default.txt").write_text("clothing", encoding="utf-8")
-    (folder / "clothing.tflite").unlink()
-    assert served(folder).models.default == "digits"
-    assert served(folder / "digits.tflite").models.default == "digits"
+@pytest.mark.parametrize(
+    ("path", "default_txt", "environ", "default"),
+    [
+        (".", "clothing", {}, "clothing"),
+        (".", "clothing", {"DEFAULT_MODEL": "digits"}, "digits"),
+        ("digits.tflite", "clothing", {}, "digits"),
+        (".", "hats", {}, r"no model 'hats' \(.*default\.txt\); there is clothing, digits"),
+        (".", "", {"DEFAULT_MODEL": "pets"}, r"no model 'pets' \(DEFAULT_MODEL\)"),
+    ],
+)
+def test_the_default_is_a_setting_or_the_folders_or_the_only_one(
+    path, default_txt, environ, default, folder
+):
+    (folder / "default.txt").write_text(default_txt, encoding="utf-8")
+    settings = Settings.from_environ({"MODEL_PATH": str(folder / path), **environ})
+    if default.isalpha():
+        assert Handler(settings).models.default == default
+    else:
+        with pytest.raises(SetupError, match=default):
+            Handler(settings)
 
 
-def test_a_default_that_is_not_there_is_an_error_at_start(folder):
-    (folder / "default.txt").write_text("hats", encoding="utf-8")
-    with pytest.raises(
-        SetupError, match=r"no model 'hats' \(.*default\.txt\); there is clothing, "
-    ):
-        served(folder)
+def test_the_project_s_own_folder_names_clothing_and_every_model_may_be_loaded_at_start():
+    models = served(MODELS, load_models="all").models
+    assert models.default == "clothing"
+    assert set(models._loaded) == set(models.installed) == {"clothing", "digits", "digits-tree"}
 
 
-def test_the_project_s_own_folder_names_clothing():
-    assert served(MODELS).models.default == "clothing"
+def test_a_wrong_folder_is_reported_at_start(tmp_path):
+    with pytest.raises(SetupError, match=r"no \.tflite file"):
+        served(tmp_path)
+    for name in ("one.tflite", "two.tflite"):
+        shutil.copy(DIGITS, tmp_path / name)
+    with pytest.raises(SetupError, match="both named 'digits'"):
+        served(tmp_path)
+    (tmp_path / "one.tflite").write_bytes(b"nonsense")
+    with pytest.raises(SetupError):
+        served(tmp_path)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import shutil
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,20 +15,16 @@ from keras_to_lambda.runtime.common.errors import (
     DeadlineExceeded,
     InvalidRequest,
     ModelNotFound,
-    SetupError,
 )
-from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.model.interpreter import Classifier
-from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Base64, Url
 from tests.http_host import Clock
+from tests.runtime.made import CLOTHING, TREE, inline
 
 pytestmark = pytest.mark.engine
-
-CLOTHING = f"{MODELS}/clothing/clothing.tflite"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def test_a_batch_on_two_threads_answers_as_one_by_one(tensors):
 
 
 def test_a_graph_that_cannot_take_a_batch_gets_its_images_one_by_one(tensors):
-    model = Classifier(f"{MODELS}/digits-tree/digits-tree.tflite", 2)
+    model = Classifier(TREE, 2)
     digits = tensors[:, :28, :28, :1]
     expected = [model.logits(digit.copy()) for digit in digits]
     assert model._may_batch
@@ -191,64 +185,6 @@ def test_inference_that_cannot_finish_is_refused(settings, jpeg):
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def two_models(tmp_path_factory):
-    """A folder with the clothing model twice: as it is, and with its labels turned around."""
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "a").mkdir()
-    shutil.copy(CLOTHING, folder / "a" / "clothing.tflite")
-    card = cards.load(CLOTHING)
-    flatbuffer = Path(CLOTHING).read_bytes()[: card.model_bytes]
-    turned = dataclasses.replace(card, name="turned", labels=card.labels[::-1])
-    (folder / "turned.tflite").write_bytes(cards.join(flatbuffer, turned))
-    return folder
-
-
-def test_a_folder_of_models_is_served_by_name(two_models, jpeg):
-    settings = Settings(model_path=str(two_models), num_threads=1, log_level="FATAL")
-    handler = Handler(dataclasses.replace(settings, default_model="clothing"))
-    assert list(handler.models._loaded) == ["clothing"]
-    text = base64.b64encode(jpeg).decode()
-    plain = handler.handle({"image": text})
-    turned = handler.handle({"image": text, "model": "turned"})
-    assert list(turned) == list(plain)[::-1]
-    assert list(turned.values()) == list(plain.values())
-    assert set(handler.models._loaded) == {"clothing", "turned"}
-    with pytest.raises(ModelNotFound, match="clothing, turned"):
-        handler.handle({"image": text, "model": "pets"})
-    listed = handler.handle(
-        {
-            "requestContext": {"http": {"method": "GET", "path": "/models"}},
-            "rawPath": "/models",
-        }
-    )
-    listed = json.loads(listed["body"])
-    assert listed["default"] == "clothing"
-    assert [model["name"] for model in listed["models"]] == ["clothing", "turned"]
-
-
-def test_default_and_loading_at_start_are_settings(two_models):
-    folder = str(two_models)
-    environ = {"MODEL_PATH": folder, "DEFAULT_MODEL": "turned", "LOAD_MODELS": "all"}
-    handler = Handler(Settings.from_environ(environ))
-    assert handler.models.default == "turned"
-    assert set(handler.models._loaded) == {"clothing", "turned"}
-    with pytest.raises(SetupError, match="there is clothing, turned"):
-        Handler(Settings.from_environ({**environ, "DEFAULT_MODEL": "pets"}))
-
-
-def test_a_wrong_folder_is_reported_at_start(tmp_path, two_models):
-    with pytest.raises(SetupError, match=r"no \.tflite file"):
-        Handler(Settings(model_path=str(tmp_path), num_threads=1))
-    for name in ("one.tflite", "two.tflite"):
-        shutil.copy(CLOTHING, tmp_path / name)
-    with pytest.raises(SetupError, match="both named 'clothing'"):
-        Handler(Settings(model_path=str(tmp_path), num_threads=1))
-    (tmp_path / "one.tflite").write_bytes(b"nonsense")
-    with pytest.raises(SetupError):
-        Handler(Settings(model_path=str(tmp_path), num_threads=1))
-
-
 def test_one_slow_inference_does_not_refuse_all_that_follow(tensors):
     model = Classifier(CLOTHING)
     model.seconds = 3600.0
@@ -261,11 +197,15 @@ def test_one_slow_inference_does_not_refuse_all_that_follow(tensors):
 
 def test_a_map_batch_tries_again_what_may_pass_and_says_what_still_may(handler, far_host):
     flaky, missing, page = (
-        f"http://{far_host}/{path}" for path in ("flaky?map", "missing", "page")
+        f"http://{far_host}/{path}" for path in ("flaky?asked=map", "missing", "document?kind=html")
     )
     items = [{"url": missing}, {"url": flaky}, {"url": page}]
     lines = handler.handle({"Items": items, "BatchInput": {"top_k": 1}})["answers"]
-    assert [line["image"] for line in lines] == [missing, flaky.partition("?")[0], page]
+    assert [line["image"] for line in lines] == [
+        missing,
+        flaky.partition("?")[0],
+        page.partition("?")[0],
+    ]
     assert (lines[0]["error"]["code"], lines[0]["retry"]) == ("fetch_failed", True)
     assert len(lines[1]["scores"]) == 1
     assert lines[2]["error"]["code"] == "unsupported_format"
@@ -278,11 +218,11 @@ def test_a_map_batch_tries_again_what_may_pass_and_says_what_still_may(handler, 
 )
 def test_wrong_options_of_a_map_batch_are_the_batch_s_error(handler, jpeg, options, error):
     """Else every image of a million would have it for good, and the run would have succeeded."""
-    items = [{"image": base64.b64encode(jpeg).decode()}] * 2
+    items = [inline(jpeg)] * 2
     with pytest.raises(error):
         handler.handle({"Items": items, "BatchInput": options})
 
 
 def test_a_request_s_list_is_not_tried_again(handler, far_host):
-    [answer] = handler.handle({"images": [{"url": f"http://{far_host}/flaky?list"}]})
+    [answer] = handler.handle({"images": [{"url": f"http://{far_host}/flaky?asked=list"}]})
     assert answer["error"]["code"] == "fetch_failed"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import io
 import json
 import zlib
 from urllib.parse import quote, unquote, urlencode
@@ -13,8 +12,11 @@ import pytest
 from PIL import Image
 
 from keras_to_lambda.runtime.common import errors
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.events.records import _jobs
 from keras_to_lambda.runtime.inference.request import Options, Request
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Url
+from tests.runtime.made import encoded, outcome, v2
 
 FORM = "application/x-www-form-urlencoded"
 JPEG = b"\xff\xd8\xff\xfb\xef\xbe" + bytes(range(60))  # its base64 has plus signs and slashes
@@ -24,7 +26,10 @@ SIGNED = (
     "https://b.s3.amazonaws.com/k.jpg?X-Amz-Credential=A%2Fb&X-Amz-Expires=9&X-Amz-Signature=0f"
 )
 assert "+" in B64
-GZIPPED = {data: gzip.compress(data, mtime=0) for data in (JPEG, b"x", b"")}
+
+
+def packed(data):
+    return gzip.compress(data, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -63,16 +68,15 @@ GZIPPED = {data: gzip.compress(data, mtime=0) for data in (JPEG, b"x", b"")}
         ("", json.dumps({"image": URL}), Url(URL)),
         ("", json.dumps({"url": B64}), Base64(B64)),
         # Names that other services have.
-        ("", json.dumps({"image_url": URL}), Url(URL)),
-        ("", json.dumps({"imageUrl": URL}), Url(URL)),
-        ("", json.dumps({"image-url": URL}), Url(URL)),
-        ("", json.dumps({"URL": URL}), Url(URL)),
-        ("", json.dumps({"img": B64}), Base64(B64)),
+        *(
+            ("", json.dumps({name: URL}), Url(URL))
+            for name in ("image_url", "imageUrl", "image-url", "URL")
+        ),
+        *(("", json.dumps({name: B64}), Base64(B64)) for name in ("img", "b64")),
         ("", json.dumps({"photo": URL, "image": None}), Url(URL)),
-        ("", json.dumps({"b64": B64}), Base64(B64)),
         ("", json.dumps({"image_url": {"url": URL, "detail": "low"}}), Url(URL)),
     ],
-)  # fmt: skip
+)
 def test_a_plain_meaning_is_served(kind, body, image):
     request = Request.from_body(body.encode(), kind)
     assert request.images == (image or Base64(body.strip()),)
@@ -120,17 +124,17 @@ def test_lists_are_read_by_the_same_rules(images, expected):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "packed"),
+    ("encoding", "pack"),
     [
         ("gzip", gzip.compress),
         ("", gzip.compress),
         ("x-gzip", gzip.compress),
         ("deflate", zlib.compress),
         ("deflate", lambda data: zlib.compress(data, wbits=-15)),
-        ("gzip", lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:]) + b"\0" * 9),
-        ("Gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
-        ("deflate, gzip", lambda data: gzip.compress(zlib.compress(data))),
-        ("gzip", lambda data: gzip.compress(gzip.compress(data))),
+        ("gzip", lambda data: packed(data[:40]) + packed(data[40:]) + b"\0" * 9),
+        ("Gzip, gzip", lambda data: packed(packed(data))),
+        ("deflate, gzip", lambda data: packed(zlib.compress(data))),
+        ("gzip", lambda data: packed(packed(data))),
         ("identity", bytes),
         ("base64", bytes),  # what some SDKs leave in a header of S3's
         ("gzip", bytes),  # a proxy has unpacked it
@@ -138,26 +142,22 @@ def test_lists_are_read_by_the_same_rules(images, expected):
     ],
 )
 @pytest.mark.parametrize("body", [JPEG, json.dumps({"image": B64}).encode()])
-def test_a_packed_body_is_unpacked(encoding, packed, body):
-    [image] = Request.from_body(packed(body), encoding=encoding).images
+def test_a_packed_body_is_unpacked(encoding, pack, body):
+    [image] = Request.from_body(pack(body), encoding=encoding).images
     assert image in (Raw(JPEG), Base64(B64))
 
 
 @pytest.mark.parametrize(
     ("body", "encoding", "error"),
     [
-        (GZIPPED[JPEG][:-9], "gzip", errors.InvalidRequest),
+        (packed(JPEG)[:-9], "gzip", errors.InvalidRequest),
         (b"\x1f\x8b" + JPEG, "", errors.InvalidRequest),
-        (gzip.compress(bytes(50_000_000), mtime=0), "gzip", errors.ImageTooLarge),
-        (
-            gzip.compress(gzip.compress(bytes(50_000_000), mtime=0), mtime=0),
-            "",
-            errors.ImageTooLarge,
-        ),
+        (packed(bytes(50_000_000)), "gzip", errors.ImageTooLarge),
+        (packed(packed(bytes(50_000_000))), "", errors.ImageTooLarge),
         (zlib.compress(JPEG)[:-9], "deflate", errors.InvalidRequest),
         (b"x", "br", errors.UnsupportedFormat),
-        (GZIPPED[b"x"], "br, gzip", errors.UnsupportedFormat),
-        (GZIPPED[b""], "gzip", errors.MissingImage),
+        (packed(b"x"), "br, gzip", errors.UnsupportedFormat),
+        (packed(b""), "gzip", errors.MissingImage),
     ],
 )
 def test_a_packed_body_that_cannot_be_read_is_an_error_of_its_own(body, encoding, error):
@@ -211,64 +211,52 @@ def test_a_form_of_too_many_parts_is_called_that(part):
 
 
 def test_a_form_without_its_type_is_called_one(handler):
-    event = {
-        "rawPath": "/predict",
-        "headers": {},
-        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
-        "body": base64.b64encode(PART % (b"f", b'; filename="a"', JPEG) + b"--b--").decode(),
-        "isBase64Encoded": True,
-    }
+    event = v2(PART % (b"f", b'; filename="a"', JPEG) + b"--b--")
     assert "it is a multipart form; let your HTTP library set" in handler.handle(event)["body"]
+
+
+# What came as JSON or text, its error, and words of it.
+REFUSED = [
+    ({"picture_id": 5, "x": 1}, errors.MissingImage, r"\(fields: picture_id, x\)"),
+    ({}, errors.MissingImage, 'no image in the request; give {"url"'),
+    ({"url": URL, "image": B64}, errors.InvalidRequest, "url and image were"),
+    ({"img": 5}, errors.MissingImage, "img must be a base64 string, got a number"),
+    ({"url": [URL]}, errors.MissingImage, "url must be a URL string, got a list"),
+    ({"images": URL}, errors.MissingImage, "must be a list"),
+    ({"image": True}, errors.MissingImage, "base64 string, got a boolean"),
+    ({"url": {"url": 5}}, errors.MissingImage, "string, got a number"),
+    ([5, "x"], errors.InvalidJson, "is a list"),
+    ({"url": URL, "topk": 3}, errors.InvalidRequest, "topk; use top_k"),
+    ({"url": URL, "top_n": 3}, errors.InvalidRequest, "top_n; use top_k"),
+    ({"url": URL, "score": "logits"}, errors.InvalidRequest, "use scores"),
+    ({"url": URL, "top_k": 10**9}, errors.InvalidRequest, "1 to 999,999,999"),
+    *(
+        ({"url": URL, "top_k": text}, errors.InvalidRequest, "whole number")
+        for text in ("1_0", "٣")
+    ),
+    *(
+        ({"url": URL, "threshold": text}, errors.InvalidRequest, "a number")
+        for text in ("1_0", "٣", " 1")
+    ),
+]
+REFUSED_TEXT = [
+    ("", '"hello"', errors.InvalidJson, "is a string"),
+    ("", "hello there", errors.UnsupportedFormat, "text of 11 characters"),
+    ("text/csv", "a,b\n1,2", errors.UnsupportedFormat, "base64 of an image"),
+    ("application/json", "hello", errors.InvalidJson, "not valid JSON"),
+    (FORM, "colour=red&go=1", errors.MissingImage, "its fields: colour, go;"),
+    (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK; use top_k"),
+    (FORM, f"url={URL}&treshold=3", errors.InvalidRequest, "treshold; use threshold"),
+    (FORM, "image=data:image/png", errors.InvalidRequest, "use --form-string"),
+    (FORM, "", errors.MissingImage, r"body is empty: does the file exist\? curl sends nothing"),
+    (FORM, "a=1&" * 200, errors.MissingImage, "no image"),
+    (FORM, f"url={quote(URL)}&" * 17, errors.TooManyImages, "17 images"),
+]
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "error", "words"),
-    [
-        (
-            "",
-            json.dumps({"picture_id": 5, "x": 1}),
-            errors.MissingImage,
-            r"\(fields: picture_id, x\)",
-        ),
-        ("", "{}", errors.MissingImage, 'no image in the request; give {"url"'),
-        ("", json.dumps({"url": URL, "image": B64}), errors.InvalidRequest, "url and image were"),
-        (
-            "",
-            json.dumps({"img": 5}),
-            errors.MissingImage,
-            "img must be a base64 string, got a number",
-        ),
-        (
-            "",
-            json.dumps({"url": [URL]}),
-            errors.MissingImage,
-            "url must be a URL string, got a list",
-        ),
-        ("", json.dumps({"images": URL}), errors.MissingImage, "must be a list"),
-        ("", json.dumps("hello"), errors.InvalidJson, "is a string"),
-        ("", "hello there", errors.UnsupportedFormat, "text of 11 characters"),
-        ("text/csv", "a,b\n1,2", errors.UnsupportedFormat, "base64 of an image"),
-        (FORM, "colour=red&go=1", errors.MissingImage, "its fields: colour, go;"),
-        ("", json.dumps({"image": True}), errors.MissingImage, "base64 string, got a boolean"),
-        ("", json.dumps({"url": {"url": 5}}), errors.MissingImage, "string, got a number"),
-        ("", json.dumps([5, "x"]), errors.InvalidJson, "is a list"),
-        (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK; use top_k"),
-        (FORM, f"url={URL}&treshold=3", errors.InvalidRequest, "treshold; use threshold"),
-        ("", json.dumps({"url": URL, "topk": 3}), errors.InvalidRequest, "topk; use top_k"),
-        ("", json.dumps({"url": URL, "top_n": 3}), errors.InvalidRequest, "top_n; use top_k"),
-        ("", json.dumps({"url": URL, "score": "logits"}), errors.InvalidRequest, "use scores"),
-        ("", json.dumps({"url": URL, "top_k": 10**9}), errors.InvalidRequest, "1 to 999,999,999"),
-        ("", json.dumps({"url": URL, "top_k": "1_0"}), errors.InvalidRequest, "whole number"),
-        ("", json.dumps({"url": URL, "top_k": "٣"}), errors.InvalidRequest, "whole number"),
-        ("", json.dumps({"url": URL, "threshold": "1_0"}), errors.InvalidRequest, "a number"),
-        ("", json.dumps({"url": URL, "threshold": "٣"}), errors.InvalidRequest, "a number"),
-        ("", json.dumps({"url": URL, "threshold": " 1"}), errors.InvalidRequest, "a number"),
-        (FORM, "image=data:image/png", errors.InvalidRequest, "use --form-string"),
-        (FORM, "", errors.MissingImage, "body is empty"),
-        (FORM, "a=1&" * 200, errors.MissingImage, "no image"),
-        (FORM, f"url={quote(URL)}&" * 17, errors.TooManyImages, "17 images"),
-        ("application/json", "hello", errors.InvalidJson, "not valid JSON"),
-    ],
+    [*(("", json.dumps(body), *rest) for body, *rest in REFUSED), *REFUSED_TEXT],
 )
 def test_what_is_not_plain_is_refused_with_what_came_and_what_to_send(kind, body, error, words):
     with pytest.raises(error, match=words) as caught:
@@ -277,15 +265,7 @@ def test_what_is_not_plain_is_refused_with_what_came_and_what_to_send(kind, body
     assert len(str(caught.value)) < 400
 
 
-OTHERS = {
-    "filename": "c.jpg",
-    "id": "7",
-    "_token": "x",
-    "utm_source": "y",
-    "lang": "en",
-    "width": "3",
-    "x" * 5000: "z",
-}
+OTHERS = dict.fromkeys(["filename", "id", "_token", "utm_source", "lang", "x" * 5000], "7")
 
 
 @pytest.mark.parametrize(
@@ -318,9 +298,7 @@ def test_a_threshold_may_be_the_text_of_a_number(text):
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP"])
 def test_an_image_that_curl_sent_as_text_is_refused_with_the_option_that_sends_it_whole(format):
-    buffer = io.BytesIO()
-    Image.effect_noise((40, 40), 50).save(buffer, format)
-    whole = buffer.getvalue()
+    whole = encoded(Image.effect_noise((40, 40), 50), format)
     # curl(1): -d @FILE leaves out carriage returns, newlines and null bytes.
     sent = whole.translate(None, b"\0\r\n")
     with pytest.raises(errors.InvalidRequest, match="curl use --data-binary @photo"):
@@ -334,30 +312,12 @@ def test_what_has_a_format_of_its_own_is_left_to_the_decoder_to_name(body):
 
 
 def test_a_gateway_that_turned_bytes_into_text_is_answered_with_that_whatever_the_type(handler):
-    event = {
-        "rawPath": "/predict",
-        "headers": {"content-type": FORM},
-        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
-        "body": JPEG.decode(errors="replace"),
-    }
+    event = v2(JPEG.decode(errors="replace"), content_type=FORM)
     assert "BinaryMediaTypes" in handler.handle(event)["body"]
-    event["headers"] = {"content-type": "image/jpeg"}
-    assert json.loads(handler.handle({**event, "body": B64})["body"])["error"]["code"] in (
-        "undecodable_image",
-        "unsupported_format",
-    )
+    _, code = outcome(handler.handle(v2(B64, content_type="image/jpeg")))
+    assert code in ("undecodable_image", "unsupported_format")
 
 
 def test_a_message_of_a_queue_may_be_a_bare_url():
-    from keras_to_lambda.runtime.common.settings import Settings
-    from keras_to_lambda.runtime.events.records import _jobs
-
     [job] = _jobs(URL, "m", Settings(num_threads=1))
     assert job.asked.images == (Url(URL),)
-
-
-def test_the_error_of_an_empty_body_names_the_missing_file():
-    with pytest.raises(
-        errors.MissingImage, match="does the file exist\\? curl sends nothing for a missing"
-    ):
-        Request.from_body(b"", "image/jpeg", {})

@@ -20,22 +20,18 @@ from PIL.PngImagePlugin import PngInfo
 from keras_to_lambda.runtime.common.errors import TooManyPixels, UndecodableImage
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import (
-    ALPHA,
-    DECODE,
-    EXIF,
-    MODES,
-    SIXTEEN_BITS,
     decode,
     opened,
 )
-from keras_to_lambda.runtime.model_file.card import CHOICES, Preprocessing
+from keras_to_lambda.runtime.model_file.card import Preprocessing
+from tests.runtime.made import chunk, encoded, exif_of
 
 STEPS = Preprocessing()
 LIMIT = 50_000_000
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "CMYK"])
-def test_each_mode_becomes_rgb_or_greyscale(mode, picture, encoded):
+def test_each_mode_becomes_rgb_or_greyscale(mode, picture):
     data = encoded(picture.convert(mode), "JPEG" if mode == "CMYK" else "PNG")
     assert decode(data, STEPS, 3, LIMIT).mode == "RGB"
     assert decode(data, STEPS, 1, LIMIT).mode == "L"
@@ -56,7 +52,7 @@ def levels(*values, dtype=np.uint16):
         ("pillow:bilinear", 3, "RGB", [0, 255, 255, 255, 255]),
     ],
 )
-def test_16_bits_are_read_as_keras_reads_them(interpolation, channels, mode, expected, encoded):
+def test_16_bits_are_read_as_keras_reads_them(interpolation, channels, mode, expected):
     data = encoded(levels(0, 255, 256, 32768, 65535), "PNG")
     assert Image.open(io.BytesIO(data)).mode == "I;16"
     image = decode(data, Preprocessing(interpolation=interpolation), channels, LIMIT)
@@ -72,15 +68,10 @@ def test_16_bits_of_colour_keep_their_high_byte_too():
     assert np.asarray(decode(data, STEPS, 3, LIMIT)).tolist() == [[[18, 171, 0], [255, 0, 128]]]
 
 
-def test_one_bit_is_black_and_white(encoded):
-    data = encoded(Image.fromarray(np.array([[True, False]])), "PNG")
-    assert np.asarray(decode(data, STEPS, 3, LIMIT)).tolist() == [[[255] * 3, [0] * 3]]
-
-
 @pytest.mark.parametrize(
     ("policy", "expected"), [("drop", [200, 200]), ("white", [255, 200]), ("black", [0, 200])]
 )
-def test_grey_with_alpha_is_treated_as_the_card_says(policy, expected, encoded):
+def test_grey_with_alpha_is_treated_as_the_card_says(policy, expected):
     data = encoded(Image.fromarray(np.array([[[200, 0], [200, 255]]], np.uint8), "LA"), "PNG")
     image = decode(data, Preprocessing(alpha=policy), 1, LIMIT)
     assert np.asarray(image)[0].tolist() == expected
@@ -89,7 +80,7 @@ def test_grey_with_alpha_is_treated_as_the_card_says(policy, expected, encoded):
 @pytest.mark.parametrize(
     ("policy", "expected"), [("drop", (10, 20, 30)), ("white", (255,) * 3), ("black", (0,) * 3)]
 )
-def test_a_palettes_transparent_colour_is_treated_as_the_card_says(policy, expected, encoded):
+def test_a_palettes_transparent_colour_is_treated_as_the_card_says(policy, expected):
     image = Image.new("P", (2, 1), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     for kind in ("PNG", "GIF"):
@@ -99,7 +90,7 @@ def test_a_palettes_transparent_colour_is_treated_as_the_card_says(policy, expec
 
 
 @pytest.mark.parametrize("profile", [False, True], ids=["without a profile", "with a profile"])
-def test_cmyk_becomes_rgb_as_load_img_has_it(profile, picture, encoded):
+def test_cmyk_becomes_rgb_as_load_img_has_it(profile, picture):
     """keras.utils.load_img converts without looking at the profile, so training saw that."""
     options = {}
     if profile:
@@ -112,30 +103,25 @@ def test_cmyk_becomes_rgb_as_load_img_has_it(profile, picture, encoded):
     np.testing.assert_array_equal(np.asarray(decode(data, STEPS, 3, LIMIT)), expected)
 
 
-def test_a_phones_two_pictures_in_one_file_are_its_first(picture, encoded):
+def test_a_phones_two_pictures_in_one_file_are_its_first(picture):
     data = encoded(picture, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))])
     assert Image.open(io.BytesIO(data)).format == "MPO"
     assert decode(data, STEPS, 3, LIMIT).size == picture.size
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
-def test_of_an_animation_no_more_than_the_first_frame_is_looked_at(format, encoded):
+def test_of_an_animation_no_more_than_the_first_frame_is_looked_at(format):
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue", "green")]
     whole = encoded(frames[0], format, save_all=True, append_images=frames[1:], lossless=True)
     assert decode(whole, STEPS, 3, LIMIT).getpixel((4, 4)) == (255, 0, 0)
 
 
-def test_a_second_frame_that_is_a_bomb_is_never_opened(encoded):
+def test_a_second_frame_that_is_a_bomb_is_never_opened():
     """A GIF's second frame may claim any size: here 65,535 x 65,535, and no data."""
     first = encoded(Image.new("P", (8, 8), 3), "GIF")
     assert first.endswith(b";")
     frame = b"," + b"\0\0\0\0" + b"\xff\xff\xff\xff" + b"\0" + b"\x02" + b"\x02\x4c\x01\0;"
     assert decode(first[:-1] + frame, STEPS, 3, LIMIT).size == (8, 8)
-
-
-def chunk(kind, content):
-    crc = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +137,7 @@ def chunk(kind, content):
     ids=lambda value: value.decode() if len(value) == 4 else "",
 )
 @pytest.mark.parametrize("where", [33, -12], ids=["before the pixels", "after them"])
-def test_what_a_png_holds_besides_pixels_is_never_unpacked(kind, content, where, picture, encoded):
+def test_what_a_png_holds_besides_pixels_is_never_unpacked(kind, content, where, picture):
     whole = encoded(picture, "PNG")
     data = whole[:where] + chunk(kind, content) + whole[where:]
     np.testing.assert_array_equal(np.asarray(decode(data, STEPS, 3, LIMIT)), np.asarray(picture))
@@ -166,7 +152,7 @@ def test_what_a_png_holds_besides_pixels_is_never_unpacked(kind, content, where,
         ((1600, 300), (100, 100), (1600, 300)),  # the shorter side decides
     ],
 )
-def test_scaled_decoding_keeps_twice_the_target(size, target, decoded, encoded):
+def test_scaled_decoding_keeps_twice_the_target(size, target, decoded):
     data = encoded(Image.new("RGB", size, "teal"))
     scaled = Preprocessing(decode="scaled")
     assert decode(data, scaled, 3, LIMIT, target).size == decoded
@@ -184,12 +170,8 @@ def test_scaled_decoding_keeps_twice_the_target(size, target, decoded, encoded):
         (8, (100, 100), (300, 600)),
     ],
 )
-def test_scaled_decoding_knows_the_sides_of_a_photo_that_is_turned(
-    orientation, target, upright, encoded
-):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(Image.new("RGB", (2400, 1200), "teal"), exif=exif)
+def test_scaled_decoding_knows_the_sides_of_a_photo_that_is_turned(orientation, target, upright):
+    data = encoded(Image.new("RGB", (2400, 1200), "teal"), exif=exif_of(orientation))
     steps = Preprocessing(decode="scaled", exif="apply")
     assert decode(data, steps, 3, LIMIT, target).size == upright
 
@@ -218,10 +200,8 @@ def quarters():
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_applied_only_if_the_card_says_so(orientation, format, encoded):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = encoded(quarters(), format, exif=exif)
+def test_orientation_is_applied_only_if_the_card_says_so(orientation, format):
+    data = encoded(quarters(), format, exif=exif_of(orientation))
     plain = Image.open(io.BytesIO(data)).convert("RGB")
     np.testing.assert_array_equal(np.asarray(decode(data, STEPS, 3, LIMIT)), np.asarray(plain))
     for how in ("exact", "scaled"):
@@ -269,7 +249,7 @@ XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Metadata Warning")
-def test_odd_and_damaged_metadata_are_read_as_pillow_reads_them(format, options, turned, encoded):
+def test_odd_and_damaged_metadata_are_read_as_pillow_reads_them(format, options, turned):
     if format == "PNG" and "xmp" in options:
         text = PngInfo()
         text.add_itxt("XML:com.adobe.xmp", XMP.decode())
@@ -287,7 +267,7 @@ def test_odd_and_damaged_metadata_are_read_as_pillow_reads_them(format, options,
     assert applied.size == theirs
 
 
-def test_an_exif_profile_of_imagemagick_is_read(encoded):
+def test_an_exif_profile_of_imagemagick_is_read():
     text = PngInfo()
     block = tiff(b"II")
     text.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
@@ -295,20 +275,16 @@ def test_an_exif_profile_of_imagemagick_is_read(encoded):
     assert decode(data, Preprocessing(exif="apply"), 3, LIMIT).size == (30, 40)
 
 
-def test_a_grey_picture_of_16_bits_is_turned_too(encoded):
-    exif = Image.Exif()
-    exif[0x0112] = 8
-    data = encoded(levels(0, 256, 65535), "PNG", exif=exif)
+def test_a_grey_picture_of_16_bits_is_turned_too():
+    data = encoded(levels(0, 256, 65535), "PNG", exif=exif_of(8))
     for library, expected in (("pillow", [[65535], [256], [0]]), ("tf", [[255], [1], [0]])):
         steps = Preprocessing(exif="apply", interpolation=f"{library}:nearest")
         assert np.asarray(decode(data, steps, 1, LIMIT)).tolist() == expected
 
 
-def test_an_orientation_behind_the_pixels_of_a_png_is_read(encoded):
+def test_an_orientation_behind_the_pixels_of_a_png_is_read():
     whole = encoded(quarters(), "PNG")
-    block = tiff(b"MM")
-    crc = struct.pack(">I", zlib.crc32(b"eXIf" + block))
-    late = whole[:-12] + struct.pack(">I", len(block)) + b"eXIf" + block + crc + whole[-12:]
+    late = whole[:-12] + chunk(b"eXIf", tiff(b"MM")) + whole[-12:]
     assert decode(late, Preprocessing(exif="apply"), 3, LIMIT).size == (30, 40)
 
 
@@ -316,14 +292,14 @@ def test_an_orientation_behind_the_pixels_of_a_png_is_read(encoded):
     ("policy", "expected"),
     [("drop", (255, 0, 0)), ("white", (255, 127, 127)), ("black", (128, 0, 0))],
 )
-def test_alpha_is_treated_as_the_card_says(policy, expected, encoded):
+def test_alpha_is_treated_as_the_card_says(policy, expected):
     data = encoded(Image.new("RGBA", (4, 4), (255, 0, 0, 128)), "PNG")
     image = decode(data, Preprocessing(alpha=policy), 3, LIMIT)
     assert image.getpixel((0, 0)) == expected
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_truncated_image_is_refused(format, picture, encoded):
+def test_a_truncated_image_is_refused(format, picture):
     data = encoded(picture, format)
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(UndecodableImage):
@@ -337,7 +313,7 @@ def test_a_header_alone_is_refused():
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_the_most_pixels_that_are_accepted_are_those_of_the_setting(format, encoded):
+def test_the_most_pixels_that_are_accepted_are_those_of_the_setting(format):
     data = encoded(Image.new("RGB", (100, 60)), format)
     assert decode(data, STEPS, 3, 6_000).size == (100, 60)
     with pytest.raises(TooManyPixels, match="100 x 60 pixels, more than the 5,999 accepted"):
@@ -346,12 +322,12 @@ def test_the_most_pixels_that_are_accepted_are_those_of_the_setting(format, enco
 
 @pytest.mark.parametrize("size", [(65_536, 1), (1, 65_536)])
 @pytest.mark.parametrize("format", ["PNG", "BMP"])
-def test_a_side_that_no_jpeg_could_have_is_refused(format, size, encoded):
+def test_a_side_that_no_jpeg_could_have_is_refused(format, size):
     with pytest.raises(TooManyPixels, match="no side may be longer than 65,535"):
         decode(encoded(Image.new("L", size), format), STEPS, 3, LIMIT)
 
 
-def test_a_100_megapixel_png_is_refused_before_a_pixel_is_decoded(encoded):
+def test_a_100_megapixel_png_is_refused_before_a_pixel_is_decoded():
     bomb = encoded(Image.new("1", (10_000, 10_000)), "PNG")
     assert len(bomb) < 20_000
     # Also without its pixels: had one been looked at, it would be an UndecodableImage.
@@ -372,7 +348,7 @@ print(len(answer), int(peak) * 1024)
 """
 
 
-def test_a_photo_of_12_megapixels_needs_less_than_128_mb(tmp_path, encoded):
+def test_a_photo_of_12_megapixels_needs_less_than_128_mb(tmp_path):
     """The default model, the event as base64 in memory included."""
     if not Path("/proc/self/status").exists():
         pytest.skip("/proc is needed, which only Linux has")
@@ -398,24 +374,6 @@ def test_a_photo_of_12_megapixels_needs_less_than_128_mb(tmp_path, encoded):
     assert peak < (140e6 if drop_in else 128e6)
 
 
-@pytest.mark.parametrize(
-    ("choice", "table"),
-    [("channels", MODES), ("exif", EXIF), ("alpha", ALPHA), ("decode", DECODE)],
-)
-def test_every_choice_of_a_card_is_implemented(choice, table):
-    assert set(table) == set(CHOICES[choice])
-
-
-def test_every_resizing_library_has_its_16_bits():
-    assert set(SIXTEEN_BITS) == {name.split(":")[0] for name in CHOICES["interpolation"]}
-
-
-def exif_of(value):
-    exif = Image.Exif()
-    exif[0x0112] = value
-    return exif.tobytes()
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
     ("mode", "channels", "steps"),
@@ -434,7 +392,7 @@ def exif_of(value):
     ],
 )
 def test_a_picture_in_bands_is_the_picture_to_the_bit(
-    mode, channels, steps, orientation, monkeypatch, encoded
+    mode, channels, steps, orientation, monkeypatch
 ):
     noise = np.random.default_rng(3).integers(0, 255, (67, 41, 4), dtype=np.uint8)
     image = Image.fromarray(noise)

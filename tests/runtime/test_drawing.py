@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from keras_to_lambda.runtime.common.settings import MODELS, Settings
-from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.common.settings import MODELS
 from keras_to_lambda.runtime.image import drawing
-from keras_to_lambda.runtime.model_file import card as cards
+from tests.runtime.made import DIGITS, encoded, inline, served
 
 pytestmark = pytest.mark.engine
 
@@ -30,18 +26,9 @@ def drawn(digit, mode="RGBA", ground=(0, 0, 0, 0), colour="black", size=(280, 28
     return sheet
 
 
-def png(image, format="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return base64.b64encode(file.getvalue()).decode()
-
-
 @pytest.fixture(scope="module")
 def digits():
-    settings = Settings(
-        model_path=f"{MODELS}/digits/digits.tflite", num_threads=1, log_level="FATAL"
-    )
-    return Handler(settings)
+    return served(DIGITS)
 
 
 @pytest.mark.parametrize("digit", ["1", "7"])
@@ -61,14 +48,14 @@ def digits():
     ],
 )
 def test_a_canvas_is_read_whatever_its_colours_and_place(digit, options, digits):
-    url = "data:image/png;base64," + png(drawn(digit, **options))
+    url = "data:image/png;base64," + inline(encoded(drawn(digit, **options), "PNG"))["image"]
     assert digits.handle({"image": url, "answer": "best"})["label"] == digit
 
 
 @pytest.mark.parametrize("digit", ["1", "7"])
 def test_a_large_photo_of_ink_on_paper_is_read(digit, digits):
     photo = drawn(digit, "RGB", (225, 220, 200), (40, 40, 90)).resize((2600, 2600))
-    assert digits.handle({"image": png(photo, "JPEG"), "answer": "best"})["label"] == digit
+    assert digits.handle({**inline(encoded(photo)), "answer": "best"})["label"] == digit
 
 
 def lines(paper):
@@ -116,7 +103,7 @@ def test_a_photo_of_paper_with_lines_or_a_shadow_is_read(across, colours, digits
             change(paper)
         paper += np.random.default_rng(1).normal(scale=4, size=paper.shape)
         photo = Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8))
-        read.append(digits.handle({"image": png(photo, "JPEG"), "answer": "best"})["label"])
+        read.append(digits.handle({**inline(encoded(photo)), "answer": "best"})["label"])
         made = tensor(photo)
         rows, columns = (made > 60).any(axis=1).nonzero()[0], (made > 60).any(axis=0).nonzero()[0]
         # The digit alone is scaled to 20 of 28 pixels: nothing of the paper is left.
@@ -179,13 +166,7 @@ def test_any_picture_has_the_model_s_size(size):
 
 def test_16_bits_are_read_by_their_high_byte(digits):
     grey = np.asarray(drawn("7", "L", "black", "white")).astype(np.uint16) * 257
-    assert digits.handle({"image": png(Image.fromarray(grey)), "answer": "best"})["label"] == "7"
-
-
-def test_a_card_without_the_field_prepares_nothing(digits):
-    card = digits.models.card()
-    body = card.to_json()
-    del body["preprocessing"]["drawing"]
-    plain = cards.ModelCard.from_json(body)
-    assert plain.preprocessing.drawing == "none"
-    assert card.preprocessing == dataclasses.replace(plain.preprocessing, drawing="mnist")
+    assert (
+        digits.handle({**inline(encoded(Image.fromarray(grey), "PNG")), "answer": "best"})["label"]
+        == "7"
+    )

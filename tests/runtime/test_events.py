@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -153,15 +151,6 @@ def test_records_of_several_services_are_refused(family, handler):
 def test_what_has_an_image_is_a_payload_whatever_else_it_has(others, handler, jpeg):
     image = base64.b64encode(jpeg).decode()
     assert handler.handle({**others, "image": image}) == handler.handle({"image": image})
-
-
-def test_an_image_by_direct_invocation_imports_no_table_of_services():
-    code = (
-        "import sys; from keras_to_lambda.runtime import events; events.detect({'url': 'x'}); "
-        "print('keras_to_lambda.runtime.events.services' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
 
 
 @pytest.mark.parametrize(

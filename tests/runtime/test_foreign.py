@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.model.interpreter import ONE_UNIT, Classifier
-from keras_to_lambda.runtime.model_file.card import CHOICES, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model.interpreter import Classifier
+from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from tests.small_tflite import network
 
 pytestmark = pytest.mark.engine
@@ -55,10 +55,6 @@ def test_one_output_tells_two_labels_apart(classifier, last, output, expected, n
     images = np.ones((2, 8, 8, 1), np.float32)
     np.testing.assert_allclose(model.logits(images[0]), expected, rtol=1e-6)
     np.testing.assert_allclose(model.batch(images), [expected] * 2, rtol=1e-6)
-
-
-def test_every_kind_of_output_has_its_first_label():
-    assert set(ONE_UNIT) == set(CHOICES["output"])
 
 
 def test_a_convolutional_head_is_served(classifier):

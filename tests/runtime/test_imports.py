@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.made import encoded, inline, v2
 from tests.small_tflite import network
 
 pytestmark = pytest.mark.engine
@@ -19,7 +19,10 @@ ANSWER = """
 import sys, json
 import lambda_function
 with open(sys.argv[1]) as file:
-    answer = lambda_function.lambda_handler(json.load(file))
+    try:
+        answer = lambda_function.lambda_handler(json.load(file))
+    except Exception as error:
+        answer = {"error": type(error).__name__}
 json.dump([answer, sorted(sys.modules)], sys.stdout)
 """
 # Of the standard library and of packages.
@@ -28,7 +31,9 @@ COSTLY = {
     *("dataclasses", "inspect", "typing", "logging", "pathlib", "subprocess", "tempfile"),
     *("zipfile", "hashlib", "decimal", "email", "xml", "unittest", "asyncio", "concurrent"),
     *("boto3", "botocore", "multipart", "idna", "keras_image_helper", "importlib.metadata"),
-    "keras_to_lambda.runtime.model.remote_model",
+    *("tensorflow", "keras", "requests", "waitress", "h5py", "scipy", "flatbuffers"),
+    *("keras_to_lambda.runtime.model.remote_model", "keras_to_lambda.runtime.events.services"),
+    *("keras_to_lambda.runtime.model_file.tflite_metadata", "keras_to_lambda.origin"),
 }
 # Of the network: what a picture that is in the event does not need.
 NETWORK = {"socket", "ssl", "http.client", "urllib.request", "ipaddress"}
@@ -51,34 +56,25 @@ def asked(tmp_path):
     return ask
 
 
-@pytest.fixture(scope="module")
-def b64(jpeg):
-    return base64.b64encode(jpeg).decode()
-
-
-def body(jpeg):
-    return {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": "/predict",
-        "headers": {"content-type": "image/jpeg"},
-        "requestContext": {"http": {"method": "POST", "path": "/predict"}, "stage": "$default"},
-        "body": base64.b64encode(jpeg).decode(),
-        "isBase64Encoded": True,
-    }
-
-
 @pytest.mark.parametrize("way", ["base64", "body", "list of four"])
-def test_a_photo_in_the_event_is_answered_without_what_costs_a_start(way, asked, jpeg, b64):
+def test_a_photo_in_the_event_is_answered_without_what_costs_a_start(way, asked, jpeg):
     event = {
-        "base64": {"image": b64},
-        "body": body(jpeg),
-        "list of four": {"images": [{"image": b64}] * 4},
+        "base64": inline(jpeg),
+        "body": v2(jpeg, content_type="image/jpeg"),
+        "list of four": {"images": [inline(jpeg)] * 4},
     }[way]
     answer, modules = asked(event)
     assert "error" not in json.dumps(answer)
     assert not modules & (COSTLY | NETWORK)
     assert "PIL._imaging" in modules
+    own = {name for name in modules if name.startswith("keras_to_lambda.")}
+    assert all(name.startswith("keras_to_lambda.runtime") for name in own)
+
+
+def test_a_bucket_that_is_not_allowed_costs_no_import(asked):
+    answer, modules = asked({"url": "s3://secret/key"})
+    assert answer == {"error": "ObjectNotRead"}
+    assert "boto3" not in modules
 
 
 def test_a_photo_by_url_is_answered_without_what_costs_a_start(asked, far_host):
@@ -92,10 +88,9 @@ def test_a_photo_by_url_is_answered_without_what_costs_a_start(asked, far_host):
 
 
 def test_a_png_brings_pillows_python_and_a_model_of_floats_brings_numpy(
-    asked, encoded, picture, b64, tmp_path
+    asked, picture, jpeg, tmp_path
 ):
-    png = base64.b64encode(encoded(picture, "PNG")).decode()
-    answer, modules = asked({"image": png})
+    answer, modules = asked(inline(encoded(picture, "PNG")))
     assert len(answer) == 10
     assert "PIL.Image" in modules
     assert "numpy" not in modules
@@ -106,6 +101,6 @@ def test_a_png_brings_pillows_python_and_a_model_of_floats_brings_numpy(
     }  # fmt: skip
     (tmp_path / "floats.tflite").write_bytes(network())
     (tmp_path / "floats.card.json").write_text(json.dumps(card))
-    answer, modules = asked({"image": b64}, MODEL_PATH=str(tmp_path / "floats.tflite"))
+    answer, modules = asked(inline(jpeg), MODEL_PATH=str(tmp_path / "floats.tflite"))
     assert len(answer) == 3
     assert "numpy" in modules

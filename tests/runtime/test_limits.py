@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import io
 import json
 import os
 import struct
@@ -28,19 +27,9 @@ from keras_to_lambda.runtime.image.decode import opened
 from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Raw, Url
+from tests.runtime.made import chunk, encoded, flat
 
 STEPS = Preprocessing()
-
-
-def saved(image, kind="JPEG", **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def chunk(kind, content):
-    crc = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
 
 def segment(marker, content):
@@ -48,7 +37,7 @@ def segment(marker, content):
 
 
 SMALL = Image.new("RGB", (64, 64), "teal")
-JPEG, PNG, GIF = saved(SMALL), saved(SMALL, "PNG"), saved(SMALL, "GIF")
+JPEG, PNG, GIF = encoded(SMALL), encoded(SMALL, "PNG"), encoded(SMALL, "GIF")
 MEGABYTE = zlib.compress(bytes(1_000_000), 9)
 EXIF = b"Exif\0\0II*\0\x08\0\0\0\0\0"
 
@@ -68,7 +57,7 @@ def in_gif(*blocks):
 
 def scans(image, times, **options):
     """A progressive JPEG, the last of its scans so many times more."""
-    data = saved(image, progressive=True, **options)
+    data = encoded(image, progressive=True, **options)
     begin, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
     return data[:end] + data[begin:end] * times + data[end:]
 
@@ -103,7 +92,7 @@ BOMBS = {
     "empty chunks of pixels": (in_png(chunk(b"IDAT", b"") * 5_000), 5_000),
     "extensions": (in_gif(b"!\1\1a\0" * 5_000), 5_000),
     "a long comment": (in_gif(b"!\xfe", (b"\xff" + b"a" * 255) * 5_000, b"\0"), 5_000),
-    "a large plain PNG": (saved(Image.new("RGBA", (2_000, 2_000)), "PNG", compress_level=9), 4),
+    "a large plain PNG": (encoded(Image.new("RGBA", (2_000, 2_000)), "PNG", compress_level=9), 4),
 }
 # Sound pictures whose metadata is none of Pillow's business.
 HEAVY = {
@@ -118,13 +107,13 @@ HEAVY = {
     ),
     "compressed texts": in_png(chunk(b"zTXt", b"a\0\0" + MEGABYTE) * 500),
     "compressed profiles": in_png(chunk(b"iCCP", b"a\0\0" + MEGABYTE * 5) * 20),
-    "frames of a PNG": saved(
+    "frames of a PNG": encoded(
         SMALL, "PNG", save_all=True, append_images=[SMALL.rotate(i) for i in range(99)]
     ),
-    "frames of a GIF": saved(
+    "frames of a GIF": encoded(
         SMALL, "GIF", save_all=True, append_images=[SMALL.rotate(i) for i in range(99)]
     ),
-    "frames of a WebP": saved(
+    "frames of a WebP": encoded(
         SMALL, "WEBP", save_all=True, append_images=[SMALL.rotate(i) for i in range(99)]
     ),
 }
@@ -190,7 +179,7 @@ def test_what_cannot_be_stopped_is_not_begun_when_the_deadline_is_too_near(
     image, kind, options, seconds
 ):
     asked = []
-    opened(saved(image, kind, **options), STEPS, 3, Limits(check=asked.append))
+    opened(encoded(image, kind, **options), STEPS, 3, Limits(check=asked.append))
     assert max(asked) == pytest.approx(seconds)
 
 
@@ -221,10 +210,6 @@ def test_the_neighbours_of_a_bomb_are_answered(bombs, first, one_model, jpeg):
     assert codes.count("deadline_exceeded") == bombs
 
 
-def flat(mode, width, height):
-    return Image.new(mode, (width, height), 1 if mode in "PL1" else None)
-
-
 @pytest.mark.parametrize(
     ("image", "kind", "options", "megabytes"),
     [
@@ -245,14 +230,14 @@ def flat(mode, width, height):
     ],
 )
 def test_a_picture_is_let_in_where_its_memory_is_there(image, kind, options, megabytes):
-    data = saved(image, kind, **options)
+    data = encoded(image, kind, **options)
     enough = Limits(reserve=lambda needs: needs <= megabytes * 1_020_000)
     assert opened(data, STEPS, 3, enough).size == image.size
     with pytest.raises(TooManyPixels, match="more than is left of the function's memory"):
         opened(data, STEPS, 3, Limits(reserve=lambda needs: needs <= megabytes * 990_000))
 
 
-def test_the_target_of_a_long_picture_counts(encoded):
+def test_the_target_of_a_long_picture_counts():
     """1 x 60,000 pixels are 600 x 60,000 after the first half of resizing."""
     data = encoded(Image.new("RGB", (1, 60_000)))
     limits = Limits(reserve=lambda needs: needs <= 20_000_000)
@@ -332,14 +317,14 @@ def child(program, data, tmp_path, **environ):
 )
 def test_a_picture_takes_no_more_memory_than_it_was_weighed(image, kind, options, tmp_path):
     """By the kernel's count of a process's pages."""
-    [weighed], taken = child(ONE, saved(image, kind, **options), tmp_path)
+    [weighed], taken = child(ONE, encoded(image, kind, **options), tmp_path)
     assert 0.3 * weighed < taken < weighed
 
 
 @in_linux
 def test_two_large_pictures_at_once_stay_within_the_memory_of_the_function(tmp_path):
     """Each fits alone: 363 MB of 512."""
-    data = saved(flat("RGB", 6600, 5200), progressive=True, subsampling=0)
+    data = encoded(flat("RGB", 6600, 5200), progressive=True, subsampling=0)
     answers, peak = child(TWO, data, tmp_path, AWS_LAMBDA_FUNCTION_MEMORY_SIZE="512")
     assert answers == ["dict", "dict"]
     assert peak < 512 << 10
@@ -394,7 +379,7 @@ def test_what_no_thread_could_have_is_refused_at_once():
         assert not share.reserve(60_000_000, Held(50_000_000), 30)
 
 
-def test_a_picture_waits_for_memory_no_longer_than_its_deadline(settings, encoded):
+def test_a_picture_waits_for_memory_no_longer_than_its_deadline(settings):
     handler = Handler(settings)
     data = encoded(flat("L", 5000, 4000))
     with memory.Share(handler.pipeline._room) as other:
@@ -467,7 +452,7 @@ ODD = Image.new("RGB", (301, 203), "teal")
 
 
 @pytest.mark.parametrize(
-    "data", [saved(ODD, "PNG")[:150], scans(ODD, 20_000)], ids=["damaged", "too slow"]
+    "data", [encoded(ODD, "PNG")[:150], scans(ODD, 20_000)], ids=["damaged", "too slow"]
 )
 def test_a_picture_that_failed_is_not_kept_in_memory(data, one_model):
     gc.collect()

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.image.pixels import FILTERS, RESIZE
 from keras_to_lambda.runtime.image.preprocess import (
-    COLOR_ORDER,
-    CONVENTIONS,
-    TENSORFLOW,
     matches_helper,
     prepare,
     resize,
@@ -118,13 +114,6 @@ def test_the_scaling_is_keras_image_helpers_to_the_last_bit(scaling, same):
     assert matches_helper(with_steps(scaling=scaling)) is same
 
 
-def test_a_scaling_that_is_not_keras_image_helpers_is_noticed(monkeypatch):
-    from keras_to_lambda.runtime.image import preprocess
-
-    monkeypatch.setitem(preprocess.CONVENTIONS, "tf", lambda pixels: pixels / 128 - 1)
-    assert matches_helper(with_steps(scaling="xception")) is False
-
-
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 @pytest.mark.parametrize(
     "scaling",
@@ -144,19 +133,6 @@ def test_a_channel_that_the_scaling_loses_is_black():
     card = with_steps(scaling=Affine((0.0, 1.0, 1.0), (7.0, 0.0, 0.0)))
     seen = unscale(np.full((2, 2, 3), 7.0, np.float32), card)
     assert seen.tolist() == [[[0, 7, 7]] * 2] * 2
-
-
-@pytest.mark.parametrize(
-    ("choices", "table"),
-    [
-        (CHOICES["resize"], RESIZE),
-        (CHOICES["interpolation"], {**FILTERS, **TENSORFLOW}),
-        (CHOICES["color_order"], COLOR_ORDER),
-        (PRESETS.values(), CONVENTIONS),
-    ],
-)
-def test_every_choice_of_a_card_is_implemented(choices, table):
-    assert set(table) == set(choices)
 
 
 @pytest.mark.parametrize("interpolation", ["pillow:bilinear", "tf:bilinear"])

@@ -61,6 +61,10 @@ def test_a_function_with_less_than_two_vcpus_gets_one_thread(memory_mb, threads)
         ("S3_ALLOWED_BUCKETS", "s3://photos"),
         ("S3_ALLOWED_BUCKETS", "photos/in"),
         ("FETCH_USER_AGENT", "shop\r\nX-Injected: 1"),
+        ("FETCH_ALLOWED_PORTS", "80,http"),
+        ("RESULTS_PREFIX", "s3://bucket"),
+        ("LOAD_MODELS", "some"),
+        ("MODEL_SHA256", "12"),
     ],
 )
 def test_a_value_that_would_never_match_is_refused_at_start(name, value):

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import json
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from keras_to_lambda.runtime.common.errors import ClassifierError
-from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.http import resources
 from keras_to_lambda.runtime.inference.telemetry import METRICS
 from keras_to_lambda.runtime.sources import images
 from keras_to_lambda.runtime.sources.images import Base64, Object, Raw, Url
+from tests.runtime.made import inline, outcome, v2
 
 CANARY = "CANARY-5150"
-
-
-class Context:
-    aws_request_id = "request-1"
-
-
-def http(body, **headers):
-    return {
-        "rawPath": "/predict",
-        "headers": headers,
-        "requestContext": {"http": {"method": "POST", "path": "/predict"}, "stage": "$default"},
-        "body": body,
-        "isBase64Encoded": False,
-    }
+CONTEXT = SimpleNamespace(aws_request_id="request-1")
 
 
 @pytest.fixture
-def loud(settings):
+def loud(settings, monkeypatch):
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "clothes")
     return Handler(dataclasses.replace(settings, log_level="INFO", metrics_namespace="Classifier"))
 
 
@@ -47,29 +34,26 @@ def lines(capsys):
 def test_a_request_is_one_line_with_what_an_operator_asks_for(loud, jpeg, capsys, monkeypatch):
     trace = "Root=1-5e66d96f-7491f09xmpl79d18acf3d050"
     monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "clothes")
-    image = base64.b64encode(jpeg).decode()
-    answer = loud.handle(http(json.dumps({"image": image})), Context())
+    answer = loud.handle(v2(inline(jpeg)), CONTEXT)
     [line] = lines(capsys)
-    assert line["request_id"] == answer["headers"]["X-Request-Id"] == "request-1"
-    assert line["trace_id"] == answer["headers"]["X-Amzn-Trace-Id"] == trace
-    assert line["source"] == "http-api"
-    assert line["outcome"] == "ok"
-    assert line["cold"] is True
-    assert line["bytes"] == len(jpeg)
-    assert line["pixels"] == 180 * 240
-    assert line["images"] == 1
-    assert line["model"] == "clothing"
+    assert answer["headers"]["X-Request-Id"] == "request-1"
+    assert answer["headers"]["X-Amzn-Trace-Id"] == trace
+    expected = {
+        "request_id": "request-1", "trace_id": trace, "source": "http-api", "outcome": "ok",
+        "cold": True, "bytes": len(jpeg), "pixels": 180 * 240, "images": 1, "model": "clothing",
+    }  # fmt: skip
+    assert {name: line[name] for name in expected} == expected
     assert len(line["model_sha256"]) == 64
     for stage in ("fetch", "decode", "preprocess", "inference", "total"):
         assert line[f"{stage}_ms"] >= 0
-    loud.handle({"image": image})
+    loud.handle(inline(jpeg))
     assert lines(capsys)[0]["cold"] is False
 
 
-def test_numbers_are_metrics_in_the_embedded_format(loud, jpeg, capsys, monkeypatch):
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "clothes")
-    loud.handle({"image": base64.b64encode(jpeg).decode()})
+def test_numbers_are_metrics_in_the_embedded_format_where_a_namespace_is_set(
+    loud, settings, jpeg, capsys
+):
+    loud.handle(inline(jpeg))
     [line] = lines(capsys)
     [directive] = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "Classifier"
@@ -81,49 +65,55 @@ def test_numbers_are_metrics_in_the_embedded_format(loud, jpeg, capsys, monkeypa
     for dimensions in directive["Dimensions"]:
         assert all(isinstance(line[name], str) for name in dimensions)
     assert isinstance(line["_aws"]["Timestamp"], int)
-
-
-def test_without_a_namespace_there_are_no_metrics(settings, jpeg, capsys):
-    quiet = Handler(dataclasses.replace(settings, log_level="INFO"))
-    quiet.handle({"image": base64.b64encode(jpeg).decode()})
+    Handler(dataclasses.replace(settings, log_level="INFO")).handle(inline(jpeg))
     assert "_aws" not in lines(capsys)[0]
 
 
-def test_a_failure_is_counted_and_named(loud, far_host, capsys):
+def test_a_failure_is_counted_and_named(loud, jpeg, far_host, capsys):
+    missing = f"http://{far_host}/missing"
     with pytest.raises(ClassifierError):
-        loud.handle({"url": f"http://{far_host}/missing"})
+        loud.handle({"url": missing})
     [line] = lines(capsys)
-    assert line["outcome"] == "fetch_failed"
-    assert line["reason"] == "status 404"
+    assert (line["outcome"], line["reason"]) == ("fetch_failed", "status 404")
     assert line["failures"] == 1
+    loud.handle({"images": [inline(jpeg), missing, {"image": "!"}, "ftp://x"]})
+    [line] = lines(capsys)
+    assert (line["outcome"], line["images"], line["failures"]) == ("ok", 4, 3)
+    assert line["failed"] == [
+        {"code": "fetch_failed", "reason": "status 404"},
+        {"code": "invalid_request"},
+        {"code": "invalid_url"},
+    ]
 
 
 def secrets(far_host):
     """Canaries where callers and hosts may have secrets."""
-    yield {"url": f"http://{far_host}/photo?token={CANARY}"}
-    yield {"url": f"http://{far_host}/missing?token={CANARY}"}
-    yield {"url": f"http://{CANARY}:{CANARY}@example.com/"}
-    yield {"url": f"http://{far_host}/photo#{CANARY}"}
-    yield {"url": f"ftp://{CANARY}/"}
-    yield {"url": f"{CANARY}://x/"}
-    yield {"url": f"http://[{CANARY}/"}
-    yield {"url": f"http://{CANARY}.invalid/"}
-    yield {"url": "data:text/plain," + CANARY}
-    yield {"url": f"s3://{CANARY}/{CANARY}"}
+    for url in (
+        f"http://{far_host}/photo?token={CANARY}",
+        f"http://{far_host}/missing?token={CANARY}",
+        f"http://{CANARY}:{CANARY}@example.com/",
+        f"http://{far_host}/photo#{CANARY}",
+        f"ftp://{CANARY}/",
+        f"{CANARY}://x/",
+        f"http://[{CANARY}/",
+        f"http://{CANARY}.invalid/",
+        "data:text/plain," + CANARY,
+        f"s3://{CANARY}/{CANARY}",
+    ):
+        yield {"url": url}
     yield {"image": CANARY + "!"}
-    yield {"image": base64.b64encode(CANARY.encode()).decode()}
+    yield inline(CANARY.encode())
     yield {"images": [CANARY, {"url": CANARY}, {"image": CANARY}, {CANARY: CANARY}]}
-    yield {"url": "data:,x", "model": CANARY}
-    yield {"url": "data:,x", "scores": CANARY}
-    yield {"url": "data:,x", "top_k": CANARY}
+    for option in ("model", "scores", "top_k"):
+        yield {"url": "data:,x", option: CANARY}
     yield {CANARY: CANARY}
     yield [CANARY]
     yield CANARY
-    yield http(CANARY)
-    yield http(CANARY, **{"content-type": "application/json", "authorization": CANARY})
-    yield http(CANARY, **{"content-type": f"multipart/form-data; boundary={CANARY}"})
-    yield {**http("{}"), "rawPath": f"/{CANARY}", "rawQueryString": CANARY}
-    yield {**http("%" + CANARY), "isBase64Encoded": True}
+    yield v2(CANARY)
+    yield v2(CANARY, content_type="application/json", authorization=CANARY)
+    yield v2(CANARY, content_type=f"multipart/form-data; boundary={CANARY}")
+    yield {**v2("{}"), "rawPath": f"/{CANARY}", "rawQueryString": CANARY}
+    yield {**v2("%" + CANARY), "isBase64Encoded": True}
     yield {"Records": [{"eventSource": f"aws:{CANARY}", "body": CANARY}]}
     yield {"Records": [{"eventSource": "aws:sqs", "messageId": CANARY, "body": CANARY}]}
 
@@ -132,7 +122,7 @@ def test_no_canary_reaches_the_log(loud, far_host, capfd):
     asked = 0
     for event in secrets(far_host):
         with contextlib.suppress(ClassifierError):
-            loud.handle(event, Context())
+            loud.handle(event, CONTEXT)
         asked += 1
     captured = capfd.readouterr()
     assert CANARY not in captured.out + captured.err
@@ -145,7 +135,7 @@ def test_a_fault_of_ours_logs_where_it_arose_and_not_what_it_said(loud, jpeg, ca
 
     loud.models.get().batch = broken
     with pytest.raises(ClassifierError):
-        loud.handle({"image": base64.b64encode(jpeg).decode()}, Context())
+        loud.handle(inline(jpeg), CONTEXT)
     text = capsys.readouterr().out
     assert CANARY not in text
     fault, line = (json.loads(row) for row in text.splitlines())
@@ -154,58 +144,10 @@ def test_a_fault_of_ours_logs_where_it_arose_and_not_what_it_said(loud, jpeg, ca
     assert any("pipeline.py" in frame for frame in fault["traceback"])
 
 
-def test_what_the_model_saw_is_saved_for_debugging(settings, jpeg, encoded, tmp_path, monkeypatch):
-    from keras_to_lambda.runtime.image import tensor_view
-
-    monkeypatch.setattr(tensor_view, "KEEP", 2)
-    folder = tmp_path / "seen"
-    curious = Handler(dataclasses.replace(settings, debug_dir=str(folder)))
-    curious.handle({"image": base64.b64encode(jpeg).decode()})
-    [png], [npy] = folder.glob("*.png"), folder.glob("*.npy")
-    tensor = np.load(npy)
-    card = curious.models.get().card
-    assert tensor.shape == (card.height, card.width, 3)
-    np.testing.assert_array_equal(np.asarray(Image.open(png)), tensor)
-    for colour in range(3):
-        data = encoded(Image.new("RGB", (9, 9), (colour, 0, 0)), "PNG")
-        curious.handle({"image": base64.b64encode(data).decode()})
-    assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.npy"))) == 2
-
-
-def test_a_folder_that_cannot_be_written_is_no_reason_not_to_answer(settings, jpeg, tmp_path):
-    (tmp_path / "file").write_text("")
-    curious = Handler(dataclasses.replace(settings, debug_dir=str(tmp_path / "file")))
-    assert curious.handle({"image": base64.b64encode(jpeg).decode(), "top_k": 1})
-
-
-def test_settings_that_cannot_be_are_reported_together():
-    from keras_to_lambda.runtime.common.errors import SetupError
-
-    environ = {
-        "FETCH_ALLOWED_PORTS": "80,http", "RESULTS_PREFIX": "s3://bucket", "LOAD_MODELS": "some",
-    }  # fmt: skip
-    with pytest.raises(SetupError) as caught:
-        Settings.from_environ(environ)
-    for name in environ:
-        assert name in str(caught.value)
-
-
-def test_an_image_that_failed_in_a_list_is_counted(loud, jpeg, far_host, capsys):
-    image = base64.b64encode(jpeg).decode()
-    loud.handle({"images": [{"image": image}, {"image": "!"}, f"http://{far_host}/missing"]})
-    [line] = lines(capsys)
-    assert (line["outcome"], line["images"], line["failures"]) == ("ok", 3, 2)
-
-
-def test_an_answer_that_json_cannot_carry_is_a_fault_and_no_stack_trace(settings, monkeypatch):
-    from keras_to_lambda.runtime.http import resources
-
+def test_an_answer_that_json_cannot_carry_is_a_fault_and_no_stack_trace(handler, monkeypatch):
     monkeypatch.setattr(resources, "get", lambda *_: {"nan": float("nan")})
-    event = http("")
-    event["requestContext"]["http"]["method"] = "GET"
-    answer = Handler(settings).handle({**event, "rawPath": "/models"})
-    assert answer["statusCode"] == 500
-    assert json.loads(answer["body"])["error"]["code"] == "internal_error"
+    answer = handler.handle(v2(method="GET", path="/models"))
+    assert outcome(answer) == (500, "internal_error")
 
 
 @pytest.mark.parametrize(

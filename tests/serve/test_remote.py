@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
+import boto3
 import pytest
 import requests
+from botocore.exceptions import ClientError
 
 from keras_to_lambda.cli.main import main
+from keras_to_lambda.client import EndpointError
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.serve.gateway import Gateway
-from keras_to_lambda.serve.remote_stack import Remote
+from keras_to_lambda.serve.remote_stack import Remote, address
 from tests import aws_signature
 from tests.cli.test_client import serving
 from tests.serve.conftest import running
@@ -125,27 +128,18 @@ def test_what_does_not_go_with_remote_is_an_error(options, message, capsys):
 
 
 def test_a_stack_is_found_by_its_name(monkeypatch):
-    import boto3
-    from moto.server import ThreadedMotoServer
+    answers = {
+        "mine": {"Outputs": [{"OutputKey": "Url", "OutputValue": "https://a.example/Prod/predict"}]}
+    }
 
-    from keras_to_lambda.client import EndpointError
-    from keras_to_lambda.serve.remote_stack import address
+    def describe(**asked):
+        if asked["StackName"] not in answers:
+            raise ClientError({"Error": {"Message": "it does not exist"}}, "DescribeStacks")
+        return {"Stacks": [answers[asked["StackName"]]]}
 
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        cloudformation = boto3.client("cloudformation", "eu-west-1")
-        template = {
-            "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-            "Outputs": {"Url": {"Value": "https://a.example/Prod/predict"}},
-        }
-        cloudformation.create_stack(StackName="mine", TemplateBody=json.dumps(template))
-        assert address("mine", "eu-west-1", None) == "https://a.example/Prod/predict"
-        with pytest.raises(EndpointError, match=r"--remote other: .*does not exist"):
-            address("other", "eu-west-1", None)
-    finally:
-        server.stop()
+    session = SimpleNamespace(client=lambda _: SimpleNamespace(describe_stacks=describe))
+    monkeypatch.setattr(boto3, "Session", lambda **_: session)
+    assert address("https://a.example/predict", None, None) == "https://a.example/predict"
+    assert address("mine", "eu-west-1", None) == "https://a.example/Prod/predict"
+    with pytest.raises(EndpointError, match=r"--remote other: .*does not exist"):
+        address("other", "eu-west-1", None)
