@@ -25,6 +25,10 @@ URLS = (
     "^s3://[A-Za-z0-9.-]+/[!-~]+$",
     f"^data:image/[a-z]+;base64,{BASE64}$",
 )
+STRING, NUMBER, INTEGER = ({"type": name} for name in ("string", "number", "integer"))
+OBJECT, NULL = {"type": "object"}, {"type": "null"}
+URL: dict[str, Any] = {**STRING, "anyOf": [{"pattern": pattern} for pattern in URLS]}
+IMAGE = {**STRING, "contentEncoding": "base64", "pattern": f"^{BASE64}$"}
 SHAPES = ("Scores", "Best", "List", "Values")
 # What API Gateway answers by itself, before or instead of the function.
 GATEWAY = {
@@ -36,6 +40,32 @@ GATEWAY = {
 
 def openapi(models: Models, settings: Settings) -> dict[str, Any]:
     """The description, with examples that this deployment answers."""
+    options = _options(models)
+    parameters = [
+        {"name": name, "in": "query", "required": False, "schema": options[name]}
+        for name in Options._fields
+    ]
+    body = {"required": True, "content": _bodies(options)}
+
+    def post(operation: str, summary: str, description: str, answer: dict[str, Any]) -> Any:
+        timed = {
+            "description": "Milliseconds of fetch, decode, preprocess and inference",
+            "schema": STRING,
+        }
+        return {
+            "post": {
+                "operationId": operation,
+                "summary": summary,
+                "description": description,
+                "parameters": parameters,
+                "requestBody": body,
+                "responses": {
+                    "200": {**answer, "headers": {"Server-Timing": timed}},
+                    **_failures(),
+                },
+            }
+        }
+
     return {
         "openapi": "3.1.0",
         "info": {
@@ -47,49 +77,34 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
         # Relative to this document, so that it is true below any stage and domain.
         "servers": [{"url": "./"}],
         "paths": {
-            "/predict": {
-                "post": {
-                    "operationId": "predict",
-                    "summary": "Classify an image, or several",
-                    "description": "One image gets an object, a list of images a list in the "
-                    "same order, in which an image that failed has its own error.",
-                    "parameters": _parameters(models, *Options._fields),
-                    "requestBody": {
-                        "required": True,
-                        "content": _bodies("Predict", models, *Options._fields),
-                    },
-                    "responses": {
-                        "200": _timed(
-                            _json("The scores, or a list of them", "Answer", _answers(models))
-                        ),
-                        **_failures(),
-                    },
-                }
-            },
-            "/tensor": {
-                "post": {
-                    "operationId": "tensor",
-                    "summary": "What the model sees of an image",
-                    "description": "The image as the model gets it: decoded, resized and scaled as "
-                    "in training, then shown as a picture. With any option besides `model` the "
-                    "model's answer is beside it, as /predict gives it. `model` may name several, "
-                    "separated by commas: each image gets an object with an account by model.",
-                    "parameters": _parameters(models, *Options._fields),
-                    "requestBody": {
-                        "required": True,
-                        "content": _bodies("Predict", models, *Options._fields),
-                    },
-                    "responses": {
-                        "200": _timed(_json("The tensor, or a list of them", "Seen")),
-                        **_failures(),
-                    },
-                }
-            },
-            "/models": {"get": _get("models", "The models, with their cards", "Models")},
-            "/samples": {"get": _get("samples", "Pictures to try, by model", "Samples")},
-            "/openapi.json": {"get": _get("openapi", "This description", "Description")},
+            "/predict": post(
+                "predict",
+                "Classify an image, or several",
+                "One image gets an object, a list of images a list in the same order, in which an "
+                "image that failed has its own error.",
+                _json("The scores, or a list of them", "Answer", _answers(models)),
+            ),
+            "/tensor": post(
+                "tensor",
+                "What the model sees of an image",
+                "The image as the model gets it: decoded, resized and scaled as in training, then "
+                "shown as a picture. With any option besides `model` the model's answer is beside "
+                "it, as /predict gives it. `model` may name several, separated by commas: each "
+                "image gets an object with an account by model.",
+                _json("The tensor, or a list of them", "Seen"),
+            ),
+            "/models": _get("models", "The models, with their cards", "Models"),
+            "/samples": _get("samples", "Pictures to try, by model", "Samples"),
+            "/openapi.json": _get("openapi", "This description", "Description"),
         },
-        "components": {"schemas": _schemas(models, settings)},
+        "components": {
+            "schemas": {
+                "Predict": _request(options, settings.max_images),
+                "Models": _models(models),
+                **_answered(),
+                **_refused(),
+            }
+        },
     }
 
 
@@ -128,277 +143,193 @@ def _options(models: Models) -> dict[str, Any]:
     }
 
 
-def _parameters(models: Models, *names: str) -> list[dict[str, Any]]:
-    options = _options(models)
-    return [
-        {"name": name, "in": "query", "required": False, "schema": options[name]} for name in names
-    ]
-
-
-def _bodies(schema: str, models: Models, *names: str) -> dict[str, Any]:
+def _bodies(options: dict[str, Any]) -> dict[str, Any]:
+    """The content types of a request, and what each of them holds."""
     binary: dict[str, Any] = {"schema": {}}
-    options = _options(models)
-    chosen = {name: options[name] for name in names}
-    url = {"type": "string", "anyOf": [{"pattern": pattern} for pattern in URLS]}
-    examples = {
-        "url": {"summary": "By its URL", "value": {"url": "https://example.com/photo.jpg"}},
-        "image": {"summary": "As base64", "value": {"image": PIXEL}},
-        "data": {
-            "summary": "As a data: URL",
-            "value": {"url": f"data:image/png;base64,{PIXEL}"},
-        },
-        "images": {"summary": "Several", "value": {"images": [{"image": PIXEL}] * 2}},
+    ways: tuple[tuple[str, str, Any], ...] = (
+        ("url", "By its URL", {"url": "https://example.com/photo.jpg"}),
+        ("image", "As base64", {"image": PIXEL}),
+        ("data", "As a data: URL", {"url": f"data:image/png;base64,{PIXEL}"}),
+        ("images", "Several", {"images": [{"image": PIXEL}] * 2}),
+    )
+    files = _list(
+        {"contentMediaType": "application/octet-stream"},
+        description="Files, as many as `limits` at /models says",
+        minItems=1,
+    )
+    form = {
+        **OBJECT,
+        "description": "Other fields are ignored",
+        # Beside files a URL that is wrong fails alone.
+        "anyOf": [{"required": ["file"]}, {"required": ["url"], "properties": {"url": URL}}],
+        "properties": {"file": files, "url": STRING, **options},
     }
+    line = _object(
+        "url",
+        {"url": URL, **options},
+        description="`image`, as base64, may be there instead; other fields are ignored",
+    )
     return {
         "application/json": {
-            "schema": {"$ref": f"#/components/schemas/{schema}"},
-            "examples": examples,
+            "schema": _ref("Predict"),
+            "examples": {name: {"summary": way, "value": value} for name, way, value in ways},
         },
         **dict.fromkeys(MEDIA_TYPES.values(), binary),
         "application/octet-stream": binary,
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "description": "Other fields are ignored",
-                # Beside files a URL that is wrong fails alone.
-                "anyOf": [
-                    {"required": ["file"]},
-                    {"required": ["url"], "properties": {"url": url}},
-                ],
-                "properties": {
-                    "file": {
-                        "description": "Files, as many as `limits` at /models says",
-                        "type": "array",
-                        "items": {"contentMediaType": "application/octet-stream"},
-                        "minItems": 1,
-                    },
-                    "url": {"type": "string"},
-                    **chosen,
-                },
-            }
-        },
-        "application/x-www-form-urlencoded": {
-            "schema": {
-                "type": "object",
-                "description": "`image`, as base64, may be there instead; other fields are ignored",
-                "required": ["url"],
-                "properties": {"url": url, **chosen},
-            }
-        },
+        "multipart/form-data": {"schema": form},
+        "application/x-www-form-urlencoded": {"schema": line},
     }
 
 
-def _schemas(models: Models, settings: Settings) -> dict[str, Any]:
-    url: dict[str, Any] = {
-        "type": "string",
+def _request(options: dict[str, Any], max_images: int) -> dict[str, Any]:
+    """A request in JSON: one of url, image and images, with options."""
+    url = {
+        **URL,
         "description": "https:, http: or data:, and s3: where S3_ALLOWED_BUCKETS allows it",
-        "anyOf": [{"pattern": pattern} for pattern in URLS],
     }
-    image = {"type": "string", "contentEncoding": "base64", "pattern": f"^{BASE64}$"}
-    one = [
-        {"type": "object", "required": ["url"], "properties": {"url": url}},
-        {"type": "object", "required": ["image"], "properties": {"image": image}},
-    ]
-    images = {
-        "type": "array",
-        # What is none of these fails alone, in its place, and the others are answered.
-        "items": {"anyOf": [url, *one, True]},
-        "minItems": 1,
-        "maxItems": settings.max_images,
-    }
-    scores = {
-        "type": "object",
-        "description": "The model's labels, or those that the options choose",
-        "additionalProperties": {"type": "number"},
-    }
-    best = {
-        "type": "object",
-        "required": ["label", "score"],
-        "properties": {
-            "label": _or_null("string"),
-            "score": _or_null("number"),
-            "reliability": {
-                "description": "With answer=best, for a softmax model with a calibration: how "
-                "often such answers were right on photos held out of training; null without a "
-                "label",
-                "type": ["object", "null"],
-                "required": ["right", "photos", "unlike_test_photos"],
-                "properties": {
-                    "right": {
-                        **_or_null("number"),
-                        "description": "Share, 0 to 1; null for a picture unlike those photos",
-                    },
-                    "photos": {
-                        "type": "integer",
-                        "description": "Number of held-out photos with such a confidence",
-                    },
-                    "unlike_test_photos": {
-                        **_or_null("boolean"),
-                        "description": "null where it is not known, as for probabilities",
-                    },
-                },
-            },
-        },
-        "additionalProperties": False,
-    }
-    options = _options(models)
-
-    def request(*names: str) -> dict[str, Any]:
-        given = {"url": url, "image": image, "images": images}
-        optional = {**given, **{name: options[name] for name in names}}
-        return {
-            "type": "object",
-            # null is as good as absent, for clients whose languages write it.
-            "properties": {
-                **{name: {"type": "null"} for name in Options._fields},
-                **{
-                    name: {"anyOf": [schema, {"type": "null"}]} for name, schema in optional.items()
-                },
-            },
-            "oneOf": [
-                {
-                    "required": [name],
-                    "properties": {
-                        name: {"not": {"type": "null"}},
-                        **{other: {"type": "null"} for other in given if other != name},
-                    },
-                }
-                for name in given
-            ],
-        }
-
+    one = [_object("url", {"url": url}), _object("image", {"image": IMAGE})]
+    # What is none of these fails alone, in its place, and the others are answered.
+    images = _list({"anyOf": [url, *one, True]}, minItems=1, maxItems=max_images)
+    given = {"url": url, "image": IMAGE, "images": images}
+    # null is as good as absent, for clients whose languages write it.
     return {
-        "Predict": request(*Options._fields),
-        "Scores": scores,
-        "Best": best,
-        "List": {"type": "array", "items": {"$ref": "#/components/schemas/Best"}},
-        "Values": {"type": "array", "items": _or_null("number")},
-        "Answer": _one_or_several(*SHAPES),
-        "Tensor": {
-            "type": "object",
-            "required": ["model", "shape", "dtype", "min", "max", "mean", "image"],
-            "properties": {
-                "model": {"type": "string"},
-                "shape": {
-                    "type": "array",
-                    "items": {"type": "integer"},
-                    "minItems": 3,
-                    "maxItems": 3,
-                    "description": "Height, width, channels",
-                },
-                "dtype": {"type": "string"},
-                **{name: {"type": "number"} for name in ("min", "max", "mean")},
-                "image": {
-                    "type": "string",
-                    "pattern": "^data:image/png;base64,",
-                    "description": "The scaling undone, as a PNG file",
-                },
-                "answer": {
-                    "description": "As /predict gives it; there if an option was given",
-                    "anyOf": [{"$ref": f"#/components/schemas/{shape}"} for shape in SHAPES],
-                },
-            },
+        **OBJECT,
+        "properties": {
+            name: {"anyOf": [schema, NULL]} for name, schema in {**given, **options}.items()
         },
-        "ByModel": {
-            "type": "object",
-            "description": "Of several models",
-            "additionalProperties": {
-                "anyOf": [{"$ref": f"#/components/schemas/{x}"} for x in ("Error", "Tensor")]
+        "oneOf": [
+            {
+                "required": [name],
+                "properties": {**dict.fromkeys(given, NULL), name: {"not": NULL}},
+            }
+            for name in given
+        ],
+    }
+
+
+def _answered() -> dict[str, Any]:
+    """Schemas of what is answered."""
+    reliability = _object(
+        "right photos unlike_test_photos",
+        {
+            "right": _or_null(NUMBER, "Share, 0 to 1; null for a picture unlike those photos"),
+            "photos": {
+                **INTEGER,
+                "description": "Number of held-out photos with such a confidence",
             },
+            "unlike_test_photos": _or_null(
+                {"type": "boolean"}, "null where it is not known, as for probabilities"
+            ),
+        },
+        description="With answer=best, for a softmax model with a calibration: how often such "
+        "answers were right on photos held out of training; null without a label",
+        type=["object", "null"],
+    )
+    tensor = {
+        "model": STRING,
+        "shape": _list(INTEGER, minItems=3, maxItems=3, description="Height, width, channels"),
+        "dtype": STRING,
+        **dict.fromkeys(("min", "max", "mean"), NUMBER),
+        "image": {
+            **STRING,
+            "pattern": "^data:image/png;base64,",
+            "description": "The scaling undone, as a PNG file",
+        },
+    }
+    beside = {
+        "description": "As /predict gives it; there if an option was given",
+        **_ref(*SHAPES),
+    }
+    sample = {"name": STRING, "image": {**STRING, "pattern": "^data:image/"}}
+    return {
+        "Scores": {
+            **OBJECT,
+            "description": "The model's labels, or those that the options choose",
+            "additionalProperties": NUMBER,
+        },
+        "Best": _object(
+            "label score",
+            {"label": _or_null(STRING), "score": _or_null(NUMBER), "reliability": reliability},
+            additionalProperties=False,
+        ),
+        "List": _list(_ref("Best")),
+        "Values": _list(_or_null(NUMBER)),
+        "Answer": _one_or_several(*SHAPES),
+        "Tensor": _object(" ".join(tensor), {**tensor, "answer": beside}),
+        "ByModel": {
+            **OBJECT,
+            "description": "Of several models",
+            "additionalProperties": _ref("Error", "Tensor"),
         },
         "Seen": _one_or_several("Tensor", "ByModel"),
-        "Error": {
-            "type": "object",
-            "required": ["error"],
-            "properties": {
-                "error": {
-                    "type": "object",
-                    "required": ["code", "message"],
-                    "properties": {
-                        "code": {"enum": sorted({kind.code for kind in errors.every()})},
-                        "message": {"type": "string", "description": "What to do about it"},
-                    },
-                }
-            },
-        },
-        "GatewayError": {
-            "type": "object",
-            "required": ["message"],
-            "properties": {"message": {"type": "string"}},
-            "description": "API Gateway's own",
-        },
-        "Failure": {
-            "anyOf": [
-                {"$ref": f"#/components/schemas/{kind}"} for kind in ("Error", "GatewayError")
-            ]
-        },
-        "Models": _models(models),
         "Samples": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["name", "image"],
-                    "properties": {
-                        "name": {"type": "string"},
-                        "image": {"type": "string", "pattern": "^data:image/"},
-                    },
-                },
-            },
+            **OBJECT,
+            "additionalProperties": _list(_object("name image", sample)),
         },
-        "Description": {"type": "object", "required": ["openapi", "info", "paths"]},
+        "Description": {**OBJECT, "required": ["openapi", "info", "paths"]},
+    }
+
+
+def _refused() -> dict[str, Any]:
+    """Schemas of errors: the function's, and API Gateway's."""
+    error = {
+        "code": {"enum": sorted({kind.code for kind in errors.every()})},
+        "message": {**STRING, "description": "What to do about it"},
+    }
+    return {
+        "Error": _object("error", {"error": _object("code message", error)}),
+        "GatewayError": _object("message", {"message": STRING}, description="API Gateway's own"),
+        "Failure": _ref("Error", "GatewayError"),
     }
 
 
 def _models(models: Models) -> dict[str, Any]:
-    limits = ("event_bytes", "image_bytes", "image_pixels", "images")
-    return {
-        "type": "object",
-        "required": ["default", "models", "limits"],
-        "properties": {
-            "default": {
-                "enum": [*models.installed, None],
-                "description": "null: of several models none is; a request names one",
-            },
-            "models": {
-                "type": "array",
-                "minItems": 1,
-                "items": {
-                    "type": "object",
-                    "description": "A model's card (runtime/model_file/card.py)",
-                    "required": ["name", "labels", "height", "width", "channels", "output"],
-                    "properties": {
-                        "name": {"type": "string"},
-                        "labels": {"type": "array", "items": {"type": "string"}},
-                        **{n: {"type": "integer"} for n in ("height", "width", "channels")},
-                        "output": {"enum": ["logits", "probabilities"]},
-                        "activation": {"enum": ["softmax", "sigmoid"], "default": "softmax"},
-                        "preprocessing": {"type": "object"},
-                        "provenance": {"type": "object"},
-                        "verification": {"type": "object"},
-                    },
-                },
-            },
-            "limits": {
-                "type": "object",
-                "description": "How much one request may hold",
-                "required": list(limits),
-                "properties": {name: {"type": "integer"} for name in limits},
-            },
-        },
+    card = {
+        "name": STRING,
+        "labels": _list(STRING),
+        **dict.fromkeys(("height", "width", "channels"), INTEGER),
+        "output": {"enum": ["logits", "probabilities"]},
     }
+    more = {
+        "activation": {"enum": ["softmax", "sigmoid"], "default": "softmax"},
+        **dict.fromkeys(("preprocessing", "provenance", "verification"), OBJECT),
+    }
+    about = "A model's card (runtime/model_file/card.py)"
+    limits = dict.fromkeys(("event_bytes", "image_bytes", "image_pixels", "images"), INTEGER)
+    properties = {
+        "default": {
+            "enum": [*models.installed, None],
+            "description": "null: of several models none is; a request names one",
+        },
+        "models": _list(_object(" ".join(card), card | more, description=about), minItems=1),
+        "limits": _object(" ".join(limits), limits, description="How much one request may hold"),
+    }
+    return _object(" ".join(properties), properties)
 
 
-def _or_null(kind: str) -> dict[str, Any]:
-    return {"anyOf": [{"type": kind}, {"type": "null"}]}
+def _object(required: str, properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {**OBJECT, "required": required.split(), "properties": properties, **more}
+
+
+def _list(items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items, **more}
+
+
+def _or_null(schema: dict[str, Any], description: str = "") -> dict[str, Any]:
+    about = {"description": description} if description else {}
+    return {"anyOf": [schema, NULL], **about}
+
+
+def _ref(*schemas: str) -> dict[str, Any]:
+    """One of the named schemas."""
+    found = [{"$ref": f"#/components/schemas/{schema}"} for schema in schemas]
+    return {"anyOf": found} if found[1:] else {**found[0]}
 
 
 def _one_or_several(*schemas: str) -> dict[str, Any]:
-    one = [{"$ref": f"#/components/schemas/{schema}"} for schema in schemas]
-    failed = {"$ref": "#/components/schemas/Error"}
+    one = [_ref(schema) for schema in schemas]
     # The error first: it is an object, too.
-    return {"anyOf": [*one, {"type": "array", "items": {"anyOf": [failed, *one]}}]}
+    return {"anyOf": [*one, _list({"anyOf": [_ref("Error"), *one]})]}
 
 
 def _answers(models: Models) -> dict[str, Any]:
@@ -426,23 +357,10 @@ def _failures() -> dict[str, Any]:
 
 
 def _get(operation: str, summary: str, schema: str) -> dict[str, Any]:
-    return {
-        "operationId": operation,
-        "summary": summary,
-        "responses": {"200": _json(summary, schema)},
-    }
-
-
-def _timed(answer: dict[str, Any]) -> dict[str, Any]:
-    header = {
-        "description": "Milliseconds of fetch, decode, preprocess and inference",
-        "schema": {"type": "string"},
-    }
-    return {**answer, "headers": {"Server-Timing": header}}
+    responses = {"200": _json(summary, schema)}
+    return {"get": {"operationId": operation, "summary": summary, "responses": responses}}
 
 
 def _json(description: str, schema: str, examples: dict[str, Any] | None = None) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
-    if examples:
-        content["examples"] = examples
+    content = {"schema": _ref(schema), **({"examples": examples} if examples else {})}
     return {"description": description, "content": {"application/json": content}}
