@@ -26,7 +26,8 @@ URLS = (
     f"^data:image/[a-z]+;base64,{BASE64}$",
 )
 STRING, NUMBER, INTEGER = ({"type": name} for name in ("string", "number", "integer"))
-OBJECT, NULL = {"type": "object"}, {"type": "null"}
+OBJECT: dict[str, Any] = {"type": "object"}
+NULL = {"type": "null"}
 URL: dict[str, Any] = {**STRING, "anyOf": [{"pattern": pattern} for pattern in URLS]}
 IMAGE = {**STRING, "contentEncoding": "base64", "pattern": f"^{BASE64}$"}
 SHAPES = ("Scores", "Best", "List", "Values")
