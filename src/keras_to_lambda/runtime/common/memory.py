@@ -25,8 +25,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 # cgroup version 1 writes "no limit" as the largest multiple of a page.
 UNLIMITED = 1 << 60
 # glibc's malloc.h; a single block may have 32 MB at the most.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEPT, KEPT_BLOCK = 64 << 20, 32 << 20
+# Linux's mman.h; and the size of a huge page.
+MADV_HUGEPAGE, HUGE = 14, 2 << 20
 # What is reserved without a look at the memory that is left, in bytes.
 SMALL = 16_000_000
 
@@ -125,14 +127,22 @@ def left(limit: int | None, root: str = "") -> int:
 
 
 def keep() -> None:
-    """Let the C library keep memory that is free for the next picture, where it can.
+    """Let the C library keep memory that is free for the next picture, in huge pages, where it can.
 
-    A photo of 12 megapixels then takes 20 ms less; Lambda bills what is configured.
+    Weights and pictures then take fewer page faults and fewer look-ups of addresses.
     """
     with suppress(OSError, AttributeError):  # glibc has it, others do not
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
         library.mallopt(M_TRIM_THRESHOLD, KEPT)
+        library.mallopt(M_TOP_PAD, KEPT)
+        library.sbrk.restype = library.malloc.restype = ctypes.c_void_p
+        begin = -(-library.sbrk(0) // HUGE) * HUGE
+        # The heap grows for it, by KEPT.
+        library.free(ctypes.c_void_p(library.malloc(HUGE)))
+        size = library.sbrk(0) - begin
+        if size > 0:
+            library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), MADV_HUGEPAGE)
 
 
 def give_back() -> None:
