@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 
-from keras_to_lambda.runtime.common.record import NamedTuple, dataclass, field
+from keras_to_lambda.runtime.common.record import NamedTuple
 
 # Parts of a file between two looks at the deadline.
 STEP = 1024
@@ -35,7 +35,6 @@ WEBP_METADATA = {b"EXIF": "exif", b"XMP ": "xmp"}
 Check = Callable[[], object]
 
 
-@dataclass
 class Contents:
     """A file as a decoder gets it: `head`, and the file's bytes from `start` on.
 
@@ -51,8 +50,6 @@ class Contents:
 
     head: bytes = b""
     start: int = 0
-    size: tuple[int, int] | None = None
-    info: dict[str, bytes | str] = field(default_factory=dict)
     kept: int = 0
     process: int = 0
     precision: int = 8
@@ -60,6 +57,10 @@ class Contents:
     components: int = 0
     plain: bool = False
     apple: bool = False
+
+    def __init__(self, size: tuple[int, int] | None = None) -> None:
+        self.size = size
+        self.info: dict[str, bytes | str] = {}
 
     def variant(self) -> str | None:
         """The sound kind of a format that no decoder here reads; None: an ordinary one."""
@@ -190,7 +191,7 @@ def _png_metadata(contents: Contents, kind: bytes, body: bytes) -> None:
 
 def webp(data: bytes, check: Check) -> Contents:
     """A WebP as it is; libwebp looks for what it needs itself."""
-    contents = Contents(size=_webp_size(data))
+    contents = Contents(_webp_size(data))
     if contents.size:
         # The canvas, the one before it, the frame, the copy that Pillow reads from, and its image.
         contents.kept = 20 * contents.size[0] * contents.size[1] + 2 * len(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from PIL import _imaging
 
 from keras_to_lambda.runtime.common import formats
-from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Faults, Reader, measure, weigh
+from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Faults, measure, weigh
 from keras_to_lambda.runtime.image.orientation import flag
 
 TYPE_CHECKING = False
@@ -80,18 +80,25 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
         size = -(-width // scale), -(-height // scale)
         config = (scale, 0)
     weigh(size, STORED.get(mode, 4), contents, limits, target, band=0)
-    reader = Reader(data, contents, limits)
-    reader.seconds = width * height * SECONDS if contents.kept else 0.0
+    seconds = width * height * SECONDS if contents.kept else 0.0
+    if len(contents.head) < contents.start:  # something is left out
+        data = contents.head + data[contents.start :]
+    view = memoryview(data)
     with Faults(contents):
         core = _imaging.new(mode, size)
         decoder = _imaging.jpeg_decoder(mode, mode, "", *config)
-        rest = b""
-        used = error = 0
+        at = end = used = error = 0
         try:
             decoder.setimage(core, (0, 0, *size))
-            while used >= 0 and (block := reader.read(BLOCK)):
-                rest = rest[used:] + block
-                used, error = decoder.decode(rest)
+            while used >= 0 and end < len(data):
+                limits.check(seconds)
+                begin, end = end, end + BLOCK
+                if contents.kept:
+                    # One scan at a time: a few bytes may be one of the whole picture.
+                    scan = data.find(b"\xff\xda", begin + 2, end)
+                    end = scan if scan >= 0 else end
+                used, error = decoder.decode(view[at:end])
+                at += used
         finally:
             decoder.cleanup()
         if used >= 0 or error < 0:

@@ -35,7 +35,6 @@ TESTED = "2.3."
 ACCELERATORS, SEVERITY = 24, 25
 PROCESSOR, ERROR = 1, 3
 HOST_MEMORY = 1
-READ, WRITE = 0, 1
 # LiteRtErrorReporterMode: to standard error, or kept with the compiled model.
 SPOKEN, KEPT = 1, 2
 PER_TENSOR = 1
@@ -121,8 +120,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "CompiledModelClearErrors": (POINTER,),
     "CreateManagedTensorBuffer": (POINTER, c_int, POINTER, NUMBER, POINTER),
     "DestroyTensorBuffer": (POINTER,),
-    "LockTensorBuffer": (POINTER, POINTER, c_int),
-    "UnlockTensorBuffer": (POINTER,),
+    "GetTensorBufferHostMemory": (POINTER, POINTER),
     "RunCompiledModel": (POINTER, NUMBER, NUMBER, POINTER, NUMBER, POINTER),
 }
 # One library and one environment for all models. Loading them, and models, takes turns: standard
@@ -209,26 +207,11 @@ class Library:
         self.call(name, handle, byref(number))
         return number.value
 
-    def write(self, buffer: c_void_p, size: int, content: Buffer) -> None:
-        """Fill a tensor's buffer."""
-        source = content if isinstance(content, bytes) else memoryview(content).tobytes()
-        if len(source) != size:
-            raise ValueError(f"a tensor of {len(source)} bytes, and not of {size}")
-        memory = c_void_p()
-        self.call("LockTensorBuffer", buffer, byref(memory), WRITE)
-        try:
-            ctypes.memmove(memory, source, size)
-        finally:
-            self.call("UnlockTensorBuffer", buffer)
-
-    def read(self, buffer: c_void_p, size: int) -> bytes:
-        """What is in a tensor's buffer."""
-        memory = c_void_p()
-        self.call("LockTensorBuffer", buffer, byref(memory), READ)
-        try:
-            return ctypes.string_at(memory, size)
-        finally:
-            self.call("UnlockTensorBuffer", buffer)
+    def memory(self, buffer: c_void_p, size: int) -> memoryview:
+        """The bytes of a tensor's buffer, for as long as it is there."""
+        address = self.made("GetTensorBufferHostMemory", buffer).value
+        assert address is not None
+        return memoryview((ctypes.c_char * size).from_address(address)).cast("B")
 
     def add(self, options: c_void_p, kind: bytes, text: str) -> None:
         """Add options of a kind, written as TOML."""
@@ -264,7 +247,7 @@ class CompiledModel:
     def __init__(self, place: str, path: str, num_threads: int, weight_cache: str = "") -> None:
         self._model, self._compiled = c_void_p(), c_void_p()
         self._buffers: list[c_void_p] = []
-        self._sizes: list[int] = []
+        self._memory: list[memoryview] = []
         self._images = 0
         self._library = library(place)
         with open(path, "rb") as file:  # noqa: PTH123
@@ -337,9 +320,9 @@ class CompiledModel:
             if images != self._images:
                 self._resize(images)
             given, made = self._buffers
-            lib.write(given, self._sizes[0], tensors)
+            self._memory[0][:] = memoryview(tensors).cast("B")
             lib.call("RunCompiledModel", self._compiled, 0, 1, byref(given), 1, byref(made))
-            return lib.read(made, self._sizes[1])
+            return self._memory[1].tobytes()
         except EngineError as error:
             raise EngineError(self._words() or str(error)) from error
 
@@ -361,12 +344,12 @@ class CompiledModel:
         for tensor, layout in ((self.inputs[0], given), (self.outputs[0], made)):
             size = struct.calcsize(ELEMENTS[tensor.dtype][1]) * math.prod(_dimensions(layout))
             kind = TensorType(ELEMENTS[tensor.dtype][0], layout)
-            self._sizes.append(size)
             self._buffers.append(
                 lib.made(
                     "CreateManagedTensorBuffer", lib.environment, HOST_MEMORY, byref(kind), size
                 )
             )
+            self._memory.append(lib.memory(self._buffers[-1], size))
         self._images = images
 
     def _words(self) -> str:
@@ -382,7 +365,7 @@ class CompiledModel:
         return " ".join(words.split())
 
     def _free_buffers(self) -> None:
-        self._images, self._sizes = 0, []
+        self._images, self._memory = 0, []
         while self._buffers:
             self._library.call("DestroyTensorBuffer", self._buffers.pop())
 
