@@ -6,7 +6,7 @@ import base64
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -48,12 +48,15 @@ def _in_turn(
     calls: int = 0,
     **more: Any,
 ) -> dict[str, list[c.Run]]:
-    """Runs of each contender; what cannot run here is reported, and left out."""
-    runs: dict[str, list[c.Run]] = {}
+    """Runs of each contender; what cannot run here is reported, and left out.
+
+    Every second round goes backwards, so that nobody is always the first.
+    """
+    runs: dict[str, list[c.Run]] = {who.name: [] for who in whose}
+    left_out = {who.name for who in whose if who.missing}
     for number_ in range(-1, rounds):  # one that is not counted: files into memory, bytecode
-        for who in whose:
-            if who.missing or runs.get(who.name) == []:
-                runs.setdefault(who.name, [])
+        for who in whose if number_ % 2 else reversed(whose):
+            if who.name in left_out:
                 continue
             _progress(f"{path.stem}, {who.name}, {number_ + 1}")
             try:
@@ -62,10 +65,11 @@ def _in_turn(
                 )
             except c.ContenderError as error:
                 print(f"\nskipped: {error}", file=sys.stderr)
+                left_out.add(who.name)
                 runs[who.name] = []
                 continue
             if number_ >= 0:
-                runs.setdefault(who.name, []).append(run)
+                runs[who.name].append(run)
     _progress()
     return runs
 
@@ -84,6 +88,19 @@ def _ratio(ours: list[c.Run], theirs: list[c.Run], of: str = "cold_ms") -> str:
         return "-"
     pairs = zip(ours, theirs, strict=False)
     return f"{statistics.median(getattr(a, of) / getattr(b, of) for a, b in pairs):.3f}"
+
+
+def _by_photo(runs: Iterable[Sequence[float]]) -> list[float]:
+    """Medians over the rounds, for each photo."""
+    return [statistics.median(times) for times in zip(*runs, strict=True)]
+
+
+def _shares(ours: list[c.Run], theirs: list[c.Run], of: str) -> list[float]:
+    """The same as `_ratio`, for each photo."""
+    return _by_photo(
+        [x / y for x, y in zip(getattr(a, of), getattr(b, of), strict=True)]
+        for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _agree(runs: dict[str, list[c.Run]]) -> None:
@@ -175,27 +192,19 @@ def _scaled(network: str) -> Path:
     return path
 
 
-def _by_photo(runs: list[list[float]]) -> list[float]:
-    """Medians over the rounds, for each photo."""
-    return [statistics.median(times) for times in zip(*runs, strict=True)]
-
-
 def warm(quick: bool, results: Results) -> str:
     """(b) Warm calls: medians, by network, form, photo and contender."""
     photos = [photo(megapixels) for megapixels in PHOTOS]
     names = [f"{megapixels:g} MP" for megapixels in PHOTOS]
     whose = [c.FLOOR, c.HANDLER, c.HANDLER_URL, c.CLASSIC, c.ONNX]
-    rounds, calls = (1, 5) if quick else (3, 11)
+    rounds, calls = (1, 5) if quick else (7, 9)
     rows, verdicts = [], []
-    found: dict[tuple[str, str], list[float]] = {}
-    busy: dict[tuple[str, str], list[float]] = {}
+    found: dict[str, dict[str, list[c.Run]]] = {}
 
     def measured(what: str, runs: dict[str, list[c.Run]]) -> None:
+        found.setdefault(what, {}).update(runs)
         for name, each in runs.items():
-            if each:
-                found[what, name] = _by_photo([run.warm_ms for run in each])
-                busy[what, name] = _by_photo([run.busy_ms for run in each])
-            times = [number(ms, 1) for ms in found.get((what, name), [])]
+            times = [number(ms, 1) for ms in _by_photo(run.warm_ms for run in each)]
             rows.append([f"{what}: {name}", *(times or ["-"] * len(photos))])
 
     with file_host.serving(ROOT) as host:
@@ -216,34 +225,35 @@ def warm(quick: bool, results: Results) -> str:
             [scaled, c.LIMIT], photos, host, model("MobileNetV2"), NETWORKS["MobileNetV2"],
             rounds=rounds, calls=calls, SCALED_MODEL=str(_scaled("MobileNetV2")),
         ))  # fmt: skip
-    ratios, shares = (
-        {
-            (what, photo_): ours / theirs
-            for what in dict.fromkeys(what for what, _ in table_)
-            for photo_, ours, theirs in zip(
-                names, table_[what, c.HANDLER.name], table_[what, c.FLOOR.name], strict=True
+    for kind, of in (("", "warm_ms"), (", processor time", "busy_ms")):
+        ratios = {
+            f"{what}, {name}": share
+            for what, runs in found.items()
+            for name, share in zip(
+                names, _shares(runs[c.HANDLER.name], runs[c.FLOOR.name], of), strict=True
             )
         }
-        for table_ in (found, busy)
-    )
-    for kind, of in (("", ratios), (", processor time", shares)):
-        what, photo_ = worst = max(of, key=lambda each: of[each])
+        results[f"warm, handler / by hand{kind}"] = ratios
+        worst = max(ratios, key=lambda each: ratios[each])
         verdicts.append(
-            f"- handler / by hand, by body{kind}: median x {statistics.median(of.values()):.2f}, "
-            f"largest x {of[worst]:.2f} ({what}, {photo_}; wanted: at most 1.00)"
+            f"- handler / by hand, by body{kind}: median x "
+            f"{statistics.median(ratios.values()):.2f}, largest x {ratios[worst]:.2f} "
+            f"({worst}; wanted: at most 1.00)"
         )
-    large, limit = (
-        [each["MobileNetV2 float32", name][-1] for each in (found, busy)]
-        for name in (SCALED, c.LIMIT.name)
-    )
+    pair = [found["MobileNetV2 float32"][name] for name in (SCALED, c.LIMIT.name)]
+    large, busy = (_shares(*pair, of)[-1] for of in ("warm_ms", "busy_ms"))
     verdicts.append(
-        f"- 12 megapixels by URL, MobileNetV2, `decode: scaled`: x {large[0] / limit[0]:.2f} the "
-        f"limit, processor time x {large[1] / limit[1]:.2f} (wanted: at most 1.15): fetching, "
+        f"- 12 megapixels by URL, MobileNetV2, `decode: scaled`: x {large:.2f} the "
+        f"limit, processor time x {busy:.2f} (wanted: at most 1.15): fetching, "
         "libjpeg's entropy decoding and the inference, which no program that reads the whole JPEG "
         "can leave out; measured as decoding at an eighth, which computes one value of each block"
     )
-    results["warm"] = {" ".join(key): times for key, times in found.items()}
-    results["warm processor"] = {" ".join(key): times for key, times in busy.items()}
+    for kind, of in (("warm", "warm_ms"), ("warm processor", "busy_ms")):
+        results[kind] = {
+            f"{what} {name}": _by_photo(getattr(run, of) for run in each)
+            for what, runs in found.items()
+            for name, each in runs.items()
+        }
     return markdown(("milliseconds", *names), rows) + "\n\n" + "\n".join(verdicts)
 
 
