@@ -431,6 +431,20 @@ def test_the_memory_limit_is_the_least_of_lambdas_and_the_cgroups(environ, files
     assert memory.limit(environ, tree(tmp_path, files)) == limit
 
 
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has none"
+)
+def test_the_c_librarys_heap_asks_for_huge_pages():
+    program = (
+        "import keras_to_lambda.runtime.image.budget; "
+        "print([x for x in open('/proc/self/smaps') if x[:8] == 'VmFlags:' and 'hg' in x.split()])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("VmFlags") == 1
+
+
 @pytest.mark.parametrize(
     ("limit", "files", "left"),
     [

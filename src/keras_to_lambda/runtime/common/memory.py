@@ -137,10 +137,10 @@ def keep() -> None:
         library.mallopt(M_TRIM_THRESHOLD, KEPT)
         library.mallopt(M_TOP_PAD, KEPT)
         library.sbrk.restype = library.malloc.restype = ctypes.c_void_p
-        begin = -(-library.sbrk(0) // HUGE) * HUGE
+        begin = -(-library.sbrk(None) // HUGE) * HUGE
         # The heap grows for it, by KEPT.
         library.free(ctypes.c_void_p(library.malloc(HUGE)))
-        size = library.sbrk(0) - begin
+        size = library.sbrk(None) - begin
         if size > 0:
             library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), MADV_HUGEPAGE)
 

@@ -81,15 +81,15 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
         config = (scale, 0)
     weigh(size, STORED.get(mode, 4), contents, limits, target, band=0)
     seconds = width * height * SECONDS if contents.kept else 0.0
-    if len(contents.head) < contents.start:  # something is left out
-        data = contents.head + data[contents.start :]
-    view = memoryview(data)
     with Faults(contents):
         core = _imaging.new(mode, size)
         decoder = _imaging.jpeg_decoder(mode, mode, "", *config)
-        at = end = used = error = 0
         try:
             decoder.setimage(core, (0, 0, *size))
+            used, error = decoder.decode(contents.head)
+            if used not in (-1, len(contents.head)):
+                raise OSError("the first scan's header is not where it ends")
+            at = end = contents.start
             while used >= 0 and end < len(data):
                 limits.check(seconds)
                 begin, end = end, end + BLOCK
@@ -97,7 +97,7 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
                     # One scan at a time: a few bytes may be one of the whole picture.
                     scan = data.find(b"\xff\xda", begin + 2, end)
                     end = scan if scan >= 0 else end
-                used, error = decoder.decode(view[at:end])
+                used, error = decoder.decode(memoryview(data)[at:end])
                 at += used
         finally:
             decoder.cleanup()
