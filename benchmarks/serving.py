@@ -240,8 +240,10 @@ def warm(quick: bool, results: Results) -> str:
             f"{statistics.median(ratios.values()):.2f}, largest x {ratios[worst]:.2f} "
             f"({worst}; wanted: at most 1.00)"
         )
-    pair = [found["MobileNetV2 float32"][name] for name in (SCALED, c.LIMIT.name)]
-    large, busy = (_shares(*pair, of)[-1] for of in ("warm_ms", "busy_ms"))
+    mobile = found["MobileNetV2 float32"]
+    large, busy = (
+        _shares(mobile[SCALED], mobile[c.LIMIT.name], of)[-1] for of in ("warm_ms", "busy_ms")
+    )
     verdicts.append(
         f"- 12 megapixels by URL, MobileNetV2, `decode: scaled`: x {large:.2f} the "
         f"limit, processor time x {busy:.2f} (wanted: at most 1.15): fetching, "
