@@ -45,7 +45,7 @@ def explained_table() -> str:
     rows = ["| error | sign | cause |", "| --- | --- | --- |"]
     own = {kind.code for kind in errors.every()}
     rows += [
-        f"| [{entry.id}]({entry.source.removeprefix('docs/')}) | {entry.sign} | {entry.cause} |"
+        f"| {entry.id} | {entry.sign} | {entry.cause} |"
         for entry in explain.known()
         if entry.id not in own
     ]

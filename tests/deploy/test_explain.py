@@ -105,7 +105,6 @@ def test_an_entry_has_all_that_a_reader_needs(entry):
     assert entry.cause.strip()
     assert all(fix.strip() for fix in entry.fix)
     assert entry.fix
-    assert entry.source.startswith("https://") or (ROOT / entry.source).exists()
     assert "\n" not in entry.sign + entry.cause + "".join(entry.fix)
 
 
@@ -170,110 +169,6 @@ def test_several_causes_are_reported_in_the_order_of_the_log(monkeypatch, capsys
     assert status == 0
     lines = [int(number) for number in re.findall(r"^line (\d+): ", out, re.MULTILINE)]
     assert (len(lines), lines) == (3, sorted(lines))
-
-
-SECRETS = {
-    "access key": "AKIAIOSFODNN7EXAMPLE",
-    "session's access key": "ASIAIOSFODNN7EXAMPLE",
-    "secret key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-    "token": "IQoJb3JpZ2luX2VjEHoaDGV1LWNlbnRyYWwtMSJHMEUCIQDx0abcdefghijklmnop0123456789ABCDEF",
-}
-
-
-@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-@pytest.mark.parametrize(
-    "line",
-    [
-        "{} Task timed out after 3.00 seconds",
-        "Task timed out after 3.00 seconds {}",
-        "aws_secret_access_key = {} Task timed out after 3.00 seconds",
-        'Task timed out after 3.00 seconds {{"x-api-key": "{}"}}',
-        "Task timed out after 3.00 seconds export AWS_SESSION_TOKEN={}",
-    ],
-)
-def test_a_secret_beside_the_cause_is_not_shown(secret, line, monkeypatch, capsys):
-    status, out = run(line.format(secret), monkeypatch, capsys)
-
-    assert status == 0
-    assert "Task timed out" in out
-    assert secret not in out
-    assert secret[4:16] not in out
-    assert "***" in out
-
-
-TOKENS = (
-    *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "hf_", "glpat-"),
-    *("xoxa-", "xoxb-", "xoxp-", "sk-", "sk-proj-", "AIza"),
-)
-
-
-@pytest.mark.parametrize(
-    ("line", "hidden"),
-    [
-        ("Authorization: Bearer abcdef0123456789", "abcdef0123456789"),
-        (
-            "Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/x, Signature=fe5f80f7",
-            "fe5f80",
-        ),
-        ("https://me:hunter2hunter2@example.com/x", "hunter2"),
-        ("docker login --password=hunter2hunter2", "hunter2"),
-        ("docker login -u AWS -p eyJwYXlsb2Fk 1.dkr.ecr.x.amazonaws.com", "eyJwYXlsb2Fk"),
-        ("docker login --username AWS --password short", "short"),
-        ("mlflow --password 'two words' run", "words"),
-        ("the token eyJhbGciOiJI.eyJzdWIiOiIx.Sfl-KxwR_J was refused", "eyJ"),
-        ("the token eyJhbGciOiJI.eyJzdWIiOiIx.Sfl-KxwR_J was refused", "KxwR"),
-        ("smoke --api-key abcdef", "abcdef"),
-        ("aws configure --secret-access-key abcdef", "abcdef"),
-        ("curl -u me:hunter2 https://example.com", "hunter2"),
-        ("WANDB_KEY=0123456789abcdef0123456789abcdef01234567", "0123456789abcdef"),
-        ("HF_TOKEN=hf_abcdef", "hf_abcdef"),
-        ("export CLIENT_SECRET='abcdef'", "abcdef"),
-        ("DB_PASSWORD: abcdef", "abcdef"),
-        (f"Authorization: token ghp_{'a1' * 18}", "a1a1"),
-        ("curl -H 'Authorization: Token 0123456789abcdef' x", "0123456789abcdef"),
-        ('{"authorization":"token abcdef0123"}', "abcdef0123"),
-        (f"https://ghp_{'a1' * 18}@github.com/x", "ghp_"),
-        ("https://me@example.com/x", "me@"),
-        ("https://user:pa@ss@host/", "ss@"),
-        ("https://user:pa@ss@host:8080/x@y and https://b:c@d", "pa@"),
-        ("https://user:pa@ss@host:8080/x@y and https://b:c@d", "b:c"),
-        ("git clone failed: github_pat_11ABCDEFG0abcdefghijkl_" + "a1" * 20, "11ABC"),
-        *((f"got {name}{'a1' * 18}, refused", "a1a1") for name in TOKENS),
-        ("%3Dghp_" + "a1" * 18, "a1a1"),
-        ("-eyJhbGciOiJI.eyJzdWIiOiIx.Sfl-KxwR_J", "KxwR"),
-        ("PASSWORD hunter2", "hunter2"),
-        ("ENV DB_PASSWORD hunter2", "hunter2"),
-        ("machine api.example.com login me password hunter2hunter2", "hunter2"),
-        ("ENV API_KEY\tabcdef1", "abcdef1"),
-        ("ENV AWS_SECRET_ACCESS_KEY wJalrXUtnFEMI1", "wJalr"),
-        (
-            "X-Amz-Security-Token=FwoGZXIvYXdzEBYaDH&X-Amz-Signature=0123456789abcdef",
-            "0123456789abcdef",
-        ),
-    ],
-)
-def test_what_looks_like_a_secret_is_masked(line, hidden):
-    assert hidden not in explain.masked(line)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "docker login --username AWS --password-stdin 123456789012.dkr.ecr.x.amazonaws.com",
-        "docker run -p 9000:8080 keras-to-lambda",
-        "aws s3api head-object --bucket photos --key a/b/c.jpg",
-        "KeyError: 'url'",
-        "the password is wrong, and the token has expired",
-        "PASSWORD is wrong; API_KEY missing at line 12; TOKEN must be set",
-        "huggingface_hub.utils.hf_raise_for_status(response)",
-        "from huggingface_hub import hf_hub_download",
-        "scikit-learn, sk-learn and mask-rcnn-inception-resnet-v2-atrous-coco",
-        "https://example.com/a@b, mail me@example.com",
-        "keyJson.load.x and www.example.com.",
-    ],
-)
-def test_what_is_no_secret_is_not_masked(line):
-    assert explain.masked(line) == line
 
 
 @pytest.mark.parametrize(
@@ -349,20 +244,13 @@ def test_a_conflict_that_is_not_known_is_not_said_to_be_an_update():
     assert explain.explain(text) == []
 
 
-def test_a_line_without_secrets_is_quoted_as_it_is():
-    for path in SAMPLES.glob("*.txt"):
-        for cause in explain.explain(path.read_text(encoding="utf-8")):
-            if "***" not in cause.line and "..." not in cause.line:
-                assert cause.line in path.read_text(encoding="utf-8")
+def test_of_a_log_only_the_words_that_give_the_error_away_are_shown(monkeypatch, capsys):
+    secret = "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    status, out = run(f"{secret} Task timed out after 3.00 s {secret}", monkeypatch, capsys)
 
-
-def test_a_long_line_is_cut_around_what_gave_it_away():
-    line = "x " * 5000 + "Task timed out after 3.00 seconds" + " y" * 5000
-
-    (cause,) = explain.explain(line)
-
-    assert "Task timed out after 3.00 seconds" in cause.line
-    assert len(cause.line) < 200
+    assert status == 0
+    assert out.startswith("line 1: Task timed out after\n")
+    assert "wJalr" not in out
 
 
 def test_a_hostile_line_is_answered_all_the_same():
@@ -375,26 +263,6 @@ def test_a_hostile_line_is_answered_all_the_same():
         "Task timed out after " + "docker login -p --password token" * 1_500,
     ):
         assert isinstance(explain.explain(line), list)
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        *("://", "://a:", "://a@", "@", "-eyJ", "eyJ.", "sk-", "ghp_", "xoxb-", "AIza", "A1a", "a"),
-        *("token ", "token=", "Authorization: token ", "PASSWORD ", "API_KEY", "--token "),
-        *("--password '", "curl ", "login -p", '{"url": "https://a.example"}, '),
-    ],
-)
-def test_one_very_long_line_is_masked(part):
-    """By patterns that go through it once: one that began again at each part would take hours."""
-    line = "https://" + part * (200_000 // len(part)) + " password=hunter2"
-
-    assert "hunter2" not in explain.masked(line)
-
-
-def test_very_many_spaces_are_masked():
-    for name in ("PASSWORD", "token", "curl -u", "--api-key"):
-        assert explain.masked(name + " " * 200_000).startswith(name[:4])
 
 
 def test_a_file_is_read(tmp_path, capsys):
@@ -453,7 +321,6 @@ def test_what_a_fix_calls_of_this_project_is_there():
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.id)
 def test_a_command_that_is_for_a_region_can_be_distinguished_from_the_prose(entry):
-    """The doctor puts region and profile into what stands in backticks."""
     for fix in entry.fix:
         assert fix.count("`") % 2 == 0
         assert not re.search(r"\b(aws|sam|k2l deploy) [a-z-]", re.sub("`[^`]*`", "", fix)), fix

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import tomllib
@@ -18,18 +15,12 @@ from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from keras_to_lambda.deploy.doctor.template import Template
-from keras_to_lambda.function_defaults import ALIAS
 from keras_to_lambda.project import ROOT
 
 # The name of the docs' `docker build`, and the one of `sam build`: the function's, in lower case.
 IMAGES = ("keras-to-lambda", "classifier")
-
-# A command in a remedy, in backticks; of one that goes on by a pipe or && each part.
-COMMAND = re.compile(r"(?:(?<=`)|(?<=&& )|(?<=\| ))(?:aws|sam|k2l deploy)\b(?:[^`|&]*[^`|& ])?")
-
 READ_TIMEOUT_S = 6  # of one of AWS's APIs
 
 
@@ -43,11 +34,7 @@ class Status(StrEnum):
 
 
 class Finding(NamedTuple):
-    """What one check found. fix: a command or a sentence that says what to do.
-
-    A command in a sentence is in `backticks`, and one of aws, sam or k2l deploy always: in these
-    Setup.addressed puts the region and the profile.
-    """
+    """What one check found. fix: a command, or a sentence with its commands in `backticks`."""
 
     status: Status
     text: str
@@ -128,35 +115,6 @@ class Setup:
         beside = self.root / ".venv-aws" / "bin" / name
         return str(beside) if beside.exists() else shutil.which(name)
 
-    def addressed(self, remedy: str) -> str:
-        """A remedy whose commands reach what is looked at, and nothing of that name elsewhere."""
-        return COMMAND.sub(lambda found: self._typed(found[0]), remedy)
-
-    def _typed(self, command: str) -> str:
-        """A command with the region, the profile and the stack that are looked at.
-
-        The region wherever it is from: another shell may have another, and aws does not read
-        samconfig.toml. The profile only if it was given: once it is named, its keys come before
-        those of the environment, with which AWS was called.
-        """
-        region = self.region
-        with contextlib.suppress(Exception):  # no session; the check `region` says why
-            region = self.session.region_name or ""
-        words = {"--region": region, "--profile": self.profile}
-        if command.startswith("k2l"):
-            words["--stack"] = self.stack if self.stack != Setup.stack else ""
-        elif command.startswith("aws configure"):
-            del words["--region"]  # keys are of no region
-        options = [
-            f"{name} {shlex.quote(value)}"
-            for name, value in words.items()
-            if value and f"{name} " not in command
-        ]
-        command = command.replace("STACK", self.stack).replace("REGION", region or "REGION")
-        return " ".join((command, *options))
-
-    # The project
-
     @cached_property
     def plain(self) -> Template:
         """template.yaml as it is.
@@ -201,13 +159,6 @@ class Setup:
         """The same, as Docker says it."""
         return "linux/arm64" if self.architecture == "arm64" else "linux/amd64"
 
-    @property
-    def model_path(self) -> Path:
-        """What is served: a `.tflite` file, or a folder of them."""
-        return (self.root / (self.parameter("Model") or "models")).resolve()
-
-    # Docker
-
     @cached_property
     def engine(self) -> dict[str, Any]:
         """`docker version`'s account of the engine."""
@@ -233,8 +184,6 @@ class Setup:
                 return {"name": name, **json.loads(ran.out)[0]}
         raise Skip(f"no image {self.image or IMAGES[0]} yet; `k2l deploy` builds it")
 
-    # AWS
-
     @cached_property
     def session(self) -> boto3.Session:
         """A boto3 session with --profile and the region: --region, the configured, samconfig's."""
@@ -252,60 +201,3 @@ class Setup:
             connect_timeout=3, read_timeout=READ_TIMEOUT_S, retries={"total_max_attempts": 1}
         )
         return self.session.client(service, config=patience)
-
-    @cached_property
-    def caller(self) -> dict[str, str]:
-        """Account and ARN of who is calling, by STS."""
-        try:
-            return dict(self.client("sts").get_caller_identity())
-        except (BotoCoreError, ClientError):
-            raise Skip("AWS does not know who you are") from None
-
-    def aws(self, service: str) -> Any:
-        """A client for a caller whom AWS knows."""
-        assert self.caller
-        return self.client(service)
-
-    @cached_property
-    def outputs(self) -> dict[str, str]:
-        """The stack's outputs, and its `StackStatus` and `RoleARN`."""
-        try:
-            [found] = self.aws("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
-        except ClientError as error:
-            if "does not exist" not in str(error):
-                raise
-            raise Skip(f"no stack {self.stack} in {self.session.region_name} yet") from None
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
-        return {**outputs, **{name: found.get(name, "") for name in ("StackStatus", "RoleARN")}}
-
-    @cached_property
-    def deployed(self) -> dict[str, Any]:
-        """GetFunction's account of what callers get: by the stack's output, or the stack's name.
-
-        `name` is the function's own, `called` has the alias where there is one.
-        """
-        try:
-            name = self.outputs.get("FunctionName") or self.stack
-        except Skip:
-            name = self.stack
-        found = self._function(FunctionName=name)
-        if not found:
-            raise Skip(f"no function {name} in {self.session.region_name} yet")
-        aliased = self._function(FunctionName=name, Qualifier=ALIAS)
-        called = f"{name}:{ALIAS}" if aliased else name
-        # What is reserved is the function's; AWS does not give it with an alias:
-        # https://github.com/hashicorp/terraform-provider-aws/pull/43753
-        reserved = found.get("Concurrency", {})
-        return {"name": name, "called": called, **(aliased or found), "Concurrency": reserved}
-
-    def _function(self, **named: str) -> dict[str, Any]:
-        """GetFunction's answer; empty where there is no such function, or alias of it.
-
-        https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html
-        """
-        try:
-            return dict(self.aws("lambda").get_function(**named))
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ResourceNotFoundException":
-                raise
-            return {}

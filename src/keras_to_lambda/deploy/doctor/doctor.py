@@ -27,7 +27,6 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
     ("Python", machine.python),
     ("Docker", machine.docker),
     ("architecture", machine.architecture),
-    ("disk space", machine.disk),
     ("sam", machine.sam),
     ("aws", machine.aws),
     ("template", project_folder.template),
@@ -38,14 +37,10 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
     ("region", account.region),
     ("identity", account.identity),
     ("permissions", account.permissions),
-    ("concurrency", account.concurrency),
-    ("repository", account.repository),
-    ("stack", account.stack),
-    ("function", account.function),
 )
 
 # What is checked in a folder that is not a project.
-ANYWHERE = ("Python", "Docker", "disk space", "sam", "aws", "region", "identity")
+ANYWHERE = ("Python", "Docker", "sam", "aws", "region", "identity")
 
 NOTHING_KNOWN = """\
 nothing that is known here. The line that says most is the last one of a traceback, or the first
@@ -59,14 +54,12 @@ then: k2l doctor --explain build.log"""
 
 def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
     """Every check, one after the other; none of them raises."""
-    in_project = (setup.root / "template.yaml").is_file()
-    if not in_project:
+    checks = CHECKS
+    if not (setup.root / "template.yaml").is_file():
+        checks = tuple((name, check) for name, check in CHECKS if name in ANYWHERE)
         text = "not a project folder; run it in a clone or in a folder made by `k2l new`"
         yield "project", warn(text)
-    for name, check in CHECKS:
-        if not in_project and name not in ANYWHERE:
-            continue
-        _progress(name)
+    for name, check in checks:
         try:
             finding = check(setup)
         except Skip as why:
@@ -74,24 +67,16 @@ def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
         except Exception as error:  # noqa: BLE001  # a check that breaks must not hide the others
             text, _, fix = aws_error(error).partition("; ")
             finding = warn(f"could not be checked: {type(error).__name__}: {text[:SAID]}", fix)
-        yield name, finding._replace(fix=setup.addressed(finding.fix))
-
-
-def _progress(name: str) -> None:
-    """What is looked at now, where a person watches."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{name} ...", end="\r", file=sys.stderr, flush=True)
+        yield name, finding
 
 
 def shown(name: str, finding: Finding) -> str:
     """A finding as lines for people."""
     margin = " " * (STATUS_WIDTH + NAME_WIDTH)
-    head = f"{finding.status.value:{STATUS_WIDTH}}{name:{NAME_WIDTH}}"
-    parts = [textwrap.wrap(finding.text, WIDTH - len(margin), break_on_hyphens=False)]
+    lines = textwrap.wrap(finding.text, WIDTH - len(margin), break_on_hyphens=False)
     if finding.fix:
-        # Never broken: it is there to be copied.
-        parts.append([f"fix: {finding.fix}"])
-    lines = [line for part in parts for line in part]
+        lines.append(f"fix: {finding.fix}")  # never broken: it is there to be copied
+    head = f"{finding.status.value:{STATUS_WIDTH}}{name:{NAME_WIDTH}}"
     return head + f"\n{margin}".join(lines)
 
 
@@ -101,8 +86,6 @@ def check(setup: Setup, as_json: bool) -> int:
     for name, finding in examine(setup):
         found.append((name, finding))
         if not as_json:
-            if sys.stderr.isatty():
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
             print(shown(name, finding), flush=True)
     count = Counter(finding.status for _, finding in found)
     if as_json:
@@ -130,10 +113,7 @@ def explain_log(source: str) -> int:
     """Explain a file, or what is pasted."""
     if source == "-":
         if sys.stdin.isatty():
-            print(
-                "paste the log or traceback, then press Ctrl-D on a line of its own",
-                file=sys.stderr,
-            )
+            print("paste the log or traceback, then press Ctrl-D in an empty line", file=sys.stderr)
         text = pasted(sys.stdin.buffer).decode(errors="replace")
     else:
         try:
@@ -153,10 +133,9 @@ def _shown_cause(cause: Explained) -> str:
     wrapped = textwrap.wrap(cause.known.cause, WIDTH - 9, break_on_hyphens=False)
     return "\n".join(
         [
-            f"line {cause.number}: {cause.line}",
+            f"line {cause.number}: {cause.words}",
             "  cause  " + f"\n{' ' * 9}".join(wrapped),
             *(f"  fix    {fix}" for fix in cause.known.fix),
-            f"  see    {cause.known.source}",
         ]
     )
 
@@ -204,7 +183,7 @@ def parser() -> frame.Parser:
     p.add_argument(
         "--service-role",
         action="store_true",
-        help="CloudFormation deploys with a service role (default: as the stack was deployed)",
+        help="CloudFormation deploys with a service role: the caller needs fewer permissions",
     )
     p.add_argument("--offline", action="store_true", help="no calls to AWS")
     p.add_argument("--json", action="store_true", help="output as one JSON document")

@@ -1,15 +1,15 @@
-"""Checks of this machine: Python, Docker, the disk, AWS's command lines."""
+"""Checks of this machine: Python, Docker, AWS's command lines."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
 from keras_to_lambda.deploy.doctor.context import Finding, Setup, Skip, fail, ok, warn
+from keras_to_lambda.deploy.doctor.explain import advice
 
 # What the function and this command need.
 PACKAGES = ("ai_edge_litert", "boto3", "numpy", "PIL", "requests")
@@ -19,10 +19,6 @@ LEAST = {"aws-sam-cli": (1, 150), "awscli": (1, 44)}
 
 # The names of processors, as Docker and Lambda have them.
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-
-# An image is 0.3 GB, its base another 0.2, and a build keeps layers of both.
-LITTLE_DISK_GB = 10
-NO_DISK_GB = 2
 
 
 def python(_: Setup) -> Finding:
@@ -49,18 +45,10 @@ def docker(setup: Setup) -> Finding:
         server = setup.engine
     except Skip:
         said = setup.run("docker", "version", "--format", "{{.Server.Version}}").last_words
-        return fail(said, _engine_fix(said))
+        return fail(
+            said, advice(said) or "start the engine; `docker version` shows whether it answers"
+        )
     return ok(f"{server['Version']}, {server['Os']}/{server['Arch']}")
-
-
-def _engine_fix(said: str) -> str:
-    if "permission denied" in said:
-        return "`sudo usermod -aG docker $USER`, then log out and in again"
-    if host := os.environ.get("DOCKER_HOST"):
-        return f"`unset DOCKER_HOST` (it is {host}), or start the engine that it names"
-    if sys.platform == "linux":
-        return "sudo systemctl start docker"
-    return "open Docker Desktop and wait until it says that the engine runs"
 
 
 def architecture(setup: Setup) -> Finding:
@@ -83,21 +71,6 @@ def architecture(setup: Setup) -> Finding:
         f"`docker run --privileged --rm tonistiigi/binfmt --install {platform}`; or "
         f"`k2l deploy Architecture={here}`",
     )
-
-
-def disk(setup: Setup) -> Finding:
-    """Room for an image, where the engine keeps them if that is this machine."""
-    place, shown = setup.root, "beside the project"
-    if setup.engine:
-        kept = setup.run("docker", "info", "--format", "{{.DockerRootDir}}").out.strip()
-        if kept and os.access(kept, os.X_OK):
-            place, shown = Path(kept), "where Docker keeps images"
-    free = shutil.disk_usage(place).free / 1e9
-    text = f"{free:.0f} GB free {shown}"
-    if free < LITTLE_DISK_GB:
-        fix = "`docker system prune`, which asks before it removes unused images"
-        return fail(text, fix) if free < NO_DISK_GB else warn(text, fix)
-    return ok(text)
 
 
 def sam(setup: Setup) -> Finding:

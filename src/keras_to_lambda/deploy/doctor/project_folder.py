@@ -19,8 +19,6 @@ from keras_to_lambda.runtime.model.registry import Models
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_IMAGE_GB = 10
-# Over this, most of an image is never called; the project's own has 0.3 GB.
-LARGE_IMAGE_GB = 1
 # An image index names images, one for each platform, and attestations beside them. Lambda takes
 # one image: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html (--provenance=false)
 INDEXES = (
@@ -111,8 +109,8 @@ def refused(template: Template, stack: str, root: Path) -> Iterator[str]:
 
 
 def model(setup: Setup) -> Finding:
-    """Each model opens, matches its card's hash, answers, and fits into the function's memory."""
-    path = setup.model_path
+    """Each model opens, matches its card's hash, and answers."""
+    path = (setup.root / (setup.parameter("Model") or "models")).resolve()
     shown = str(path.relative_to(setup.root) if path.is_relative_to(setup.root) else path)
     convert = (
         f"`k2l convert MY.keras --labels labels.txt --preprocess NAME --samples PHOTOS -o {shown}`"
@@ -130,16 +128,7 @@ def model(setup: Setup) -> Finding:
         crashed = f"the interpreter ended by signal {-ran.status}: " if ran.status < 0 else ""
         return fail(crashed + text, convert)
     sizes = [Path(path).stat().st_size for path in registry.files(str(path))]
-    memory = int(setup.parameter("MemorySize") or 128)
-    text = f"{shown}: hash, card and inference of {len(sizes)}; {sum(sizes) / 1e6:.1f} MB"
-    # XNNPACK keeps a packed copy of the weights beside the file's.
-    if 2 * max(sizes) / 1e6 > memory / 2:
-        return warn(
-            f"{text}; the weights, and their packed copy, are over half of MemorySize={memory}",
-            f"`k2l deploy MemorySize={max(8 * max(sizes) // 10**6, 512)}`, or convert with "
-            "--quantize",
-        )
-    return ok(text)
+    return ok(f"{shown}: hash, card and inference of {len(sizes)}; {sum(sizes) / 1e6:.1f} MB")
 
 
 def image(setup: Setup) -> Finding:
@@ -161,8 +150,6 @@ def image(setup: Setup) -> Finding:
     text = f"{name}, {architecture}, {size:.2f} GB unpacked; Lambda takes {MAX_IMAGE_GB}"
     if size > MAX_IMAGE_GB:
         return fail(text, "keep TensorFlow out of it: requirements.txt has what the function needs")
-    if size > LARGE_IMAGE_GB:
-        return warn(text, "`docker history` shows which layer it is; large images start slowly")
     return ok(text)
 
 
