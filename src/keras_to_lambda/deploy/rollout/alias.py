@@ -1,4 +1,4 @@
-"""Alias: which version of a function callers reach, and the way back to an earlier one.
+"""Alias: which version of a function callers reach, and the rollback to an earlier one.
 
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,20 +18,15 @@ from keras_to_lambda.deploy.doctor.explain import aws_error
 from keras_to_lambda.function_defaults import ALIAS
 from keras_to_lambda.runtime.common.errors import UserError
 
-# CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
-CODEDEPLOY_S = 120
 SAID_BYTES = 300  # of an error; its stack trace is in the log
-UNDER_WAY = ["Created", "Queued", "InProgress", "Baking", "Ready"]
-TARGETS = 25  # that BatchGetDeploymentTargets takes at most
 CANDIDATES = 5  # versions that are tried; each may be a cold start, while the faulty one is live
 # An alias's description has the versions that it was led away from: UpdateAlias writes it in the
 # same step that moves the alias, and needs no other permission. Tags are of the whole function.
 NOTE = re.compile(r"\s*\[found faulty: ([\d, ]*)\]")
 DESCRIPTION_CHARS = 256
-NO_WEIGHTS: dict[str, Any] = {"AdditionalVersionWeights": {}}
 # https://docs.aws.amazon.com/lambda/latest/api/API_GetAlias.html#API_GetAlias_RequestParameters
 FUNCTION = re.compile(
-    r"(?P<function>(?:(?:arn:[\w-]+:lambda:[\w-]+:)?\d{12}:(?:function:)?)?(?P<name>[\w-]+))"
+    r"(?P<function>(?:(?:arn:[\w-]+:lambda:[\w-]+:)?\d{12}:(?:function:)?)?[\w-]+)"
     r"(?::(?P<qualifier>[\w$-]+))?"
 )
 
@@ -72,7 +66,6 @@ class Alias:
     Args:
         function: its name or ARN, in each form that AWS takes.
         region, profile: as AWS is configured for None.
-        clients: gives a client by a service's name.
 
     Raises:
         AliasError: `function` is none, or names another alias; no such profile; no region or no
@@ -80,11 +73,7 @@ class Alias:
     """
 
     def __init__(
-        self,
-        function: str,
-        region: str | None = None,
-        profile: str | None = None,
-        clients: Callable[[str], Any] | None = None,
+        self, function: str, region: str | None = None, profile: str | None = None
     ) -> None:
         form = FUNCTION.fullmatch(function)
         if form is None or form["qualifier"] not in {None, ALIAS}:
@@ -94,10 +83,8 @@ class Alias:
             )
         self.function = form["function"]
         try:
-            self._clients: Callable[[str], Any] = (
-                clients or boto3.Session(region_name=region, profile_name=profile).client
-            )
-            self._lambda = self._clients("lambda")
+            session = boto3.Session(region_name=region, profile_name=profile)
+            self._lambda = session.client("lambda")
         except BotoCoreError as error:
             raise AliasError(aws_error(error)) from error
 
@@ -115,10 +102,9 @@ class Alias:
         return Routing(found["FunctionVersion"], weights)
 
     def roll_back(self, faulty: str, doubt: Callable[[str], str]) -> str:
-        """Lead all callers to the stable version of a canary, or else to an earlier one.
+        """Lead all callers to the newest of the earlier versions against which nothing speaks.
 
-        That is the newest of the earlier versions against which nothing speaks. CodeDeploy leaves
-        no note of what it rolled back by an alarm, so each is invoked first.
+        CodeDeploy leaves no note of what it rolled back by an alarm, so each is invoked first.
 
         Args:
             faulty: the version to lead away from.
@@ -129,8 +115,8 @@ class Alias:
             What was done.
 
         Raises:
-            AliasError: there is nothing to go back to, it was rolled back already, or AWS
-                refuses.
+            AliasError: there is nothing to go back to, it was rolled back already, a canary is
+                under way, or AWS refuses.
         """
         now = self.routing()
         if now.newest != faulty:
@@ -139,38 +125,49 @@ class Alias:
                 "meanwhile. Run this again"
             )
         if now.weights:
-            return self._end_canary(now, faulty)
-        if not now.version.isdecimal():
-            raise AliasError(f"{self} is at {now.version}, before which there is no version")
+            raise AliasError(
+                f"{self} is at {now}: end the canary by `aws deploy stop-deployment "
+                "--auto-rollback-enabled --deployment-id ID`, ID from `aws deploy list-deployments "
+                "--include-only-statuses InProgress`"
+            )
+        if not faulty.isdecimal():
+            raise AliasError(f"{self} is at {faulty}, before which there is no version")
         numbers = [int(v["Version"]) for v in self._versions() if v["Version"].isdecimal()]
         # Each further run would else go one version further back, to older and older ones.
-        if int(now.version) < max(numbers, default=0):
+        if int(faulty) < max(numbers):
             raise AliasError(
-                f"{self} is at version {now.version} and not at the newest, {max(numbers)}: it was "
+                f"{self} is at version {faulty} and not at the newest, {max(numbers)}: it was "
                 "rolled back already. Deploy a new version, or move it with `aws lambda "
                 "update-alias`"
             )
-        before = sorted((number for number in numbers if number < int(faulty)), reverse=True)
-        if not before:
-            raise AliasError(f"{self} is at version {faulty}, and there is none before it")
-        noted_faulty = faulty_versions(self._get().get("Description", ""))
-        candidates = [v for v in map(str, before) if v not in noted_faulty][:CANDIDATES]
-        against: list[str] = []
-        for version in map(str, before):
-            if version in noted_faulty:
+        description = self._get().get("Description", "")
+        against, tried = [], 0
+        for version in map(str, sorted(numbers, reverse=True)[1:]):
+            if version in faulty_versions(description):
                 against.append(f"version {version}: was found faulty before")
                 continue
-            if version not in candidates:
+            if tried == CANDIDATES:
                 break
-            why = _doubt(doubt, version)
+            tried += 1
+            try:
+                why = doubt(version)
+            except AliasError as error:
+                why = str(error)
             if not why:
-                self._update(faulty, FunctionVersion=version, RoutingConfig=NO_WEIGHTS)
+                self._ask(
+                    self._lambda.update_alias,
+                    FunctionName=self.function,
+                    Name=ALIAS,
+                    FunctionVersion=version,
+                    RoutingConfig={"AdditionalVersionWeights": {}},
+                    Description=noted(description, faulty),
+                )
                 return "; ".join([f"led the alias from version {faulty} to {version}", *against])
             against.append(f"version {version}: {why}")
         raise AliasError(
-            f"{self} is still at the faulty version, as none before it will do: "
-            f"{'; '.join(against)}. Deploy a right one, or lead the alias to one with "
-            "`aws lambda update-alias`"
+            f"{self} is still at the faulty version, as none before it will do "
+            f"({'; '.join(against) or 'there is none'}). Deploy a right one, or lead the alias to "
+            "one with `aws lambda update-alias`"
         )
 
     def invoke(self, event: Any, version: str) -> Any:
@@ -207,116 +204,14 @@ class Alias:
             lambda **names: pages.paginate(**names).build_full_result(), FunctionName=self.function
         )["Versions"]
 
-    def _end_canary(self, now: Routing, faulty: str) -> str:
-        deployment, unread = self._deployment()
-        if deployment is None:
-            self._update(faulty, FunctionVersion=now.version, RoutingConfig=NO_WEIGHTS)
-            done = "took the canary's weight away"
-            if unread:
-                done += (
-                    f"; CodeDeploy's {', '.join(unread)} could not be read: if it shifts this "
-                    "alias, stop it, as it else leads it on"
-                )
-            return done
-        self._stop(deployment, Routing(now.version))
-        done = f"stopped CodeDeploy's {deployment}, which led all calls back"
-        try:
-            self._update(faulty)  # not before: CodeDeploy need not bear that its alias is altered
-        except AliasError as error:
-            done += f"; that version {faulty} is faulty could not be noted: {error}"
-        return done
-
     def _get(self) -> Any:
         return self._ask(self._lambda.get_alias, FunctionName=self.function, Name=ALIAS)
-
-    def _update(self, faulty: str, **changes: Any) -> None:
-        """Alter the alias, and note in the same step which version is faulty."""
-        description = noted(self._get().get("Description", ""), faulty)
-        self._ask(
-            self._lambda.update_alias,
-            FunctionName=self.function,
-            Name=ALIAS,
-            Description=description,
-            **changes,
-        )
-
-    def _deployment(self) -> tuple[str | None, list[str]]:
-        """CodeDeploy's deployment that is shifting this alias, if one is; and which cannot be read.
-
-        Deployments of all applications are listed, EC2's and ECS's among them; a target says what
-        it is, which needs no permission beyond those to read it.
-
-        https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_LambdaFunctionInfo.html
-        """
-        unread: list[str] = []
-        deploy = self._clients("codedeploy")
-        pages = deploy.get_paginator("list_deployments")
-        under_way = self._ask(
-            lambda **filters: pages.paginate(**filters).build_full_result(),
-            includeOnlyStatuses=UNDER_WAY,
-        )
-        for deployment in under_way.get("deployments", []):
-            try:
-                targets = self._targets(deploy, deployment)
-            except AliasError as error:
-                # One that is not started shifts nothing.
-                if "DeploymentNotStarted" not in str(error):
-                    unread.append(deployment)
-                continue
-            for target in targets:
-                info = target.get("lambdaTarget", {}).get("lambdaFunctionInfo", {})
-                if (name_of(info.get("functionName", "")), info.get("functionAlias")) == (
-                    name_of(self.function),
-                    ALIAS,
-                ):
-                    return deployment, unread
-        return None, unread
-
-    def _targets(self, deploy: Any, deployment: str) -> Any:
-        listed = self._ask(deploy.list_deployment_targets, deploymentId=deployment)
-        # A deployment to Lambda has one target; one to EC2 may have thousands, or none yet.
-        names = listed.get("targetIds", [])[:TARGETS]
-        if not names:
-            return []
-        return self._ask(
-            deploy.batch_get_deployment_targets, deploymentId=deployment, targetIds=names
-        )["deploymentTargets"]
-
-    def _stop(self, deployment: str, wanted: Routing) -> None:
-        """Stop it, and wait for the alias: no weights alone may also be a shift that is done."""
-        deploy = self._clients("codedeploy")
-        self._ask(deploy.stop_deployment, deploymentId=deployment, autoRollbackEnabled=True)
-        give_up = time.monotonic() + CODEDEPLOY_S
-        while self.routing() != wanted:
-            if time.monotonic() > give_up:
-                raise AliasError(
-                    f"CodeDeploy was asked to stop {deployment}, and {self} is at "
-                    f"{self.routing()} after {CODEDEPLOY_S} s, not at {wanted}: look at it in the "
-                    "console"
-                )
-            time.sleep(2)
 
     def _ask(self, call: Any, **arguments: Any) -> Any:
         try:
             return call(**arguments)
         except (ClientError, BotoCoreError) as error:
             raise AliasError(f"{self}: {aws_error(error)}") from error
-
-
-def _doubt(doubt: Callable[[str], str], version: str) -> str:
-    try:
-        return doubt(version)
-    except AliasError as error:
-        return str(error)
-
-
-def name_of(function: str) -> str:
-    """A function's bare name, of its name or ARN with or without a qualifier; as it is if neither.
-
-    https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html#API_Invoke_RequestParameters
-    """
-    form = FUNCTION.fullmatch(function)
-    return form["name"] if form else function
 
 
 def faulty_versions(description: str) -> list[str]:

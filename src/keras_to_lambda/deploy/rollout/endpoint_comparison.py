@@ -45,7 +45,7 @@ class LocalModel:
 
 @dataclass(frozen=True)
 class Difference:
-    """One score that is not as here. remote is None, and `said` the reason, where there is none."""
+    """One score that is not as here; None where one side does not have the label."""
 
     model: str
     sample: str
@@ -53,41 +53,35 @@ class Difference:
     label: str
     local: float | None
     remote: float | None
-    said: str = ""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong. version: by the function's version, so that the one before may be right."""
-
-    text: str
-    version: bool = False
 
 
 @dataclass
 class Found:
     """What a pass over the endpoint found.
 
+    faults: of the answers. unproven: what is wrong, too, and proves nothing about a version.
     compared: answers. largest: difference of a score.
-    default: the model that is asked by default.
+    default: the model that is asked by default. another: a model has another SHA-256 than here.
     """
 
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     compared: int = 0
     largest: float = 0.0
     default: str = ""
+    another: bool = False
+
+    @property
+    def wrong(self) -> bool:
+        """Whether an answer is not as this machine's."""
+        return bool(self.faults or self.differences)
 
     @property
     def same(self) -> bool:
-        """Whether the endpoint answers as this machine does."""
-        return not self.faults and not self.differences
-
-    @property
-    def by_version(self) -> bool:
-        """Whether the function's version is known to be the cause of something."""
-        return any(f.version for f in self.faults) or any(not d.said for d in self.differences)
+        """Whether all is as on this machine."""
+        return not self.wrong and not self.unproven
 
 
 def read_samples(folder: Path) -> list[SmokeSample]:
@@ -146,7 +140,7 @@ def compare(
     refused(listed, endpoint.url)
     content = listed.content if isinstance(listed.content, dict) else {}
     if listed.status >= 500:
-        found.faults.append(Fault(f"GET /models answers {listed}"))
+        found.faults.append(f"GET /models answers {listed}")
         return found
     if listed.status != 200 or "models" not in content:
         raise EndpointError(
@@ -160,11 +154,12 @@ def compare(
         model = models.get(name)
         found.facts[f"model {name}"] = f"SHA-256 {str(sha256)[:12]}"
         if model is None:
-            found.faults.append(Fault(f"model {name} is deployed, and not here: see --model"))
+            found.unproven.append(f"model {name} is deployed, and not here: see --model")
             continue
         if model.sha256 != sha256:
             said = f"SHA-256 {str(sha256)[:12]}, here {str(model.sha256)[:12]}"
-            found.faults.append(Fault(f"model {name} is another: {said}", version=True))
+            found.faults.append(f"model {name} is another: {said}")
+            found.another = True
         for sample in samples:
             _compare_sample(endpoint, name, model, sample, found)
     return found
@@ -179,8 +174,7 @@ def _compare_sample(
         there = reply.content
         found.compared += 1
         if reply.status != 200 or not isinstance(there, dict):
-            said = f"answers {reply}"
-            found.differences.append(Difference(name, sample.name, way, "", None, None, said))
+            found.faults.append(f"model {name} answers {sample.name} as {way} with {reply}")
             continue
         for label in {**here, **there}:
             ours, theirs = here.get(label), there.get(label)
@@ -199,8 +193,7 @@ def check_refusal(endpoint: Client, found: Found) -> None:
     wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
     found.facts["what is no image"] = str(wrong)
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
-        own = wrong.status == 200 or wrong.own
-        found.faults.append(Fault(f"what is no image is answered with {wrong}, not 415", own))
+        found.faults.append(f"what is no image is answered with {wrong}, not 415")
 
 
 def check_contract(endpoint: Client, found: Found) -> None:
@@ -221,16 +214,14 @@ def check_contract(endpoint: Client, found: Found) -> None:
     origin = preflight.headers.get("access-control-allow-origin")
     found.facts["CORS preflight"] = f"{preflight.status}, {origin or 'no origin'} allowed"
     if preflight.status not in {200, 204} or not origin:
-        said = f"a CORS preflight is answered with {preflight}, no browser may call"
-        found.faults.append(Fault(said))
+        found.faults.append(f"a CORS preflight is answered with {preflight}, no browser may call")
     if not (endpoint.key or endpoint.signature):
         found.facts["without credentials"] = "answered: everybody who knows the URL may call"
         return
     stranger = endpoint.request(headers={"Content-Type": "application/json"}, known=False)
     found.facts["without credentials"] = str(stranger)
     if stranger.status not in {401, 403}:
-        said = f"a call without credentials is answered with {stranger}, not refused"
-        found.faults.append(Fault(said))
+        found.faults.append(f"a call without credentials is answered with {stranger}, not refused")
 
 
 def judge(
@@ -243,11 +234,9 @@ def judge(
         if found.default in models:
             check_refusal(version, found)
     except FunctionFailed as error:
-        return Found([Fault(str(error), version=True)])
+        return Found([str(error)])
     except (AliasError, EndpointError) as error:
-        return Found([Fault(f"what it answers is not known: {error}")])
-    if any(one.said for one in found.differences):
-        found.faults.append(Fault("it does not classify every sample", version=True))
+        return Found(unproven=[f"what it answers is not known: {error}"])
     return found
 
 
@@ -265,8 +254,7 @@ def doubt(alias: Alias, number: str, models: Mapping[str, LocalModel], sample: S
         found = compare(Version(alias, number), models, [sample])
     except EndpointError as error:
         return str(error)
-    another = any(fault.version for fault in found.faults)  # of compare's, a SHA-256
-    return "" if another or not found.differences else "differs from here with the same model"
+    return "differs from here with the same model" if found.wrong and not found.another else ""
 
 
 def measure(

@@ -24,7 +24,6 @@ from keras_to_lambda.deploy.rollout.alias import Alias, AliasError
 from keras_to_lambda.deploy.rollout.endpoint_comparison import (
     WAIT_S,
     Difference,
-    Fault,
     Found,
     LocalModel,
     SmokeSample,
@@ -135,7 +134,7 @@ def smoke(args: argparse.Namespace) -> int:
     result["first_call"] = {"ms": round(first.ms, 1), "cold": first.cold}
     note(f"comparing with {endpoint.url} ...")
     if first.status >= 500:
-        found = Found([Fault(f"it answered {first} for {WAIT_S:.0f} s")])
+        found = Found([f"it answered {first} for {WAIT_S:.0f} s"])
     else:
         found = compare(endpoint, models, samples)
     if found.default in models:
@@ -163,7 +162,7 @@ def smoke(args: argparse.Namespace) -> int:
     if trial:
         result["trial"] = {"version": newest, "same": trial.same, **_plain(trial)}
     if not same and alias and not args.no_rollback:
-        if trial and trial.by_version:
+        if trial and trial.wrong:
             result["rollback"] = _roll_back(alias, newest, endpoint, models, samples)
         else:
             why = (
@@ -207,7 +206,7 @@ def _roll_back(
         return {**done, "same": None, "then": f"it could not be asked again: {error}"}
     if again.same:
         return {**done, "same": True, "then": "it answers as here"}
-    first = again.faults[0].text if again.faults else "some answers differ"
+    first = next(iter([*again.faults, *again.unproven]), "some answers differ")
     return {**done, "same": False, "then": f"it differs from here too, as it may: {first}"}
 
 
@@ -247,7 +246,7 @@ def summary_lines(
     yield from (f"  {name:{width}}  {text}" for name, text in facts.items())
     for who, one in passes.items():
         whose = f"{who}: " if trial else ""
-        yield from (f"  - {whose}{fault.text}" for fault in one.faults)
+        yield from (f"  - {whose}{fault}" for fault in [*one.faults, *one.unproven])
         if one.differences:
             yield from ("", *([f"  {who}"] if trial else []))
             yield from _table(one.differences)
@@ -262,7 +261,7 @@ def _table(differences: Sequence[Difference]) -> Iterator[str]:
     yield f"  {'model':12} {'sample':24} {'way':7} {'label':16} {'here':>10} {'deployed':>10}"
     for one in differences[:ROWS]:
         here, there = ("-" if n is None else f"{n:.5g}" for n in (one.local, one.remote))
-        row = f"  {one.model:12.12} {one.sample[-24:]:24} {one.way:7} "
-        yield row + (one.said or f"{one.label:16.16} {here:>10} {there:>10}")
+        row = f"  {one.model:12.12} {one.sample[-24:]:24} {one.way:7} {one.label:16.16}"
+        yield f"{row} {here:>10} {there:>10}"
     if len(differences) > ROWS:
         yield f"  and {len(differences) - ROWS} more; --json has them all"
