@@ -28,7 +28,7 @@ def candidate(name, *, agreement=1.0, mean=0.0, drop=None, size=100, ms=10.0):
         reference_accuracy=None if drop is None else 0.9,
         judged=0 if drop is None else 200,
     )
-    return Candidate(name, comparison, np.zeros((1, 2)), size, {"1": ms}, 1.0, 1.0)
+    return Candidate(name, comparison, np.zeros((1, 2)), size, {"ms": {"1": ms}})
 
 
 FIVE = [

@@ -16,7 +16,7 @@ from tests.convert.conftest import write_h5
 def test_a_wrong_label_count_names_both_numbers(models, refused, tmp_path):
     (tmp_path / "labels.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
     line = refused(models["keras"], names=tmp_path / "labels.txt")
-    assert "labels.txt has 3 labels, net.keras takes 5: give one" in line
+    assert "there are 3 labels, the model has 5 outputs: give one" in line
 
 
 def test_a_wrong_label_count_in_the_card_beside_names_both_numbers(

@@ -7,7 +7,7 @@ import argparse
 import numpy as np
 import pytest
 
-from keras_to_lambda.convert.common.scaling import for_channels, parse, synonyms
+from keras_to_lambda.convert.common.scaling import for_channels, parse
 from keras_to_lambda.runtime.model_file.card import Affine
 
 
@@ -63,19 +63,6 @@ def test_one_number_is_for_every_channel():
     assert for_channels(one, 3) == Affine((0.5,) * 3, (1.0,) * 3)
     three = Affine((1.0, 2.0, 3.0), (0.0,) * 3)
     assert for_channels(three, 1) is three
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("densenet121", "densenet121 (the same as densenet)"),
-        ("mobilenet", "mobilenet (the same as xception, inception_v3, inception_resnet_v2, ...)"),
-        ("efficientnet", "efficientnet (the same as efficientnet_v2, mobilenet_v3, convnext)"),
-        ("raw", "raw"),
-    ],
-)
-def test_a_preset_is_named_with_those_that_mean_the_same(name, words):
-    assert synonyms(name) == words
 
 
 def test_a_name_that_is_nearly_a_presets_is_recognised():

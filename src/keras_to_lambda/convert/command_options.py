@@ -49,17 +49,20 @@ def add_run(p: argparse.ArgumentParser) -> None:
     group = p.add_argument_group("the run")
     group.add_argument("--quiet", action="store_true", help="print errors and the result only")
     group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
-    for option, default, metavar, meaning in (
-        ("--max-memory", 12, "GB", "memory of the sandbox in GB"),
-        ("--max-minutes", 60, "N", "time limit of the sandbox in minutes"),
-    ):
-        group.add_argument(
-            option,
-            type=float,
-            default=default,
-            metavar=metavar,
-            help=f"{meaning} (default: {default})",
-        )
+    group.add_argument(
+        "--max-memory",
+        type=float,
+        default=12,
+        metavar="GB",
+        help="memory of the sandbox in GB (default: 12)",
+    )
+    group.add_argument(
+        "--max-minutes",
+        type=float,
+        default=60,
+        metavar="N",
+        help="time limit of the sandbox in minutes (default: 60)",
+    )
 
 
 def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
@@ -100,8 +103,14 @@ def _positive(text: str) -> int:
 
 def wanted(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of `keras_model.Wanted`, as JSON."""
+    size = None
+    if args.size is not None:
+        height, x, width = args.size.lower().partition("x")
+        if not (x and height.isdecimal() and width.isdecimal()):
+            raise ConvertError(f"--size {args.size!r} is not HEIGHTxWIDTH, like 224x224")
+        size = int(height), int(width)
     return {
-        "size": _size(args.size),
+        "size": size,
         "head": args.head,
         "trust": args.trust,
         "backend": args.backend,
@@ -115,12 +124,3 @@ def sandbox(args: argparse.Namespace, python: Path | None = None) -> Sandbox:
         raise ConvertError("--max-memory and --max-minutes must be more than 0")
     progress.use(quiet=args.quiet)
     return Sandbox(args.max_memory, args.max_minutes, python)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, x, width = text.lower().partition("x")
-    if not (x and height.isdecimal() and width.isdecimal()):
-        raise ConvertError(f"--size {text!r} is not HEIGHTxWIDTH, like 224x224")
-    return int(height), int(width)

@@ -20,7 +20,6 @@ from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.model_file.card import ModelCard
 
-NAMED, OPEN = frame.OK, frame.FAILED
 EPILOG = """\
 examples:
   k2l detect cats.h5 --samples photos
@@ -81,15 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with samples.local(args.samples, args.max_samples) as folder:
         place = folder.absolute()
         taken = [sample.path for sample in samples.find(place, args.max_samples)]
-        total = sum(len(images(place / name)) for name in samples.folders(place))
-        if total > len(taken):
+        folders = [place / name for name in samples.folders(place)]
+        if (total := sum(len(images(path)) for path in folders)) > len(taken):
             progress.note(samples.used(len(taken), total))
         progress.step("starting TensorFlow")
         # Folders and photos one by one: links may lead elsewhere.
-        reads = [place, *(place / name for name in samples.folders(place)), *taken]
+        reads = [place, *folders, *taken, *([names] if names else [])]
         found = command_options.sandbox(args).call(
             "keras_to_lambda.convert.detect:run",
-            reads=[*model_files(model, wanted["custom"]), *reads, *([names] if names else [])],
+            reads=[*model_files(model, wanted["custom"]), *reads],
             model=str(model),
             wanted=wanted,
             folder=str(place),
@@ -99,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     text = progress.plain_lines(found["text"])
     print(json.dumps(found["json"], indent=1) if args.json else text)
-    return NAMED if found["named"] else OPEN
+    return frame.OK if found["json"]["named"] else frame.FAILED
 
 
 def run(
@@ -111,7 +110,7 @@ def run(
     labels: str | None = None,
     exhaustive: bool = False,
 ) -> dict[str, Any]:
-    """Investigate a model: whether something is named, and the verdict as text and as JSON."""
+    """Investigate a model: the verdict as text and as JSON."""
     path, place = Path(model), Path(folder)
     found = samples.find(place, most)
     progress.step(f"loading {path.name}")
@@ -123,19 +122,17 @@ def run(
     trials = Trials(net, found)
     if len({s.folder for s in trials.samples}) < 2:
         raise ConvertError(f"fewer than two folders of {place} have photos that can be read")
-    detective = Detective(trials, places)
-    finding = detective.search(exhaustive=exhaustive)
+    finding = Detective(trials, places).search(exhaustive=exhaustive)
     verdict = Detected(
         finding=finding,
         model=path,
         photos=len(trials.samples),
         unread=len(found) - len(trials.samples),
         classes=len({s.folder for s in trials.samples}),
-        shuffled=0.0 if finding.convincing else detective.shuffled(),
         labels=given,
         card=_card(path),
     )
-    return {"named": finding.named, "text": verdict.text(), "json": verdict.to_json()}
+    return {"text": verdict.text(), "json": verdict.to_json()}
 
 
 def _card(path: Path) -> ModelCard | None:

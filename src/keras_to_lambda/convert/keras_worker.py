@@ -18,8 +18,7 @@ from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.cli import progress
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.common.scaling import for_channels
-from keras_to_lambda.convert.detection.conventions import mcnemar
-from keras_to_lambda.convert.detection.sample_orientation import Flagged
+from keras_to_lambda.convert.detection.sample_orientation import Flagged, mcnemar
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.network import keras_model, operators, outputs, own_scaling
 from keras_to_lambda.convert.network.keras_model import KerasModel, Wanted

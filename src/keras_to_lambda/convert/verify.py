@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,11 @@ from keras_to_lambda import client
 from keras_to_lambda.cli import frame, progress
 from keras_to_lambda.client import Client
 from keras_to_lambda.convert import command_options
-from keras_to_lambda.convert.common import samples, source_card
+from keras_to_lambda.convert.common import samples, source_card, text_table
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS, Tolerance, tolerance_of
-from keras_to_lambda.convert.report import conversion_report
-from keras_to_lambda.convert.verification import docker_image
-from keras_to_lambda.convert.verification import pipeline_diff as stages
-from keras_to_lambda.convert.verification.accuracy import Verdict
+from keras_to_lambda.convert.verification import docker_image, pipeline_diff
 from keras_to_lambda.convert.verification.comparison import Comparison, same_answers
 from keras_to_lambda.convert.verification.logits_endpoint import LogitsEndpoint
 from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
@@ -34,7 +31,7 @@ from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model_file.card import ModelCard, beside, join, load_json
 from keras_to_lambda.runtime.model_file.card import load as load_card
 
-# Photos with different answers: so many are examined, and saved as pictures.
+# Photos with different answers: so many are examined.
 LOOKED_AT = 8
 EPILOG = """\
 examples:
@@ -46,8 +43,8 @@ examples:
 
 Where two ways differ, the table names the first stage that does: decode, resize or inference, which
 includes the scaling. An endpoint gets the same photo again without its JPEG coding, and then at the
-model's size: the stage without which the answers agree is the one that differs. For differences
-here, pictures of what each side saw are saved in MODEL.verify/. The results go into the card.
+model's size: the stage without which the answers agree is the one that differs. The results go
+into the card.
 
 exit status:
   0  every way gives Keras's answers, within the tolerance of the model's quantization
@@ -60,24 +57,15 @@ exit status:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to the answers, compared with Keras's.
-
-    stages: photos by the first differing stage. local: the largest difference to the `.tflite` in
-    this process's own interpreter.
-    """
+    """One way to the answers, compared with Keras's. stages: photos by the first that differs."""
 
     name: str
     comparison: Comparison
     stages: dict[str, int]
-    local: float
 
     def to_json(self) -> dict[str, Any]:
         """For the card and for machines."""
-        return {
-            **self.comparison.to_json(),
-            "stages": self.stages,
-            "max_difference_to_local": self.local,
-        }
+        return {**self.comparison.to_json(), "stages": self.stages}
 
 
 def parser() -> frame.Parser:
@@ -104,13 +92,6 @@ def parser() -> frame.Parser:
         "--url",
         metavar="ENDPOINT",
         help="URL of the deployed /predict, or an invocation URL (default: not tested)",
-    )
-    p.add_argument(
-        "--header",
-        action="append",
-        default=[],
-        metavar="NAME:VALUE",
-        help="header sent to the endpoint; may be given several times (default: none)",
     )
     p.add_argument(
         "--interpreter",
@@ -141,16 +122,22 @@ def _verify(args: argparse.Namespace) -> int:
     if quantization not in QUANTIZATIONS:
         raise ConvertError(f"the card's quantization is {quantization!r}, which is unknown")
     photos = samples.photos(args.samples, args.max_samples)
+    aside, is_tflite = beside(args.against.absolute()), foreign.is_one(args.against)
+    # The claim is the card's beside the Keras model; one beside a .tflite may state less.
+    known = load_json(aside) if aside.exists() and not is_tflite else card
+    if known.labels != card.labels:
+        progress.note(f"{args.model.name} and {aside.name} have other labels, or another order")
+    sandbox, wanted = command_options.sandbox(args), command_options.wanted(args)
     with tempfile.TemporaryDirectory(prefix="convert-") as name:
         folder = Path(name)
         progress.step("starting TensorFlow")
         keras = KerasSide.ask(
-            command_options.sandbox(args),
+            sandbox,
             folder,
             photos,
             root=args.samples,
             model=str(args.against.absolute()),
-            wanted=command_options.wanted(args),
+            wanted=wanted,
             outline=_outline(args.against, card),
             output=card.provenance.get("output_option"),
             accept_scaling=True,
@@ -163,16 +150,30 @@ def _verify(args: argparse.Namespace) -> int:
                     "not made of the other"
                 )
         ways = list(_ways(args, card, quantization, keras, folder))
-        proof = _proof(args, card, keras)
+        proof = keras.judge(
+            keras.logits,
+            sandbox,
+            known.provenance,
+            known.labels,
+            model=args.against,
+            wanted=wanted,
+        )
     if args.json:
-        found: dict[str, Any] = {way.name: way.to_json() for way in ways}
-        found |= {"accuracy_faults": proof.faults, "hints": proof.hints}
-        print(json.dumps(found, indent=1))
+        found = {way.name: way.to_json() for way in ways}
+        print(
+            json.dumps({**found, "accuracy_faults": proof.faults, "hints": proof.hints}, indent=1)
+        )
     else:
-        print(conversion_report.columns(_table(ways)))
+        print(text_table.columns(_table(ways)))
     proven = args.accept_accuracy or not proof.faults
     if not args.no_write:
-        _write(args.model, card, ways, proof, proven=proven)
+        verification = {
+            **card.verification,
+            "passed": proven and all(not way.comparison.faults for way in ways),
+            "accuracy_faults": list(proof.faults),
+            "ways": {way.name: way.to_json() for way in ways},
+        }
+        _write(args.model, replace(card, verification=verification))
     if any(way.comparison.faults for way in ways):
         return frame.FAILED
     if not proven:
@@ -198,29 +199,8 @@ def _outline(against: Path, card: ModelCard) -> dict[str, Any]:
     return outline(card.name, card.labels, card.preprocessing, card.provenance, version)
 
 
-def _proof(args: argparse.Namespace, card: ModelCard, keras: KerasSide) -> Verdict:
-    """The samples' verdict; the claim is the card's beside the Keras model, or the file's own."""
-    aside = beside(args.against.absolute())
-    # A card beside another program's .tflite may state less.
-    known = load_json(aside) if aside.exists() and not foreign.is_one(args.against) else None
-    if known is not None and known.labels != card.labels:
-        progress.note(f"{args.model.name} and {aside.name} have other labels, or another order")
-    return keras.judge(
-        keras.logits,
-        command_options.sandbox(args),
-        (known or card).provenance,
-        (known or card).labels,
-        model=args.against,
-        wanted=command_options.wanted(args),
-    )
-
-
 def _ways(
-    args: argparse.Namespace,
-    card: ModelCard,
-    quantization: str,
-    keras: KerasSide,
-    folder: Path,
+    args: argparse.Namespace, card: ModelCard, quantization: str, keras: KerasSide, folder: Path
 ) -> Iterator[Way]:
     tolerance = tolerance_of(quantization, card.preprocessing.decode)
     copy = folder / "model.tflite"
@@ -230,18 +210,8 @@ def _ways(
     progress.step(f"running the .tflite here on {len(keras.photos)} photos")
     here = measure(sandbox, copy, keras, quantization)
     found = keras.parting(here.logits, tolerance)
-    _save(args.model, card, keras, [i for i, stage in enumerate(found) if stage])
-    yield Way("here", here.comparison, _counted(found), 0.0)
+    yield Way("here", here.comparison, Counter(filter(None, found)))
 
-    def local(probe: KerasSide) -> np.ndarray:
-        return measure(sandbox, copy, probe, quantization).logits
-
-    headers = {}
-    for text in args.header:
-        header, colon, value = text.partition(":")
-        if not colon:
-            raise ConvertError(f"--header {text!r} is not NAME:VALUE")
-        headers[header.strip()] = value.strip()
     for name, opened in (
         ("container", args.container and docker_image.running(args.container, copy)),
         ("endpoint", args.url and contextlib.nullcontext(args.url)),
@@ -249,111 +219,72 @@ def _ways(
         if not opened:
             continue
         with opened as url:
-            caller = Client.of(url, args, headers) if name == "endpoint" else Client(url)
+            caller = Client.of(url, args) if name == "endpoint" else Client(url)
             endpoint = LogitsEndpoint(caller, card.labels)
             progress.step(f"sending {len(keras.photos)} photos to the {name}")
-            answers = np.stack(
-                [endpoint.logits(photo.read_bytes()) for photo in progress.progress(keras.photos)]
-            )
+            answers = endpoint.all_logits(progress.progress(keras.photos))
             same = same_answers(keras.logits, answers, tolerance)
-            parted = [int(index) for index in np.flatnonzero(~same)]
-            yield Way(
-                name,
-                keras.compare(answers, tolerance),
-                _counted(_probe(card, keras, local, endpoint, parted[:LOOKED_AT], tolerance)),
-                float(np.abs(answers - here.logits).max()),
-            )
+            apart = np.flatnonzero(~same)[:LOOKED_AT].tolist()
+            stages = []
+            if apart:
+                probes, logits = _probes(card, keras, apart, folder), keras.logits[[*apart, *apart]]
+                copies = replace(keras, photos=probes, logits=logits, truth=())
+                local = measure(sandbox, copy, copies, quantization).logits
+                stages = _parted(local, endpoint.all_logits(probes), tolerance)
+            yield Way(name, keras.compare(answers, tolerance), Counter(stages))
 
 
-def _probe(
-    card: ModelCard,
-    keras: KerasSide,
-    local: Callable[[KerasSide], np.ndarray],
-    endpoint: LogitsEndpoint,
-    parted: Sequence[int],
-    tolerance: Tolerance,
-) -> list[str]:
+def _probes(
+    card: ModelCard, keras: KerasSide, apart: Sequence[int], folder: Path
+) -> tuple[Path, ...]:
+    """The photos as PNG, first all of them in full, then at the model's size."""
+    found: dict[str, list[Path]] = {"full": [], "small": []}
+    for index in apart:
+        decoded, resized = pipeline_diff.served(keras.photos[index], card)
+        for kind, pixels in (("full", decoded), ("small", np.rint(resized))):
+            shown = pixels.clip(0, 255).astype(np.uint8)
+            path = folder / f"{index}-{kind}.png"
+            Image.fromarray(shown[..., 0] if card.channels == 1 else shown).save(path)
+            found[kind].append(path)
+    return (*found["full"], *found["small"])
+
+
+def _parted(here: np.ndarray, there: np.ndarray, tolerance: Tolerance) -> list[str]:
     """For photos with different answers, the stage without which they agree.
 
-    The same picture is sent again as PNG, first in full, then at the model's size; both sides get
-    the same bytes, and whatever is left out cannot be the difference.
+    Both sides were given the photos of `_probes`: whatever is left out cannot be the difference.
     """
-    if not parted:
-        return []
-    with tempfile.TemporaryDirectory(prefix="convert-") as name:
-        full: list[Path] = []
-        small: list[Path] = []
-        for index in parted:
-            decoded, resized = stages.served(keras.photos[index], card)
-            for paths, pixels in ((full, decoded), (small, np.rint(resized))):
-                paths.append(Path(name) / f"{index}-{'small' if paths is small else 'full'}.png")
-                shown = pixels.clip(0, 255).astype(np.uint8)
-                Image.fromarray(shown[..., 0] if card.channels == 1 else shown).save(paths[-1])
-        logits = keras.logits[[*parted, *parted]]
-        here = local(replace(keras, photos=(*full, *small), logits=logits, truth=()))
-        there = np.stack([endpoint.logits(path.read_bytes()) for path in (*full, *small)])
     # Each kind by itself: the tolerance depends on the spread of the compared logits.
     decode, resize = (
         same_answers(ours, theirs, tolerance)
         for ours, theirs in zip(np.split(here, 2), np.split(there, 2), strict=True)
     )
     return [
-        "decode" if first else "resize" if second else stages.INFERENCE
+        "decode" if first else "resize" if second else pipeline_diff.INFERENCE
         for first, second in zip(decode, resize, strict=True)
     ]
 
 
-def _save(model: Path, card: ModelCard, keras: KerasSide, parted: Sequence[int]) -> None:
-    """Pictures of photos with different answers: Keras' input, the function's, the difference."""
-    if not parted:
-        return
-    folder = model.with_suffix(".verify")
-    folder.mkdir(exist_ok=True)
-    for index in parted[:LOOKED_AT]:
-        photo = keras.photos[index]
-        served = stages.served(photo, card)[1]
-        images = conversion_report.side_by_side(keras.pictures[index], served)
-        wide = Image.new("RGB", (sum(i.width for i in images), images[0].height))
-        for number, image in enumerate(images):
-            wide.paste(image, (number * image.width, 0))
-        wide.save(folder / f"{photo.parent.name}-{photo.stem}.png")
-    progress.note(f"pictures of the photos that differ, as each side saw them, are in {folder}")
-
-
-def _counted(found: Sequence[str | None]) -> dict[str, int]:
-    return dict(Counter(stage for stage in found if stage))
-
-
 def _table(ways: Sequence[Way]) -> list[tuple[str, ...]]:
-    head = ["against Keras", "photos", "agreement", "largest diff", "mean diff"]
     judged = ways[0].comparison.accuracy is not None
-    head += ["accuracy (Keras)"] * judged + ["parts at", "to here", "verdict"]
-    rows = [tuple(head)]
+    head = ["against Keras", "photos", "agreement", "largest diff", "mean diff"]
+    rows = [(*head, *["accuracy (Keras)"] * judged, "parts at", "verdict")]
     for way in ways:
         found = way.comparison
         row = [way.name, str(found.samples), f"{found.agreement:.1%}"]
         row += [f"{found.max_difference:.3g}", f"{found.mean_difference:.3g}"]
         row += [f"{found.accuracy:.1%} ({found.reference_accuracy:.1%})"] if judged else []
         row += [", ".join(f"{stage} ({n})" for stage, n in way.stages.items()) or "-"]
-        row += [f"{way.local:.3g}" if way.local else "-", "; ".join(found.faults) or "the same"]
-        rows.append(tuple(row))
+        rows.append((*row, "; ".join(found.faults) or "the same"))
     return rows
 
 
-def _write(
-    model: Path, card: ModelCard, ways: Sequence[Way], proof: Verdict, *, proven: bool
-) -> None:
-    """The results into the card, beside what the conversion found."""
+def _write(model: Path, card: ModelCard) -> None:
+    """The card into its file."""
     data = model.read_bytes()
     if card.model_bytes is None or card.model_bytes >= len(data):
         progress.note(f"{model} has no card in it, so nothing was written into it")
         return
-    verification = {
-        **card.verification,
-        "passed": proven and all(not way.comparison.faults for way in ways),
-        "accuracy_faults": list(proof.faults),
-        "ways": {way.name: way.to_json() for way in ways},
-    }
     draft = model.with_name(model.name + ".part")
-    draft.write_bytes(join(data[: card.model_bytes], replace(card, verification=verification)))
+    draft.write_bytes(join(data[: card.model_bytes], card))
     draft.replace(model)

@@ -100,27 +100,17 @@ def find(folder: Path, most: int) -> list[Sample]:
         )
     # Where there are more classes than photos, evenly spread classes.
     kept = spread(list(found), most)
-    shares = _shares([len(found[name]) for name in kept], most)
-    return [
-        Sample(path, name)
-        for name, share in zip(kept, shares, strict=True)
-        for path in spread(found[name], share)
-    ]
+    shares, left = {}, most
+    for position, name in enumerate(sorted(kept, key=lambda name: len(found[name]))):
+        # An equal share, and what smaller classes leave.
+        shares[name] = min(len(found[name]), left // (len(kept) - position))
+        left -= shares[name]
+    return [Sample(path, name) for name in kept for path in spread(found[name], shares[name])]
 
 
 def folders(folder: Path) -> list[str]:
     """The names of the class folders in a folder, sorted."""
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not ignored(p.name))
-
-
-def _shares(counts: Sequence[int], most: int) -> list[int]:
-    """The number of photos of each class: equal shares, and what small classes leave."""
-    shares, left = [0] * len(counts), most
-    open_classes = sorted(range(len(counts)), key=lambda index: counts[index])
-    for position, index in enumerate(open_classes):
-        shares[index] = min(counts[index], left // (len(counts) - position))
-        left -= shares[index]
-    return shares
 
 
 def orders(

@@ -14,7 +14,6 @@ from keras_to_lambda.runtime.image import preprocess
 from keras_to_lambda.runtime.model_file.card import PRESETS, Affine, ModelCard
 
 GRAMMAR = "scale=1/127.5,offset=-1 or mean=123.7,116.8,103.9,std=58.4,57.1,57.4"
-PLAIN = ("raw", "rescale")  # presets that are no network's
 _PAIRS = ({"scale", "offset"}, {"mean", "std"})
 _WORD = re.compile(r"(?:(\w+)=)?([^=]+)")
 
@@ -105,15 +104,6 @@ def same(given: str | Affine, card: ModelCard) -> bool:
     return bool(
         np.allclose(preprocess.scale(pixels, card), preprocess.scale(pixels, other), atol=1e-3)
     )
-
-
-def synonyms(name: str) -> str:
-    """A preset's name, with others that mean the same."""
-    if name in PLAIN:
-        return name
-    others = [x for x, kind in PRESETS.items() if kind == PRESETS[name] and x not in (name, *PLAIN)]
-    shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-    return f"{name} (the same as {shown})" if others else name
 
 
 def words(given: str | Affine) -> str:

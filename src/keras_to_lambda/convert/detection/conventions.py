@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -38,6 +38,7 @@ ORDERS = CHOICES["color_order"]
 INTERPOLATIONS = ("pillow:nearest", "pillow:bilinear", "pillow:bicubic", "tf:bilinear")
 RESIZES = CHOICES["resize"]
 
+UPRIGHT = Preprocessing(exif="apply")
 ALPHA = 0.05
 # How ALPHA is shared between a convention's two tests. Beside those that differ in one factor only,
 # what the others have in common cancels out: that test sees the small differences. Beside all, one
@@ -67,21 +68,22 @@ class Convention:
     resize: str
     labels: str = "alphabetical"
 
-    def card(self, height: int, width: int, channels: int) -> ModelCard:
-        """What `runtime.image.preprocess.prepare` needs to make the tensor."""
-        return ModelCard(
-            name="unknown",
-            labels=("unknown", "other"),
-            height=height,
-            width=width,
-            channels=channels,
-            preprocessing=Preprocessing(
-                scaling=self.scaling,
-                color_order=self.color_order,
-                interpolation=self.interpolation,
-                resize=self.resize,
-            ),
+    def card(
+        self, height: int, width: int, channels: int, steps: Preprocessing = UPRIGHT
+    ) -> ModelCard:
+        """What `runtime.image.preprocess.prepare` needs to make the tensor.
+
+        steps: what a convention leaves open.
+        """
+        steps = replace(
+            steps,
+            scaling=self.scaling,
+            color_order=self.color_order,
+            interpolation=self.interpolation,
+            resize=self.resize,
         )
+        labels = ("unknown", "other")
+        return ModelCard("unknown", labels, height, width, channels, preprocessing=steps)
 
 
 FACTORS = tuple(field.name for field in fields(Convention))
@@ -173,18 +175,6 @@ def accuracy(right: Bools, targets: Ints, confidence: float = 0.95) -> tuple[flo
     return share, *wilson(share * total, total, z)
 
 
-def mcnemar(first: Bools, second: Bools) -> float:
-    """The exact two-sided p-value of McNemar's test (https://doi.org/10.1007/BF02295996).
-
-    first, second: which photos each of two conventions has right.
-    """
-    from scipy.special import bdtr
-
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    total, fewer = only_first + only_second, min(only_first, only_second)
-    return min(1.0, 2 * float(bdtr(fewer, total, 0.5)))
-
-
 def _luck(losses: Doubles, weights: Doubles) -> Callable[[int, Sequence[int]], float]:
     """A function: the p-value of one convention, by index, beside some others (or itself).
 
@@ -220,7 +210,6 @@ class ConventionResult:
 
     accuracy, low, high: see `accuracy`. loss: the mean, each class counting the same.
     p: of being the true one and still looking as bad, see `_luck`.
-    mcnemar: the p-value of the photos that it and the best one got right, of this pair alone.
     """
 
     convention: Convention
@@ -229,7 +218,6 @@ class ConventionResult:
     high: float
     loss: float
     p: float
-    mcnemar: float
 
     @property
     def fits(self) -> bool:
@@ -317,10 +305,7 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidenc
         ]
         p_all, p_near = luck(index, range(len(outcomes))), luck(index, near)
         p = min(1.0, p_near / NEIGHBOURS_SHARE, p_all / ALL_SHARE)
-        paired = mcnemar(outcomes[best].right, one.right)
-        rows.append(
-            ConventionResult(one.convention, share, low, high, float(means[index]), p, paired)
-        )
+        rows.append(ConventionResult(one.convention, share, low, high, float(means[index]), p))
     _, bound, _ = accuracy(outcomes[best].right, targets, 1 - ALPHA / len(outcomes))
     return Evidence(
         rows=tuple(sorted(rows, key=lambda row: (-row.accuracy, row.loss))),
@@ -346,45 +331,34 @@ def _factor(name: str, rows: Sequence[ConventionResult]) -> Property:
 def floor(thumbnails: Floats, targets: Ints) -> float:
     """The accuracy that a network needs before we believe that it was trained on such classes.
 
-    The larger of the square root of chance (1/classes), and the best that any of NETWORKS random
-    networks reaches on the same photos: untrained weights distinguish classes that differ in
-    brightness or colour alone. thumbnails: float32, (photos, THUMBNAIL, THUMBNAIL, channels),
-    0..255. targets: int64, (photos,).
-    """
-    classes = len(np.unique(targets))
-    return max(math.sqrt(1 / classes), untrained(thumbnails, targets))
+    The larger of the square root of chance (1/classes), and the best (each class counting the same)
+    that any of NETWORKS random networks reaches on the same photos: untrained weights distinguish
+    classes that differ in brightness or colour alone. Each is one convolution of 3 x 3 with stride
+    2, ReLU, the averages of the whole picture or of nine parts of it, and a dense layer: more of
+    the pixels is left in its answers than in those of a deep network of random weights.
 
-
-def untrained(thumbnails: Floats, targets: Ints) -> float:
-    """The best accuracy (each class counting the same) of NETWORKS random networks, 0..1.
-
-    Each is one convolution of 3 x 3 with stride 2, ReLU, the averages of the whole picture or of
-    nine parts of it, and a dense layer: more of the pixels is left in its
-    answers than in those of a deep network of random weights.
+    thumbnails: float32, (photos, THUMBNAIL, THUMBNAIL, channels), 0..255. targets: int64,
+    (photos,).
     """
     _, truth = np.unique(targets, return_inverse=True)
     classes, weights = int(truth.max()) + 1, class_weights(targets)
     count, channels = len(thumbnails), thumbnails.shape[-1]
-    windows = np.lib.stride_tricks.sliding_window_view(thumbnails, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    patches = windows.reshape(-1, channels * 9)
-    # Random weights do not care for the order of the channels.
-    affine = []
-    for scaling in dict.fromkeys(scaling for scaling, _ in colours(channels)):
+
+    def patches(scaling: str) -> Floats:
+        """(photos x 9 x 9, channels x 9); random weights do not care for the channels' order."""
         card = Convention(scaling, "rgb", *geometries()[0]).card(1, 1, channels)
-        black, white = (
-            scale(np.full((1, 1, channels), value, np.float32), card)[0, 0].astype(np.float64)
-            for value in (0, 255)
+        windows = np.lib.stride_tricks.sliding_window_view(
+            scale(thumbnails, card), (3, 3), axis=(1, 2)
         )
-        affine.append(((white - black) / 255, black))
-    random, best = np.random.default_rng(0), 0.0
+        return windows[:, ::2, ::2].reshape(-1, channels * 9)
+
+    scaled = [patches(x) for x in dict.fromkeys(scaling for scaling, _ in colours(channels))]
+    random, best = np.random.default_rng(0), math.sqrt(1 / classes)
     for network in range(NETWORKS):
-        kernel = random.normal(0, math.sqrt(2 / (channels * 9)), (channels, 9, 16))
+        kernel = random.normal(0, math.sqrt(2 / (channels * 9)), (channels * 9, 16))
         head = random.normal(size=((1 if network % 2 else 9) * 16, classes)).astype(np.float32)
-        for factor, offset in affine:
-            # The scaling is the same in every position: it can be folded into the kernel.
-            folded = (kernel * factor[:, None, None]).reshape(-1, 16).astype(np.float32)
-            bias = (kernel * offset[:, None, None]).sum(axis=(0, 1)).astype(np.float32)
-            maps = np.maximum(patches @ folded + bias, 0).reshape(count, 9, 9, 16)
+        for pixels in scaled:
+            maps = np.maximum(pixels @ kernel.astype(np.float32), 0).reshape(count, 9, 9, 16)
             if network % 2:
                 pooled = maps.mean(axis=(1, 2))
             else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 SIGNIFICANT = 0.05
 DONE = {"apply": "applied", "ignore": "ignored"}
 
@@ -32,18 +34,28 @@ class Flagged:
 
     def note(self, exif: str, *, chosen_here: bool) -> list[str]:
         """Remarks on the card's `exif`; chosen_here: neither an option nor a card stated it."""
-        if self.fits is None or (chosen_here and exif == "apply"):
-            return []
-        if exif == self.fits and not chosen_here:
+        if self.fits is None or (exif == self.fits) != chosen_here or exif == "apply" == self.fits:
             return []
         evidence = (
             f"of {self.judged} samples with an EXIF orientation flag, {self.ignore} are right with "
             f"the flag ignored and {self.apply} with it applied (p = {self.p:.2g})"
         )
-        if exif == self.fits:
+        if chosen_here:
             return [f"{evidence}: exif: {exif}"]
         return [f"exif: {exif} is given, but {evidence}; compare with --exif {self.fits}"]
 
     def row(self, exif: str) -> str:
         """For the report."""
         return f"{self.samples} samples have a flag; it is {DONE[exif]}"
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """The exact two-sided p-value of McNemar's test (https://doi.org/10.1007/BF02295996).
+
+    first, second: bool, (photos,): which of them each of two ways has right.
+    """
+    from scipy.stats import binomtest
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    total = only_first + only_second
+    return float(binomtest(only_first, total).pvalue) if total else 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,13 @@ from keras_to_lambda.cli import progress
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.common.samples import Sample, spread
 from keras_to_lambda.convert.detection import conventions
-from keras_to_lambda.convert.detection.conventions import Convention, Evidence, Floats, Ints
+from keras_to_lambda.convert.detection.conventions import (
+    UPRIGHT,
+    Convention,
+    Evidence,
+    Floats,
+    Ints,
+)
 from keras_to_lambda.convert.detection.unscaled_network import UnscaledNetwork, load
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
@@ -23,7 +28,6 @@ from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 
 MAX_PIXELS = 100_000_000  # of one photo: what a large camera takes, not a decompression bomb
 MEMORY_BYTES = 1 << 29  # of decoded photos that are kept; beyond, they are decoded again
-UPRIGHT = Preprocessing(exif="apply")
 FLOOR_PHOTOS = 300  # what `conventions.floor` looks at, to keep its time short
 START = ("pillow:bilinear", "stretch")  # the geometry in which the colours are tried first
 CARRIED = 4  # scalings with colour orders that the geometries are tried with, at most
@@ -75,12 +79,8 @@ class Trials:
         if not new:
             return
         progress.step(f"trying {len(new)} ways: {what}")
-        network, drawing = self.network, self._steps.drawing
-        cards = [one.card(network.height, network.width, network.channels) for one in new]
-        plan = [
-            (one, replace(card, preprocessing=replace(card.preprocessing, drawing=drawing)))
-            for one, card in zip(new, cards, strict=True)
-        ]
+        net, steps = self.network, self._steps
+        plan = [(one, one.card(net.height, net.width, net.channels, steps)) for one in new]
         answers = [self._answers(s.path, plan) for s in progress.progress(self.samples, what)]
         for one, column in zip(new, zip(*answers, strict=True), strict=True):
             self.scores[one] = np.stack(column)
@@ -89,21 +89,17 @@ class Trials:
         """One photo under all conventions: resized once a geometry, run once a distinct tensor."""
         image = self._image(path)
         resized: dict[tuple[str, str], Floats] = {}
-        tensors: list[Floats] = []
-        seen: dict[bytes, int] = {}
-        places = []
+        tensors: dict[bytes, Floats] = {}
+        keys = []
         for one, card in plan:
             geometry = (one.interpolation, one.resize)
             if geometry not in resized:
                 resized[geometry] = resize(image, card)
             tensor = scale(resized[geometry], card)
-            key = tensor.tobytes()
-            if key not in seen:
-                seen[key] = len(tensors)
-                tensors.append(tensor)
-            places.append(seen[key])
-        scores = self.network.scores(np.stack(tensors))
-        return [scores[place] for place in places]
+            keys.append(tensor.tobytes())
+            tensors[keys[-1]] = tensor
+        scores = dict(zip(tensors, self.network.scores(np.stack([*tensors.values()])), strict=True))
+        return [scores[key] for key in keys]
 
 
 class Detective:
@@ -145,11 +141,10 @@ class Detective:
 
     def _try(
         self,
-        colours: Iterable[tuple[str, str]],
-        geometries: Iterable[tuple[str, str]],
+        colours: Sequence[tuple[str, str]],
+        geometries: Sequence[tuple[str, str]],
         what: str,
     ) -> None:
-        geometries = list(geometries)
         self._trials.run([Convention(*c, *g) for c in colours for g in geometries], what)
 
     def finding(self) -> Evidence:
@@ -165,22 +160,6 @@ class Detective:
             if (tried := Convention(*colour, *geometry)) in self._trials.scores
         ]
         return conventions.compare(outcomes, self.classes, self._floor)
-
-    def shuffled(self) -> float:
-        """The best accuracy if each folder could choose an output of its own.
-
-        If it is high where the finding is low, the labels are in another order.
-        """
-        best = 0.0
-        folders = np.unique(self.classes)
-        weights = conventions.class_weights(self.classes)
-        for scores in self._trials.scores.values():
-            chosen = conventions.logits(scores).argmax(axis=1)
-            modes = [int(np.bincount(chosen[self.classes == f]).argmax()) for f in folders]
-            if len(set(modes)) == len(modes):
-                wanted = np.array(modes)[np.searchsorted(folders, self.classes)]
-                best = max(best, float(weights @ (chosen == wanted)))
-        return best
 
 
 def _colours(network: UnscaledNetwork) -> list[tuple[str, str]]:

@@ -7,14 +7,13 @@ the scaling are those of training.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_to_lambda.convert.common import scaling
 from keras_to_lambda.convert.verification.comparison import labelled
 
 Scores = npt.NDArray[np.float32]
@@ -59,18 +58,6 @@ def without_claims(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Another order of the labels.
-
-    name: for a sentence; several orders, where the samples do not decide between them.
-    places: for each output the index of its label among those given.
-    """
-
-    name: str
-    places: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """The evidence of the samples.
 
@@ -105,34 +92,33 @@ def examine(
     channels), what the model saw. claim, card_labels: of the card beside the model. sole_proof:
     there is no Keras file to compare with, so the samples have to show more.
     """
-    faults = [*_without_content(answers, pictures)]
+    faults = _without_content(answers, pictures)
     known, targets = labelled(truth)
     if not len(known):
         return Verdict((*faults, *[_UNLABELLED] * sole_proof))
     chosen = answers[known].argmax(axis=1)
     right, judged = int((chosen == targets).sum()), len(known)
     unseen = tuple(name for index, name in enumerate(labels) if index not in set(targets.tolist()))
-    always = _always_one(answers[known], pictures[known], targets, labels)
-    fault, doubt = _chance(chosen, targets, len(labels))
-    faults += always or [fault] * bool(fault)
-    if claim is not None and _is_below(right, judged, claim) and not (always or fault):
-        faults.append(
+    fault, doubt = _always_one(answers[known], pictures[known], targets, labels), ""
+    if not fault:
+        fault, doubt = _chance(chosen, targets, len(labels))
+    refuted = claim is not None and p_value(right, judged, claim.low, "less") < ALPHA_CLAIM
+    if claim is not None and refuted and not fault:
+        fault = (
             f"{_measured(right, judged)}: significantly below the {claim.accuracy:.1%} of the card "
             "beside the model"
         )
+    faults += [fault] * bool(fault)
     if sole_proof and not faults:
-        faults += [doubt] if doubt else _unproven(chosen, targets, labels)
+        faults += [text] if (text := doubt or _unproven(chosen, targets, labels)) else []
     hints = []
-    found = _better_order(chosen, targets, labels, card_labels)
-    if found is not None:
-        fitting = int((np.array(found.places)[chosen] == targets).sum())
+    if found := _fitting(_orders(chosen, targets, labels, card_labels), chosen, targets, labels):
         if not faults:
             faults.append(
                 f"{right} of {judged} labelled samples are right, and significantly more would be "
                 "with other labels"
             )
-        hints.append(_hint(f"with the labels {found.name}", fitting, judged))
-    refuted = _is_below(right, judged, claim)
+        hints.append(_hint(found, targets))
     return Verdict(tuple(faults), tuple(hints), right, judged, unseen, refuted, doubt)
 
 
@@ -142,81 +128,25 @@ _UNLABELLED = (
 )
 
 
-def _always_one(
-    answers: Scores, pictures: npt.NDArray[np.uint8], targets: Ints, labels: Sequence[str]
-) -> list[str]:
-    """Why a network may give the same label to every picture there is."""
-    chosen, count = set(answers.argmax(axis=1).tolist()), len(set(targets.tolist()))
-    if len(chosen) > 1:
-        return []
-    label = labels[chosen.pop()]
-    if count > 1:
-        right = int((targets == answers[0].argmax()).sum())
-        return [
-            f"{_measured(right, len(targets))}: all samples, of {count} labels, get the label "
-            f"{label!r}"
-        ]
-    logits = answers.astype(np.float64)
-    if logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1).max() < 0.05:
-        # Probabilities near 1 are alike, and their logarithms are not.
-        logits = np.log(np.maximum(logits, 1e-30))
-    several = len({picture.tobytes() for picture in pictures}) > 1
-    if several and np.ptp(logits, axis=0).max() <= NEARLY_SAME * np.ptp(logits, axis=1).max():
-        return [
-            f"all {len(targets)} labelled samples get {label!r} with nearly the same scores, and "
-            f"show {shown(1, labels)}: give samples of other labels"
-        ]
-    return []
-
-
 def shown(count: int, labels: Sequence[str]) -> str:
     """How many of the labels samples show."""
     return f"{count} of {len(labels)} labels"
 
 
-def _unproven(chosen: Ints, targets: Ints, labels: Sequence[str]) -> list[str]:
-    """What labelled samples lack as the only proof of the labels and the scaling."""
-    places, counts = np.unique(targets, return_counts=True)
-    needed = f"give at least {PROOF_PHOTOS} photos of each of {PROOF_LABELS} or more labels"
-    if len(places) < PROOF_LABELS:
-        return [f"accuracy not proven: the samples show {shown(len(places), labels)}; {needed}"]
-    if (counts >= PROOF_PHOTOS).sum() < PROOF_LABELS:
-        return [f"accuracy not proven: too few samples of each label; {needed}"]
-    right, judged = int((chosen == targets).sum()), len(targets)
-    if _p(right, judged, 1 / len(labels), "greater") > ALPHA_CHANCE:
-        return [
-            f"accuracy not proven: guessing among {len(labels)} labels may give {right} of "
-            f"{judged} right as well; give more photos"
-        ]
-    for place in places:
-        mine = targets == place
-        if (chosen[mine] == place).any():
-            continue
-        # As often wrong as the other labels' photos, would all of these be?
-        wrong = 1 - (int((chosen == targets)[~mine].sum()) + 1) / (int((~mine).sum()) + 2)
-        if wrong ** int(mine.sum()) * len(places) < ALPHA_ORDER:
-            return [
-                f"no sample of {labels[place]!r} is right (0 of {int(mine.sum())}), and nearly all "
-                "others are: check --labels"
-            ]
-    return []
+def _measured(right: int, judged: int) -> str:
+    return f"accuracy {right / judged:.1%} ({right} of {judged} labelled samples)"
 
 
-def _hint(what: str, right: int, judged: int, *, sure: bool = True) -> str:
-    if right < HIGH * judged:
-        return f"possibly {what}: {right} of {judged} would be right"
-    return f"{what} {right} of {judged} would be right" + (
-        "" if sure else " (too few photos to be sure)"
-    )
+def _several(pictures: npt.NDArray[np.uint8]) -> bool:
+    return len({picture.tobytes() for picture in pictures}) > 1
 
 
 def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[str]:
     """Why answers would prove nothing, whatever they are compared with."""
-    size = max(float(np.abs(answers).max()), 1e-12)
-    if float(np.ptp(answers, axis=1).max()) <= SAME * size:
+    least = SAME * max(float(np.abs(answers).max()), 1e-12)
+    if float(np.ptp(answers, axis=1).max()) <= least:
         return ["the network gives every label the same score: its answers prove nothing"]
-    several = len({picture.tobytes() for picture in pictures}) > 1
-    if several and float(np.ptp(answers, axis=0).max()) <= SAME * size:
+    if _several(pictures) and float(np.ptp(answers, axis=0).max()) <= least:
         return [
             f"the network answers the same for all {len(answers)} samples: its answers prove "
             "nothing; check that it was trained, and that --preprocess is that of training"
@@ -224,8 +154,55 @@ def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[s
     return []
 
 
-def _measured(right: int, judged: int) -> str:
-    return f"accuracy {right / judged:.1%} ({right} of {judged} labelled samples)"
+def _always_one(
+    answers: Scores, pictures: npt.NDArray[np.uint8], targets: Ints, labels: Sequence[str]
+) -> str:
+    """Why a network may give the same label to every picture there is."""
+    chosen, count = set(answers.argmax(axis=1).tolist()), len(set(targets.tolist()))
+    if len(chosen) > 1:
+        return ""
+    place = chosen.pop()
+    if count > 1:
+        measured = _measured(int((targets == place).sum()), len(targets))
+        return f"{measured}: all samples, of {count} labels, get the label {labels[place]!r}"
+    logits = answers.astype(np.float64)
+    if logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1).max() < 0.05:
+        # Probabilities near 1 are alike, and their logarithms are not.
+        logits = np.log(np.maximum(logits, 1e-30))
+    alike = np.ptp(logits, axis=0).max() <= NEARLY_SAME * np.ptp(logits, axis=1).max()
+    if not (alike and _several(pictures)):
+        return ""
+    return (
+        f"all {len(targets)} labelled samples get {labels[place]!r} with nearly the same scores, "
+        f"and show {shown(1, labels)}: give samples of other labels"
+    )
+
+
+def _unproven(chosen: Ints, targets: Ints, labels: Sequence[str]) -> str:
+    """What labelled samples lack as the only proof of the labels and the scaling."""
+    places, counts = np.unique(targets, return_counts=True)
+    right, judged = int((chosen == targets).sum()), len(targets)
+    needed = f"give at least {PROOF_PHOTOS} photos of each of {PROOF_LABELS} or more labels"
+    if len(places) < PROOF_LABELS:
+        return f"accuracy not proven: the samples show {shown(len(places), labels)}; {needed}"
+    if (counts >= PROOF_PHOTOS).sum() < PROOF_LABELS:
+        return f"accuracy not proven: too few samples of each label; {needed}"
+    if p_value(right, judged, 1 / len(labels), "greater") > ALPHA_CHANCE:
+        return (
+            f"accuracy not proven: guessing among {len(labels)} labels may give {right} of "
+            f"{judged} right as well; give more photos"
+        )
+    for place, count in zip(places, counts, strict=True):
+        if (chosen[targets == place] == place).any():
+            continue
+        # As often wrong as the other labels' photos, would all of these be?
+        wrong = 1 - (right + 1) / (judged - int(count) + 2)
+        if wrong ** int(count) * len(places) < ALPHA_ORDER:
+            return (
+                f"no sample of {labels[place]!r} is right (0 of {count}), and nearly all others "
+                "are: check --labels"
+            )
+    return ""
 
 
 def _chance(chosen: Ints, targets: Ints, labels: int) -> tuple[str, str]:
@@ -236,11 +213,11 @@ def _chance(chosen: Ints, targets: Ints, labels: int) -> tuple[str, str]:
         return f"{measured}: no better than guessing among {labels} labels", ""
     given, wanted = (np.bincount(each, minlength=labels) / judged for each in (chosen, targets))
     luck = float(given @ wanted)
-    if wanted.max() == 1 or _p(right, judged, luck, "greater") <= ALPHA_CHANCE:
+    if wanted.max() == 1 or p_value(right, judged, luck, "greater") <= ALPHA_CHANCE:
         return "", ""
     # Not shown to be better; and so many samples that a model which is half way to being always
     # right would have shown it.
-    if _p(right, judged, (1 + luck) / 2, "less") >= ALPHA_CHANCE:
+    if p_value(right, judged, (1 + luck) / 2, "less") >= ALPHA_CHANCE:
         return "", ""
     if right <= judged * luck + 1e-9:
         random = "no better than the same answers given to the samples at random"
@@ -248,17 +225,12 @@ def _chance(chosen: Ints, targets: Ints, labels: int) -> tuple[str, str]:
     return "", f"{measured}: not significantly better than chance ({luck:.1%})"
 
 
-def _is_below(right: int, judged: int, claim: Claim | None) -> bool:
-    return claim is not None and _p(right, judged, claim.low, "less") < ALPHA_CLAIM
-
-
-def _p(right: int, judged: int, share: float, alternative: str) -> float:
+def p_value(right: int, judged: int, share: float, alternative: str) -> float:
     """The one-sided binomial test's p, 1e-300..1: its logarithm is a number."""
-    from scipy.special import bdtr, bdtrc
+    from scipy.stats import binomtest
 
-    share = min(max(share, 1e-15), 1 - 1e-15)
-    tail = {"less": bdtr(right, judged, share), "greater": bdtrc(right - 1, judged, share)}
-    return min(max(float(tail[alternative]), 1e-300), 1.0)
+    found = binomtest(right, judged, min(max(share, 1e-15), 1 - 1e-15), alternative=alternative)
+    return max(float(found.pvalue), 1e-300)
 
 
 def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
@@ -270,7 +242,7 @@ def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
     if gained <= lost:
         return False
-    return math.log(_p(gained, gained + lost, 0.5, "greater")) + tries < math.log(ALPHA_ORDER)
+    return math.log(p_value(gained, gained + lost, 0.5, "greater")) + tries < math.log(ALPHA_ORDER)
 
 
 def may_be_better(gained: int, tried: int = 1) -> bool:
@@ -278,80 +250,90 @@ def may_be_better(gained: int, tried: int = 1) -> bool:
     return better(np.zeros(gained, bool), np.ones(gained, bool), math.log(max(tried, 1)))
 
 
-def wrong_ones(answers: Scores, truth: Sequence[int | None]) -> list[int]:
-    """The labelled samples that are answered wrong, by index."""
-    chosen = answers.argmax(axis=1).tolist()
-    pairs = enumerate(zip(chosen, truth, strict=True))
-    return [index for index, (mine, right) in pairs if right not in (None, mine)]
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    """What may have been the way in training.
+
+    name: for a sentence. chosen: the labels of the samples, had it been. tries: the logarithm of
+    how many guesses of its kind there are. alone: not to be named beside others that fit as well.
+    """
+
+    name: str
+    chosen: Ints
+    tries: float
+    alone: bool = False
 
 
-def _better_order(
+def _fitting(
+    guesses: Iterable[_Guess],
     chosen: Ints,
     targets: Ints,
     labels: Sequence[str],
-    card_labels: Sequence[str],
     *,
     sure: bool = True,
-) -> Order | None:
-    """The order of labels that fits better: significantly (sure), or with a high accuracy."""
+) -> list[_Guess]:
+    """The guesses that fit best, of those that fit significantly better, or with high accuracy.
+
+    chosen: the model's own answers.
+    """
     own = chosen == targets
-    if own.all():
-        return None
-    best, most = None, int(own.sum())
-    for order, tries in _orders(chosen, targets, labels, card_labels):
-        other = np.array(order.places)[chosen] == targets
+    best: list[_Guess] = []
+    most = int(own.sum())
+    for guess in guesses:
+        other = guess.chosen == targets
         right = int(other.sum())
-        if best is not None and right == most:
-            if card_labels or tries > math.log(len(labels) ** 2):
-                continue  # the card's is enough; or it is one of many that fit as well
-            best = Order(f"{best.name}, or {order.name}", best.places)
-        elif right > most and _fits(own, order.places, chosen, targets, tries, sure=sure):
-            best, most = order, right
+        if best and right == most and not guess.alone:
+            best.append(guess)
+        if right <= most:
+            continue
+        if sure:
+            chance = _chance(guess.chosen, targets, len(labels))
+            fits = better(own, other, guess.tries) and not any(chance)
+        else:  # with photos of one label, any order that begins with it would be named
+            fits = len(set(targets.tolist())) > 1 and right > HIGH * len(own) - 1e-9
+        if fits:
+            best, most = [guess], right
     return best
 
 
-def _fits(
-    own: Bools, places: Sequence[int], chosen: Ints, targets: Ints, tries: float, *, sure: bool
-) -> bool:
-    """Whether answers whose labels are in another order fit better than the model's own."""
-    answers = np.array(places)[chosen]
-    other = answers == targets
-    if not sure:  # with photos of one label, any order that begins with it would be named
-        several = len(set(targets.tolist())) > 1
-        return several and int(other.sum()) > max(int(own.sum()), HIGH * len(own) - 1e-9)
-    return better(own, other, tries) and not any(_chance(answers, targets, len(places)))
+def _hint(guesses: Sequence[_Guess], targets: Ints, *, sure: bool = True) -> str:
+    right, judged = int((guesses[0].chosen == targets).sum()), len(targets)
+    what = f"with {', or '.join(guess.name for guess in guesses)}"
+    if right < HIGH * judged:
+        return f"possibly {what}: {right} of {judged} would be right"
+    doubt = "" if sure else " (too few photos to be sure)"
+    return f"{what} {right} of {judged} would be right{doubt}"
 
 
 def _orders(
     chosen: Ints, targets: Ints, labels: Sequence[str], card_labels: Sequence[str]
-) -> list[tuple[Order, float]]:
-    """Orders to try, each with the logarithm of how many of its kind there are."""
+) -> Iterator[_Guess]:
+    """Other orders of the labels, each once."""
     from scipy.optimize import linear_sum_assignment  # a quarter of a second
 
     count = len(labels)
-    found: list[tuple[Order, float]] = []
-    if set(card_labels) == set(labels):
-        places = tuple(labels.index(label) for label in card_labels)
-        found.append((Order("of the card beside the model", places), 0.0))
-    places = tuple(sorted(range(count), key=lambda index: labels[index]))
-    found.append((Order("in alphabetical order", places), 0.0))
-    found.append((Order("in reversed order", tuple(reversed(range(count)))), 0.0))
+    found: dict[str, Sequence[int]] = {}
+    if known := set(card_labels) == set(labels):
+        found["of the card beside the model"] = [labels.index(label) for label in card_labels]
+    found["in alphabetical order"] = sorted(range(count), key=lambda index: labels[index])
+    found["in reversed order"] = range(count)[::-1]
+    seen = {tuple(range(count))}
+    for name, places in found.items():
+        if tuple(places) not in seen:
+            seen.add(tuple(places))
+            yield _Guess(f"the labels {name}", np.array(places)[chosen], 0.0, known)
     table = np.zeros((count, count))
     np.add.at(table, (chosen, targets), 1)
     # Outputs that no sample is of keep their labels, where that is possible.
-    places = tuple(int(x) for x in linear_sum_assignment(table + 1e-6 * np.eye(count), True)[1])
-    moved = [output for output, place in enumerate(places) if output != place]
-    tries = math.lgamma(count + 1) - math.lgamma(count - len(moved) + 1)
-    found.append((Order(_described(places, moved, labels), places), tries))
-    # Each once: labels in alphabetical order may be those of the card.
-    once: dict[tuple[int, ...], tuple[Order, float]] = {}
-    for order, tries in found:
-        once.setdefault(order.places, (order, tries))
-    once.pop(tuple(range(count)), None)
-    return list(once.values())
+    best = linear_sum_assignment(table + 1e-6 * np.eye(count), True)[1]
+    moved = np.flatnonzero(best != np.arange(count)).tolist()
+    if tuple(best.tolist()) not in seen:
+        tries = math.lgamma(count + 1) - math.lgamma(count - len(moved) + 1)
+        name = f"the labels {_described(best, moved, labels)}"
+        yield _Guess(name, best[chosen], tries, known or len(moved) > 2)
 
 
-def _described(places: Sequence[int], moved: Sequence[int], labels: Sequence[str]) -> str:
+def _described(places: Ints, moved: Sequence[int], labels: Sequence[str]) -> str:
     if len(moved) == 2:
         first, second = (labels[output] for output in moved)
         return f"{first!r} and {second!r} swapped"
@@ -376,45 +358,23 @@ def slip(
     what fits without being significantly better.
     """
     known, targets = labelled(truth)
-    for sure in (True, False) if unsure else (True,):
-        hints = []
-        if found := _scaling(trials, own, known, targets, labels, card_labels, sure=sure):
-            hints.append(_hint(*found, len(known), sure=sure))
-        chosen = own[known].argmax(axis=1)
-        order = None if sure else _better_order(chosen, targets, labels, card_labels, sure=False)
-        if order is not None:
-            right = int((np.array(order.places)[chosen] == targets).sum())
-            hints.insert(0, _hint(f"with the labels {order.name}", right, len(known), sure=False))
-        if hints:
-            return tuple(hints)
-    return ()
-
-
-def _scaling(
-    trials: Sequence[Mapping[str, Any]],
-    own: Scores,
-    known: Ints,
-    targets: Ints,
-    labels: Sequence[str],
-    card_labels: Sequence[str],
-    *,
-    sure: bool,
-) -> tuple[str, int] | None:
-    """The scalings that fit best, for a sentence, and how many samples they have right."""
-    before, tries = own[known].argmax(axis=1) == targets, math.log(max(len(trials), 1))
-    found: list[str] = []
-    most = int(before.sum())
+    chosen, tries = own[known].argmax(axis=1), math.log(max(len(trials), 1))
+    guesses = []
     for trial in trials:
-        chosen = np.array(trial["chosen"], np.int64)[known]
-        # Two guesses at once are one too many.
-        order = _better_order(chosen, targets, labels, card_labels) if sure else None
-        places = order.places if order else tuple(range(len(labels)))
-        right = int((np.array(places)[chosen] == targets).sum())
-        if right < most or not _fits(before, places, chosen, targets, tries, sure=sure):
-            continue
-        option = f"--preprocess {scaling.synonyms(trial['scaling'])}"
+        option = f"--preprocess {trial['scaling']}"
         option += " --color-order bgr" * (trial["color_order"] == "bgr")
-        option += f" and the labels {order.name}" if order else ""
-        found = [*(found if right == most else []), option]
-        most = right
-    return (f"with {', or '.join(found)}", most) if found else None
+        guesses.append(_Guess(option, np.array(trial["chosen"], np.int64)[known], tries))
+    both = []
+    for guess in guesses:
+        orders = _orders(guess.chosen, targets, labels, card_labels)
+        better_order = _fitting(orders, guess.chosen, targets, labels)[:1]
+        named = [_Guess(f"{guess.name} and {x.name}", x.chosen, tries) for x in better_order]
+        both += named or [guess]
+    if found := _fitting(both, chosen, targets, labels):
+        return (_hint(found, targets),)
+    if not unsure:
+        return ()
+    # Two guesses at once, an order and a scaling, are one too many here.
+    kinds = (_orders(chosen, targets, labels, card_labels), guesses)
+    likely = [_fitting(kind, chosen, targets, labels, sure=False) for kind in kinds]
+    return tuple(_hint(found, targets, sure=False) for found in likely if found)

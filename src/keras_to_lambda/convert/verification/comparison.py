@@ -50,13 +50,6 @@ class Comparison:
             )
         return found
 
-    @property
-    def drop(self) -> float | None:
-        """The accuracy lost, 0..1; negative: gained. None where it is not known."""
-        if self.accuracy is None or self.reference_accuracy is None:
-            return None
-        return self.reference_accuracy - self.accuracy
-
     def to_json(self) -> dict[str, Any]:
         """For the card and for machines."""
         return {**asdict(self), "passed": not self.faults}
@@ -80,10 +73,10 @@ def compare(
     """Compare two sets of logits, float32 (samples, classes); truth: right outputs, if known."""
     difference = np.abs(expected.astype(np.float64) - answers)
     known, right = labelled(truth)
-
-    def accuracy(rows: np.ndarray) -> float | None:
-        return float((rows[known].argmax(axis=1) == right).mean()) if len(known) else None
-
+    shares = [
+        float((rows[known].argmax(axis=1) == right).mean()) if len(known) else None
+        for rows in (answers, expected)
+    ]
     return Comparison(
         samples=len(expected),
         skipped=skipped,
@@ -92,8 +85,8 @@ def compare(
         mean_difference=float(difference.mean()),
         spread=float(np.ptp(expected, axis=1).mean()),
         tolerance=tolerance,
-        accuracy=accuracy(answers),
-        reference_accuracy=accuracy(expected),
+        accuracy=shares[0],
+        reference_accuracy=shares[1],
         judged=len(known),
     )
 
@@ -104,15 +97,3 @@ def same_answers(expected: np.ndarray, answers: np.ndarray, tolerance: Tolerance
     near = apart <= tolerance.difference * np.ptp(expected, axis=1).mean()
     same: np.ndarray = near & (expected.argmax(axis=1) == answers.argmax(axis=1))
     return same
-
-
-def per_class(
-    expected: np.ndarray, answers: np.ndarray, classes: Sequence[int]
-) -> dict[int, tuple[int, int]]:
-    """By class: in how many of its samples the top-1 labels agree, and of how many."""
-    agree = expected.argmax(axis=1) == answers.argmax(axis=1)
-    groups = np.asarray(classes)
-    return {
-        int(group): (int(agree[groups == group].sum()), int((groups == group).sum()))
-        for group in np.unique(groups)
-    }

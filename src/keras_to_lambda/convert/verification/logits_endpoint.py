@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ class LogitsEndpoint:
         """
         body = json.dumps({"image": base64.b64encode(image).decode()}).encode()
         return self._read(self._client.send(None, body, {"Content-Type": "application/json"}))
+
+    def all_logits(self, photos: Iterable[Path]) -> npt.NDArray[np.float32]:
+        """Classify image files: float32, (photos, labels)."""
+        return np.stack([self.logits(photo.read_bytes()) for photo in photos])
 
     def _read(self, reply: Reply) -> npt.NDArray[np.float32]:
         url, answer = self._client.url, reply.content

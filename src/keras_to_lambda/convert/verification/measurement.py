@@ -19,16 +19,14 @@ from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.convert.quantize.quantization import Tolerance, tolerance_of
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
-from keras_to_lambda.convert.verification import pipeline_diff
-from keras_to_lambda.convert.verification.accuracy import (
-    Claim,
-    Verdict,
-    examine,
-    may_be_better,
-    slip,
-    wrong_ones,
+from keras_to_lambda.convert.verification import accuracy, pipeline_diff
+from keras_to_lambda.convert.verification.accuracy import Verdict
+from keras_to_lambda.convert.verification.comparison import (
+    Comparison,
+    compare,
+    labelled,
+    same_answers,
 )
-from keras_to_lambda.convert.verification.comparison import Comparison, compare, same_answers
 from keras_to_lambda.convert.verification.quantization_choice import Candidate
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.model_file.card import load as load_card
@@ -135,18 +133,17 @@ class KerasSide:
         stated: the training itself stated labels and scaling: no others are tried, unless the
         accuracy is below the card's.
         """
-        labels, claim = self.card.labels, Claim.of(provenance)
-        found = examine(
+        labels, truth = self.card.labels, np.array(self.truth, object)
+        found = accuracy.examine(
             answers,
             self.truth,
             labels,
             self.pictures,
-            claim=claim,
+            claim=accuracy.Claim.of(provenance),
             card_labels=card_labels,
             sole_proof=sole_proof,
         )
-        known = stated and not found.refuted
-        if found.right == found.judged or found.hints or known:
+        if found.right == found.judged or found.hints or (stated and not found.refuted):
             return found
 
         def tried(photos: Sequence[Path]) -> list[dict[str, Any]]:
@@ -162,20 +159,18 @@ class KerasSide:
             )
             return trials
 
-        if not (found.faults or found.doubt):
+        unsure = bool(found.faults)
+        if not (unsure or found.doubt):
             # Only wrong photos can be gained: where these are too few, the rest is not run.
-            wrong = wrong_ones(answers, self.truth)
-            if not may_be_better(len(wrong)):
+            wrong = [i for i in labelled(self.truth)[0] if answers[i].argmax() != truth[i]]
+            if not accuracy.may_be_better(len(wrong)):
                 return found
-            targets = [self.truth[index] for index in wrong]
             trials = tried([self.photos[index] for index in wrong])
-            gained = [
-                sum(x == y for x, y in zip(each["chosen"], targets, strict=True)) for each in trials
-            ]
-            if not may_be_better(max(gained, default=0), len(trials)):
+            gained = max((int((x["chosen"] == truth[wrong]).sum()) for x in trials), default=0)
+            if not accuracy.may_be_better(gained, len(trials)):
                 return found
-        trials, unsure = tried(self.photos), bool(found.faults)
-        hints = slip(trials, answers, self.truth, labels, card_labels, unsure=unsure)
+        trials = tried(self.photos)
+        hints = accuracy.slip(trials, answers, self.truth, labels, card_labels, unsure=unsure)
         if not hints:
             return found
         # Another scaling is a fault, and turns a doubt into one.
@@ -212,18 +207,18 @@ def measure(
         missing = _MISSING.search(str(error))
         if missing is None:
             raise
-        raise ConvertError(_lacking(model, missing[1], int(missing[2]))) from error
+        operator, version = missing[1], int(missing[2])
+        # TensorFlow calls a tensor after all that was fused into it: "layer/MatMul;layer/Bias".
+        made = tflite_file.makers(model, operator, version)
+        raise ConvertError(
+            f"the interpreter lacks {operator} in version {version} (at "
+            f"{listed([name.partition(';')[0] for name in made], 3)}): it is older than the "
+            "converter. Choose another --quantize, or serve with a newer interpreter"
+        ) from error
     card = load_card(model)
-    return Candidate(
-        quantization=quantization,
-        comparison=keras.compare(logits, tolerance_of(quantization, card.preprocessing.decode)),
-        logits=logits,
-        bytes=card.model_bytes or model.stat().st_size,
-        ms=facts["ms"],
-        load_ms=facts["load_ms"],
-        peak_mb=facts["peak_mb"],
-        interpreter=facts["interpreter"],
-    )
+    tolerance = tolerance_of(quantization, card.preprocessing.decode)
+    size = card.model_bytes or model.stat().st_size
+    return Candidate(quantization, keras.compare(logits, tolerance), logits, size, facts)
 
 
 def served(
@@ -246,17 +241,6 @@ def served(
     if logits.dtype != np.float32 or logits.shape != (len(photos), classes):
         raise ConvertError(f"the model gave {logits.shape} answers for {len(photos)} photos")
     return facts, logits
-
-
-def _lacking(model: Path, operator: str, version: int) -> str:
-    """The interpreter's complaint about an operator, with the layers that need it."""
-    # TensorFlow calls a tensor after all that was fused into it: "layer/MatMul;layer/Bias".
-    made = tflite_file.makers(model, operator, version)
-    places = listed([name.partition(";")[0] for name in made], 3)
-    return (
-        f"the interpreter lacks {operator} in version {version} (at {places}): it is older than "
-        "the converter. Choose another --quantize, or serve with a newer interpreter"
-    )
 
 
 def outline(

@@ -15,11 +15,10 @@ from keras_to_lambda.runtime.model_file.card import ModelCard
 if TYPE_CHECKING:
     from keras_to_lambda.convert.verification.keras_preprocessing import Seen
 
-STAGES = ("decode", "resize")
+# Each with what is still the same: every decoded byte; a resized pixel to a thousandth of white.
+STAGES = {"decode": 0.0, "resize": 0.255}
 # The network, and the scaling in front of it.
 INFERENCE = "inference"
-# What is still the same: every decoded byte; a resized pixel to a thousandth of white.
-SAME = (0.0, 0.255)
 # As large as any setting of the function admits.
 MAX_PIXELS = 1 << 28
 
@@ -39,16 +38,13 @@ def served(photo: Path, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
 def differences(photo: Path, seen: Seen, card: ModelCard) -> list[float]:
     """The difference at each of STAGES in gray levels; inf: other shapes; NaN: a refused photo."""
     try:
-        decoded, resized = served(photo, card)
+        both = zip((seen.decoded, seen.resized), served(photo, card), strict=True)
     except ClassifierError:
         return [float("nan")] * len(STAGES)
-    return [_apart(seen.decoded, decoded), _apart(seen.resized, resized)]
-
-
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    if a.shape != b.shape:
-        return float("inf")
-    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max())
+    return [
+        float(np.abs(a.astype(np.float64) - b).max()) if a.shape == b.shape else float("inf")
+        for a, b in both
+    ]
 
 
 def first(parts: np.ndarray, *, same_answer: bool) -> str | None:
@@ -58,7 +54,5 @@ def first(parts: np.ndarray, *, same_answer: bool) -> str | None:
     """
     if same_answer:  # later stages removed the difference
         return None
-    for stage, apart, same in zip(STAGES, parts, SAME, strict=True):
-        if not apart <= same:
-            return stage
-    return INFERENCE
+    apart = zip(STAGES.items(), parts, strict=True)
+    return next((stage for (stage, same), found in apart if not found <= same), INFERENCE)

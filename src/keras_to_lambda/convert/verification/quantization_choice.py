@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,24 +24,25 @@ SAME = 0.05
 class Candidate:
     """One quantization, measured.
 
-    logits: its answers, float32 (photos, classes). bytes: of the flatbuffer. ms: median
-    milliseconds of one inference by threads. load_ms: from the path to the first inference's end.
-    peak_mb: the serving process's memory. interpreter: whose it was.
+    logits: its answers, float32 (photos, classes). bytes: of the flatbuffer. run: what
+    `tflite_worker.run` measured.
     """
 
     quantization: str
     comparison: Comparison
     logits: np.ndarray
     bytes: int
-    ms: dict[str, float]
-    load_ms: float
-    peak_mb: float
-    interpreter: str = ""
+    run: Mapping[str, Any]
 
     @property
     def one_thread_ms(self) -> float:
-        """Milliseconds on one thread."""
-        return self.ms["1"]
+        """Median milliseconds of one inference on one thread."""
+        return float(self.run["ms"]["1"])
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        figures = {"bytes": self.bytes, **self.run}
+        return {"quantization": self.quantization, **self.comparison.to_json(), **figures}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Choice:
 
     chosen: Candidate | None
     reason: str
-    objections: dict[str, str]
+    objections: Mapping[str, str]
 
 
 def choose(candidates: Sequence[Candidate], *, prefer: str, max_drop: float) -> Choice:
@@ -64,9 +66,9 @@ def choose(candidates: Sequence[Candidate], *, prefer: str, max_drop: float) -> 
     if not admissible:
         return Choice(None, "none of them keeps Keras's answers", objections)
     if prefer == "fidelity":
-        best = min(
-            admissible, key=lambda c: (-c.comparison.agreement, c.comparison.mean_difference)
-        )
+        found = {c.quantization: c.comparison for c in admissible}
+        near = {name: (-one.agreement, one.mean_difference) for name, one in found.items()}
+        best = min(admissible, key=lambda c: near[c.quantization])
         return Choice(best, "nearest to Keras's answers", objections)
     first, second, most, more, level = _ORDERS[prefer]
     least = min(getattr(c, first) for c in admissible)
@@ -84,18 +86,17 @@ _ORDERS = {
 }
 
 
-def _objection(candidate: Candidate, max_drop: float) -> str | None:
+def _objection(candidate: Candidate, max_drop: float) -> str:
     found = candidate.comparison
     if found.faults:
         return "; ".join(found.faults)
-    if found.drop is not None:
-        # A tenth of a photo: the shares are quotients, and 0.01 is not quite 0.01.
-        if found.drop > max_drop + 0.1 / found.judged:
-            lost = round(found.drop * found.judged)
-            return (
-                f"loses {found.drop:.1%} of accuracy ({lost} of {found.judged} photos), more than "
-                f"{max_drop:.1%}"
-            )
-    elif found.agreement < 1 - max_drop - 1e-9:
+    if found.accuracy is None:
+        if found.agreement >= 1 - max_drop - 1e-9:
+            return ""
         return f"keeps {found.agreement:.1%} of the top-1 labels, less than {1 - max_drop:.1%}"
-    return None
+    drop = (found.reference_accuracy or 0) - found.accuracy
+    # A tenth of a photo: the shares are quotients, and 0.01 is not quite 0.01.
+    if drop <= max_drop + 0.1 / found.judged:
+        return ""
+    lost = f"{round(drop * found.judged)} of {found.judged} photos"
+    return f"loses {drop:.1%} of accuracy ({lost}), more than {max_drop:.1%}"

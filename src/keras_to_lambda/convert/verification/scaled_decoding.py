@@ -29,74 +29,68 @@ MIN_PHOTOS = 5
 class Decoding:
     """What was found about decoding large photos.
 
-    scaled: whether answers stay the same; objection: why not. photos: the number of large ones.
+    objection: why they are decoded in full; "": scaled. photos: the number of large ones.
     Differences and spread are of the logits by the same `.tflite`. exact_ms, scaled_ms: median
     milliseconds of decoding.
     """
 
-    scaled: bool
+    objection: str
     photos: int
     agreement: float
     max_difference: float
     spread: float
     exact_ms: float
     scaled_ms: float
-    objection: str
 
     def to_json(self) -> dict[str, Any]:
         """For the card."""
         return {**asdict(self), "tolerance": SCALED.difference}
 
-    def sentence(self) -> str:
+    def __str__(self) -> str:
         """For the report."""
-        found = (
+        return (
+            f"{f'exact ({self.objection})' if self.objection else 'scaled'}; "
             f"{self.photos} photos of 10 megapixels and more: {self.exact_ms:.0f} ms to decode in "
             f"full, {self.scaled_ms:.0f} ms scaled; same label on {self.agreement:.0%}, logits "
             f"apart by at most {self.max_difference / self.spread:.2%} of their spread"
         )
-        return ("scaled" if self.scaled else f"exact ({self.objection})") + "; " + found
 
 
-def large(photos: Sequence[Path]) -> list[int]:
-    """The photos, by index, that are large JPEGs."""
+def large(photos: Sequence[Path]) -> list[Path]:
+    """The photos that are large JPEGs."""
     found = []
-    for index, path in enumerate(photos):
+    for path in photos:
         with Image.open(path) as image:
             if image.format in ("JPEG", "MPO") and image.width * image.height >= LARGE_PIXELS:
-                found.append(index)
+                found.append(path)
     return found
 
 
 def examine(
-    serving: Sandbox, model: Path, card: ModelCard, photos: Sequence[Path], folder: Path
+    serving: Sandbox, flatbuffer: bytes, card: ModelCard, photos: Sequence[Path], folder: Path
 ) -> Decoding:
-    """Answer large JPEGs by both ways.
-
-    model: the flatbuffer alone, without a card. folder: for drafts.
-    """
+    """Answer large JPEGs by both ways; folder: for drafts."""
     logits, ms = {}, {}
     for decode in ("exact", "scaled"):
         draft = folder / f"decode-{decode}.tflite"
         steps = replace(card.preprocessing, decode=decode)
-        draft.write_bytes(join(model.read_bytes(), replace(card, preprocessing=steps)))
+        draft.write_bytes(join(flatbuffer, replace(card, preprocessing=steps)))
         facts, logits[decode] = served(serving, draft, photos)
         ms[decode] = facts["decode_ms"]
     found = compare(logits["exact"], logits["scaled"], SCALED)
-    apart = found.max_difference / (found.spread or 1.0)
-    objection = ""
+    spread, objection = found.spread or 1.0, ""
     if found.agreement < SCALED.agreement:
         objection = "another label comes first on some"
-    elif apart > SCALED.difference:
+    elif found.max_difference / spread > SCALED.difference:
         objection = f"more than {SCALED.difference:.0%} of the spread apart"
     elif ms["scaled"] >= ms["exact"]:
         objection = "it is no faster"
     return Decoding(
-        scaled=not objection,
-        photos=len(photos),
-        agreement=found.agreement,
-        max_difference=found.max_difference,
-        spread=found.spread or 1.0,
-        exact_ms=ms["exact"],
-        scaled_ms=ms["scaled"],
-        objection=objection,
+        objection,
+        len(photos),
+        found.agreement,
+        found.max_difference,
+        spread,
+        ms["exact"],
+        ms["scaled"],
     )
