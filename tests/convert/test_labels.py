@@ -148,5 +148,7 @@ def test_teachable_machines_numbers_are_read_and_checked(write):
     path = write("0 None\n1 polar bear\n")
     assert labels.read(path, numbered=True) == ("None", "polar bear")
     path = write("0 cat\n2 polar bear\n")
-    with pytest.raises(ConvertError, match="line 2 is '2 polar bear', not `1 LABEL`"):
+    with pytest.raises(ConvertError, match="indices from 0 to 2, without 1"):
         labels.read(path, numbered=True)
+    with pytest.raises(ConvertError, match="no lines `INDEX LABEL`, as Teachable Machine"):
+        labels.read(write("cat\npolar bear\n"), numbered=True)

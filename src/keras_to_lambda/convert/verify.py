@@ -210,7 +210,7 @@ def _ways(
     progress.step(f"running the .tflite here on {len(keras.photos)} photos")
     here = measure(sandbox, copy, keras, quantization)
     found = keras.parting(here.logits, tolerance)
-    yield Way("here", here.comparison, Counter(filter(None, found)))
+    yield Way("here", here.comparison, dict(Counter(stage for stage in found if stage)))
 
     for name, opened in (
         ("container", args.container and docker_image.running(args.container, copy)),
@@ -231,7 +231,7 @@ def _ways(
                 copies = replace(keras, photos=probes, logits=logits, truth=())
                 local = measure(sandbox, copy, copies, quantization).logits
                 stages = _parted(local, endpoint.all_logits(probes), tolerance)
-            yield Way(name, keras.compare(answers, tolerance), Counter(stages))
+            yield Way(name, keras.compare(answers, tolerance), dict(Counter(stages)))
 
 
 def _probes(

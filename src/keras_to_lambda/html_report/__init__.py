@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).resolve().parent
-SECRET = ("--header", "--api-key")  # options whose values are not shown
+SECRET = ("--api-key",)  # options whose values are not shown
 PRODUCT = "keras-to-lambda"
 LIBRARIES = (
     *("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert"),
@@ -97,7 +97,7 @@ def _escape(character: re.Match[str]) -> str:
 
 
 def command_line(verb: str, arguments: Sequence[str]) -> str:
-    """The command line for a report: without headers and keys, and URLs without user and query."""
+    """The command line for a report: without keys, and URLs without user and query."""
     words, hidden = ["k2l", verb], False
     for word in arguments:
         option, equals, _ = word.partition("=")

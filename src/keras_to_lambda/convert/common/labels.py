@@ -61,7 +61,10 @@ def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
         raise ConvertError(f"{path} is not UTF-8 text; save it as UTF-8") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if numbered:
-        found = _unnumbered(path, lines)
+        pairs = _numbers(lines)
+        if pairs is None:
+            raise ConvertError(f"{path} has no lines `INDEX LABEL`, as Teachable Machine writes it")
+        found = _in_order(path, pairs)
     elif path.suffix.lower() == ".json" or text.lstrip().startswith(("[", "{")):
         found = _structured(path, text)
     else:
@@ -76,19 +79,6 @@ def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
     if twice := [label for label, own in zip(distinct(found), found, strict=True) if label != own]:
         progress.note(f"duplicate labels were numbered: {listed(twice)}")
     return found
-
-
-def _unnumbered(path: Path, lines: list[str]) -> tuple[str, ...]:
-    labels = []
-    for index, line in enumerate(lines):
-        number, _, label = line.partition(" ")
-        if number != str(index) or not label.strip():
-            raise ConvertError(
-                f"{path}, line {index + 1} is {line!r}, not `{index} LABEL` as Teachable Machine "
-                "writes it"
-            )
-        labels.append(label.strip())
-    return tuple(labels)
 
 
 # Text

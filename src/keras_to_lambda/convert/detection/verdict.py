@@ -122,7 +122,7 @@ class Detected:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain JSON values."""
-        finding = self.finding
+        finding, convincing = self.finding, self.finding.convincing
         return {
             "model": str(self.model),
             "named": finding.named,
@@ -134,24 +134,15 @@ class Detected:
             "accuracy_floor": finding.floor,
             "factors": {
                 factor.name: {
-                    "found": factor.found if finding.convincing else None,
+                    "found": factor.found if convincing else None,
                     "p": factor.p,
                     "tried": factor.tried,
-                    "fitting": factor.fitting if finding.convincing else factor.tried,
+                    "fitting": factor.fitting if convincing else factor.tried,
                 }
                 for factor in finding.factors
             },
             "options": _options(finding.best.convention) if finding.named else [],
-            "conventions": [
-                {
-                    **asdict(row.convention),
-                    "accuracy": row.accuracy,
-                    "interval_95": [row.low, row.high],
-                    "loss": row.loss,
-                    "p": row.p,
-                }
-                for row in finding.rows
-            ],
+            "conventions": [asdict(row) for row in finding.rows],
         }
 
 

@@ -158,8 +158,8 @@ class Findings:
         truth = ClassFolders(self.card.labels).truth(photos)
         known = sum(place is not None for place in truth)
         return (
-            f"unknown: {known or 'none'} of {len(photos)} samples in folders named after labels, "
-            "less than half"
+            f"unknown: {known} of {len(photos)} samples are in folders named after labels; at "
+            "least half are needed"
         )
 
     @property
