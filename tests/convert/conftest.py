@@ -123,6 +123,20 @@ def call_here(sandbox, target, *, reads=(), into=None, **arguments):
     return json.loads(json.dumps(result))
 
 
+@pytest.fixture(scope="session")
+def converted(models, samples, labels, tmp_path_factory):
+    """The network, converted once."""
+    from keras_to_lambda.convert.convert import main
+    from keras_to_lambda.convert.sandbox.sandbox import Sandbox
+
+    output = tmp_path_factory.mktemp("converted") / "net.tflite"
+    options = ["--labels", str(labels), "--samples", str(samples), "--preprocess", "mobilenet_v2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sandbox, "call", call_here)
+        assert main([str(models["keras"]), "-o", str(output), *options]) == 0
+    return output
+
+
 @pytest.fixture
 def in_process(monkeypatch):
     """Without the sandbox, for speed; test_sandbox.py and `in_sandbox` have the real one."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import shutil
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.stats import binomtest
 
-from keras_to_lambda.convert import convert, verify
+from keras_to_lambda.convert import convert as convert_command
+from keras_to_lambda.convert import verify
 from keras_to_lambda.convert.common.samples import Sample
-from keras_to_lambda.convert.convert import main
 from keras_to_lambda.convert.detection.conventions import Convention
 from keras_to_lambda.convert.detection.trials import Trials
 from keras_to_lambda.convert.verification import accuracy
@@ -40,55 +40,35 @@ def judged(chosen, truth, labels=LABELS, **more):
     return examine(scores(chosen, len(labels)), truth, labels, pictures(len(truth)), **more)
 
 
+COMMONEST = [0] * 12 + [1] * 10 + [2] * 9 + [3] * 9
+
+
 @pytest.mark.parametrize(
     ("chosen", "truth", "labels", "claim", "fault"),
     [
-        ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], LABELS, None, None),
+        ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], 10, None, ""),
         # As good as guessing, or worse.
-        (
-            [9],
-            [0],
-            LABELS,
-            None,
-            "accuracy 0.0% (0 of 1 labelled samples): no better than guessing",
-        ),
-        ([0, 1, 1, 0], [0, 0, 1, 1], LABELS[:2], None, "50.0% (2 of 4 labelled samples)"),
+        ([9], [0], 10, None, "accuracy 0.0% (0 of 1 labelled samples): no better than guessing"),
+        ([0, 1, 1, 0], [0, 0, 1, 1], 2, None, "50.0% (2 of 4 labelled samples)"),
         # A few photos of one class: all that they can show is that it is found.
-        ([0, 0, 0], [0, 0, 0], LABELS[:2], None, None),
-        ([0], [0], LABELS[:2], None, None),
+        ([0, 0, 0], [0, 0, 0], 2, None, ""),
         # Always the commonest label.
-        (
-            [0] * 40,
-            [0] * 12 + [1] * 10 + [2] * 9 + [3] * 9,
-            LABELS,
-            None,
-            "accuracy 30.0% (12 of 40 labelled samples): all samples, of 4 labels, get the label "
-            "'apple'",
-        ),
-        (
-            [1] + [0] * 39,
-            [0] * 12 + [1] * 10 + [2] * 9 + [3] * 9,
-            LABELS,
-            None,
-            "no better than the same answers given to the samples at random (29.9%)",
-        ),
+        ([0] * 40, COMMONEST, 10, None, "30.0% (12 of 40 labelled samples): all samples, of 4 la"),
+        ([1] + [0] * 39, COMMONEST, 10, None, "same answers given to the samples at random (29.9%"),
         # Nearly always right, on samples of which nearly all are of one class; and always one.
-        ([0] * 19 + [1], [0] * 18 + [1, 1], LABELS[:2], None, None),
-        ([0] * 20, [0] * 19 + [1], LABELS[:2], None, "all samples, of 2 labels, get the label"),
-        ([0, 0, 1, 1], [0, 0, 1, 0], LABELS[:2], None, None),
-        # What the card says.
-        ([0] * 2 + [1] * 18, [0] * 10 + [1] * 10, LABELS[:2], Claim(0.95, 0.9), "below the 95.0%"),
-        ([0] * 9 + [1] * 11, [0] * 10 + [1] * 10, LABELS[:2], Claim(0.99, 0.98), None),
-        ([0, 1, 2, 4, 5], [0, 1, 2, 3, 4], LABELS, Claim(0.9, 0.88), None),
+        ([0] * 19 + [1], [0] * 18 + [1, 1], 2, None, ""),
+        ([0] * 20, [0] * 19 + [1], 2, None, "all samples, of 2 labels, get the label"),
+        ([0, 0, 1, 1], [0, 0, 1, 0], 2, None, ""),
+        # What the card states.
+        ([0] * 2 + [1] * 18, [0] * 10 + [1] * 10, 2, Claim(0.95, 0.9), "below the 95.0%"),
+        ([0] * 9 + [1] * 11, [0] * 10 + [1] * 10, 2, Claim(0.99, 0.98), ""),
+        ([0, 1, 2, 4, 5], [0, 1, 2, 3, 4], 10, Claim(0.9, 0.88), ""),
     ],
 )
 def test_an_accuracy_is_judged_by_chance_and_by_the_card(chosen, truth, labels, claim, fault):
-    found = judged(chosen, truth, labels, claim=claim).faults
-    if fault is None:
-        assert found == ()
-    else:
-        assert len(found) == 1
-        assert fault in found[0]
+    found = judged(chosen, truth, LABELS[:labels], claim=claim).faults
+    assert len(found) == bool(fault)
+    assert fault in "".join(found)
 
 
 @pytest.mark.parametrize(
@@ -114,33 +94,23 @@ def test_a_weak_model_is_verified_and_what_the_samples_do_not_show_is_said(right
 @pytest.mark.parametrize(
     ("chosen", "truth", "labels", "fault"),
     [
-        ([0] * 4, [0] * 4, LABELS[:3], "not proven: the samples show 1 of 3 labels; give at least"),
-        ([0], [0], LABELS[:3], "the samples show 1 of 3 labels"),
-        ([0, 0, 0, 1], [0, 0, 0, 1], LABELS[:3], "too few samples of each label; give at least 2"),
-        ([0, 0, 1, 1], [0, 0, 1, 1], LABELS[:2], "guessing among 2 labels may give 4 of 4 right"),
-        ([0] * 10 + [2] * 2, [0] * 10 + [1] * 2, LABELS[:3], "no sample of 'bean' is right (0 of"),
-        ([0, 0, 1, 1], [0, 0, 1, 1], LABELS[:3], None),
-        ([0] * 3 + [1] * 3, [0] * 3 + [1] * 3, LABELS[:2], None),
+        ([0] * 4, [0] * 4, 3, "not proven: the samples show 1 of 3 labels; give at least"),
+        ([0, 0, 0, 1], [0, 0, 0, 1], 3, "too few samples of each label; give at least 2"),
+        ([0, 0, 1, 1], [0, 0, 1, 1], 2, "guessing among 2 labels may give 4 of 4 right"),
+        ([0] * 10 + [2] * 2, [0] * 10 + [1] * 2, 3, "no sample of 'bean' is right (0 of"),
+        ([0, 0, 1, 1], [0, 0, 1, 1], 3, ""),
         # One label of ten is hard for a good model.
-        (
-            [*range(9), 8] * 2 + [*range(8), 7, 7],
-            [*range(10)] * 3,
-            LABELS,
-            "no sample of 'kale' is right (0 of 3)",
-        ),
-        ([*range(9), 8] + [*range(10)] * 2, [*range(10)] * 3, LABELS, None),
+        ([*range(9), 8] * 2 + [*range(8), 7, 7], [*TEN] * 3, 10, "no sample of 'kale' is right"),
+        ([*range(9), 8] + [*TEN] * 2, [*TEN] * 3, 10, ""),
     ],
 )
 def test_samples_that_are_the_only_proof_show_two_labels_and_more_than_luck(
     chosen, truth, labels, fault
 ):
-    assert judged(chosen, truth, labels).faults == ()
-    found = judged(chosen, truth, labels, sole_proof=True).faults
-    if fault is None:
-        assert found == ()
-    else:
-        assert len(found) == 1
-        assert fault in found[0]
+    assert judged(chosen, truth, LABELS[:labels]).faults == ()
+    found = judged(chosen, truth, LABELS[:labels], sole_proof=True).faults
+    assert len(found) == bool(fault)
+    assert fault in "".join(found)
 
 
 def test_samples_without_labels_are_no_proof_of_a_tflite():
@@ -149,23 +119,30 @@ def test_samples_without_labels_are_no_proof_of_a_tflite():
 
 
 @pytest.mark.parametrize(
-    ("rows", "fault"),
+    ("rows", "truth", "fault"),
     [
         # Always the first label, whatever the picture.
-        ([[8, 1, 0], [8.001, 1, 0.002]], "all 2 labelled samples get 'apple' with nearly the same"),
-        ([[0.7, 0.2, 0.1], [0.7001, 0.1999, 0.1]], "show 1 of 3 labels: give samples of other"),
+        ([[8, 1, 0], [8.001, 1, 0.002]], 0, "2 labelled samples get 'apple' with nearly the same"),
+        ([[0.7, 0.2, 0.1], [0.7001, 0.1999, 0.1]], 0, "show 1 of 3 labels: give samples of other"),
         # Sure of both, but not alike.
-        ([[1 - 3e-6, 2e-6, 1e-6], [1 - 2e-7, 1e-7, 1e-7]], None),
-        ([[8, 1, 0], [7, 1, 0]], None),
+        ([[1 - 3e-6, 2e-6, 1e-6], [1 - 2e-7, 1e-7, 1e-7]], 0, ""),
+        ([[8, 1, 0], [7, 1, 0]], 0, ""),
+        # Without content, whatever the samples' labels.
+        (np.zeros((4, 3)), None, "gives every label the same score"),
+        (np.ones((4, 3)) * np.arange(4)[:, None], None, "gives every label the same score"),
+        (np.tile([0.1, 0.7, 0.2], (4, 1)), None, "answers the same for all 4 samples"),
+        ([[0.1, 0.7, 0.2]], None, ""),
     ],
 )
-def test_nearly_the_same_scores_for_samples_of_one_label_prove_nothing(rows, fault):
-    found = examine(np.float32(rows), [0, 0], LABELS[:3], pictures(2))
-    assert found.unseen == ("bean", "corn")
-    if fault is None:
-        assert found.faults == ()
-    else:
-        assert fault in found.faults[0]
+def test_nearly_the_same_scores_prove_nothing(rows, truth, fault):
+    found = examine(np.float32(rows), [truth] * len(rows), LABELS[:3], pictures(len(rows))).faults
+    assert len(found) == bool(fault)
+    assert fault in "".join(found)
+
+
+def test_copies_of_one_picture_are_answered_alike_by_any_network():
+    rows = np.tile(np.float32([0.1, 0.7, 0.2]), (4, 1))
+    assert examine(rows, [None] * 4, LABELS[:3], np.zeros((4, 1, 1, 1), np.uint8)).faults == ()
 
 
 UNSURE = "with the labels in reversed order 6 of 6 would be right (too few photos to be sure)"
@@ -287,25 +264,6 @@ def test_noise_is_no_other_order():
 
 
 @pytest.mark.parametrize(
-    ("rows", "fault"),
-    [
-        (np.zeros((4, 3)), "gives every label the same score"),
-        (np.ones((4, 3)) * np.arange(4)[:, None], "gives every label the same score"),
-        (np.tile([0.1, 0.7, 0.2], (4, 1)), "answers the same for all 4 samples"),
-    ],
-)
-def test_answers_without_content_prove_nothing(rows, fault):
-    found = examine(np.float32(rows), [None] * 4, LABELS[:3], pictures(4))
-    assert fault in found.faults[0]
-
-
-def test_one_picture_and_copies_of_one_are_answered_alike_by_any_network():
-    rows = np.tile(np.float32([0.1, 0.7, 0.2]), (4, 1))
-    assert examine(rows[:1], [None], LABELS[:3], pictures(1)).faults == ()
-    assert examine(rows, [None] * 4, LABELS[:3], np.zeros((4, 1, 1, 1), np.uint8)).faults == ()
-
-
-@pytest.mark.parametrize(
     ("provenance", "claim"),
     [
         ({"test_accuracy": 0.879, "test_interval_95": [0.842, 0.9084]}, Claim(0.879, 0.842)),
@@ -316,15 +274,6 @@ def test_one_picture_and_copies_of_one_are_answered_alike_by_any_network():
 )
 def test_the_claim_is_what_the_card_measured(provenance, claim):
     assert Claim.of(provenance) == claim
-
-
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.88, 1.0])
-@pytest.mark.parametrize(("right", "judged"), [(0, 5), (3, 10), (7, 7), (180, 200), (1500, 3000)])
-@pytest.mark.parametrize("alternative", ["less", "greater"])
-def test_the_binomial_test_is_scipys(right, judged, share, alternative):
-    expected = binomtest(right, judged, share, alternative=alternative).pvalue
-    found = accuracy.p_value(right, judged, share, alternative)
-    assert found == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
 # The command, on a network that tells colours apart.
@@ -374,34 +323,29 @@ def judge(colours, convert, capsys):
 RIGHT = ("red", "green", "blue")
 
 
-def test_right_labels_and_scaling_are_verified(judge):
-    status, output, text, _ = judge(RIGHT)
-    assert status == 0
-    assert (
-        "verdict                     verified: the same answers as Keras, and the accuracy" in text
-    )
-    assert "agreement on all 12 photos shows an agreement of at least 76% (95% confidence)" in text
-    assert cards.load(output).verification["passed"] is True
-
-
 @pytest.mark.parametrize(
     ("folders", "verdict", "note"),
     [
         (
-            ("red",),
-            "the same answers as Keras; accuracy not proven: the samples show 1 of 3 labels",
-            "no sample of 2 of 3 labels, whose order was not checked: green, blue",
+            ("red", "green", "blue"),
+            "verified: the same answers as Keras, and the accuracy\n",
+            "agreement on all 12 photos shows an agreement of at least 76% (95% confidence)",
         ),
         (
             ("red", "blue"),
             "verified: the same answers as Keras, and the accuracy for 2 of 3 labels",
             "no sample of 1 of 3 labels, whose order was not checked: green",
         ),
+        (
+            ("red",),
+            "the same answers as Keras; accuracy not proven: the samples show 1 of 3 labels",
+            "no sample of 2 of 3 labels, whose order was not checked: green, blue",
+        ),
         ((), "verified: the same answers as Keras; accuracy, labels and scaling not checked", ""),
     ],
-    ids=["one", "two", "none"],
+    ids=["all", "two", "one", "none"],
 )
-def test_the_verdict_says_which_labels_were_checked(judge, colours, folders, verdict, note):
+def test_the_verdict_states_which_labels_were_checked(judge, colours, folders, verdict, note):
     for folder in (colours / "photos").iterdir():
         if folders and folder.name not in folders:
             shutil.rmtree(folder)
@@ -409,19 +353,11 @@ def test_the_verdict_says_which_labels_were_checked(judge, colours, folders, ver
             folder.rename(folder.with_name(f"camera {folder.name}"))
     status, output, text, error = judge(RIGHT)
     assert status == 0, error
-    assert f"verdict                     {verdict}" in text
+    assert re.search(rf"verdict +{re.escape(verdict)}", text)
     assert note in text
+    assert cards.load(output).verification["passed"] is True
     page = output.with_suffix(".report.html").read_text(encoding="utf-8")
     assert (">Verified: " in page) == verdict.startswith("verified")
-
-
-def test_too_few_photos_to_be_sure_of_an_order_are_named(judge, colours):
-    for photo in (colours / "photos").glob("*/[23].png"):
-        photo.unlink()
-    status, _, _, error = judge(RIGHT[::-1])
-    assert status == 3
-    assert "in reversed order 6 of 6 would be right (too few photos to be sure)" in error
-    assert "no other order" not in error
 
 
 def test_labels_in_another_order_exit_with_3_and_nothing_is_written(judge, colours):
@@ -433,6 +369,13 @@ def test_labels_in_another_order_exit_with_3_and_nothing_is_written(judge, colou
     assert "with the labels in reversed order 12 of 12 would be right" in error
     assert "--accept-accuracy" in error
     assert ">Not verified: " in page.read_text(encoding="utf-8")
+    # So few that it may be luck.
+    for photo in (colours / "photos").glob("*/[23].png"):
+        photo.unlink()
+    status, _, _, error = judge(RIGHT[::-1])
+    assert status == 3
+    assert "in reversed order 6 of 6 would be right (too few photos to be sure)" in error
+    assert "no other order" not in error
 
 
 def test_the_scaling_that_fits_is_named(judge):
@@ -463,75 +406,28 @@ def test_a_scaling_that_fits_better_is_a_fault_of_an_accuracy_above_chance(
     assert ("trying other scalings" in error) == (wanted == 3)
 
 
-def test_other_scalings_are_tried_with_the_orientation_of_the_card(colours):
-    photo = colours / "turned.jpg"
-    halves = Image.new("RGB", (9, 9), (230, 90, 90))
-    halves.paste((90, 90, 230), (0, 5, 9, 9))
-    flag = Image.Exif()
-    flag[0x0112] = 3
-    halves.save(photo, exif=flag)
-    seen = []
-    for exif in ("apply", "ignore"):
-        steps = cards.Preprocessing(exif=exif)
-        found = Trials(Recorded(), [Sample(photo, "")], steps)
-        found.run([Convention("raw", "rgb", "pillow:bilinear", "stretch")], "one")
-        seen.append(Recorded.first[0, 0, 2] > Recorded.first[0, 0, 0])
-    assert seen == [True, False]
-
-
 class Recorded:
-    """A network of which the first tensor that it gets is kept."""
+    """A network of which the last first tensor that it gets is kept."""
 
     height = width = 8
     channels = 3
 
     def scores(self, tensors):
-        Recorded.first = tensors[0]
+        self.first = tensors[0]
         return np.zeros((len(tensors), 3), np.float32)
 
 
-@pytest.mark.parametrize(
-    ("changes", "options", "tried", "advice"),
-    [
-        ({}, (), False, "the model has not learned enough: train it with more --epochs or another"),
-        ({}, ("--preprocess", "raw"), True, "no other order of labels or scaling was found that"),
-        ({"test_accuracy": 0.97}, (), True, "check that the samples are like the photos of"),
-    ],
-)
-def test_a_weak_training_is_advised_by_what_its_card_states(
-    changes, options, tried, advice, colours, in_process, capsys, write_json
-):
-    model = keras.models.load_model(colours / "net.keras")
-    model.get_layer("head").set_weights([np.eye(3)[:, [0, 0, 0]], np.array([2, 1, 0])])
-    model.save(colours / "net.keras")
-    facts = {"trained_by": "k2l train", **changes}
-    known(colours, write_json, provenance=facts)
-    arguments = [str(colours / "net.keras"), "--samples", str(colours / "photos")]
-    output = colours / "out" / "net.tflite"
-    assert main([*arguments, "-o", str(output), *options]) == 3
-    text = capsys.readouterr().err
-    assert advice in text
-    assert ("trying other scalings" in text) == tried
-    assert not output.parent.exists()
-
-
-def test_an_accuracy_can_be_accepted_and_the_report_says_so(judge):
-    status, output, text, _ = judge(RIGHT[::-1], "--accept-accuracy")
-    assert status == 0
-    assert "accepted by --accept-accuracy, although accuracy 33.3%" in text
-    card = cards.load(output)
-    assert card.verification["passed"] is True
-    assert "accuracy 33.3%" in card.verification["accuracy_faults"][0]
-    assert "accepted by" in output.with_suffix(".report.md").read_text(encoding="utf-8")
-
-
-def test_an_accepted_accuracy_drops_the_cards_only_where_it_refutes_it(judge, colours, write_json):
-    for claim, kept in ((0.97, False), (0.4, True)):
-        known(colours, write_json, labels=RIGHT[::-1], provenance={"test_accuracy": claim})
-        status, output, _, _ = judge(RIGHT[::-1], "--accept-accuracy")
-        assert status == 0
-        assert ("test_accuracy" in cards.load(output).provenance) == kept
-        assert bool(cards.load(output).calibration) == kept
+@pytest.mark.parametrize(("exif", "bluer"), [("apply", True), ("ignore", False)])
+def test_other_scalings_are_tried_with_the_orientation_of_the_card(exif, bluer, tmp_path):
+    halves = Image.new("RGB", (9, 9), (230, 90, 90))
+    halves.paste((90, 90, 230), (0, 5, 9, 9))
+    flag = Image.Exif()
+    flag[0x0112] = 3
+    halves.save(tmp_path / "turned.jpg", exif=flag)
+    network, photo = Recorded(), Sample(tmp_path / "turned.jpg", "")
+    trials = Trials(network, [photo], cards.Preprocessing(exif=exif))
+    trials.run([Convention("raw", "rgb", "pillow:bilinear", "stretch")], "one")
+    assert (network.first[0, 0, 2] > network.first[0, 0, 0]) == bluer
 
 
 def known(folder, write_json, **changes):
@@ -548,6 +444,41 @@ def known(folder, write_json, **changes):
         },
     )
     write_json(folder / "net.card.json", dataclasses.replace(card, **changes).to_json())
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "tried", "advice"),
+    [
+        ({}, (), False, "the model has not learned enough: train it with more --epochs or another"),
+        ({}, ("--preprocess", "raw"), True, "no other order of labels or scaling was found that"),
+        ({"test_accuracy": 0.97}, (), True, "check that the samples are like the photos of"),
+    ],
+)
+def test_a_weak_training_is_advised_by_what_its_card_states(
+    changes, options, tried, advice, colours, convert, capsys, write_json
+):
+    model = keras.models.load_model(colours / "net.keras")
+    model.get_layer("head").set_weights([np.eye(3)[:, [0, 0, 0]], np.array([2, 1, 0])])
+    model.save(colours / "net.keras")
+    known(colours, write_json, provenance={"trained_by": "k2l train", **changes})
+    photos = colours / "photos"
+    status, output = convert(colours / "net.keras", *options, names=None, photos=photos)
+    assert status == 3
+    text = capsys.readouterr().err
+    assert advice in text
+    assert ("trying other scalings" in text) == tried
+    assert not output.parent.exists()
+
+
+@pytest.mark.parametrize(("claim", "kept"), [(0.97, False), (0.4, True)])
+def test_an_accepted_accuracy_drops_the_cards_only_where_it_refutes_it(
+    claim, kept, judge, colours, write_json
+):
+    known(colours, write_json, labels=RIGHT[::-1], provenance={"test_accuracy": claim})
+    status, output, _, _ = judge(RIGHT[::-1], "--accept-accuracy")
+    assert status == 0
+    assert ("test_accuracy" in cards.load(output).provenance) == kept
+    assert bool(cards.load(output).calibration) == kept
 
 
 def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
@@ -569,6 +500,11 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
     assert provenance["seed"] == 3
     assert cards.load(output).calibration == {}
     assert not [key for key in provenance if key.startswith("test_")]
+    status, _, text, error = judge(("green", "red", "blue"))
+    assert status == 3
+    assert "--labels has another order of labels" in text
+    assert "with the labels of the card beside the model" in error
+    assert "12 of 12 would be right" in error
 
 
 @pytest.mark.parametrize(
@@ -584,21 +520,10 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
 )
 def test_each_option_against_the_card_is_reported(field, value, stale):
     option = f"--{field.replace('_', '-')}"
-    args = convert.parser().parse_args(["m", "-o", "o", "--samples", "s", option, value])
+    args = convert_command.parser().parse_args(["m", "-o", "o", "--samples", "s", option, value])
     card = cards.ModelCard("x", RIGHT, 8, 8)
-    theirs = getattr(card.preprocessing, field)
-    assert convert._contradictions(args, card, RIGHT) == ([f"{option} is not its {theirs}"], stale)
-
-
-def test_an_accuracy_below_the_cards_is_not_verified_and_its_labels_are_named(
-    judge, colours, write_json
-):
-    known(colours, write_json)
-    status, _, text, error = judge(("green", "red", "blue"))
-    assert status == 3
-    assert "--labels has another order of labels" in text
-    assert "with the labels of the card beside the model" in error
-    assert "12 of 12 would be right" in error
+    reason = f"{option} is not its {getattr(card.preprocessing, field)}"
+    assert convert_command._contradictions(args, card, RIGHT) == ([reason], stale)
 
 
 def test_a_network_of_zeros_is_not_verified(judge, colours):
@@ -617,18 +542,20 @@ def test_int8_that_was_calibrated_on_a_few_photos_is_cautioned(judge):
     assert "int8 was calibrated on 12 photos: give 100 or more" in text
 
 
-def test_verify_judges_the_accuracy_too(judge, colours, in_process, capsys, write_json):
-    _, output, _, _ = judge(RIGHT[::-1], "--accept-accuracy")
+def test_an_accuracy_can_be_accepted_and_verify_judges_it_too(judge, colours, capsys):
+    status, output, text, _ = judge(RIGHT[::-1], "--accept-accuracy")
+    assert status == 0
+    assert "accepted by --accept-accuracy, although accuracy 33.3%" in text
+    assert "accepted by" in output.with_suffix(".report.md").read_text(encoding="utf-8")
     arguments = [str(output), "--against", str(colours / "net.keras")]
     arguments += ["--samples", str(colours / "photos")]
-    assert verify.main(arguments) == 3
-    text = capsys.readouterr()
-    assert "not verified: accuracy 33.3%" in text.err
-    assert "with the labels in reversed order 12 of 12 would be right" in text.err
-    card = cards.load(output)
-    assert card.verification["passed"] is False
-    assert "accuracy 33.3%" in card.verification["accuracy_faults"][0]
-    assert verify.main([*arguments, "--accept-accuracy", "--json", "--quiet"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["hints"] == ["with the labels in reversed order 12 of 12 would be right"]
-    assert cards.load(output).verification["passed"] is True
+    for options, wanted in (((), 3), (("--accept-accuracy", "--json", "--quiet"), 0)):
+        assert verify.main([*arguments, *options]) == wanted
+        card = cards.load(output)
+        assert card.verification["passed"] is (wanted == 0)
+        assert "accuracy 33.3%" in card.verification["accuracy_faults"][0]
+        text = capsys.readouterr()
+        if wanted:
+            assert "not verified: accuracy 33.3%" in text.err
+        hint = "with the labels in reversed order 12 of 12 would be right"
+        assert hint in (text.err if wanted else json.loads(text.out)["hints"])

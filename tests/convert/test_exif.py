@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-
 import keras
 import numpy as np
 import pytest
@@ -32,26 +29,28 @@ def model(tmp_path_factory):
     return path
 
 
-def scene(turns, number):
-    """A picture that is bright at the top, turned against the clock."""
-    rows, columns = 60, 44 + number
-    pixels = np.linspace(230, 20 + number, rows)[:, np.newaxis].repeat(columns, axis=1)
-    return Image.fromarray(np.rot90(pixels, turns).astype(np.uint8)).convert("RGB")
-
-
-def photos(folder, *, named_after, orientations=(3, 6, 8), kind="jpg", each=4):
+@pytest.fixture
+def photos(tmp_path):
     """Class folders of files with flags, whose folder is right as they are `seen`, or `stored`."""
-    for turns, label in enumerate(LABELS):
-        (folder / label).mkdir(parents=True)
-        for number in range(each):
-            orientation = orientations[number % len(orientations)]
-            # The stored pixels are the upright ones, turned back.
-            back = {1: 0, 3: 2, 6: 1, 8: 3}[orientation] if named_after == "seen" else 0
-            exif = Image.Exif()
-            exif[0x0112] = orientation
-            stored = scene(turns + back, number)
-            stored.save(folder / label / f"{number}.{kind}", exif=exif)
-    return folder
+
+    def write(named_after, *, orientations=(3, 6, 8), kind="jpg", labels=LABELS, each=4):
+        for turns, label in enumerate(LABELS):
+            if label not in labels:
+                continue
+            (tmp_path / "p" / label).mkdir(parents=True)
+            for number in range(each):
+                exif = Image.Exif()
+                exif[0x0112] = orientation = orientations[number % len(orientations)]
+                # The stored pixels are the upright ones, turned back. Bright at the top, turned
+                # against the clock.
+                back = {1: 0, 3: 2, 6: 1, 8: 3}[orientation] if named_after == "seen" else 0
+                scene = np.linspace(230, 20 + number, 60)[:, np.newaxis].repeat(44 + number, axis=1)
+                pixels = np.rot90(scene, turns + back).astype(np.uint8)
+                path = tmp_path / "p" / label / f"{number}.{kind}"
+                Image.fromarray(pixels).convert("RGB").save(path, exif=exif)
+        return tmp_path / "p"
+
+    return write
 
 
 @pytest.fixture
@@ -59,15 +58,15 @@ def run(convert, model):
     def call(folder, *options, source=model):
         names = model.with_name("labels.txt") if source is model else None
         status, output = convert(source, *options, photos=folder, preprocess="raw", names=names)
-        return status, cards.load(output)
+        assert status == 0
+        return cards.load(output)
 
     return call
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
-def test_the_flag_is_applied_by_default_and_counted(kind, run, tmp_path, capsys):
-    status, card = run(photos(tmp_path / "p", named_after="seen", kind=kind))
-    assert status == 0
+def test_the_flag_is_applied_by_default_and_counted(kind, run, photos, capsys):
+    card = run(photos("seen", kind=kind))
     assert card.preprocessing.exif == "apply"
     assert card.verification["accuracy"] == 1.0
     assert card.verification["flagged"] == {
@@ -78,9 +77,8 @@ def test_the_flag_is_applied_by_default_and_counted(kind, run, tmp_path, capsys)
     assert "is given, but" not in out
 
 
-def test_a_model_that_was_trained_with_the_flag_ignored_keeps_it_ignored(run, tmp_path, capsys):
-    status, card = run(photos(tmp_path / "p", named_after="stored"))
-    assert status == 0
+def test_a_model_that_was_trained_with_the_flag_ignored_keeps_it_ignored(run, photos, capsys):
+    card = run(photos("stored"))
     assert card.preprocessing.exif == "ignore"
     assert card.verification["accuracy"] == 1.0
     out = capsys.readouterr().out
@@ -91,19 +89,18 @@ def test_a_model_that_was_trained_with_the_flag_ignored_keeps_it_ignored(run, tm
     ) in out
 
 
-def test_the_samples_of_a_model_with_one_output_decide_as_well(convert, tmp_path):
+def test_the_samples_of_a_model_with_one_output_decide_as_well(convert, photos, tmp_path):
     image = keras.Input((SIDE, SIDE, 3))
     dense = keras.layers.Dense(1, activation="sigmoid")
     net = keras.Model(image, dense(keras.layers.Flatten()(image)))
     ramp = np.linspace(-1, 1, SIDE)[:, np.newaxis] * np.ones((SIDE, SIDE * 3))
     dense.set_weights([ramp.reshape(-1, 1).astype(np.float32) / 9999, np.zeros(1, np.float32)])
     net.save(tmp_path / "bright.keras")
-    (tmp_path / "labels.txt").write_text("top\nbottom\n", encoding="utf-8")
-    folder = photos(tmp_path / "p", named_after="stored", orientations=(3, 6, 8), each=6)
-    for side in ("left", "right"):
-        shutil.rmtree(folder / side)
+    names = tmp_path / "labels.txt"
+    names.write_text("top\nbottom\n", encoding="utf-8")
+    folder = photos("stored", labels=("top", "bottom"), each=6)
     status, output = convert(
-        tmp_path / "bright.keras", photos=folder, preprocess="raw", names=tmp_path / "labels.txt"
+        tmp_path / "bright.keras", photos=folder, preprocess="raw", names=names
     )
     assert status == 0
     card = cards.load(output)
@@ -111,27 +108,33 @@ def test_the_samples_of_a_model_with_one_output_decide_as_well(convert, tmp_path
     assert card.preprocessing.exif == "ignore"
 
 
-def test_few_flagged_samples_show_nothing_and_the_default_stays(run, tmp_path):
-    folder = photos(tmp_path / "p", named_after="stored", orientations=(6, 1, 1, 1))
-    status, card = run(folder)
-    assert status == 0
+def test_few_flagged_samples_show_nothing_and_the_default_stays(run, photos):
+    card = run(photos("stored", orientations=(6, 1, 1, 1)))
     assert card.verification["flagged"]["ignore"] == 4
     assert card.preprocessing.exif == "apply"
 
 
-@pytest.mark.parametrize("given", ["apply", "ignore"])
-def test_an_option_overrules_what_the_samples_show_which_is_noted(given, run, tmp_path, capsys):
-    seen_as = {"apply": "stored", "ignore": "seen"}[given]
-    folder = photos(tmp_path / "p", named_after=seen_as)
-    status, card = run(folder, "--exif", given, "--accept-accuracy")
-    assert status == 0
+@pytest.mark.parametrize(("given", "seen_as"), [("apply", "stored"), ("ignore", "seen")])
+def test_an_option_overrules_what_the_samples_show_which_is_noted(
+    given, seen_as, run, photos, capsys
+):
+    card = run(photos(seen_as), "--exif", given, "--accept-accuracy")
     assert card.preprocessing.exif == given
     assert f"note: exif: {given} is given, but of 16 samples" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("states", ["apply", "ignore", None])
+@pytest.mark.parametrize(
+    ("states", "orientations", "options", "exif"),
+    [
+        ("ignore", (1,), (), "ignore"),
+        ("ignore", (1,), ("--exif", "apply"), "apply"),
+        # Where the card does not state it, the samples decide.
+        (None, (1,), (), "apply"),
+        (None, (3, 6, 8), (), "ignore"),
+    ],
+)
 def test_a_card_beside_the_model_is_honoured_where_it_names_the_flag(
-    states, run, model, tmp_path, write_json
+    states, orientations, options, exif, run, model, photos, tmp_path, write_json
 ):
     source = tmp_path / "own" / "bright.keras"
     source.parent.mkdir()
@@ -141,18 +144,5 @@ def test_a_card_beside_the_model_is_honoured_where_it_names_the_flag(
     if states:
         body["preprocessing"]["exif"] = states
     write_json(source.with_name("bright.card.json"), body)
-    folder = photos(tmp_path / "p", named_after="stored", orientations=(1,))
-    assert run(folder, source=source)[1].preprocessing.exif == (states or "apply")
-    other = {"apply": "ignore", "ignore": "apply", None: "ignore"}[states]
-    assert run(folder, "--exif", other, source=source)[1].preprocessing.exif == other
-
-
-def test_the_samples_of_a_card_that_lacks_the_flag_decide(run, model, tmp_path, write_json):
-    source = tmp_path / "own" / "bright.keras"
-    source.parent.mkdir()
-    source.write_bytes(model.read_bytes())
-    body = json.loads(json.dumps(cards.ModelCard("bright", LABELS, SIDE, SIDE).to_json()))
-    del body["preprocessing"]["exif"]
-    write_json(source.with_name("bright.card.json"), body)
-    folder = photos(tmp_path / "p", named_after="stored")
-    assert run(folder, source=source)[1].preprocessing.exif == "ignore"
+    folder = photos("stored", orientations=orientations)
+    assert run(folder, *options, source=source).preprocessing.exif == exif

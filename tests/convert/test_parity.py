@@ -50,27 +50,15 @@ PILLOW = ("nearest", "bilinear", "bicubic", "lanczos")
 # Height, width: source and target. Larger, smaller, odd, wide, tall, unchanged, a single pixel.
 SIZES = [
     ((480, 640), (224, 224)),
-    ((480, 640), (299, 299)),
     ((333, 500), (160, 160)),
     ((101, 37), (64, 96)),
-    ((37, 101), (96, 64)),
     ((224, 224), (224, 224)),
-    ((224, 224), (112, 112)),
     ((112, 112), (224, 224)),
-    ((1, 1), (32, 32)),
     ((1, 97), (32, 33)),
-    ((97, 1), (33, 32)),
     ((2, 3), (127, 129)),
-    ((7, 5), (31, 29)),
-    ((640, 481), (75, 71)),
     ((719, 1279), (224, 224)),
-    ((1024, 768), (150, 150)),
     ((63, 65), (64, 64)),
-    ((65, 63), (64, 64)),
-    ((33, 1000), (96, 96)),
     ((1000, 33), (96, 96)),
-    ((199, 211), (197, 193)),
-    ((300, 300), (1, 1)),
     ((300, 200), (3, 2)),
     ((257, 255), (128, 256)),
 ]
@@ -115,34 +103,22 @@ def test_scaling_equals_keras_applications_to_the_last_bit(preset, pixels):
     np.testing.assert_array_equal(pixels, before)
 
 
-def test_rescale_is_a_division_by_255(pixels):
-    served = preprocess.scale(pixels, card(61, 47, scaling="rescale"))
-    np.testing.assert_array_equal(served, pixels / np.float32(255))
-
-
-def test_raw_is_a_copy(pixels):
-    served = preprocess.scale(pixels, card(61, 47, scaling="raw"))
-    np.testing.assert_array_equal(served, pixels)
-    assert not np.shares_memory(served, pixels)
-
-
-def test_scaling_gives_the_literal_values_of_each_convention():
+@pytest.mark.parametrize(
+    ("scaling", "order", "expected"),
+    [
+        ("xception", "rgb", [-1, 0, 1]),
+        ("vgg16", "rgb", [151.061, 10.721, -123.68]),
+        ("densenet121", "rgb", [-2.117904, 0.196429, 2.64]),
+        ("rescale", "rgb", [0, 0.5, 1]),
+        ("rescale", "bgr", [1, 0.5, 0]),
+        ("convnext", "rgb", [0, 127.5, 255]),
+    ],
+)
+def test_scaling_gives_the_literal_values_of_each_convention(scaling, order, expected):
     pixel = np.float32([[[0, 127.5, 255]]])
     pixel.setflags(write=False)
-
-    def scaled(name):
-        return preprocess.scale(pixel, card(1, 1, scaling=name))[0, 0].tolist()
-
-    assert scaled("xception") == [-1, 0, 1]
-    assert scaled("vgg16") == pytest.approx([151.061, 10.721, -123.68], abs=1e-4)
-    assert scaled("densenet121") == pytest.approx([-2.117904, 0.196429, 2.64], abs=1e-5)
-    assert scaled("rescale") == [0, 0.5, 1]
-    assert scaled("convnext") == [0, 127.5, 255]
-
-
-def test_a_blue_first_network_gets_its_channels_turned(pixels):
-    served = preprocess.scale(pixels, card(61, 47, scaling="rescale", color_order="bgr"))
-    np.testing.assert_array_equal(served, pixels[..., ::-1] / np.float32(255))
+    served = preprocess.scale(pixel, card(1, 1, scaling=scaling, color_order=order))
+    assert served[0, 0].tolist() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.fixture
@@ -158,7 +134,7 @@ def saved(tmp_path):
 
 
 @pytest.mark.parametrize("name", PILLOW)
-@pytest.mark.parametrize(("source", "target"), SIZES[:8])
+@pytest.mark.parametrize(("source", "target"), SIZES[:7])
 def test_pillow_resizing_equals_load_img_exactly(name, source, target, saved):
     path = saved(noise(*source))
     expected = keras.utils.img_to_array(
@@ -298,7 +274,7 @@ def test_the_reference_refuses_a_choice_that_it_does_not_implement(
 
 
 @pytest.mark.parametrize("exif", CHOICES["exif"])
-@pytest.mark.parametrize("alpha", CHOICES["alpha"])
+@pytest.mark.parametrize("alpha", ["drop", "white"])
 @pytest.mark.parametrize("resize", CHOICES["resize"])
 @pytest.mark.parametrize("interpolation", ["pillow:nearest", "pillow:bilinear", "tf:bilinear"])
 @pytest.mark.parametrize("channels", CHOICES["channels"])
@@ -356,24 +332,19 @@ def sketch(mode, ground, colour, size):
     return image
 
 
-@pytest.mark.parametrize("target", [(28, 28, 1), (32, 48, 1), (28, 28, 3)])
 @pytest.mark.parametrize(
-    ("mode", "ground", "colour"),
+    ("mode", "ground", "colour", "size", "target"),
     [
-        ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255)),
-        ("RGBA", (255, 255, 255, 255), (20, 40, 90, 255)),
-        ("LA", (0, 0), (255, 200)),
-        ("RGB", "white", "black"),
-        ("RGB", (230, 220, 210), (60, 50, 90)),
-        ("L", 0, 255),
-        ("L", 255, 0),
-        ("L", 250, 240),
-        ("P", 3, 200),
-        ("1", 1, 0),
+        ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255), (280, 280), (28, 28, 1)),
+        ("LA", (0, 0), (255, 200), (31, 90), (32, 48, 1)),
+        ("RGB", (230, 220, 210), (60, 50, 90), (2300, 2100), (28, 28, 3)),
+        ("L", 0, 255, (28, 28), (28, 28, 1)),
+        ("P", 3, 200, (5, 4), (28, 28, 1)),
+        ("1", 1, 0, (280, 280), (32, 48, 1)),
+        ("I;16", 65535, 0, (280, 280), (28, 28, 1)),
     ],
 )
-@pytest.mark.parametrize("size", [(280, 280), (28, 28), (31, 90), (2300, 2100), (1, 1), (5, 4)])
-def test_a_drawing_is_prepared_by_two_codes_alike(size, mode, ground, colour, target, tmp_path):
+def test_a_drawing_is_prepared_alike_on_both_sides(mode, ground, colour, size, target, tmp_path):
     height, width, channels = target
     path = tmp_path / "drawing.png"
     sketch(mode, ground, colour, size).save(path)
@@ -381,27 +352,8 @@ def test_a_drawing_is_prepared_by_two_codes_alike(size, mode, ground, colour, ta
     assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0]
 
 
-@pytest.mark.parametrize("board", [False, True])
-@pytest.mark.parametrize("pen", [4, 9, 24])
-def test_a_photo_of_a_drawing_in_a_shadow_is_prepared_by_two_codes_alike(pen, board, tmp_path):
-    light = np.linspace(120, 240, 260)[:, None] * np.linspace(0.8, 1, 310)
-    light[:, 150:] *= 0.7
-    page = Image.fromarray(light.astype(np.uint8))
-    draw = ImageDraw.Draw(page)
-    for y in range(20, 260, 30):
-        draw.line((0, y, 310, y), 110)
-    draw.line((90, 60, 190, 70, 120, 210), 15, pen)
-    if board:
-        page = page.point(lambda value: 255 - value)
-    page.save(path := tmp_path / "page.png")
-    of = card(28, 28, drawing="mnist", scaling="mobilenet")
-    of = replace(of, channels=1)
-    assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0]
-
-
-@pytest.mark.parametrize("path", sorted(Path(MODELS).glob("digits/samples/*.png")), ids=str)
-def test_a_picture_of_mnist_is_no_drawing_to_either_code(path):
+def test_a_picture_of_mnist_is_left_as_it_is():
+    path = next(Path(MODELS).glob("digits/samples/*.png"))
     of = replace(card(28, 28, drawing="mnist", scaling="mobilenet"), channels=1)
     seen = keras_preprocessing.see(path, of)
-    assert pipeline_diff.differences(path, seen, of) == [0, 0]
     np.testing.assert_array_equal(seen.resized[..., 0], np.asarray(Image.open(path)))
