@@ -57,7 +57,7 @@ THUMBNAIL = 20
 class Convention:
     """One way from a photo in a folder to a tensor and its expected output.
 
-    The first four are the fields of `runtime.model.card.Preprocessing`.
+    The first four are the fields of `runtime.model_file.card.Preprocessing`.
 
     labels: "alphabetical" or "given", the order of the outputs.
     """
