@@ -68,11 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return frame.OK
     name, *rest = words
     if name not in VERBS:
-        import difflib
-
-        near = difflib.get_close_matches(name, VERBS, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        print(f"k2l: unknown verb {name!r}; {hint}`k2l --help` lists them", file=sys.stderr)
+        hint = " ".join(filter(None, (frame.nearest(name, VERBS), "`k2l --help` lists them")))
+        print(f"k2l: unknown verb {name!r}; {hint}", file=sys.stderr)
         return frame.WRONG_USE
     verb = VERBS[name]
     absent = [module for module in verb.needs if importlib.util.find_spec(module) is None]

@@ -263,9 +263,6 @@ class Settings:
     metrics_namespace: str = _setting(
         str, "", "when set, log lines carry CloudWatch metrics (EMF) in this namespace"
     )
-    debug_dir: str = _setting(
-        str, "", "for debugging: a folder (`/tmp/...`) that keeps what the model saw"
-    )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Settings:

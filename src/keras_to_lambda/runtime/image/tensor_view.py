@@ -1,12 +1,9 @@
-"""The model's input as a picture: for POST /tensor, or saved in DEBUG_DIR.
-
-Saved by DEBUG_DIR alone, as the pictures are the callers'.
-"""
+"""The model's input as a picture, for POST /tensor."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+import base64
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from keras_to_lambda.runtime.common.memory import Buffer
-
-# Pictures kept; the oldest go first. /tmp is small, and is the function's only place.
-KEEP = 50
 
 
 def _array(tensor: Buffer, card: ModelCard) -> npt.NDArray[Any]:
@@ -40,9 +34,6 @@ def picture(tensor: Buffer, card: ModelCard) -> Image.Image:
 
 def describe(tensor: Buffer, card: ModelCard) -> dict[str, Any]:
     """A tensor as JSON can carry it: its figures, and its picture as a data: URL of a PNG file."""
-    import base64
-    import io
-
     file = io.BytesIO()
     picture(tensor, card).save(file, "PNG")
     array = _array(tensor, card)
@@ -55,23 +46,3 @@ def describe(tensor: Buffer, card: ModelCard) -> dict[str, Any]:
         "mean": float(array.mean(dtype=np.float64)),
         "image": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
     }
-
-
-def save(folder: str, tensor: Buffer, card: ModelCard) -> None:
-    """Save the picture at the model's size as PNG, and the very tensor as .npy, under its hash.
-
-    Args:
-        tensor: as the model gets it.
-    """
-    place, array = Path(folder), _array(tensor, card)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        name = f"{card.name}-{hashlib.sha256(array.tobytes()).hexdigest()[:12]}"
-        np.save(place / f"{name}.npy", array)
-        picture(tensor, card).save(place / f"{name}.png")
-        for extension in ("png", "npy"):
-            files = sorted(place.glob(f"*.{extension}"), key=lambda file: file.stat().st_mtime)
-            for old in files[:-KEEP]:
-                old.unlink(missing_ok=True)
-    except OSError:
-        return  # a full disk is no reason not to answer

@@ -125,7 +125,7 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
                 images.append(found or (Url(value) if name == "url" else Base64(value)))
     refuse_misspelt(others)
     if not images:
-        names = clean(_list([name for name, _ in pairs if name])) or "none"
+        names = clean(", ".join(name for name, _ in pairs if name)) or "none"
         raise MissingImage(
             f"the form has no image; its fields: {names}; add a file or a URL: "
             "curl -F file=@photo.jpg, or curl -d url=https://..."
@@ -133,10 +133,6 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
     if len(images) > max_images:
         raise TooManyImages(f"{len(images)} images, more than the {max_images} accepted")
     return images, options
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
 
 
 def _is_file(part: MultipartSegment, content: bytearray) -> bool:

@@ -285,12 +285,7 @@ class Pipeline:
             picture = pixels.opened(content, card, limits)
         watch.pixels += picture.width * picture.height
         with watch.stage("preprocess"):
-            tensor = pixels.prepare(picture, card)
-        if self.settings.debug_dir:
-            from keras_to_lambda.runtime.image import tensor_view
-
-            tensor_view.save(self.settings.debug_dir, tensor, card)
-        return tensor
+            return pixels.prepare(picture, card)
 
 
 def _too_many() -> DeadlineExceeded:

@@ -16,7 +16,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -38,6 +39,8 @@ REGISTRY_MAX_BYTES = 100_000_000  # a download over HTTP is in memory, twice for
 INIT_S = 7.0  # Lambda ends an on-demand start after 10 s
 # A version by alias or number, and a file in it.
 VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))(?:/(.+))?")
+# By a deadline: the expected SHA-256 of a model, and its bytes.
+Opened = Callable[[Deadline], AbstractContextManager[tuple[str, Iterator[bytes]]]]
 PART = re.compile(r".+\.tflite\.(\d+)\.tflite")  # a download under way, by its process
 
 
@@ -56,7 +59,7 @@ def local(settings: Settings) -> str:
         seconds = min(seconds, INIT_S)
     try:
         # A wrong setting is an error even where a model of an earlier start is here.
-        (_object if source.startswith(S3) else _version)(settings)
+        opened = (_in_s3 if source.startswith(S3) else _in_registry)(settings)
     except SetupError as error:
         raise SetupError(f"MODEL_PATH={source}: {error}") from error
     folder = _folder()
@@ -68,31 +71,35 @@ def local(settings: Settings) -> str:
     if settings.model_sha256 and before == settings.model_sha256:
         return path
     try:
-        try:
-            # botocore's time-outs restart with every try.
-            deadline = Deadline(seconds)
-            deadline.call("the download", _renew, path, before, settings, deadline)
-        except DeadlineExceeded as error:
-            raise SetupError(
-                f"not downloaded within {seconds:g} seconds (FETCH_TIMEOUT_S; at most {INIT_S:g} "
-                "in an on-demand start of Lambda)"
-            ) from error
-        except ImageTooLarge as error:
-            raise SetupError(f"larger than {REGISTRY_MAX_BYTES:,} bytes") from error
-        except ClassifierError as error:
-            raise SetupError(str(error.facts.get("reason", error))) from error
-    except (SetupError, OSError) as error:
+        # botocore's time-outs restart with every try.
+        deadline = Deadline(seconds)
+        deadline.call("the download", _renew, path, before, opened, deadline)
+    except (SetupError, ClassifierError, OSError) as error:
+        reason = f"{source}: {_reason(error, seconds)}"
         if before is None or settings.model_sha256:
-            raise SetupError(f"MODEL_PATH={source}: {error}") from error
-        reason = f"{source}: {error}; the model of an earlier start is served"
+            raise SetupError(f"MODEL_PATH={reason}") from error
+        reason += "; the model of an earlier start is served"
         log(settings, "ERROR", outcome="model_not_renewed", reason=reason, sha256=before)
     return path
 
 
-def _renew(path: str, before: str | None, settings: Settings, deadline: Deadline) -> None:
+def _reason(error: Exception, seconds: float) -> str:
+    match error:
+        case DeadlineExceeded():
+            return (
+                f"not downloaded within {seconds:g} seconds (FETCH_TIMEOUT_S; at most {INIT_S:g} "
+                "in an on-demand start of Lambda)"
+            )
+        case ImageTooLarge():
+            return f"larger than {REGISTRY_MAX_BYTES:,} bytes"
+        case ClassifierError():
+            return str(error.facts.get("reason", error))
+    return str(error)
+
+
+def _renew(path: str, before: str | None, opened: Opened, deadline: Deadline) -> None:
     """Replace the file at `path`, unless its hash is the expected one."""
-    read = _from_s3 if settings.model_path.startswith(S3) else _from_registry
-    with read(settings, deadline) as (expected, chunks):
+    with opened(deadline) as (expected, chunks):
         if expected == before:
             return
         whole, part = hashlib.sha256(), f"{path}.{os.getpid()}.tflite"
@@ -147,52 +154,37 @@ def _remove_parts(folder: str) -> None:
             os.unlink(f"{folder}/{name}")  # noqa: PTH108
 
 
-def _object(settings: Settings) -> tuple[str, str]:
-    """Bucket and key.
+def _in_s3(settings: Settings) -> Opened:
+    """The object that MODEL_PATH names.
 
     Raises:
-        SetupError
+        SetupError: MODEL_PATH is wrong.
     """
     bucket, slash, key = settings.model_path.removeprefix(S3).partition("/")
     if not (bucket and slash and key):
         raise SetupError("use s3://BUCKET/KEY.tflite")
     if bucket not in settings.s3_allowed_buckets:
         raise SetupError(f"add {bucket} to S3_ALLOWED_BUCKETS")
-    return bucket, key
 
+    @contextlib.contextmanager
+    def opened(deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
+        from keras_to_lambda.runtime.sources import s3
 
-def _version(settings: Settings) -> tuple[str, ...]:
-    """Name, alias, number and file; empty where there is none.
+        with s3.opened(bucket, key, settings) as answer:
+            if answer["ContentLength"] > MAX_BYTES:
+                raise SetupError(f"larger than {MAX_BYTES:,} bytes")
+            expected = settings.model_sha256 or answer["Metadata"].get("sha256", "").lower()
+            checksum = answer.get("ChecksumSHA256", "")
+            if not expected and checksum and "-" not in checksum:  # else a hash of parts' hashes
+                expected = base64.b64decode(checksum).hex()
+            if not expected:
+                raise SetupError(
+                    "the object has no SHA-256; upload it with --metadata sha256=HEX, or set "
+                    "MODEL_SHA256"
+                )
+            yield expected, _within(answer["Body"].iter_chunks(1 << 20), deadline)
 
-    Raises:
-        SetupError
-    """
-    named = VERSION.fullmatch(settings.model_path)
-    if named is None:
-        raise SetupError("use models:/NAME@ALIAS or models:/NAME/VERSION")
-    if not settings.mlflow_tracking_uri.startswith(("http://", "https://")):
-        raise SetupError("set MLFLOW_TRACKING_URI to the URL of the MLflow server")
-    return tuple(named.groups(""))
-
-
-@contextlib.contextmanager
-def _from_s3(settings: Settings, deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
-    bucket, key = _object(settings)
-    from keras_to_lambda.runtime.sources import s3
-
-    with s3.opened(bucket, key, settings) as answer:
-        if answer["ContentLength"] > MAX_BYTES:
-            raise SetupError(f"larger than {MAX_BYTES:,} bytes")
-        expected = settings.model_sha256 or answer["Metadata"].get("sha256", "").lower()
-        checksum = answer.get("ChecksumSHA256", "")
-        if not expected and checksum and "-" not in checksum:  # with one: a hash of parts' hashes
-            expected = base64.b64decode(checksum).hex()
-        if not expected:
-            raise SetupError(
-                "the object has no SHA-256; upload it with --metadata sha256=HEX, or set "
-                "MODEL_SHA256"
-            )
-        yield expected, _within(answer["Body"].iter_chunks(1 << 20), deadline)
+    return opened
 
 
 def _within(chunks: Iterator[bytes], deadline: Deadline) -> Iterator[bytes]:
@@ -201,46 +193,60 @@ def _within(chunks: Iterator[bytes], deadline: Deadline) -> Iterator[bytes]:
         yield chunk
 
 
-@contextlib.contextmanager
-def _from_registry(settings: Settings, deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
-    name, alias, number, file = _version(settings)
+def _in_registry(settings: Settings) -> Opened:
+    """The version of a registered model that MODEL_PATH names.
+
+    Raises:
+        SetupError: MODEL_PATH or MLFLOW_TRACKING_URI is wrong.
+    """
+    named = VERSION.fullmatch(settings.model_path)
+    if named is None:
+        raise SetupError("use models:/NAME@ALIAS or models:/NAME/VERSION")
+    if not settings.mlflow_tracking_uri.startswith(("http://", "https://")):
+        raise SetupError("set MLFLOW_TRACKING_URI to the URL of the MLflow server")
+    name, alias, given, file = named.groups("")
     server = settings.mlflow_tracking_uri.rstrip("/")
-    from keras_to_lambda.runtime.sources import fetch
 
-    # The guard against private addresses and the lists of hosts and ports are those of images.
-    limits = replace(settings, max_image_bytes=REGISTRY_MAX_BYTES)
+    @contextlib.contextmanager
+    def opened(deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
+        from keras_to_lambda.runtime.sources import fetch
 
-    def get(what: str, route: str, **query: str) -> bytes:
-        text = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+        # The guard against private addresses and the lists of hosts and ports are those of images.
+        limits = replace(settings, max_image_bytes=REGISTRY_MAX_BYTES)
+
+        def get(what: str, route: str, **query: str) -> bytes:
+            text = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+            try:
+                return fetch.fetch(f"{server}/{route}?{text}", limits, deadline, _authorization())
+            except FetchFailed as error:
+                raise SetupError(f"{what} at {server}: {error.facts['reason']}") from error
+
+        if alias:
+            route = "api/2.0/mlflow/registered-models/alias"
+            answer = get(f"version {alias} of {name}", route, name=name, alias=alias)
+        else:
+            route = "api/2.0/mlflow/model-versions/get"
+            answer = get(f"version {given} of {name}", route, name=name, version=given)
         try:
-            return fetch.fetch(f"{server}/{route}?{text}", limits, deadline, _authorization())
-        except FetchFailed as error:
-            raise SetupError(f"{what} at {server}: {error.facts['reason']}") from error
+            version = json.loads(answer)["model_version"]
+            number = str(version["version"])
+            tags = {str(tag["key"]): str(tag["value"]) for tag in version.get("tags", ())}
+        except (ValueError, KeyError, TypeError) as error:
+            raise SetupError(f"{server} does not answer as MLflow") from error
+        expected = settings.model_sha256 or tags.get("sha256", "").lower()
+        if not expected:
+            raise SetupError(
+                f"version {number} has no tag sha256; set it to the SHA-256 of the .tflite, or set "
+                "MODEL_SHA256"
+            )
 
-    if alias:
-        route = "api/2.0/mlflow/registered-models/alias"
-        answer = get(f"version {alias} of {name}", route, name=name, alias=alias)
-    else:
-        route = "api/2.0/mlflow/model-versions/get"
-        answer = get(f"version {number} of {name}", route, name=name, version=number)
-    try:
-        version = json.loads(answer)["model_version"]
-        number = str(version["version"])
-        tags = {str(tag["key"]): str(tag["value"]) for tag in version.get("tags", ())}
-    except (ValueError, KeyError, TypeError) as error:
-        raise SetupError(f"{server} does not answer as MLflow") from error
-    expected = settings.model_sha256 or tags.get("sha256", "").lower()
-    if not expected:
-        raise SetupError(
-            f"version {number} has no tag sha256; set it to the SHA-256 of the .tflite, or set "
-            "MODEL_SHA256"
-        )
+        def chunks() -> Iterator[bytes]:
+            route, path = "model-versions/get-artifact", file or f"{name}.tflite"
+            yield get(f"{path} of version {number}", route, name=name, version=number, path=path)
 
-    def chunks() -> Iterator[bytes]:
-        route, path = "model-versions/get-artifact", file or f"{name}.tflite"
-        yield get(f"{path} of version {number}", route, name=name, version=number, path=path)
+        yield expected, chunks()
 
-    yield expected, chunks()
+    return opened
 
 
 def _authorization() -> str:

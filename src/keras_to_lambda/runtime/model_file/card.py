@@ -185,13 +185,13 @@ class ModelCard:
                 f"{', '.join(map(str, SCHEMA_VERSIONS))}; convert the model again, or use a newer "
                 "release"
             )
-        _only_fields(cls, data, "")
+        _only_fields(cls, data)
         steps = data.get("preprocessing", {})
-        _only_fields(Preprocessing, steps, "preprocessing.", IN_THE_GRAPH if version == 2 else ())
+        _only_fields(Preprocessing, steps, IN_THE_GRAPH if version == 2 else ())
         data, steps = dict(data), dict(steps)
         scaling = steps.get("scaling")
         if isinstance(scaling, dict):
-            _only_fields(Affine, scaling, "preprocessing.scaling.")
+            _only_fields(Affine, scaling)
             tuples = {key: _tuple(value) for key, value in scaling.items()}
             steps["scaling"] = Affine(**tuples)
         data["preprocessing"] = Preprocessing(**steps)
@@ -205,34 +205,32 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _only_fields(cls: Any, data: Any, prefix: str, absent: Sequence[str] = ()) -> None:
+# What a card must have, by the names before it. How pixels are treated has no default: that would
+# be a guess.
+REQUIRED: Mapping[Any, tuple[str, tuple[str, ...]]] = {
+    ModelCard: ("", ("schema_version", "name", "labels", "height", "width", "output")),
+    Preprocessing: ("preprocessing.", ("resize", "interpolation", "scaling")),
+    Affine: ("preprocessing.scaling.", ("scale", "offset")),
+}
+
+
+def _only_fields(cls: Any, data: Any, absent: Sequence[str] = ()) -> None:
     """Raise SetupError unless `data` has all that `cls` requires, and nothing that it lacks.
 
     Args:
         absent: fields of `cls` that this schema does not have.
     """
+    prefix, required = REQUIRED[cls]
     if not isinstance(data, dict):
         raise SetupError(f"wrong model card: {prefix or 'card'} is not a JSON object")
-    known = {f.name for f in fields(cls)} - set(absent)
-    unknown = sorted(set(data) - known)
-    missing = sorted(known - {"preprocessing", *_optional(cls)} - set(data))
+    unknown = sorted(set(data) - ({each.name for each in fields(cls)} - set(absent)))
+    missing = sorted({*required} - {*absent} - set(data))
     if unknown or missing:
         raise SetupError(
             "wrong model card:"
             + (f" missing {', '.join(prefix + name for name in missing)}" if missing else "")
             + (f" unknown {', '.join(prefix + name for name in unknown)}" if unknown else "")
         )
-
-
-def _optional(cls: Any) -> set[str]:
-    # `provenance`, `verification` and the hash may be absent from a card written by hand; how the
-    # pixels are treated may not: a default there would be a guess.
-    if cls is ModelCard:
-        return {
-            *("model_bytes", "model_sha256", "provenance", "verification"),
-            *("dtype", "channels", "activation", "calibration"),
-        }
-    return {"exif", "alpha", "decode", "drawing", "color_order"} if cls is Preprocessing else set()
 
 
 def _faults(card: ModelCard) -> Any:

@@ -94,11 +94,8 @@ def opened(bucket: str, key: str, settings: Settings, **which: str) -> Iterator[
         raise ObjectNotRead(type(error).__name__) from error
 
 
-def write(key: str, content: bytes, settings: Settings, deadline: Deadline) -> str:
+def write(key: str, content: bytes, settings: Settings, deadline: Deadline) -> None:
     """Put an object under `settings.results_prefix`; the same key again replaces it.
-
-    Returns:
-        its s3:// URL.
 
     Raises:
         ResultsNotKept: S3 did not take it. DeadlineExceeded.
@@ -118,4 +115,3 @@ def write(key: str, content: bytes, settings: Settings, deadline: Deadline) -> s
             "the function's role must allow s3:PutObject there",
             reason=type(error).__name__,
         ) from error
-    return f"s3://{bucket}/{key}"
