@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -83,34 +82,6 @@ def test_a_cache_cut_short_or_of_nonsense_is_not_used(tmp_path, tensor):
         file.write_bytes(damaged)
         cached = Classifier(CLOTHING, 1, weight_cache=str(folder))
         np.testing.assert_allclose(cached.logits(tensor), expected, atol=1e-5)
-
-
-def test_the_cache_of_another_model_gives_that_models_answers_without_a_word(
-    tmp_path, tensor, twin
-):
-    """The hazard itself: the file of one model, taken for the other's."""
-    from keras_to_lambda.runtime.model import weight_cache as module
-
-    folder = tmp_path / "cache"
-    ours = Classifier(CLOTHING, 1, weight_cache=str(folder)).logits(tensor)
-    path = twin()
-    theirs = Classifier(path).logits(tensor)
-    assert np.abs(np.subtract(ours, theirs)).max() > 0.1
-    [file] = folder.iterdir()
-    shutil.copy(file, folder / (module.name(str(path), cards.load(path)) + ".xnnpack"))
-    wrong = Classifier(path, 1, weight_cache=str(folder)).logits(tensor)
-    assert np.abs(np.subtract(wrong, theirs)).max() > 0.1
-
-
-def test_two_models_of_the_same_shape_share_a_folder_and_no_cache(tmp_path, tensor, twin):
-    folder = tmp_path / "cache"
-    path = twin()
-    expected = [Classifier(each).logits(tensor) for each in (CLOTHING, path)]
-    for _ in range(2):
-        for each, logits in zip((CLOTHING, path), expected, strict=True):
-            cached = Classifier(each, 1, weight_cache=str(folder))
-            np.testing.assert_allclose(cached.logits(tensor), logits, atol=1e-5)
-    assert len(list(folder.iterdir())) == 2
 
 
 def test_a_card_that_lies_about_its_models_hash_gets_no_foreign_cache(tmp_path, tensor, twin):

@@ -62,19 +62,20 @@ def test_a_photo_is_downloaded_by_https(secure_host, settings, jpeg):
     assert read(url, allowing(settings, "localhost", secure_host)) == jpeg
 
 
-def test_a_certificate_for_another_name_is_refused(secure_host, settings):
+@pytest.mark.parametrize("fault", ["another name", "another authority"])
+def test_a_certificate_without_trust_is_refused(
+    fault, secure_host, settings, monkeypatch, tmp_path
+):
+    host = "localhost"
+    if fault == "another name":
+        host = "127.0.0.1"
+    else:
+        other = tmp_path / "other.pem"
+        trustme.CA().cert_pem.write_to_path(other)
+        monkeypatch.setenv("SSL_CERT_FILE", str(other))
+        fetch._tls.cache_clear()
     with pytest.raises(FetchFailed) as caught:
-        read(f"https://127.0.0.1:{secure_host}/", allowing(settings, "127.0.0.1", secure_host))
-    assert caught.value.facts["reason"] == "SSLCertVerificationError"
-
-
-def test_an_authority_without_trust_is_refused(secure_host, settings, monkeypatch, tmp_path):
-    other = tmp_path / "other.pem"
-    trustme.CA().cert_pem.write_to_path(other)
-    monkeypatch.setenv("SSL_CERT_FILE", str(other))
-    fetch._tls.cache_clear()
-    with pytest.raises(FetchFailed) as caught:
-        read(f"https://localhost:{secure_host}/", allowing(settings, "localhost", secure_host))
+        read(f"https://{host}:{secure_host}/", allowing(settings, host, secure_host))
     assert caught.value.facts["reason"] == "SSLCertVerificationError"
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import threading
 
 import pytest
 
+from keras_to_lambda.runtime.common import deadline as deadline_module
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import DeadlineExceeded, FetchFailed
 from keras_to_lambda.runtime.sources import address_guard
@@ -23,6 +25,12 @@ HIDDEN = [
     "2a00:1450:4001:830:0:5efe:127.0.0.1", "2a00:1450:4001:830:200:5efe:10.0.0.1", "fc00::1",
     "fd00:ec2::254", "fe80::1", "ff02::1", "2001:db8::1", "3fff::1", "2001:20::1", "4000::1",
 ]  # fmt: skip
+
+
+def connected(addresses, port=80, *, trusted=True):
+    return address_guard.connect(
+        "x", port, Deadline(60), trusted=trusted, resolve=lambda *_: addresses
+    )
 
 
 @pytest.mark.parametrize("text", PUBLIC)
@@ -59,10 +67,7 @@ def test_every_embedding_of_a_refused_ipv4_address_is_refused(block):
 
 def test_one_private_address_among_public_ones_refuses_the_host():
     with pytest.raises(FetchFailed) as caught:
-        address_guard.connect(
-            "example.com", 80, Deadline(60), trusted=False,
-            resolve=lambda *_: ["93.184.216.34", "10.0.0.1"],
-        )  # fmt: skip
+        connected(["93.184.216.34", "10.0.0.1"], trusted=False)
     assert caught.value.facts == {"reason": "an address of the host is not public"}
 
 
@@ -93,9 +98,7 @@ OWN = [
 def test_the_functions_own_addresses_are_never_fetched(text, port, monkeypatch):
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     with pytest.raises(FetchFailed) as caught:
-        address_guard.connect(
-            "own.example", port, Deadline(60), trusted=True, resolve=lambda *_: [text]
-        )
+        connected([text], port)
     assert caught.value.facts == {"reason": "an address of the host is the function's own"}
 
 
@@ -108,21 +111,13 @@ def test_another_private_address_may_be_trusted(text, port, monkeypatch):
 
 
 def test_an_address_that_refuses_leaves_the_next_one(far_host):
-    port = int(far_host.rpartition(":")[2])
-    addresses = ["127.0.0.2", "127.0.0.1"]  # the server listens on the second alone
-    sock = address_guard.connect(
-        "x", port, Deadline(60), trusted=True, resolve=lambda *_: addresses
-    )
-    with sock:
+    # The server listens on the second alone.
+    with connected(["127.0.0.2", "127.0.0.1"], int(far_host.rpartition(":")[2])) as sock:
         assert sock.getpeername()[0] == "127.0.0.1"
 
 
 def test_an_address_that_swallows_packets_leaves_time_for_the_next_one(far_host, monkeypatch):
-    import socket
-
-    port = int(far_host.rpartition(":")[2])
-    real = socket.create_connection
-    given = []
+    real, given = socket.create_connection, []
 
     def swallowing(address, timeout):
         given.append(timeout)
@@ -130,16 +125,11 @@ def test_an_address_that_swallows_packets_leaves_time_for_the_next_one(far_host,
             raise TimeoutError
         return real(address, timeout)
 
-    monkeypatch.setattr(address_guard.socket, "create_connection", swallowing)
-    addresses = ["127.0.0.2", "127.0.0.1"]
-    address_guard.connect(
-        "x", port, Deadline(60), trusted=True, resolve=lambda *_: addresses
-    ).close()
+    monkeypatch.setattr(socket, "create_connection", swallowing)
+    connected(["127.0.0.2", "127.0.0.1"], int(far_host.rpartition(":")[2])).close()
     assert given[0] <= 30
     with pytest.raises(DeadlineExceeded):
-        address_guard.connect(
-            "x", port, Deadline(60), trusted=True, resolve=lambda *_: ["127.0.0.2"]
-        )
+        connected(["127.0.0.2"])
 
 
 def test_no_more_than_four_addresses_of_a_host_are_tried(monkeypatch):
@@ -149,20 +139,15 @@ def test_no_more_than_four_addresses_of_a_host_are_tried(monkeypatch):
         tried.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(address_guard.socket, "create_connection", refusing)
-    addresses = [f"1.1.1.{number}" for number in range(1, 30)]
+    monkeypatch.setattr(socket, "create_connection", refusing)
     with pytest.raises(FetchFailed):
-        address_guard.connect("x", 80, Deadline(60), trusted=False, resolve=lambda *_: addresses)
+        connected([f"1.1.1.{number}" for number in range(1, 30)], trusted=False)
     assert len(tried) == address_guard.MAX_TRIED
 
 
 def test_look_ups_that_hang_cannot_fill_the_process_with_threads(monkeypatch):
-    import threading
-
-    from keras_to_lambda.runtime.common import deadline as module
-
     held = threading.Event()
-    monkeypatch.setattr(module, "_calls", threading.BoundedSemaphore(3))
+    monkeypatch.setattr(deadline_module, "_calls", threading.BoundedSemaphore(3))
     monkeypatch.setattr(address_guard.socket, "getaddrinfo", lambda *_, **__: held.wait(60) or [])
     before = threading.active_count()
     for _ in range(10):

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -468,47 +467,6 @@ def test_what_is_printed_can_be_opened_and_the_curl_line_works():
     scores = json.loads(done.stdout)
     assert "@models/clothing/samples/dress.jpg" in curl
     assert max(scores, key=scores.get) == "dress"
-
-
-def test_reload_starts_again_when_a_model_changes(tmp_path):
-    """A real file watcher and real processes: another model takes the place of the first."""
-    model, replaced = tmp_path / "model.tflite", threading.Event()
-    shutil.copy(ROOT / "models" / "clothing" / "clothing.tflite", model)
-
-    def replace():
-        while not replaced.is_set():
-            shutil.copy(ROOT / "models" / "digits" / "digits.tflite", tmp_path / "new")
-            (tmp_path / "new").replace(model)
-            replaced.wait(60)  # a start takes seconds: another change too soon would end it
-
-    with subprocess.Popen(
-        [*K2L, "serve", "--port", "0", "--reload", "--model", model],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        # Nothing here may wait for ever: without a line in time, the process ends and so do they.
-        patience = threading.Timer(300, process.kill)
-        patience.start()
-        try:
-            lines = iter(process.stdout.readline, "")
-            first = next(line for line in lines if line.startswith("serving"))
-            # The watcher must have seen the first model before the second is a change to it.
-            threading.Timer(2, replace).start()
-            second = next(line for line in lines if line.startswith("serving"))
-            replaced.set()
-            url = re.search(r"http://127\.0\.0\.1:\d+", second)[0]
-            default = requests.get(f"{url}/models", timeout=60).json()["default"]
-        finally:
-            process.terminate()
-            process.communicate(timeout=60)
-            patience.cancel()
-    assert first.startswith("serving clothing (default);")
-    assert default == "digits"
-
-
-def test_reload_watches_models_and_pages():
-    watched = serve._watched(str(ROOT / "models"))
-    for name in ("models/digits/digits.tflite", "web/index.html", "web/static/app.js"):
-        assert str(ROOT / name) in watched
 
 
 def test_the_sample_of_the_greeting_is_the_folders_own(tmp_path, monkeypatch):

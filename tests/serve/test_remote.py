@@ -118,7 +118,7 @@ def test_a_stack_that_cannot_be_reached_is_a_502():
     ("options", "message"),
     [
         (["--host", "0.0.0.0"], "listens on 127.0.0.1 alone, not 0.0.0.0"),
-        (["--model", "my.tflite"], "remove --model and --reload"),
+        (["--model", "my.tflite"], "remove --model"),
     ],
     ids=["host", "model"],
 )

@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import errno
 import mimetypes
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-import hupper
 
 from keras_to_lambda import class_folders, client, origin, project
 from keras_to_lambda.cli import frame, terminal
@@ -22,8 +19,6 @@ from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.common.settings import MODELS, Settings, bundled
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.http.resources import WEB
-from keras_to_lambda.runtime.model.registry import files
 from keras_to_lambda.serve import http_server, remote_stack
 from keras_to_lambda.serve.gateway import Application, Gateway
 from keras_to_lambda.serve.remote_stack import Remote
@@ -37,8 +32,6 @@ examples:
 Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from the environment.
 """
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
-
-STOP_WITHIN_S = 30  # requests under way are answered first
 
 
 def parser() -> frame.Parser:
@@ -65,11 +58,6 @@ def parser() -> frame.Parser:
         "--model", metavar="PATH", help="a .tflite, or a folder of them (default: models)"
     )
     p.add_argument(
-        "--reload",
-        action="store_true",
-        help="restart when code, models or pages change",
-    )
-    p.add_argument(
         "--remote",
         metavar="URL|STACK",
         help="forward to a deployed stack, each request signed with the AWS credentials of this "
@@ -84,8 +72,6 @@ def _local(args: argparse.Namespace) -> tuple[Any, str]:
     settings = Settings.from_environ()
     if args.model or settings.model_path == MODELS:
         settings = replace(settings, model_path=args.model or project.models())
-    if hupper.is_active():
-        hupper.get_reloader().watch_files(_watched(settings.model_path))
     with terminal.without_notices():
         handler = Handler(settings)
     origin.check(handler.models.installed.values())
@@ -113,8 +99,8 @@ def _remote(args: argparse.Namespace) -> tuple[Any, str]:
             "--remote signs with your credentials, so it listens on 127.0.0.1 alone, not "
             f"{args.host}"
         )
-    if args.model or args.reload:
-        raise UserError("--remote serves a deployed stack; remove --model and --reload")
+    if args.model:
+        raise UserError("--remote serves a deployed stack; remove --model")
     url = remote_stack.address(args.remote, args.region, args.profile)
     host = urlsplit(url).netloc
     signature = None if args.api_key else SigV4(host, args.region, args.profile)
@@ -138,29 +124,24 @@ def _listening(application: Application, args: argparse.Namespace) -> tuple[Any,
     return server, f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
 
 
-def _watched(models: str) -> list[str]:
-    """What --reload starts again for besides code: models, and pages, which are read once."""
-    return [*files(models), *(str(path) for path in WEB.rglob("*") if path.is_file())]
-
-
 def _sample(handler: Handler) -> str:
-    """A photo for the example, in the current folder if one is there, else by its whole path."""
+    """A photo for the example, from the current folder if one is in it, else by its whole path."""
     if handler.models.default is None:
         return "photo.jpg"
     path, card = handler.models.installed[handler.models.default]
-    photos = class_folders.images(Path(path).parent / "samples")
-    # The folder's own before those of the installed package.
+    own = class_folders.images(Path(path).parent / "samples")
+    # The folder's own before those of the installed package, which are named after their labels.
     folders = (Path.cwd() / "samples", project.ROOT / "samples", Path(bundled("samples")))
-    shared = [photo for folder in folders for photo in class_folders.images(folder)]
     labels = class_folders.ClassFolders(card.labels)
-    # The project's own photos are named after their labels.
-    photos += [photo for photo in shared if labels.place(photo.stem) is not None]
-    if not photos:
-        return "photo.jpg"
-    here = Path.cwd()
-    found = [photo.absolute() for photo in photos]
-    near = (str(photo.relative_to(here)) for photo in found if photo.is_relative_to(here))
-    return next(near, str(found[0]))
+    own += [
+        photo
+        for folder in folders
+        for photo in class_folders.images(folder)
+        if labels.place(photo.stem) is not None
+    ]
+    found, here = [photo.absolute() for photo in own], Path.cwd()
+    near = [str(photo.relative_to(here)) for photo in found if photo.is_relative_to(here)]
+    return [*near, *map(str, found), "photo.jpg"][0]
 
 
 @frame.command("k2l serve")
@@ -170,15 +151,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
     if not 0 <= args.port <= 65535:  # sockets take it modulo 65,536
         p.error(f"invalid port: {args.port}; use 0 to 65535")
-    if args.reload and not hupper.is_active():
-        # Watches from a process of its own, and runs this one again in another, which finds this
-        # module by its name.
-        os.environ["PYTHONSAFEPATH"] = "1"
-        hupper.start_reloader(
-            "keras_to_lambda.serve.serve.main",
-            worker_args=[argv],
-            shutdown_interval=STOP_WITHIN_S,
-        )
     server, greeting = _remote(args) if args.remote else _local(args)
     print(greeting, flush=True)
     http_server.run(server)
