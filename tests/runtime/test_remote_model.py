@@ -168,8 +168,9 @@ def test_a_download_that_was_given_up_replaces_nothing(upload, tmp_path, monkeyp
     now = [0.0]
     monkeypatch.setattr(remote_model.cards, "load", lambda _: now.append(2.0))
     settings = Settings.from_environ({"MODEL_PATH": PATH, "S3_ALLOWED_BUCKETS": "models"})
+    opened = remote_model._in_s3(settings)
     with pytest.raises(DeadlineExceeded):
-        remote_model._renew(f"{tmp_path}/a.tflite", None, settings, Deadline(1, lambda: now[-1]))
+        remote_model._renew(f"{tmp_path}/a.tflite", None, opened, Deadline(1, lambda: now[-1]))
     assert not list(tmp_path.iterdir())
 
 

@@ -56,7 +56,7 @@ def test_each_format_is_in_the_documentation():
 
 
 def test_no_format_that_is_decoded_is_refused_by_name():
-    refused = [first for first, _, _ in signatures.IMAGES]
+    refused = [first for firsts, _, _ in signatures.IMAGES for first in firsts]
     assert [first for first in refused if formats.of(first + bytes(20))] == []
 
 

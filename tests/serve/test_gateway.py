@@ -95,11 +95,6 @@ def test_post_predict_and_the_invocation_url_take_the_same_json(url, handler):
         assert answer.json() == expected(handler, picture(1))
 
 
-def test_options_in_the_query_reach_the_function(url):
-    answer = requests.post(f"{url}/predict?top_k=2", data=picture(2), timeout=60)
-    assert len(answer.json()) == 2
-
-
 def test_errors_have_their_status_at_one_door_and_their_name_at_the_other(url):
     answer = requests.post(f"{url}/predict", json={}, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "missing_image")
@@ -412,15 +407,6 @@ def test_callers_of_slow_hosts_do_not_stop_the_others():
         assert answer.headers["Retry-After"] == "1"
     assert page.status_code == 204
     assert (served, after.status_code) == ([204, 204, 204], 204)
-
-
-def test_connections_that_never_finish_their_request_do_not_stop_the_others():
-    with serving(lambda *_: {"statusCode": 204}) as url, contextlib.ExitStack() as stack:
-        port = int(url.rpartition(":")[2])
-        for _ in range(150):
-            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
-            slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
-        assert requests.post(f"{url}/predict", timeout=60).status_code == 204
 
 
 @pytest.mark.parametrize(

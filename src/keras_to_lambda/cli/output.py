@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from keras_to_lambda.cli import inputs, terminal
+from keras_to_lambda.cli import inputs, progress, terminal
 from keras_to_lambda.cli.inputs import Item, Result
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.inference.predictions import ranked
@@ -31,7 +31,7 @@ def show(
     if table:
         table.writerow(("image", "truth", "rank", "label", "score", "error"))
     done: list[Result] = []
-    for result in terminal.progress(results, len(asked)):
+    for result in progress.progress(results, " images", len(asked)):
         done.append(result)
         item, scores = result
         if format == "jsonl":

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_to_lambda import origin, project
-from keras_to_lambda.cli import frame, inputs, output, terminal
+from keras_to_lambda.cli import frame, inputs, output
 from keras_to_lambda.runtime.check import check
 from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
@@ -84,16 +84,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             p.error(f"--{name.replace('_', '-')} must be 1 or more")
     settings = _settings(args.model)
     if args.check:
-        with terminal.without_notices():
-            handler = Handler(settings)
-            origin.check(handler.models.installed.values())
-            checked = check(handler)
-        print(checked)
+        handler = Handler(settings)
+        origin.check(handler.models.installed.values())
+        print(check(handler))
     if not args.images:
         return frame.OK
-    with terminal.without_notices():
-        # One thread each: the images go side by side.
-        handler = Handler(replace(settings, num_threads=1))
+    # One thread each: the images go side by side.
+    handler = Handler(replace(settings, num_threads=1))
     origin.check(handler.models.installed.values())
     card = handler.models.card()
     if args.scores == "logits" and card.output == "probabilities":

@@ -70,13 +70,17 @@ def note(text: str) -> None:
     _show("note", text)
 
 
-def progress(items: Iterable[Any], what: str = "photo") -> Iterable[Any]:
-    """Show how far an iteration is, on a terminal."""
+def progress(items: Iterable[Any], what: str = "photo", total: int | None = None) -> Iterable[Any]:
+    """Show how far an iteration is, on a terminal.
+
+    Args:
+        total: the number of items, where they have no length.
+    """
     if _quiet:
         return items
     if _parent is not None:
         return _counted(list(items), what)
-    bar = _bar(what, None, items)
+    bar = _bar(what, total, items)
     return items if bar is None else bar
 
 
@@ -130,6 +134,8 @@ def _bar(what: str, total: int | None, items: Iterable[Any] | None = None) -> An
     """A bar; None where it would not be seen."""
     if _quiet or not sys.stderr.isatty():
         return None
-    from tqdm import tqdm
-
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:  # it is of an extra
+        return None
     return tqdm(items, total=total, unit=what, leave=False, file=sys.stderr)

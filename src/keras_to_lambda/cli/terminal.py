@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 from keras_to_lambda.cli.evaluation import Evaluation
 
@@ -77,33 +74,3 @@ def evaluation(result: Evaluation) -> str:
         counts = (str(result.confusion[index, other] or ".").rjust(cell) for other in seen)
         rows.append(label.ljust(name) + "".join(counts))
     return "\n".join([text, "rows: what it is; columns: what it was taken for", *rows])
-
-
-def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
-    """The items, and on a terminal how far they are."""
-    if total < 2 or not sys.stderr.isatty():
-        return items
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:  # the function's image has no need of it
-        return items
-    shown: Iterable[Any] = tqdm(items, total=total, unit=" images", leave=False, file=sys.stderr)
-    return shown
-
-
-@contextlib.contextmanager
-def without_notices() -> Iterator[None]:
-    """Keep the interpreter's INFO lines off standard error; all else goes there at the end."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            written.seek(0)
-            for line in written:
-                if not line.startswith(b"INFO: "):
-                    os.write(2, line)

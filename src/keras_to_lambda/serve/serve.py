@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keras_to_lambda import class_folders, client, origin, project
-from keras_to_lambda.cli import frame, terminal
+from keras_to_lambda.cli import frame
 from keras_to_lambda.client import SigV4
 from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.common.errors import UserError
@@ -72,8 +72,7 @@ def _local(args: argparse.Namespace) -> tuple[Any, str]:
     settings = Settings.from_environ()
     if args.model or settings.model_path == MODELS:
         settings = replace(settings, model_path=args.model or project.models())
-    with terminal.without_notices():
-        handler = Handler(settings)
+    handler = Handler(settings)
     origin.check(handler.models.installed.values())
     server, url = _listening(Gateway(handler.handle), args)
     default = handler.models.default
