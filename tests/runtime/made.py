@@ -91,6 +91,17 @@ def _body(body):
     }
 
 
+def queue(*bodies, ids=None):
+    """An event of SQS with these messages."""
+    numbered = ids or [f"m{number}" for number in range(len(bodies))]
+    return {
+        "Records": [
+            {"messageId": message, "eventSource": "aws:sqs", "body": body}
+            for message, body in zip(numbered, bodies, strict=True)
+        ]
+    }
+
+
 def outcome(answer):
     """Status and error code of an HTTP answer."""
     return answer["statusCode"], json.loads(answer["body"])["error"]["code"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import threading
@@ -20,7 +19,7 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.sources import images as sources
-from keras_to_lambda.runtime.sources.images import Base64, Url
+from keras_to_lambda.runtime.sources.images import Raw, Url
 from tests.http_host import Clock
 from tests.runtime.made import CLOTHING, TREE, inline
 
@@ -121,8 +120,7 @@ def test_images_of_a_request_are_fetched_side_by_side(handler, far_host):
 
 
 def test_more_images_than_are_fetched_at_a_time_keep_their_order(settings, far_host, jpeg):
-    text = base64.b64encode(jpeg).decode()
-    many = [f"http://{far_host}/photo", f"http://{far_host}/missing", {"image": text}] * 7
+    many = [f"http://{far_host}/photo", f"http://{far_host}/missing", inline(jpeg)] * 7
     answers = Handler(dataclasses.replace(settings, max_images=21)).handle({"images": many})
     assert ["error" in answer for answer in answers] == [False, True, False] * 7
     assert answers[0] == answers[2] == answers[18]
@@ -131,7 +129,7 @@ def test_more_images_than_are_fetched_at_a_time_keep_their_order(settings, far_h
 def test_one_silent_host_does_not_take_the_others_down(settings, far_host, jpeg, monkeypatch):
     # Downloads get 1 s of the minute here, so that the rest has time on any machine.
     monkeypatch.setattr(sources, "SHARE_FOR_DOWNLOADS", 1 / 60)
-    images = [Url(f"http://{far_host}/stall"), Base64(base64.b64encode(jpeg).decode())]
+    images = [Url(f"http://{far_host}/stall"), Raw(jpeg)]
     answers = Handler(settings).pipeline.classify(images, deadline=Deadline(60))
     assert isinstance(answers[0], DeadlineExceeded)
     assert isinstance(answers[1], dict)
@@ -142,9 +140,8 @@ def test_decoding_that_takes_all_the_time_leaves_some_to_answer_what_it_has(
 ):
     real, clock = pixels.prepare, Clock()
     monkeypatch.setattr(pixels, "prepare", lambda *of: (clock.advance(4.0), real(*of))[1])
-    text = base64.b64encode(jpeg).decode()
     handler = Handler(settings)
-    answers = handler.pipeline.classify([Base64(text)] * 5, deadline=Deadline(12.0, clock))
+    answers = handler.pipeline.classify([Raw(jpeg)] * 5, deadline=Deadline(12.0, clock))
     # A third one would end after 12 s; nine tenths of them are for decoding.
     assert [isinstance(answer, DeadlineExceeded) for answer in answers] == [
         False, False, True, True, True,
@@ -152,7 +149,6 @@ def test_decoding_that_takes_all_the_time_leaves_some_to_answer_what_it_has(
 
 
 def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
-    text = base64.b64encode(jpeg).decode()
     real, calls = pixels.prepare, []
 
     def prepare(image, card):
@@ -162,7 +158,7 @@ def test_an_image_that_breaks_the_code_fails_alone(settings, jpeg, monkeypatch):
         return real(image, card)
 
     monkeypatch.setattr(pixels, "prepare", prepare)
-    answers = Handler(settings).handle({"images": [{"image": text}] * 3})
+    answers = Handler(settings).handle({"images": [inline(jpeg)] * 3})
     assert ["error" in answer for answer in answers] == [False, True, False]
     assert answers[1]["error"]["code"] == "internal_error"
     assert "CANARY" not in json.dumps(answers)
@@ -172,14 +168,13 @@ def test_inference_that_cannot_finish_is_refused(settings, jpeg):
     handler = Handler(settings)
     model = handler.models.get()
     model.seconds = 3.0
-    text = base64.b64encode(jpeg).decode()
     clock = Clock()
-    [answer] = handler.pipeline.classify([Base64(text)], deadline=Deadline(1.0, clock))
+    [answer] = handler.pipeline.classify([Raw(jpeg)], deadline=Deadline(1.0, clock))
     assert isinstance(answer, DeadlineExceeded)
     assert "3.0 s" in answer.message
     # Of several, as many as there is time for.
     model.seconds = 0.4
-    answers = handler.pipeline.classify([Base64(text)] * 4, deadline=Deadline(1.1, clock))
+    answers = handler.pipeline.classify([Raw(jpeg)] * 4, deadline=Deadline(1.1, clock))
     assert [isinstance(answer, DeadlineExceeded) for answer in answers] == [
         False, False, True, True,
     ]  # fmt: skip

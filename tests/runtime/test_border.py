@@ -28,7 +28,7 @@ from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.inference import telemetry
 from keras_to_lambda.runtime.model.engine import EngineError
 from keras_to_lambda.runtime.sources.images import Url
-from tests.runtime.made import encoded, inline, outcome, v2
+from tests.runtime.made import encoded, inline, outcome, queue, v2
 
 HALF = "\ud800"  # half a surrogate pair, as JSON can spell it and UTF-8 cannot
 PHOTO = "s3://photos/in/t shirt+1.jpg"
@@ -167,15 +167,6 @@ def test_a_map_s_items_with_half_a_character_fail_alone(handler, jpeg):
         "invalid_url", "invalid_url", "missing_image", "invalid_url",
     ]  # fmt: skip
     assert not any("retry" in line for line in lines)
-
-
-def queue(*bodies):
-    return {
-        "Records": [
-            {"messageId": f"m{number}", "eventSource": "aws:sqs", "body": body}
-            for number, body in enumerate(bodies)
-        ]
-    }
 
 
 @pytest.fixture

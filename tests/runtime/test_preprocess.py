@@ -30,8 +30,10 @@ pytestmark = pytest.mark.engine
 CARD = ModelCard("c", ("a", "b"), height=1, width=2, preprocessing=Preprocessing(scaling="raw"))
 
 
-def with_steps(**steps):
-    return dataclasses.replace(CARD, preprocessing=Preprocessing(**steps))
+def with_steps(height=1, width=2, **steps):
+    return dataclasses.replace(
+        CARD, height=height, width=width, preprocessing=Preprocessing(**steps)
+    )
 
 
 def pixels():
@@ -82,9 +84,7 @@ def test_pillow_bilinear_is_pillows():
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
 def test_crop_keeps_the_centre_and_pad_adds_black_around_it(interpolation, mode):
     # A wide picture, white but for a red third in the middle, to a square.
-    card = dataclasses.replace(
-        with_steps(interpolation=interpolation, resize=mode), height=30, width=30
-    )
+    card = with_steps(30, 30, interpolation=interpolation, resize=mode)
     picture = Image.new("RGB", (90, 30), "white")
     picture.paste((255, 0, 0), (30, 0, 60, 30))
     result = resize(picture, card)
@@ -150,9 +150,7 @@ def test_tensorflows_pixels_row_by_row_are_those_of_the_whole(
     size, mode, interpolation, monkeypatch
 ):
     noise = np.random.default_rng(6).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    card = dataclasses.replace(
-        with_steps(interpolation=interpolation, resize=mode), height=24, width=36
-    )
+    card = with_steps(24, 36, interpolation=interpolation, resize=mode)
     whole = resize(Image.fromarray(noise), card)
     monkeypatch.setattr("keras_to_lambda.runtime.image.preprocess.BAND", 1)
     np.testing.assert_array_equal(resize(Image.fromarray(noise), card), whole)
@@ -160,9 +158,7 @@ def test_tensorflows_pixels_row_by_row_are_those_of_the_whole(
 
 def test_padding_a_long_picture_takes_no_memory_for_the_border():
     """12,000 x 10 pixels, padded to 12,000 x 12,000, would be 432 MB of black."""
-    card = dataclasses.replace(
-        with_steps(interpolation="tf:bilinear", resize="pad"), height=24, width=24
-    )
+    card = with_steps(24, 24, interpolation="tf:bilinear", resize="pad")
     picture = Image.new("RGB", (12_000, 10), "white")
     tracemalloc.start()
     result = resize(picture, card)
@@ -181,9 +177,7 @@ def test_padding_a_long_picture_takes_no_memory_for_the_border():
 @pytest.mark.parametrize("interpolation", ["pillow:bilinear", "tf:bilinear", "tf:nearest"])
 @pytest.mark.parametrize("mode", CHOICES["resize"])
 def test_a_picture_of_a_pixels_width_has_a_tensor(mode, interpolation, size):
-    card = dataclasses.replace(
-        with_steps(interpolation=interpolation, resize=mode), height=224, width=320
-    )
+    card = with_steps(224, 320, interpolation=interpolation, resize=mode)
     result = resize(Image.new("RGB", size, "white"), card)
     assert result.shape == (224, 320, 3)
     assert mode == "pad" or result.min() == 255

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.sources import s3 as storage
 from tests.http_host import HttpHost, Quiet
+from tests.runtime.made import queue
 
 PHOTO = "s3://photos/in/t shirt+1.jpg"
 
@@ -111,10 +113,6 @@ def test_a_connection_that_died_while_the_process_was_frozen_is_made_again(s3, j
 
 
 def test_a_silent_s3_ends_at_the_deadline(monkeypatch, s3):
-    import socket
-
-    from keras_to_lambda.runtime.sources import s3 as storage
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
         storage._client.cache_clear()
@@ -123,16 +121,7 @@ def test_a_silent_s3_ends_at_the_deadline(monkeypatch, s3):
 
 
 def test_answers_that_cannot_be_kept_are_tried_again(s3):
-    event = {
-        "Records": [
-            {
-                "eventSource": "aws:sqs",
-                "messageId": "m-1",
-                "body": json.dumps({"url": PHOTO}),
-                "eventSourceARN": "arn:aws:sqs:us-east-2:123456789012:queue",
-            }
-        ]
-    }
+    event = queue(json.dumps({"url": PHOTO}), ids=["m-1"])
     lost = handler(RESULTS_PREFIX="s3://no-such-bucket/out")
     assert lost.handle(event) == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
     notified = {
@@ -159,12 +148,7 @@ def test_the_same_message_twice_is_kept_once_and_two_messages_twice(s3):
     keeping = handler(RESULTS_PREFIX="s3://answers/out/")
 
     def event(*ids):
-        return {
-            "Records": [
-                {"eventSource": "aws:sqs", "messageId": id_, "body": json.dumps({"url": PHOTO})}
-                for id_ in ids
-            ]
-        }
+        return queue(*[json.dumps({"url": PHOTO})] * len(ids), ids=ids)
 
     keeping.handle(event("a"))
     keeping.handle(event("a", "a"))

@@ -162,14 +162,6 @@ def test_requests_with_a_key_or_a_signature(place, signed_addresses):
     assert out.startswith("{'t-shirt': 3.")
 
 
-def test_the_gateway_of_the_test_refuses_what_is_not_signed_right(signed_addresses):
-    [url] = signed_addresses.values()
-    headers = {"x-amz-date": "20261121T000000Z", "x-amz-security-token": "token"}
-    signature = "AWS4-HMAC-SHA256 SignedHeaders=host;x-amz-date;x-amz-security-token, Signature=0"
-    answer = requests.post(url + "/predict", headers={**headers, "Authorization": signature})
-    assert answer.status_code == 403
-
-
 @needs("node")
 def test_javascript(place, addresses):
     out = run(["node", "it.mjs"], place, addresses, block("js"), "it.mjs")

@@ -72,9 +72,8 @@ class Evaluation:
                 int(self.confusion[i, j]),
                 int(self.confusion[i].sum()),
             )
-            for i in range(len(self.labels))
-            for j in range(len(self.labels))
-            if i != j and self.confusion[i, j]
+            for i, j in np.argwhere(self.confusion)
+            if i != j
         ]
         return sorted(pairs, key=lambda pair: (-pair[2], pair[3], pair[0], pair[1]))[:most]
 

@@ -45,16 +45,18 @@ def vcpus(environ: Mapping[str, str]) -> int:
     """
     sched = getattr(os, "sched_getaffinity", None)
     seen = len(sched(0)) if sched else (os.cpu_count() or 1)
-    memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    if memory_mb.isdecimal():
-        return max(1, min(seen, int(memory_mb) // MB_PER_VCPU))
-    return seen
+    return max(1, min(seen, int(_vcpus_given(environ) or seen)))
 
 
 def processor_share(environ: Mapping[str, str]) -> float:
     """The share of one processor that this process has: less than 1 on Lambda below 1,769 MB."""
+    return min(1.0, _vcpus_given(environ) or 1.0)
+
+
+def _vcpus_given(environ: Mapping[str, str]) -> float:
+    """Lambda's processors for the function's memory; 0: this is not Lambda."""
     memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    return min(1.0, int(memory_mb) / MB_PER_VCPU) if memory_mb.isdecimal() else 1.0
+    return int(memory_mb) / MB_PER_VCPU if memory_mb.isdecimal() else 0.0
 
 
 def _count(text: str) -> int:
@@ -171,12 +173,6 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return read
 
 
-def _level(text: str) -> str:
-    if text.upper() not in {"INFO", "ERROR", "FATAL"}:
-        raise ValueError("must be INFO, ERROR or FATAL")
-    return text.upper()
-
-
 def _setting(read: Callable[[str], T], default: T, help: str) -> T:
     return field(default=default, metadata={"read": read, "help": help})
 
@@ -258,7 +254,9 @@ class Settings:
     )
     cors_origin: str = _setting(str, "*", "the `Access-Control-Allow-Origin` of every HTTP answer")
     log_level: str = _setting(
-        _level, "INFO", "`INFO`: a line for each request; `ERROR`; `FATAL`: nothing"
+        lambda text: _one_of("INFO", "ERROR", "FATAL")(text.upper()),
+        "INFO",
+        "`INFO`: a line for each request; `ERROR`; `FATAL`: nothing",
     )
     metrics_namespace: str = _setting(
         str, "", "when set, log lines carry CloudWatch metrics (EMF) in this namespace"

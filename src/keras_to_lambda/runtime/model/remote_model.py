@@ -108,6 +108,7 @@ def _renew(path: str, before: str | None, opened: Opened, deadline: Deadline) ->
                 file = open(part, "wb", buffering=0)  # noqa: PTH123, SIM115
             with file:
                 for chunk in chunks:
+                    deadline.remaining_s("downloading the model")
                     whole.update(chunk)
                     left = memoryview(chunk)
                     while left:
@@ -167,7 +168,7 @@ def _in_s3(settings: Settings) -> Opened:
         raise SetupError(f"add {bucket} to S3_ALLOWED_BUCKETS")
 
     @contextlib.contextmanager
-    def opened(deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
+    def opened(_deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
         from keras_to_lambda.runtime.sources import s3
 
         with s3.opened(bucket, key, settings) as answer:
@@ -182,15 +183,9 @@ def _in_s3(settings: Settings) -> Opened:
                     "the object has no SHA-256; upload it with --metadata sha256=HEX, or set "
                     "MODEL_SHA256"
                 )
-            yield expected, _within(answer["Body"].iter_chunks(1 << 20), deadline)
+            yield expected, answer["Body"].iter_chunks(1 << 20)
 
     return opened
-
-
-def _within(chunks: Iterator[bytes], deadline: Deadline) -> Iterator[bytes]:
-    for chunk in chunks:
-        deadline.remaining_s("downloading the model")
-        yield chunk
 
 
 def _in_registry(settings: Settings) -> Opened:
