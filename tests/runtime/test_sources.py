@@ -143,14 +143,14 @@ def test_more_bytes_than_the_limit_are_not_read(far_host, settings, path):
             {"fetch_allowed_ports": {8443}},
             "name look-up failed",
         ),
-        ("HOST/reset", {}, "ConnectionResetError"),
+        ("HOST/reset", {}, "ConnectionResetError|body ended early"),  # whichever is seen first
     ],
 )
 def test_hosts_and_ports_that_are_not_reached_or_not_allowed(
     url, changes, reason, far_host, settings
 ):
     settings = dataclasses.replace(settings, **changes)
-    assert refused("http://" + url.replace("HOST", far_host), settings) == reason
+    assert refused("http://" + url.replace("HOST", far_host), settings) in reason.split("|")
 
 
 @pytest.mark.parametrize(
