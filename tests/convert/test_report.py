@@ -55,7 +55,7 @@ def findings(tmp_path):
             pixels = random.integers(0, 256, (50, 60, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(photos[-1])
         logits = random.normal(size=(samples, classes)).astype(np.float32)
-        facts = {"kind": "keras", "loaded_by": "keras 3", "keras_ms": 1.0, "parameters": 1_000_000}
+        facts = {"kind": "keras", "loaded_by": "keras 3", "keras_ms": 1.0, "parameters": 1234}
         keras = KerasSide(
             facts={**facts, "notes": list(notes), "flagged": {}, "pixels": "uint8"},
             card=ModelCard(

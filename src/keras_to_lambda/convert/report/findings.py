@@ -220,10 +220,11 @@ class Findings:
     @property
     def float_size(self) -> str:
         """The size of the same model without quantization, in brackets, where this one has one."""
-        parameters = self.keras.facts["parameters"]
-        if self.subject.quantization == "none" or not parameters:
+        estimate = 4 * (self.keras.facts["parameters"] or 0)
+        plain = next((c.bytes for c in self.candidates if c.quantization == "none"), estimate)
+        if self.subject.quantization == "none" or not plain:
             return ""
-        return f" (float32: {4 * parameters / 1e6:.2f} MB)"
+        return f" (float32: {plain / 1e6:.2f} MB)"
 
     @property
     def conclusion(self) -> str:
