@@ -60,6 +60,11 @@ def test_16_bits_are_read_as_keras_reads_them(interpolation, channels, mode, exp
     assert np.asarray(image).reshape(5, channels)[:, 0].tolist() == expected
 
 
+def test_one_bit_is_black_and_white():
+    data = encoded(Image.fromarray(np.array([[True, False]])), "PNG")
+    assert np.asarray(decode(data, STEPS, 3, LIMIT)).tolist() == [[[255] * 3, [0] * 3]]
+
+
 def test_16_bits_of_colour_keep_their_high_byte_too():
     row = b"\0" + struct.pack(">6H", 0x1234, 0xABCD, 0, 0xFFFF, 0x00FF, 0x8000)
     head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
@@ -300,8 +305,9 @@ def test_an_orientation_behind_the_pixels_of_a_png_is_read():
 def test_a_truncated_image_is_refused(format, picture):
     data = encoded(picture, format)
     for share in (0.3, 0.6, 0.9):
-        with pytest.raises(UndecodableImage):
+        with pytest.raises(UndecodableImage, match="truncated or damaged") as caught:
             decode(data[: int(len(data) * share)], STEPS, 3, LIMIT)
+        assert (caught.value.code, caught.value.status) == ("undecodable_image", 422)
 
 
 def test_a_header_alone_is_refused():

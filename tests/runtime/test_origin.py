@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from keras_to_lambda import origin
+from keras_to_lambda.cli import predict
 from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model.registry import Installed
 from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.serve import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "models" / "digits"
@@ -71,3 +74,28 @@ def test_a_file_of_another_converter_says_nothing_of_its_source(tmp_path):
     (tmp_path / "my.keras").touch()
     card = replace(made_of("0" * 64), provenance={})
     origin.check([Installed(str(tmp_path / "my.tflite"), card)])
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (serve.main, ("--port", "0")),
+        (predict.main, ("--check",)),
+        (predict.main, (str(ROOT / "samples" / "dress.jpg"),)),
+    ],
+    ids=["serve", "predict --check", "predict"],
+)
+def test_a_model_trained_again_is_refused_with_the_command_that_converts_it(
+    command, options, tmp_path, capsys
+):
+    folder = tmp_path / "my digits"
+    shutil.copytree(DIGITS, folder)
+    (folder / "digits.keras").write_bytes(b"trained again")
+    assert command([*options, "--model", str(folder / "digits.tflite")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "digits.tflite does not match digits.keras (different hash)" in err
+    assert (
+        f"k2l convert '{folder}/digits.keras' --samples '{folder}/samples' "
+        f"-o '{folder}/digits.tflite'"
+    ) in err.replace("\\n", "\n")

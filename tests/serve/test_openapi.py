@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import requests
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,3 +29,16 @@ def test_schemathesis_finds_nothing(server):
     assert re.search(r"Tested: 5$", done.stdout, re.MULTILINE)
     assert int(re.search(r"(\d+) generated", done.stdout)[1]) > 150
     assert "Failures:" not in done.stdout
+
+
+def test_it_would_find_an_untrue_description(server, tmp_path):
+    """The check can fail: with top_k of 0 in the document, it reports that the API refuses it."""
+    text = requests.get(f"{server}/openapi.json", timeout=30).text
+    assert '"minimum": 1' in text
+    untrue = tmp_path / "openapi.json"
+    untrue.write_text(text.replace('"minimum": 1', '"minimum": 0'), encoding="utf-8")
+    done = schemathesis(
+        untrue, "--url", server, "--include-path", "/predict", "--phases", "coverage", examples=1
+    )
+    assert done.returncode == 1
+    assert "Schema-valid request rejected" in done.stdout

@@ -295,7 +295,7 @@ def _models(models: Models) -> dict[str, Any]:
         "activation": {"enum": ["softmax", "sigmoid"], "default": "softmax"},
         **dict.fromkeys(("preprocessing", "provenance", "verification"), OBJECT),
     }
-    about = "A model's card (runtime/model_file/card.py)"
+    about = "A model's card (docs/tflite.md)"
     limits = dict.fromkeys(("event_bytes", "image_bytes", "image_pixels", "images"), INTEGER)
     properties = {
         "default": {

@@ -51,7 +51,7 @@ class Classifier:
         path: a `.tflite` file.
         num_threads: for an inference.
         card: the file's, if it has been read already.
-        weight_cache: a folder for packed weights, see `cached`; "": none.
+        weight_cache: a folder for packed weights; "": none.
 
     Raises:
         SetupError: the file, its card or their agreement is wrong.
@@ -72,9 +72,9 @@ class Classifier:
         self._num_threads = num_threads
         place = ""
         if weight_cache:
-            from keras_to_lambda.runtime.model import weight_cache as cached
+            from keras_to_lambda.runtime.model import weight_cache as caches
 
-            place = cached.file(weight_cache, self.path, self.card)
+            place = caches.file(weight_cache, self.path, self.card)
         try:
             self._engine = engine.load(self.path, num_threads, place)
         except EngineError as error:
