@@ -1,6 +1,6 @@
 """python -m benchmarks: the serving path beside what people would otherwise use.
 
-    make bench                        all of it, about ten minutes on two cores
+    make bench                        all of it, about fifteen minutes on two cores
     python -m benchmarks cold memory  some of it
 
 Each section's contenders take turns in one run, so that the machine's drift meets all of them; what

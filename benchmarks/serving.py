@@ -45,17 +45,21 @@ def _in_turn(
     size: int,
     *,
     rounds: int,
+    pairs: int = 0,
     calls: int = 0,
     **more: Any,
 ) -> dict[str, list[c.Run]]:
     """Runs of each contender; what cannot run here is reported, and left out.
 
-    Every second round goes backwards, so that nobody is always the first.
+    Every second round goes backwards, so that none is always the first. After the rounds, the first
+    two contenders have more: as many as `pairs`.
     """
     runs: dict[str, list[c.Run]] = {who.name: [] for who in whose}
     left_out = {who.name for who in whose if who.missing}
-    for number_ in range(-1, rounds):  # one that is not counted: files into memory, bytecode
-        for who in whose if number_ % 2 else reversed(whose):
+    # The first is not counted: files into memory, bytecode.
+    for number_ in range(-1, rounds + pairs):
+        turn = whose if number_ < rounds else whose[:2]
+        for who in turn if number_ % 2 else reversed(turn):
             if who.name in left_out:
                 continue
             _progress(f"{path.stem}, {who.name}, {number_ + 1}")
@@ -197,7 +201,7 @@ def warm(quick: bool, results: Results) -> str:
     photos = [photo(megapixels) for megapixels in PHOTOS]
     names = [f"{megapixels:g} MP" for megapixels in PHOTOS]
     whose = [c.FLOOR, c.HANDLER, c.HANDLER_URL, c.CLASSIC, c.ONNX]
-    rounds, calls = (1, 5) if quick else (7, 9)
+    rounds, pairs, calls = (1, 0, 5) if quick else (3, 12, 9)
     rows, verdicts = [], []
     found: dict[str, dict[str, list[c.Run]]] = {}
 
@@ -210,13 +214,14 @@ def warm(quick: bool, results: Results) -> str:
     with file_host.serving(ROOT) as host:
         measured("clothing float32", _in_turn(
             [c.FLOOR, c.HANDLER, c.BEFORE], photos, host, CLOTHING, CLOTHING_SIZE,
-            rounds=rounds, calls=calls, FILTER="BILINEAR", UPRIGHT=True,
+            rounds=rounds, pairs=pairs, calls=calls, FILTER="BILINEAR", UPRIGHT=True,
         ))  # fmt: skip
         for network, size in NETWORKS.items():
             for form in FORMS:
                 asked = [w for w in whose if not (w is c.ONNX and form == "int8")]
                 measured(f"{network} {form}", _in_turn(
-                    asked, photos, host, model(network, form), size, rounds=rounds, calls=calls
+                    asked, photos, host, model(network, form), size,
+                    rounds=rounds, pairs=pairs, calls=calls,
                 ))  # fmt: skip
         scaled = replace(
             c.HANDLER_URL, name=SCALED, code="MODEL = SCALED_MODEL\n" + c.HANDLER_URL.code
