@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -30,6 +31,8 @@ from keras_to_lambda.runtime.sources.images import Raw, Url
 from tests.runtime.made import chunk, encoded, flat
 
 STEPS = Preprocessing()
+LIBC = ctypes.CDLL(None)
+ROOT = Path(__file__).parents[2]
 
 
 def segment(marker, content):
@@ -417,17 +420,38 @@ def test_the_memory_limit_is_the_least_of_lambdas_and_the_cgroups(environ, files
 
 
 @pytest.mark.skipif(
-    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has none"
+    not (Path("/sys/kernel/mm/transparent_hugepage").exists() and hasattr(LIBC, "mallopt")),
+    reason="no huge pages, or another C library",
 )
-def test_the_c_librarys_heap_asks_for_huge_pages():
+def test_the_c_librarys_heap_asks_for_huge_pages_also_after_memory_was_given_back():
     program = (
-        "import keras_to_lambda.runtime.image.budget; "
-        "print([x for x in open('/proc/self/smaps') if x[:8] == 'VmFlags:' and 'hg' in x.split()])"
+        "from keras_to_lambda.runtime.image import budget\n"
+        "flags = lambda: [x for x in open('/proc/self/smaps') if 'VmFlags' in x and ' hg' in x]\n"
+        "print(len(flags())); budget.memory.give_back(); print(len(flags()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.count("VmFlags") == 1
+    assert "0" not in done.stdout.split()
+
+
+def test_huge_pages_cost_a_process_that_serves_a_few_megabytes_at_the_most():
+    peaks = []
+    for advice in ("14", "0"):
+        program = (
+            "import sys; from keras_to_lambda.runtime.common import memory; "
+            "memory.MADV_HUGEPAGE = int(sys.argv[1]); import base64, resource, lambda_function; "
+            "image = base64.b64encode(open('samples/t-shirt.jpg', 'rb').read()).decode(); "
+            "lambda_function.lambda_handler({'image': image}); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, advice],
+            capture_output=True, text=True, check=True, cwd=ROOT,
+            env={**os.environ, "LOG_LEVEL": "FATAL"},
+        )  # fmt: skip
+        peaks.append(int(done.stdout.split()[-1]) << 10)
+    assert peaks[0] - peaks[1] < 6_000_000
 
 
 @pytest.mark.parametrize(

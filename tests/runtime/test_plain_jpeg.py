@@ -92,6 +92,11 @@ TABLE = jpeg().index(b"\xff\xdb")
         pytest.param(jpeg(exif=ON_ITS_SIDE), card(exif="apply"), id="on its side"),
         pytest.param(jpeg()[:TABLE] + b"\0" + jpeg()[TABLE:], card(), id="a byte between segments"),
         pytest.param(
+            jpeg()[:TABLE] + 1000 * jpeg()[TABLE : TABLE + 69] + jpeg()[TABLE:],
+            card(),
+            id="a long header",
+        ),
+        pytest.param(
             jpeg()[:TABLE] + b"\xff\xcc\0\2" + jpeg()[TABLE:], card(), id="arithmetic coding"
         ),
     ],

@@ -27,6 +27,8 @@ UNLIMITED = 1 << 60
 # glibc's malloc.h; a single block may have 32 MB at the most.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEPT, KEPT_BLOCK = 64 << 20, 32 << 20
+# What the heap grows by once: less than KEPT, which would be returned; and always.
+RESERVED, TOP_PAD = 48 << 20, 128 << 10
 # Linux's mman.h; and the size of a huge page.
 MADV_HUGEPAGE, HUGE = 14, 2 << 20
 # What is reserved without a look at the memory that is left, in bytes.
@@ -129,26 +131,33 @@ def left(limit: int | None, root: str = "") -> int:
 def keep() -> None:
     """Let the C library keep memory that is free for the next picture, in huge pages, where it can.
 
-    Weights and pictures then take fewer page faults and fewer look-ups of addresses.
+    Weights and pictures then take fewer page faults.
     """
     with suppress(OSError, AttributeError):  # glibc has it, others do not
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)
         library.mallopt(M_TRIM_THRESHOLD, KEPT)
-        library.mallopt(M_TOP_PAD, KEPT)
-        library.sbrk.restype = library.malloc.restype = ctypes.c_void_p
-        begin = -(-library.sbrk(None) // HUGE) * HUGE
-        # The heap grows for it, by KEPT.
-        library.free(ctypes.c_void_p(library.malloc(HUGE)))
-        size = library.sbrk(None) - begin
-        if size > 0:
-            library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), MADV_HUGEPAGE)
+        _reserve(library)
 
 
 def give_back() -> None:
     """Return to the system what is free inside of the C library's heap, where it can."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.malloc_trim(0)
+        _reserve(library)
+
+
+def _reserve(library: ctypes.CDLL) -> None:
+    """Let the heap grow, and lie in huge pages there: addresses, which take no memory yet."""
+    library.sbrk.restype = library.malloc.restype = ctypes.c_void_p
+    begin = -(-library.sbrk(None) // HUGE) * HUGE
+    library.mallopt(M_TOP_PAD, RESERVED)
+    library.free(ctypes.c_void_p(library.malloc(HUGE)))
+    library.mallopt(M_TOP_PAD, TOP_PAD)  # of threads' heaps, too
+    size = library.sbrk(None) - begin
+    if size > 0:
+        library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), MADV_HUGEPAGE)
 
 
 def _read(path: str) -> str:

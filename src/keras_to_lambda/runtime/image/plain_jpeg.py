@@ -65,6 +65,7 @@ def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
     width, height = size = contents.frame
     if (
         not contents.plain
+        or len(contents.head) > BLOCK
         or contents.components != COMPONENTS.get(mode)
         or not 0 < width * height <= WHOLE
         or (steps.exif == "apply" and flag(contents.info) != 1)
