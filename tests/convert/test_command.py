@@ -55,7 +55,9 @@ def test_each_kind_of_model_file_becomes_a_verified_tflite(kind, models, request
     ("quantization", "dtype"),
     [("float16", "float16"), ("weights", "int8"), ("dynamic", "int8"), ("int8", "int8")],
 )
-def test_each_quantization_is_verified_and_in_the_weights(quantization, dtype, models, convert):
+def test_each_quantization_is_verified_and_in_the_weights(
+    quantization, dtype, models, convert, capsys
+):
     status, output = convert(models["keras"], "--quantize", quantization)
     assert status == 0
     card = cards.load(output)
@@ -64,6 +66,8 @@ def test_each_quantization_is_verified_and_in_the_weights(quantization, dtype, m
     assert card.dtype == "uint8"
     tensors = Interpreter(model_path=str(output)).get_tensor_details()
     assert dtype in {np.dtype(tensor["dtype"]).name for tensor in tensors}
+    cautioned = "int8 was calibrated on 12 photos: give 100 or more" in capsys.readouterr().out
+    assert cautioned == (quantization == "int8")
 
 
 def test_options_reach_the_card(models, convert):

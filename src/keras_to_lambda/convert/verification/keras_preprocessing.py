@@ -186,15 +186,15 @@ def _ink(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(kept * 255 / peak).astype(np.uint8))
 
 
-def _filtered(of: Callable[..., np.ndarray], values: np.ndarray, size: int) -> np.ndarray:
-    """A rank filter over squares; of an even side, the larger half is below and to the right."""
-    result = of(values.astype(float), size, mode="nearest", origin=size % 2 - 1)
-    return result.astype(values.dtype)
+def _filtered(values: np.ndarray, size: int, *filters: Callable[..., np.ndarray]) -> np.ndarray:
+    """Rank filters over squares; of an even side, the larger half is below and to the right."""
+    for each in filters:
+        found = each(values.astype(float), size, mode="nearest", origin=size % 2 - 1)
+        values = found.astype(values.dtype)
+    return values
 
 
-def _opening(values: np.ndarray, size: int) -> np.ndarray:
-    low = _filtered(ndimage.minimum_filter, values, size)
-    return _filtered(ndimage.maximum_filter, low, size)
+OPENING = (ndimage.minimum_filter, ndimage.maximum_filter)
 
 
 def _shadowed(values: np.ndarray) -> bool:
@@ -212,26 +212,23 @@ def _from_local_paper(values: np.ndarray) -> np.ndarray:
         np.quantile(values, x) + 1 for x in (0.002, 0.15, 0.85, 0.998)
     )
     if lightest / light > dark / darkest:  # chalk on a board
-        return np.asarray(values - _opening(values, size))
-    high = _filtered(ndimage.maximum_filter, values, size)
-    closed = _filtered(ndimage.minimum_filter, high, size)
+        return np.asarray(values - _filtered(values, size, *OPENING))
+    closed = _filtered(values, size, *OPENING[::-1])
     return np.asarray((closed - values) * 255 / np.maximum(closed, 1))
 
 
 def _pen(kept: np.ndarray) -> np.ndarray:
     """The pen's strokes: as thick as half of the ink's energy, and what is near such ink."""
-    there, energy = kept > 0, kept * kept
-    half, thickness = energy.sum() / 2, 1
+    there, energy, thickness = kept > 0, kept * kept, 1
     for size in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
-        if energy[_opening(there, size)].sum() < half:
+        if energy[_filtered(there, size, *OPENING)].sum() < energy.sum() / 2:
             break
         thickness = size
     if thickness >= 4:
-        size = thickness // 3 + 1
-        near = _filtered(ndimage.maximum_filter, _opening(there, size), size)
+        near = _filtered(there, thickness // 3 + 1, *OPENING, ndimage.maximum_filter)
     else:
         reach = max(2, round(max(kept.shape) / 100))
-        near = _filtered(ndimage.maximum_filter, kept >= kept.max() / 2, 2 * reach + 1)
+        near = _filtered(kept >= kept.max() / 2, 2 * reach + 1, ndimage.maximum_filter)
     return np.asarray(there & near)
 
 
