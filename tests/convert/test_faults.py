@@ -18,7 +18,7 @@ from keras_to_lambda.runtime.model_file import card as cards
 def test_a_wrong_label_count_names_both_numbers(models, refused, tmp_path, write_json):
     (tmp_path / "labels.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
     line = refused(models["keras"], names=tmp_path / "labels.txt")
-    assert "there are 3 labels, the model has 5 outputs: give one" in line
+    assert "there are 3 labels, net.keras has 5 outputs: give one" in line
 
 
 def test_labels_that_cannot_be_read_are_named(models, refused, tmp_path, write_json):

@@ -175,7 +175,7 @@ def test_teachable_machines_export_needs_the_samples_alone(place, convert):
             "gives (1, 8, 3); an image classifier gives (1, labels)"),
         (network(shape=(1, 8, 8, 5)), (*LABELS, "--preprocess", "raw"), "it takes (1, 8, 8, 5)"),
         (network(shape=(1, 8, 8, 4)), (*LABELS, "--preprocess", "raw"),
-            "PLACE/labels.txt has 3 labels, net.tflite takes 4: give one label for each output"),
+            "there are 3 labels, net.tflite has 4 outputs: give one label for each output"),
         (network()[:200], (*LABELS, "--preprocess", "raw"), "was cut short or damaged"),
     ],
 )  # fmt: skip

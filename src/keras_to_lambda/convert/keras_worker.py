@@ -232,8 +232,8 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
         )
     if len(outline["labels"]) != max(model.classes, 2):
         raise ConvertError(
-            f"there are {len(outline['labels'])} labels, the model has {model.classes} outputs: "
-            "give one label for each output, in the output's order"
+            f"there are {len(outline['labels'])} labels, {model.path.name} has {model.classes} "
+            "outputs: give one label for each output, in the output's order"
         )
     steps = outline["preprocessing"]
     if isinstance(steps["scaling"], dict):
