@@ -4,12 +4,12 @@ import { $, bytes, el, percent } from "./dom.js";
 import { testRecord } from "./confidence.js";
 
 const SHOWN = 12; // labels in the empty state
-const RESIZED = { stretch: "stretched to the input's size", crop: "cropped to the middle", pad: "padded with black" };
 
 export function showFacts(card) {
   const { preprocessing: steps, provenance: past = {}, verification: proof = {} } = card;
   const rows = [
-    ["Input", `${card.width} × ${card.height}, ${card.channels === 1 ? "grey" : "colour"}; pictures are ${RESIZED[steps.resize]}`],
+    ["Input", `${card.width} × ${card.height}, ${card.channels === 1 ? "grey" : "colour"}`],
+    ["Resizing", steps.resize],
     ["Photos on their side", steps.exif === "apply" ? "turned upright by their EXIF orientation" : "not turned: trained without their EXIF orientation"],
     ["Tested", testRecord(card) ?? "no test results in the model's card"],
     proof.samples && ["Compared with Keras", `the same answer for ${percent(proof.agreement)} of ${proof.samples} photos`],

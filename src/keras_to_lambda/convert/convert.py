@@ -69,7 +69,7 @@ STEPS = {
         "resizing filter, by its library; pillow:nearest is keras.utils.load_img's, tf:bilinear is "
         "image_dataset_from_directory's",
     ),
-    "resize": ("stretch", "to the input's shape: stretch, crop the centre, or pad"),
+    "resize": ("stretch", "way of a picture to the input's shape"),
     "color_order": ("rgb", "order of the channels before the scaling"),
     "exif": (
         "apply",

@@ -5,7 +5,7 @@ One class for each source of events, with both directions side by side (`base.Ev
 
     web      HttpApi, FunctionUrl, RestApi, LoadBalancer, Lattice
     records  Queue and FifoQueue (SQS), Topic (SNS), Bucket (S3), EventBridge
-    batch    S3Batch, MapBatch (Step Functions)
+    bulk     S3Batch, MapBatch (Step Functions)
     direct   Mapped (non-proxy integration), Ping, Direct
     unsupported  services without images
 """
