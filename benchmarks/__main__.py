@@ -5,13 +5,14 @@
 
 Each section's contenders take turns in one run, so that the machine's drift meets all of them; what
 is printed are medians. Run it on a machine that does nothing else. --docs puts the tables into
-docs/benchmarks.md, and draws docs/benchmarks.svg.
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -20,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import footprint, material, plot, serving, table
+from benchmarks import footprint, material, serving, table
 
 SECTIONS: dict[str, Callable[[bool, dict[str, Any]], str]] = {
     "cold": serving.cold,
@@ -60,10 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.docs:
             table.put(name, text)
     (material.FOLDER / "results.json").write_text(json.dumps(results, indent=1), "utf-8")
-    if args.docs and "cold" in results:
-        title = "First answer of a fresh process: MobileNetV2, a photo by URL"
-        found = {name: ms for name, ms in results["cold"].items() if ms is not None}
-        plot.bars(table.DOCS.with_suffix(".svg"), title, found, "ms")
 
 
 def machine() -> str:
@@ -76,8 +73,6 @@ def machine() -> str:
                 name = value.strip()
             if key.strip() in ("flags", "Features"):
                 flags = set(value.split())
-    import os
-
     packages = ", ".join(
         f"{package} {version(package)}" for package in ("numpy", "pillow", "ai-edge-litert")
     )

@@ -53,10 +53,7 @@ def size(_: bool, results: dict[str, Any]) -> str:
                 break
             if amount != "0B":
                 copied = "/packages/" in made or made.split()[-1] == "/"
-                what = "packages" if copied else "function and page"
-                what = "model" if "COPY" in made and amount.startswith("4.7") else what
-                what = "lists" if amount.endswith("kB") and "multi" in made else what
-                rows.append([what, amount])
+                rows.append(["packages" if copied else "function, page and models", amount])
         parts += ["The image, above its base:\n", markdown(("layer", "size"), rows), ""]
         results["layers"] = rows
     else:

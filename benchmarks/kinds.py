@@ -12,13 +12,14 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.material import ROOT
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
@@ -26,22 +27,18 @@ from keras_to_lambda.runtime.inference.telemetry import Stopwatch
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources.images import Raw
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = ROOT / "tests" / "convert" / "saved_by" / "files"
+HEAD = """\
+| written by | kind | what is in it | loaded by | top-1 agreement | largest diff |
+| --- | --- | --- | --- | ---: | ---: |"""
 
 
-def models() -> Iterator[tuple[Path, str, dict[str, Any]]]:
-    """Folder, name and facts of each file."""
-    for index in sorted(FILES.glob("*/index.json")):
-        for name, facts in json.loads(index.read_text(encoding="utf-8"))["models"].items():
-            yield index.parent, name, facts
-
-
-def row(folder: Path, facts: dict[str, Any]) -> list[str]:
-    """A row of the table."""
-    head = [folder.name.replace("-", " "), Path(facts["file"]).suffix or "folder", facts["about"]]
+def row(folder: Path, facts: dict[str, Any]) -> str:
+    """A row of the table; facts: of the file, as the folder's index has them."""
+    file = folder / facts["file"]
     pictures = sorted(folder.glob(f"images/{facts['channels']}-*.png"))
     expected = np.array(facts.get("answers", [[0] * 4]))
+    cells = [folder.name.replace("-", " "), file.suffix or "folder", facts["about"]]
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         (place / "samples").mkdir()
@@ -54,48 +51,45 @@ def row(folder: Path, facts: dict[str, Any]) -> list[str]:
             options.append(f"--custom={FILES.parent / facts['custom']}")
         done = subprocess.run(
             [
-                *(
-                    sys.executable,
-                    "-m",
-                    "keras_to_lambda",
-                    "convert",
-                    str(folder / facts["file"]),
-                    "--quiet",
-                ),
-                *("-o", str(place / "net.tflite"), "--samples", str(place / "samples")),
-                *("--labels", str(place / "labels.txt"), "--preprocess", "mobilenet_v2", *options),
+                *(sys.executable, "-m", "keras_to_lambda", "convert", file, "--quiet"),
+                *("-o", place / "net.tflite", "--samples", place / "samples"),
+                *("--labels", place / "labels.txt", "--preprocess", "mobilenet_v2", *options),
             ],
-            cwd=ROOT,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+            cwd=ROOT, check=False, capture_output=True, text=True,
+        )  # fmt: skip
         if done.returncode:
-            reason = done.stderr.strip().partition(": ")[2].replace(str(FILES) + "/", "")
-            return [*head, f"refused: {reason[:110]}", "", ""]
-        handler = Handler(
-            Settings(model_path=str(place / "net.tflite"), num_threads=1, log_level="FATAL")
-        )
-        served = np.stack(
-            [
-                handler.pipeline.logits(Raw(p.read_bytes()), Deadline(60), Stopwatch())
-                for p in pictures
-            ]
-        )
-        loaded = str(cards.load(place / "net.tflite").provenance["loaded_by"])
+            return " | ".join(["|", *cells, f"refused: {reason(done.stderr, file)}", "", "|"])
+        model = str(place / "net.tflite")
+        handler = Handler(Settings(model_path=model, num_threads=1, log_level="FATAL"))
+        served = np.stack([
+            handler.pipeline.logits(Raw(picture.read_bytes()), Deadline(60), Stopwatch())
+            for picture in pictures
+        ])  # fmt: skip
+        loaded = str(cards.load(Path(model)).provenance["loaded_by"])
     if expected.shape[1] == 1:
         expected = np.concatenate([1 - expected, expected], axis=1)
     agreement = (served.argmax(axis=1) == expected.argmax(axis=1)).mean()
-    return [*head, loaded, f"{agreement:.0%}", f"{np.abs(served - expected).max():.1e}"]
+    difference = np.abs(served - expected).max()
+    return f"| {' | '.join(cells)} | {loaded} | {agreement:.0%} | {difference:.1e} |"
+
+
+def reason(error: str, file: Path) -> str:
+    """The first sentence of an error, in 200 characters at most, with the file's name alone."""
+    message = error.strip().partition(": ")[2].replace(str(file), file.name)
+    return textwrap.shorten(message.partition(". ")[0], 200, placeholder=" ...")
 
 
 def main() -> None:
     """Print the table."""
-    head = ["written by", "kind", "what is in it", "loaded by", "top-1 agreement", "largest diff"]
-    print("| " + " | ".join(head) + " |\n| --- | --- | --- | --- | ---: | ---: |")
+    print(HEAD)
+    files = [
+        (index.parent, facts)
+        for index in sorted(FILES.glob("*/index.json"))
+        for facts in json.loads(index.read_text(encoding="utf-8"))["models"].values()
+    ]
     with ThreadPoolExecutor(2) as pool:
-        for cells in pool.map(lambda found: row(found[0], found[2]), list(models())):
-            print("| " + " | ".join(cells) + " |", flush=True)
+        for line in pool.map(lambda each: row(*each), files):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def test_another_installed_model_is_named_and_a_file_is_a_path(run):
     [
         ((), "give at least one IMAGE"),
         (("absent.jpg",), "no such file: absent.jpg"),
-        (("docs/benchmarks.svg", "--top-k", "0"), "--top-k must be 1 or more"),
+        (("LICENSE", "--top-k", "0"), "--top-k must be 1 or more"),
         (("samples/pants.jpg", "--workers", "0"), "--workers must be 1 or more"),
         (("samples/pants.jpg", "--model", "cats"), "there is clothing, digits, digits-tree"),
         (("samples/pants.jpg", "--model", "absent.tflite"), "absent.tflite"),
