@@ -58,7 +58,7 @@ def row(folder: Path, facts: dict[str, Any]) -> str:
             cwd=ROOT, check=False, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            return " | ".join(["|", *cells, f"refused: {reason(done.stderr, file)}", "", "|"])
+            return f"| {' | '.join(cells)} | refused: {reason(done.stderr, file)} |  |  |"
         model = str(place / "net.tflite")
         handler = Handler(Settings(model_path=model, num_threads=1, log_level="FATAL"))
         served = np.stack([

@@ -196,5 +196,5 @@ if [ "$auth" = api-key ]; then
 fi
 url=https://$api.execute-api.$AWS_REGION.$suffix/Prod/predict
 step "Done: POST to $url"
-[ "$auth" != none ] || echo "  NO SIGN-IN: whoever has the URL can spend your money, 20 requests a second."
+[ "$auth" != none ] || echo "  NO SIGN-IN: everyone with the URL can spend your money, 20 requests a second."
 echo "  compare with this machine: k2l smoke $url --function $name --region $AWS_REGION"

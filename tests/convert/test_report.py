@@ -113,8 +113,8 @@ def test_a_failure_looks_like_one(findings):
     text = Outline(report_page.html(found, "")).text
     assert "Failed: the converted model gives" in text
     assert "FAILED: top-1 labels agree on" in text
-    assert "parts at: inference" in text
-    assert "| the two part first at | inference" in report_text.markdown(found)
+    assert "differs from: inference" in text
+    assert "| first stage that differs | inference" in report_text.markdown(found)
 
 
 def test_the_page_shows_which_answers_changed_and_their_logits(findings):

@@ -131,7 +131,7 @@ def test_another_network_is_reported(run, network, tmp_path, net):
     network(size=48).save(tmp_path / "larger.keras")
     status, _, printed = run(against=tmp_path / "larger.keras")
     assert status == 2
-    assert "one was not made of the other" in printed
+    assert "the .tflite was not converted from this model" in printed
     card = replace(cards.load(net), labels=("red", "green", "blue", "grey", "cyan"))
     elsewhere = tmp_path / "elsewhere.tflite"
     elsewhere.write_bytes(cards.join(net.read_bytes()[: card.model_bytes], card))

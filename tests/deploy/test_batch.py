@@ -216,7 +216,7 @@ def test_a_list_that_the_temporary_folder_has_no_room_for_is_one_line(
 
 
 def test_the_name_of_a_run_is_printed_before_it_is_started(aws, batch, monkeypatch):
-    """So that whoever interrupts the start, or loses the network, knows what may be running."""
+    """So that who interrupts the start, or loses the network, knows what may be running."""
     aws.photos(1)
     aws.states.delete_state_machine(stateMachineArn=aws.machine)
     code, out, err = batch("start", "s3://photos/in/", "--name", "run")

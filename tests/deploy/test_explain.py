@@ -129,7 +129,7 @@ def test_a_healthy_log_has_no_cause(monkeypatch, capsys):
     status, out = run(HEALTHY, monkeypatch, capsys)
 
     assert status == 1
-    assert "nothing that is known here" in out
+    assert "No known error found" in out
     assert "sam logs" in out
     assert "sam logs --stack-name" in out
 

@@ -98,7 +98,7 @@ def body_of(environ):
 
 
 def credulous(application):
-    """Takes what is no image for one, over HTTP and as an event; is right otherwise."""
+    """Takes a non-image for an image, over HTTP and as an event; is right otherwise."""
     wrong = b"this is not an image"
 
     def version(environ, start):
@@ -330,7 +330,7 @@ def test_the_same_model_answers_the_same(right, capsys):
     assert result["largest"] == 0
     assert result["warm"]["calls"] == 3
     assert 0 < result["warm"]["server_p50_ms"] <= result["warm"]["p50_ms"]
-    assert result["facts"]["what is no image"] == "415 unsupported_format"
+    assert result["facts"]["non-image"] == "415 unsupported_format"
 
 
 def test_a_weight_that_differs_is_seen_although_the_card_says_the_same(altered, capsys):
@@ -692,7 +692,7 @@ def test_only_some_versions_are_tried_as_the_faulty_one_is_live_meanwhile(functi
         raise FunctionFailed(version)
 
     monkeypatch.setattr("keras_to_lambda.deploy.rollout.alias.CANDIDATES", 1)
-    with pytest.raises(AliasError, match="none before it will do"):
+    with pytest.raises(AliasError, match="no earlier version passed the check"):
         Alias(FUNCTION).roll_back("3", doubt)
     assert tried == ["2"]
     # One that was found faulty is not tried, and does not count.

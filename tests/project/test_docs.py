@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -88,39 +87,6 @@ def test_every_verb_named_as_a_command_is_one():
     named = set(re.findall(r"\bk2l ([a-z]+)", EVERYTHING))
     assert {"convert", "serve", "deploy"} <= named
     assert named <= {*VERBS}
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "keras_to_lambda predict",
-        "keras_to_lambda serve",
-        "keras_to_lambda.deploy.emulator",
-        "keras_to_lambda.deploy.serving_demo",
-        "keras_to_lambda doctor",
-        "keras_to_lambda smoke",
-        "keras_to_lambda batch",
-        "keras_to_lambda deploy",
-    ],
-)
-def test_help_runs_and_says_what_each_option_means(module):
-    done = subprocess.run(
-        [sys.executable, "-m", *module.split(), "--help"],
-        capture_output=True, text=True, check=True, cwd=ROOT,
-    )  # fmt: skip
-    for line in re.findall(r"^  (--.*)$", done.stdout, re.MULTILINE):
-        assert re.search(r"  \S|[A-Z}]$", line), f"{module}: {line}"
-
-
-@pytest.mark.parametrize("verb", ["convert", "inspect", "train", "evaluate"])
-def test_a_command_that_needs_tensorflow_says_so_where_there_is_none(verb):
-    done = subprocess.run(
-        [sys.executable, "-m", "keras_to_lambda", verb, "x"],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert 'pip install "keras-to-lambda[' in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_what_the_docs_show_of_the_demo_is_what_the_function_answers():

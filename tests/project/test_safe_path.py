@@ -11,26 +11,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TENSORFLOW = ROOT / ".venv-tf" / "bin" / "python"
-HERE = (
-    *("keras_to_lambda", "keras_to_lambda predict", "keras_to_lambda serve"),
-    *("keras_to_lambda doctor", "keras_to_lambda deploy", "keras_to_lambda batch"),
-)
-WITH_TENSORFLOW = ("convert", "keras_to_lambda convert", "keras_to_lambda train")
+# One command by each way in: all verbs of `keras_to_lambda` have the same.
+HERE = ("keras_to_lambda predict", "keras_to_lambda.deploy.emulator")
+WITH_TENSORFLOW = ("convert", "keras_to_lambda train")
 # Of the standard library, of packages that are installed, and of some that are not.
 HOSTILE = (
+    *("__future__", "argparse", "ast", "copy", "csv", "dataclasses", "enum", "inspect", "json"),
     *(
-        "__future__",
-        "argparse",
-        "ast",
-        "copy",
-        "csv",
-        "dataclasses",
-        "enum",
-        "inspect",
-        "json",
         "logging",
+        "pathlib",
+        "random",
+        "re",
+        "socket",
+        "subprocess",
+        "tempfile",
+        "threading",
+        "typing",
     ),
-    *("pathlib", "random", "re", "socket", "subprocess", "tempfile", "threading", "typing"),
     *("numpy", "PIL", "keras", "tensorflow", "h5py", "requests", "yaml", "jinja2"),
     *("pandas", "torch", "jax", "mlflow", "simplejson", "brotli"),
 )

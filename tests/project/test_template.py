@@ -10,34 +10,46 @@ import itertools
 import json
 import re
 import subprocess
-import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from keras_to_lambda.deploy.doctor.template import Template
 from keras_to_lambda.deploy.estimate import each as dollars_for
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.inference.telemetry import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-aws" / "bin" / "python"
+# By name: what SAM gets in place of the parameters' defaults, and changes of the function's
+# properties. SAM names some resources by the second: "later" is one second later.
+VARIANTS = {
+    "plain": ({}, {}),
+    "later": ({}, {}),
+    "settings 1": ({}, {"Description": "settings 1"}),
+    "settings 1, again": ({}, {"Description": "settings 1"}),
+    "settings 2": ({}, {"Description": "settings 2"}),
+    "without CodeDeploy": ({"Deployment": "Off"}, {}),
+}
 TRANSLATE = """
-import json, os, sys
+import json, os, sys, time
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
-template = yaml_parse(open("template.yaml").read())
-# What `sam package` puts in place of local files.
-for name, field, value in (
-    ("Classifier", "ImageUri", "1.dkr.ecr.us-east-1.amazonaws.com/x:1"),
-    ("StateMachine", "DefinitionUri", "s3://bucket/key"),
-):
-    template["Resources"][name]["Properties"][field] = value
 class NoPolicies:
     def load(self): return {}
-changes = json.loads(sys.argv[1])
-for name, value in changes.items():
-    template["Resources"]["Classifier"]["Properties"][name] = value
-print(json.dumps(transform(template, json.loads(sys.argv[2]), NoPolicies())))
+made = {}
+for variant, (parameters, changes) in json.loads(sys.argv[1]).items():
+    time.sleep(variant == "later")
+    template = yaml_parse(open("template.yaml").read())
+    function = template["Resources"]["Classifier"]["Properties"]
+    # What `sam package` puts in place of local files.
+    function["ImageUri"] = "1.dkr.ecr.us-east-1.amazonaws.com/x:1"
+    template["Resources"]["StateMachine"]["Properties"]["DefinitionUri"] = "s3://bucket/key"
+    function.update(changes)
+    made[variant] = transform(template, parameters, NoPolicies())
+print(json.dumps(made))
 """
 PSEUDO = {
     "AWS::AccountId": "123456789012",
@@ -49,23 +61,26 @@ PSEUDO = {
 NO_VALUE = object()
 
 
-def translate(parameters=None, **changes):
-    """The template as CloudFormation's.
-
-    parameters: what SAM gets, in place of defaults. changes: of the function's properties.
-    """
+def run(program, *arguments):
     if not PYTHON.exists():
         pytest.skip("sam is not installed: make setup")
-    done = subprocess.run(
-        [PYTHON, "-c", TRANSLATE, json.dumps(changes), json.dumps(parameters or {})],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+    return subprocess.run(
+        [PYTHON.parent / program, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def variants():
+    """The template as CloudFormation's, by the names of VARIANTS."""
+    done = run("python", "-c", TRANSLATE, json.dumps(VARIANTS))
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="session")
-def translated():
-    return translate()
+def translated(variants):
+    return variants["plain"]
 
 
 class Stack:
@@ -208,17 +223,9 @@ def test_every_choice_of_parameters_is_whole(stack):
 
 
 def test_sam_finds_no_lint():
-    if not PYTHON.exists():
-        pytest.skip("sam is not installed: make setup")
-    done = subprocess.run(
-        [PYTHON.parent / "sam", "validate", "--lint"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run("sam", "validate", "--lint")
     assert "is a valid SAM Template" in done.stdout, done.stdout + done.stderr
-    done = subprocess.run(
-        [PYTHON.parent / "cfn-lint", "template.yaml"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run("cfn-lint", "template.yaml")
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -298,28 +305,22 @@ def test_the_function_may_do_no_more_than_its_choices_need(stack):
 
 
 def test_the_function_gets_what_the_stack_made(stack):
-    variables = stack(Bulk="true", ImageBuckets="a,b").resources["Classifier"]["Environment"][
-        "Variables"
-    ]
-    assert buckets(variables) == ["<DataBucket>", "a", "b"]
-    assert variables["RESULTS_PREFIX"] == "s3://<DataBucket>/answers"
-    assert variables["METRICS_NAMESPACE"] == "keras-to-lambda"
-    variables = stack(Metrics="false").resources["Classifier"]["Environment"]["Variables"]
-    assert buckets(variables) == []
-    assert "MODEL_PATH" not in variables
-    assert variables["RESULTS_PREFIX"] == variables["METRICS_NAMESPACE"] == ""
-    for choice, allowed in (
-        ({"Bulk": "true"}, ["<DataBucket>"]),
-        ({"ImageBuckets": "a,b"}, ["a", "b"]),
-        ({"ModelBucket": "m", "ModelKey": "v1/x.tflite"}, ["m"]),
-    ):
+    known = {field.name.upper() for field in fields(Settings)}
+    for choice, buckets, results, metrics, model in (
+        ({"Bulk": "true", "ImageBuckets": "a,b"}, ["<DataBucket>", "a", "b"],
+         "s3://<DataBucket>/answers", "keras-to-lambda", None),
+        ({"Metrics": "false"}, [], "", "", None),
+        ({"Bulk": "true"}, ["<DataBucket>"], "s3://<DataBucket>/answers", "keras-to-lambda", None),
+        ({"ImageBuckets": "a,b"}, ["a", "b"], "", "keras-to-lambda", None),
+        ({"ModelBucket": "m", "ModelKey": "v1/x.tflite"}, ["m"], "", "keras-to-lambda",
+         "s3://m/v1/x.tflite"),
+    ):  # fmt: skip
         variables = stack(**choice).resources["Classifier"]["Environment"]["Variables"]
-        assert buckets(variables) == allowed
-    assert variables["MODEL_PATH"] == "s3://m/v1/x.tflite"
-
-
-def buckets(variables):
-    return [name for name in variables["S3_ALLOWED_BUCKETS"].split(",") if name]
+        assert set(variables) <= known
+        assert [name for name in variables["S3_ALLOWED_BUCKETS"].split(",") if name] == buckets
+        assert variables["RESULTS_PREFIX"] == results
+        assert variables["METRICS_NAMESPACE"] == metrics
+        assert variables.get("MODEL_PATH") == model
 
 
 def test_a_model_in_s3_is_all_that_is_readable_in_its_bucket(stack):
@@ -328,29 +329,19 @@ def test_a_model_in_s3_is_all_that_is_readable_in_its_bucket(stack):
     assert own.allowed("ClassifierRole", "s3:ListBucket") == []
 
 
-@pytest.mark.parametrize("parameter", ["ModelBucket", "ModelKey"])
-def test_half_of_a_models_place_is_refused(parameter):
+def test_half_of_a_models_place_and_a_pattern_in_its_key_are_refused():
     template = Template.read(ROOT / "template.yaml")
-    faults = list(template.deployed_with({parameter: "m"}).faults())
-    assert faults == ["Give ModelBucket and ModelKey together."]
 
+    def faults(**parameters):
+        return list(template.deployed_with(parameters).faults())
 
-@pytest.mark.parametrize("key", ["*", "v1/?.tflite", "${aws:username}.tflite", "a\n.tflite"])
-def test_a_model_key_that_the_role_would_read_as_a_pattern_is_refused(key):
-    template = Template.read(ROOT / "template.yaml")
-    faults = list(template.deployed_with({"ModelBucket": "m", "ModelKey": key}).faults())
-    assert faults == [f"ModelKey={key}: must match [a-zA-Z0-9 !'()+,./:=@_-]*"]
-    usual = {"ModelBucket": "m", "ModelKey": "models/date=2026-01-31/my model (1).tflite"}
-    assert not list(template.deployed_with(usual).faults())
-
-
-def test_every_setting_that_the_template_sets_is_one(translated, stack):
-    from dataclasses import fields
-
-    from keras_to_lambda.runtime.common.settings import Settings
-
-    known = {field.name.upper() for field in fields(Settings)}
-    assert set(stack().resources["Classifier"]["Environment"]["Variables"]) <= known
+    together = ["Give ModelBucket and ModelKey together."]
+    assert faults(ModelBucket="m") == faults(ModelKey="m") == together
+    for key in ("*", "v1/?.tflite", "${aws:username}.tflite", "a\n.tflite"):
+        assert faults(ModelBucket="m", ModelKey=key) == [
+            f"ModelKey={key}: must match [a-zA-Z0-9 !'()+,./:=@_-]*"
+        ]
+    assert faults(ModelBucket="m", ModelKey="models/date=2026-01-31/my model (1).tflite") == []
 
 
 def test_callers_queues_and_batches_all_reach_the_alias(stack):
@@ -366,35 +357,32 @@ def test_callers_queues_and_batches_all_reach_the_alias(stack):
     assert integration["uri"].endswith("/functions/<Classifier.Arn>:live/invocations")
 
 
-def test_another_setting_is_another_version_and_the_same_is_the_same(translated):
-    """By the description, which `k2l deploy` writes: SAM names versions by the function's text."""
+def test_a_change_reaches_versions_and_the_stage(variants):
+    """SAM names versions by the function's text, in which `k2l deploy` writes the settings' hash.
 
-    def version(template):
-        [name] = [n for n in template["Resources"] if n.startswith("ClassifierVersion")]
+    It names a REST API's deployment by the definition's text; here, by the second.
+    """
+
+    def named(variant, kind):
+        [name] = [n for n in variants[variant]["Resources"] if n.startswith(kind)]
         return name
 
-    one, other = (translate(Description=f"settings {number}") for number in ("1", "2"))
-    assert len({version(each) for each in (translated, one, other)}) == 3
-    assert version(translate(Description="settings 1")) == version(one)
+    versions = {variant: named(variant, "ClassifierVersion") for variant in VARIANTS}
+    assert len({versions[each] for each in ("plain", "settings 1", "settings 2")}) == 3
+    assert versions["settings 1, again"] == versions["settings 1"]
+    assert named("plain", "RestApiDeployment") != named("later", "RestApiDeployment")
 
 
-def test_a_change_of_authentication_reaches_the_stage():
-    """SAM names a REST API's deployment by the definition's text; here, by the second."""
-
-    def deployment():
-        [name] = [n for n in translate()["Resources"] if n.startswith("RestApiDeployment")]
-        return name
-
-    first = deployment()
-    time.sleep(1)
-    assert deployment() != first
-
-
-def test_images_are_binary_to_the_rest_api(translated):
+def test_images_are_binary_to_the_rest_api_and_build_and_function_share_one_architecture(
+    translated,
+):
     body = translated["Resources"]["RestApi"]["Properties"]["Body"]
     assert {"image/jpeg", "image/png", "image/webp", "multipart/form-data"} <= set(
         body["x-amazon-apigateway-binary-media-types"]
     )
+    function = translated["Resources"]["Classifier"]["Properties"]
+    assert function["Architectures"] == [{"Ref": "Architecture"}]
+    assert (ROOT / "template.yaml").read_text("utf-8").count("Architectures:") == 1
 
 
 def test_a_canary_is_taken_back_by_the_new_version_s_own_alarm(stack, translated):
@@ -425,8 +413,8 @@ def test_the_alarm_of_a_version_that_fails_is_not_that_of_the_one_that_repairs_i
     assert made.outputs["FunctionVersion"] == f"<{version}.Version>"
 
 
-def test_a_deployment_can_do_without_codedeploy():
-    made = translate({"Deployment": "Off"})
+def test_a_deployment_can_do_without_codedeploy(variants):
+    made = variants["without CodeDeploy"]
     assert "UpdatePolicy" not in made["Resources"]["ClassifierAliaslive"]
     assert not any("CodeDeploy" in each["Type"] for each in made["Resources"].values())
     [choices] = [made["Parameters"]["Deployment"]["AllowedValues"]]
@@ -444,10 +432,7 @@ def test_a_queue_gives_the_function_time_and_keeps_what_fails(stack):
         assert longer["Queue"]["VisibilityTimeout"] == 6 * seconds
     assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "<DeadLetters.Arn>"
     assert made.resources["QueueReader"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-
-
-def test_a_bucket_of_a_creation_that_failed_does_not_stay(translated):
-    bucket = translated["Resources"]["DataBucket"]
+    bucket = made.template["Resources"]["DataBucket"]  # of a creation that failed, none stays
     assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"
     assert bucket["UpdateReplacePolicy"] == "Retain"
 
@@ -490,8 +475,6 @@ def test_the_spend_alarm_adds_up_at_the_prices_of_the_table(stack, architecture,
 
 
 def test_the_dashboard_is_json_about_metrics_that_the_function_sends(stack):
-    from keras_to_lambda.runtime.inference.telemetry import METRICS
-
     body = json.loads(stack().resources["Dashboard"]["DashboardBody"])
     named = set()
     for widget in body["widgets"]:
@@ -503,13 +486,6 @@ def test_the_dashboard_is_json_about_metrics_that_the_function_sends(stack):
                     named.add(metric[1])
     assert named
     assert named <= set(METRICS)
-
-
-def test_build_and_function_share_one_architecture(translated):
-    function = translated["Resources"]["Classifier"]
-    assert function["Properties"]["Architectures"] == [{"Ref": "Architecture"}]
-    text = (ROOT / "template.yaml").read_text("utf-8")
-    assert text.count("Architectures:") == 1
 
 
 def test_gateways_log_what_they_refuse(stack):

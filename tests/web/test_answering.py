@@ -220,7 +220,7 @@ def test_the_code_that_is_shown_runs_and_gives_what_is_shown(
         name = "drawing.png" if by == "drawing" else "photo12mp-800.jpg"
         assert name in page.get_by_label("Code", exact=True).text_content()
         shutil.copy(saved(page, "Save what was sent"), tmp_path / name)
-    for language in LANGUAGES:
+    for language in LANGUAGES if by in ("file", "address") else LANGUAGES[:1]:
         page.get_by_role("button", name=language, exact=True).click()
         page.bring_to_front()  # whose page has the focus may write the clipboard
         page.get_by_role("button", name=re.compile("Copy$|Copied")).click()

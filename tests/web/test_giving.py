@@ -33,35 +33,44 @@ from tests.web.use import (
 CAPTION = "figcaption >> nth=0"
 
 
-def test_a_file_is_chosen(page):
+def test_each_way_of_giving_a_picture(page, image_host):
     give(page, T_SHIRT)
     says(page, "t-shirt")
-
-
-def test_files_are_dropped_anywhere(page):
-    data = transfer(page, files=[("t-shirt.jpg", "image/jpeg", T_SHIRT.read_bytes())])
+    # Dropped, anywhere.
+    data = transfer(page, files=[("d.jpg", "image/jpeg", (SAMPLES / "dress.jpg").read_bytes())])
     page.dispatch_event("#results", "dragenter", {"dataTransfer": data})
     expect(page.locator("body")).to_have_class("over")
     page.dispatch_event("#results", "drop", {"dataTransfer": data})
     expect(page.locator("body")).not_to_have_class("over")
-    says(page, "t-shirt")
-
-
-def test_a_picture_of_another_page_is_dropped_by_its_address(page, image_host):
-    url = f"http://{image_host}/t-shirt.jpg"
+    says(page, "dress")
+    # A picture of another page, dropped by its address.
+    url = f"http://{image_host}/pants.jpg"
     data = transfer(page, **{"text/uri-list": f"# a comment\r\n{url}\r\n"})
     page.dispatch_event("body", "drop", {"dataTransfer": data})
-    says(page, "t-shirt")
+    says(page, "pants")
     # The page may not load it, but the model's view of it stands for it in the list.
-    expect(page.locator(".strip img")).to_have_attribute("src", re.compile("^data:image/png"))
-
-
-def test_a_picture_is_pasted(page):
+    source = page.locator(".strip img").first
+    expect(source).to_have_attribute("src", re.compile("^data:image/png"))
+    # Pasted.
     page.evaluate(
         "data => document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}))",
         transfer(page, files=[("image.png", "image/png", in_format("PNG"))]),
     )
     says(page, "t-shirt")
+    # An address, typed; one that holds the picture itself.
+    page.get_by_label("Address of a photo").fill(f"http://{image_host}/skirt.jpg?size=1")
+    page.keyboard.press("Enter")
+    says(page, "skirt")
+    expect(page.get_by_role("link", name="Open the original")).to_have_attribute(
+        "href", f"http://{image_host}/skirt.jpg?size=1"
+    )
+    url = "data:image/jpeg;base64," + base64.b64encode(T_SHIRT.read_bytes()).decode()
+    page.get_by_label("Address of a photo").fill(url)
+    page.get_by_role("button", name="Classify").click()
+    says(page, "t-shirt")
+    sample(page, "longsleeve")
+    says(page, "longsleeve")
+    expect(page.locator(".strip li")).to_have_count(7)
 
 
 def test_an_address_is_pasted_and_prose_is_not_taken_for_one(page, image_host, context):
@@ -73,15 +82,6 @@ def test_an_address_is_pasted_and_prose_is_not_taken_for_one(page, image_host, c
     page.keyboard.press("Control+V")
     says(page, "pants")
     expect(page.locator(".strip li")).to_have_count(1)
-
-
-def test_an_address_is_typed(page, image_host):
-    page.get_by_label("Address of a photo").fill(f"http://{image_host}/dress.jpg?size=1")
-    page.keyboard.press("Enter")
-    says(page, "dress")
-    expect(page.get_by_role("link", name="Open the original")).to_have_attribute(
-        "href", f"http://{image_host}/dress.jpg?size=1"
-    )
 
 
 ADDRESSES = {
@@ -99,15 +99,12 @@ ADDRESSES = {
 }
 
 
-def test_what_counts_as_an_address(page):
+def test_what_is_no_address_is_not_sent(page):
     script = """async (texts) => {
         const { addressIn } = await import("/static/picture.js");
         return Object.fromEntries(texts.map((text) => [text, addressIn(text)]));
     }"""
     assert page.evaluate(script, list(ADDRESSES)) == ADDRESSES
-
-
-def test_what_is_no_address_is_not_sent(page):
     page.get_by_role("button", name="Classify").click()
     assert page.evaluate("document.querySelector('#url').matches(':focus:invalid')")
     page.get_by_label("Address of a photo").fill("javascript:alert(1)")
@@ -115,13 +112,6 @@ def test_what_is_no_address_is_not_sent(page):
     message = page.evaluate("document.querySelector('#url').validationMessage")
     assert message.startswith("This is not the address of a picture")
     expect(page.locator(".strip li")).to_have_count(0)
-
-
-def test_a_data_url_is_typed(page):
-    url = "data:image/jpeg;base64," + base64.b64encode(T_SHIRT.read_bytes()).decode()
-    page.get_by_label("Address of a photo").fill(url)
-    page.get_by_role("button", name="Classify").click()
-    says(page, "t-shirt")
 
 
 def test_a_photo_is_taken_and_the_camera_answers_live(page):
@@ -171,16 +161,14 @@ SVG = (
 )
 
 
-@pytest.mark.parametrize("kind", ["AVIF", "SVG"])
-def test_what_the_browser_can_show_is_converted_with_a_note(page, kind):
-    if kind == "SVG":
-        choose(page, "digits")
-        give_bytes(page, "one.svg", SVG, "image/svg+xml")
-        says(page, "1")
-    else:
-        give_bytes(page, "real.avif", in_format("AVIF"), "image/avif")
-        says(page, "t-shirt")
-    expect(page.locator(CAPTION)).to_contain_text(f"{kind}, converted here")
+def test_what_the_browser_can_show_is_converted_with_a_note(page):
+    give_bytes(page, "real.avif", in_format("AVIF"), "image/avif")
+    says(page, "t-shirt")
+    expect(page.locator(CAPTION)).to_contain_text("AVIF, converted here")
+    choose(page, "digits")
+    give_bytes(page, "one.svg", SVG, "image/svg+xml")
+    says(page, "1")
+    expect(page.locator(CAPTION)).to_contain_text("SVG, converted here")
 
 
 UNREADABLE = {
@@ -217,26 +205,24 @@ def on_its_side(path, side=None):
     return path
 
 
-@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
-def test_a_photo_on_its_side_is_named_and_turned_where_the_model_ignores_it(
-    described, kind, tmp_path
-):
+def test_a_photo_on_its_side_is_named_and_turned_where_the_model_ignores_it(described, tmp_path):
     def ignoring(description):
         for card in description["models"]:
             card["preprocessing"]["exif"] = "ignore"
 
     page = described(ignoring)
-    give(page, on_its_side(tmp_path / f"portrait.{kind}"))
-    says(page, "t-shirt")
-    expect(page.locator(".notice").first).to_contain_text("it sees the photo on its side")
-    page.get_by_role("button", name="Turn it").click()
-    expect(page.locator(CAPTION)).to_contain_text("turned upright here")
-    expect(page.get_by_role("button", name="Turn it")).to_have_count(0)
-    says(page, "t-shirt")
-    expect(page.locator(".strip li")).to_have_count(2)
-    with Image.open(saved(page, "Save what was sent")) as sent, Image.open(T_SHIRT) as upright:
-        assert sent.getexif().get(0x0112) is None
-        assert sent.size == upright.size
+    for number, kind in enumerate(("jpg", "png", "webp"), 1):
+        give(page, on_its_side(tmp_path / f"portrait.{kind}"))
+        says(page, "t-shirt")
+        expect(page.locator(".notice").first).to_contain_text("it sees the photo on its side")
+        page.get_by_role("button", name="Turn it").click()
+        expect(page.locator(CAPTION)).to_contain_text("turned upright here")
+        expect(page.get_by_role("button", name="Turn it")).to_have_count(0)
+        says(page, "t-shirt")
+        expect(page.locator(".strip li")).to_have_count(2 * number)
+        with Image.open(saved(page, "Save what was sent")) as sent, Image.open(T_SHIRT) as upright:
+            assert sent.getexif().get(0x0112) is None
+            assert sent.size == upright.size
 
 
 def test_a_photo_of_a_phone_goes_as_it_is_to_a_model_that_turns_it(page, tmp_path):
@@ -304,30 +290,36 @@ def test_a_photo_is_turned_and_cropped_and_the_answer_follows(page):
         assert sent.size == pytest.approx((0.75 * width, 0.75 * height), abs=2)
 
 
-@pytest.mark.parametrize(
-    ("size", "part"), [((300, 200), [12.5, 0]), ((200, 300), [0, 12.5]), ((400, 400), [0, 0])]
-)
-def test_the_part_that_a_cropping_model_sees_is_drawn_on_the_original(described, size, part):
+# Model, its width and height, the picture's, and the part's left and top in percent.
+PARTS = [
+    ("clothing", (180, 160), (300, 200), [12.5, 0]),
+    ("digits", (160, 180), (200, 300), [0, 12.5]),
+    ("digits-tree", (160, 160), (400, 400), [0, 0]),
+]
+
+
+def test_the_part_that_a_cropping_model_sees_is_drawn_on_the_original(described):
     def crop(description):
         for card in description["models"]:
             card["preprocessing"]["resize"] = "crop"
-            card["width"] = card["height"] = 160
-            if size != (400, 400):  # 9:8 or 8:9, so that a part is cut off
-                card["width"], card["height"] = (180, 160) if size[0] > size[1] else (160, 180)
+            [(card["width"], card["height"])] = [x[1] for x in PARTS if x[0] == card["name"]]
 
     page = described(crop)
-    file = io.BytesIO()
-    Image.new("RGB", size, "teal").save(file, "PNG")
-    give_bytes(page, "wide.png", file.getvalue(), "image/png")
-    done(page, 1)
-    expect(page.locator(".cut")).to_be_visible()
-    x, y = page.evaluate(
-        """() => {
-            const { left, top } = document.querySelector(".cut").style;
-            return [left, top].map(parseFloat);
-        }"""
-    )
-    assert [x, y] == pytest.approx(part)
+    for number, (model, _, size, part) in enumerate(PARTS, 1):
+        choose(page, model)
+        file = io.BytesIO()
+        Image.new("RGB", size, "teal").save(file, "PNG")
+        give_bytes(page, f"{number}.png", file.getvalue(), "image/png")
+        done(page, number)
+        expect(page.locator(CAPTION)).to_contain_text(f"{number}.png")
+        expect(page.locator(".cut")).to_be_visible()
+        x, y = page.evaluate(
+            """() => {
+                const { left, top } = document.querySelector(".cut").style;
+                return [left, top].map(parseFloat);
+            }"""
+        )
+        assert [x, y] == pytest.approx(part)
 
 
 # The sheet
@@ -345,12 +337,20 @@ def test_a_three_is_drawn_and_seen(page):
     assert seen.shape == (28, 28)
     prepared = drawing.centred(drawing.ink(Image.fromarray(sent)), 28, 28)
     assert np.array_equal(np.asarray(prepared), seen)
+    # Small, in a corner.
+    page.get_by_role("button", name="Clear", exact=True).click()
+    page.get_by_label("Width").fill("8")
+    draw(page, [(0.05 + 0.3 * x, 0.6 + 0.3 * y) for x, y in THREE])
+    expect(page.locator(".strip li")).to_have_count(2)
+    says(page, "3")
 
 
 def test_the_sheet_never_shows_an_answer_to_something_else(page):
     page.set_viewport_size({"width": 390, "height": 844})
     choose(page, "digits")
     live, hint = page.locator("#live"), page.locator("#hint")
+    cursor = "each => getComputedStyle(each).cursor"
+    assert page.get_by_role("button", name="Undo").evaluate(cursor) == "not-allowed"
     draw(page, [(0.5, 0.5), (0.5, 0.51)])
     expect(live).to_have_text("Draw more than a dot")
     expect(page.locator(".strip li")).to_have_count(0)
@@ -365,7 +365,9 @@ def test_the_sheet_never_shows_an_answer_to_something_else(page):
     expect(live).to_have_text("")
     expect(hint).to_be_visible()
     # Undo brings the drawing back, and its answer.
-    page.get_by_role("button", name="Undo").click()
+    undo = page.get_by_role("button", name="Undo")
+    assert undo.evaluate(cursor) == "pointer"
+    undo.click()
     expect(live).to_contain_text("3, ")
     page.locator("#sheet").focus()
     page.keyboard.press("Control+z")
@@ -381,13 +383,6 @@ def test_the_sheet_never_shows_an_answer_to_something_else(page):
     expect(page.locator(".strip li")).to_have_count(1)
     draw(page, THREE)
     expect(page.locator(".strip li")).to_have_count(2)
-
-
-def test_a_small_drawing_in_a_corner_is_read(page):
-    choose(page, "digits")
-    page.get_by_label("Width").fill("8")
-    draw(page, [(0.05 + 0.3 * x, 0.6 + 0.3 * y) for x, y in THREE])
-    says(page, "3")
 
 
 def test_the_sheet_is_there_for_models_whose_card_asks_for_drawings(described):
@@ -411,10 +406,3 @@ def test_a_photo_of_a_digit_on_paper_is_read(page):
     choose(page, "digits")
     give_bytes(page, "paper.jpg", file.getvalue(), "image/jpeg")
     says(page, "3")
-
-
-def test_a_sample_is_clicked(page):
-    for label in ("dress", "skirt"):
-        sample(page, label)
-        says(page, label)
-    expect(page.locator(".strip li")).to_have_count(2)

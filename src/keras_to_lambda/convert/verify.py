@@ -146,8 +146,8 @@ def _verify(args: argparse.Namespace) -> int:
             theirs, ours = getattr(keras.card, side), getattr(card, side)
             if theirs != ours:
                 raise ConvertError(
-                    f"{args.against} takes a {side} of {theirs}, {args.model} of {ours}: one was "
-                    "not made of the other"
+                    f"{args.against} takes a {side} of {theirs}, {args.model} of {ours}: the "
+                    ".tflite was not converted from this model"
                 )
         ways = list(_ways(args, card, quantization, keras, folder))
         proof = keras.judge(
@@ -268,7 +268,7 @@ def _parted(here: np.ndarray, there: np.ndarray, tolerance: Tolerance) -> list[s
 def _table(ways: Sequence[Way]) -> list[tuple[str, ...]]:
     judged = ways[0].comparison.accuracy is not None
     head = ["against Keras", "photos", "agreement", "largest diff", "mean diff"]
-    rows = [(*head, *["accuracy (Keras)"] * judged, "parts at", "verdict")]
+    rows = [(*head, *["accuracy (Keras)"] * judged, "differs from", "verdict")]
     for way in ways:
         found = way.comparison
         row = [way.name, str(found.samples), f"{found.agreement:.1%}"]

@@ -69,7 +69,7 @@ TABLE: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
         ("weights", str, "WHICH", "weights of a network of keras.applications: imagenet "
          "(downloaded once, to KERAS_HOME), none, or a file: .weights.h5, or a whole .h5 or .keras "
          "model with that network in it (default: imagenet)"),
-        ("width", number(0.05, 4), "FACTOR", "alpha of the MobileNets (default: 1)"),
+        ("width", number(0.05, 4), "FACTOR", "width multiplier, MobileNets only (default: 1)"),
         ("inner", whole(0, 100_000), "N", "widths of the inner layers between features and logits; "
          "0: none (default: 100 on a trained network, else none)"),
         ("dropout", number(0, 0.95), "SHARE", "dropout before each inner layer and the logits "

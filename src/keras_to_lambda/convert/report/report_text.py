@@ -38,7 +38,7 @@ def verification(findings: Findings) -> Rows:
         ),
         ("accuracy", findings.accuracy),
         ("EXIF orientation", flagged.row(findings.card.preprocessing.exif)),
-        *([("the two part first at", ways)] if found.faults and ways else []),
+        *([("first stage that differs", ways)] if found.faults and ways else []),
         *([("decoding of large photos", str(findings.decoding))] if findings.decoding else []),
         ("size", f"{subject.bytes / 1e6:.2f} MB"),
         (f"{other}, median", f"{facts['keras_ms']:.2f} ms"),

@@ -43,8 +43,8 @@ CHECKS: tuple[tuple[str, Callable[[Setup], Finding]], ...] = (
 ANYWHERE = ("Python", "Docker", "sam", "aws", "region", "identity")
 
 NOTHING_KNOWN = """\
-nothing that is known here. The line that says most is the last one of a traceback, or the first
-with "error" in it; paste more of:
+No known error found. The most useful line is the last one of a traceback, or the first with
+"error" in it; paste more of:
   a build         docker build --progress=plain . 2>&1 | tee build.log
   a deployment    k2l deploy -- --no-confirm-changeset --debug 2>&1 | tee deploy.log
   the function    sam logs --stack-name STACK --region REGION

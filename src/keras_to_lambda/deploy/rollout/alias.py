@@ -165,7 +165,7 @@ class Alias:
                 return "; ".join([f"led the alias from version {faulty} to {version}", *against])
             against.append(f"version {version}: {why}")
         raise AliasError(
-            f"{self} is still at the faulty version, as none before it will do "
+            f"{self} still points to the faulty version: no earlier version passed the check "
             f"({'; '.join(against) or 'there is none'}). Deploy a right one, or lead the alias to "
             "one with `aws lambda update-alias`"
         )

@@ -191,9 +191,9 @@ def check_refusal(endpoint: Client, found: Found) -> None:
         EndpointError; and of a Version FunctionFailed, AliasError.
     """
     wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
-    found.facts["what is no image"] = str(wrong)
+    found.facts["non-image"] = str(wrong)
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
-        found.faults.append(f"what is no image is answered with {wrong}, not 415")
+        found.faults.append(f"a non-image is answered with {wrong}, not 415")
 
 
 def check_contract(endpoint: Client, found: Found) -> None:

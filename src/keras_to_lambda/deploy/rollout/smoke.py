@@ -55,7 +55,7 @@ A logit may differ by the share of the logits' spread that `convert` allowed the
 has it (float32: 0.0001). A deployed model must be here, and have the same SHA-256.
 
 exit status:
-  0  deployed is as here
+  0  the deployment matches the local models
   1  it differs, or fails. With --function the version is then invoked directly, past the gateway;
      if it answers wrongly there too, and without --no-rollback, the alias was rolled back
   2  not tested: the network, the URL, the credentials, an option, or a difference of a function
@@ -207,7 +207,11 @@ def _roll_back(
     if again.same:
         return {**done, "same": True, "then": "it answers as here"}
     first = next(iter([*again.faults, *again.unproven]), "some answers differ")
-    return {**done, "same": False, "then": f"it differs from here too, as it may: {first}"}
+    return {
+        **done,
+        "same": False,
+        "then": f"it differs as well (it may serve another model): {first}",
+    }
 
 
 def summary_lines(
