@@ -36,14 +36,14 @@ HEAD = (
 def measure(network: str, folder: Path) -> list[str]:
     """Convert one network; a row of the table."""
     model, labels = folder / f"{network}.keras", folder / "labels.txt"
-    build = [sys.executable, "-P", "-c", BUILD, network, model]
+    build = [sys.executable, "-P", "-c", BUILD, network, str(model)]
     subprocess.run(build, check=True, stderr=subprocess.DEVNULL)
     labels.write_text("".join(f"class {n}\n" for n in range(1000)), encoding="utf-8")
     start = time.perf_counter()
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "keras_to_lambda", "convert", model),
-            *("-o", folder / "out.tflite", "--labels", labels, "--samples", "samples"),
+            *(sys.executable, "-m", "keras_to_lambda", "convert", str(model)),
+            *("-o", str(folder / "out.tflite"), "--labels", str(labels), "--samples", "samples"),
             *("--preprocess", NETWORKS[network], "--quantize", "auto", "--json", "--quiet"),
         ],
         cwd=ROOT, check=False, capture_output=True, text=True,

@@ -51,9 +51,9 @@ def row(folder: Path, facts: dict[str, Any]) -> str:
             options.append(f"--custom={FILES.parent / facts['custom']}")
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "keras_to_lambda", "convert", file, "--quiet"),
-                *("-o", place / "net.tflite", "--samples", place / "samples"),
-                *("--labels", place / "labels.txt", "--preprocess", "mobilenet_v2", *options),
+                *(sys.executable, "-m", "keras_to_lambda", "convert", str(file), "--quiet"),
+                *("-o", str(place / "net.tflite"), "--samples", str(place / "samples")),
+                *("--labels", str(place / "labels.txt"), "--preprocess", "mobilenet_v2", *options),
             ],
             cwd=ROOT, check=False, capture_output=True, text=True,
         )  # fmt: skip
