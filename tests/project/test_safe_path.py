@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TENSORFLOW = ROOT / ".venv-tf" / "bin" / "python"
 # One command by each way in: all verbs of `keras_to_lambda` have the same.
-HERE = ("keras_to_lambda predict", "keras_to_lambda.deploy.emulator")
+HERE = ("keras_to_lambda", "keras_to_lambda predict")
 WITH_TENSORFLOW = ("convert", "keras_to_lambda train")
 # Of the standard library, of packages that are installed, and of some that are not.
 HOSTILE = (

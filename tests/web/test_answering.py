@@ -235,7 +235,7 @@ def test_the_code_that_is_shown_runs_and_gives_what_is_shown(
     if by == "drawing":
         page.get_by_role("button", name="digits-tree", exact=True).click()
         code = page.get_by_label("Code", exact=True).text_content()
-        assert printed(runs(code, LANGUAGES[-1], tmp_path).stdout) == shown(page, 1)
+        assert printed(runs(code, language, tmp_path).stdout) == shown(page, 1)
 
 
 def test_the_code_fails_where_the_function_does(page, tmp_path):

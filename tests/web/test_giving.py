@@ -301,7 +301,7 @@ PARTS = [
 def test_the_part_that_a_cropping_model_sees_is_drawn_on_the_original(described):
     def crop(description):
         for card in description["models"]:
-            card["preprocessing"]["resize"] = "crop"
+            card["preprocessing"] |= {"resize": "crop", "drawing": "none"}
             [(card["width"], card["height"])] = [x[1] for x in PARTS if x[0] == card["name"]]
 
     page = described(crop)
