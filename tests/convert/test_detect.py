@@ -455,7 +455,9 @@ def clothing(shared_data):
     return find(folder, 600)
 
 
-def test_a_trained_models_convention_is_told_from_another_that_a_layer_undoes(clothing, tmp_path):
+def test_a_trained_models_convention_is_distinguished_from_one_that_a_layer_undoes(
+    clothing, tmp_path
+):
     model = Path(__file__).parents[2] / "models" / "clothing" / "clothing.tflite"
     whole = model.read_bytes()[: cards.load(model).model_bytes]
     # The network without the scaling in front of it.
