@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_every_verb_named_as_a_command_is_one():
     named = set(re.findall(r"\bk2l ([a-z]+)", EVERYTHING))
     assert {"convert", "serve", "deploy"} <= named
     assert named <= {*VERBS}
+
+
+@pytest.mark.parametrize("verb", ["convert", "train"])
+def test_a_command_that_needs_tensorflow_says_so_where_there_is_none(verb):
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_to_lambda", verb, "x"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f'pip install "keras-to-lambda[{verb}]"' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_the_docs_show_of_the_demo_is_what_the_function_answers():
