@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.cli import frame, progress
 from keras_to_lambda.convert.common import scaling
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
-from keras_to_lambda.convert.inspection import graph_file, keras_file, tflite_file
+from keras_to_lambda.convert.inspection import foreign, saved_contents, tflite_file
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
 from keras_to_lambda.runtime.model_file.card import ModelCard
@@ -36,7 +36,7 @@ exit status:
 # HDF5 can loop forever in a damaged file.
 SANDBOX = Sandbox(memory_gb=8, minutes=2)
 LABELS_SHOWN = 5
-ROWS_SHOWN = 12
+OPERATORS_SHOWN, OPERATORS_IN_ROW = 48, 6
 
 
 @frame.command("k2l inspect")
@@ -78,17 +78,13 @@ def inspect(path: Path) -> dict[str, Any]:
 def facts(path: str) -> dict[str, Any]:
     """A file's contents; the job of the first child process."""
     file = Path(path)
-    if file.is_file():
-        with file.open("rb") as stream:
-            if stream.read(8)[4:] == b"TFL3":
-                return tflite_file.facts(file)
+    if foreign.is_one(file):
+        return tflite_file.facts(file)
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         saved = SavedFile.read(file, Path(folder))
-        if saved.kind == "saved_model":
-            return graph_file.facts(file, saved)
         try:
-            return keras_file.facts(file, saved)
-        except keras_file.DAMAGED as error:
+            return saved_contents.facts(file, saved)
+        except saved_contents.DAMAGED as error:
             raise ConvertError(f"{file}: its network is described as no Keras does it") from error
 
 
@@ -104,11 +100,11 @@ def text(found: dict[str, Any]) -> str:
     rows = [row for row in _rows(found) if row[1]]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value}".rstrip() for name, value in rows]
-    stopped = found["stopped_by"]
-    verb = "served" if found["kind"] == "tflite" else "converted"
+    stopped, served = found["stopped_by"], found["kind"] == "tflite"
     if stopped:
+        verb = "served" if served else "converted"
         lines += ["", f"It cannot be {verb} as it is:", *(f"  - {reason}" for reason in stopped)]
-    elif found["kind"] == "tflite":
+    elif served:
         lines += ["", f"It can be served. {_verified((found['card'] or {}).get('verification'))}"]
     else:
         lines += [
@@ -121,25 +117,22 @@ def text(found: dict[str, Any]) -> str:
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "kind", found["kind"].replace("_", " ") + f", {found['bytes']:,} bytes"
-    yield "written by", found.get("written_by") or ""
-    yield "backend", found.get("backend") or ""
+    for name in ("written by", "backend"):
+        yield name, found.get(name.replace(" ", "_")) or ""
     yield "loaded by", found.get("loader") or ""
     for kind in ("inputs", "outputs"):
-        for index, tensor in enumerate(found[kind]):
-            yield ("" if index else kind), _tensor_text(tensor)
+        yield from _numbered(kind, map(_tensor_text, found[kind]))
     yield "outputs are", found.get("outputs_are") or ""
     if found["parameters"] is not None:
-        size = found["parameter_bytes"]
-        yield "parameters", f"{found['parameters']:,} in {size:,} bytes"
+        yield "parameters", f"{found['parameters']:,}"
     yield "quantization", found.get("quantization") or ""
-    operators = sorted(found["operators"], key=lambda x: -x["count"])
+    operators = [
+        f"{x['name']}{' v' + str(x['version']) if 'version' in x else ''} x {x['count']}"
+        for x in sorted(found["operators"], key=lambda x: -x["count"])[:OPERATORS_SHOWN]
+    ]
     kind = "layers" if found["kind"] in ("keras", "h5") else "operators"
-    for index, start in enumerate(range(0, min(len(operators), 4 * ROWS_SHOWN), 6)):
-        part = [
-            f"{x['name']}{' v' + str(x['version']) if 'version' in x else ''} x {x['count']}"
-            for x in operators[start : start + 6]
-        ]
-        yield ("" if index else kind), ", ".join(part)
+    starts = range(0, len(operators), OPERATORS_IN_ROW)
+    yield from _numbered(kind, (", ".join(operators[x : x + OPERATORS_IN_ROW]) for x in starts))
     yield "card", _card_text(found)
     labels = found["labels"]
     if labels:
@@ -147,10 +140,15 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     elif count := label_count(found):
         yield "labels", f"unknown; the outputs take {count}"
     yield "note", "; ".join(found.get("notes") or ())
-    yield "standard metadata", _standard_text(found.get("standard_metadata"))
     provenance = (found["card"] or {}).get("provenance") or {}
-    for index, (key, value) in enumerate(provenance.items()):
-        yield ("" if index else "provenance"), f"{key}: {value}"
+    yield from _numbered("provenance", (f"{key}: {value}" for key, value in provenance.items()))
+
+
+def _numbered(name: str, values: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield a row for each value; only the first has the name."""
+    for value in values:
+        yield name, value
+        name = ""
 
 
 def _verified(measured: dict[str, Any] | None) -> str:
@@ -201,16 +199,4 @@ def _card_text(found: dict[str, Any]) -> str:
     return (
         f"{card['name']}, from {found['card_from']}: {steps['resize']}, {steps['interpolation']}, "
         f"{done}; {card['output']}"
-    )
-
-
-def _standard_text(standard: dict[str, Any] | None) -> str:
-    if standard is None:
-        return ""
-    if "fault" in standard:
-        return str(standard["fault"])
-    means = standard["preprocessing"]["scaling"]
-    return (
-        f"pixel x {[round(x, 6) for x in means['scale']]} + "
-        f"{[round(x, 6) for x in means['offset']]}, {len(standard['labels'])} labels"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,36 +14,35 @@ from keras_to_lambda.convert.network.operators import DAMAGED, names_of, number_
 from keras_to_lambda.convert.network.outputs import Ending, in_words
 from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.model_file import card as cards
-from keras_to_lambda.runtime.model_file import tflite_metadata
+
+Facts = dict[str, Any]
 
 # Scales of one tensor that are shown.
 SCALES_SHOWN = 12
-WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT4", "INT2", "INT16")
+INTEGERS = ("INT8", "UINT8", "INT4", "INT2", "INT16")
+WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", *INTEGERS)
 
 
-def facts(path: Path) -> dict[str, Any]:
+def facts(path: Path) -> Facts:
+    """The contents of a file, as JSON values."""
     found = graph(path)
-    stopped = found.pop("stopped_by")
-    described = _described(path)
-    stopped += described.pop("stopped_by")
-    if not stopped:
+    stopped, described = found["stopped_by"], _described(path)
+    if isinstance(described, str):
+        stopped.append(described)
+        described = {"card": None, "card_from": None, "labels": []}
+    elif not stopped:
         stopped += _disagreements(found, described)
     if len(found["outputs"]) == 1:
         units = math.prod(found["outputs"][0]["shape"][1:])
         with contextlib.suppress(*DAMAGED):
             found["outputs_are"] = in_words(Ending.of(of_flatbuffer(path)), units)
-    size = path.stat().st_size
-    return {"kind": "tflite", "bytes": size, **found, **described, "stopped_by": stopped}
+    return {"kind": "tflite", "bytes": path.stat().st_size, **found, **described}
 
 
-def graph(path: Path) -> dict[str, Any]:
+def graph(path: Path) -> Facts:
     """The network of a file, without its card."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    data = path.read_bytes()
     try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
-        return _of_model(model, schema)
+        return _of_model(_model(path))
     except DAMAGED as error:
         raise ConvertError(f"{path} was cut short or damaged: get it again") from error
 
@@ -55,38 +53,49 @@ def makers(path: Path, name: str, version: int) -> list[str]:
     TensorFlow names tensors after the layers that made them, except the network's output: there an
     input's name is used, weights before pictures.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    number = getattr(schema.BuiltinOperator, name, None)
     found = []
-    for part in model.subgraphs:
-        for operator in part.operators or ():
-            code = model.operatorCodes[operator.opcodeIndex]
-            if number_of(code) == number and code.version == version:
-                around = [*operator.outputs, *reversed(operator.inputs)]
-                names = [_string(part.tensors[i].name) for i in around if i >= 0]
-                found.append(next((text for text in names if "/" in text), names[0]))
+    for called, code, part, operator in _operators(_model(path)):
+        if (called, code.version) == (name, version):
+            around = [*operator.outputs, *reversed(operator.inputs)]
+            names = [_string(part.tensors[i].name) for i in around if i >= 0]
+            found.append(next((text for text in names if "/" in text), names[0]))
     return found
 
 
-def _of_model(model: Any, schema: Any) -> dict[str, Any]:
-    types, names = names_of(schema.TensorType), names_of(schema.BuiltinOperator)
-    graph = model.subgraphs[0]
-    counts: Counter[tuple[str, int]] = Counter()
-    strangers: dict[str, list[str]] = {}
+def _model(path: Path) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+
+
+def _operators(model: Any) -> Iterator[tuple[str, Any, Any, Any]]:
+    """Yield each operator with its name, its code, and its graph in front."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = names_of(schema.BuiltinOperator)
     for part in model.subgraphs:
         for operator in part.operators or ():
             code = model.operatorCodes[operator.opcodeIndex]
             name = names.get(number_of(code), f"operator {number_of(code)}")
-            if code.customCode:
-                name = _string(code.customCode)
-                made = [_string(part.tensors[i].name) for i in operator.outputs if i >= 0]
-                strangers.setdefault(name, []).extend(made)
-            counts[name, code.version] += 1
+            yield _string(code.customCode) or name, code, part, operator
+
+
+def _of_model(model: Any) -> Facts:
+    from ai_edge_litert import schema_py_generated as schema
+
+    types, graph = names_of(schema.TensorType), model.subgraphs[0]
+    counts: Counter[tuple[str, int]] = Counter()
+    strangers: dict[str, list[str]] = {}
+    for name, code, part, operator in _operators(model):
+        counts[name, code.version] += 1
+        if code.customCode:
+            made = [_string(part.tensors[i].name) for i in operator.outputs if i >= 0]
+            strangers.setdefault(name, []).extend(made)
     inputs = [_tensor(graph.tensors[i], types) for i in graph.inputs]
     outputs = [_tensor(graph.tensors[i], types) for i in graph.outputs]
-    numbers, size = _weights(model, types)
+    # Integers without a scale are shapes, axes and paddings; a quantized bias has one.
+    weights = [x for x in _constants(model) if types.get(x.type) in WEIGHTS or len(_scales(x))]
+    shapes = [x.shape if x.shape is not None else () for x in weights]
     return {
         "inputs": inputs,
         "outputs": outputs,
@@ -94,19 +103,17 @@ def _of_model(model: Any, schema: Any) -> dict[str, Any]:
             {"name": name, "version": version, "count": count}
             for (name, version), count in sorted(counts.items())
         ],
-        "parameters": numbers,
-        "parameter_bytes": size,
-        "quantization": _in_words(model, types, schema),
-        "entries": sorted(_string(entry.name) for entry in model.metadata or ()),
+        "parameters": sum(math.prod(map(int, shape)) for shape in shapes),
+        "quantization": _in_words(model, weights, types),
         "stopped_by": [*_strange(strangers), *_shape_faults(inputs, outputs)],
     }
 
 
-def _tensor(tensor: Any, types: dict[int, str]) -> dict[str, Any]:
+def _tensor(tensor: Any, types: dict[int, str]) -> Facts:
     shape = [int(n) for n in (tensor.shape if tensor.shape is not None else ())]
     signature = tensor.shapeSignature if tensor.shapeSignature is not None else ()
     # What is open is 1 in the shape, and -1 in its signature; one image at a time is served.
-    found: dict[str, Any] = {
+    found: Facts = {
         "name": _string(tensor.name),
         "shape": [
             None if at and at < len(signature) and signature[at] < 0 else n
@@ -124,16 +131,15 @@ def _string(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
 
 
-def _constants(model: Any) -> Iterator[tuple[Any, int]]:
-    """Yield each tensor with numbers in the file, once for each buffer, and its bytes."""
-    seen = set()
+def _constants(model: Any) -> list[Any]:
+    """The tensors with numbers in the file, one for each buffer."""
+    found: dict[int, Any] = {}
     for part in model.subgraphs:
         for tensor in part.tensors:
             buffer = model.buffers[tensor.buffer]
-            size = len(buffer.data) if buffer.data is not None else buffer.size
-            if size and tensor.buffer not in seen:
-                seen.add(tensor.buffer)
-                yield tensor, int(size)
+            if buffer.size or (buffer.data is not None and len(buffer.data)):
+                found.setdefault(tensor.buffer, tensor)
+    return list(found.values())
 
 
 def _scales(tensor: Any) -> Sequence[float]:
@@ -142,44 +148,27 @@ def _scales(tensor: Any) -> Sequence[float]:
     return () if scales is None else scales
 
 
-def _weights(model: Any, types: dict[int, str]) -> tuple[int, int]:
-    """How many trained numbers there are, and their bytes."""
-    numbers = total = 0
-    for tensor, size in _constants(model):
-        # Other integers are shapes, axes and paddings; a quantized bias has a scale.
-        if types.get(tensor.type) in WEIGHTS or len(_scales(tensor)):
-            numbers += math.prod(int(n) for n in tensor.shape) if tensor.shape is not None else 1
-            total += size
-    return numbers, total
-
-
-def _in_words(model: Any, types: dict[int, str], schema: Any) -> str:
+def _in_words(model: Any, weights: list[Any], types: dict[int, str]) -> str:
     """The quantization, in the words of `--quantize`."""
-    kinds, constant, channels = set(), set(), False
-    for tensor, _ in _constants(model):
-        kind, scales = types.get(tensor.type, "?"), _scales(tensor)
-        constant.add(tensor.buffer)
-        if kind in WEIGHTS and (kind.startswith(("FLOAT", "BFLOAT")) or len(scales)):
-            kinds.add(kind)
-            channels |= len(scales) > 1
+    constant = {tensor.buffer for tensor in _constants(model)}
     graph = model.subgraphs[0]
     flowing = {types.get(t.type, "?") for t in graph.tensors if t.buffer not in constant}
     turned = {
         types.get(graph.tensors[operator.inputs[0]].type)
-        for operator in graph.operators or ()
-        if number_of(model.operatorCodes[operator.opcodeIndex]) == schema.BuiltinOperator.DEQUANTIZE
+        for name, _, part, operator in _operators(model)
+        if name == "DEQUANTIZE"
+        and part is graph
         and graph.tensors[operator.inputs[0]].buffer in constant
     }
-    scale = "a scale for each channel" if channels else "one scale for each tensor"
-    small = sorted(kinds & {"INT8", "UINT8", "INT4", "INT2", "INT16"})
+    kinds = {types.get(x.type) for x in weights}
+    small = sorted(kind for kind in INTEGERS if kind in kinds)
+    words = f"{' and '.join(small).lower()} weights"
+    if moving := sorted(flowing & {"INT8", "UINT8", "INT16"}) if small else []:
+        return f"{words}; {' and '.join(moving).lower()} activations (int8)"
+    if turned & set(small):
+        return f"{words}; turned into float32 when the model loads (weights)"
     if small:
-        weights = f"{' and '.join(small).lower()} weights, {scale}"
-        moving = sorted(flowing & {"INT8", "UINT8", "INT16"})
-        if moving:
-            return f"{weights}; {' and '.join(moving).lower()} activations (int8)"
-        if turned & set(small):
-            return f"{weights}; turned into float32 when the model loads (weights)"
-        return f"{weights}; activations float32, quantized as they come (dynamic)"
+        return f"{words}; activations float32, quantized as they come (dynamic)"
     if "FLOAT16" in kinds:
         return "float16 weights, turned into float32 when the model loads (float16)"
     return "float32 (none)"
@@ -197,7 +186,7 @@ def _strange(strangers: dict[str, list[str]]) -> Iterator[str]:
         yield f"{name} (which makes {where}) is {kind}"
 
 
-def _shape_faults(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Iterator[str]:
+def _shape_faults(inputs: list[Facts], outputs: list[Facts]) -> Iterator[str]:
     for tensors, kind in ((inputs, "input"), (outputs, "output")):
         if len(tensors) != 1:
             listed = ", ".join(f"{x['name']} {tuple(x['shape'])}" for x in tensors)
@@ -221,37 +210,28 @@ def _shape_faults(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -
             yield f"it gives {shape}; an image classifier gives (1, labels)"
 
 
-def _described(path: Path) -> dict[str, Any]:
-    """The card, wherever it is, the standard metadata, and what is wrong with them."""
-    stopped: list[str] = []
-    found: dict[str, Any] = {"card": None, "card_from": None, "labels": []}
+def _described(path: Path) -> Facts | str:
+    """The card, wherever it is; or what is wrong with it."""
     try:
         card = cards.load(path)
         cards.check_hash(path, card)
     except SetupError as error:
-        stopped.append(str(error))
-    else:
-        with path.open("rb") as file:
-            inside = cards.read(file)[1] is not None
-        aside = cards.beside(path)
-        found["card_from"] = (
-            "the file" if inside else aside.name if aside.exists() else "standard metadata"
-        )
-        found["card"] = {k: v for k, v in card.to_json().items() if k != "labels"}
-        found["labels"] = list(card.labels)
-    try:
-        found["standard_metadata"] = tflite_metadata.read(path)
-    except SetupError as error:
-        found["standard_metadata"] = {"fault": str(error)}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found["files"] = archive.namelist()[:SCALES_SHOWN]
-    except (zipfile.BadZipFile, NotImplementedError, *DAMAGED):
-        found["files"] = []
-    return {**found, "stopped_by": stopped}
+        return str(error)
+    with path.open("rb") as file:
+        inside = cards.read(file)[1] is not None
+    aside = cards.beside(path)
+    return {
+        "card": {k: v for k, v in card.to_json().items() if k != "labels"},
+        "card_from": "the file"
+        if inside
+        else aside.name
+        if aside.exists()
+        else "standard metadata",
+        "labels": list(card.labels),
+    }
 
 
-def _disagreements(found: dict[str, Any], described: dict[str, Any]) -> Iterator[str]:
+def _disagreements(found: Facts, described: Facts) -> Iterator[str]:
     card = described["card"]
     outputs, labels = math.prod(found["outputs"][0]["shape"]), len(described["labels"])
     if outputs != labels and (outputs, labels) != (1, 2):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.cli import progress
-from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, reason_of
 
 KINDS = (".keras", ".h5")
 
@@ -19,12 +19,7 @@ KINDS = (".keras", ".h5")
 def local(model: Path) -> Iterator[Path]:
     """The model as a file of this machine, for as long as the block lasts.
 
-    Args:
-        model: a path, which is given back; or a name that starts with one of SCHEMES.
-
-    Raises:
-        ConvertError: the registry's package is not installed, it has no such model, or not one
-            Keras file in it.
+    model: a path, which is given back; or a name that starts with one of SCHEMES.
     """
     scheme, colon, name = str(model).partition(":")
     if not colon or scheme not in SCHEMES or model.exists():
@@ -39,7 +34,10 @@ def local(model: Path) -> Iterator[Path]:
         ) from None
     progress.step(f"fetching {model}")
     with tempfile.TemporaryDirectory(prefix="registry-") as folder:
-        found = fetch(registry, name, folder)
+        try:
+            found = fetch(registry, name, folder)
+        except Exception as error:  # the registry's own, or the network's
+            raise ConvertError(f"{model} cannot be fetched: {reason_of(error)}") from error
         paths = [found] if found.is_file() else sorted(found.rglob("*"))
         files = [path for path in paths if path.suffix in KINDS]
         if len(files) != 1:
@@ -50,29 +48,16 @@ def local(model: Path) -> Iterator[Path]:
 
 def _mlflow(mlflow: Any, name: str, folder: str) -> Path:
     """models:/NAME/VERSION[/FILE] or models:/NAME@ALIAS, at MLFLOW_{REGISTRY,TRACKING}_URI."""
-    uri = f"models:{name}"
-    try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
-    except (mlflow.MlflowException, OSError) as error:
-        raise _failed(uri, error) from error
+    fetch = mlflow.artifacts.download_artifacts
+    return Path(fetch(artifact_uri=f"models:{name}", dst_path=folder))
 
 
 def _wandb(wandb: Any, name: str, folder: str) -> Path:
     """wandb:[ENTITY/]PROJECT/NAME[:ALIAS], or wandb:FOLDER of an offline run."""
     if Path(name).is_dir():
         return Path(name)
-    name = name.strip("/")
-    if ":" not in name:
-        name += ":latest"
-    try:
-        return Path(wandb.Api().artifact(name, type="model").download(root=folder))
-    except (wandb.Error, ValueError, OSError) as error:
-        raise _failed(f"wandb:{name}", error) from error
-
-
-def _failed(model: str, error: Exception) -> ConvertError:
-    first = (str(error).splitlines() or [type(error).__name__])[0][:300]
-    return ConvertError(f"{model} cannot be fetched: {first}")
+    name = name.strip("/") + ":latest" * (":" not in name)
+    return Path(wandb.Api().artifact(name, type="model").download(root=folder))
 
 
 # By what is in front of the first colon: the package that reads it, and how.

@@ -15,17 +15,15 @@ from typing import Any
 
 from keras_to_lambda.convert.scan.keras_archive import MAX_JSON_BYTES
 from keras_to_lambda.convert.scan.keras_names import (
-    ACTIVATIONS,
-    CLASSES,
     CODE,
     FUNCTION_MODULES,
-    INITIALIZERS,
+    FUNCTIONS,
     NAMES,
     OPERATIONS,
     OPERATOR_LAYERS,
-    OTHERS,
+    is_class,
 )
-from keras_to_lambda.convert.scan.tensorflow_names import PURE, SYMBOLS
+from keras_to_lambda.convert.scan.tensorflow_names import is_operator, is_symbol
 
 # Values, not objects: tensors as numbers, slices, shapes; and all their keys. With a module beside
 # them, Keras imports it.
@@ -36,8 +34,6 @@ _DATA = (
 _DATA_KEYS = {"class_name", "config", "items"}
 # Any text: names of layers and tensors, below these keys as well.
 _NAMES_BELOW = ("inbound_nodes", "input_layers", "output_layers", "keras_history", "node_def")
-# Classes of TensorFlow that JSON decoders build by name.
-_BUILT = ("TypeSpec", "CompositeTensor")
 _NAMES_AT = ("name", "class_name", "registered_name", "module", "function", "equation", "op")
 # Files that a layer would read.
 _FILES = (
@@ -45,13 +41,7 @@ _FILES = (
     "value",
 )
 # Strings that name a function or a class, by the end of their key.
-_RESOLVED = {
-    "activation": ACTIVATIONS | NAMES,
-    "initializer": INITIALIZERS | NAMES,
-    "init": INITIALIZERS | NAMES,
-    "regularizer": OTHERS | NAMES,
-    "constraint": OTHERS | NAMES,
-}
+_RESOLVED = re.compile(r"(.*_)?(activation|init|initializer|regularizer|constraint)")
 _FUNCTION_TYPES = ("function_type", "output_shape_type", "mode_type", "output_mask_type")
 _WORD = re.compile(r"[\w.,> -]{0,100}", re.ASCII)
 # No setting of Keras is longer; the bytecode of the shortest function is.
@@ -126,7 +116,7 @@ def plain_module(module: str) -> str:
 
 
 def judge(config: dict[str, Any]) -> Judgment:
-    """The names in a configuration, by the lists of keras_names.py and tensorflow_names.py."""
+    """The names in a configuration, by keras_names.py and tensorflow_names.py."""
     found = Judgment()
     parts = list(_parts(config))
     layers = {part.value for part in parts if part.key == "name" and isinstance(part.value, str)}
@@ -221,8 +211,11 @@ def _judge_object(part: _Part, found: Judgment) -> None:
         _judge_operator(node, title, found)
     elif name == "function":
         _judge_function(module, inside, found)
-    elif module or not operation:
-        _judge_class(module, name, title, found)
+    elif not is_class(plain_module(module or ""), name) and (module or not operation):
+        if _is_library(module):
+            found.code.append(f"{title} of the module {module!r}")
+        else:
+            found.own.append((module or "", name))
 
 
 def _same_name(registered: Any, name: str, subject: str) -> bool:
@@ -234,25 +227,17 @@ def _same_name(registered: Any, name: str, subject: str) -> bool:
     return registered.rpartition(">")[2] == subject.rpartition(">")[2]
 
 
-def _judge_class(module: str | None, name: str, title: str, found: Judgment) -> None:
-    plain = plain_module(module or "")
-    if (plain, name) in CLASSES or (not plain and name in NAMES):
-        return
-    library = plain.partition(".")[0] in ("keras", "tensorflow")
-    if library or name.startswith("__") or name in _BUILT:
-        found.code.append(f"{title} of the module {module!r}" if module else title)
-    else:
-        found.own.append((module or "", name))
+def _is_library(module: str | None) -> bool:
+    return plain_module(module or "").partition(".")[0] in ("keras", "tensorflow")
 
 
 def _judge_function(module: str | None, inside: Any, found: Judgment) -> None:
     if not isinstance(inside, str):
         found.faults.append("invalid function name: not a string")
         return
-    plain = plain_module(module or "builtins")
-    if inside in ACTIVATIONS and plain in FUNCTION_MODULES:
+    if inside in FUNCTIONS and plain_module(module or "builtins") in FUNCTION_MODULES:
         return
-    if plain.partition(".")[0] in ("keras", "tensorflow"):
+    if _is_library(module):
         found.code.append(f"the function {inside!r} of {module}")
     else:
         found.own.append((module or "", inside))
@@ -266,12 +251,13 @@ def _judge_operator(node: dict[str, Any], title: str, found: Judgment) -> None:
         found.code.append(f"{title} of the module {node['module']!r}")
     if node["class_name"] != "TensorFlowOpLayer":
         function = inside.get("function")
-        if not isinstance(function, str) or function not in SYMBOLS:
+        if not isinstance(function, str) or not is_symbol(function):
             found.code.append(f"{title}, which calls tf.{function}")
         return
     graph_node = inside.get("node_def")
     operator = graph_node.get("op") if isinstance(graph_node, dict) else None
-    if not isinstance(operator, str) or operator not in PURE or '"func"' in json.dumps(graph_node):
+    known = isinstance(operator, str) and is_operator(operator)
+    if not known or '"func"' in json.dumps(graph_node):
         found.code.append(f"{title}, TensorFlow's operator {operator}")
 
 
@@ -286,9 +272,8 @@ def _judge_text(part: _Part, layers: set[str], found: Judgment) -> None:
         found.code.append(f"a constant of the kind {text[:40]!r}")
     if part.names or key in _NAMES_AT:
         return
-    known = next((v for end, v in _RESOLVED.items() if key == end or key.endswith("_" + end)), None)
-    if known is not None:
-        if text not in known:
+    if _RESOLVED.fullmatch(key):
+        if text not in FUNCTIONS | NAMES:
             found.own.append(("", text))
     elif key in _FILES or (
         (text.startswith("~") or "/" in text or "\\" in text) and not _QUANTIZATION.fullmatch(text)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
-from keras_to_lambda.convert.scan.tensorflow_names import OPERATORS, RESTORE, SAVE
+from keras_to_lambda.convert.scan.tensorflow_names import RESTORE, SAVE, is_operator
 
 GRAPH, VARIABLES = "saved_model.pb", "variables"
 MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
@@ -145,7 +145,7 @@ def code(saved: Any) -> Iterator[str]:
             # Python restores variables itself; the graph's functions for that are for other
             # languages.
             unused = not is_run and (node.op in SAVE or node.op == RESTORE)
-            if not (unused or node.op in OPERATORS or node.op in library):
+            if not (unused or is_operator(node.op) or node.op in library):
                 named.setdefault(node.op, f"TensorFlow's operator {node.op} ({node.name})")
         for node in graph.object_graph_def.nodes:
             kind = node.WhichOneof("kind")
