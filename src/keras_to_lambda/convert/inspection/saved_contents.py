@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,12 +170,8 @@ def _stored(saved: SavedFile) -> int | None:
             numbers.append(math.prod(entry.shape or ()))
 
     try:
-        with contextlib.ExitStack() as stack:
-            source: Any = saved.copy
-            if saved.kind == "keras":
-                archive = stack.enter_context(zipfile.ZipFile(saved.copy))
-                source = stack.enter_context(archive.open("model.weights.h5"))
-            stack.enter_context(h5py.File(source, "r")).visititems(visit)
+        with h5py.File(saved.copy, "r") as file:
+            file.visititems(visit)
     except DAMAGED:
         return None
     return sum(numbers)

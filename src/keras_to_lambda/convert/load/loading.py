@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from keras_to_lambda.convert.load import custom_code, repairs
 from keras_to_lambda.convert.load.generations import KERAS_2, library_of
 from keras_to_lambda.convert.load.known_objects import objects_of
 from keras_to_lambda.convert.load.repairs import Loaded
-from keras_to_lambda.convert.load.saved_file import SavedFile, is_security_refusal
+from keras_to_lambda.convert.load.saved_file import SavedFile
 
 # The error messages of Keras 2 and 3 for an unknown class or function.
 _UNKNOWN = re.compile(r"(?:Unknown|Could not locate|Could not find)[\w ]*:? '([^']{1,100})'")
+# Words of the safety refusals of both.
+_REFUSALS = ("safe_mode", "unsafe", "disallowed", "arbitrary code", "registered_name=", "zip bomb")
 
 
 def load(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -> Loaded:
@@ -50,21 +53,20 @@ def load(path: Path, saved: SavedFile, custom: Path | None, *, trust: bool) -> L
 def _model(saved: SavedFile, library: Any, objects: dict[str, Any], *, trust: bool) -> Any:
     config = repairs.configuration(saved, library.__name__)
     options = {"custom_objects": objects, "safe_mode": not trust}
-    if saved.kind == "keras" and library.__name__ == KERAS_2:
-        from tf_keras.src.saving.serialization_lib import ObjectSharingScope
-
-        # What its load_model does, with the weights in a file.
-        with ObjectSharingScope():
-            model = library.saving.deserialize_keras_object(config, **options)
-        model.load_weights(repairs.weights(saved))
-        return model
-    return library.models.load_model(repairs.write(saved, config), compile=False, **options)
+    if saved.kind == "h5":
+        return library.models.load_model(repairs.write(saved, config), compile=False, **options)
+    # What load_model does, with the judged weights.
+    serialization = importlib.import_module(f"{library.__name__}.src.saving.serialization_lib")
+    with serialization.ObjectSharingScope():
+        model = library.saving.deserialize_keras_object(config, **options)
+    model.load_weights(repairs.weights(saved, library.__name__))
+    return model
 
 
 def _explained(path: Path, saved: SavedFile, library: Any, error: Exception) -> str:
     writer = f"written by Keras {saved.written_by}" if saved.written_by else "of an unknown Keras"
     begin = f"cannot load {path}, {writer}: {library.__name__} {library.__version__}"
-    if is_security_refusal(error):
+    if any(sign in str(error) for sign in _REFUSALS):
         return f"{path} is refused by Keras: {reason_of(error)}"
     unknown = _UNKNOWN.search(str(error))
     if unknown:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,6 @@ from keras_to_lambda.convert.load import keras1
 from keras_to_lambda.convert.load.generations import KERAS_2, KERAS_3
 from keras_to_lambda.convert.load.known_objects import FUNCTIONS, INITIALIZER_MODULES
 from keras_to_lambda.convert.load.saved_file import SavedFile
-from keras_to_lambda.convert.scan import keras_archive
 
 # Where weights are in files of Keras 2.12 to 2.14 (conv2d, conv2d_2, conv2d_4), and where later
 # releases look (conv2d, conv2d_1, conv2d_2): `_save_container_state` in saving/saving_lib.py.
@@ -113,37 +111,25 @@ def network(path: Path, saved: SavedFile, loaded: Loaded) -> tuple[Any, tuple[st
 
 
 def write(saved: SavedFile, config: Any) -> Path:
-    """Put a configuration in place of the one in the judged copy; the copy."""
-    assert saved.copy is not None
-    if config == saved.config:
-        return saved.copy
-    if saved.kind == "h5":
-        import h5py
+    """Put a configuration in place of the one in the judged copy of an `.h5` file; the copy."""
+    import h5py
 
+    assert saved.copy is not None
+    if config != saved.config:
         with h5py.File(saved.copy, "r+") as file:
             file.attrs["model_config"] = json.dumps(config).encode()
             # The training configuration still has the old names.
             for name in ("training_config", "optimizer_config"):
                 file.attrs.pop(name, None)
-        return saved.copy
-    draft = saved.copy.with_name("repaired.keras")
-    with zipfile.ZipFile(saved.copy) as old, zipfile.ZipFile(draft, "w") as new:
-        for name in old.namelist():
-            data = json.dumps(config).encode() if name == keras_archive.CONFIG else old.read(name)
-            new.writestr(name, data)
-    return draft
+    return saved.copy
 
 
-def weights(saved: SavedFile) -> Path:
-    """The weights of a `.keras` file of Keras 2, beside the judged copy.
-
-    tf_keras reads them out of the archive, and unpacks them again for each layer.
-    """
-    assert saved.copy is not None
-    with zipfile.ZipFile(saved.copy) as members:
-        file = Path(members.extract(keras_archive.WEIGHTS, saved.copy.parent))
+def weights(saved: SavedFile, library: str) -> Path:
+    """The weights of a `.keras` file as a library of `generations.LIBRARIES` reads them."""
+    file = saved.copy
+    assert file is not None
     for repair in REPAIRS.values():
-        if repair.weights and repair.applies(saved, KERAS_2):
+        if repair.weights and repair.applies(saved, library):
             file = repair.weights(file)
     return file
 

@@ -8,7 +8,7 @@ file. The copy holds exactly what was judged, and is all that any library opens.
 from __future__ import annotations
 
 import contextlib
-import json
+import re
 import shutil
 import struct
 import tempfile
@@ -32,8 +32,16 @@ _DAMAGED = (
     *(zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError),
     *(struct.error, zlib.error),
 )
-# Words of Keras 2's and 3's safety refusals, after which no other loader is tried.
-_REFUSALS = ("safe_mode", "unsafe", "disallowed", "arbitrary code", "registered_name=", "zip bomb")
+# What a file of an unknown kind is, by its beginning, and what to do.
+_STRANGERS = (
+    (rb"\Z", "is empty: it was cut short; " + SAVE_AGAIN),
+    (rb"version https://git-lfs", "is a pointer of Git LFS, not the model: run `git lfs pull`"),
+    (
+        rb"(?i)\s*<(!doctype|html)",
+        "is a web page: the download gave an error or a login, not the model",
+    ),
+    (rb"(?s).{4}TFL3", "is a .tflite already; a Keras file is expected here"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class SavedFile:
     config: the network as Keras's JSON; None for SavedModels and files of weights.
     loss: the name of the training loss, where it is stated.
     faults: why the file is refused, trusted or not.
-    copy: exactly what was judged, named after its kind; None where there is a fault.
+    copy: exactly what was judged, of a `.keras` file the weights; None where there is a fault.
     sha256: of the file; of a folder, see `origin.digest`.
     """
 
@@ -123,11 +131,6 @@ def weights(path: Path, folder: Path) -> Path:
     return copy.rename(folder / ("model.h5" if older else "model.weights.h5"))
 
 
-def is_security_refusal(error: BaseException) -> bool:
-    """Whether a library refused a file as unsafe, which ends the attempt to load it."""
-    return any(sign in str(error) for sign in _REFUSALS)
-
-
 def _file(path: Path, raw: Path, folder: Path) -> SavedFile:
     if kind_of(raw, path) == "keras":
         try:
@@ -163,15 +166,9 @@ def kind_of(file: Path, path: Path | None = None) -> str:
 
 
 def _stranger(path: Path, head: bytes) -> str:
-    """What a file of an unknown kind is, and what to do."""
-    if not head:
-        return f"{path} is empty: it was cut short; {SAVE_AGAIN}"
-    if head.startswith(b"version https://git-lfs"):
-        return f"{path} is a pointer of Git LFS, not the model: run `git lfs pull`"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return f"{path} is a web page: the download gave an error or a login, not the model"
-    if head[4:8] == b"TFL3":
-        return f"{path} is a .tflite already; a Keras file is expected here"
+    for beginning, words in _STRANGERS:
+        if re.match(beginning, head):
+            return f"{path} {words}"
     if path.suffix in (".keras", ".h5", ".hdf5"):
         return (
             f"{path} begins neither like a .keras nor like an .h5 file: it was cut short, damaged "
@@ -202,38 +199,30 @@ def _keras(path: Path, members: zipfile.ZipFile, size: int, folder: Path) -> Sav
     found = replace(_of_config("keras", config, metadata.get("keras_version")), loss=loss)
     if keras_archive.WEIGHTS not in names:
         return replace(found, faults=(*found.faults, f"it has no weights in it; {SAVE_AGAIN}"))
-    weights = folder / keras_archive.WEIGHTS
+    copy = folder / keras_archive.WEIGHTS
     # Reading it whole also checks its CRC.
-    with members.open(keras_archive.WEIGHTS) as member, weights.open("wb") as out:
+    with members.open(keras_archive.WEIGHTS) as member, copy.open("wb") as out:
         shutil.copyfileobj(member, out, 1 << 20)
-    inside = [f"{keras_archive.WEIGHTS}: {fault}" for fault in _h5_faults(path, weights)]
-    copy = folder / "model.keras"
-    with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(keras_archive.METADATA, json.dumps(metadata))
-        archive.writestr(keras_archive.CONFIG, json.dumps(config))
-        archive.write(weights, keras_archive.WEIGHTS)
-    weights.unlink()
     (folder / "judged").unlink()
+    inside = [f"{keras_archive.WEIGHTS}: {fault}" for fault in _h5_faults(path, copy)]
     return replace(found, faults=(*found.faults, *inside), copy=copy)
 
 
 def _h5(path: Path, copy: Path) -> SavedFile:
     faults = tuple(_h5_faults(path, copy))
     with _opened(path, copy) as file:
-        text = hdf5.text(file, "model_config")
-        version, backend = hdf5.text(file, "keras_version"), hdf5.text(file, "backend")
-        training = hdf5.text(file, "training_config")
+        names = ("model_config", "keras_version", "backend", "training_config")
+        text, version, backend, training = (hdf5.text(file, name) for name in names)
     if text is None:
         return SavedFile("h5", version, backend, faults=(*faults, _WEIGHTS_ALONE))
     try:
-        config = keras_configuration.parse(text)
+        found = _of_config("h5", keras_configuration.parse(text), version)
     except ValueError as error:
         raise _damaged(path, f"model_config: {error}") from error
-    found = _of_config("h5", config, version, backend)
     loss = None
     with contextlib.suppress(ValueError):
         loss = keras_configuration.loss_name(keras_configuration.parse(training or "{}"))
-    return replace(found, faults=(*found.faults, *faults), loss=loss)
+    return replace(found, backend=backend, faults=(*found.faults, *faults), loss=loss)
 
 
 def _h5_faults(path: Path, copy: Path) -> Iterator[str]:
@@ -253,16 +242,13 @@ def _opened(path: Path, copy: Path) -> Any:
         raise _damaged(path, hdf5.brief(error)) from error
 
 
-def _of_config(
-    kind: str, config: dict[str, Any], version: Any, backend: str | None = None
-) -> SavedFile:
-    names: dict[str, Any] = {
-        key: tuple(value) for key, value in vars(keras_configuration.judge(config)).items()
-    }
+def _of_config(kind: str, config: dict[str, Any], version: Any) -> SavedFile:
+    judged = keras_configuration.judge(config)
+    names: dict[str, Any] = {key: tuple(value) for key, value in vars(judged).items()}
     if "class_name" not in config:
         names["faults"] += ("its configuration describes no network",)
     version = version if isinstance(version, str) else None
-    return SavedFile(kind, version, backend, config=config, **names)
+    return SavedFile(kind, version, config=config, **names)
 
 
 def _saved_model(path: Path, copy: Path) -> SavedFile:
