@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
 
 from keras_to_lambda.convert.scan.keras_configuration import plain_module
-from keras_to_lambda.convert.scan.keras_names import CODE, OPERATOR_LAYERS
+from keras_to_lambda.convert.scan.keras_names import CODE, OPERATOR_LAYERS, PLACES, is_class
 
 
 def _below(cls):
@@ -17,14 +18,20 @@ def _below(cls):
 
 
 # They call a function that the configuration names, describe tables of files, or are for training.
-NOT_MODULES = ("feature_space", "compile_utils", "distillation", "backend.tensorflow.optimizer")
+NOT_MODULES = (
+    "keras.utils",
+    "feature_space",
+    "compile_utils",
+    "distillation",
+    "backend.tensorflow.optimizer",
+)
 NOT_CLASSES = """
     AssociativeScan Cond ForiLoop JVP Map Scan Switch VectorizedMap WhileLoop Function
     LinearModel WideDeepModel"""
 
 
 def keras_classes():
-    """Names by module, as `keras_names.CLASSES` has them."""
+    """The pairs of a plain module and a name by which a file may name them."""
     import keras
     import tf_keras
     from keras.src.api_export import get_name_from_symbol
@@ -66,12 +73,28 @@ def keras_classes():
             tuple(name.rsplit(".", 1)) for name in public or [f"{cls.__module__}.{cls.__name__}"]
         }
     unlisted = {*CODE, *OPERATOR_LAYERS, *NOT_CLASSES.split()}
-    table: dict[str, set[str]] = {}
-    for module, name in pairs:
-        plain = plain_module(module)
-        if plain.startswith("keras") and not plain.endswith(NOT_MODULES) and name not in unlisted:
-            table.setdefault(plain, set()).add(name)
-    return table
+    plain = {(plain_module(module), name) for module, name in pairs}
+    return {
+        (module, name)
+        for module, name in plain
+        if module.startswith("keras") and not module.endswith(NOT_MODULES) and name not in unlisted
+    }
+
+
+def reachable(library):
+    """What a file can name by a place of the library, in it or in its `src`, and a known name."""
+    for package in (library.__name__, f"{library.__name__}.src"):
+        modules = [package]
+        for place in PLACES - {""}:
+            with contextlib.suppress(ImportError):
+                found = importlib.import_module(f"{package}.{place}")
+                below = pkgutil.walk_packages(getattr(found, "__path__", ()), found.__name__ + ".")
+                modules += [found.__name__, *(module.name for module in below)]
+        for module in modules:
+            if not module.endswith("_test"):
+                for name, value in vars(importlib.import_module(module)).items():
+                    if is_class(plain_module(module), name):
+                        yield value
 
 
 def _is_op(cls):

@@ -211,10 +211,15 @@ if __name__ == "__main__":
 
     from keras_to_lambda.convert.sandbox import confinement, landlock
 
-    orders = json.loads(sys.argv[1])
-    layer = orders.pop("layer")
-    os.chdir(orders.pop("work"))
-    if layer == "landlock":
-        reads = [*confinement.SYSTEM, *confinement.interpreter()]
-        landlock.restrict([*reads, Path(__file__).parent], [Path.cwd()])
-    print(attempt(**orders))
+    layer, place, orders = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    for name in ATTEMPTS:
+        os.chdir(place / name / "work")
+        # A program that takes the process' place writes nothing, and ends well.
+        if os.fork() == 0:
+            if layer == "landlock":
+                reads = [*confinement.SYSTEM, *confinement.interpreter()]
+                landlock.restrict([*reads, Path(__file__).parent], [Path.cwd()])
+            found = attempt(name=name, place=place / name, **orders)
+            Path("found").write_text(found, "utf-8")
+            os._exit(0)
+        os.wait()

@@ -74,26 +74,57 @@ def commands(in_process, photos, labels, served, tmp_path):
     }
 
 
+REFUSALS = re.compile(
+    "is refused|cannot be converted as it is|not of Keras|damaged|not a model of Keras|"
+    "is a zip archive without|begins neither"
+)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Write an attack's file: the file, and the trace that it would leave."""
+
+    def make(name):
+        trace = tmp_path / "trace"
+        (tmp_path / "model").mkdir()
+        model = attacks.ATTACKS[name](tmp_path / "model", trace)
+        trace.unlink(missing_ok=True)
+        return model, trace
+
+    return make
+
+
 @pytest.mark.parametrize("name", attacks.ATTACKS)
-def test_no_command_loads_it(name, commands, tmp_path, capfd):
-    trace = tmp_path / "trace"
-    (tmp_path / "model").mkdir()
-    model = attacks.ATTACKS[name](tmp_path / "model", trace)
-    trace.unlink(missing_ok=True)
-    found = {}
+def test_it_is_not_loaded_and_not_reported_as_harmless(name, made):
+    """By the function that each command loads a model with, and by `inspect`."""
+    model, trace = made(name)
+    with pytest.raises(ConvertError, match=REFUSALS):
+        keras_model.load(model)
+    try:
+        stopped = inspect.facts(str(model))["stopped_by"]
+    except ConvertError as error:
+        stopped = [str(error)]
+    assert stopped
+    assert not trace.exists()
+
+
+# One for each kind of file, and for each place that refuses.
+SEVERAL = (
+    *("lambda.h5", "os.system, .keras", "HDF5 behind a zip's head", "bytes behind a zip"),
+    *("external_link, .h5", "HDF5 in gzip", "an operator that writes", "a link in a SavedModel"),
+)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_no_command_loads_it(name, made, commands, capfd):
+    model, trace = made(name)
     for command, run in commands.items():
-        status = run(model)
+        assert run(model) == 2, command
         said = capfd.readouterr()
-        found[command] = status
-        assert re.search(
-            "is refused|cannot be converted as it is|not of Keras|damaged|not a model of Keras|"
-            "is a zip archive without|begins neither",
-            said.err + said.out,
-        ), (command, said)
+        assert REFUSALS.search(said.err + said.out), (command, said)
         assert "Nothing was found that stops a conversion" not in said.out
         assert "Traceback" not in said.err
         assert not trace.exists(), command
-    assert found == dict.fromkeys(commands, 2)
 
 
 @pytest.mark.parametrize("honest", [attacks.honest_h5, attacks.honest_keras])

@@ -24,6 +24,7 @@ from keras_to_lambda.convert.inspect_file import facts, inspect, main
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.runtime.model_file import card as cards
+from tests.convert.attacks import members_of
 from tests.convert.conftest import write_h5
 
 CARD = cards.ModelCard(name="net", labels=("a", "b", "c", "d", "e"), height=40, width=40)
@@ -60,22 +61,23 @@ def archive(members):
     return buffer.getvalue()
 
 
-def members_of(path):
-    with zipfile.ZipFile(path) as file:
-        return {name: file.read(name) for name in file.namelist()}
-
-
 # .tflite
 
 
-def test_a_served_model_is_reported_and_exits_with_0(flatbuffer, write, capsys):
+def test_a_served_model_is_reported_and_exits_with_0(flatbuffer, write, network, capsys):
     path = write(cards.join(metadata_writer.attach(flatbuffer, CARD), CARD))
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
     for words in ("1 x 40 x 40 x 3, float32", "CONV_2D", "5: a, b, c, d, e", "It can be served."):
         assert words in out
-    assert "standard metadata" in out
     assert "were not tried on photos" in out
+    assert main([str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["inputs"][0]["shape"] == [1, 40, 40, 3]
+    # The converter leaves out a bias that is zero: that of the five logits.
+    assert found["parameters"] == network().count_params() - 5
+    assert found["card_from"] == "the file"
+    assert found["quantization"] == "float32 (none)"
 
 
 def test_what_the_card_says_of_its_verification_is_printed(capsys):
@@ -85,20 +87,6 @@ def test_what_the_card_says_of_its_verification_is_printed(capsys):
         "It can be served. By its card, which is not checked here: verified, on 341 photos, "
         "100.0% have Keras' label, accuracy 88.3%.\n"
     )
-
-
-def test_json_has_everything(flatbuffer, write, capsys, network):
-    path = write(cards.join(metadata_writer.attach(flatbuffer, CARD), CARD))
-    assert main([str(path), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["inputs"][0]["shape"] == [1, 40, 40, 3]
-    # The converter leaves out a bias that is zero: that of the five logits.
-    assert found["parameters"] == network().count_params() - 5
-    assert found["parameter_bytes"] == 4 * found["parameters"]
-    assert found["card_from"] == "the file"
-    assert found["files"] == ["labels.txt", "card.json"]
-    assert "TFLITE_METADATA" in found["entries"]
-    assert found["quantization"] == "float32 (none)"
 
 
 def test_each_quantization_is_said_in_words(network, write):
@@ -111,7 +99,7 @@ def test_each_quantization_is_said_in_words(network, write):
             "target_spec.supported_types": [tf.float16],
         },
         r"int8 weights.*\(dynamic\)": {"optimizations": [one]},
-        r"int8 weights, a scale for each channel; int8 activations": {
+        r"int8 weights; int8 activations": {
             "optimizations": [one],
             "representative_dataset": calibration,
         },
@@ -123,12 +111,9 @@ def test_each_quantization_is_said_in_words(network, write):
         assert re.search(words, facts(str(write(converter.convert())))["quantization"])
 
 
-def test_without_a_card_the_remedy_is_said_and_the_status_is_1(flatbuffer, write, capsys):
+def test_without_a_card_or_with_one_of_other_labels_the_remedy_is_said(flatbuffer, write, capsys):
     assert main([str(write(flatbuffer))]) == 1
     assert "net.card.json" in capsys.readouterr().out
-
-
-def test_a_wrong_number_of_labels_is_reported_with_both(flatbuffer, write):
     card = cards.ModelCard(name="net", labels=("a", "b"), height=40, width=40)
     found = facts(str(write(cards.join(flatbuffer, card))))
     assert any("5 outputs, its card has 2 labels" in reason for reason in found["stopped_by"])
@@ -196,17 +181,11 @@ def test_a_model_that_can_be_converted_exits_with_0(kind, models, network, capsy
     assert found["inputs"][0]["shape"][1:] == [40, 40, 3]
     assert found["parameters"] == network().count_params()
     assert main([str(models[kind])]) == 0
-
-
-@pytest.mark.parametrize("kind", ["keras", "h5"])
-def test_the_writing_version_and_the_classes_are_read_without_keras(kind, models):
-    saved = SavedFile.read(models[kind])
-    assert saved.kind == kind
-    assert saved.written_by == keras.__version__
-    assert saved.classes == (
-        *("InputLayer", "Conv2D", "Conv2D", "AveragePooling2D", "Flatten", "Dense"),
-    )
-    assert (saved.code, saved.faults) == ((), ())
+    if kind != "saved_model":
+        saved = SavedFile.read(models[kind])
+        assert saved.written_by == keras.__version__
+        names = ("InputLayer", "Conv2D", "Conv2D", "AveragePooling2D", "Flatten", "Dense")
+        assert (saved.classes, saved.code, saved.faults) == (names, (), ())
 
 
 def test_a_network_in_a_network_has_the_outer_ones_input_and_output(network, tmp_path):
@@ -250,27 +229,18 @@ def test_the_content_tells_the_kind_and_not_the_name(models, tmp_path):
     assert SavedFile.read(tmp_path / "net.h5").kind == "keras"
 
 
-@pytest.mark.parametrize("kind", ["keras", "h5"])
-def test_a_lambda_layer_is_reported_and_not_run(kind, network, tmp_path, capsys):
-    trace = tmp_path / "ran"
+@pytest.fixture
+def with_node(models, write):
+    """The model with an object in the configuration of a layer, however deep."""
 
-    def program(x, path=str(trace)):
-        import pathlib
+    def make(node):
+        members = members_of(models["keras"])
+        config = json.loads(members["config.json"])
+        config["config"]["layers"][1]["config"]["activation"] = node
+        members["config.json"] = json.dumps(config)
+        return SavedFile.read(write(archive(members), "net.keras"))
 
-        pathlib.Path(path).touch()
-        return x
-
-    model = network(extra=keras.layers.Lambda(program, name="evil"))
-    path = tmp_path / f"net.{kind}"
-    if kind == "h5":
-        write_h5(model, path)
-    else:
-        model.save(path)
-    trace.unlink()
-    assert main([str(path)]) == 1
-    assert "Lambda layer 'evil'" in capsys.readouterr().out
-    assert not trace.exists()
-    assert SavedFile.read(path).code
+    return make
 
 
 @pytest.mark.parametrize(
@@ -290,12 +260,8 @@ def test_a_lambda_layer_is_reported_and_not_run(kind, network, tmp_path, capsys)
         ),
     ],
 )
-def test_what_carries_code_is_found_wherever_it_hides(node, message, models, write):
-    members = members_of(models["keras"])
-    config = json.loads(members["config.json"])
-    config["config"]["layers"][1]["config"]["activation"] = {"deep": [{"down": node}]}
-    members["config.json"] = json.dumps(config)
-    (code,) = SavedFile.read(write(archive(members), "net.keras")).code
+def test_what_carries_code_is_found_wherever_it_hides(node, message, with_node):
+    (code,) = with_node({"deep": [{"down": node}]}).code
     assert message in code
 
 
@@ -307,12 +273,8 @@ def test_what_carries_code_is_found_wherever_it_hides(node, message, models, wri
         ({"class_name": "Halve", "module": "my.layers", "config": {}}, ("my.layers", "Halve")),
     ],
 )
-def test_what_is_not_of_keras_is_reported_by_module_and_name(node, own, models, write):
-    members = members_of(models["keras"])
-    config = json.loads(members["config.json"])
-    config["config"]["layers"][1]["config"]["activation"] = node
-    members["config.json"] = json.dumps(config)
-    saved = SavedFile.read(write(archive(members), "net.keras"))
+def test_what_is_not_of_keras_is_reported_by_module_and_name(node, own, with_node):
+    saved = with_node(node)
     assert saved.own == (own,)
     assert saved.code == ()
 
@@ -332,54 +294,34 @@ def test_weights_alone_are_reported(network, tmp_path):
     assert inspect(tmp_path / "net.weights.h5")["stopped_by"] == list(saved.faults)
 
 
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(models, write):
-    members = members_of(models["keras"])
-    members["assets/zeros.bin"] = bytes(50_000_000)
-    path = write(archive(members), "net.keras")
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("assets/zeros.bin", bytes(50_000_000), "zip bomb"),
+        ("../out.txt", "x", "outside of its folder"),
+        ("/tmp/out.txt", "x", "outside of its folder"),
+        ("a/../../out.txt", "x", "outside of its folder"),
+        ("C:\\out.txt", "x", "outside of its folder"),
+        ("model.weights.npz", "x", "pickled"),
+    ],
+)
+def test_a_member_of_an_archive_that_does_harm_is_refused(name, content, fault, models, write):
+    path = write(archive({**members_of(models["keras"]), name: content}), "net.keras")
     assert path.stat().st_size < 500_000
-    assert "zip bomb" in SavedFile.read(path).faults[0]
+    assert fault in SavedFile.read(path).faults[0]
 
 
-@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "C:\\out.txt"])
-def test_a_member_that_would_leave_its_folder_is_refused(name, models, write):
-    path = write(archive({**members_of(models["keras"]), name: "x"}), "net.keras")
-    assert "outside of its folder" in SavedFile.read(path).faults[0]
-
-
-def test_pickled_weights_are_refused(models, write):
-    members = members_of(models["keras"])
-    members["model.weights.npz"] = members.pop("model.weights.h5")
-    assert "pickled" in SavedFile.read(write(archive(members), "net.keras")).faults[0]
-
-
-def hostile(kind, models, tmp_path, change):
+def hostile(models, tmp_path, change):
     """The model with its HDF5 part changed."""
-    if kind == "h5":
-        path = tmp_path / "net.h5"
-        path.write_bytes(models["h5"].read_bytes())
-        with h5py.File(path, "r+") as file:
-            change(file)
-        return path
-    members = members_of(models["keras"])
-    weights = tmp_path / "weights.h5"
-    weights.write_bytes(members["model.weights.h5"])
-    with h5py.File(weights, "r+") as file:
+    path = tmp_path / "net.h5"
+    path.write_bytes(models["h5"].read_bytes())
+    with h5py.File(path, "r+") as file:
         change(file)
-    path = tmp_path / "net.keras"
-    path.write_bytes(archive({**members, "model.weights.h5": weights.read_bytes()}))
     return path
-
-
-def external_link(file):
-    file["stolen"] = h5py.ExternalLink("/etc/passwd", "/")
 
 
 def soft_link(file):
     file["round"] = h5py.SoftLink("/")
-
-
-def external_values(file):
-    file.create_dataset("stolen", (100,), "u1", external=[("/etc/passwd", 0, 100)])
 
 
 def virtual(file):
@@ -398,30 +340,26 @@ def huge_zeros(file):
     )
 
 
-@pytest.mark.parametrize("kind", ["keras", "h5"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (external_link, "link to another file, '/etc/passwd'"),
         (soft_link, "symbolic link"),
-        (external_values, "values in another file, '/etc/passwd'"),
         (virtual, "put together from other files"),
         (huge, r"shape \(1048576, 1048576\), 4398046511104 bytes; the file holds 0"),
         (huge_zeros, "16777216 bytes; the file holds"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
-def test_weights_that_reach_out_or_blow_up_are_refused(kind, change, message, models, tmp_path):
-    path = hostile(kind, models, tmp_path, change)
+def test_weights_that_reach_out_or_blow_up_are_refused(change, message, models, tmp_path):
+    path = hostile(models, tmp_path, change)
     assert any(re.search(message, fault) for fault in SavedFile.read(path).faults)
-    assert inspect(path)["stopped_by"]
 
 
 def test_groups_that_hold_themselves_end(models, tmp_path):
     def circle(file):
         file["again"] = file["/"]
 
-    assert SavedFile.read(hostile("h5", models, tmp_path, circle)).faults == ()
+    assert SavedFile.read(hostile(models, tmp_path, circle)).faults == ()
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
@@ -472,32 +410,6 @@ def test_an_open_size_and_channels_first_are_reported(tmp_path):
     found = inspect(tmp_path / "first.keras")
     assert found["stopped_by"] == []
     assert "channels first" in found["notes"][0]
-
-
-def test_a_layer_of_the_users_own_asks_for_custom(network, tmp_path):
-    @keras.saving.register_keras_serializable("mine")
-    class Own(keras.layers.Layer):
-        def call(self, x):
-            return x
-
-    network(extra=Own()).save(tmp_path / "own.keras")
-    assert any("--custom" in reason for reason in inspect(tmp_path / "own.keras")["stopped_by"])
-
-
-def test_a_savedmodel_that_writes_files_is_reported(tmp_path):
-    class Evil(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3))])
-        def serve(self, image):
-            tf.io.write_file(str(tmp_path / "ran"), "x")
-            return {"scores": tf.reduce_mean(image, axis=(1, 2))}
-
-    module = Evil()
-    tf.saved_model.save(module, tmp_path / "evil", signatures=module.serve)
-    saved = SavedFile.read(tmp_path / "evil")
-    assert "WriteFile" in saved.code[0]
-    assert saved.written_by == tf.__version__
-    assert inspect(tmp_path / "evil")["stopped_by"]
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_savedmodel_cut_short_exits_with_2(models, tmp_path, capsys):
@@ -586,6 +498,6 @@ def test_a_layer_without_a_module_asks_for_custom(network, tmp_path):
             return x
 
     write_h5(network(extra=Patches()), tmp_path / "own.h5")
-    found = inspect(tmp_path / "own.h5")
+    found = facts(str(tmp_path / "own.h5"))
     assert "not of Keras: Patches. Give the Python file" in found["stopped_by"][0]
     assert SavedFile.read(tmp_path / "own.h5").own == (("", "Patches"),)

@@ -22,6 +22,7 @@ from keras_to_lambda.convert.quantize import flatbuffer
 
 # Both Keras warn of the `.h5` file.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+BOTH = pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
 PICTURES = np.random.default_rng(4).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
 
 
@@ -85,24 +86,15 @@ def test_a_file_that_its_library_refuses_is_not_offered_to_the_other(save, monke
 
 # What loads.
 
-INITIALIZERS = {
-    "random_normal": tf.random_normal_initializer(),
-    "random_uniform": tf.random_uniform_initializer(),
-    "constant": tf.constant_initializer(0.2),
-    "ones": tf.ones_initializer(),
-    "zeros": tf.zeros_initializer(),
-    "truncated_normal": tf.compat.v1.truncated_normal_initializer(),
-    "orthogonal": tf.compat.v1.orthogonal_initializer(),
-}
-
-
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
-@pytest.mark.parametrize("kind", ["h5", "keras"])
-@pytest.mark.parametrize("name", INITIALIZERS)
-def test_initializers_of_tensorflow_are_not_in_the_way(name, kind, library, save):
-    model = network(library, kernel_initializer=INITIALIZERS[name])
-    np.testing.assert_allclose(answers(save(model, kind)), model(PICTURES), atol=1e-6)
-
+INITIALIZERS = (
+    tf.random_normal_initializer(),
+    tf.random_uniform_initializer(),
+    tf.constant_initializer(0.2),
+    tf.ones_initializer(),
+    tf.zeros_initializer(),
+    tf.compat.v1.truncated_normal_initializer(),
+    tf.compat.v1.orthogonal_initializer(),
+)
 
 FUNCTIONS = (
     *("softmax", "relu", "relu6", "sigmoid", "elu", "gelu", "leaky_relu", "swish", "silu", "tanh"),
@@ -110,40 +102,19 @@ FUNCTIONS = (
 )
 
 
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
+@BOTH
 @pytest.mark.parametrize("kind", ["h5", "keras"])
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_tensorflow_are_activations(name, kind, library, save):
-    function = getattr(tf.nn, name)
-    model = network(library, activation=function)
-    np.testing.assert_allclose(answers(save(model, kind)), model(PICTURES), atol=1e-6)
-
-
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
-def test_log_sigmoid_of_tensorflow_is_an_activation(library, save):
-    model = network(library, activation=tf.math.log_sigmoid)
-    np.testing.assert_allclose(answers(save(model)), model(PICTURES), atol=1e-6)
-
-
-def scale_layers(library):
-    """A layer of each class that keras.applications define for themselves."""
-    home = {
-        name: known_objects.objects_of(library)[name] for name in known_objects.APPLICATION_LAYERS
-    }
-    return {
-        "LayerScale": lambda: home["LayerScale"](0.3, 3),
-        "StochasticDepth": lambda: home["StochasticDepth"](0.1),
-        "CustomScaleLayer": lambda: home["CustomScaleLayer"](0.17),
-    }
-
-
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
-@pytest.mark.parametrize("kind", ["h5", "keras"])
-@pytest.mark.parametrize("name", known_objects.APPLICATION_LAYERS)
-def test_layers_of_keras_applications_are_keras_own(name, kind, library, save):
-    layer = scale_layers(library)[name]()
-    front = (lambda x: layer([x, x])) if name == "CustomScaleLayer" else layer
-    model = network(library, front=front)
+def test_names_of_tensorflow_and_of_keras_applications_are_found(kind, library, save):
+    """In one network: initializers, functions, and layers that applications define themselves."""
+    layers, own = library.layers, known_objects.objects_of(library)
+    image = library.Input((32, 32, 3))
+    x = own["StochasticDepth"](0.1)(own["LayerScale"](0.3, 3)(image))
+    x = own["CustomScaleLayer"](0.17)([x, x])
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, strides=2)(x))
+    functions = [*(getattr(tf.nn, name) for name in FUNCTIONS), tf.math.log_sigmoid]
+    heads = [layers.Dense(2, kernel_initializer=made)(x) for made in INITIALIZERS]
+    heads += [layers.Dense(2, activation=function)(x) for function in functions]
+    model = library.Model(image, layers.Concatenate()(heads))
     np.testing.assert_allclose(answers(save(model, kind)), model(PICTURES), atol=1e-6)
 
 
@@ -193,11 +164,11 @@ def augmentation(name):
     return getattr(keras.layers, name)(*AUGMENTATIONS.get(name, ()))
 
 
-@pytest.mark.parametrize("name", [*sorted(repairs.AUGMENTATIONS), "Pipeline"])
-def test_augmentation_is_the_identity_and_converts(name, save):
-    layer = augmentation(name)
-    np.testing.assert_array_equal(layer(PICTURES, training=False), PICTURES)
-    model = network(front=layer)
+def test_augmentation_is_the_identity_and_converts(save):
+    layers = [augmentation(name) for name in (*sorted(repairs.AUGMENTATIONS), "Pipeline")]
+    for layer in layers:
+        np.testing.assert_array_equal(layer(PICTURES, training=False), PICTURES)
+    model = network(front=keras.Sequential([keras.Input((32, 32, 3)), *layers]))
     found = keras_model.load(save(model))
     expected = np.asarray(model(PICTURES, training=False))
     np.testing.assert_allclose(found.call(tf.constant(PICTURES)), expected, atol=1e-6)
@@ -306,7 +277,7 @@ def test_a_subclassed_model_is_built_from_the_users_file(library, save, tmp_path
     np.testing.assert_allclose(answers(path, custom=custom), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
+@BOTH
 def test_a_sequential_that_was_built_by_training_is_loaded(library, save):
     layers = library.layers
     model = library.Sequential([layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
@@ -323,16 +294,16 @@ def test_a_sequential_that_was_never_built_is_explained(save):
     assert "keras.Input((HEIGHT, WIDTH, 3))" in stopped(path)
 
 
-@pytest.mark.parametrize("kind", ["h5", "keras"])
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "library", "kind"),
+    [("bfloat16", keras, "keras"), ("float16", tf_keras, "h5"), ("float64", tf_keras, "keras")],
+)
 def test_other_floats_are_explained(dtype, library, kind, save):
     line = stopped(save(network(library, dtype=dtype), kind))
     assert f"it computes in {dtype}: build the same network with dtype float32" in line
 
 
-@pytest.mark.parametrize("kind", ["h5", "keras"])
-@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+@pytest.mark.parametrize(("mode", "kind"), [("int8", "h5"), ("int4", "keras"), ("float8", "keras")])
 def test_a_model_that_keras_quantized_is_explained(mode, kind, save):
     model = network()
     model.quantize(mode)
@@ -374,16 +345,20 @@ def test_a_layer_of_tensorflow_hub_is_explained(save):
     assert "KerasLayer of TensorFlow Hub" in facts(str(path))["stopped_by"][0]
 
 
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
-@pytest.mark.parametrize("kind", ["h5", "keras"])
-@pytest.mark.parametrize("loss", ["mse", "mean_absolute_error", "Huber", "log_cosh"])
+@pytest.mark.parametrize(
+    ("library", "kind", "loss"),
+    [
+        *((keras, "keras", "mse"), (keras, "h5", "Huber")),
+        *((tf_keras, "keras", "mean_absolute_error"), (tf_keras, "h5", "log_cosh")),
+    ],
+)
 def test_a_network_that_predicts_a_number_is_explained(loss, kind, library, save):
     model = network(library, classes=1)
     model.compile("sgd", getattr(library.losses, loss)() if loss == "Huber" else loss)
     assert "it predicts a number, such as an age" in stopped(save(model, kind))
 
 
-@pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
+@BOTH
 def test_a_sigmoid_tells_two_classes_apart_whatever_its_loss(library, save):
     model = network(library, classes=1, activation="sigmoid")
     model.compile("sgd", "mse")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -64,13 +65,18 @@ BY_LANDLOCK = {
 }
 
 
-@pytest.fixture
-def prey(tmp_path):
-    """What a payload would like to reach: files, a process, servers."""
-    secret = tmp_path / "home" / ".ssh" / "id_rsa"
+def home(place):
+    """Files that a payload would like to reach; the place."""
+    secret = place / "home" / ".ssh" / "id_rsa"
     secret.parent.mkdir(parents=True)
     secret.write_text("a key", encoding="utf-8")
-    (tmp_path / "model.keras").write_text("a model", encoding="utf-8")
+    (place / "model.keras").write_text("a model", encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def others():
+    """A process and servers that a payload would like to reach."""
     name = f"test-{os.getpid()}"
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -80,20 +86,31 @@ def prey(tmp_path):
         abstract.bind("\0" + name)
         abstract.listen()
         port = server.getsockname()[1]
-        yield {"place": str(tmp_path), "victim": victim.pid, "port": port, "socket": name}
+        yield {"victim": victim.pid, "port": port, "socket": name}
         victim.kill()
 
 
-def outside(layer, tmp_path, orders):
-    """The outcome of an attempt by a process of no sandbox, with Landlock or with nothing."""
-    (tmp_path / "work").mkdir()
-    orders = {**orders, "layer": layer, "work": str(tmp_path / "work")}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.convert.payloads", json.dumps(orders)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    # A program that took the process' place prints nothing.
-    return done.stdout.strip() or ("done" if done.returncode == 0 else done.stderr)
+@pytest.fixture
+def prey(others, tmp_path):
+    return {"place": str(home(tmp_path)), **others}
+
+
+@pytest.fixture(scope="module")
+def outside(others, tmp_path_factory):
+    """The outcomes of all attempts by processes of no sandbox, with Landlock or with nothing."""
+
+    @functools.cache
+    def run(layer):
+        place = tmp_path_factory.mktemp(layer)
+        for name in payloads.ATTEMPTS:
+            (home(place / name) / "work").mkdir()
+        program = [sys.executable, "-m", "tests.convert.payloads", layer, str(place)]
+        subprocess.run([*program, json.dumps(others)], cwd=ROOT, check=True)
+        found = {name: place / name / "work" / "found" for name in payloads.ATTEMPTS}
+        # A program that took the process' place wrote nothing.
+        return {k: v.read_text("utf-8") if v.exists() else "done" for k, v in found.items()}
+
+    return run
 
 
 @pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
@@ -107,8 +124,8 @@ def test_what_a_payload_would_try_is_refused(name, prey, tmp_path):
 
 @linux
 @pytest.mark.parametrize("name", payloads.ATTEMPTS)
-def test_without_the_sandbox_the_same_attempt_succeeds(name, prey, tmp_path):
-    found = outside("nothing", tmp_path, {"name": name, **prey})
+def test_without_the_sandbox_the_same_attempt_succeeds(name, outside):
+    found = outside("nothing")[name]
     if found != "done":
         assert found in REFUSALS
         pytest.skip(f"this machine refuses it to everyone: {found}")
@@ -116,9 +133,8 @@ def test_without_the_sandbox_the_same_attempt_succeeds(name, prey, tmp_path):
 
 @pytest.mark.skipif(landlock.abi() < 6, reason="this kernel's Landlock is older than ABI 6")
 @pytest.mark.parametrize("name", payloads.ATTEMPTS)
-def test_landlock_alone_refuses_what_reaches_files_and_processes(name, prey, tmp_path):
-    found = outside("landlock", tmp_path, {"name": name, **prey})
-    assert found in (REFUSALS if name in BY_LANDLOCK else {"done"})
+def test_landlock_alone_refuses_what_reaches_files_and_processes(name, outside):
+    assert outside("landlock")[name] in (REFUSALS if name in BY_LANDLOCK else {"done"})
 
 
 @linux
