@@ -59,7 +59,8 @@ def _model(saved: SavedFile, library: Any, objects: dict[str, Any], *, trust: bo
     serialization = importlib.import_module(f"{library.__name__}.src.saving.serialization_lib")
     with serialization.ObjectSharingScope():
         model = library.saving.deserialize_keras_object(config, **options)
-    model.load_weights(repairs.weights(saved, library.__name__))
+    if model.built:  # else there are no variables for them, which is explained later
+        model.load_weights(repairs.weights(saved, library.__name__))
     return model
 
 

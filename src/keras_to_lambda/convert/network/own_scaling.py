@@ -138,13 +138,15 @@ def _computed(
     """The tensor at an edge for a black, a grey and a white picture; None: it has no numbers."""
     import tensorflow as tf
 
-    seen, waiting = {image}, [edge]
+    needed, waiting = set(), [edge]
     constants: dict[str, Any] = {}
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in needed:
             continue
-        seen.add(name)
+        needed.add(name)
+        if name == image:
+            continue
         numbers = operators.constant(name)
         if numbers is not None:
             constants[name] = numbers
@@ -152,13 +154,27 @@ def _computed(
             return None
         else:
             waiting += operators.nodes[name].inputs
+    part = tf.compat.v1.GraphDef(versions=graph_def.versions)
+    for node in graph_def.node:
+        if node.name in constants:
+            made = part.node.add(name=node.name, op="Const")
+            value = tf.make_tensor_proto(constants[node.name])
+            made.attr["value"].tensor.CopyFrom(value)
+            made.attr["dtype"].type = value.dtype
+        elif node.name in needed:
+            made = part.node.add()
+            made.CopyFrom(node)
+            kept = [x for x in node.input if not x.startswith("^")]
+            del made.input[:]
+            made.input.extend(kept)
     try:
-        whole = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
-        given = [whole.graph.get_tensor_by_name(f"{name}:0") for name in (image, *constants)]
-        part = whole.prune(given, whole.graph.get_tensor_by_name(f"{edge}:0"))
+        wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(part, name=""), [])
+        function = wrapped.prune(
+            wrapped.graph.get_tensor_by_name(f"{image}:0"),
+            wrapped.graph.get_tensor_by_name(f"{edge}:0"),
+        )
         black, grey, white = (
-            np.asarray(part(tf.fill(shape, value), *map(tf.constant, constants.values())), float)
-            for value in (0.0, 127.5, 255.0)
+            np.asarray(function(tf.fill(shape, value)), np.float64) for value in (0.0, 127.5, 255.0)
         )
     except (tf.errors.OpError, ValueError, TypeError, KeyError):
         return None
