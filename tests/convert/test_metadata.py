@@ -16,12 +16,14 @@ from ai_edge_litert.interpreter import Interpreter
 from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.quantize import metadata_writer
+from keras_to_lambda.convert.quantize.flatbuffer import _integer_weights
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.model_file import tflite_metadata as reading
 from keras_to_lambda.runtime.model_file.card import Affine, Preprocessing
+from tests.convert.test_pixel_front import alignments
 
 ROOT = Path(__file__).parents[2]
 CLOTHING = ROOT / "models" / "clothing" / "clothing.tflite"
@@ -53,14 +55,6 @@ def python():
     return run
 
 
-def alignments(flatbuffer):
-    """Where each weight buffer begins, modulo 64."""
-    model = schema.Model.GetRootAs(flatbuffer, 0)
-    buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
-    tables = [b._tab for b in buffers if b.DataLength()]
-    return [tab.Vector(tab.Offset(4)) % 64 for tab in tables]
-
-
 def answer(flatbuffer):
     interpreter = Interpreter(model_content=flatbuffer)
     interpreter.allocate_tensors()
@@ -79,19 +73,13 @@ def test_the_network_answers_bit_for_bit_as_before(clothing):
 def test_weights_behind_the_flatbuffer_are_still_found(clothing):
     """As ai-edge-quantizer writes them."""
     flatbuffer, card = clothing
-    outside = flatbuffers_with_weights_outside(flatbuffer)
+    outside = _integer_weights(flatbuffer)
     buffers = schema.ModelT.InitFromPackedBuf(outside, 0).buffers
     assert max(buffer.offset for buffer in buffers) > 1
     described = metadata_writer.attach(outside, card)
     assert len(described) > len(outside)
     assert answer(described) == answer(outside)
     assert answer(cards.join(described, card)) == answer(outside)
-
-
-def flatbuffers_with_weights_outside(flatbuffer):
-    from keras_to_lambda.convert.quantize.flatbuffer import _integer_weights
-
-    return _integer_weights(flatbuffer)
 
 
 def test_weights_stay_aligned_as_they_were(clothing):
@@ -104,29 +92,20 @@ def test_weights_stay_aligned_as_they_were(clothing):
     assert 0 < len(described) - len(flatbuffer) < 4096
 
 
-def test_what_was_in_the_model_is_still_in_it(clothing):
+def test_what_was_in_the_model_is_still_in_it_and_attaching_again_replaces(clothing):
     flatbuffer, card = clothing
-    one = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
-    two = schema.ModelT.InitFromPackedBuf(metadata_writer.attach(flatbuffer, card), 0)
-    assert (two.version, two.description) == (one.version, one.description)
-    assert [entry.name for entry in two.metadata] == [
-        *(entry.name for entry in one.metadata),
-        b"TFLITE_METADATA",
-    ]
-    assert len(two.buffers) == len(one.buffers) + 1
-    assert [s.signatureKey for s in two.signatureDefs] == [
-        s.signatureKey for s in one.signatureDefs
-    ]
-    assert [t.name for t in two.subgraphs[0].tensors] == [t.name for t in one.subgraphs[0].tensors]
-
-
-def test_attaching_again_replaces(clothing):
-    flatbuffer, card = clothing
-    twice = metadata_writer.attach(
-        metadata_writer.attach(flatbuffer, card), replace(card, name="other")
+    described = metadata_writer.attach(flatbuffer, card)
+    twice = metadata_writer.attach(described, replace(card, name="other"))
+    one, two, three = (
+        schema.ModelT.InitFromPackedBuf(x, 0) for x in (flatbuffer, described, twice)
     )
-    entries = [entry.name for entry in schema.ModelT.InitFromPackedBuf(twice, 0).metadata]
-    assert entries.count(b"TFLITE_METADATA") == 1
+    assert (two.version, two.description) == (one.version, one.description)
+    names = [[entry.name for entry in model.metadata] for model in (one, two, three)]
+    assert names[1] == names[2] == [*names[0], b"TFLITE_METADATA"]
+    assert len(two.buffers) == len(one.buffers) + 1
+    keys = [[signature.signatureKey for signature in x.signatureDefs] for x in (one, two)]
+    assert keys[0] == keys[1]
+    assert [t.name for t in two.subgraphs[0].tensors] == [t.name for t in one.subgraphs[0].tensors]
     assert answer(twice) == answer(flatbuffer)
 
 
@@ -177,51 +156,6 @@ def test_what_the_standard_cannot_say_is_left_unsaid(change, clothing):
 def test_a_damaged_flatbuffer_is_our_error(size, clothing):
     with pytest.raises(ConvertError):
         metadata_writer.attach(clothing[0][:size], clothing[1])
-
-
-# Reads as convert.quantize.metadata_writer says it: with the schema of those who defined it.
-READ_BACK = """
-import json, sys
-from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
-from mediapipe.tasks.metadata import schema_py_generated as tflite
-model = tflite.ModelT.InitFromPackedBuf(open(sys.argv[1], "rb").read(), 0)
-(index,) = [e.buffer for e in model.metadata if e.name == b"TFLITE_METADATA"]
-data = bytes(model.buffers[index].data)
-assert schema.ModelMetadata.ModelMetadataBufferHasIdentifier(data, 0)
-about = schema.ModelMetadataT.InitFromPackedBuf(data, 0)
-(graph,) = about.subgraphMetadata
-(source,), (target,) = graph.inputTensorMetadata, graph.outputTensorMetadata
-(unit,), (labels,) = source.processUnits, target.associatedFiles
-print(json.dumps({
-    "name": about.name.decode(),
-    "parser": about.minParserVersion.decode(),
-    "content": source.content.contentPropertiesType == schema.ContentProperties.ImageProperties,
-    "rgb": source.content.contentProperties.colorSpace == schema.ColorSpaceType.RGB,
-    "unit": unit.optionsType == schema.ProcessUnitOptions.NormalizationOptions,
-    "mean": list(map(float, unit.options.mean)),
-    "std": list(map(float, unit.options.std)),
-    "max": list(map(float, source.stats.max)),
-    "min": list(map(float, source.stats.min)),
-    "file": labels.name.decode(),
-    "axis": labels.type == schema.AssociatedFileType.TENSOR_AXIS_LABELS,
-}))
-"""
-
-
-def test_the_schemas_own_reader_finds_every_word(python):
-    assert python(READ_BACK, CLOTHING) == {
-        "name": "clothing",
-        "parser": "1.0.0",
-        "content": True,
-        "rgb": True,
-        "unit": True,
-        "mean": [0.0],
-        "std": [1.0],
-        "max": [255.0],
-        "min": [0.0],
-        "file": "labels.txt",
-        "axis": True,
-    }
 
 
 CLASSIFY = """

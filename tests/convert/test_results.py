@@ -81,19 +81,12 @@ def objects(path):
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        pytest.param(packed, "x.npz from the model process: larger than its file", id="a bomb"),
-        pytest.param(
-            objects, "invalid array from the model process: damaged", id="pickled objects"
-        ),
-        pytest.param(
-            lambda path: path.write_bytes(b"PK"),
-            "x.npz from the model process: missing or damaged",
-            id="no archive",
-        ),
-        pytest.param(
-            lambda path: None, "x.npz from the model process: missing or damaged", id="nothing"
-        ),
+        (packed, "x.npz from the model process: larger than its file"),
+        (objects, "invalid array from the model process: damaged"),
+        (lambda path: path.write_bytes(b"PK"), "x.npz from the model process: missing or damaged"),
+        (lambda path: None, "x.npz from the model process: missing or damaged"),
     ],
+    ids=["a bomb", "pickled objects", "no archive", "nothing"],
 )
 def test_an_archive_that_is_none_is_a_sentence(write, words, tmp_path):
     write(tmp_path / "x.npz")

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from keras_to_lambda.cli import progress
+from keras_to_lambda.convert import inspect_file as inspect
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.sandbox import confinement, landlock, sandbox, untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox
@@ -49,6 +50,26 @@ def test_a_bug_arrives_with_its_traceback():
 def test_what_a_library_raises_is_a_sentence(tmp_path):
     with pytest.raises(ConvertError, match=r"^h5py failed on this file: .*Save it again"):
         Sandbox().call(f"{JOBS}:open_a_file_that_is_not_hdf5", path=str(tmp_path / "none.h5"))
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("/none/python", "^/none/python cannot be run: No such file or program"),
+        ("/bin/false", r"crashed \(exit status 1\)"),
+    ],
+)
+def test_an_interpreter_that_cannot_be_run_is_named(python, words):
+    with pytest.raises(ConvertError, match=words):
+        Sandbox(python=Path(python)).call(f"{JOBS}:double", number=1)
+
+
+def test_inspect_reads_a_file_in_there(capsys):
+    assert inspect.main([str(ROOT / "models" / "clothing" / "clothing.tflite")]) == 0
+    assert capsys.readouterr().out.endswith(
+        "It can be served. By its card, which is not checked here: verified, on 341 photos, "
+        "100.0% have Keras' label, accuracy 88.3%.\n"
+    )
 
 
 # What the kernel answers: not allowed, no such call, not to another folder.

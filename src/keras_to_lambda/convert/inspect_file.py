@@ -119,7 +119,6 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "kind", found["kind"].replace("_", " ") + f", {found['bytes']:,} bytes"
     for name in ("written by", "backend"):
         yield name, found.get(name.replace(" ", "_")) or ""
-    yield "loaded by", found.get("loader") or ""
     for kind in ("inputs", "outputs"):
         yield from _numbered(kind, map(_tensor_text, found[kind]))
     yield "outputs are", found.get("outputs_are") or ""
@@ -186,7 +185,7 @@ def _tensor_text(tensor: dict[str, Any]) -> str:
         shape = " x ".join("?" if n is None else str(n) for n in sizes)
     words = f"{tensor['name']}: {shape}" + (f", {tensor['dtype']}" if tensor["dtype"] else "")
     if tensor.get("scale") and tensor["zero_point"]:
-        words += f", scale {tensor['scale'][0]:.6g}, zero point {tensor['zero_point'][0]}"
+        words += f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
     return words
 
 

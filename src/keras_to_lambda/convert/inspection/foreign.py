@@ -62,10 +62,8 @@ def _scaling(source: dict[str, Any]) -> dict[str, Any] | None:
     """The scaling of an integer input, whose codes are the pixels, 0..255; None: of floats."""
     if source["dtype"] == "float32":
         return None
-    scale = (source.get("scale") or [0.0])[0] or 1.0
-    zero_point = (source.get("zero_point") or [0])[0]
-    channels = _shape(source)[2]
-    offset = (np.iinfo(source["dtype"]).min - zero_point) * scale
+    scale, channels = source.get("scale") or 1.0, _shape(source)[2]
+    offset = (np.iinfo(source["dtype"]).min - source.get("zero_point", 0)) * scale
     return {"scale": [scale] * channels, "offset": [offset] * channels}
 
 

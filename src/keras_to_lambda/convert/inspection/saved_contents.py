@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert.common import source_card
-from keras_to_lambda.convert.common.conversion_errors import ConvertError
-from keras_to_lambda.convert.load import generations, obstacles
+from keras_to_lambda.convert.load import keras1, obstacles
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.network import input_shape, layer_shapes
 from keras_to_lambda.convert.network.outputs import MULTI_LABEL
@@ -34,7 +33,6 @@ def facts(path: Path, saved: SavedFile) -> Facts:
         "bytes": sum(file.stat().st_size for file in files if file.is_file()),
         "written_by": saved.written_by and f"{network['writer']} {saved.written_by}",
         "backend": saved.backend,
-        "loader": network["loader"],
         "inputs": inputs,
         "outputs": outputs,
         "operators": [{"name": x, "count": count} for x, count in sorted(counts.items())],
@@ -55,6 +53,8 @@ def facts(path: Path, saved: SavedFile) -> Facts:
 def _configuration(saved: SavedFile) -> Facts:
     """The network of a `.keras` or `.h5` file."""
     network = saved.config or {}
+    if network and keras1.is_one(saved.written_by, network):
+        network = keras1.translated(network)
     inside = network.get("config")
     inside = inside if isinstance(inside, dict) else {}
     layers = [layer for layer in _layers(network) if isinstance(layer.get("config"), dict)]
@@ -65,7 +65,6 @@ def _configuration(saved: SavedFile) -> Facts:
     )
     return {
         "writer": "Keras",
-        "loader": _loader(saved) if saved.config else None,
         "inputs": inputs,
         "outputs": outputs,
         "operators": saved.classes,
@@ -89,7 +88,6 @@ def _graph(path: Path, saved: SavedFile) -> Facts:
         stopped.append("its signature has 0 inputs; an image classifier has one")
     return {
         "writer": "TensorFlow",
-        "loader": "TensorFlow",
         "inputs": _tensors(signature.inputs) if signature else [],
         "outputs": _tensors(signature.outputs) if signature else [],
         "operators": [node.op for node in graphs.operators(graph)],
@@ -97,18 +95,6 @@ def _graph(path: Path, saved: SavedFile) -> Facts:
         "notes": [],
         "stopped_by": stopped,
     }
-
-
-def _loader(saved: SavedFile) -> str:
-    words = {generations.KERAS_2: "tf_keras (Keras 2)", generations.KERAS_3: "Keras 3"}
-    try:
-        library = generations.library_of(saved)
-    except ConvertError as error:
-        return f"nothing: {error}"
-    from keras_to_lambda.convert.load import repairs  # it imports h5py
-
-    old = repairs.REPAIRS["keras-1"].applies(saved, library)
-    return words[library] + ", once its configuration is put into Keras 2's words" * old
 
 
 def _layers(network: Any) -> Iterator[Facts]:

@@ -17,8 +17,6 @@ from keras_to_lambda.runtime.model_file import card as cards
 
 Facts = dict[str, Any]
 
-# Scales of one tensor that are shown.
-SCALES_SHOWN = 12
 INTEGERS = ("INT8", "UINT8", "INT4", "INT2", "INT16")
 WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", *INTEGERS)
 
@@ -122,8 +120,8 @@ def _tensor(tensor: Any, types: dict[int, str]) -> Facts:
         "dtype": types.get(tensor.type, f"type {tensor.type}").lower(),
     }
     if len(_scales(tensor)):
-        found["scale"] = [float(x) for x in _scales(tensor)][:SCALES_SHOWN]
-        found["zero_point"] = [int(x) for x in tensor.quantization.zeroPoint][:SCALES_SHOWN]
+        found["scale"] = float(_scales(tensor)[0])
+        found["zero_point"] = int(tensor.quantization.zeroPoint[0])
     return found
 
 

@@ -55,17 +55,13 @@ DIFFERENCES = {
 
 def library_of(saved: SavedFile) -> str:
     """The library that answers as the writer of a `.keras` or `.h5` file did."""
-    if not saved.written_by:
-        # Keras 3 describes an input by `batch_shape`, Keras 2 by `batch_input_shape`.
-        library = KERAS_3 if '"batch_shape":' in json.dumps(saved.config) else KERAS_2
-    else:
-        major = saved.written_by.partition(".")[0]
-        if major not in LIBRARIES:
-            raise ConvertError(
-                f"unsupported Keras version {saved.written_by} in the file; Keras 1 to 3 are "
-                "supported"
-            )
-        library = LIBRARIES[major]
+    # Keras 3 describes an input by `batch_shape`, Keras 2 by `batch_input_shape`.
+    unstated = "3" if '"batch_shape":' in json.dumps(saved.config) else "2"
+    library = LIBRARIES.get((saved.written_by or unstated).partition(".")[0])
+    if library is None:
+        raise ConvertError(
+            f"unsupported Keras version {saved.written_by} in the file; Keras 1 to 3 are supported"
+        )
     if library == KERAS_3 or importlib.util.find_spec(KERAS_2) is not None:
         return library
     other = next(unequal(saved.config), None)

@@ -179,16 +179,15 @@ def _head(path: Path, model: Any, wanted: Wanted) -> int | None:
         if wanted.head is not None and wanted.head not in (*names, "0"):
             raise ConvertError(f"{path} has a single output; remove --head")
         return None
+    choices = [*names, *map(str, range(len(model.outputs)))]
     if wanted.head is None:
         pairs = zip(names, model.outputs, strict=False)
         listed = ", ".join(f"{name} {tuple(output.shape)}" for name, output in pairs)
         raise ConvertError(
             f"{path} has {len(model.outputs)} outputs ({listed}): choose one with --head NAME"
         )
-    if wanted.head in names:
-        return names.index(wanted.head)
-    if wanted.head.isdecimal() and int(wanted.head) < len(model.outputs):
-        return int(wanted.head)
+    if wanted.head in choices:
+        return choices.index(wanted.head) % len(model.outputs)
     raise ConvertError(
         f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
         f"{len(model.outputs) - 1}"

@@ -119,7 +119,7 @@ def _same(taken: Taken, _config: Config) -> Shape:
 
 
 def _units(taken: Taken, config: Config) -> Shape:
-    return (*taken[0][:-1], config.get("units", config.get("output_dim")))
+    return (*taken[0][:-1], config["units"])
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -144,14 +144,6 @@ def _spatial(shape: Shape, config: Config, channels: int | None, window: Any) ->
 
 
 def _convolution(taken: Taken, config: Config) -> Shape:
-    if "nb_filter" in config:  # Keras 1's words
-        names = {"strides": "subsample", "padding": "border_mode"}
-        config = {
-            "filters": config["nb_filter"],
-            "kernel_size": (config["nb_row"], config["nb_col"]),
-            "data_format": "channels_first" if config.get("dim_ordering") == "th" else None,
-            **{name: config[old] for name, old in names.items() if old in config},
-        }
     return _spatial(taken[0], config, config["filters"], config["kernel_size"])
 
 
@@ -176,7 +168,7 @@ def _flat(taken: Taken, _config: Config) -> Shape:
 
 
 def _reshaped(taken: Taken, config: Config) -> Shape:
-    target = config.get("target_shape", config.get("dims"))
+    target = config["target_shape"]
     whole = None if None in taken[0][1:] else math.prod(taken[0][1:])
     rest = None if whole is None else whole // math.prod(n for n in target if n != -1)
     return (taken[0][0], *(rest if n == -1 else n for n in target))
@@ -198,7 +190,7 @@ RULES: Mapping[str, Callable[[Taken, Config], Shape]] = {
     **dict.fromkeys(("RandomFlip", "RandomRotation", "RandomZoom", "RandomContrast"), _same),
     **dict.fromkeys(("RandomTranslation", "RandomBrightness", "ActivityRegularization"), _same),
     "Dense": _units,
-    **dict.fromkeys(("Conv2D", "SeparableConv2D", "Convolution2D"), _convolution),
+    **dict.fromkeys(("Conv2D", "SeparableConv2D"), _convolution),
     "DepthwiseConv2D": _depthwise,
     **dict.fromkeys(
         ("MaxPooling2D", "AveragePooling2D"),

@@ -336,20 +336,18 @@ def decide(
 
 def _overruled(wanted: str, rows: np.ndarray, seen: str, *, inside: bool, whole: bool) -> Outputs:
     note = f"{wanted}, by --output; {seen}"
+    several = rows.shape[1] > 1
     if wanted == LOGITS:
         return Outputs("logits", SOFTMAX, False, note)
-    several = rows.shape[1] > 1
     activation = wanted if several else SIGMOID
     multi_label = several and activation == SIGMOID and not whole
-    if multi_label:
-        note = f"{MULTI_LABEL}; {note}"
+    note = f"{MULTI_LABEL}; {note}" if multi_label else note
     if not inside:
         # The numbers are what a softmax or sigmoid takes. One logit becomes (0, z), whose softmax
         # is the sigmoid of z.
         return Outputs("logits", activation if several else SOFTMAX, multi_label, note)
-    doubt = ""
-    if activation == SOFTMAX and not whole:
-        doubt = f"--output softmax, but {seen}: a softmax' row adds up to 1"
+    uneven = activation == SOFTMAX and not whole
+    doubt = f"--output softmax, but {seen}: a softmax' row adds up to 1" if uneven else ""
     return Outputs("probabilities", activation, multi_label, note, doubt)
 
 

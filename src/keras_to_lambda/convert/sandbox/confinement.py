@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import signal
 import site
 import sys
@@ -66,10 +67,6 @@ def interpreter() -> list[str]:
 
 
 def _limit(memory_bytes: int) -> None:
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (memory_bytes, memory_bytes))
     # macOS accepts the call and does nothing.

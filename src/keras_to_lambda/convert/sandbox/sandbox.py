@@ -58,9 +58,8 @@ LAST_WORDS_BYTES = 4000
 class Sandbox:
     """Where work is done.
 
-    memory_gb: address space of the child, in 10^9 bytes (Linux).
-    minutes: wall-clock time of one call.
-    python: the interpreter that the child runs in; None: this one.
+    memory_gb: address space of the child, in 10^9 bytes (Linux). minutes: wall-clock time of one
+    call. python: the interpreter that the child runs in; None: this one.
     """
 
     memory_gb: float = 12.0
@@ -260,11 +259,10 @@ def main() -> None:
         answer = {"result": result}
     except (ConvertError, SetupError, ClassifierError) as error:
         answer = {"error": str(error)}
-    except MemoryError:
-        answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
-    except ImportError as error:
+    except (MemoryError, ImportError) as error:
         answer = {"error": f"{sys.executable} cannot run this: {error}"}
-        if "failed to map" in str(error):  # the loader's words for too little address space
+        # The loader's words for too little address space.
+        if isinstance(error, MemoryError) or "failed to map" in str(error):
             answer = {"error": _too_large(job["memory_bytes"] / 1e9)}
     except Exception as error:  # noqa: BLE001
         answer = {"crash": traceback.format_exc()}

@@ -19,21 +19,20 @@ MAX_JSON_BYTES = 64 << 20
 
 def read(path: Path, most: int) -> bytes:
     """A plain file of at most so many bytes; no link, device or pipe. May be FileNotFoundError."""
+    invalid = f"invalid result file from the model process: {path.name}"
     try:
         # O_NONBLOCK: a pipe does not keep us waiting.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConvertError(f"invalid result file from the model process: {path.name}") from error
+        raise ConvertError(invalid) from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConvertError(f"invalid result file from the model process: {path.name}")
+            raise ConvertError(invalid)
         data = file.read(most + 1)
     if len(data) > most:
-        raise ConvertError(
-            f"invalid result file from the model process: {path.name} has more than {most} bytes"
-        )
+        raise ConvertError(f"{invalid} has more than {most} bytes")
     return data
 
 

@@ -6,6 +6,7 @@ The network is JSON in the attribute model_config, weights are in groups
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ MAX_DEPTH = 100
 # Values packed by HDF5's filters: see archive.MAX_RATIO.
 MAX_RATIO = 200
 SMALL = 1 << 20
+# What h5py raises for damaged bytes.
+DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 
 
 def brief(error: Exception) -> str:
@@ -34,15 +37,12 @@ def brief(error: Exception) -> str:
 
 def text(file: Any, name: str) -> str | None:
     """A string attribute; only a scalar, whose size the file bounds."""
-    try:
-        if name not in file.attrs or file.attrs.get_id(name).shape != ():
-            return None
-        value = file.attrs[name]
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError):
-        return None
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    return value if isinstance(value, str) else None
+    with contextlib.suppress(*DAMAGED):
+        if name in file.attrs and file.attrs.get_id(name).shape == ():
+            value = file.attrs[name]
+            value = value.decode(errors="replace") if isinstance(value, bytes) else value
+            return value if isinstance(value, str) else None
+    return None
 
 
 def frame_fault(path: Path) -> str | None:
@@ -73,7 +73,7 @@ def faults(file: Any, size: int) -> Iterator[str]:
     """Yield links out of the file, and weights that are larger than what it holds."""
     try:
         yield from _tree_faults(file, size)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, UnicodeError) as error:
+    except DAMAGED as error:
         yield f"its HDF5 part is damaged ({brief(error)})"
 
 
