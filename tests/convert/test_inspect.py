@@ -249,6 +249,17 @@ def with_node(models, write):
             {"class_name": "TFOpLambda", "config": {"name": "x", "function": "io.write_file"}},
             "calls tf.io.write_file",
         ),
+        # What decoders of JSON build by name, and states and functions of the graph.
+        ({"class_name": "TypeSpec", "config": {}}, "TypeSpec"),
+        ({"class_name": "CompositeTensor", "config": {}}, "CompositeTensor"),
+        ({"class_name": "__typespec__", "module": "os", "config": []}, "of the module 'os'"),
+        *(
+            (
+                {"class_name": "TensorFlowOpLayer", "config": {"node_def": {"op": name}}},
+                f"TensorFlow's operator {name}",
+            )
+            for name in ("AssignVariableOp", "VarHandleOp", "If", "While", "WriteFile")
+        ),
     ],
 )
 def test_what_carries_code_is_found_wherever_it_hides(node, message, with_node):

@@ -59,6 +59,10 @@ def is_anywhere(name):
 def test_releases_and_gradients_of_an_operator_are_known_by_its_name():
     known = ("Mul", "AddV2", "ReluGrad", "FusedBatchNormGradV3", "AvgPoolGrad", "TensorArrayV3")
     assert all(map(tensorflow_names.is_operator, known))
+    stateful = ("AssignVariableOp", "VarHandleOp", "ReadVariableOp", "If", "While", "Case")
+    stateful += ("StatefulPartitionedCall", "RandomUniform", "TensorArrayV3", "Assert")
+    assert all(map(tensorflow_names.is_operator, stateful))
+    assert not any(tensorflow_names.is_operator(name, stateless=True) for name in stateful)
     unknown = ("WriteFile", "SaveV2", "RestoreV2", "PyFunc", "Grad", "V2", "", "MulX")
     assert not any(map(tensorflow_names.is_operator, unknown))
 
@@ -69,5 +73,8 @@ def test_no_known_operator_takes_the_name_of_a_file():
     known = [op_def_registry.get(name) for name in tf.raw_ops.__dict__]
     known = [op for op in known if op is not None and tensorflow_names.is_operator(op.name)]
     assert len(known) > 500
+    stateless = [op for op in known if tensorflow_names.is_operator(op.name, stateless=True)]
+    assert len(stateless) > 400
+    assert [op.name for op in stateless if op.is_stateful] == []
     parts = {(op.name, part.name) for op in known for part in (*op.input_arg, *op.attr)}
     assert {x for x in parts if any(word in x[1] for word in words)} == set()

@@ -187,7 +187,8 @@ def _head(path: Path, model: Any, wanted: Wanted) -> int | None:
             f"{path} has {len(model.outputs)} outputs ({listed}): choose one with --head NAME"
         )
     if wanted.head in choices:
-        return choices.index(wanted.head) % len(model.outputs)
+        place = choices.index(wanted.head)
+        return place if place < len(names) else place - len(names)
     raise ConvertError(
         f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
         f"{len(model.outputs) - 1}"

@@ -89,7 +89,7 @@ def _layout_fault(archive: zipfile.ZipFile, size: int) -> str | None:
         _CENTRAL + len(_raw_name(member)) + len(member.extra) + len(member.comment)
         for member in archive.infolist()
     )
-    if size - archive.start_dir - listed not in (_END, _END + _END64):
+    if archive.comment or size - archive.start_dir - listed not in (_END, _END + _END64):
         return "there is a comment or something else behind it"
     return None
 

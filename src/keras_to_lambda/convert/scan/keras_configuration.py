@@ -32,6 +32,8 @@ _DATA = (
     *("__tuple__", "TensorShape"),
 )
 _DATA_KEYS = {"class_name", "config", "items"}
+# Classes of TensorFlow that JSON decoders build by name.
+_BUILT = ("TypeSpec", "CompositeTensor")
 # Any text: names of layers and tensors, below these keys as well.
 _NAMES_BELOW = ("inbound_nodes", "input_layers", "output_layers", "keras_history", "node_def")
 _NAMES_AT = ("name", "class_name", "registered_name", "module", "function", "equation", "op")
@@ -41,7 +43,7 @@ _FILES = (
     "value",
 )
 # Strings that name a function or a class, by the end of their key.
-_RESOLVED = re.compile(r"(.*_)?(activation|init|initializer|regularizer|constraint)")
+_RESOLVED = re.compile(r"(?s)(.*_)?(activation|init|initializer|regularizer|constraint)")
 _FUNCTION_TYPES = ("function_type", "output_shape_type", "mode_type", "output_mask_type")
 _WORD = re.compile(r"[\w.,> -]{0,100}", re.ASCII)
 # No setting of Keras is longer; the bytecode of the shortest function is.
@@ -212,8 +214,9 @@ def _judge_object(part: _Part, found: Judgment) -> None:
     elif name == "function":
         _judge_function(module, inside, found)
     elif not is_class(plain_module(module or ""), name) and (module or not operation):
-        if _is_library(module):
-            found.code.append(f"{title} of the module {module!r}")
+        # No file of the user's can define what JSON decoders build by name.
+        if _is_library(module) or name.startswith("__") or name in _BUILT:
+            found.code.append(f"{title} of the module {module!r}" if module else title)
         else:
             found.own.append((module or "", name))
 
@@ -256,7 +259,7 @@ def _judge_operator(node: dict[str, Any], title: str, found: Judgment) -> None:
         return
     graph_node = inside.get("node_def")
     operator = graph_node.get("op") if isinstance(graph_node, dict) else None
-    known = isinstance(operator, str) and is_operator(operator)
+    known = isinstance(operator, str) and is_operator(operator, stateless=True)
     if not known or '"func"' in json.dumps(graph_node):
         found.code.append(f"{title}, TensorFlow's operator {operator}")
 

@@ -1,7 +1,8 @@
 """Names of TensorFlow: symbols and operators that only compute. Everything else is code.
 
-FUNCTIONS: what an operator layer of Keras 2 may call. OPERATORS: what a graph may hold. None
-of them reads or writes files, opens connections, calls Python or loads libraries.
+FUNCTIONS: what an operator layer of Keras 2 may call. STATELESS: the operators of such a
+layer, and with STATEFUL those of a SavedModel's graph. None of them reads or writes files, opens
+connections, calls Python or loads libraries.
 """
 
 from __future__ import annotations
@@ -66,71 +67,74 @@ _FUNCTIONS = """
 MODULES = frozenset(("", *_MODULES.split()))
 FUNCTIONS = frozenset(_FUNCTIONS.split())
 # Without the numbers of later releases (V2), and without gradients: see `is_operator`.
-_OPERATORS = """
+_STATELESS = """
     Abs AccumulateN Acos Acosh Add AddN AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation
-    All Angle Any ApproxTopK ApproximateEqual ArgMax ArgMin Asin Asinh Assert Assign AssignAdd
-    AssignAddVariableOp AssignSub AssignSubVariableOp AssignVariableOp Atan Atan2 Atanh AvgPool
-    AvgPool3D BandedTriangularSolve BatchMatMul BatchNormWithGlobalNormalization BatchToSpace
-    BatchToSpaceND Betainc BiasAdd Bincount Bitcast BitwiseAnd BitwiseOr BitwiseXor Broadcast
-    BroadcastArgs BroadcastTo Bucketize Case Cast Ceil CheckNumerics Cholesky ClipByValue
-    CombinedNonMaxSuppression Complex ComplexAbs Concat ConcatOffset Conj ConjugateTranspose Const
-    Conv Conv2D Conv2DBackpropFilter Conv2DBackpropInput Conv3D Conv3DBackpropFilter
-    Conv3DBackpropInput Cos Cosh CountUpTo CropAndResize Cross CudnnRNN CudnnRNNBackprop Cumprod
-    Cumsum CumulativeLogsumexp DataFormatDimMap DataFormatVecPermute DeepCopy DenseBincount
-    DepthToSpace DepthwiseConv2dNative DepthwiseConv2dNativeBackpropFilter
-    DepthwiseConv2dNativeBackpropInput Dequantize DestroyTemporaryVariable DeviceIndex Diag
-    DiagPart Digamma Dilation2D Dilation2DBackpropFilter Dilation2DBackpropInput DisableCopyOnRead
-    Div DivNoNan DynamicPartition DynamicStitch EditDistance Eig Einsum Elu Empty EmptyTensorList
-    EnsureShape Equal Erf Erfc Erfinv EuclideanNorm Exp ExpandDims Expm1 ExtractImagePatches
-    ExtractVolumePatches FFT FFT2D FFT3D FFTND FakeParam FakeQuantWithMinMaxArgs
-    FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor FloorDiv FloorMod For
-    FractionalAvgPool FractionalMaxPool FusedBatchNorm FusedPadConv2D FusedResizeAndPadConv2D
-    Gather GatherNd Greater GreaterEqual GuaranteeConst HSVToRGB IFFT IFFT2D IFFT3D IFFTND IRFFT
-    IRFFT2D IRFFT3D IRFFTND Identity IdentityN If Igamma Igammac Imag ImageProjectiveTransform
+    All Angle Any ApproxTopK ApproximateEqual ArgMax ArgMin Asin Asinh Assign AssignAdd AssignSub
+    Atan Atan2 Atanh AvgPool AvgPool3D BandedTriangularSolve BatchMatMul
+    BatchNormWithGlobalNormalization BatchToSpace BatchToSpaceND Betainc BiasAdd Bincount Bitcast
+    BitwiseAnd BitwiseOr BitwiseXor Broadcast BroadcastArgs BroadcastTo Bucketize Cast Ceil
+    Cholesky ClipByValue CombinedNonMaxSuppression Complex ComplexAbs Concat ConcatOffset Conj
+    ConjugateTranspose Const Conv Conv2D Conv2DBackpropFilter Conv2DBackpropInput Conv3D
+    Conv3DBackpropFilter Conv3DBackpropInput Cos Cosh CountUpTo CropAndResize Cross Cumprod Cumsum
+    CumulativeLogsumexp DataFormatDimMap DataFormatVecPermute DenseBincount DepthToSpace
+    DepthwiseConv2dNative DepthwiseConv2dNativeBackpropFilter DepthwiseConv2dNativeBackpropInput
+    Dequantize DestroyTemporaryVariable Diag DiagPart Digamma Dilation2D Dilation2DBackpropFilter
+    Dilation2DBackpropInput Div DivNoNan DynamicPartition DynamicStitch EditDistance Eig Einsum Elu
+    EmptyTensorList EnsureShape Equal Erf Erfc Erfinv EuclideanNorm Exp ExpandDims Expm1
+    ExtractImagePatches ExtractVolumePatches FFT FFT2D FFT3D FFTND FakeParam
+    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor
+    FloorDiv FloorMod For FractionalAvgPool FractionalMaxPool FusedBatchNorm FusedPadConv2D
+    FusedResizeAndPadConv2D Gather GatherNd Greater GreaterEqual HSVToRGB IFFT IFFT2D IFFT3D IFFTND
+    IRFFT IRFFT2D IRFFT3D IRFFTND Identity IdentityN Igamma Igammac Imag ImageProjectiveTransform
     InTopK InplaceAdd InplaceSub InplaceUpdate Inv Invert InvertPermutation IsFinite IsInf IsNan
     IsVariableInitialized L2Loss LRN LeakyRelu LeftShift Less LessEqual Lgamma LinSpace ListDiff
     Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr LowerBound Lu MatMul MatrixBandPart
     MatrixDeterminant MatrixDiag MatrixDiagPart MatrixExponential MatrixInverse MatrixLogarithm
     MatrixSetDiag MatrixSolve MatrixSolveLs MatrixSquareRoot MatrixTriangularSolve Max MaxPool
     MaxPool3D MaxPoolWithArgmax Maximum Mean Min Minimum MirrorPad Mod Mul MulNoNan Ndtri Neg NoOp
-    NonDeterministicInts NonMaxSuppression NonMaxSuppressionWithOverlaps NotEqual NthElement OneHot
-    OnesLike Pack Pad ParallelConcat ParallelDynamicStitch ParameterizedTruncatedNormal
-    PartitionedCall Placeholder PlaceholderWithDefault Polygamma PopulationCount Pow Prevent Prod
-    Qr RFFT RFFT2D RFFT3D RFFTND RGBToHSV RandomCrop RandomGamma RandomPoisson RandomShuffle
-    RandomStandardNormal RandomUniform RandomUniformInt Range Rank ReadVariableOp Real RealDiv
-    Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor
-    ResourceApply ResourceApplyAdaMax ResourceApplyAdadelta ResourceApplyAdagrad
-    ResourceApplyAdagradDA ResourceApplyAdam ResourceApplyAdamWithAmsgrad ResourceApplyAddSign
+    NonMaxSuppression NonMaxSuppressionWithOverlaps NotEqual NthElement OneHot OnesLike Pack Pad
+    ParallelConcat ParallelDynamicStitch PartitionedCall Placeholder PlaceholderWithDefault
+    Polygamma PopulationCount Pow Prevent Prod Qr RFFT RFFT2D RFFT3D RFFTND RGBToHSV Range Rank
+    Real RealDiv Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear
+    ResizeNearestNeighbor Reverse ReverseSequence RightShift Rint Roll Round Rsqrt
+    ScaleAndTranslate ScatterNd ScatterNdNonAliasingAdd SegmentMax SegmentMean SegmentMin
+    SegmentProd SegmentSum Select SelfAdjointEig Selu Shape ShapeN Sigmoid Sign Sin Sinh Size Slice
+    Softmax SoftmaxCrossEntropyWithLogits Softplus Softsign SpaceToBatch SpaceToBatchND
+    SpaceToDepth SparseSoftmaxCrossEntropyWithLogits SparseToDense Split SplitV Sqrt Square
+    SquaredDifference Squeeze StatelessCase StatelessIf StatelessParameterizedTruncatedNormal
+    StatelessRandomBinomial StatelessRandomGamma StatelessRandomGetKeyCounter
+    StatelessRandomGetKeyCounterAlg StatelessRandomNormal StatelessRandomPoisson
+    StatelessRandomUniform StatelessRandomUniformFullInt StatelessRandomUniformInt
+    StatelessSampleDistortedBoundingBox StatelessShuffle StatelessTruncatedNormal StatelessWhile
+    StaticRegexFullMatch Stop StridedSlice StridedSliceAssign StringFormat StringJoin Sub Sum Svd
+    Symbolic Tan Tanh TensorListConcat TensorListConcatLists TensorListElementShape
+    TensorListFromTensor TensorListGather TensorListGetItem TensorListLength TensorListPopBack
+    TensorListPushBack TensorListPushBackBatch TensorListReserve TensorListResize TensorListScatter
+    TensorListScatterIntoExistingList TensorListSetItem TensorListSplit TensorListStack
+    TensorScatterAdd TensorScatterMax TensorScatterMin TensorScatterSub TensorScatterUpdate
+    TensorStridedSliceUpdate Tile ToBool TopK Transpose TridiagonalMatMul TridiagonalSolve
+    TruncateDiv TruncateMod Unique UniqueWithCounts Unpack UnravelIndex UnsortedSegmentMax
+    UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum UpperBound Where Xdivy Xlog1py Xlogy
+    ZerosLike Zeta"""
+# Variables, random numbers, lists of tensors, calls of the graph's functions.
+_STATEFUL = """
+    Assert AssignAddVariableOp AssignSubVariableOp AssignVariableOp Case CheckNumerics CudnnRNN
+    CudnnRNNBackprop DeepCopy DeviceIndex DisableCopyOnRead Empty GuaranteeConst If
+    NonDeterministicInts ParameterizedTruncatedNormal RandomCrop RandomGamma RandomPoisson
+    RandomShuffle RandomStandardNormal RandomUniform RandomUniformInt ReadVariableOp ResourceApply
+    ResourceApplyAdaMax ResourceApplyAdadelta ResourceApplyAdagrad ResourceApplyAdagradDA
+    ResourceApplyAdam ResourceApplyAdamWithAmsgrad ResourceApplyAddSign
     ResourceApplyCenteredRMSProp ResourceApplyFtrl ResourceApplyKerasMomentum ResourceApplyMomentum
     ResourceApplyPowerSign ResourceApplyProximal ResourceApplyProximalAdagrad ResourceApplyRMSProp
     ResourceGather ResourceGatherNd ResourceScatterAdd ResourceScatterDiv ResourceScatterMax
     ResourceScatterMin ResourceScatterMul ResourceScatterSub ResourceScatterUpdate
-    ResourceStridedSliceAssign Reverse ReverseSequence RightShift Rint RngReadAndSkip RngSkip Roll
-    Round Rsqrt SampleDistortedBoundingBox ScaleAndTranslate ScatterNd ScatterNdNonAliasingAdd
-    SegmentMax SegmentMean SegmentMin SegmentProd SegmentSum Select SelfAdjointEig Selu Shape
-    ShapeN Sigmoid Sign Sin Sinh Size Slice Softmax SoftmaxCrossEntropyWithLogits Softplus Softsign
-    SpaceToBatch SpaceToBatchND SpaceToDepth SparseSoftmaxCrossEntropyWithLogits SparseToDense
-    Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall
-    StatefulRandomBinomial StatefulStandardNormal StatefulTruncatedNormal StatefulUniform
-    StatefulUniformFullInt StatefulUniformInt StatelessCase StatelessIf
-    StatelessParameterizedTruncatedNormal StatelessRandomBinomial StatelessRandomGamma
-    StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg
-    StatelessRandomNormal StatelessRandomPoisson StatelessRandomUniform
-    StatelessRandomUniformFullInt StatelessRandomUniformInt StatelessSampleDistortedBoundingBox
-    StatelessShuffle StatelessTruncatedNormal StatelessWhile StaticRegexFullMatch Stop StridedSlice
-    StridedSliceAssign StringFormat StringJoin Sub Sum Svd Symbolic Tan Tanh TemporaryVariable
-    TensorArray TensorArrayClose TensorArrayConcat TensorArrayGather TensorArrayRead
-    TensorArrayScatter TensorArraySize TensorArraySplit TensorArrayWrite TensorListConcat
-    TensorListConcatLists TensorListElementShape TensorListFromTensor TensorListGather
-    TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack TensorListPushBackBatch
-    TensorListReserve TensorListResize TensorListScatter TensorListScatterIntoExistingList
-    TensorListSetItem TensorListSplit TensorListStack TensorScatterAdd TensorScatterMax
-    TensorScatterMin TensorScatterSub TensorScatterUpdate TensorStridedSliceUpdate Tile ToBool TopK
-    Transpose TridiagonalMatMul TridiagonalSolve TruncateDiv TruncateMod TruncatedNormal Unique
-    UniqueWithCounts Unpack UnravelIndex UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd
-    UnsortedSegmentSum UpperBound VarHandleOp VarIsInitializedOp Variable VariableShape Where While
-    Xdivy Xlog1py Xlogy ZerosLike Zeta"""
-OPERATORS = frozenset(_OPERATORS.split())
+    ResourceStridedSliceAssign RngReadAndSkip RngSkip SampleDistortedBoundingBox
+    StatefulPartitionedCall StatefulRandomBinomial StatefulStandardNormal StatefulTruncatedNormal
+    StatefulUniform StatefulUniformFullInt StatefulUniformInt StatelessRandomGetAlg
+    TemporaryVariable TensorArray TensorArrayClose TensorArrayConcat TensorArrayGather
+    TensorArrayRead TensorArrayScatter TensorArraySize TensorArraySplit TensorArrayWrite
+    TruncatedNormal VarHandleOp VarIsInitializedOp Variable VariableShape While"""
+STATELESS, STATEFUL = frozenset(_STATELESS.split()), frozenset(_STATEFUL.split())
 _LATER = re.compile(r"(Grad[A-Z]?.*)?(V\d)?$")
 # Reads variables of the checkpoint whose path the loader gives.
 RESTORE = "RestoreV2"
@@ -144,6 +148,10 @@ def is_symbol(name: str) -> bool:
     return module in MODULES and function in FUNCTIONS
 
 
-def is_operator(name: str) -> bool:
-    """Whether an operator, one of its releases (MulV2) or its gradient (MulGrad) only computes."""
-    return _LATER.sub("", name, count=1) in OPERATORS
+def is_operator(name: str, *, stateless: bool = False) -> bool:
+    """Whether an operator, one of its releases (MulV2) or its gradient (MulGrad) only computes.
+
+    stateless: whether it must have no variables, no randomness and no functions of the graph.
+    """
+    first = _LATER.sub("", name, count=1)
+    return first in STATELESS or (first in STATEFUL and not stateless)
