@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import table
-from keras_to_lambda.cli.evaluation import wilson
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "training.md"
@@ -46,21 +45,8 @@ def measure(name: str, folders: dict[str, Path], output: Path) -> str:
     model = output / name
     tracking = ("--track", "none") if verb == "train" else ()
     start = time.perf_counter()
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "keras_to_lambda",
-            verb,
-            folders[data],
-            "-o",
-            model,
-            *options,
-            *tracking,
-        ],
-        cwd=ROOT,
-        check=True,
-    )
+    command = [sys.executable, "-m", "keras_to_lambda", verb, str(folders[data]), "-o", str(model)]
+    subprocess.run([*command, *options, *tracking], cwd=ROOT, check=True)
     minutes = (time.perf_counter() - start) / 60
     card = json.loads((model / f"{name}.card.json").read_text(encoding="utf-8"))
     accuracy = card["provenance"]["test_accuracy"]
@@ -69,8 +55,6 @@ def measure(name: str, folders: dict[str, Path], output: Path) -> str:
     if (record := model / "training.json").exists():
         results = json.loads(record.read_text(encoding="utf-8"))["results"]
         validation = f"{results['validation']['accuracy']:.3f}"
-        right = results["test"]["accuracy"] * results["test"]["photos"]
-        assert wilson(round(right), results["test"]["photos"])[0] - low < 1e-3
     shown = " ".join(("k2l", verb, "DATA", *options))
     return (
         f"| {about} | {data} | **{accuracy:.3f}** ({low:.3f} to {high:.3f}) | {validation} "

@@ -43,7 +43,6 @@ VERBS = {
     "train": Verb("train.train", "folder of photos -> Keras model", *_TRAIN),
     "evaluate": Verb("train.evaluate", "accuracy report of a model or an endpoint", *_TRAIN),
     "explore": Verb("train.explore", "report on a data set", *_TRAIN),
-    "layers": Verb("train.layers", "layers, parameters and feature maps", *_TRAIN),
     "search": Verb("train.search", "search for the best training options", *_TRAIN),
     "tree": Verb("train.tree", "decision tree as a baseline", *_TRAIN),
     "doctor": Verb("deploy.doctor.doctor", "check prerequisites, explain errors", *_CLOUD),

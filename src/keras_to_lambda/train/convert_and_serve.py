@@ -19,11 +19,7 @@ K2L = [sys.executable, "-m", "keras_to_lambda"]
 
 
 def check_port(port: int) -> None:
-    """Check that a server can listen on a port.
-
-    Raises:
-        DataError: it is in use.
-    """
+    """Check that a server can listen on a port."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

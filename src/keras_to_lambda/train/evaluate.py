@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras_to_lambda import atomic_files, client, html_report
 from keras_to_lambda.cli import frame, progress
-from keras_to_lambda.client import Client
 from keras_to_lambda.convert import command_options as shared
 from keras_to_lambda.convert.common import labels as label_files
 from keras_to_lambda.train.assess import calibration, evaluation_report, metrics
@@ -22,20 +22,14 @@ from keras_to_lambda.train.assess.evaluation_report import Report
 from keras_to_lambda.train.assess.split_predictions import (
     Evaluated,
     EvaluatedModel,
-    EvaluationOptions,
     add_card,
     announce,
     matched,
     predict,
 )
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data.dataset import SPLITS, joined
+from keras_to_lambda.train.data.dataset import SPLITS, Dataset, Split, joined
 from keras_to_lambda.train.recipe_options import whole
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keras_to_lambda.train.data.dataset import Dataset, Split
 
 EPILOG = """\
 examples:
@@ -50,8 +44,7 @@ beside it, has the labels and the preprocessing; a Keras file without one needs 
 endpoint is sent the photos' own bytes, or PNG files of pictures that are in arrays.
 
 With the test split, the validation pictures are used as well: how often answers of which confidence
-are right is written into the model's card, where the playground finds it, and checked on the test
-pictures.
+are right is written into the model's card, where the playground finds it.
 
 exit status:
   0  evaluated
@@ -70,13 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = _output(options)
     found = evaluate(options)
     given = sys.argv[1:] if arguments is None else arguments
-    command = html_report.command_line("evaluate", given)
-    beside = atomic_files.write_report(
-        output, evaluation_report.html(found, command), evaluation_report.to_json(found)
-    )
+    page = evaluation_report.html(found, html_report.command_line("evaluate", given))
+    record = evaluation_report.to_json(found)
+    beside = atomic_files.write_report(output, page, record)
     announce(f"wrote {output} and {beside.name}")
     text = progress.plain_lines(evaluation_report.text(found))
-    print(json.dumps(evaluation_report.to_json(found), indent=1) if options.json else text)
+    print(json.dumps(record, indent=1) if options.json else text)
     return 0
 
 
@@ -112,14 +104,13 @@ def parser() -> argparse.ArgumentParser:
 
 def _output(options: argparse.Namespace) -> Path:
     """Where the report goes."""
-    output: Path | None = options.output
-    if output is None:
-        if options.model.startswith(("http://", "https://")):
-            host = EvaluatedModel.of(options.model).name.replace(":", "-").strip("[]")
-            return Path(f"{host}.evaluation.html")
-        model = Path(options.model).resolve()
-        return model.with_name(f"{model.stem}.evaluation.html")
-    return atomic_files.checked(output)
+    if options.output is not None:
+        return atomic_files.checked(options.output)
+    if options.model.startswith(("http://", "https://")):
+        host = EvaluatedModel.of(options.model).name.replace(":", "-").strip("[]")
+        return Path(f"{host}.evaluation.html")
+    model = Path(options.model).resolve()
+    return model.with_name(f"{model.stem}.evaluation.html")
 
 
 def evaluate(options: argparse.Namespace) -> Report:
@@ -130,10 +121,7 @@ def evaluate(options: argparse.Namespace) -> Report:
         ConvertError: an option of the sandbox or the labels' file is wrong.
     """
     labels = label_files.read(options.labels) if options.labels else None
-    settings = EvaluationOptions(
-        shared.sandbox(options), shared.wanted(options), labels,
-        caller=lambda url: Client.of(url, options),
-    )  # fmt: skip
+    shared.sandbox(options)  # its options are wrong before the data is read
 
     def named(model: str, card: Path | None, names: Sequence[str]) -> EvaluatedModel:
         return EvaluatedModel.of(model, card, options.preprocess, labels or names)
@@ -156,7 +144,7 @@ def evaluate(options: argparse.Namespace) -> Report:
 
     held_out = data.splits["validation"]
     calibrate = part == "test" and not options.no_calibration and first.place is not None
-    notes = _notes(first, other, data, part, seed)
+    notes = _notes((first, other) if other else (first,), data, part, seed)
     if calibrate and len(held_out) < calibration.FEWEST:
         calibrate = False
         notes.append(
@@ -166,7 +154,7 @@ def evaluate(options: argparse.Namespace) -> Report:
 
     def run(model: EvaluatedModel, pictures: Split) -> Evaluated:
         announce(f"evaluating {model.file} on {evaluation_report.part(data, part)} ...")
-        return predict(model, data, pictures, settings)
+        return predict(model, data, pictures, options, labels)
 
     evaluated = run(first, joined([split, held_out]) if calibrate else split)
     evaluated, fitted = evaluated.cut(len(split))
@@ -174,18 +162,10 @@ def evaluate(options: argparse.Namespace) -> Report:
     if other is not None:
         second = run(other, split)
         comparison = metrics.compare(evaluated.answers, second.answers)
-        against = (second, metrics.figures(second.answers, seed), comparison)
-    made = Report(
-        source=sources.name_of(options.data),
-        data=data,
-        part=part,
-        split=split,
-        seed=seed,
-        model=evaluated,
-        figures=metrics.figures(evaluated.answers, seed),
-        notes=tuple(notes),
-        against=against,
-    )
+        against = (second, metrics.figures(second.answers), comparison)
+    figures = metrics.figures(evaluated.answers)
+    name = sources.name_of(options.data)
+    made = Report(name, data, part, split, seed, evaluated, figures, tuple(notes), against)
     return _calibrated(made, fitted) if calibrate else made
 
 
@@ -204,14 +184,8 @@ def _calibrated(made: Report, fitted: Evaluated) -> Report:
         made = replace(made, notes=(*made.notes, note))
     else:
         announce(f"wrote the calibration into {model.place.name}")
-    return replace(
-        made,
-        model=replace(
-            made.model, model=replace(model, card=replace(model.card, calibration=found))
-        ),
-        calibration=found,
-        checks=tuple(calibration.check(found, made.model.answers)),
-    )
+    model = replace(model, card=replace(model.card, calibration=found))
+    return replace(made, model=replace(made.model, model=model), calibration=found)
 
 
 def _seed(model: EvaluatedModel) -> int:
@@ -220,25 +194,23 @@ def _seed(model: EvaluatedModel) -> int:
     return stated if isinstance(stated, int) and stated >= 0 else SEED
 
 
-def _notes(
-    first: EvaluatedModel, second: EvaluatedModel | None, data: Dataset, part: str, seed: int
-) -> list[str]:
+def _notes(models: Sequence[EvaluatedModel], data: Dataset, part: str, seed: int) -> list[str]:
     """What makes the figures look better than they are."""
     if part in ("train", ALL_SPLITS):
         return ["models were trained on these pictures, or may have been: others are harder"]
     notes = []
-    for one in (first, second):
-        facts = one.card.provenance if one and one.card else {}
-        trained = facts.get("data_sha256")
-        if one and trained == data.sha256 and facts.get("seed", seed) != seed:
+    for one in models:
+        facts = one.card.provenance if one.card else {}
+        trained = facts.get("data_sha256", data.sha256)
+        if trained != data.sha256:
+            notes.append(
+                f"{one.file} was trained on other data (SHA-256 {str(trained)[:12]}..., by its "
+                "card): whether some pictures are in both is not known"
+            )
+        elif "data_sha256" in facts and facts.get("seed", seed) != seed:
             notes.append(
                 f"{one.file} was trained with seed {facts['seed']}, this is the split of seed "
                 f"{seed}: unless the data has its own splits, the model has seen some of these "
                 "pictures"
-            )
-        elif one and trained not in (None, data.sha256):
-            notes.append(
-                f"{one.file} was trained on other data (SHA-256 {str(trained)[:12]}..., by its "
-                "card): whether some pictures are in both is not known"
             )
     return notes

@@ -9,10 +9,10 @@ import argparse
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,28 +34,18 @@ from keras_to_lambda.train.data.dataset import (
 from keras_to_lambda.train.data.near_duplicates import Fingerprint, NearDuplicate
 from keras_to_lambda.train.recipe_options import whole
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 TEMPLATE = Path(__file__).with_name("exploration.html.jinja")
 SUFFIX = ".exploration.html"
-EACH = 8  # examples of a class
-EXAMPLES = 400  # on a page: of a hundred classes there are four each
+EACH, EXAMPLES = 8, 400  # examples of a class, and on a page
 MOST_PAIRS = 24
 # Anchor, heading and meaning of the sections on near-duplicates.
-PAIRS = (
-    (
-        "leaks",
-        "Near-duplicates between splits",
-        "A picture that is trained on and tested makes the accuracy look too good; keep one of "
-        "each pair.",
-    ),
-    (
-        "conflicts",
-        "One picture, two labels",
-        "One of the labels is wrong, or the classes overlap.",
-    ),
-)
+LEAKS = (
+    "leaks", "Near-duplicates between splits", "A picture that is trained on and tested makes the "
+    "accuracy look too good; keep one of each pair."
+)  # fmt: skip
+CONFLICTS = (
+    "conflicts", "One picture, two labels", "One of the labels is wrong, or the classes overlap."
+)  # fmt: skip
 INPUTS = (160, 224)  # pixels: inputs that a picture with a shorter side is enlarged for
 ALIKE = 0.01  # the p-value below which class shares differ between splits
 
@@ -65,9 +55,9 @@ class Exploration:
     """All that was found.
 
     counts: pictures, int64, (labels, SPLITS). sizes: width and height of each picture, int64.
-    leaks: near-duplicates in two splits; conflicts: in one split, with two labels; both None if
-    they were not looked for. formats: of the files, the commonest first. turned: files with an EXIF
-    orientation that turns them.
+    pairs: near-duplicates; None if they were not looked for.
+    formats: of the files, the commonest first. turned: files with an EXIF orientation that turns
+    them.
     """
 
     name: str
@@ -75,21 +65,30 @@ class Exploration:
     data: Dataset
     counts: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
-    leaks: list[NearDuplicate] | None
-    conflicts: list[NearDuplicate] | None
+    pairs: list[NearDuplicate] | None
     formats: dict[str, int]
     turned: int
+
+    @property
+    def leaks(self) -> list[NearDuplicate]:
+        """Near-duplicates in two splits."""
+        return [pair for pair in self.pairs or () if pair.leak]
+
+    @property
+    def conflicts(self) -> list[NearDuplicate]:
+        """Near-duplicates in one split, with two labels."""
+        return [pair for pair in self.pairs or () if not pair.leak]
 
     def who(self, split: str, index: int) -> dict[str, str]:
         """A picture's split, name and label."""
         own = self.data.splits[split]
         label = self.data.labels[own.targets[index]]
-        return {"split": split, "name": own.name(index), "label": label}
+        return {"split": split, "name": own.names[index], "label": label}
 
     def to_json(self) -> dict[str, Any]:
         """All numbers of the page."""
 
-        def listed(pairs: list[NearDuplicate] | None) -> list[dict[str, Any]]:
+        def listed(pairs: list[NearDuplicate]) -> list[dict[str, Any]]:
             return [
                 {
                     "similarity": round(pair.similarity, 4),
@@ -97,7 +96,7 @@ class Exploration:
                     "first": self.who(*pair.first),
                     "second": self.who(*pair.second),
                 }
-                for pair in pairs or ()
+                for pair in pairs
             ]
 
         pairs = {"between_splits": listed(self.leaks), "label_conflicts": listed(self.conflicts)}
@@ -115,7 +114,7 @@ class Exploration:
             "formats": self.formats,
             "turned": self.turned,
             "broken": [{"file": file, "reason": reason} for file, reason in self.data.broken],
-            "near_duplicates": None if self.leaks is None else pairs,
+            "near_duplicates": None if self.pairs is None else pairs,
         }
 
 
@@ -128,51 +127,36 @@ def explore(
         source: as `sources.load` takes it. labels: of CIFAR-100, fine or coarse.
         seed: of the split, where it has none, and of the examples.
         duplicates: whether near-duplicates are looked for.
-
-    Raises:
-        DataError: it cannot be read, or has changed in the meantime.
     """
     data = sources.load(source, seed, labels=labels)
-    card = neutral(data)
+    every, card = joined(data.splits[name] for name in SPLITS), neutral(data)
 
-    def measure(place: tuple[str, int]) -> tuple[tuple[int, int], Fingerprint | None]:
-        picture = data.splits[place[0]].picture(place[1], card)
+    def measure(index: int) -> tuple[tuple[int, int], Fingerprint | None]:
+        picture = every.picture(index, card)
         return picture.size, near_duplicates.fingerprint(picture) if duplicates else None
 
-    places = [(name, index) for name in SPLITS for index in range(len(data.splits[name]))]
+    formats: Counter[str] = Counter()
+    turned = 0
     try:
-        measured = list(prefetch(measure, places, "pictures"))
-        formats, turned = _files(data)
+        measured = list(prefetch(measure, range(len(every)), "pictures"))
+        for path in filter(None, map(every.path, range(len(every)))):
+            with Image.open(path) as image:
+                formats[image.format or "unknown"] += 1
+                turned += image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except (ClassifierError, OSError) as error:
         raise DataError(f"{source} changed while it was read ({error}); start again") from error
-    leaks = conflicts = None
+    pairs = None
     if duplicates:
-        prints: dict[str, list[Fingerprint]] = {name: [] for name in SPLITS}
-        for (name, _), (_, own) in zip(places, measured, strict=True):
-            prints[name] += [own] if own else []
-        pairs = near_duplicates.find(data, prints)
-        leaks = [pair for pair in pairs if pair.leak]
-        conflicts = [pair for pair in pairs if not pair.leak]
+        prints = iter([own for _, own in measured if own])
+        pairs = near_duplicates.find(
+            data, {name: [next(prints) for _ in data.splits[name].names] for name in SPLITS}
+        )
     counts = [np.bincount(data.splits[name].targets, minlength=len(data.labels)) for name in SPLITS]
     return Exploration(
         sources.name_of(source), seed, data, np.stack(counts, axis=1),
-        np.array([size for size, _ in measured], np.int64), leaks, conflicts, formats, turned,
+        np.array([size for size, _ in measured], np.int64), pairs,
+        dict(formats.most_common()), turned,
     )  # fmt: skip
-
-
-def _files(data: Dataset) -> tuple[dict[str, int], int]:
-    """Formats, the commonest first, and how many files have an orientation that turns them."""
-    formats: Counter[str] = Counter()
-    turned = 0
-    whole = joined(data.splits.values())
-    for path in filter(None, map(whole.path, range(len(whole)))):
-        with Image.open(path) as image:
-            formats[image.format or "unknown"] += 1
-            turned += image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    return dict(formats.most_common()), turned
-
-
-# Sentences.
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -198,7 +182,7 @@ def conclusion(found: Exploration) -> str:
         )
     if faults:
         return f"{first} To repair before training: {'; '.join(faults)}."
-    looked = "broken files" if found.leaks is None else "broken files or near-duplicates"
+    looked = "broken files" if found.pairs is None else "broken files or near-duplicates"
     return f"{first} It has no {looked}."
 
 
@@ -208,12 +192,12 @@ def balance(found: Exploration) -> str:
     most, least = int(train.argmax()), int(train.argmin())
     labels = found.data.labels
     guess = test[most] / max(1, test.sum())
-    lead = (
-        f"In train, {labels[most]} has {train[most]:,} pictures and {labels[least]} "
-        f"{train[least]:,}: {train[most] / max(1, train[least]):.1f} to 1."
-        if train[most] > train[least]
-        else f"Every class has {counted(int(train[most]), 'picture')} in train."
-    )
+    lead = f"Every class has {counted(int(train[most]), 'picture')} in train."
+    if train[most] > train[least]:
+        lead = (
+            f"In train, {labels[most]} has {train[most]:,} pictures and {labels[least]} "
+            f"{train[least]:,}: {train[most] / max(1, train[least]):.1f} to 1."
+        )
     return (
         f"{lead} Always guessing {labels[most]} is right for {guess:.1%} of test: the accuracy to "
         "beat."
@@ -254,73 +238,47 @@ def sizes(found: Exploration) -> str:
 def lines(found: Exploration) -> list[str]:
     """A summary for a terminal."""
     broken = [f"  {file}: {reason}" for file, reason in found.data.broken[:5]]
-    if len(found.data.broken) > 5:
-        broken.append("  and others, on the page")
-    return [
-        text
-        for text in (conclusion(found), *broken, balance(found), shares(found), sizes(found))
-        if text
-    ]
-
-
-# The page.
+    texts = (conclusion(found), *broken, balance(found), shares(found), sizes(found))
+    return [text for text in texts if text]
 
 
 def html(found: Exploration, command: str = "") -> str:
-    """The page. command: the command line.
-
-    Raises:
-        DataError: a picture has changed in the meantime.
-    """
-    counts, total = found.counts, max(1, int(found.counts.sum()))
-    most = max(1, int(counts.sum(axis=1).max()))
+    """The page. command: the command line."""
+    counts, labels = found.counts, found.data.labels
     order = np.argsort(-counts.sum(axis=1), kind="stable").tolist()
+    sections = [(*LEAKS, found.leaks), (*CONFLICTS, found.conflicts)] * (found.pairs is not None)
     try:
-        shown = _examples(found)
-        return html_report.render(
-            TEMPLATE,
-            kind="Data set",
-            title=found.name,
-            conclusion=conclusion(found),
-            command=command,
-            tiles=[
-                (f"{counts.sum():,}", "pictures"),
-                (f"{len(counts):,}", "classes"),
-                (f"{len(found.data.broken):,}", "broken files"),
-                *(
-                    (f"{len(pairs):,}", heading)
-                    for heading, pairs in (
-                        ("near-duplicates between splits", found.leaks),
-                        ("label conflicts", found.conflicts),
-                    )
-                    if pairs is not None
-                ),
-            ],
-            splits=SPLITS,
-            rows=[
-                (
-                    found.data.labels[row],
-                    counts[row].tolist(),
-                    f"{counts[row].sum() / total:.1%}",
-                    [f"{100 * n / most:.2f}%" for n in counts[row].tolist()],
-                )
-                for row in order
-            ],
-            balance=balance(found),
-            shares=shares(found),
-            sizes=sizes(found),
-            plot=_plot(found),
-            files=", ".join(f"{n:,} {name}" for name, n in found.formats.items()),
-            turned=found.turned,
-            examples=[(found.data.labels[row], shown[row]) for row in order if shown[row]],
-            searched=found.leaks is not None,
-            pairs=[*map(partial(_pairs, found), PAIRS)],
-            broken=found.data.broken,
-            sha256=found.data.sha256,
-            seed=found.seed,
-        )  # fmt: skip
+        examples = [(labels[row], _examples(found, row)) for row in order]
+        shown = [(*about, len(pairs), _pairs(found, pairs)) for *about, pairs in sections]
     except (ClassifierError, OSError) as error:
         raise DataError(f"{found.name} changed while it was read ({error}); start again") from error
+    return html_report.render(
+        TEMPLATE,
+        kind="Data set",
+        title=found.name,
+        conclusion=conclusion(found),
+        command=command,
+        tiles=[
+            (f"{counts.sum():,}", "pictures"),
+            (f"{len(counts):,}", "classes"),
+            (f"{len(found.data.broken):,}", "broken files"),
+            *((f"{len(pairs):,}", heading.lower()) for _, heading, _, pairs in sections),
+        ],
+        splits=SPLITS,
+        rows=[(labels[row], counts[row].tolist()) for row in order],
+        total=max(1, int(counts.sum())),
+        most=max(1, int(counts.sum(axis=1).max())),
+        balance=balance(found),
+        shares=shares(found),
+        sizes=sizes(found),
+        files=", ".join(f"{n:,} {name}" for name, n in found.formats.items()),
+        turned=found.turned,
+        examples=examples,
+        pairs=shown,
+        broken=found.data.broken,
+        sha256=found.data.sha256,
+        seed=found.seed,
+    )
 
 
 def _picture(found: Exploration, split: str, index: int) -> html_report.EmbeddedPicture:
@@ -331,53 +289,21 @@ def _picture(found: Exploration, split: str, index: int) -> html_report.Embedded
     )
 
 
-def _examples(found: Exploration) -> list[list[html_report.EmbeddedPicture]]:
-    """For each label a few pictures of train, at random."""
-    labels = found.data.labels
-    each = max(1, min(EACH, EXAMPLES // len(labels)))
-    targets = found.data.splits["train"].targets
-    chosen = []
-    for target in range(len(labels)):
-        # Each class by itself: its pictures stay the same when another class is added.
-        random = np.random.default_rng([found.seed, target])
-        rows = random.permutation(np.flatnonzero(targets == target))[:each].tolist()
-        chosen.append([_picture(found, "train", row) for row in rows])
-    return chosen
+def _examples(found: Exploration, target: int) -> list[html_report.EmbeddedPicture]:
+    """A few pictures of a label in train, at random."""
+    each = max(1, min(EACH, EXAMPLES // len(found.data.labels)))
+    rows = np.flatnonzero(found.data.splits["train"].targets == target)
+    # Each class by itself: its pictures stay the same when another class is added.
+    chosen = np.random.default_rng([found.seed, target]).permutation(rows)[:each].tolist()
+    return [_picture(found, "train", row) for row in chosen]
 
 
-def _pairs(found: Exploration, kind: tuple[str, str, str]) -> tuple[Any, ...]:
-    """A section about near-duplicates: kind, how many, and the most similar ones."""
-    pairs = {"leaks": found.leaks, "conflicts": found.conflicts}[kind[0]] or []
-    shown = [
-        (
-            f"similarity {pair.similarity:.3f}",
-            [_picture(found, *side) for side in (pair.first, pair.second)],
-        )
+def _pairs(found: Exploration, pairs: list[NearDuplicate]) -> list[tuple[float, list[Any]]]:
+    """The most similar pairs of a section."""
+    return [
+        (pair.similarity, [_picture(found, *side) for side in (pair.first, pair.second)])
         for pair in pairs[:MOST_PAIRS]
     ]
-    return (*kind, len(pairs), shown)
-
-
-def _plot(found: Exploration) -> str:
-    """Widths and heights; "" if there is one size only."""
-    from matplotlib.figure import Figure
-
-    sides, counts = np.unique(found.sizes, axis=0, return_counts=True)
-    if len(sides) == 1:
-        return ""
-    # Sizes over several octaves would crowd in a corner.
-    scale = "log" if (sides.max(axis=0) / sides.min(axis=0)).max() > 8 else "linear"
-    figure = Figure(figsize=(5, 4))
-    axes = html_report.axes(
-        figure, xlabel="width, pixels", ylabel="height, pixels", xscale=scale, yscale=scale
-    )
-    area = np.maximum(500 * counts / counts.max(), 6)
-    axes.scatter(*sides.T, s=area, color=html_report.SERIES[0], alpha=0.45, linewidths=0)
-    low, high = sides.min(), sides.max()
-    axes.plot([low, high], [low, high], "--", color=html_report.SOFT, linewidth=1)
-    return html_report.plot(
-        figure, "Heights by widths of all pictures; on the dashed line they are square"
-    )
 
 
 @frame.command("k2l explore")

@@ -21,6 +21,7 @@ from keras_to_lambda.train.fit.recipe import (
     TRANSFER,
     Augmentation,
     Backbone,
+    Head,
     Perceptron,
     Recipe,
     Residual,
@@ -152,17 +153,18 @@ def _defaults(field: str) -> str:
     return f" (default: {photos}{others})"
 
 
-def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
-    """The recipe: the options that were given, and defaults for the data and the network.
-
-    Raises:
-        DataError: options that contradict each other.
-    """
-    given: dict[str, Any] = {
-        field.name: value
-        for field in dataclasses.fields(Recipe)
-        if (value := getattr(options, field.name, None)) is not None
+def _given(options: argparse.Namespace, kind: type) -> dict[str, Any]:
+    """The fields of a class that an option of the same name sets."""
+    found = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(kind)}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.items()
+        if value is not None
     }
+
+
+def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
+    """The recipe: the options that were given, and defaults for the data and the network."""
     own = (options.model or "residual").lower()
     base = _of_pictures(data)
     if own == "mlp":
@@ -172,13 +174,11 @@ def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
         )  # fmt: skip
     elif own != "residual":
         base = _backbone(options, data, base)
-    if options.inner is not None or options.dropout is not None:
-        inner = base.head.inner if options.inner is None else options.inner
-        given["head"] = dataclasses.replace(
-            base.head,
-            inner=tuple(width for width in inner if width),
-            dropout=base.head.dropout if options.dropout is None else options.dropout,
-        )
+    given = _given(options, Recipe)
+    head = _given(options, Head)
+    if "inner" in head:
+        head["inner"] = tuple(width for width in head["inner"] if width)
+    given["head"] = dataclasses.replace(base.head, **head)
     if options.fine_tune:
         given["fine_tune_layers"] = options.fine_tune
         given.setdefault("fine_tune_epochs", 5)
@@ -188,25 +188,15 @@ def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
     if mix is not None:
         given["mix"] = mix
         given["stages"] = tuple((size, epochs, mix) for size, epochs, _ in base.stages)
-    ranges: dict[str, Any] = {
-        field.name: tuple(value) if isinstance(value, list) else value
-        for field in dataclasses.fields(Augmentation)
-        if (value := getattr(options, field.name)) is not None
-    }
     augmentation = AUGMENTATIONS[options.augment] if options.augment else base.augmentation
-    given["augmentation"] = dataclasses.replace(augmentation, **ranges)
+    given["augmentation"] = dataclasses.replace(augmentation, **_given(options, Augmentation))
     made = dataclasses.replace(base, **given)
     _check(options, made, own)
     return made
 
 
 def _check(options: argparse.Namespace, made: Recipe, network: str) -> None:
-    """Refuse options without effect and sizes that do not fit.
-
-    Raises:
-        DataError: one of them.
-    """
-    augmenting = options.augment not in (None, "none") or options.mixup
+    """Refuse options without effect and sizes that do not fit."""
     # Below it, the residual net's last stage would have less than a pixel.
     shape = made.network if isinstance(made.network, Residual) else None
     least = shape.strides * 2 ** len(shape.widths) if shape else 0
@@ -223,9 +213,6 @@ def _check(options: argparse.Namespace, made: Recipe, network: str) -> None:
         "--enlarge-epochs needs --enlarge PIXELS": options.enlarge_epochs and not made.enlarge,
         "--plateau-factor needs --schedule plateau": options.plateau_factor
         and made.schedule != "plateau",
-        "--views 0 leaves nothing to augment: use --augment none, or --views 4": augmenting
-        and made.pretrained
-        and not (made.views or made.fine_tune_layers),
         f"--enlarge {made.enlarge} is not larger than --size {made.size}": made.enlarge
         and made.enlarge <= made.size,
         f"--size must be at least {least} for this network": made.size < least,

@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from keras_to_lambda import atomic_files
 from keras_to_lambda.cli import frame
+from keras_to_lambda.cli.evaluation import wilson
 from keras_to_lambda.train import recipe_options, train
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError, Dataset
@@ -64,11 +65,7 @@ class Factor:
 
     @classmethod
     def read(cls, text: str) -> Factor:
-        """From the command line: name=a|b|c, or name=low..high.
-
-        Raises:
-            ArgumentTypeError: anything else.
-        """
+        """From the command line: name=a|b|c, or name=low..high."""
         name, _, given = text.partition("=")
         kind = KINDS.get(name)
         if kind is None or not given:
@@ -111,8 +108,7 @@ class Factor:
     @property
     def start(self) -> Any:
         """The value while other factors are varied before it."""
-        ladder = self.ladder()
-        return ladder[len(ladder) // 2] if self.ranged else ladder[0]
+        return self.ladder()[len(self.ladder()) // 2 if self.ranged else 0]
 
 
 @dataclasses.dataclass(slots=True)
@@ -160,12 +156,6 @@ class Search:
             ending = ", the best so far" * (study.best_trial.number == trial.number)
         print(f"trial {trial.number + 1}: accuracy {accuracy(trial):.3f}{ending}", flush=True)
 
-    def jointly(self) -> None:
-        """Optuna's sampler chooses all factors together, until there are enough trials."""
-        missing = self.args.trials - sum(trial.state in FINISHED for trial in self.study.trials)
-        if missing > 0:
-            self.study.optimize(self.trial, n_trials=missing, callbacks=[self.finished])
-
     def one_at_a_time(self) -> None:
         """Each factor in turn along its ladder, the others at what has been best so far."""
         best = {factor.name: factor.start for factor in self.args.factor}
@@ -187,6 +177,11 @@ class Search:
             known = self.completed()[-1:]
         return known[0]
 
+    def interval(self, trial: FrozenTrial) -> tuple[float, float]:
+        """The 95% interval of a trial's accuracy."""
+        seen = len(self.data.splits["validation"])
+        return wilson(round(accuracy(trial) * seen), seen)
+
 
 def accuracy(trial: FrozenTrial) -> float:
     """A trial's validation accuracy; of one that was stopped, after its last epoch."""
@@ -198,10 +193,11 @@ def accuracy(trial: FrozenTrial) -> float:
 
 def described(values: dict[str, Any]) -> str:
     """Factors and their values, for people."""
-    return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def applied(args: argparse.Namespace, values: dict[str, Any]) -> argparse.Namespace:
@@ -229,23 +225,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plain = recipe_options.recipe(applied(args, first), data)
     output.mkdir(parents=True, exist_ok=True)
     search = Search(args, data, _study(args, data, plain, output), output)
-    search.one_at_a_time() if args.one_at_a_time else search.jointly()
+    missing = args.trials - sum(trial.state in FINISHED for trial in search.study.trials)
+    if args.one_at_a_time:
+        search.one_at_a_time()
+    elif missing > 0:  # Optuna's sampler chooses all factors together
+        search.study.optimize(search.trial, n_trials=missing, callbacks=[search.finished])
     print(_write(search, given))
     for folder in ("cache", "trials"):
         shutil.rmtree(output / folder, ignore_errors=True)
     return 0
 
 
-def seed_of(args: argparse.Namespace) -> int:
-    return PHOTOS.seed if args.seed is None else int(args.seed)
-
-
 def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path) -> optuna.Study:
-    """The study in OUTPUT/study.db; an interrupted trial of it comes first.
-
-    Raises:
-        DataError: the study that is there is of other data, options or factors.
-    """
+    """The study in OUTPUT/study.db; an interrupted trial of it comes first."""
     from keras_to_lambda.train.fit.fitting import identity
 
     # One at a time, each value is wanted: the plot is of them.
@@ -257,7 +249,7 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
         pruner=pruner, load_if_exists=True,
     )  # fmt: skip
     # A continued study does not draw again what it has drawn.
-    study.sampler = optuna.samplers.TPESampler(seed=seed_of(args) + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=recipe.seed + len(study.trials))
     facts = {
         "run": identity(recipe, data),
         "factors": [list(dataclasses.astuple(factor)) for factor in args.factor],
@@ -273,11 +265,9 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
     for trial in study.trials:
         if trial.state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
-    interrupted = [t for t in study.trials if t.state == TrialState.FAIL]
-    if interrupted and not args.one_at_a_time:  # which finds what is missing by itself
-        last = interrupted[-1].params
-        if last and all(t.params != last for t in study.trials if t.state in FINISHED):
-            study.enqueue_trial(last)
+            # One at a time, what is missing is found anyway.
+            if trial.params and not args.one_at_a_time:
+                study.enqueue_trial(trial.params)
     if finished := sum(trial.state in FINISHED for trial in study.trials):
         print(f"continuing after {finished} trials", flush=True)
     return study
@@ -286,15 +276,12 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
 def _write(search: Search, given: list[str]) -> str:
     """Write search.json and search.html. Returns the summary to print."""
     from keras_to_lambda import html_report
-    from keras_to_lambda.cli.evaluation import wilson
     from keras_to_lambda.train import run_report
 
-    study, output, factors = search.study, search.output, search.args.factor
-    best, seen = study.best_trial, len(search.data.splits["validation"])
+    best, seen = search.study.best_trial, len(search.data.splits["validation"])
     line = ["k2l", "train", *_options_of_train(given)]
     for name, value in best.params.items():
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        line += [f"--{name.replace('_', '-')}", text]
+        line += [f"--{name.replace('_', '-')}", _short(value)]
     rows = [
         {
             "trial": trial.number + 1,
@@ -303,29 +290,29 @@ def _write(search: Search, given: list[str]) -> str:
             "seconds": trial.user_attrs.get("seconds"),
             **trial.params,
         }
-        for trial in study.trials
+        for trial in search.study.trials
         if trial.state in FINISHED
     ]
     effects = _effects(search)
-    low, high = wilson(round(accuracy(best) * seen), seen)
-    interval = f"95% interval {low:.3f} to {high:.3f}"
-    first = next(iter(effects), "")
+    low, high = search.interval(best)
+    largest = f" The factor with the largest effect is {next(iter(effects), '')}."
     html = html_report.render(
         TEMPLATE,
         kind="Search",
         title=sources.name_of(search.args.data),
         conclusion=f"The best of {len(rows)} trials has a validation accuracy of {best.value:.3f}: "
-        f"{described(best.params)}. "
-        + (f"The factor with the largest effect is {first}." if first else ""),
+        f"{described(best.params)}." + largest * bool(effects),
         command=run_report.public(["k2l", "search", *given]),
         rows=rows,
-        factors=[factor.name for factor in factors],
+        factors=[factor.name for factor in search.args.factor],
         best=best.number + 1,
         tiles=[
-            (f"{best.value:.3f}", "validation accuracy of the best, " + interval),
+            (
+                f"{best.value:.3f}",
+                f"validation accuracy of the best, 95% interval {low:.3f} to {high:.3f}",
+            ),
             (str(seen), "validation pictures"),
             (str(len(rows)), "trials"),
-            (str(sum(row["state"] == "pruned" for row in rows)), "trials stopped early"),
         ],
         effects=[(name, value, f"{value:.3f}") for name, value in effects.items()],
         one_at_a_time=search.args.one_at_a_time,
@@ -339,10 +326,10 @@ def _write(search: Search, given: list[str]) -> str:
         "effects": effects,
         "trials": rows,
     }
-    atomic_files.write_report(output / "search.html", html, record)
+    atomic_files.write_report(search.output / "search.html", html, record)
     return (
         f"best of {len(rows)} trials: validation accuracy {best.value:.3f} on {seen} pictures\n"
-        f"wrote {output / 'search.html'} and search.json\nnext: {shlex.join(line)}"
+        f"wrote {search.output / 'search.html'} and search.json\nnext: {shlex.join(line)}"
     )
 
 
@@ -363,7 +350,8 @@ def _effects(search: Search) -> dict[str, float]:
         values = [trial.value for trial in search.completed()]
         if len(values) < 4 or len(set(values)) < 2:
             return {}
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed_of(search.args))
+        seed = PHOTOS.seed if search.args.seed is None else search.args.seed
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
@@ -376,16 +364,17 @@ def _plots(search: Search) -> list[tuple[str, Figure]]:
 
     figures = []
     for factor in search.args.factor:
-        trials = search.ladders.get(factor.name, search.completed())
-        if len({trial.params[factor.name] for trial in trials}) < 2:
+        name = factor.name
+        trials = search.ladders.get(name, search.completed())
+        if len({trial.params[name] for trial in trials}) < 2:
             continue
-        figures.append((f"Accuracy by {factor.name}", _by(search, factor, trials)))
-        if factor.name in search.ladders:
+        figures.append((f"Accuracy by {name}", _by(search, factor, trials)))
+        if search.ladders:
             curves = {
-                described({factor.name: trial.params[factor.name]}): trial.user_attrs["history"]
+                described({name: trial.params[name]}): trial.user_attrs["history"]
                 for trial in trials[:MOST_CURVES]
             }
-            figures.append((f"Training by {factor.name}", history.plot(curves)))
+            figures.append((f"Training by {name}", history.plot(curves)))
     if not search.ladders:
         ranked = sorted(search.completed(), key=accuracy, reverse=True)[:MOST_CURVES]
         curves = {f"trial {trial.number + 1}": trial.user_attrs["history"] for trial in ranked}
@@ -393,24 +382,21 @@ def _plots(search: Search) -> list[tuple[str, Figure]]:
     return figures
 
 
-def _by(search: Search, factor: Factor, trials: Sequence[optuna.trial.FrozenTrial]) -> Figure:
+def _by(search: Search, factor: Factor, trials: Sequence[FrozenTrial]) -> Figure:
     """Each trial's accuracy over one factor, with its interval."""
     from matplotlib.figure import Figure as Drawn
 
     from keras_to_lambda import html_report
-    from keras_to_lambda.cli.evaluation import wilson
 
     figure = Drawn(figsize=(4, 3), layout="constrained")
     axis = html_report.axes(figure, xlabel=factor.name, ylabel="validation accuracy")
     first, _, other, *_ = html_report.SERIES
-    seen = len(search.data.splits["validation"])
     for trial in trials:
-        x, value = trial.params[factor.name], accuracy(trial)
-        place = x if factor.ranged else factor.values.index(x)
-        low, high = wilson(round(value * seen), seen)
+        value = trial.params[factor.name]
+        place = value if factor.ranged else factor.values.index(value)
         chosen = trial.number == search.study.best_trial.number
-        axis.plot([place, place], [low, high], color=html_report.SOFT, alpha=0.6, zorder=1)
-        axis.plot(place, value, "o", color=other if chosen else first, zorder=2)
+        axis.vlines(place, *search.interval(trial), color=html_report.SOFT, alpha=0.6, zorder=1)
+        axis.plot(place, accuracy(trial), "o", color=other if chosen else first, zorder=2)
     if not factor.ranged:
         axis.set_xticks(range(len(factor.values)), [str(value) for value in factor.values])
     elif factor.logarithmic:
@@ -452,7 +438,3 @@ def parser() -> argparse.ArgumentParser:
     _own(parser)
     recipe_options.add(parser)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

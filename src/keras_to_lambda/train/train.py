@@ -90,7 +90,7 @@ def _train(
     metrics = {f"{split}_accuracy": result.accuracy for split, result in results.items()}
     print("\n".join(run_report.summary(results)))
     keras_file = output / f"{name}.keras"
-    print(f"wrote {keras_file}, its card, training.json and MODEL_CARD.md", flush=True)
+    print(f"wrote {keras_file}, its card and training.json", flush=True)
     run.clean(keep_checkpoints=args.keep_checkpoints)
     tflite = convert_and_serve.convert(keras_file, data)
     for tracker in trackers:
@@ -103,11 +103,7 @@ def _train(
 
 
 def _not_another(output: Path, recipe: Recipe, data: Dataset) -> None:
-    """Protect another model in a folder that the user did not name.
-
-    Raises:
-        DataError: there is a model of another recipe or other data.
-    """
+    """Protect another model in a folder that the user did not name."""
     record = output / "training.json"
     if record.exists():
         there = json.loads(record.read_text(encoding="utf-8"))
@@ -139,11 +135,7 @@ def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
 
 
 def read(args: argparse.Namespace) -> Dataset:
-    """The data that a command names; its size and its faults are printed.
-
-    Raises:
-        DataError: it cannot be trained on.
-    """
+    """The data that a command names; its size and its faults are printed."""
     seed = PHOTOS.seed if args.seed is None else args.seed
     data = sources.load(args.data, seed, labels=args.labels_kind)
     seen = {int(target) for split in data.splits.values() for target in split.targets}

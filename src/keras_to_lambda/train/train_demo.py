@@ -21,13 +21,11 @@ import requests
 from keras_to_lambda.cli import frame
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.train import convert_and_serve
-from keras_to_lambda.train.convert_and_serve import K2L
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError
 
 FOLDER = Path(".train-demo")
 EACH = 250  # pictures of each digit
-OWN = ("--epochs", "20")
 
 
 @frame.command("make train-demo", refused=frame.FAILED)
@@ -42,43 +40,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, given = parser.parse_known_args(arguments)
     start = time.monotonic()
     convert_and_serve.check_port(args.port)  # before minutes of work, not after
-    _steps(args.data, given, args.port)
-    print(f"\nfinished in {time.monotonic() - start:.0f} s")
-    return 0
-
-
-def _steps(source: str | None, given: list[str], port: int) -> None:
+    source = args.data
     if source is None:
         shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
         (ROOT / FOLDER).mkdir()
-        source = str(FOLDER / "digits.npz")
-        print(f"1. Draw pictures: {10 * EACH} digits in many hands\n", flush=True)
+        source, given = str(FOLDER / "digits.npz"), ["--epochs", "20", *given]
         draw(ROOT / source)
-        given = [*OWN, *given]
-    else:
-        source = str(Path(source).absolute()) if Path(source).exists() else source
-        print(f"1. The pictures of {source}\n", flush=True)
+    elif Path(source).exists():
+        source = str(Path(source).absolute())
     name = sources.name_of(source)
     model = FOLDER / name / name
-    print("2. Explore them before the training", flush=True)
-    _run("explore", source, "-o", f"{FOLDER / name}.exploration.html")
-    print("\n3. Train, convert, verify, serve", flush=True)
-    command = ["train", source, "-o", str(FOLDER / name), "--logs", str(FOLDER / "runs")]
-    command += ["--serve", str(port), *given]
-    quiet = {**os.environ, "LOG_LEVEL": "ERROR"}  # no line for each request
-    server = subprocess.Popen([*K2L, *command], cwd=ROOT, env=quiet)  # noqa: S603
-    print(f"  k2l {shlex.join(command)}\n", flush=True)
+    _run("Explore", "explore", source, "-o", f"{FOLDER / name}.exploration.html")
+    server = _start(
+        "Train, convert, verify, serve", "train", source, "-o", str(model.parent), "--logs",
+        str(FOLDER / "runs"), "--serve", str(args.port), *given,
+    )  # fmt: skip
     try:
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{args.port}"
         _wait(server, url)
-        print("\n4. Evaluate the served model over HTTP, on test pictures", flush=True)
         _run(
-            "evaluate", f"{url}/predict", "--data", source, "--against", f"{model}.keras",
-            "-o", f"{model}.evaluation.html",
+            "Evaluate the served model on test pictures", "evaluate", f"{url}/predict", "--data",
+            source, "--against", f"{model}.keras", "-o", f"{model}.evaluation.html",
         )  # fmt: skip
     finally:
         server.terminate()
         server.wait()
+    print(f"\nfinished in {time.monotonic() - start:.0f} s")
+    return 0
 
 
 def draw(path: Path) -> None:
@@ -91,11 +79,15 @@ def draw(path: Path) -> None:
     np.savez_compressed(path, x_train=images, y_train=labels)
 
 
-def _run(verb: str, *arguments: str) -> None:
-    print(f"  k2l {verb} {shlex.join(arguments)}\n", flush=True)
-    done = subprocess.run([*K2L, verb, *arguments], cwd=ROOT, check=False)  # noqa: S603
-    if done.returncode:
-        raise DataError(f"k2l {verb} ended with exit status {done.returncode}")
+def _start(about: str, *words: str) -> subprocess.Popen[bytes]:
+    print(f"\n{about}\n  k2l {shlex.join(words)}\n", flush=True)
+    quiet = {**os.environ, "LOG_LEVEL": "ERROR"}  # no line for each request
+    return subprocess.Popen([*convert_and_serve.K2L, *words], cwd=ROOT, env=quiet)  # noqa: S603
+
+
+def _run(about: str, *words: str) -> None:
+    if status := _start(about, *words).wait():
+        raise DataError(f"k2l {words[0]} ended with exit status {status}")
 
 
 def _wait(server: subprocess.Popen[bytes], url: str) -> None:

@@ -59,12 +59,8 @@ def described(name: str, data: Dataset, size: int | None) -> ModelCard:
     """The card of the tree: pixels as they are, at the size of pictures in arrays."""
     plain = neutral(data, size or (max(data.shape[:2]) if data.shape else PHOTO_SIDE))
     drawing = "mnist" if data.labels == arrays.DIGITS and plain.channels == 1 else "none"
-    return dataclasses.replace(
-        plain,
-        name=name,
-        preprocessing=dataclasses.replace(plain.preprocessing, drawing=drawing),
-        output="logits",
-    )
+    steps = dataclasses.replace(plain.preprocessing, drawing=drawing)
+    return dataclasses.replace(plain, name=name, preprocessing=steps, output="logits")
 
 
 def save(fitted: DecisionTreeClassifier, card: ModelCard, folder: Path) -> None:
@@ -135,31 +131,15 @@ def _write(data: Dataset, card: ModelCard, output: Path, seed: int, line: Sequen
 
     fitted = fit(data, card, seed)
     logits, nodes = leaf_logits(fitted, len(data.labels)), fitted.tree_.node_count
-    results = {
-        split: Evaluation.of(
-            data.labels,
-            logits[fitted.apply(flat(data, split, card))],
-            data.splits[split].targets,
-        )
-        for split in ("validation", "test")
-    }
+    results = {}
+    for split in ("validation", "test"):
+        scores = logits[fitted.apply(flat(data, split, card))]
+        results[split] = Evaluation.of(data.labels, scores, data.splits[split].targets)
     facts = run_report.provenance("k2l tree", seed, data, results["test"], line)
     with atomic_files.together(output) as draft:
         save(fitted, card, draft / card.name)
         atomic_files.write_json(
             draft / f"{card.name}.card.json", dataclasses.replace(card, provenance=facts).to_json()
         )
-        text = (
-            f"scikit-learn's DecisionTreeClassifier on pixels, at most {DEPTH} levels: "
-            f"{nodes:,} nodes, written as a TensorFlow graph. It is the baseline "
-            "for a neural network on the same data. Its logits are the logarithms of the labels' "
-            "shares in a leaf, one picture of each added."
-        )
-        markdown = run_report.model_card(card.name, data, results, run_report.public(line), text)
-        atomic_files.write_text(draft / "MODEL_CARD.md", markdown)
     print(f"{nodes:,} nodes, {fitted.get_depth()} levels")
     print("\n".join(run_report.summary(results)), flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

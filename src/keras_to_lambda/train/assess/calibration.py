@@ -8,23 +8,18 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
-from scipy.stats import fisher_exact
 
 from keras_to_lambda.runtime.model_file import card as cards
-from keras_to_lambda.train.assess.metrics import ALPHA, Estimate
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from keras_to_lambda.train.assess.metrics import Predictions
+from keras_to_lambda.train.assess.metrics import Predictions
 
 FEWEST = 30  # pictures; a temperature of fewer says little
 PER_BIN = 25  # pictures at least: their share has an interval of some 18 points to each side
@@ -42,25 +37,28 @@ def fit(answers: Predictions, data: str, *, energies: bool) -> dict[str, Any]:
     """
     temperature = best_temperature(answers)
     confidence = answers.confidence(temperature)
-    edges = _edges(confidence)
-    bins = [
-        {"low": low, "high": high, "pictures": pictures, "right": right}
-        for low, high, pictures, right in _counts(confidence, answers, edges)
-    ]
-    predicted, right = answers.predicted, answers.right
-    classes = {
-        answers.labels[index]: {
-            "predicted": int((predicted == index).sum()),
-            "right": int(right[predicted == index].sum()),
-        }
-        for index in np.unique(predicted).tolist()
-    }
+    predicted, edges = answers.predicted, _edges(confidence)
+    place = np.digitize(confidence, edges[1:-1])
     found: dict[str, Any] = {
         "temperature": round(temperature, 4),
         "pictures": len(answers),
         "data": data,
-        "bins": bins,
-        "classes": classes,
+        "bins": [
+            {
+                "low": low,
+                "high": high,
+                "pictures": int((place == index).sum()),
+                "right": int(answers.right[place == index].sum()),
+            }
+            for index, (low, high) in enumerate(pairwise(edges))
+        ],
+        "classes": {
+            answers.labels[index]: {
+                "predicted": int((predicted == index).sum()),
+                "right": int(answers.right[predicted == index].sum()),
+            }
+            for index in np.unique(predicted).tolist()
+        },
     }
     if energies:
         energy = np.percentile(logsumexp(answers.logits, axis=1), (1, 99))
@@ -90,56 +88,10 @@ def _edges(confidence: Any) -> list[float]:
     return [*edges, 1.0]
 
 
-def _counts(
-    confidence: Any, answers: Predictions, edges: list[float]
-) -> list[tuple[float, float, int, int]]:
-    place = np.digitize(confidence, edges[1:-1])
-    return [
-        (low, high, int((place == index).sum()), int(answers.right[place == index].sum()))
-        for index, (low, high) in enumerate(pairwise(edges))
-    ]
-
-
-class Check(NamedTuple):
-    """A bin of the card beside what other pictures show.
-
-    stated: the share that was right when the calibration was measured. observed: of the pictures
-    that it is checked on. p: of Fisher's exact test that both are the same share.
-    """
-
-    low: float
-    high: float
-    stated: Estimate
-    observed: Estimate
-    pictures: int
-    p: float
-
-    @property
-    def agree(self) -> bool:
-        """Whether the two shares are the same as far as can be seen, at 5 %."""
-        return self.p >= ALPHA
-
-
-def check(calibration: Mapping[str, Any], answers: Predictions) -> list[Check]:
-    """Compare a card's calibration with the answers to pictures that were not used for it."""
-    bins = calibration["bins"]
-    edges = [row["low"] for row in bins] + [bins[-1]["high"]]
-    seen = _counts(answers.confidence(calibration["temperature"]), answers, edges)
-    checks = []
-    for row, (low, high, pictures, right) in zip(bins, seen, strict=True):
-        counts = [[row["right"], row["pictures"] - row["right"]], [right, pictures - right]]
-        stated = Estimate.share(row["right"], row["pictures"])
-        observed = Estimate.share(right, pictures)
-        p = float(fisher_exact(counts).pvalue)
-        checks.append(Check(low, high, stated, observed, pictures, p))
-    return checks
-
-
 def write(model: Path, place: Path, calibration: Mapping[str, Any]) -> None:
     """Put a calibration into a card, at once: readers find the old card or the new one.
 
-    Args:
-        place: the file that has the model's card: the model itself, or the JSON beside it.
+    place: the file that has the model's card: the model itself, or the JSON beside it.
 
     Raises:
         OSError: it cannot be written there.

@@ -5,8 +5,9 @@ Confusion matrix, curves and areas are scikit-learn's, intervals and tests scipy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,14 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 TOP_K = 5
-DRAWS = 500
 BINS = 10
 ALPHA = 0.05
-CURVE_POINTS = 200
 # A softmax in float32 or int8 gives 0 to what is only unlikely: the log loss takes it for this.
 LEAST = 1e-7
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Estimate:
     """A figure and its 95% interval; None where the pictures do not define it."""
 
     value: float | None
@@ -107,15 +107,21 @@ class Predictions:
         every = range(len(self.labels))
         return np.asarray(sk.confusion_matrix(self.targets, self.predicted, labels=every))
 
+    def against_rest(self) -> Iterator[tuple[str, Bools, Doubles]]:
+        """Label, whether each picture shows it, and its probability; "": all pairs together.
+
+        Labels are left out that no picture shows, or all of them.
+        """
+        truth, shares = np.eye(len(self.labels), dtype=bool)[self.targets], self.probabilities
+        for label, shown, share in zip(self.labels, truth.T, shares.T, strict=True):
+            if shown.any() and not shown.all():
+                yield label, shown, share
+        yield "", truth.ravel(), shares.ravel()
+
 
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
-    """One label's figures.
-
-    pictures: that show it. predicted: that were taken for it. right: both.
-    auc, ap: areas under its ROC and precision-recall curves; None unless some pictures show it and
-        some do not.
-    """
+    """One label's figures: pictures that show it, that were taken for it (predicted), and both."""
 
     label: str
     pictures: int
@@ -123,27 +129,7 @@ class ClassFigures:
     right: int
     precision: Estimate
     recall: Estimate
-    f1: Estimate
-    auc: float | None
-    ap: float | None
-
-
-class Curve(NamedTuple):
-    """A curve of at most CURVE_POINTS points, and the area under it."""
-
-    x: Doubles
-    y: Doubles
-    area: float
-
-
-class Bin(NamedTuple):
-    """Pictures whose answers were about equally confident: low < confidence <= high."""
-
-    low: float
-    high: float
-    pictures: int
-    confidence: float
-    accuracy: Estimate
+    f1: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +139,8 @@ class Figures:
     top_k: the share of pictures whose true label is among the first k.
     averages: macro and weighted precision, recall and F1, by name: macro_f1 and so on. Macro is the
         mean over labels with pictures; its recall is the balanced accuracy.
-    roc, recall: curves by label, and of all pairs of picture and label together ("").
+    auc, ap: areas under the ROC and the precision-recall curve by label; "": of all together.
+    bins: of about equally confident answers: how many, mean confidence, share that is right.
     """
 
     pictures: int
@@ -162,38 +149,29 @@ class Figures:
     k: int
     top_k: Estimate
     log_loss: float
-    brier: float
     ece: float
-    averages: dict[str, Estimate]
+    averages: dict[str, float]
     classes: tuple[ClassFigures, ...]
-    roc: dict[str, Curve]
-    recall: dict[str, Curve]
-    bins: tuple[Bin, ...]
-    macro_auc: float | None
-    macro_ap: float | None
+    auc: dict[str, float]
+    ap: dict[str, float]
+    bins: list[tuple[int, float, Estimate]]
 
     def weakest(self, most: int = 3) -> list[ClassFigures]:
         """The labels with pictures and the lowest F1."""
         seen = [row for row in self.classes if row.pictures]
-        return sorted(seen, key=lambda row: (row.f1.value or 0.0, row.label))[:most]
+        return sorted(seen, key=lambda row: (row.f1 or 0.0, row.label))[:most]
 
 
-def figures(answers: Predictions, seed: int = 1) -> Figures:
-    """Measure.
-
-    Args:
-        answers: of one picture or more.
-        seed: of the bootstrap.
-    """
+def figures(answers: Predictions) -> Figures:
+    """Measure the answers to one picture or more."""
     total, right = len(answers), int(answers.right.sum())
-    labels = range(len(answers.labels))
-    shares = answers.probabilities
-    k = min(TOP_K, len(labels) - 1)  # of all labels all are right
+    k = min(TOP_K, len(answers.labels) - 1)  # of all labels all are right
     ranks = (-answers.logits).argsort(axis=1, kind="stable")[:, :k]
     among = int((ranks == answers.targets[:, np.newaxis]).sum())
-    roc, recall = _curves(answers, shares)
-    averages, f1 = _averages(answers.confusion(), seed)
     bins = reliability(answers)
+    rest = list(answers.against_rest())
+    # Expected calibration error (https://arxiv.org/abs/1706.04599).
+    gaps = [abs(confidence - (share.value or 0.0)) for _, confidence, share in bins]
     return Figures(
         pictures=total,
         right=right,
@@ -201,119 +179,48 @@ def figures(answers: Predictions, seed: int = 1) -> Figures:
         k=k,
         top_k=Estimate.share(among, total),
         log_loss=float(-answers.log_probabilities()[np.arange(total), answers.targets].mean()),
-        # Summed over the labels, 0 to 2 (Brier, 1950).
-        brier=float(np.mean(((shares - np.eye(len(labels))[answers.targets]) ** 2).sum(axis=1))),
-        ece=calibration_error(bins),
-        averages=averages,
-        classes=_classes(answers, f1, roc, recall),
-        roc=roc,
-        recall=recall,
+        ece=float(np.average(gaps, weights=[row[0] for row in bins])),
+        averages=_averages(answers),
+        classes=_classes(answers),
+        auc={label: float(sk.roc_auc_score(*pair)) for label, *pair in rest},
+        ap={label: float(sk.average_precision_score(*pair)) for label, *pair in rest},
         bins=bins,
-        macro_auc=_mean(roc),
-        macro_ap=_mean(recall),
     )
 
 
-def _mean(curves: dict[str, Curve]) -> float | None:
-    areas = [curve.area for label, curve in curves.items() if label]
-    return float(np.mean(areas)) if areas else None
-
-
-def _averages(confusion: Ints, seed: int) -> tuple[dict[str, Estimate], list[Estimate]]:
-    """Averages, and each label's F1; intervals are percentiles of a bootstrap of the pictures."""
-    true, guess = np.nonzero(confusion)
-    counts, every = confusion[true, guess], np.arange(len(confusion))
-    # A multinomial draw of the matrix's cells is a draw of the pictures with replacement.
-    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), DRAWS)
-    samples = np.vstack([counts, drawn]).astype(np.float64)  # the first is what was seen
-    shows, says = (column[:, np.newaxis] == every for column in (true, guess))
-    actual, predicted, right = (samples @ cells for cells in (shows, says, shows & says))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = {
-            "precision": np.nan_to_num(right / predicted),
-            "recall": np.nan_to_num(right / actual),
-            "f1": np.nan_to_num(2 * right / (actual + predicted)),
-        }
-    weights = {"macro": actual > 0, "weighted": actual}
-    averages = {
-        f"{kind}_{name}": _percentiles((values * own).sum(axis=1) / own.sum(axis=1))
-        for kind, own in weights.items()
-        for name, values in found.items()
-    }
-    return averages, [_percentiles(column) for column in found["f1"].T]
-
-
-def _percentiles(samples: Doubles) -> Estimate:
-    low, high = np.percentile(samples[1:], (100 * ALPHA / 2, 100 - 100 * ALPHA / 2))
-    return Estimate(float(samples[0]), float(low), float(high))
-
-
-def _classes(
-    answers: Predictions, f1: list[Estimate], roc: dict[str, Curve], recall: dict[str, Curve]
-) -> tuple[ClassFigures, ...]:
+def _classes(answers: Predictions) -> tuple[ClassFigures, ...]:
     confusion = answers.confusion()
     counts = zip(confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal(), strict=True)
-    return tuple(
-        ClassFigures(
-            label=label,
-            pictures=pictures,
-            predicted=predicted,
-            right=right,
-            precision=Estimate.share(right, predicted),
-            recall=Estimate.share(right, pictures),
-            f1=own if pictures + predicted else Estimate(None),
-            auc=roc[label].area if label in roc else None,
-            ap=recall[label].area if label in recall else None,
+    classes = []
+    for label, row in zip(answers.labels, counts, strict=True):
+        shown, said, right = map(int, row)
+        f1 = 2 * right / (shown + said) if shown + said else None
+        shares = Estimate.share(right, said), Estimate.share(right, shown)
+        classes.append(ClassFigures(label, shown, said, right, *shares, f1))
+    return tuple(classes)
+
+
+def _averages(answers: Predictions) -> dict[str, float]:
+    seen = np.unique(answers.targets)
+    found: dict[str, float] = {}
+    for kind in ("macro", "weighted"):
+        values = sk.precision_recall_fscore_support(
+            answers.targets, answers.predicted, labels=seen, average=kind, zero_division=0
         )
-        for label, own, (pictures, predicted, right) in zip(
-            answers.labels, f1, (map(int, row) for row in counts), strict=True
-        )
-    )
+        names = (f"{kind}_{name}" for name in ("precision", "recall", "f1"))
+        found |= dict(zip(names, map(float, values[:3]), strict=True))
+    return found
 
 
-def _curves(answers: Predictions, shares: Doubles) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """Each label against the rest, and "": all pairs of picture and label."""
-    truth = answers.targets[:, np.newaxis] == np.arange(len(answers.labels))
-    roc, recall = {}, {}
-    for label, shown, share in (
-        *zip(answers.labels, truth.T, shares.T, strict=True),
-        ("", truth.ravel(), shares.ravel()),
-    ):
-        if not shown.any() or shown.all():
-            continue
-        false, true, _ = sk.roc_curve(shown, share)
-        precision, found, _ = sk.precision_recall_curve(shown, share, drop_intermediate=True)
-        roc[label] = Curve(*_thinned(false, true), float(sk.auc(false, true)))
-        area = float(sk.average_precision_score(shown, share))
-        recall[label] = Curve(*_thinned(found, precision), area)
-    return roc, recall
-
-
-def _thinned(x: Doubles, y: Doubles) -> tuple[Doubles, Doubles]:
-    """Points that are evenly spread along a curve, both ends kept."""
-    along = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    kept = np.searchsorted(along, np.linspace(0, along[-1], CURVE_POINTS))
-    kept = np.unique(np.append(kept.clip(0, len(x) - 1), len(x) - 1))
-    return x[kept], y[kept]
-
-
-def reliability(answers: Predictions) -> tuple[Bin, ...]:
+def reliability(answers: Predictions) -> list[tuple[int, float, Estimate]]:
     """Accuracy by confidence, in BINS of equal width; those without pictures are left out."""
     confidence, right = answers.confidence(), answers.right
-    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    place = np.clip(np.ceil(confidence * BINS), 1, BINS)
     bins = []
-    for index in np.unique(place).tolist():
-        own = place == index
+    for own in (place == index for index in np.unique(place)):
         share = Estimate.share(int(right[own].sum()), int(own.sum()))
-        low, high = index / BINS, (index + 1) / BINS
-        bins.append(Bin(low, high, int(own.sum()), float(confidence[own].mean()), share))
-    return tuple(bins)
-
-
-def calibration_error(bins: tuple[Bin, ...]) -> float:
-    """ECE of Guo et al., 2017 (https://arxiv.org/abs/1706.04599)."""
-    gaps = [abs(row.confidence - (row.accuracy.value or 0.0)) for row in bins]
-    return float(np.average(gaps, weights=[row.pictures for row in bins]))
+        bins.append((int(own.sum()), float(confidence[own].mean()), share))
+    return bins
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,9 +230,7 @@ class PairedComparison:
     both, first, second, neither: pictures that both, only one or none of them got right.
     difference: the first's accuracy minus the second's; the interval excludes 0 exactly where the
         test finds a difference.
-    p: of McNemar's exact test.
-    differing: int64: the pictures to which they give different labels; those that one of them got
-        right come first, by how far apart the true label's two probabilities are.
+    p: of McNemar's exact test. significant: at 5%.
     """
 
     both: int
@@ -334,12 +239,7 @@ class PairedComparison:
     neither: int
     difference: Estimate
     p: float
-    differing: Ints
-
-    @property
-    def significant(self) -> bool:
-        """At 5 %."""
-        return self.p < ALPHA
+    significant: bool
 
 
 def compare(first: Predictions, second: Predictions) -> PairedComparison:
@@ -349,19 +249,15 @@ def compare(first: Predictions, second: Predictions) -> PairedComparison:
         for one in (first.right, ~first.right)
         for two in (second.right, ~second.right)
     )
-    total, settled = len(first), only_first + only_second
+    settled = only_first + only_second
     difference, p = Estimate(0.0, 0.0, 0.0), 1.0
     if settled:
         # Given the pictures on which one alone is right, the first's share of them is binomial:
         # one test gives p and the interval, so that they cannot contradict each other.
         test = binomtest(only_first, settled)
         share = test.proportion_ci(1 - ALPHA, "exact")
-        value, low, high = (
-            float((2 * part - 1) * settled / total)
-            for part in (only_first / settled, share.low, share.high)
-        )
-        difference, p = Estimate(value, low, high), float(test.pvalue)
-    one, two = (np.array(answers.labels)[answers.predicted] for answers in (first, second))
-    order = np.lexsort((-np.abs(first.truth - second.truth), first.right == second.right))
-    differing = order[(one != two)[order]]
-    return PairedComparison(both, only_first, only_second, neither, difference, p, differing)
+        ends = (only_first / settled, share.low, share.high)
+        difference = Estimate(*(float((2 * end - 1) * settled / len(first)) for end in ends))
+        p = float(test.pvalue)
+    counts = both, only_first, only_second, neither
+    return PairedComparison(*counts, difference, p, p < ALPHA)

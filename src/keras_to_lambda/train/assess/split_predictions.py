@@ -6,16 +6,18 @@ and writes scores, so that the tensors of a split are never all in memory or on 
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import pickle
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -24,6 +26,7 @@ import numpy.typing as npt
 from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.cli import progress
 from keras_to_lambda.client import Client
+from keras_to_lambda.convert import command_options as shared
 from keras_to_lambda.convert.common import scaling as scalings
 from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
@@ -33,36 +36,26 @@ from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
 from keras_to_lambda.convert.verification.logits_endpoint import LogitsEndpoint
 from keras_to_lambda.runtime.common.errors import SetupError, UserError
+from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model_file import card as cards
-from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
 from keras_to_lambda.train.assess.metrics import Predictions
-from keras_to_lambda.train.data.dataset import DataError, neutral
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Mapping, Sequence
-
-    from PIL import Image
-
-    from keras_to_lambda.convert.sandbox.sandbox import Sandbox
-    from keras_to_lambda.runtime.model_file.card import Affine
-    from keras_to_lambda.train.data.dataset import Dataset, Split
+from keras_to_lambda.train.data.dataset import DataError, Dataset, Split, neutral, prefetch
 
 Scores = npt.NDArray[np.float32]
 
 WORKERS = 4  # requests at a time
 # The steps of a quantized softmax add up to some hundredths.
 NEARLY_ONE = 0.05
-KINDS = {"keras": "Keras", "tflite": "TensorFlow Lite", "endpoint": "endpoint"}
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedModel:
     """A model to evaluate.
 
-    kind: a name of KINDS. where: a path, or a URL. name: for people. file: the path's last part, or
-    the URL without user, password and query. card: None for an endpoint, which does not show it.
-    place: the file that has the card; None where no file has it.
+    kind: keras, tflite or endpoint. where: a path, or a URL. name: for people. file: the path's
+    last part, or the URL without user, password and query. card: None for an endpoint, which does
+    not show it. place: the file that has the card; None where no file has it.
     """
 
     kind: str
@@ -85,20 +78,18 @@ class EvaluatedModel:
         Args:
             model: a path or a URL. card: a file; None: the card in the model or beside it.
             scaling, labels: of a Keras file without a card.
-
-        Raises:
-            DataError: no such model, a file of another kind, or no card.
         """
         if model.startswith(("http://", "https://")):
             if card is not None:
                 raise DataError("--card is for model files; remove it for an endpoint")
             try:
                 parts = urlsplit(model)
-                host = parts.netloc.rpartition("@")[2]
             except ValueError as error:
                 raise DataError(f"{model} is not a URL: {error}") from error
+            host = parts.netloc.rpartition("@")[2]
             return cls("endpoint", model, host, f"{parts.scheme}://{host}{parts.path}")
         path = Path(model)
+        name = path.resolve().name
         try:
             if foreign.is_one(path):
                 loaded = cards.load_json(card) if card else cards.load(path)
@@ -106,12 +97,12 @@ class EvaluatedModel:
                     inside = card is None and cards.read(file)[1] is not None
                 beside = card or cards.beside(path)
                 place = path if inside else beside if beside.exists() else None
-                return cls("tflite", model, loaded.name, path.name, loaded, place)
+                return cls("tflite", model, loaded.name, name, loaded, place)
             saved_file.kind_of(path)
             place = card or source_card.place(path.resolve())
             if place.exists():
                 loaded = source_card.load(place)
-                return cls("keras", model, loaded.name, path.resolve().name, loaded, place)
+                return cls("keras", model, loaded.name, name, loaded, place)
         except (ConvertError, SetupError, OSError) as error:
             raise DataError(str(error)) from error
         if scaling is None:
@@ -122,23 +113,8 @@ class EvaluatedModel:
             )
         # The size is the model's own: it is known when the model is loaded.
         steps = Preprocessing(scaling=scaling, exif="apply")
-        name = path.resolve().name
         made = ModelCard(path.stem, tuple(labels), height=1, width=1, preprocessing=steps)
         return cls("keras", model, path.stem, name, made)
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationOptions:
-    """How models are run.
-
-    wanted: the fields of `keras_model.Wanted`, as JSON. labels: of an endpoint, in the order that
-    is wanted; None: those of its first answer. caller: the client of a URL, one for each thread.
-    """
-
-    sandbox: Sandbox
-    wanted: Mapping[str, Any]
-    labels: tuple[str, ...] | None = None
-    caller: Callable[[str], Client] = Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,35 +134,38 @@ class Evaluated:
 
 
 def predict(
-    model: EvaluatedModel, data: Dataset, split: Split, options: EvaluationOptions
+    model: EvaluatedModel,
+    data: Dataset,
+    split: Split,
+    options: argparse.Namespace,
+    labels: tuple[str, ...] | None = None,
 ) -> Evaluated:
     """Predict all pictures of a split.
 
-    Raises:
-        DataError: the model's labels are not the data's; it cannot be loaded or reached; or it
-            answers with something that is not a score for each label.
+    Args:
+        options: the command's: of the sandbox, of the Keras file, of the client.
+        labels: of an endpoint, in the order that is wanted; None: those of its first answer.
     """
     try:
         if model.card is None:
-            labels, scores = _by_endpoint(model, data, split, options)
+            names, scores = _by_endpoint(model, data, split, options, labels)
         else:
             model, scores = _by_file(model, split, options)
-            labels = model.card.labels if model.card else ()
+            names = model.card.labels if model.card else ()
     except (ConvertError, SetupError) as error:
         raise DataError(str(error)) from error
-    place, extra = matched(data.labels, labels, model.file)
+    place, extra = matched(data.labels, names, model.file)
     if not np.isfinite(scores).all():
         raise DataError(
             f"{model.file} answers with NaN or infinity; train it again, with a lower learning rate"
         )
     output, notes = _output(model, scores)
     if extra:
-        shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" * (len(extra) > 5))
         notes.append(
-            f"the model has {len(labels)} labels, the data {len(data.labels)}: no picture shows "
-            f"{shown}; to predict one of them is a mistake like any other"
+            f"the model has {len(names)} labels, the data {len(data.labels)}: no picture shows "
+            f"{_few(extra)}; to predict one of them is a mistake like any other"
         )
-    answers = Predictions.of(labels, scores, output, place[split.targets])
+    answers = Predictions.of(names, scores, output, place[split.targets])
     return Evaluated(model, answers, output, tuple(notes))
 
 
@@ -197,25 +176,20 @@ def matched(
 
     Returns:
         int64, (ours,): the index of each; and the labels that only the model knows.
-
-    Raises:
-        DataError: the model does not know one.
     """
     folders = ClassFolders(theirs)
-    place = {label: folders.place(label) for label in ours}
-    unknown = [label for label, index in place.items() if index is None]
-    if unknown:
+    places = [folders.place(label) for label in ours]
+    if unknown := [label for label, place in zip(ours, places, strict=True) if place is None]:
         raise DataError(
-            f"{model} lacks {len(unknown)} of the data's {len(ours)} labels "
-            f"({', '.join(unknown[:5])}); its own are {', '.join(theirs[:8])}"
-            + (f" and {len(theirs) - 8} more" * (len(theirs) > 8))
-            + "; evaluate it on data with the labels that it was trained on"
+            f"{model} lacks {len(unknown)} of the data's {len(ours)} labels ({_few(unknown)}); its "
+            f"own are {_few(theirs)}; evaluate it on data with the labels that it was trained on"
         )
-    own = set(place.values())
-    return (
-        np.array([place[label] for label in ours], np.int64),
-        [label for index, label in enumerate(theirs) if index not in own],
-    )
+    extra = [label for index, label in enumerate(theirs) if index not in set(places)]
+    return np.array(places, np.int64), extra
+
+
+def _few(labels: Sequence[str], most: int = 5) -> str:
+    return ", ".join(labels[:most]) + f" and {len(labels) - most} more" * (len(labels) > most)
 
 
 def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:
@@ -227,7 +201,7 @@ def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:
     if stated == "probabilities" and not shares and model.card.activation == "sigmoid":
         notes.append(
             "multi-label: the scores do not add up to 1; accuracy is that of the highest one, and "
-            "log loss, Brier score and calibration are of scores made to add up to 1"
+            "log loss and calibration are of scores made to add up to 1"
         )
     elif stated == "probabilities" and not shares:
         raise DataError(
@@ -237,8 +211,8 @@ def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:
     elif stated == "logits" and shares:
         notes.append(
             "the card has output logits, but no score is negative and each answer adds up to 1: if "
-            'they are probabilities, write "output": "probabilities" into the card; log loss, '
-            "Brier score and calibration are wrong without it"
+            'they are probabilities, write "output": "probabilities" into the card; log loss and '
+            "calibration are wrong without it"
         )
     return stated, notes
 
@@ -247,7 +221,7 @@ def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:
 
 
 def _by_file(
-    model: EvaluatedModel, split: Split, options: EvaluationOptions
+    model: EvaluatedModel, split: Split, options: argparse.Namespace
 ) -> tuple[EvaluatedModel, Scores]:
     """The model with its full card, and its scores: float32, (pictures, labels)."""
     assert model.card is not None
@@ -257,62 +231,27 @@ def _by_file(
             pickle.dump(split, file, protocol=5)
         paths = filter(None, (split.path(index) for index in range(len(split))))
         where, card = Path(model.where).resolve(), model.card.to_json()
-        keras = {"wanted": dict(options.wanted), "sized": model.place is not None}
-        files = model_files(where, options.wanted.get("custom"))
-        shape = options.sandbox.call(
+        keras = {"wanted": shared.wanted(options), "sized": model.place is not None}
+        shape = shared.sandbox(options).call(
             f"{__name__}:by_{model.kind}",
-            reads=[*files, pictures, *(path.absolute() for path in paths)],
+            reads=[
+                *model_files(where, options.custom), pictures, *(p.absolute() for p in paths),
+            ],
             into=Path(name),
             model=str(where),
             card=card,
             pictures=str(pictures),
             **(keras if model.kind == "keras" else {}),
-        )
+        )  # fmt: skip
         if model.place is None and model.kind == "keras":
-            height, width, channels = map(int, shape)
-            card = {**card, "height": height, "width": width, "channels": channels}
+            card |= dict(zip(("height", "width", "channels"), map(int, shape), strict=True))
             model = replace(model, card=ModelCard.from_json(card))
         expected = len(split), len(card["labels"])
-        most = 1000 + 4 * math.prod(expected)
-        content = untrusted_results.read(Path(name) / "scores.npy", most)
-        scores = untrusted_results.array(content)
-    if scores.dtype != np.float32 or scores.shape != expected:
-        raise DataError(f"{model.file} gave {scores.shape} answers for {len(split)} pictures")
-    return model, scores
-
-
-def load_keras(
-    model: str, card: dict[str, Any], wanted: dict[str, Any], *, sized: bool
-) -> tuple[Any, ModelCard]:
-    """Load a Keras model; runs in the sandbox.
-
-    Args:
-        model: a file or a folder that `keras_model.load` takes.
-        card: how pictures are prepared, as JSON.
-        wanted: the fields of `keras_model.Wanted`.
-        sized: whether the card has the input's size; else the model has it.
-
-    Returns:
-        What `keras_model.load` returns, and the card with the input's size.
-
-    Raises:
-        ConvertError: the model cannot be loaded, or is not the one that the card describes.
-    """
-    from keras_to_lambda.convert.network import keras_model
-
-    described = ModelCard.from_json(card)
-    if sized and not wanted.get("size"):
-        wanted = {**wanted, "size": [described.height, described.width]}
-    loaded = keras_model.load(Path(model), keras_model.Wanted(**wanted))
-    if not sized:
-        height, width, channels = loaded.height, loaded.width, loaded.channels
-        return loaded, replace(described, height=height, width=width, channels=channels)
-    if loaded.channels != described.channels:
-        raise ConvertError(
-            f"{Path(model).name} takes {loaded.channels} channels, its card has "
-            f"{described.channels}; give the card that belongs to the model"
+        content = untrusted_results.read(
+            Path(name) / "scores.npy", most=1000 + 4 * math.prod(expected)
         )
-    return loaded, described
+        scores = untrusted_results.array(content)
+    return model, untrusted_results.shaped(scores, np.float32, *expected)
 
 
 def by_keras(
@@ -322,21 +261,31 @@ def by_keras(
     """Write the scores of Keras or TensorFlow; runs in the sandbox.
 
     Args:
-        model, card, wanted, sized: as for `load_keras`. pictures: a pickled Split.
+        model: a file or a folder. card: as JSON. pictures: a pickled Split.
         folder: gets scores.npy: float32, (pictures, labels).
+        wanted: the fields of `keras_model.Wanted`.
+        sized: whether the card has the input's size; else the model has it.
 
     Returns:
         The input's height, width and channels.
 
     Raises:
-        ConvertError: as `load_keras`; or the model has other outputs than the card has labels.
+        ConvertError: the model cannot be loaded, or is not the one that the card describes.
         ClassifierError: a picture has changed since it was checked.
     """
     from keras_to_lambda.convert.network import keras_model, operators
     from keras_to_lambda.convert.network.outputs import Ending
-    from keras_to_lambda.runtime.image.preprocess import prepare
 
-    loaded, described = load_keras(model, card, wanted, sized=sized)
+    if sized and not wanted.get("size"):
+        wanted = {**wanted, "size": [card["height"], card["width"]]}
+    loaded = keras_model.load(Path(model), keras_model.Wanted(**wanted))
+    size = {"height": loaded.height, "width": loaded.width, "channels": loaded.channels}
+    described = ModelCard.from_json(card if sized else {**card, **size})
+    if loaded.channels != described.channels:
+        raise ConvertError(
+            f"{Path(model).name} takes {loaded.channels} channels, its card has "
+            f"{described.channels}; give the card that belongs to the model"
+        )
     if loaded.classes == 1 and len(described.labels) == 2:
         ending = Ending.of(operators.of_graph(loaded.concrete())[0])
         sigmoid = ending.bounded or described.output == "probabilities"
@@ -347,11 +296,7 @@ def by_keras(
             "give the card or the labels that belong to the model"
         )
     graph = loaded.concrete()
-
-    def score(picture: Image.Image) -> Any:
-        return keras_model.predict(graph, prepare(picture, described))
-
-    _score(pictures, described, folder, score)
+    _score(pictures, described, folder, lambda tensor: keras_model.predict(graph, tensor))
     return [described.height, described.width, described.channels]
 
 
@@ -362,19 +307,17 @@ def by_tflite(*, model: str, card: dict[str, Any], pictures: str, folder: str) -
         SetupError: the interpreter cannot run the model, or its card is of another one.
         ClassifierError: a picture has changed since it was checked.
     """
-    from keras_to_lambda.runtime.image.preprocess import prepare
     from keras_to_lambda.runtime.model.interpreter import Classifier
 
     classifier = Classifier(model, os.cpu_count() or 1, ModelCard.from_json(card))
-    own = classifier.card
-    _score(pictures, own, folder, lambda picture: classifier.logits(prepare(picture, own)))
+    _score(pictures, classifier.card, folder, classifier.logits)
 
 
 def _score(pictures: str, card: ModelCard, folder: str, score: Callable[[Any], Any]) -> None:
-    with open(pictures, "rb") as file:  # noqa: PTH123
-        split: Split = pickle.load(file)  # noqa: S301  # written by the parent, a moment ago
-    shown = zip(progress.progress(range(len(split)), "picture"), split.each(card), strict=True)
-    rows = [np.asarray(score(picture), np.float32) for _, picture in shown]
+    split: Split = pickle.loads(Path(pictures).read_bytes())  # noqa: S301  # written by the parent
+    decoded = prefetch(lambda index: split.picture(index, card), range(len(split)))
+    shown = zip(progress.progress(range(len(split)), "picture"), decoded, strict=True)
+    rows = [np.asarray(score(prepare(picture, card)), np.float32) for _, picture in shown]
     np.save(Path(folder) / "scores.npy", np.stack(rows))
 
 
@@ -382,28 +325,37 @@ def _score(pictures: str, card: ModelCard, folder: str, score: Callable[[Any], A
 
 
 def _by_endpoint(
-    model: EvaluatedModel, data: Dataset, split: Split, options: EvaluationOptions
+    model: EvaluatedModel,
+    data: Dataset,
+    split: Split,
+    options: argparse.Namespace,
+    labels: tuple[str, ...] | None,
 ) -> tuple[tuple[str, ...], Scores]:
     """Labels and scores of an endpoint: float32, (pictures, labels)."""
     from tqdm import tqdm
 
-    card = neutral(data)
-    stranger = LogitsEndpoint(options.caller(model.where))
-    first = _answer(stranger, split, 0, card)
-    labels = options.labels or stranger.labels
-    if set(labels) != set(stranger.labels):
-        apart = sorted(set(labels) ^ set(stranger.labels))
+    card, own = neutral(data), threading.local()  # requests' sessions are not for several threads
+
+    def answer(endpoint: LogitsEndpoint, index: int) -> Scores:
+        try:
+            return endpoint.logits(split.file(index, card))
+        except UserError as error:
+            raise DataError(f"the request with {split.names[index]} failed: {error}") from error
+
+    stranger = LogitsEndpoint(Client.of(model.where, options))
+    first = answer(stranger, 0)
+    labels = labels or stranger.labels
+    if apart := sorted(set(labels) ^ set(stranger.labels)):
         raise DataError(
             f"{model.file} has {len(stranger.labels)} labels, --labels {len(labels)}; only one "
-            f"of them has {', '.join(apart[:5])}"
+            f"of them has {_few(apart)}"
         )
     matched(data.labels, labels, model.file)  # before all other pictures are sent
-    own = threading.local()  # requests' sessions are not for several threads
 
     def one(index: int) -> Scores:
         if not hasattr(own, "endpoint"):
-            own.endpoint = LogitsEndpoint(options.caller(model.where), labels)
-        return _answer(own.endpoint, split, index, card)
+            own.endpoint = LogitsEndpoint(Client.of(model.where, options), labels)
+        return answer(own.endpoint, index)
 
     rows = [first[[stranger.labels.index(label) for label in labels]]]
     off = True if progress.is_quiet() else None  # None: unless standard error is a terminal
@@ -415,29 +367,6 @@ def _by_endpoint(
             pool.shutdown(cancel_futures=True)
             raise
     return labels, np.stack(rows)
-
-
-def _answer(endpoint: LogitsEndpoint, split: Split, index: int, card: ModelCard) -> Scores:
-    try:
-        return endpoint.logits(split.file(index, card))
-    except UserError as error:
-        raise DataError(f"the request with {split.name(index)} failed: {error}") from error
-
-
-def described(model: EvaluatedModel) -> list[tuple[str, str]]:
-    """Rows of a table: how pictures become the model's input."""
-    rows = [("file" if model.card else "URL", model.file), ("run by", KINDS[model.kind])]
-    card = model.card
-    if card is None:
-        return [*rows, ("preprocessing", "the endpoint's own")]
-    steps = card.preprocessing
-    return [
-        *rows,
-        ("input", f"{card.height} x {card.width} x {card.channels}"),
-        ("resize", f"{steps.resize}, {steps.interpolation}"),
-        ("scaling", scalings.done(card)),
-        ("EXIF orientation, alpha", f"{steps.exif}, {steps.alpha}"),
-    ]
 
 
 def add_card(parser: argparse.ArgumentParser) -> None:

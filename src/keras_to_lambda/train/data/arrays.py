@@ -5,18 +5,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.train.data.dataset import (
     SPLIT_NAMES,
     SPLITS,
@@ -36,27 +34,12 @@ FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+# Names of arrays: what it is, and perhaps of which split, in either order: x_train, test_labels.
+IMAGES, LABELS = ("x", "images", "data"), ("y", "labels", "targets")
+NAMES = ("label_names", "class_names", "classes", "names", "labels_names")
 
 Array = npt.NDArray[Any]
 Parts = dict[str, tuple[Array, Array]]
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures(Split):
-    """One split.
-
-    images: uint8, (pictures, rows, columns) or (pictures, rows, columns, 3), 0..255.
-    rows: int64, (pictures,): the place of each in its file, for its name.
-    """
-
-    images: npt.NDArray[np.uint8]
-    rows: npt.NDArray[np.int64]
-
-    def name(self, index: int) -> str:
-        return f"row {self.rows[index]}"
-
-    def picture(self, index: int, card: ModelCard) -> Image.Image:
-        return Image.fromarray(self.images[index]).convert("L" if card.channels == 1 else "RGB")
 
 
 def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None = None) -> Dataset:
@@ -68,9 +51,6 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
             as floats, (pictures,) or (pictures, 1); one-hot rows; or names.
         seed: of the pictures that are set aside from train. sha256: of the files.
         labels: by target; default: the names in the targets, or their numbers.
-
-    Raises:
-        DataError: an array is of another kind, or a label has no picture to train on.
     """
     images = {name: _images(name, given) for name, (given, _) in parts.items()}
     targets, labels = _targets({name: given for name, (_, given) in parts.items()}, labels)
@@ -94,34 +74,28 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
         raise DataError(message)
     return Dataset(
         labels=tuple(labels),
-        splits={name: _chosen(images, splits[name]) for name in SPLITS},
+        splits={name: _split(images, sorted(splits[name])) for name in SPLITS},
         broken=(),
         sha256=sha256,
         shape=(shape[0], shape[1], 3 if len(shape) == 3 else 1),
     )
 
 
-def _chosen(
-    images: Mapping[str, npt.NDArray[np.uint8]], members: list[tuple[tuple[str, int], int]]
-) -> Pictures:
-    members = sorted(members)
-    rows = np.array([row for (_, row), _ in members], np.int64)
-    return Pictures(
-        targets=np.array([target for _, target in members], np.int32),
-        images=images[members[0][0][0]][rows],  # all of a split are of one part
-        rows=rows,
-    )
+def _split(images: Mapping[str, Array], members: list[tuple[tuple[str, int], int]]) -> Split:
+    rows = [row for (_, row), _ in members]
+    targets = np.array([target for _, target in members], np.int32)
+    part = members[0][0][0]  # all of a split are of one part
+    return Split(targets, [f"row {row}" for row in rows], images[part][rows])
 
 
 def _images(name: str, images: Array) -> npt.NDArray[np.uint8]:
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    grey, rgb = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
-    number = np.issubdtype(images.dtype, np.floating) or np.issubdtype(images.dtype, np.integer)
-    if number and (grey or rgb) and images.size:
-        low, high = float(images.min()), float(images.max())
+    pictures = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype.kind in "iuf" and pictures and images.size:
+        low, high = images.min(), images.max()
         if low >= 0 and high <= 255:
-            fraction = np.issubdtype(images.dtype, np.floating) and high <= 1
+            fraction = images.dtype.kind == "f" and high <= 1
             return np.rint(images * 255.0).astype(np.uint8) if fraction else images.astype(np.uint8)
     raise DataError(
         f"{name}: images are {images.dtype} {images.shape}; expected values of 0..255 or 0..1, "
@@ -131,25 +105,23 @@ def _images(name: str, images: Array) -> npt.NDArray[np.uint8]:
 
 def _targets(
     given: dict[str, Array], labels: Sequence[str] | None
-) -> tuple[dict[str, npt.NDArray[np.int64]], Sequence[str]]:
+) -> tuple[dict[str, Array], Sequence[str]]:
     """Whole numbers from 0, by split, and the labels."""
     flat = {name: _flat(name, array) for name, array in given.items()}
     every = np.concatenate(list(flat.values()))
     if every.dtype.kind in "US":
-        names, places = np.unique(every, return_inverse=True)
-        ends = np.cumsum([len(array) for array in flat.values()])[:-1]
-        parts = np.split(places.astype(np.int64), ends)
-        return dict(zip(flat, parts, strict=True)), [_text(name) for name in names]
-    most = len(labels) if labels else MOST
+        names = np.unique(every)
+        return {name: np.searchsorted(names, array) for name, array in flat.items()}, _texts(names)
     if every.dtype.kind not in "iufb" or (every != np.rint(every)).any():
         raise DataError(f"labels are {every.dtype}; expected whole numbers from 0, or names")
+    most = len(labels) if labels else MOST
     if every.size and not (every.min() >= 0 and every.max() < most):
         raise DataError(
             f"labels are numbered {every.min():g} to {every.max():g}; expected 0 to {most - 1}"
         )
-    highest = int(every.max()) if every.size else 0
+    count = max(int(every.max(initial=0)) + 1, 2)
     return {name: array.astype(np.int64) for name, array in flat.items()}, (
-        labels or [str(label) for label in range(max(highest + 1, 2))]
+        labels or [str(label) for label in range(count)]
     )
 
 
@@ -166,21 +138,12 @@ def _flat(name: str, targets: Array) -> Array:
     return targets
 
 
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-# Names of arrays: what it is, and perhaps of which split, in either order: x_train, test_labels.
-IMAGES, LABELS = ("x", "images", "data"), ("y", "labels", "targets")
-NAMES = ("label_names", "class_names", "classes", "names", "labels_names")
+def _texts(values: Array) -> list[str]:
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values.ravel()]
 
 
 def load(path: Path, seed: int) -> Dataset:
-    """Read images and labels from an .npz file, or from a folder's .npy files, and labels' names.
-
-    Raises:
-        DataError: an array is missing, damaged, or of another kind.
-    """
+    """Read images, labels and their names from an .npz file, or from a folder's .npy files."""
     found: dict[str, Array] = {}
     whole = hashlib.sha256()
     for file in sorted(path.glob("*.npy")) if path.is_dir() else [path]:
@@ -203,27 +166,26 @@ def load(path: Path, seed: int) -> Dataset:
         raise DataError(
             f"{path} lacks x_train and y_train; it has {', '.join(sorted(found)) or 'no arrays'}"
         )
-    labels = next((found[name] for name in NAMES if name in found), None)
-    names = None if labels is None else [_text(value) for value in labels.ravel()]
+    names = next((_texts(found[name]) for name in NAMES if name in found), None)
     parts = {split: (found[x], found[y]) for split, (x, y) in pairs.items()}
     return assemble(parts, seed, whole.hexdigest(), names)
 
 
 def has_npy(root: Path) -> bool:
     """Whether a folder has .npy files of images and labels."""
-    return bool(_pairs([path.stem for path in root.glob("*.npy")]))
+    return bool(_pairs(path.stem for path in root.glob("*.npy")))
 
 
 def _pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """The names of images and labels, by split."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[bool, str]] = {}
     for name in names:
         words = name.lower().split("_")
         splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES] or [""]
         rest = "_".join(word for word in words if word not in SPLIT_NAMES)
         if rest in IMAGES + LABELS and len(splits) == 1:
-            found.setdefault(splits[0], {})["x" if rest in IMAGES else "y"] = name
-    pairs = {split: (own["x"], own["y"]) for split, own in found.items() if len(own) == 2}
+            found.setdefault(splits[0], {})[rest in LABELS] = name
+    pairs = {split: (own[False], own[True]) for split, own in found.items() if len(own) == 2}
     plain = pairs.pop("", None)
     return {"train": plain} if plain and not pairs else pairs
 
@@ -233,16 +195,12 @@ def has_idx(root: Path) -> bool:
     return any(root.glob("*-images-idx3-ubyte*"))
 
 
-def load_idx(root: Path, seed: int, note: Callable[[str], None]) -> Dataset:
+def load_idx(root: Path, seed: int) -> Dataset:
     """Read the idx files of MNIST and its like (http://yann.lecun.com/exdb/mnist/), plain or .gz.
 
     Args:
         root: holds train-images-idx3-ubyte, t10k-images-idx3-ubyte (the test) or one of them, with
             labels. A folder that is called fashion or fashion-mnist has FASHION's labels.
-        note: is called with a line on how the data is split.
-
-    Raises:
-        DataError: a file is missing or damaged.
     """
     labels = FASHION if root.resolve().name.lower() in ("fashion-mnist", "fashion") else None
     whole = hashlib.sha256()
@@ -255,11 +213,11 @@ def load_idx(root: Path, seed: int, note: Callable[[str], None]) -> Dataset:
             parts[split] = (_idx(images[0], whole), _idx(targets[0], whole))
     if not parts:
         raise DataError(f"{root} has neither train-images-idx3-ubyte nor t10k-images-idx3-ubyte")
+    how = "train-images-idx3-ubyte for training, t10k-images-idx3-ubyte for the test"
     if len(parts) == 1:
-        note(f"one set alone ({', '.join(parts)}): its pictures are split for all three purposes")
+        how = f"one set alone ({', '.join(parts)}): its pictures are split for all three purposes"
         parts = {"train": next(iter(parts.values()))}
-    else:
-        note("train-images-idx3-ubyte for training, t10k-images-idx3-ubyte for the test")
+    print(f"{root}: {how}", file=sys.stderr)
     return assemble(parts, seed, whole.hexdigest(), labels)
 
 

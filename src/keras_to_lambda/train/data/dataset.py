@@ -5,33 +5,29 @@ from __future__ import annotations
 import io
 import itertools
 import random
-from abc import ABC, abstractmethod
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from keras_to_lambda.runtime.common.errors import UserError
+from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
-
-    from PIL import Image
-
-    Item = TypeVar("Item")
-    Result = TypeVar("Result")
-
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # share of each class for validation, and for test, where the data has no split
 AHEAD = 24  # decoded pictures that wait: photos of a phone take 36 MB each
+MAX_PIXELS = 100_000_000  # of one photo: a large camera, not a decompression bomb
 # Tools' names for the folders, columns and arrays of a split.
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -41,36 +37,42 @@ SPLIT_NAMES = {
 
 
 class DataError(UserError):
-    """The pictures or the options cannot be used; the message names the fault and the remedy."""
+    """The pictures or the options cannot be used; the message names the fault and the remedy.
+
+    Any function below train/ that looks at what the user gave may raise it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class Split(ABC):
+class Split:
     """Pictures of one split, in a fixed order.
 
     targets: int32, (pictures,): the position of each picture's label among the data's labels.
+    names: of the pictures, for people. items: files, or uint8 pixels, grey or RGB.
     """
 
     targets: npt.NDArray[np.int32]
+    names: Sequence[str]
+    items: Sequence[Path | npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    @abstractmethod
-    def name(self, index: int) -> str:
-        """A path or a row, for people."""
-
-    @abstractmethod
     def picture(self, index: int, card: ModelCard) -> Image.Image:
         """The picture at its own size, as the function decodes it: mode RGB, or L for one channel.
 
         Raises:
             ClassifierError: the file has changed since it was checked.
         """
+        item = self.items[index]
+        if isinstance(item, Path):
+            return decode(item.read_bytes(), card.preprocessing, card.channels, MAX_PIXELS)
+        return Image.fromarray(item).convert("L" if card.channels == 1 else "RGB")
 
     def path(self, index: int) -> Path | None:
         """The picture's file; None for a picture in an array."""
-        return None
+        item = self.items[index]
+        return item if isinstance(item, Path) else None
 
     def file(self, index: int, card: ModelCard) -> bytes:
         """The picture as a file that the function takes: its own bytes, or PNG."""
@@ -80,43 +82,20 @@ class Split(ABC):
         self.picture(index, card).save(buffer, "PNG")
         return buffer.getvalue()
 
-    def each(self, card: ModelCard) -> Iterator[Image.Image]:
-        """All pictures in order, decoded in threads."""
-        return prefetch(lambda index: self.picture(index, card), range(len(self)))
-
     def tensors(self, card: ModelCard, most: int = 64) -> Iterator[npt.NDArray[np.float32]]:
-        """All as the function serves them, in batches: float32, (most, height, width, channels).
-
-        The last batch has the remainder.
-        """
+        """All as the function serves them, in batches: float32, (most, height, width, channels)."""
         served = prefetch(lambda index: prepare(self.picture(index, card), card), range(len(self)))
         while batch := list(itertools.islice(served, most)):
             yield np.stack(batch)
 
 
-@dataclass(frozen=True, slots=True)
-class _Joined(Split):
-    places: tuple[tuple[Split, int], ...]
-
-    def name(self, index: int) -> str:
-        split, row = self.places[index]
-        return split.name(row)
-
-    def picture(self, index: int, card: ModelCard) -> Image.Image:
-        split, row = self.places[index]
-        return split.picture(row, card)
-
-    def path(self, index: int) -> Path | None:
-        split, row = self.places[index]
-        return split.path(row)
-
-
 def joined(parts: Iterable[Split]) -> Split:
     """The pictures of several splits, one split after the other."""
     kept = tuple(parts)
-    return _Joined(
+    return Split(
         np.concatenate([part.targets for part in kept]),
-        tuple((part, row) for part in kept for row in range(len(part))),
+        [name for part in kept for name in part.names],
+        [item for part in kept for item in part.items],
     )
 
 
@@ -190,23 +169,19 @@ def prefetch(
 ) -> Iterator[Result]:
     """`work` of each item in order, computed in threads before it is needed.
 
-    Args:
-        work: runs without the interpreter's lock, as Pillow and NumPy do.
-        title: of a progress bar on a terminal, after two seconds; "": none.
+    title: of a progress bar on a terminal, after two seconds; "": none.
     """
     from tqdm import tqdm
 
     hidden = None if title else True  # None: unless standard error is a terminal
-    shown = tqdm(items, desc=title, unit="", leave=False, delay=2, disable=hidden)
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor()
     try:
-        for item in shown:
+        for item in tqdm(items, desc=title, unit="", leave=False, delay=2, disable=hidden):
             waiting.append(pool.submit(work, item))
             if len(waiting) == AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        shown.close()
         pool.shutdown(cancel_futures=True)

@@ -9,22 +9,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import imagehash
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from keras_to_lambda.train.data.dataset import SPLITS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from keras_to_lambda.train.data.dataset import Dataset
-
-    Bools = npt.NDArray[np.bool_]
+from keras_to_lambda.train.data.dataset import SPLITS, Dataset
 
 SIDE = 16  # of a hash; it has SIDE * SIDE bits
 BITS = SIDE * SIDE
@@ -49,16 +42,14 @@ class Fingerprint(NamedTuple):
 
     digest: bytes
     limits: tuple[int, int]
-    hashes: Bools
+    hashes: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class NearDuplicate:
+class NearDuplicate(NamedTuple):
     """Two pictures that are nearly the same.
 
     first, second: split and index in it; in the order of SPLITS, then of the index.
     similarity: 1.0 for equal pixels, else the share of equal bits of the perceptual hashes.
-    same_label: whether both have the same label.
     """
 
     first: tuple[str, int]
@@ -75,15 +66,13 @@ class NearDuplicate:
 def fingerprint(picture: Image.Image) -> Fingerprint:
     """What a picture is compared by. Its mode is RGB or L."""
     digest = hashlib.sha256(repr((picture.mode, picture.size)).encode() + picture.tobytes())
-    grey = picture.convert("L")
     tiny = np.asarray(picture.convert("RGB").resize((32, 32)), np.float32)
-    small = grey.resize((4 * SIDE, 4 * SIDE), Image.Resampling.LANCZOS)
+    small = picture.convert("L").resize((4 * SIDE, 4 * SIDE), Image.Resampling.LANCZOS)
     coloured = np.ptp(tiny, axis=2).mean() > COLOURED
     flat = tiny.std(axis=(0, 1)).max() < FLAT
-    sides = (small, ImageOps.mirror(small))
     hashes = [
         kind(side, SIDE).hash.ravel()
-        for side in sides
+        for side in (small, ImageOps.mirror(small))
         for kind in (imagehash.phash, imagehash.dhash)
     ]
     limits = (-1, -1) if flat else (PHOTO_P, PHOTO_D) if coloured else (GREY_P, BITS)
@@ -93,9 +82,7 @@ def fingerprint(picture: Image.Image) -> Fingerprint:
 def find(data: Dataset, prints: Mapping[str, Sequence[Fingerprint]]) -> list[NearDuplicate]:
     """Pairs in two splits, and pairs in one split with two labels; the most similar first.
 
-    Args:
-        data: its splits.
-        prints: the fingerprint of each picture, by split.
+    prints: the fingerprint of each picture, by split.
     """
     place = [(name, index) for name in SPLITS for index in range(len(prints[name]))]
     every = [own for name in SPLITS for own in prints[name]]
@@ -105,10 +92,9 @@ def find(data: Dataset, prints: Mapping[str, Sequence[Fingerprint]]) -> list[Nea
         apart = place[one][0] != place[two][0] or targets[one] != targets[two]
         if apart and len(found) < MOST:
             found.setdefault((one, two), similarity)
-    pairs = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     return [
         NearDuplicate(place[one], place[two], similarity, bool(targets[one] == targets[two]))
-        for (one, two), similarity in pairs
+        for (one, two), similarity in sorted(found.items(), key=lambda item: (-item[1], item[0]))
     ]
 
 

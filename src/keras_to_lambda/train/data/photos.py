@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.train.data.dataset import (
+    MAX_PIXELS,
     SPLIT_NAMES,
     SPLITS,
     DataError,
@@ -24,38 +25,8 @@ from keras_to_lambda.train.data.dataset import (
     prefetch,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
 
-    from PIL import Image
-
-    from keras_to_lambda.runtime.model_file.card import ModelCard
-
-MAX_PIXELS = 100_000_000  # of one photo: a large camera, not a decompression bomb
-
-
-@dataclass(frozen=True, slots=True)
-class Photos(Split):
-    """One split of files.
-
-    paths: sorted by label, then by name.
-    """
-
-    paths: tuple[Path, ...]
-
-    def name(self, index: int) -> str:
-        return "/".join(self.paths[index].parts[-2:])
-
-    def path(self, index: int) -> Path:
-        return self.paths[index]
-
-    def picture(self, index: int, card: ModelCard) -> Image.Image:
-        data = self.paths[index].read_bytes()
-        return decode(data, card.preprocessing, card.channels, MAX_PIXELS)
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoFile:
+class PhotoFile(NamedTuple):
     """A file of the data. split: a name of SPLITS; "train" where the data has no split."""
 
     path: Path
@@ -66,8 +37,7 @@ class PhotoFile:
 def found(root: Path, other: Collection[str] = ()) -> bool:
     """Whether a folder has class folders, or splits with class folders in them.
 
-    Args:
-        other: names of folders that are no classes.
+    other: names of folders that are no classes.
     """
     if any(_filled(top) for top in _folders(root) if top.name.lower() in SPLIT_NAMES):
         return True
@@ -82,10 +52,6 @@ def load(root: Path, seed: int) -> Dataset:
             each class, or the class folders alone. An empty class folder is a label, as in Keras'
             flow_from_directory.
         seed: of the photos that are set aside for a missing split.
-
-    Raises:
-        DataError: a split is there twice, or without train; fewer than two classes; a class of
-            another split that train lacks; a class or a split of which no photo can be read.
     """
     tops: dict[str, Path] = {}
     for folder in _folders(root):
@@ -128,31 +94,34 @@ def assemble(
     Args:
         root: the files' names are relative to it. members: the files, each once.
         head: hashed before the files. labels: sorted; default: those of the members.
-
-    Raises:
-        DataError: a split, or a class with files, has no photo that can be read.
     """
-    labels = labels or sorted({member.label for member in members})
-    reasons, digest = _check(root, [member.path for member in members], head)
+    used = {member.label for member in members}
+    labels = labels or sorted(used)
+    broken, digest = _check(root, [member.path for member in members], head)
     place = {label: number for number, label in enumerate(labels)}
     given: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}
-    for member in members:
-        if not reasons[member.path]:
-            given[member.split].append((member.path, place[member.label]))
+    for path, label, split in members:
+        if path not in broken:
+            given[split].append((path, place[label]))
     # A split of the data that cannot be read is not replaced by another one in silence.
     for name in {member.split for member in members} - {"train"}:
         if not given[name]:
             raise DataError(f"no photo for {name} can be read: at least one is needed")
+    faults = [(_name(root, path), reason) for path, reason in broken.items()]
+    faults += [
+        (f"{label}/", "class folder without photos; kept as a label") for label in {*labels} - used
+    ]
     splits = completed(given, seed)
-    empty = set(labels) - {member.label for member in members}
-    broken = [(_name(root, path), reason) for path, reason in reasons.items() if reason]
-    broken += [(f"{label}/", "class folder without photos; kept as a label") for label in empty]
     return Dataset(
-        labels=tuple(labels),
-        splits={name: _photos(splits[name]) for name in SPLITS},
-        broken=tuple(broken),
-        sha256=digest,
+        tuple(labels), {name: _split(splits[name]) for name in SPLITS}, tuple(faults), digest
     )
+
+
+def _split(members: list[tuple[Path, int]]) -> Split:
+    members = sorted(members, key=lambda member: (member[1], member[0]))
+    paths = [path.absolute() for path, _ in members]
+    targets = np.array([target for _, target in members], np.int32)
+    return Split(targets, ["/".join(path.parts[-2:]) for path in paths], paths)
 
 
 def _folders(top: Path) -> list[Path]:
@@ -169,44 +138,36 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         Path(place, name)
         for place, _, names in os.walk(folder)
-        if not any(ignored(part) for part in Path(place).relative_to(folder).parts)
         for name in names
-        if not ignored(name)
+        if not any(map(ignored, Path(place, name).relative_to(folder).parts))
     )
 
 
 def _check(root: Path, paths: list[Path], head: bytes) -> tuple[dict[Path, str], str]:
-    """The reason why each file cannot be used ("" if it can), and the hash over all of them."""
+    """The files that cannot be used, each with the reason, and the hash over all files."""
 
     def look(path: Path) -> tuple[bytes, str]:
-        data = b""
+        data: bytes = b""
+        reason: str | None = None
         try:
             data = path.read_bytes()
             decode(data, Preprocessing(), 3, MAX_PIXELS)
         except FileNotFoundError:
-            return b"", "no such file"
+            reason = "no such file"
         except (OSError, ClassifierError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
-            return data and hashlib.sha256(data).digest(), reason or str(error)
-        return hashlib.sha256(data).digest(), ""
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        return data and hashlib.sha256(data).digest(), reason or ""
 
-    ordered = sorted(paths, key=lambda path: _name(root, path))
-    whole = hashlib.sha256(head)
-    reasons = {}
+    names = {path: _name(root, path) for path in paths}
+    ordered = sorted(paths, key=names.__getitem__)
+    whole, broken = hashlib.sha256(head), {}
     for path, (digest, reason) in zip(ordered, prefetch(look, ordered, "photos"), strict=True):
-        whole.update(os.fsencode(_name(root, path)) + b"\0" + digest)
-        reasons[path] = reason
-    return reasons, whole.hexdigest()
+        whole.update(os.fsencode(names[path]) + b"\0" + digest)
+        if reason:
+            broken[path] = reason
+    return broken, whole.hexdigest()
 
 
 def _name(root: Path, path: Path) -> str:
     """Relative to the data's folder: the same on any machine."""
     return Path(os.path.relpath(path, root)).as_posix()
-
-
-def _photos(members: list[tuple[Path, int]]) -> Photos:
-    members = sorted(members, key=lambda member: (member[1], member[0]))
-    return Photos(
-        targets=np.array([target for _, target in members], np.int32),
-        paths=tuple(path.absolute() for path, _ in members),
-    )

@@ -54,8 +54,7 @@ def add(parser: argparse.ArgumentParser, *name: str, **how: Any) -> None:
 
 def name_of(source: str) -> str:
     """The name of a data set: mnist for mnist.npz, keras:mnist and data/mnist/."""
-    scheme, _, rest = source.partition(":")
-    path = Path(rest if scheme == "keras" else source)
+    path = Path(source.removeprefix("keras:"))
     return (path.name or path.resolve().name).partition(".")[0] or "data"
 
 
@@ -66,48 +65,44 @@ def load(source: str, seed: int, *, labels: str = "fine") -> Dataset:
         source: as FORMS has it. keras: downloads to $KERAS_HOME (~/.keras).
         seed: of the pictures that are set aside for a missing split.
         labels: of CIFAR-100: one of `cifar.KINDS`.
-
-    Raises:
-        DataError: missing, damaged or not enough data, or a failed download.
     """
-    path = Path(source).expanduser()
-    scheme, _, rest = source.partition(":")
-    if scheme == "keras":
-        return _keras(rest, seed, labels)
     try:
-        return _local(source, path, seed, labels)
+        if source.startswith("keras:"):
+            return _keras(source.removeprefix("keras:"), seed, labels)
+        return _local(Path(source).expanduser(), seed, labels)
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
 
 
-def _local(source: str, path: Path, seed: int, labels: str) -> Dataset:
+def _local(path: Path, seed: int, labels: str) -> Dataset:
+    ending = path.suffix.lower()
     if path.name.lower().endswith(cifar.ARCHIVES) or (path.is_dir() and cifar.found(path)):
         return cifar.load(path, seed, labels)
     if labels != "fine":
-        raise DataError(f"{source} is not CIFAR-100, which alone has {labels} labels")
+        raise DataError(f"{path} is not CIFAR-100, which alone has {labels} labels")
     if path.is_dir():
         return _folder(path, seed)
-    if path.suffix.lower() == ".zip" and path.is_file():
+    if ending == ".zip" and path.is_file():
         try:
             return _folder(unzipped(path), seed)
         except ValueError as error:
             raise DataError(str(error)) from error
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if ending in (".csv", ".tsv"):
         return table.load(path, seed)
-    if path.suffix.lower() == ".npz":
+    if ending == ".npz":
         return arrays.load(path, seed)
-    if path.suffix.lower() == ".npy":
+    if ending == ".npy":
         raise DataError(f"{path} is one array; give the folder with images and labels in two")
     what = "unsupported data format" if path.exists() else "no such file or folder"
     raise DataError(
-        f"{what}: {source}; give a folder, a .zip, .csv, .tsv, .npz or .tar.gz, or "
+        f"{what}: {path}; give a folder, a .zip, .csv, .tsv, .npz or .tar.gz, or "
         f"{' or '.join('keras:' + name for name in KERAS)}"
     )
 
 
 def _folder(root: Path, seed: int) -> Dataset:
     if arrays.has_idx(root):
-        return arrays.load_idx(root, seed, lambda line: print(f"{root}: {line}", file=sys.stderr))
+        return arrays.load_idx(root, seed)
     if arrays.has_npy(root):
         return arrays.load(root, seed)
     lists = [root / name for name in LISTS if (root / name).is_file()]
@@ -116,19 +111,17 @@ def _folder(root: Path, seed: int) -> Dataset:
             names = " and ".join(path.name for path in lists)
             raise DataError(f"{root} has {names}: give the one to read, as {lists[0]}")
         return table.load(lists[0], seed)
-    if not any(path.is_dir() and path.name[0] != "." for path in root.iterdir()):
-        if count := len(images(root)):
-            raise DataError(
-                f"{root} has {count} photos but no class folders; move them into one folder per "
-                "label"
-            )
+    if any(path.is_dir() and path.name[0] != "." for path in root.iterdir()):
+        return photos.load(root, seed)
+    if count := len(images(root)):
         raise DataError(
-            f"{root} has no data; expected class folders (or train/ with class folders in it), "
-            "train-images-idx3-ubyte or t10k-images-idx3-ubyte, data.npy and labels.npy, "
-            f"{'/ or '.join(cifar.FOLDERS)}/, or "
-            f"{', '.join(LISTS)}"
+            f"{root} has {count} photos but no class folders; move them into one folder per label"
         )
-    return photos.load(root, seed)
+    raise DataError(
+        f"{root} has no data; expected class folders (or train/ with class folders in it), "
+        "train-images-idx3-ubyte or t10k-images-idx3-ubyte, data.npy and labels.npy, "
+        f"{'/ or '.join(cifar.FOLDERS)}/, or {', '.join(LISTS)}"
+    )
 
 
 def _keras(name: str, seed: int, kind: str) -> Dataset:

@@ -30,16 +30,13 @@ def load(path: Path, seed: int) -> Dataset:
             relative to the table's folder or to one of FOLDERS in it, the extension optional. One
             of LABEL. Perhaps one of SPLIT, with a name of SPLIT_NAMES; "" is train.
         seed: of the photos that are set aside for a missing split.
-
-    Raises:
-        DataError: not such a table; a photo with two labels or in two splits; too few photos.
     """
     data = path.read_bytes()
     text = data.decode("utf-8-sig", errors="replace")
     if "\0" in text or "\ufffd" in text:
         raise DataError(f"{path} is not UTF-8 text: save it as CSV in UTF-8")
     find = _finder(path.parent)
-    seen: dict[Path, tuple[photos.PhotoFile, int]] = {}
+    seen: dict[Path, photos.PhotoFile] = {}
     broken = []
     for line, name, label, split in _rows(path.name, text):
         if not name or not label:
@@ -50,33 +47,33 @@ def load(path: Path, seed: int) -> Dataset:
                 f"{path}, line {line}: unknown split {split!r}; use {', '.join(SPLIT_NAMES)}"
             )
         member = photos.PhotoFile(find(name), label, SPLIT_NAMES[split])
-        first, at = seen.setdefault(member.path, (member, line))
+        first = seen.setdefault(member.path, member)
         if first != member:
             raise DataError(
-                f"{path}: {name} is {first.label!r} in {first.split} in line {at}, but "
-                f"{member.label!r} in {member.split} in line {line}: keep one of them"
+                f"{path}, line {line}: {name} is {member.label!r} in {member.split}, but "
+                f"{first.label!r} in {first.split} before: keep one of them"
             )
-    members = [member for member, _ in seen.values()]
-    if len({member.label for member in members}) < 2:
+    if len({member.label for member in seen.values()}) < 2:
         raise DataError(f"{path} has fewer than two labels")
-    if all(member.split != "train" for member in members):
+    if all(member.split != "train" for member in seen.values()):
         raise DataError(f"{path} has no row whose split is train")
-    found = photos.assemble(path.parent, members, seed, head=data)
+    found = photos.assemble(path.parent, [*seen.values()], seed, head=data)
     return dataclasses.replace(found, broken=(*broken, *found.broken))
 
 
 def _rows(name: str, text: str) -> list[tuple[int, str, str, str]]:
-    """Line number, path, label and split of each row; empty lines left out.
-
-    Raises:
-        DataError: it lacks a column, or is no table.
-    """
+    """Line number, path, label and split of each row; empty lines left out."""
     header = text.partition("\n")[0]
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
     try:
         columns = next(lines, [])
-        path, label = (_column(name, columns, known) for known in (PATH, LABEL))
-        split = _column(name, columns, SPLIT, needed=False)
+        path, label, split = (_column(columns, known) for known in (PATH, LABEL, SPLIT))
+        for column, known in ((path, PATH), (label, LABEL)):
+            if column < 0:
+                raise DataError(
+                    f"{name} has no column {', '.join(known[:-1])} or {known[-1]}; its first line "
+                    f"has: {', '.join(columns) or 'nothing'}"
+                )
         return [
             (lines.line_num, _cell(cells, path), _cell(cells, label), _cell(cells, split))
             for cells in lines
@@ -86,18 +83,10 @@ def _rows(name: str, text: str) -> list[tuple[int, str, str, str]]:
         raise DataError(f"{name}, line {lines.line_num}: {error}") from error
 
 
-def _column(name: str, columns: Sequence[str], known: Sequence[str], needed: bool = True) -> int:
-    """The position of the first known column; -1 for an optional one that is missing."""
+def _column(columns: Sequence[str], known: Sequence[str]) -> int:
+    """The position of the first known column; -1 if none is there."""
     plain = [re.sub(r"[\s_-]", "", column).lower() for column in columns]
-    for column in known:
-        if column in plain:
-            return plain.index(column)
-    if needed:
-        raise DataError(
-            f"{name} has no column {', '.join(known[:-1])} or {known[-1]}; its first line has: "
-            + (", ".join(columns) or "nothing")
-        )
-    return -1
+    return next((plain.index(column) for column in known if column in plain), -1)
 
 
 def _cell(cells: Sequence[str], column: int) -> str:

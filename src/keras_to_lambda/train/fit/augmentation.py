@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -13,13 +11,10 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
+from keras_to_lambda.runtime.model_file.card import ModelCard
+from keras_to_lambda.train.data.dataset import Dataset
 from keras_to_lambda.train.fit.batches import square
-from keras_to_lambda.train.fit.recipe import Augmentation
-
-if TYPE_CHECKING:
-    from keras_to_lambda.runtime.model_file.card import ModelCard
-    from keras_to_lambda.train.data.dataset import Dataset
-    from keras_to_lambda.train.fit.recipe import Recipe
+from keras_to_lambda.train.fit.recipe import Augmentation, Recipe
 
 RANGE = (0, 255)
 GREY = 127.5
@@ -32,35 +27,25 @@ def of_pictures(ranges: Augmentation, channels: int, seed: int) -> list[keras.La
     Layers without effect are left out: each costs a pass over the pixels.
     """
     low, high = (share - 1 for share in ranges.zoom)
-    border = {"fill_mode": "reflect", "seed": seed}
-    turn = ranges.rotation / 360
-    wanted: list[tuple[bool, Callable[[], keras.Layer]]] = [
-        (ranges.flip != "none", lambda: layers.RandomFlip(ranges.flip, seed=seed)),
-        (turn > 0, lambda: layers.RandomRotation(turn, **border)),
-        (ranges.shear > 0, lambda: layers.RandomShear(ranges.shear, ranges.shear, **border)),
-        (ranges.shift > 0, lambda: layers.RandomTranslation(ranges.shift, ranges.shift, **border)),
-        (ranges.zoom != (1, 1), lambda: layers.RandomZoom((low, high), (low, high), **border)),
+    turn, shear, shift, cutout = ranges.rotation / 360, ranges.shear, ranges.shift, ranges.cutout
+    border = {"fill_mode": "reflect"}
+    colours = channels == 3
+    wanted = [
+        (ranges.flip != "none", layers.RandomFlip, (ranges.flip,), {}),
+        (turn, layers.RandomRotation, (turn,), border),
+        (shear, layers.RandomShear, (shear, shear), border),
+        (shift, layers.RandomTranslation, (shift, shift), border),
+        (ranges.zoom != (1, 1), layers.RandomZoom, ((low, high), (low, high)), border),
+        (colours and ranges.hue, layers.RandomHue, ((0, ranges.hue), RANGE), {}),
         (
-            ranges.hue > 0 and channels == 3,
-            lambda: layers.RandomHue((0, ranges.hue), RANGE, seed=seed),
+            colours and ranges.saturation != (0.5, 0.5),
+            layers.RandomSaturation, (ranges.saturation, RANGE), {},
         ),
-        (
-            ranges.saturation != (0.5, 0.5) and channels == 3,
-            lambda: layers.RandomSaturation(ranges.saturation, RANGE, seed=seed),
-        ),
-        (ranges.contrast > 0, lambda: layers.RandomContrast(ranges.contrast, RANGE, seed=seed)),
-        (
-            ranges.brightness > 0,
-            lambda: layers.RandomBrightness(ranges.brightness, RANGE, seed=seed),
-        ),
-        (
-            ranges.cutout > 0,
-            lambda: layers.RandomErasing(
-                (ranges.cutout, ranges.cutout), (0.02, 0.2), GREY, RANGE, seed=seed
-            ),
-        ),
-    ]
-    return [make() for needed, make in wanted if needed]
+        (ranges.contrast, layers.RandomContrast, (ranges.contrast, RANGE), {}),
+        (ranges.brightness, layers.RandomBrightness, (ranges.brightness, RANGE), {}),
+        (cutout, layers.RandomErasing, ((cutout, cutout), (0.02, 0.2), GREY, RANGE), {}),
+    ]  # fmt: skip
+    return [kind(*given, seed=seed, **more) for used, kind, given, more in wanted if used]
 
 
 class Augment:
@@ -99,13 +84,13 @@ class Augment:
 
 def sheet(recipe: Recipe, card: ModelCard, data: Dataset, path: Path) -> None:
     """Write a PNG: training pictures on the left, augmented ones of each beside it."""
-    train, size = data.splits["train"], recipe.phases()[0].size
-    card = dataclasses.replace(card, height=size, width=size)
+    train, phase = data.splits["train"], recipe.phases()[0]
+    card = dataclasses.replace(card, height=phase.size, width=phase.size)
     chosen = np.random.default_rng(recipe.seed).permutation(len(train))[:ROWS]
     rows = np.resize(chosen, ROWS)  # of fewer pictures, some again
     plain = np.stack([square(train, int(row), card) for row in rows])
     labels = tf.one_hot(train.targets[rows], len(data.labels))
-    augment = Augment(recipe, recipe.phases()[0].mix, recipe.seed)
+    augment = Augment(recipe, phase.mix, recipe.seed)
     columns = [plain.astype(np.float32)]
     columns += [augment(tf.constant(plain), labels)[0].numpy() for _ in range(COLUMNS - 1)]
     whole = Image.new("RGB", (COLUMNS * (SIDE + GAP) - GAP, ROWS * (SIDE + GAP) - GAP), "white")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import os
 import re
 import tempfile
 import warnings
@@ -26,10 +26,10 @@ from keras_to_lambda.train.fit.recipe import Backbone
 
 Weights = npt.NDArray[np.float32]
 
-# The sizes for which the MobileNets' weights are published, the most trained first.
-PUBLISHED = (224, 192, 160, 128, 96)
-_UNFETCHED = re.compile(r"URL fetch failure on (\S+): (\S+) -- (.*)")
-_ABSENT = ("403", "404")  # a server without that file: another size may be there
+# The sizes for which the MobileNets' weights are published.
+PUBLISHED = (96, 128, 160, 192, 224)
+# From keras.utils.get_file: "URL fetch failure on URL: CODE -- REASON".
+_UNFETCHED = re.compile(r"URL fetch failure on (\S+): \S+ -- (.*)")
 
 
 def names() -> tuple[str, ...]:
@@ -38,11 +38,7 @@ def names() -> tuple[str, ...]:
 
 
 def found(name: str) -> str:
-    """The name as keras.applications spells it, from any case.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The name as keras.applications spells it, from any case."""
     known = {name.lower(): name for name in names()}
     if name.lower() not in known:
         raise DataError(
@@ -61,11 +57,7 @@ def scaling(name: str) -> str:
 
 
 def build(backbone: Backbone, size: int, weights: str | None = None) -> keras.Model:
-    """The network without its classifier, pictures to feature maps: of random weights, or Keras'.
-
-    Raises:
-        DataError: it has no `alpha`, or is not made for so small a size.
-    """
+    """The network without its classifier, pictures to feature maps; weights: random, or Keras'."""
     function = getattr(keras.applications, backbone.name)
     options: dict[str, Any] = {}
     if backbone.width != 1:
@@ -85,49 +77,36 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
         backbone: with weights.
         size: the input's, pixels: the MobileNets have weights for several.
         into: what `build` returned, of any size.
-
-    Raises:
-        DataError: no such file, one of another network, or a download that failed.
     """
-    if backbone.weights == "imagenet":
-        into.set_weights(_imagenet(backbone, size).get_weights())
-        return
-    path = _file(backbone)
     try:
-        into.set_weights(_of_file(path, backbone, size))
+        into.set_weights(fetch(backbone, size) or _of_file(backbone, size))
     except ConvertError as error:
         raise DataError(str(error)) from error
     except ValueError as error:  # of other shapes, whatever the sandbox sent
-        raise DataError(f"{path.name} does not fit {backbone.name}: {reason_of(error)}") from error
+        name = Path(str(backbone.weights)).name
+        raise DataError(f"{name} does not fit {backbone.name}: {reason_of(error)}") from error
 
 
-def fetch(backbone: Backbone, size: int) -> None:
-    """Download the weights that a backbone names, before minutes of other work.
-
-    Raises:
-        DataError: no such file, or a download that failed.
-    """
+def fetch(backbone: Backbone, size: int) -> list[Weights]:
+    """Download the weights that a backbone names, before minutes of other work; of a file: []."""
     if backbone.weights == "imagenet":
-        _imagenet(backbone, size)
-    elif backbone.weights:
-        _file(backbone)
+        return _imagenet(backbone, size)
+    if backbone.weights and not Path(backbone.weights).exists():
+        raise DataError(
+            f"no weights at {backbone.weights}; give --weights a file, imagenet or none"
+        )
+    return []
 
 
-def _file(backbone: Backbone) -> Path:
-    path = Path(str(backbone.weights))
-    if not path.exists():
-        raise DataError(f"no weights at {path}; give --weights a file, imagenet or none")
-    return path
-
-
-def _of_file(path: Path, backbone: Backbone, size: int) -> list[Weights]:
+def _of_file(backbone: Backbone, size: int) -> list[Weights]:
     """The weights in a file, read in the sandbox."""
+    path = Path(str(backbone.weights)).absolute()
     with tempfile.TemporaryDirectory(prefix="weights-") as folder:
         Sandbox().call(
             "keras_to_lambda.train.fit.backbones:read",
-            reads=model_files(path.absolute()),
+            reads=model_files(path),
             into=Path(folder),
-            file=str(path.absolute()),
+            file=str(path),
             network=asdict(backbone),
             size=size,
         )
@@ -142,10 +121,10 @@ def read(*, file: str, network: dict[str, Any], size: int, folder: str) -> None:
         ConvertError: it is refused, damaged, or of another network.
     """
     backbone, path = Backbone(**network), Path(file)
+    into = build(backbone, size)
     with tempfile.TemporaryDirectory(prefix="weights-") as copies:
-        into = build(backbone, size)
         if path.suffix == ".keras" or _whole(path):
-            found = _within(path, into, backbone.name)
+            found = _within(path, into, backbone.name, Path(copies))
         else:
             subject = f"{path.name} does not fit {backbone.name}"
             with explained(subject, "Give its network with --model"), warnings.catch_warnings():
@@ -167,60 +146,47 @@ def _whole(path: Path) -> bool:
         return "model_config" in file.attrs
 
 
-def _within(path: Path, into: keras.Model, name: str) -> list[Weights]:
+def _within(path: Path, into: keras.Model, name: str, copies: Path) -> list[Weights]:
     """The weights of the same network in a whole model: all of it, its front, or a layer."""
-    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
-        found = SavedFile.read(path, Path(folder))
-        for reason in found.refusals():
-            raise ConvertError(f"{path.name} is refused: {reason}")
-        model = loading.load(path, found, None, trust=False).model
+    found = SavedFile.read(path, copies)
+    for reason in found.refusals():
+        raise ConvertError(f"{path.name} is refused: {reason}")
+    models = [loading.load(path, found, None, trust=False).model]
     wanted = [tuple(weight.shape) for weight in into.weights]
-    for candidate in (model, *_nested(model)):
+    for candidate in models:
         # A classifier's head comes last: the weights in front of it are the network's.
         weights: list[Weights] = candidate.get_weights()[: len(wanted)]
         if [weight.shape for weight in weights] == wanted:
             return weights
+        models += [layer for layer in candidate.layers if hasattr(layer, "layers")]
     raise ConvertError(
         f"{path.name} has no {name} in it: give its network with --model (and --width, if its "
         "channels are fewer)"
     )
 
 
-def _nested(model: Any) -> list[Any]:
-    inner = [layer for layer in model.layers if hasattr(layer, "layers")]
-    return [*inner, *(deeper for layer in inner for deeper in _nested(layer))]
-
-
-def _imagenet(backbone: Backbone, size: int) -> keras.Model:
-    """The network with ImageNet's weights, at whatever size they are published for."""
+@functools.lru_cache(maxsize=1)
+def _imagenet(backbone: Backbone, size: int) -> list[Weights]:
+    """ImageNet's weights: the MobileNets' for this size, or else for 224 pixels."""
     sizes = [224]
     if backbone.name in ("MobileNet", "MobileNetV2"):
-        sizes = [*(known for known in PUBLISHED if known == size), *PUBLISHED]
+        sizes = [size] * (size in PUBLISHED) + sizes
     elif backbone.name not in ("ConvNeXtTiny", "MobileNetV3Large", "MobileNetV3Small"):
         sizes = [max(224, size)]
-    file, reason, tried, offline = "", "", 0, False
-    for published in dict.fromkeys(sizes):
-        # Without a network, only what is here already.
-        if offline and not _cached(file.replace(f"_{tried}_", f"_{published}_")):
-            continue
+    for published in sizes:
         try:
-            return build(backbone, published, "imagenet")
+            weights: list[Weights] = build(backbone, published, "imagenet").get_weights()
         except DataError:
             raise
         except Exception as error:  # Keras raises the bare class
-            # From keras.utils.get_file: "URL fetch failure on URL: CODE -- REASON".
             found = _UNFETCHED.search(str(error))
             if found is None:
                 raise
-            file, reason = found[1].rpartition("/")[2], found[3].strip()
-            tried, offline = published, found[2] not in _ABSENT
+            file, reason = found[1].rpartition("/")[2], found[2].strip()
+        else:
+            return weights
     raise DataError(
         f"ImageNet's weights for {backbone.name} could not be downloaded ({reason}); put the file "
         f"{file} into $KERAS_HOME/models (default ~/.keras/models), give --weights FILE or "
         "--weights none, or leave out --model: the residual network needs no weights"
     )
-
-
-def _cached(file: str) -> bool:
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return (home / "models" / file).exists()

@@ -9,46 +9,37 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from keras_to_lambda.runtime.image.preprocess import prepare, scale
-from keras_to_lambda.runtime.model_file.card import PRESETS
-from keras_to_lambda.train.data.dataset import DataError, prefetch
-
-if TYPE_CHECKING:
-    import keras
-
-    from keras_to_lambda.runtime.model_file.card import ModelCard
-    from keras_to_lambda.train.data.dataset import Dataset, Split
-    from keras_to_lambda.train.fit.recipe import Recipe
+from keras_to_lambda.runtime.model_file.card import PRESETS, ModelCard
+from keras_to_lambda.train.data.dataset import DataError, Dataset, Split, prefetch
+from keras_to_lambda.train.fit.recipe import Recipe
 
 BATCH = 64  # where no recipe decides
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def square(split: Split, row: int, card: ModelCard) -> npt.NDArray[np.uint8]:
+def square(split: Split, row: int, card: ModelCard) -> Pixels:
     """A picture as the card resizes it: uint8, (height, width, channels)."""
-    raw = dataclasses.replace(
-        card, preprocessing=dataclasses.replace(card.preprocessing, scaling="raw")
-    )
+    steps = dataclasses.replace(card.preprocessing, scaling="raw")
+    raw = dataclasses.replace(card, preprocessing=steps)
     return np.asarray(prepare(split.picture(row, raw), raw), np.uint8)
 
 
-def stored(data: Dataset, name: str, card: ModelCard, folder: Path) -> npt.NDArray[np.uint8]:
+def stored(data: Dataset, name: str, card: ModelCard, folder: Path) -> Pixels:
     """All pictures of a split as the card resizes them, decoded once into a file.
 
     Returns:
         uint8, (pictures, height, width, channels), mapped into memory.
-
-    Raises:
-        DataError: the disk has no room for it.
     """
-    split = data.splits[name]
-    steps = card.preprocessing
+    split, steps = data.splits[name], card.preprocessing
     how = (data.sha256, members(split), steps.resize, steps.exif, card.height, card.channels)
     path = folder / f"{name}-{_key(how)}.npy"
     if not path.exists():
@@ -62,47 +53,38 @@ def stored(data: Dataset, name: str, card: ModelCard, folder: Path) -> npt.NDArr
             )
         draft = path.with_suffix(".part")
         file = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
-        pictures = prefetch(lambda row: square(split, row, card), range(len(split)), f"{name}")
+        pictures = prefetch(lambda row: square(split, row, card), range(len(split)), name)
         for row, picture in enumerate(pictures):
             file[row] = picture
         file.flush()
         draft.replace(path)
-    images: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    images: Pixels = np.load(path, mmap_mode="r")
     return images
 
 
 def members(split: Split) -> str:
     """A hash over which pictures of the data a split has: the seed decides that."""
-    names = [split.name(index) for index in range(len(split))]
-    return _key((names, split.targets.tolist()))
+    return _key((list(split.names), split.targets.tolist()))
 
 
 def training(
-    images: npt.NDArray[np.uint8],
-    truth: npt.NDArray[np.float32],
-    card: ModelCard,
-    batch_size: int,
-    augment: Augmentation,
-    seed: int,
+    images: Pixels, truth: Floats, card: ModelCard, size: int, augment: Augmentation, seed: int
 ) -> tf.data.Dataset:
-    """Augmented pictures, scaled as the card says, and their labels: shuffled, without end."""
+    """Batches of augmented pictures, scaled as the card says, and their labels: without end."""
     rows = tf.data.Dataset.range(len(images)).shuffle(len(images), seed).repeat()
-    rows = rows.batch(batch_size, drop_remainder=True)
     # Two at a time: the processor has other work while the network waits for none.
-    return _loaded(rows, images, truth, card, augment, parallel=2)
+    return _loaded(rows.batch(size, drop_remainder=True), images, truth, card, augment, parallel=2)
 
 
-def served(
-    images: npt.NDArray[np.uint8], truth: npt.NDArray[np.float32], card: ModelCard
-) -> tf.data.Dataset:
+def served(images: Pixels, truth: Floats, card: ModelCard) -> tf.data.Dataset:
     """All pictures once, in order, as they are served, and their labels."""
     return _loaded(tf.data.Dataset.range(len(images)).batch(BATCH), images, truth, card)
 
 
 def _loaded(
     rows: tf.data.Dataset,
-    images: npt.NDArray[np.uint8],
-    truth: npt.NDArray[np.float32],
+    images: Pixels,
+    truth: Floats,
     card: ModelCard,
     augment: Augmentation | None = None,
     parallel: int | None = None,
@@ -138,76 +120,56 @@ def scaling(card: ModelCard) -> Callable[[tf.Tensor], tf.Tensor]:
     return scaled
 
 
-def one_hot(data: Dataset, name: str, smoothing: float = 0.0) -> npt.NDArray[np.float32]:
+def one_hot(data: Dataset, name: str, smoothing: float = 0.0) -> Floats:
     """The labels of a split: float32, (pictures, labels), rows that add up to 1."""
     labels = len(data.labels)
     truth = np.eye(labels, dtype=np.float32)[data.splits[name].targets]
     return truth * np.float32(1 - smoothing) + np.float32(smoothing / labels)
 
 
-class Features:
-    """What a frozen network computes of each picture, once, kept in files.
+def features(
+    data: Dataset,
+    recipe: Recipe,
+    card: ModelCard,
+    base: keras.Model,
+    augment: Augmentation,
+    folder: Path,
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Features that a frozen network computes once, and labels: for training and validation.
 
     Args:
-        data, recipe, card: the card's size is the network's.
-        base: pictures -> features.
+        card: of the network's size. base: pictures -> features.
         augment: of the views besides the picture as it is served.
-        folder: for the files, which several runs may share.
+        folder: for files of the features, which several runs may share.
     """
+    weights = hashlib.sha256(b"".join(array.tobytes() for array in base.get_weights()))
+    key = (
+        weights.hexdigest(), data.sha256, recipe.seed, recipe.mix, recipe.resize, card.height,
+        dataclasses.astuple(recipe.augmentation),
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        data: Dataset,
-        recipe: Recipe,
-        card: ModelCard,
-        base: keras.Model,
-        augment: Augmentation,
-        folder: Path,
-    ) -> None:
-        weights = hashlib.sha256(b"".join(array.tobytes() for array in base.get_weights()))
-        self._key = (
-            weights.hexdigest(), data.sha256, recipe.seed, recipe.mix, recipe.resize, card.height,
-            dataclasses.astuple(recipe.augmentation),
-        )  # fmt: skip
-        self._folder, self._base = folder, base
-        images = stored(data, "train", card, folder)
-        truth = one_hot(data, "train", recipe.label_smoothing)
-        size = min(BATCH, len(images))
-        crops = training(images, truth, card, size, augment, recipe.seed)
-        views = [self._view("train", served(images, truth, card), -(-len(images) // BATCH))]
-        views += [
-            self._view(f"view {number} of {recipe.views}", crops, len(images) // size)
-            for number in range(1, recipe.views + 1)
-        ]
-        self._train = tuple(np.concatenate(arrays) for arrays in zip(*views, strict=True))
-        held_back = stored(data, "validation", card, folder)
-        plain = served(held_back, one_hot(data, "validation"), card)
-        self.validation = tf.data.Dataset.from_tensors(
-            self._view("validation", plain, -(-len(held_back) // BATCH))
-        )
-
-    def training(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Features and labels of all views: shuffled, without end."""
-        rows = tf.data.Dataset.from_tensor_slices(self._train)
-        rows = rows.shuffle(len(self._train[0]), seed).repeat()
-        return rows.batch(batch_size, drop_remainder=True).prefetch(2)
-
-    def _view(
-        self, name: str, batches: tf.data.Dataset, steps: int
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        path = self._folder / f"features-{_key((self._key, name))}.npz"
+    def view(name: str, steps: tf.data.Dataset) -> tuple[Floats, Floats]:
+        path = folder / f"features-{_key((key, name))}.npz"
         if not path.exists():
             print(f"features of the frozen network, {name}: computed once", flush=True)
-            features, truth = [], []
-            for pictures, labels in batches.take(steps):
-                features.append(self._base.predict_on_batch(pictures))
-                truth.append(labels.numpy())
+            pairs = [(base.predict_on_batch(images), labels.numpy()) for images, labels in steps]
+            found, truth = map(np.concatenate, zip(*pairs, strict=True))
             draft = path.with_suffix(".part")
             with draft.open("wb") as file:
-                np.savez(file, features=np.concatenate(features), truth=np.concatenate(truth))
+                np.savez(file, features=found, truth=truth)
             draft.replace(path)
-        with np.load(path) as file:
-            return file["features"], file["truth"]
+        with np.load(path) as arrays:
+            return arrays["features"], arrays["truth"]
+
+    images = stored(data, "train", card, folder)
+    truth = one_hot(data, "train", recipe.label_smoothing)
+    size = min(BATCH, len(images))
+    crops = training(images, truth, card, size, augment, recipe.seed).take(len(images) // size)
+    views = [view("train", served(images, truth, card))]
+    views += [view(f"view {n} of {recipe.views}", crops) for n in range(1, recipe.views + 1)]
+    held_back = served(stored(data, "validation", card, folder), one_hot(data, "validation"), card)
+    found, labels = map(np.concatenate, zip(*views, strict=True))
+    return (found, labels), view("validation", held_back)
 
 
 def _key(facts: object) -> str:

@@ -55,29 +55,23 @@ class TrainingRun:
     history: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def fit(self) -> keras.Model:
-        """Train to the end. Returns the network at the size that is served, not compiled.
-
-        Raises:
-            DataError: the network, or its weights, cannot be had.
-        """
+        """Train to the end. Returns the network at the size that is served, not compiled."""
         self._begin()
-        phases = self.recipe.phases()
-        for number, phase in enumerate(phases):
-            done = self.folder / f"phase-{number}.keras"
-            if done.exists():
+        model, path = None, self.folder
+        for number, phase in enumerate(self.recipe.phases()):
+            earlier, path = path, self.folder / f"phase-{number}.keras"
+            if path.exists():
                 continue
-            earlier = self.folder / f"phase-{number - 1}.keras"
             previous = keras.saving.load_model(earlier) if number else None
             keras.utils.set_random_seed(self.recipe.seed + number)
             model = self._fit(phase, previous)
             draft = self.folder / f"draft-{number}.keras"
             model.save(draft)
-            draft.replace(done)
-        last = keras.saving.load_model(
-            self.folder / f"phase-{len(phases) - 1}.keras", compile=False
-        )
+            draft.replace(path)
+        if model is None:
+            model = keras.saving.load_model(path, compile=False)
         plain = networks.build(self.recipe, len(self.data.labels), self.recipe.served_size).model
-        plain.set_weights(last.get_weights())
+        plain.set_weights(model.get_weights())
         return plain
 
     def clean(self, *, keep_checkpoints: bool) -> None:
@@ -86,13 +80,18 @@ class TrainingRun:
             shutil.rmtree(self.folder)
             return
         shutil.rmtree(self.cache, ignore_errors=True)
-        for path in (*self.folder.glob("phase-*.keras"), self._log, self.folder / "run.json"):
+        for path in (*self.folder.glob("phase-*.keras"), self.log, self.folder / "run.json"):
             path.unlink()
 
     @property
     def seconds(self) -> float:
         """The time of all epochs."""
         return float(sum(entry["seconds"] for entry in self.history))
+
+    @property
+    def log(self) -> Path:
+        """The file of the history."""
+        return self.folder / "history.json"
 
     def _begin(self) -> None:
         """Read the history of an interrupted run, or forget another run's state."""
@@ -104,13 +103,9 @@ class TrainingRun:
                 if path.is_file() and not path.is_relative_to(self.cache):
                     path.unlink()
         write_json(mark, facts)
-        if self._log.exists():
-            self.history = json.loads(self._log.read_text(encoding="utf-8"))
+        if self.log.exists():
+            self.history = json.loads(self.log.read_text(encoding="utf-8"))
             print(f"continuing after epoch {len(self.history)}", flush=True)
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / "history.json"
 
     def _fit(self, phase: Phase, previous: keras.Model | None) -> keras.Model:
         """Returns the whole network, with the weights that the phase ends with."""
@@ -127,42 +122,51 @@ class TrainingRun:
         size = min(recipe.batch_size, count)
         train, validation = self._batches(phase, card, network, size)
         fitted = network.model if phase.layers else network.head
-        steps = count // size
+        optimizer = _optimizer(recipe, phase, count // size)
         fitted.compile(
-            optimizer=_optimizer(recipe, phase, steps),
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
         )
-        fitted.optimizer.build(fitted.trainable_variables)
+        optimizer.build(fitted.trainable_variables)
         if previous and phase.start < phase.first:
-            for mine, theirs in zip(
-                fitted.optimizer.variables, previous.optimizer.variables, strict=True
-            ):
+            states = optimizer.variables, previous.optimizer.variables
+            for mine, theirs in zip(*states, strict=True):
                 mine.assign(theirs)
-        best = self._checkpoints(phase, card, network, previous, validation)
+        # An epoch is taken if it is better than those before, and than the phase's start.
+        known = [e["validation_accuracy"] for e in self.history if e["phase"] == phase.name]
+        if previous and recipe.keep == "best":
+            known.append(fitted.evaluate(validation, verbose=0, return_dict=True)["accuracy"])
+        epochs = Epochs(self, phase, card, network.model, optimizer, max(known, default=None))
+        callbacks = [
+            # Before the averages are swapped in, which are no state to continue from.
+            keras.callbacks.BackupAndRestore(self.folder / f"backup-{phase.first}"),
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            epochs,
+        ]
+        if recipe.patience:
+            callbacks.append(
+                keras.callbacks.EarlyStopping(ACCURACY, patience=recipe.patience, mode="max")
+            )
+        if recipe.schedule == "plateau":
+            factor = recipe.plateau_factor
+            callbacks.append(
+                keras.callbacks.ReduceLROnPlateau("val_loss", factor=factor, patience=PLATEAU)
+            )
         fitted.fit(
             train,
             epochs=phase.last,
             initial_epoch=phase.first,
-            steps_per_epoch=steps,
+            steps_per_epoch=count // size,
             validation_data=validation,
             class_weight=_class_weights(data, recipe.balance),
-            callbacks=[
-                # Before the averages are swapped in, which are no state to continue from.
-                keras.callbacks.BackupAndRestore(self.folder / f"backup-{phase.first}"),
-                keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-                _Log(phase, self.history, self._log),
-                best,
-                *self._stopping(),
-                *self.more_callbacks(),
-            ],
+            callbacks=[*callbacks, *self.more_callbacks()],
             shuffle=False,  # the batches are shuffled already
             verbose=self.verbose,
         )
-        if recipe.keep == "best" and (path := best.latest()):
-            network.model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
-        elif recipe.keep == "best" and previous:
-            network.model.set_weights(previous.get_weights())
+        if recipe.keep == "best":
+            best = epochs.paths()[-1:]
+            start = keras.saving.load_model(best[0], compile=False) if best else previous
+            if start:
+                network.model.set_weights(start.get_weights())
         return network.model
 
     def _batches(
@@ -172,108 +176,72 @@ class TrainingRun:
         seed = recipe.seed + phase.first
         augment = Augment(recipe, phase.mix, seed)
         if not phase.layers:
-            features = batches.Features(data, recipe, card, network.base, augment, self.cache)
-            return features.training(size, seed), features.validation
-        images = {
-            name: batches.stored(data, name, card, self.cache) for name in ("train", "validation")
-        }
+            train, validation = batches.features(
+                data, recipe, card, network.base, augment, self.cache
+            )
+            rows = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train[0]), seed).repeat()
+            return (
+                rows.batch(size, drop_remainder=True).prefetch(2),
+                tf.data.Dataset.from_tensors(validation),
+            )
+        images, held_back = (
+            batches.stored(data, name, card, self.cache) for name in ("train", "validation")
+        )
         truth = batches.one_hot(data, "train", recipe.label_smoothing)
-        return (
-            batches.training(images["train"], truth, card, size, augment, seed),
-            batches.served(images["validation"], batches.one_hot(data, "validation"), card).cache(),
-        )
-
-    def _checkpoints(
-        self,
-        phase: Phase,
-        card: ModelCard,
-        network: Network,
-        previous: keras.Model | None,
-        validation: tf.data.Dataset,
-    ) -> WholeModels:
-        known = [e["validation_accuracy"] for e in self.history if e["phase"] == phase.name]
-        if previous and self.recipe.keep == "best":
-            # An epoch is taken if it is better than the phase's start.
-            fitted = network.model if phase.layers else network.head
-            scores = fitted.evaluate(validation, verbose=0, return_dict=True)
-            known.append(scores["accuracy"])
-        return WholeModels(self.folder, network.model, card, phase, max(known, default=None))
-
-    def _stopping(self) -> list[keras.callbacks.Callback]:
-        recipe, callbacks = self.recipe, keras.callbacks
-        early = callbacks.EarlyStopping(ACCURACY, patience=recipe.patience, mode="max")
-        plateau = callbacks.ReduceLROnPlateau(
-            "val_loss", factor=recipe.plateau_factor, patience=PLATEAU
-        )
-        return [early] * bool(recipe.patience) + [plateau] * (recipe.schedule == "plateau")
+        validation = batches.served(held_back, batches.one_hot(data, "validation"), card)
+        return batches.training(images, truth, card, size, augment, seed), validation.cache()
 
 
-class WholeModels(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
-    """Checkpoints NAME-EPOCH-ACCURACY.keras of the best epochs, each with its card beside it.
+class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """Adds each epoch to the history, and keeps the best few as NAME-EPOCH-ACCURACY.keras.
 
-    whole: the model from pictures to logits, also where its head alone is fitted. threshold: the
-    validation accuracy that an epoch has to surpass.
+    Args:
+        whole: the model from pictures to logits, also where its head alone is fitted.
+        card: of that model; it is written beside each.
+        threshold: the validation accuracy that an epoch has to surpass.
     """
 
     def __init__(
         self,
-        folder: Path,
-        whole: keras.Model,
-        card: ModelCard,
+        run: TrainingRun,
         phase: Phase,
+        card: ModelCard,
+        whole: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
         threshold: float | None,
     ) -> None:
         super().__init__(
-            str(folder / f"{card.name}-{{epoch:03d}}-{{{ACCURACY}:.4f}}.keras"),
+            str(run.folder / f"{card.name}-{{epoch:03d}}-{{{ACCURACY}:.4f}}.keras"),
             monitor=ACCURACY,
             mode="max",
             save_best_only=True,
             initial_value_threshold=threshold,
         )
-        self._whole, self._card, self._phase, self._folder = whole, card, phase, folder
+        self._run, self._phase, self._card = run, phase, card
+        self._whole, self._optimizer, self._start = whole, optimizer, 0.0
 
     def set_model(self, model: keras.Model) -> None:
         """Ignore the fitted model."""
         super().set_model(self._whole)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save, and remove all but the best few of this phase."""
-        super().on_epoch_end(epoch, logs)
-        paths = self._paths()
-        for path in paths[:-KEPT]:
-            path.unlink()
-            path.with_suffix(".card.json").unlink(missing_ok=True)
-        for path in paths[-KEPT:]:
-            write_json(path.with_suffix(".card.json"), self._card.to_json())
-
-    def latest(self) -> Path | None:
-        """The phase's best epoch."""
-        return next(reversed(self._paths()), None)
-
-    def _paths(self) -> list[Path]:
-        """Of this phase, the best last."""
-        start = len(self._card.name) + 1
-        found = sorted(self._folder.glob(f"{self._card.name}-[0-9]*-[01].[0-9]*.keras"))
-        epochs = {path: int(path.name[start:].partition("-")[0]) for path in found}
-        return [p for p, epoch in epochs.items() if self._phase.first < epoch <= self._phase.last]
-
-
-class _Log(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds an entry per epoch to the history and its file."""
-
-    def __init__(self, phase: Phase, history: list[dict[str, Any]], path: Path) -> None:
-        super().__init__()
-        self._phase, self._history, self._path = phase, history, path
-        self._start = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
         self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the entry."""
+        """Write the entry; save the model, and remove all but the best few of this phase."""
+        super().on_epoch_end(epoch, logs)
+        for number, path in enumerate(reversed(self.paths())):
+            card = path.with_suffix(".card.json")
+            if number < KEPT:
+                write_json(card, self._card.to_json())
+            else:
+                path.unlink()
+                card.unlink(missing_ok=True)
         found = {name: round(float(value), 4) for name, value in (logs or {}).items()}
-        entry = {
+        history = self._run.history
+        del history[epoch:]
+        history.append({
             "epoch": epoch + 1,
             "phase": self._phase.name,
             "size": self._phase.size,
@@ -281,12 +249,17 @@ class _Log(keras.callbacks.Callback):  # type: ignore[misc]
             "accuracy": found["accuracy"],
             "validation_loss": found["val_loss"],
             "validation_accuracy": found[ACCURACY],
-            "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.4g}"),
+            "learning_rate": float(f"{float(self._optimizer.learning_rate):.4g}"),
             "seconds": round(time.monotonic() - self._start, 2),
-        }
-        del self._history[epoch:]
-        self._history.append(entry)
-        write_json(self._path, self._history)
+        })  # fmt: skip
+        write_json(self._run.log, history)
+
+    def paths(self) -> list[Path]:
+        """The checkpoints of this phase, the best last."""
+        start = len(self._card.name) + 1
+        found = sorted(self._run.folder.glob(f"{self._card.name}-[0-9]*-[01].[0-9]*.keras"))
+        epochs = {path: int(path.name[start:].partition("-")[0]) for path in found}
+        return [p for p, epoch in epochs.items() if self._phase.first < epoch <= self._phase.last]
 
 
 def identity(recipe: Recipe, data: Dataset) -> dict[str, Any]:
@@ -305,27 +278,24 @@ def identity(recipe: Recipe, data: Dataset) -> dict[str, Any]:
 
 
 def _optimizer(recipe: Recipe, phase: Phase, steps: int) -> keras.optimizers.Optimizer:
-    epochs = phase.end - phase.start
-    schedules = keras.optimizers.schedules
-    warmup = round(min(recipe.warmup_epochs, epochs / 10) * steps)
-    rates: dict[str, Callable[[], Any]] = {
+    """steps: of an epoch."""
+    total = (phase.end - phase.start) * steps
+    warmup = round(min(recipe.warmup_epochs, (phase.end - phase.start) / 10) * steps)
+    rate: Any = phase.rate
+    if recipe.schedule == "cosine":
         # Of 0 steps of warm-up, Keras would divide by them.
-        "cosine": lambda: schedules.CosineDecay(
-            0.0 if warmup else phase.rate,
-            epochs * steps - warmup,
-            warmup_target=phase.rate if warmup else None,
-            warmup_steps=warmup,
-        ),
-        "constant": lambda: phase.rate,
-        "exponential": lambda: schedules.ExponentialDecay(phase.rate, epochs * steps, LOWEST),
-        "plateau": lambda: phase.rate,
-    }
+        start, target = (0.0, rate) if warmup else (rate, None)
+        rate = keras.optimizers.schedules.CosineDecay(
+            start, total - warmup, warmup_target=target, warmup_steps=warmup
+        )
+    elif recipe.schedule == "exponential":
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, total, LOWEST)
     optimizer = keras.optimizers.AdamW(
-        rates[recipe.schedule](),
+        rate,
         weight_decay=recipe.weight_decay,
         use_ema=True,
         # Over a twentieth of a short phase at most: the average has to forget the start.
-        ema_momentum=min(recipe.average_decay, max(0.0, 1 - 20 / (epochs * steps))),
+        ema_momentum=min(recipe.average_decay, max(0.0, 1 - 20 / total)),
     )
     # Scales and offsets have no reason to be small.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -43,9 +43,6 @@ def build(recipe: Recipe, labels: int, size: int) -> Network:
         labels: the number of outputs.
         size: height and width of the input, pixels. The weights are the same for every size, but a
             perceptron's.
-
-    Raises:
-        DataError: the network does not exist at this size.
     """
     picture = keras.Input((size, size, recipe.channels), name="image")
     backbone = None

@@ -161,7 +161,7 @@ class Recipe:
     @property
     def pretrained(self) -> bool:
         """Whether the network starts from trained weights."""
-        return isinstance(self.network, Backbone) and self.network.weights is not None
+        return getattr(self.network, "weights", None) is not None
 
     @property
     def served_size(self) -> int:
@@ -173,26 +173,25 @@ class Recipe:
         if not self.pretrained:
             return self._progressive()
         tuned = self.fine_tune_layers
-        larger = self.fine_tune_rate if tuned else self.learning_rate
+        rate = self.fine_tune_rate if tuned else self.learning_rate
         planned = (
             ("head", self.size, self.epochs, self.learning_rate, 0),
-            ("fine-tuning", self.size, self.fine_tune_epochs * bool(tuned),
-             self.fine_tune_rate, tuned),
-            ("larger", self.enlarge, self.enlarge_epochs * bool(self.enlarge), larger, tuned),
-        )  # fmt: skip
+            ("fine-tuning", self.size, self.fine_tune_epochs * bool(tuned), rate, tuned),
+            ("larger", self.enlarge, self.enlarge_epochs * bool(self.enlarge), rate, tuned),
+        )
         phases: list[Phase] = []
+        first = 0
         for name, size, epochs, rate, layers in planned:
+            last = first + epochs
             if epochs:
-                first = phases[-1].last if phases else 0
-                last = first + epochs
                 phases.append(Phase(name, size, first, last, self.mix, rate, layers, first, last))
+            first = last
         return tuple(phases)
 
     def _progressive(self) -> tuple[Phase, ...]:
         phases: list[Phase] = []
-        done = 0.0
+        done, first = 0.0, 0
         for share_of_size, share_of_epochs, mix in self.stages:
-            first = phases[-1].last if phases else 0
             done += share_of_epochs
             last = round(done * self.epochs)
             # Networks halve the resolution five times: multiples of 32 waste no border.
@@ -201,6 +200,7 @@ class Recipe:
             if last > first:
                 timing = (first, last, mix, self.learning_rate, ALL, 0, self.epochs)
                 phases.append(Phase(f"{size} px", size, *timing))
+            first = last
         return tuple(phases)
 
     def to_json(self) -> dict[str, Any]:

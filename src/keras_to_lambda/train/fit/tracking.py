@@ -8,25 +8,22 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from keras_to_lambda.origin import digest
-from keras_to_lambda.train.data.dataset import DataError
+from keras_to_lambda.train.data.dataset import DataError, Dataset
 from keras_to_lambda.train.fit.fitting import identity
-
-if TYPE_CHECKING:
-    from keras_to_lambda.train.data.dataset import Dataset
-    from keras_to_lambda.train.fit.recipe import Recipe
+from keras_to_lambda.train.fit.recipe import Recipe
 
 
 @dataclass
-class Tracker:
-    """A place that records runs.
+class TensorBoard:
+    """Scalars by epoch in LOGS/NAME-KEY; the base of other places that record runs.
 
     name: the model's. key: the run's, by recipe and data: a continued run keeps it.
     facts: parameters of the run. logs: folder for files.
@@ -37,27 +34,16 @@ class Tracker:
     facts: dict[str, Any]
     logs: Path
 
-    def __post_init__(self) -> None:
-        """Begin the run, or continue it."""
-
     def callback(self) -> keras.callbacks.Callback:
         """The callback for a phase."""
-        raise NotImplementedError
+        folder = str(self.logs / f"{self.name}-{self.key}")
+        return keras.callbacks.TensorBoard(folder, write_graph=False)
 
     def finish(self, metrics: dict[str, float], files: Sequence[Path]) -> None:
         """Record the run's results and its files, and end it."""
 
 
-class TensorBoard(Tracker):
-    """Scalars by epoch in LOGS/NAME-KEY."""
-
-    def callback(self) -> keras.callbacks.Callback:
-        return keras.callbacks.TensorBoard(
-            str(self.logs / f"{self.name}-{self.key}"), write_graph=False
-        )
-
-
-class WeightsAndBiases(Tracker):
+class WeightsAndBiases(TensorBoard):
     """A run of the project NAME; WANDB_MODE and the like decide where."""
 
     def __post_init__(self) -> None:
@@ -86,7 +72,7 @@ class WeightsAndBiases(Tracker):
         self._run.finish()
 
 
-class MLflow(Tracker):
+class MLflow(TensorBoard):
     """A run of the experiment NAME in MLFLOW_TRACKING_URI; its model is registered as NAME."""
 
     def __post_init__(self) -> None:
@@ -97,7 +83,7 @@ class MLflow(Tracker):
         known = earlier[0].info.run_id if earlier else None
         self._run = self._mlflow.start_run(run_id=known, tags={"training": self.key})
         if not known:
-            self._mlflow.log_params({k: str(v)[:500] for k, v in _flat(self.facts)})
+            self._mlflow.log_params({k: str(v)[:500] for k, v in _flat(self.facts).items()})
 
     def callback(self) -> keras.callbacks.Callback:
         # MLflow's own callback needs the whole package; mlflow-skinny is enough for metrics.
@@ -114,8 +100,8 @@ class MLflow(Tracker):
         if not client.search_registered_models(f"name = '{self.name}'"):
             client.create_registered_model(self.name)
         # What a function checks that takes the version as MODEL_PATH.
-        served = next((path for path in files if path.suffix == ".tflite"), None)
-        tags = {"sha256": digest(served)} if served else {}
+        served = [path for path in files if path.suffix == ".tflite"]
+        tags = {"sha256": digest(served[0])} if served else {}
         run = self._run.info.run_id
         version = client.create_model_version(self.name, source, run, tags=tags).version
         self._mlflow.end_run()
@@ -128,15 +114,12 @@ TRACKERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLf
 
 def start(
     wanted: str, name: str, recipe: Recipe, data: Dataset, logs: Path, command: str
-) -> list[Tracker]:
+) -> list[TensorBoard]:
     """Begin to track, or continue with an interrupted run of the same recipe and data.
 
     Args:
         wanted: names of TRACKERS, comma-separated, or "none".
         name: the model's. logs: folder for files. command: what started the run.
-
-    Raises:
-        DataError: an unknown tracker, or a missing package.
     """
     names = [each.strip() for each in wanted.split(",") if each.strip() not in ("", "none")]
     if unknown := [each for each in names if each not in TRACKERS]:
@@ -160,9 +143,9 @@ def _package(name: str) -> Any:
         raise DataError(f"{name} is not installed: `make tracking` adds it") from None
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, value in facts.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+        inside = isinstance(value, dict)
+        found |= _flat(value, f"{prefix}{name}.") if inside else {f"{prefix}{name}": value}
+    return found
