@@ -105,19 +105,6 @@ def test_the_page_shows_examples_and_pairs_and_needs_no_network(found):
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     for text in ("k2l explore pets", "cat/broken.jpg", "train: dog/1.png", 'href="#conflicts"'):
         assert text in page
-    assert explore.html(found, "k2l explore pets") == page
-
-
-def test_labels_are_escaped(tmp_path):
-    for number, label in enumerate(("a <b>", "$c_d$", "_e")):
-        (tmp_path / "odd" / label).mkdir(parents=True)
-        for index in range(3):
-            picture(10 * number + index, (40 + index, 40)).save(
-                tmp_path / "odd" / label / f"{index}.png"
-            )
-    page = explore.html(explore.explore(str(tmp_path / "odd"), duplicates=False))
-    assert "a &lt;b&gt;" in page
-    assert "a <b>" not in page
 
 
 def test_the_command_writes_page_and_json(root, tmp_path, capsys, monkeypatch):
@@ -143,27 +130,24 @@ def test_arrays_are_explored(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [
-        (("nowhere",), "nowhere"),
-        (("DATA", "-o", "page.txt"), "must end in .html"),
-        (("DATA", "-o", "."), "must end in .html"),
-    ],
+    [(("nowhere",), "nowhere"), (("DATA", "-o", "page.txt"), "must end in .html")],
 )
 def test_wrong_options_are_errors(root, tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
     assert main([str(root) if word == "DATA" else word for word in options]) == 2
-    err = capsys.readouterr().err
-    assert err.startswith("k2l explore: ")
-    assert message in err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_that_vanishes_is_an_error(tmp_path):
-    for label in ("a", "b"):
+def test_labels_are_escaped_and_a_picture_that_vanishes_is_an_error(tmp_path):
+    for label in ("a <b>", "$c_d$"):
         (tmp_path / label).mkdir()
         for number in range(3):
             picture(number).save(tmp_path / label / f"{number}.png")
     found = explore.explore(str(tmp_path), duplicates=False)
+    page = explore.html(found)
+    assert "a &lt;b&gt;" in page
+    assert "a <b>" not in page
     for path in tmp_path.rglob("*.png"):
         path.unlink()
     with pytest.raises(explore.DataError, match="changed while it was read"):

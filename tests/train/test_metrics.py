@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def test_figures_are_those_worked_out_by_hand():
     assert SMALL.confusion().tolist() == [[2, 0, 0], [1, 1, 1], [0, 0, 0]]
     assert (found.pictures, found.right, found.accuracy.value) == (5, 3, 0.6)
     assert (found.k, found.top_k.value) == (2, 1.0)
-    rows = [(r.label, r.pictures, r.predicted, r.precision.value, r.recall.value, r.f1.value)
+    rows = [(r.label, r.pictures, r.predicted, r.precision.value, r.recall.value, r.f1)
             for r in found.classes]  # fmt: skip
     assert rows == [
         ("label 0", 2, 3, pytest.approx(2 / 3), 1.0, pytest.approx(0.8)),
@@ -41,40 +43,31 @@ def test_figures_are_those_worked_out_by_hand():
         ("label 2", 0, 1, 0.0, None, pytest.approx(0.0)),
     ]
     # Macro over the labels with pictures; weighted by them.
-    assert found.averages["macro_recall"].value == pytest.approx((1 + 1 / 3) / 2)
-    assert found.averages["macro_f1"].value == pytest.approx(0.65)
-    assert found.averages["weighted_f1"].value == pytest.approx((2 * 0.8 + 3 * 0.5) / 5)
+    assert found.averages["macro_recall"] == pytest.approx((1 + 1 / 3) / 2)
+    assert found.averages["macro_f1"] == pytest.approx(0.65)
+    assert found.averages["weighted_f1"] == pytest.approx((2 * 0.8 + 3 * 0.5) / 5)
     assert [row.label for row in found.weakest()] == ["label 1", "label 0"]
-    assert found.classes[2].auc is None
-    assert found.macro_auc == pytest.approx((found.classes[0].auc + found.classes[1].auc) / 2)
+    assert set(found.auc) == set(found.ap) == {"label 0", "label 1", ""}
+    assert found.auc["label 0"] == pytest.approx(5 / 6)  # one of six pairs is in the wrong order
 
 
 def test_a_share_has_wilsons_interval():
     # Agresti and Coull's example: none of ten.
-    assert metrics.Estimate.share(0, 10) == pytest.approx((0, 0, 0.2775), abs=1e-4)
-    assert metrics.Estimate.share(327, 372) == pytest.approx((0.8790, 0.8420, 0.9084), abs=1e-4)
+    for pictures, wanted in (((0, 10), (0, 0, 0.2775)), ((327, 372), (0.8790, 0.8420, 0.9084))):
+        found = metrics.Estimate.share(*pictures)
+        assert dataclasses.astuple(found) == pytest.approx(wanted, abs=1e-4)
     assert metrics.Estimate.share(0, 0).value is None
-
-
-@pytest.mark.parametrize("labels", [2, 6, 100])
-def test_intervals_hold_their_figures(labels):
-    found = metrics.figures(some(3, labels=labels))
-    for value in (found.accuracy, found.top_k, *found.averages.values()):
-        assert 0 <= value.low <= value.value <= value.high <= 1
-        assert value.high - value.low < 0.2
-    assert all(len(curve.x) <= metrics.CURVE_POINTS for curve in found.roc.values())
 
 
 def test_a_label_alone_has_no_curve_and_all_else():
     found = metrics.figures(answers([[2, 1], [1, 2]], [0, 0]))
-    assert (found.macro_auc, found.accuracy.value) == (None, 0.5)
+    assert (set(found.auc), found.accuracy.value) == ({""}, 0.5)
 
 
 def test_probabilities_are_taken_as_they_are_and_zero_is_only_unlikely():
     own = answers([[0.75, 0.25], [1.0, 0.0]], [0, 1], "probabilities")
     np.testing.assert_allclose(own.probabilities[0], [0.75, 0.25], rtol=1e-6)
     assert metrics.figures(own).log_loss == pytest.approx(-np.log([0.75, 1e-7]).mean(), rel=1e-4)
-    assert metrics.figures(own).brier == pytest.approx((2 * 0.25**2 + 2) / 2, rel=1e-4)
 
 
 def test_the_calibration_error_is_the_mean_distance_of_confidence_and_accuracy():
@@ -100,7 +93,6 @@ def test_the_interval_of_a_difference_excludes_zero_exactly_where_the_test_finds
     assert found.difference.value == pytest.approx((first - second) / total)
     assert found.significant is significant
     assert (found.difference.low > 0) is significant
-    assert len(found.differing) == first + second
 
 
 def test_models_with_other_orders_of_labels_are_compared_by_name():
@@ -108,7 +100,6 @@ def test_models_with_other_orders_of_labels_are_compared_by_name():
     two = answers([[0, 3, 0], [0, 3, 0]], [1, 1], labels=("b", "a", "c"))
     found = metrics.compare(one, two)
     assert (found.both, found.first, found.second) == (1, 0, 1)
-    assert found.differing.tolist() == [1]
     assert metrics.compare(one, one).p == 1.0
 
 
@@ -122,8 +113,8 @@ def test_the_temperature_undoes_what_made_answers_too_sure(factor):
     assert calibration.best_temperature(own) == pytest.approx(factor, rel=0.03)
 
 
-def test_the_reliability_of_one_half_holds_for_the_other():
-    first, second = some(1, 2000, scale=3.0), some(3, 2000, scale=3.0)
+def test_the_calibration_counts_every_picture_by_confidence_and_by_class():
+    first = some(1, 2000, scale=3.0)
     found = calibration.fit(first, "held-out", energies=True)
     bins = found["bins"]
     assert (bins[0]["low"], bins[-1]["high"]) == (0.0, 1.0)
@@ -135,10 +126,6 @@ def test_the_reliability_of_one_half_holds_for_the_other():
     assert sum(row["right"] for row in classes.values()) == first.right.sum()
     assert found["energy"][0] < found["energy"][1]
     assert "energy" not in calibration.fit(first, "held-out", energies=False)
-    checks = calibration.check(found, second)
-    assert len(checks) == 6
-    assert sum(row.pictures for row in checks) == 2000
-    assert all(row.agree for row in checks)
 
 
 def test_bins_hold_enough_pictures_however_sure_a_model_is():
@@ -148,10 +135,3 @@ def test_bins_hold_enough_pictures_however_sure_a_model_is():
     logits[np.arange(20, 1000), own.targets[20:]] = 40  # sure and right, but for twenty
     found = calibration.fit(answers(logits, own.targets), "held-out", energies=False)
     assert all(row["pictures"] >= calibration.PER_BIN for row in found["bins"])
-
-
-def test_a_reliability_that_does_not_hold_is_seen():
-    found = calibration.fit(some(1, 2000), "held-out", energies=False)
-    random = np.random.default_rng(1)
-    guessing = answers(random.normal(0, 2, (2000, 6)), random.integers(0, 6, 2000))
-    assert sum(row.agree for row in calibration.check(found, guessing)) < 3

@@ -12,18 +12,6 @@ from keras_to_lambda.train.data import near_duplicates
 from keras_to_lambda.train.data.dataset import SPLITS, Dataset, Split
 
 
-class Pictures(Split):
-    """Pictures of a test."""
-
-    def __init__(self, members):
-        object.__setattr__(self, "targets", np.array([target for _, target in members], np.int32))
-
-    def name(self, index):
-        return str(index)
-
-    picture = name
-
-
 def scene(seed, size=(96, 80)):
     """A picture of soft coloured shapes with some grey texture, like no other seed's."""
     random = np.random.default_rng(seed)
@@ -38,7 +26,10 @@ def scene(seed, size=(96, 80)):
 
 def found(train, validation=(), test=()):
     members = dict(zip(SPLITS, (train, validation, test), strict=True))
-    splits = {name: Pictures(own) for name, own in members.items()}
+    splits = {
+        name: Split(np.array([target for _, target in own], np.int32), (), ())
+        for name, own in members.items()
+    }
     prints = {
         name: [near_duplicates.fingerprint(image) for image, _ in own]
         for name, own in members.items()
