@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -106,10 +106,7 @@ def write(model: Path, place: Path, calibration: Mapping[str, Any]) -> None:
     else:
         body = replace(cards.load_json(place), calibration=calibration).to_json()
         content = (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.chmod(place.stat().st_mode)
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    draft = place.with_name(place.name + ".part")
+    draft.write_bytes(content)
+    shutil.copymode(place, draft)
+    draft.replace(place)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -70,6 +71,7 @@ def to_json(report: Report) -> dict[str, Any]:
 def _model(report: Report, evaluated: Evaluated, figures: Figures) -> dict[str, Any]:
     answers, model = evaluated.answers, evaluated.model
     found, confidence, truth = asdict(figures), answers.confidence(), answers.truth
+    predicted = answers.predicted
     return {
         "name": model.name,
         "file": model.file,
@@ -84,18 +86,14 @@ def _model(report: Report, evaluated: Evaluated, figures: Figures) -> dict[str, 
         "mistakes": [
             {
                 "picture": last(report.split.names[index]),
-                "true": _label(evaluated, "targets", index),
-                "predicted": _label(evaluated, "predicted", index),
+                "true": answers.labels[answers.targets[index]],
+                "predicted": answers.labels[predicted[index]],
                 "probability": round(float(confidence[index]), 6),
                 "true_probability": round(float(truth[index]), 6),
             }
             for index in mistakes(evaluated)
         ],
     }
-
-
-def _label(evaluated: Evaluated, which: str, index: int) -> str:
-    return evaluated.answers.labels[int(getattr(evaluated.answers, which)[index])]
 
 
 def last(name: str) -> str:
@@ -166,10 +164,9 @@ def names(report: Report) -> tuple[str, str]:
     """The two models' names: of their cards, or their files where these are the same."""
     assert report.against is not None
     first, second = report.model.model, report.against[0].model
-    for one, two in ((first.name, second.name), (first.file, second.file)):
-        if one != two:
-            return one, two
-    return f"{first.file} (first)", f"{second.file} (second)"
+    if first.name != second.name:
+        return first.name, second.name
+    return first.file, second.file
 
 
 def part(data: Dataset, split: str) -> str:
@@ -261,14 +258,27 @@ def html(report: Report, command: str) -> str:
 def _mistakes(report: Report) -> list[Any]:
     """The commonest confusions, each with the most confident of its pictures."""
     answers, labels = report.model.answers, report.model.answers.labels
-    wrong, found, room = mistakes(report.model), [], PICTURES
-    for true, guess, count, pictures in confused(report.model, PICTURES):
-        own = [n for n in wrong if (answers.targets[n], answers.predicted[n]) == (true, guess)]
-        shown = _pictures(report, own[: min(OF_A_PAIR, room)])
-        room -= len(shown)
-        if shown:
-            found.append((true, guess, labels[true], labels[guess], count, pictures, shown))
-    return found
+    card = report.model.model.card or neutral(report.data)
+    predicted, confidence, truth = answers.predicted, answers.confidence(), answers.truth
+    pictures: dict[tuple[int, int], list[html_report.EmbeddedPicture]] = defaultdict(list)
+    left = PICTURES
+    for index in mistakes(report.model):
+        true, guess = int(answers.targets[index]), int(predicted[index])
+        if left and len(pictures[true, guess]) < OF_A_PAIR:
+            left -= 1
+            lines = [
+                ("bad", f"{labels[guess]} ({confidence[index]:.2f})"),
+                ("", f"is {labels[true]} ({truth[index]:.2f})"),
+                ("name", last(report.split.names[index])),
+            ]
+            source = html_report.thumbnail(report.split.picture(index, card))
+            shown = html_report.EmbeddedPicture(source, f"{labels[true]}: {lines[0][1]}", lines)
+            pictures[true, guess].append(shown)
+    return [
+        (true, guess, labels[true], labels[guess], count, total, pictures[true, guess])
+        for true, guess, count, total in confused(report.model, len(labels) ** 2)
+        if (true, guess) in pictures
+    ]
 
 
 def _matrix(evaluated: Evaluated, linked: set[tuple[int, int]]) -> dict[str, Any]:
@@ -280,37 +290,22 @@ def _matrix(evaluated: Evaluated, linked: set[tuple[int, int]]) -> dict[str, Any
     seen = counts.sum(axis=0) + counts.sum(axis=1)
     wrong = np.where(seen, seen - 2 * np.diag(counts), -1)
     used = np.sort(np.argsort(-wrong, kind="stable")[: min(MATRIX, int((seen > 0).sum()))]).tolist()
-    rows = []
-    for i in used:
-        total = max(1, int(counts[i].sum()))
+    rows = [
         # Mistakes are small shares: the root keeps them from the background.
-        cells = [
-            (
-                int(counts[i, j]),
-                math.sqrt(counts[i, j] / total),
-                f"pair-{i}-{j}" if (i, j) in linked else "",
-            )
-            for j in used
-        ]
-        rows.append((labels[i], cells))
+        (
+            labels[i],
+            [
+                (
+                    int(counts[i, j]),
+                    math.sqrt(counts[i, j] / max(1, counts[i].sum())),
+                    f"pair-{i}-{j}" if (i, j) in linked else "",
+                )
+                for j in used
+            ],
+        )
+        for i in used
+    ]
     return {"labels": [labels[i] for i in used], "rows": rows, "whole": len(labels) <= MATRIX}
-
-
-def _pictures(report: Report, indexes: Iterable[int]) -> list[html_report.EmbeddedPicture]:
-    """Pictures with what the model takes them for, and what they are."""
-    evaluated, answers = report.model, report.model.answers
-    card, confidence = evaluated.model.card or neutral(report.data), answers.confidence()
-    found = []
-    for index in indexes:
-        true, guess = (_label(evaluated, which, index) for which in ("targets", "predicted"))
-        lines = [
-            ("bad", f"{guess} ({confidence[index]:.2f})"),
-            ("", f"is {true} ({answers.truth[index]:.2f})"),
-            ("name", last(report.split.names[index])),
-        ]
-        source = html_report.thumbnail(report.split.picture(index, card))
-        found.append(html_report.EmbeddedPicture(source, f"{true}: {lines[0][1]}", lines))
-    return found
 
 
 def _curves(evaluated: Evaluated, found: Figures) -> list[Any]:
