@@ -41,16 +41,16 @@ def loaded(data):
 
 @pytest.fixture(scope="module")
 def transfer(loaded, tmp_path_factory):
-    """Head, fine-tuning and a larger size on a small MobileNet of random weights."""
+    """Head, fine-tuning and a larger size on a small MobileNetV2 of random weights."""
     folder = tmp_path_factory.mktemp("transfer")
     keras.utils.set_random_seed(3)
-    base = keras.applications.MobileNet(
-        include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.25
+    base = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.35
     )
     base.save_weights(folder / "base.weights.h5")
     recipe = dataclasses.replace(
-        TRANSFER, network=Backbone("MobileNet", str(folder / "base.weights.h5"), 0.25), size=32,
-        epochs=2, views=1, fine_tune_layers=12, fine_tune_epochs=1, enlarge=64, enlarge_epochs=1,
+        TRANSFER, network=Backbone("MobileNetV2", str(folder / "base.weights.h5"), 0.35), size=32,
+        epochs=2, views=1, fine_tune_layers=12, fine_tune_epochs=2, enlarge=64, enlarge_epochs=1,
         keep="last", batch_size=16,
     )  # fmt: skip
     card = train.card("shapes", loaded.labels, recipe)
@@ -61,7 +61,7 @@ def transfer(loaded, tmp_path_factory):
 def test_a_trained_network_goes_through_head_fine_tuning_and_a_larger_size(transfer):
     _, run, model = transfer
     assert [(e["phase"], e["size"]) for e in run.history] == [
-        ("head", 32), ("head", 32), ("fine-tuning", 32), ("larger", 64),
+        ("head", 32), ("head", 32), ("fine-tuning", 32), ("fine-tuning", 32), ("larger", 64),
     ]  # fmt: skip
     assert model.input_shape == (None, 64, 64, 3)
     # The head alone was fitted, but its checkpoint classifies pictures.
