@@ -69,7 +69,7 @@ def test_the_calibration_error_is_the_mean_distance_of_confidence_and_accuracy()
     sure, unsure = [0.9, 0.1], [0.65, 0.35]
     own = answers([sure, sure, unsure, unsure], [0, 1, 0, 0], "probabilities")
     found = metrics.figures(own)
-    assert [(row.pictures, row.accuracy.value) for row in found.bins] == [(2, 1.0), (2, 0.5)]
+    assert [(count, share.value) for count, _, share in found.bins] == [(2, 1.0), (2, 0.5)]
     assert found.ece == pytest.approx((0.35 + 0.4) / 2, rel=1e-5)
 
 

@@ -26,7 +26,6 @@ from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.load import registries
 from keras_to_lambda.runtime.model_file import card as cards
-from keras_to_lambda.train import train
 from keras_to_lambda.train.fit import history
 
 K2L = (sys.executable, "-m", "keras_to_lambda")
@@ -161,13 +160,14 @@ def test_a_folder_that_was_not_named_is_not_overwritten(data, trained, run, tmp_
     assert "models/shapes has a model of other options or data" in error
 
 
-def test_what_is_wrong_is_named_before_the_training(data, run, tmp_path, capsys):
+def test_what_is_wrong_is_named_before_the_training(data, run, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert train.main([str(tmp_path), "--serve", str(port)]) == 2
-    assert f"port {port} is not available: use --serve {port + 1}" in capsys.readouterr().err
+        status, _, error = run(tmp_path, "--serve", port)
+    assert status == 2
+    assert f"port {port} is not available: use --serve {port + 1}" in error
     status, _, error = run(data, "-o", tmp_path / "out", "--track", "tensorboard,paper")
     assert status == 2
     assert "--track paper is unknown; use tensorboard, wandb, mlflow or none" in error
