@@ -121,7 +121,9 @@ def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(perceptron):
     assert right == pytest.approx(max(accuracies), abs=1e-4)
 
 
-def test_the_learning_rate_follows_its_schedule_and_another_run_does_not_continue(perceptron, capsys):
+def test_the_learning_rate_follows_its_schedule_and_another_run_does_not_continue(
+    perceptron, capsys
+):
     for schedule, last in (("plateau", 5e-10), ("exponential", 1e-11)):
         flat = perceptron(epochs=6, schedule=schedule, plateau_factor=0.5, learning_rate=1e-9)
         flat.fit()  # so small a rate changes no loss
