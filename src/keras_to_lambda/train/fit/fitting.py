@@ -230,14 +230,7 @@ class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the entry; save the model, and remove all but the best few of this phase."""
-        super().on_epoch_end(epoch, logs)
-        for number, path in enumerate(reversed(self.paths())):
-            card = path.with_suffix(".card.json")
-            if number < KEPT:
-                write_json(card, self._card.to_json())
-            else:
-                path.unlink()
-                card.unlink(missing_ok=True)
+        # First the entry: a run that is killed while it saves the model keeps it.
         found = {name: round(float(value), 4) for name, value in (logs or {}).items()}
         history = self._run.history
         del history[epoch:]
@@ -253,6 +246,14 @@ class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
             "seconds": round(time.monotonic() - self._start, 2),
         })  # fmt: skip
         write_json(self._run.log, history)
+        super().on_epoch_end(epoch, logs)
+        for number, path in enumerate(reversed(self.paths())):
+            card = path.with_suffix(".card.json")
+            if number < KEPT:
+                write_json(card, self._card.to_json())
+            else:
+                path.unlink()
+                card.unlink(missing_ok=True)
 
     def paths(self) -> list[Path]:
         """The checkpoints of this phase, the best last."""
