@@ -224,6 +224,7 @@ def test_a_folder_of_372_photos(run):
 
 
 def test_progress_is_shown_on_a_terminal_alone(run, monkeypatch):
+    pytest.importorskip("tqdm")
     assert "/6 [" not in run("samples", "--workers", "1").stderr
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert "/6 [" in run("samples", "--workers", "1").stderr
