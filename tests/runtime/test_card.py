@@ -23,6 +23,8 @@ from keras_to_lambda.runtime.model_file.card import (
 )
 from tests.runtime.made import CLOTHING
 
+pytestmark = pytest.mark.engine
+
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(200))
 CARD = ModelCard(
     name="pets",
