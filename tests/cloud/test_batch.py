@@ -1,7 +1,7 @@
 """`k2l batch` over the stack's own state machine, and the function in emulators behind it.
 
 A Distributed Map's reading, batches and result files are those of tests.cloud.distributed_map, all
-else is the engine's. It has no redrive, so that `resume` asks again by a list.
+else is the engine's.
 """
 
 from __future__ import annotations

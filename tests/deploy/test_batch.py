@@ -1,8 +1,6 @@
 """`k2l batch` before a run is at work: the real command and boto3, the services at moto.
 
-Runs at work, their results, and `resume` by a list are in tests/cloud, which takes a minute to
-begin. No engine but AWS has a redrive: botocore's Stubber holds its calls and answers to AWS's
-description of them.
+Runs at work, their results, and `resume` of them are in tests/cloud, which takes a minute to begin.
 """
 
 from __future__ import annotations
@@ -48,57 +46,28 @@ def test_a_start_that_was_cut_off_is_finished_by_the_same_start(aws, batch, plan
         assert (code, "of another input or other options" in err) == (1, True)
 
 
-def test_a_run_that_failed_is_redriven_once_and_then_taken_up_by_a_list(planned):
+def test_a_run_is_taken_up_by_a_list_once_it_has_ended(aws, planned):
     cloud, run = planned
-    execution, machine = cloud.execution("run"), cloud.state_machine
-    failed = {
-        "executionArn": execution,
-        "stateMachineArn": machine,
-        "status": "FAILED",
-        "startDate": WHEN,
-        "redriveStatus": "REDRIVABLE",
-    }
-    map_run = execution.replace(":execution:", ":mapRun:")
-    states = "pending running succeeded failed timedOut aborted total resultsWritten"
-    counts = dict.fromkeys(states.split(), 0)
-    described = {
-        "mapRunArn": map_run,
-        "executionArn": execution,
-        "status": "FAILED",
-        "startDate": WHEN,
-        "maxConcurrency": 1,
-        "toleratedFailurePercentage": 5.0,
-        "toleratedFailureCount": 0,
-        "itemCounts": {**counts, "succeeded": 2, "failed": 1, "total": 3},
-        "executionCounts": counts,
-        "redriveCount": 1,
-    }
-    listed = {"mapRunArn": map_run, "executionArn": execution, "startDate": WHEN}
+    execution = cloud.execution("run")
     client = boto3.client("stepfunctions")
-    cloud = replace(cloud, states=client)
-    of_run = {"executionArn": execution}
+    played = replace(cloud, states=client)
     with Stubber(client) as states:
-        states.add_response("describe_execution", {**failed, "redriveCount": 0}, of_run)
-        states.add_response("redrive_execution", {"redriveDate": WHEN}, of_run)
-        assert runs.resume(cloud, run) == "run goes on with its failed batches"
-
-        states.add_response("describe_execution", {**failed, "redriveCount": 1}, of_run)
-        one = {**listed, "stateMachineArn": machine}
-        states.add_response("list_map_runs", {"mapRuns": [one]}, of_run)
-        states.add_response("describe_map_run", described, {"mapRunArn": map_run})
-        now = runs.progress(cloud, run)
-        # How many of these were done before the redrive is not known, so that no speed is shown.
-        assert (now.done, now.a_second) == (3, None)
-
-        again = {**failed, "redriveCount": 1}
-        states.add_response("describe_execution", again, of_run)
+        about = {
+            "executionArn": execution,
+            "stateMachineArn": cloud.state_machine,
+            "startDate": WHEN,
+        }
+        for status in ("RUNNING", "PENDING_REDRIVE"):
+            states.add_response("describe_execution", {**about, "status": status})
+            with pytest.raises(BatchError, match="is running"):
+                runs.resume(played, run)
+        states.add_response("describe_execution", {**about, "status": "FAILED"})
         states.add_response("start_execution", {"executionArn": "run.2", "startDate": WHEN})
-        assert runs.resume(cloud, run) == "run.2 asks for 3 images again"
+        assert runs.resume(played, run) == "run.2 asks for 3 images again"
         states.assert_no_pending_responses()
-
-        states.add_response("describe_execution", {**failed, "status": "PENDING_REDRIVE"})
-        with pytest.raises(BatchError, match="is running"):
-            runs.resume(cloud, run)
+    # One that was never started has nothing to wait for.
+    assert runs.resume(cloud, run) == "run.2 asks for 3 images again"
+    assert aws.started() == ["run.2"]
 
 
 def test_what_has_no_images_takes_no_name(aws, batch):

@@ -104,7 +104,7 @@ def _parser() -> frame.Parser:
     results.set_defaults(command=_results)
 
     resume = commands.add_parser(
-        "resume", help="redrive what failed, or ask again for images without an answer"
+        "resume", help="ask again for images without an answer, or with a temporary error"
     )
     resume.set_defaults(command=_resume)
 
@@ -198,11 +198,9 @@ def _failures(found: Mapping[str, runs.Failure]) -> list[str]:
 def _reported(cloud: Cloud, args: argparse.Namespace, run: BatchRun, now: Progress) -> str:
     total = now.images.get("total", 0)
     share = f" ({now.done / total:.0%})" if total else ""
-    speed = "" if now.a_second is None else f", {now.a_second:,.1f} a second"
     lines = [
         f"{now.part}: {now.status.lower()}, {_time(now.seconds)}, {now.done:,} of {total:,} images"
-        + share
-        + speed
+        f"{share}, {now.a_second:,.1f} a second"
     ]
     if now.a_second and now.status not in runs.ENDED:
         lines[0] += f", about {_time((total - now.done) / now.a_second)} left"

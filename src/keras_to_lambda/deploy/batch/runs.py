@@ -3,7 +3,7 @@
 A run is `runs/NAME/` in the stack's bucket: `run.json`, which has the options and the executions
 of it; the lists that were uploaded for it; and what Step Functions' ResultWriter wrote, below a
 folder for each part. The first part is the run as it was started; each `resume` that finds
-images without an answer, and nothing to redrive, adds one that asks for those alone.
+images without an answer adds one that asks for those alone.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class Progress(NamedTuple):
     images, batches: by state, as itemCounts and executionCounts of
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeMapRun.html
     done: images whose batch has ended, well or not.
-    a_second: of these, since the start; None of a run that was redriven.
+    a_second: of these, since the start.
     error: why it ended without success.
     """
 
@@ -196,7 +196,7 @@ class Progress(NamedTuple):
     batches: dict[str, int]
     done: int
     seconds: float
-    a_second: float | None
+    a_second: float
     error: str | None
 
 
@@ -219,7 +219,6 @@ def progress(cloud: Cloud, run: BatchRun) -> Progress:
     seconds = ((stopped or datetime.now(UTC)) - execution["startDate"]).total_seconds()
     done = sum(images.get(name, 0) for name in DONE)
     error = ": ".join(execution[key] for key in ("error", "cause") if execution.get(key))
-    redriven = map_run.get("redriveCount", 0) > 0
     return Progress(
         run.last.name,
         execution["status"],
@@ -227,30 +226,25 @@ def progress(cloud: Cloud, run: BatchRun) -> Progress:
         batches,
         done,
         seconds,
-        None if redriven else done / max(seconds, 1e-3),
+        done / max(seconds, 1e-3),
         error or None,
     )
 
 
-def ended(cloud: Cloud, run: BatchRun) -> Mapping[str, Any]:
-    """Step Functions' description of a run's last part; {} if it was never started, or forgotten.
+def ended(cloud: Cloud, run: BatchRun) -> None:
+    """Make sure that a run's last part has ended, or was never started, or is forgotten.
 
     Raises:
         BatchError: it is still running. Its answers are written when it ends.
     """
-    with aws_errors(f"execution {run.last.name}"):
-        try:
-            execution: Mapping[str, Any] = cloud.states.describe_execution(
-                executionArn=cloud.execution(run.last.name)
+    arn = cloud.execution(run.last.name)
+    unknown = cloud.states.exceptions.ExecutionDoesNotExist
+    with aws_errors(f"execution {run.last.name}"), contextlib.suppress(unknown):
+        if cloud.states.describe_execution(executionArn=arn)["status"] not in ENDED:
+            raise BatchError(
+                f"{run.name} is running, and its answers are written when it ends: wait for it "
+                f"(status {run.name} --watch)"
             )
-        except cloud.states.exceptions.ExecutionDoesNotExist:
-            return {}
-    if execution["status"] not in ENDED:
-        raise BatchError(
-            f"{run.name} is running, and its answers are written when it ends: wait for it "
-            f"(status {run.name} --watch)"
-        )
-    return execution
 
 
 def read(cloud: Cloud, run: BatchRun, ledger: Ledger) -> Iterator[tuple[str, int]]:
@@ -318,7 +312,7 @@ def _cause(text: str) -> str:
 
 
 def resume(cloud: Cloud, run: BatchRun) -> str:
-    """Take up a run: redrive it, or ask again for what has no answer yet.
+    """Take up a run: ask again for what has no answer yet.
 
     Returns:
         What was done; empty, if there was nothing to do.
@@ -326,20 +320,13 @@ def resume(cloud: Cloud, run: BatchRun) -> str:
     Raises:
         BatchError: it is still running, or would fail alike.
     """
-    execution = ended(cloud, run)
+    ended(cloud, run)
     found = failures(cloud, run)
     if fails_alike(found):
         raise BatchError(
             f"{run.name} would fail again: {next(iter(found.values())).cause}. Start it under "
             "another name, with other options"
         )
-    # Once: what failed twice is asked for again by a part of its own.
-    redrivable = execution.get("redriveStatus") == "REDRIVABLE"
-    again = execution.get("redriveCount", 0) > 0
-    if redrivable and not again and execution["status"] != "SUCCEEDED":
-        with aws_errors(f"execution {run.last.name}"):
-            cloud.states.redrive_execution(executionArn=cloud.execution(run.last.name))
-        return f"{run.last.name} goes on with its failed batches"
     with Ledger() as ledger:
         for _ in read(cloud, run, ledger):
             pass
@@ -392,14 +379,14 @@ def _children(
 
     https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html
     """
-    files: dict[str, None] = {}  # each once, as a redrive adds manifests
+    keys: list[str] = []
     for each in cloud.objects(cloud.bucket, _prefix(run, part)):
         if each["Key"].endswith("/manifest.json"):
             manifest = json.loads(b"".join(cloud.lines(cloud.bucket, each["Key"])))
             for state, listed in manifest.get("ResultFiles", {}).items():
                 if not of or state in of:
-                    files.update((file["Key"], None) for file in listed)
-    for key in files:
+                    keys += (file["Key"] for file in listed)
+    for key in keys:
         for line in cloud.lines(cloud.bucket, key):
             child = json.loads(line)
             # One array, as ResultWriter writes without the definition's OutputType.
