@@ -10,7 +10,6 @@ a payload over 6 MB is cut where Lambda refuses it; overlapping requests crash i
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
 import json
 import os
@@ -27,6 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+import requests
+
 from keras_to_lambda.cli import frame
 from keras_to_lambda.function_defaults import MEMORY_MB, PYTHON
 from keras_to_lambda.project import ROOT
@@ -38,13 +39,6 @@ HOST = "127.0.0.1"
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
-
-BINARIES = {
-    "x86_64": "aws-lambda-rie-x86_64",
-    "amd64": "aws-lambda-rie-x86_64",
-    "aarch64": "aws-lambda-rie-arm64",
-    "arm64": "aws-lambda-rie-arm64",
-}
 
 # A CORS preflight: the one event that every model answers without an image.
 PREFLIGHT = {
@@ -78,7 +72,7 @@ def find_binary() -> Path:
             "AWS's emulator is a Linux binary; here `make run` serves the same handler at the same "
             "URL, and `docker run` runs it in its container"
         )
-    name = BINARIES.get(platform.machine().lower())
+    name = f"aws-lambda-rie-{'arm64' if platform.machine() == 'aarch64' else 'x86_64'}"
     sam = shutil.which("sam")
     homes = [ROOT / ".venv-aws", *([Path(sam).resolve().parent.parent] if sam else [])]
     for home in homes:
@@ -272,16 +266,13 @@ class Emulator:
         return answer
 
     def _post(self, payload: bytes) -> tuple[int, bytes]:
-        # Not urllib: it would ask the environment for a proxy.
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=self._timeout_s + 10)
-        try:
-            connection.request("POST", INVOCATIONS_PATH, payload)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise EmulatorError(f"no answer from {self.url}: {self._last_words()}") from error
-        finally:
-            connection.close()
+        with requests.Session() as session:
+            session.trust_env = False  # it would ask the environment for a proxy
+            try:
+                response = session.post(self.url, payload, timeout=self._timeout_s + 10)
+            except requests.RequestException as error:
+                raise EmulatorError(f"no answer from {self.url}: {self._last_words()}") from error
+            return response.status_code, response.content
 
     def log(self) -> str:
         """What the emulator and the function have printed so far; empty unless `quiet`."""
@@ -303,11 +294,8 @@ def _refuse_port_in_use(port: int) -> None:
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
-        # Python adds the address that it tried; Errno alone is for people.
-        why = str(error.strerror or error).partition(" (while ")[0]
         raise EmulatorError(
-            f"cannot listen on {HOST}:{port} ({why}): end what uses it, or choose another with "
-            "--port"
+            f"cannot listen on {HOST}:{port}: end what uses it, or choose another with --port"
         ) from error
 
 
