@@ -1,15 +1,12 @@
 """`k2l doctor`: a healthy set-up has no FAIL, and each broken one has its own, with the remedy.
 
-Real: Python, docker and its engine where there is one, sam, awscli, the model, the interpreter, and
-moto's server for AWS. IAM's simulator, which moto does not have, and an expired token: a proxy in
-front of it answers those as AWS documents them.
+Real: Python, docker and its engine where there is one, sam, the model, the interpreter. AWS's
+STS and IAM are a server that answers as AWS documents it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import http.client
 import http.server
 import json
 import os
@@ -22,11 +19,9 @@ import threading
 from xml.sax.saxutils import escape
 
 import pytest
-import requests
-from moto.server import ThreadedMotoServer
 
 from keras_to_lambda.cli.main import main as k2l
-from keras_to_lambda.deploy.doctor import account, context, project_folder
+from keras_to_lambda.deploy.doctor import account, project_folder
 from keras_to_lambda.deploy.doctor import doctor as doctor_command
 from keras_to_lambda.deploy.doctor.context import ROOT, Finding, Setup, Skip, Status
 from keras_to_lambda.deploy.doctor.doctor import main, parser
@@ -61,51 +56,34 @@ def query_error(code, message):
     )
 
 
-class Front(http.server.ThreadingHTTPServer):
-    """AWS for a test: moto, but for requests with a key of `answers` in path, action or body."""
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+IDENTITY = (
+    '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+    "<GetCallerIdentityResult><Arn>arn:aws:sts::123456789012:assumed-role/dev/ada</Arn>"
+    "</GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
+CALLER, SIMULATOR = "Action=GetCallerIdentity", "Action=SimulatePrincipalPolicy"
 
-    def __init__(self, moto_port):
+
+class Account(http.server.ThreadingHTTPServer):
+    """AWS for a test: the first of `answers`, status and text, whose key a request's body has."""
+
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.moto_port = moto_port
-        self.answers = {}
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.answers = {CALLER: (200, IDENTITY), SIMULATOR: (200, simulated("allowed"))}
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    def _answer(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        action = self.headers.get("X-Amz-Target", "")
-        said = f"{self.path} {action} {body.decode(errors='replace')}"
-        for key, (status, text) in self.server.answers.items():
-            if key in said:
-                return self._send(status, text.encode(), {})
-        moto = http.client.HTTPConnection("127.0.0.1", self.server.moto_port, timeout=60)
-        with contextlib.closing(moto):
-            moto.request(self.command, self.path, body, dict(self.headers))
-            answer = moto.getresponse()
-            return self._send(answer.status, answer.read(), dict(answer.getheaders()))
-
-    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
-
-    def _send(self, status, body, headers):
+    def do_POST(self):
+        said = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        status, text = next(a for key, a in self.server.answers.items() if key in said)
         self.send_response(status)
-        for name, value in headers.items():
-            if name.lower() not in {"content-length", "connection", "date", "server"}:
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(text.encode())
 
     def log_message(self, *_):
         pass
-
-
-@pytest.fixture(scope="module")
-def moto_port():
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -120,13 +98,11 @@ def no_aws(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def front(moto_port, monkeypatch):
-    """An account of which all is as it should be, with nothing in it."""
-    requests.post(f"http://127.0.0.1:{moto_port}/moto-api/reset", timeout=10)
-    with Front(moto_port) as server:
+def front(monkeypatch):
+    """An account of which all is as it should be."""
+    with Account() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        server.answers["Action=SimulatePrincipalPolicy"] = (200, simulated("allowed"))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
@@ -169,8 +145,6 @@ def doctor(capsys, monkeypatch, request):
     checks = skipping("template", "sam", "aws")
     if "front" in request.fixturenames:
         checks = tuple((n, check) for n, check in checks if check.__module__ == account.__name__)
-    # moto imports a service at its first call, which takes a busy machine longer than AWS.
-    monkeypatch.setattr(context, "READ_TIMEOUT_S", 60)
 
     def run(*options, root=ROOT, only=()):
         chosen = tuple((name, each) for name, each in checks if not only or name in only)
@@ -463,7 +437,6 @@ def test_an_image_that_was_asked_for_and_is_not_there(doctor, engine):
 
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-CALLER, SIMULATOR = "Action=GetCallerIdentity", "Action=SimulatePrincipalPolicy"
 EXPIRED = "The security token included in the request is expired"
 INVALID = "The security token included in the request is invalid."
 LATE = "Signature expired: 20261121T001427Z is now earlier than 20261121T014428Z (20261121T015928Z)"
