@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
@@ -68,6 +68,36 @@ def test_a_run_is_taken_up_by_a_list_once_it_has_ended(aws, planned):
     # One that was never started has nothing to wait for.
     assert runs.resume(cloud, run) == "run.2 asks for 3 images again"
     assert aws.started() == ["run.2"]
+
+
+def test_progress_counts_the_images_whose_batch_has_ended(planned):
+    cloud, run = planned
+    client = boto3.client("stepfunctions")
+    counts = dict.fromkeys(
+        ("pending", "running", "succeeded", "failed", "timedOut", "aborted", "total"), 0
+    )
+    about = {"stateMachineArn": cloud.state_machine, "startDate": WHEN}
+    about |= {"executionArn": cloud.execution("run"), "mapRunArn": "m"}
+    map_run = {
+        **about,
+        "status": "FAILED",
+        "maxConcurrency": 1,
+        "toleratedFailurePercentage": 5.0,
+        "toleratedFailureCount": 0,
+        "itemCounts": {**counts, "succeeded": 2, "failed": 1, "total": 4},
+        "executionCounts": {**counts, "failed": 1},
+    }
+    ended = {**about, "status": "FAILED", "stopDate": WHEN + timedelta(seconds=6), "error": "E"}
+    with Stubber(client) as states:
+        states.add_response(
+            "describe_execution", {k: v for k, v in ended.items() if k != "mapRunArn"}
+        )
+        states.add_response("list_map_runs", {"mapRuns": [about]})
+        del map_run["stateMachineArn"]
+        states.add_response("describe_map_run", map_run)
+        now = runs.progress(replace(cloud, states=client), run)
+    assert (now.status, now.done, now.images["total"], now.error) == ("FAILED", 3, 4, "E")
+    assert (now.seconds, now.a_second) == (6, 0.5)
 
 
 def test_what_has_no_images_takes_no_name(aws, batch):

@@ -22,6 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import boto3
 import pytest
 import requests
+from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
 from keras_to_lambda.deploy.rollout import endpoint_comparison, smoke
@@ -750,9 +751,10 @@ def test_a_new_version_that_no_call_over_http_has_reached_is_judged(
     assert not result["faults"]
     assert not result["differences"]
     assert not result["trial"]["same"]
-    assert result["rollback"]["done"] is None
-    assert "end the canary by `aws deploy stop-deployment" in result["rollback"]["now"]
-    assert live() == Routing("2", {"3": 0.01})
+    assert result["rollback"]["done"] == "took the canary's weight away"
+    assert live() == Routing("2")
+    said = function.get_alias(FunctionName=FUNCTION, Name="live")["Description"]
+    assert said == "[found faulty: 3]"
 
 
 def test_a_new_version_that_may_not_be_invoked_is_not_led_away_from(
@@ -825,3 +827,49 @@ def test_what_names_another_alias_or_nothing_is_refused(name, aws, capsys):
     status, _, err = run(capsys, "http://127.0.0.1:1/predict", "--function", name)
     assert status == 2
     assert f"invalid function '{name}': use a name or an ARN" in err
+
+
+@pytest.mark.parametrize("left_at", ["2", "3"], ids=["led back", "done before its stop"])
+@pytest.mark.parametrize("name", [FUNCTION, f"{ARN}:live"])
+def test_a_canary_is_stopped_by_codedeploy(name, left_at, function, aws, monkeypatch):
+    """moto has no deployments: botocore's Stubber holds their answers to AWS's description."""
+    canary(function)
+    alias, client = Alias(name), aws("codedeploy")
+    monkeypatch.setattr("keras_to_lambda.deploy.rollout.alias.CODEDEPLOY_S", 0)
+    monkeypatch.setattr(alias._session, "client", lambda _: client)
+
+    def lead_back(**_):
+        function.update_alias(
+            FunctionName=FUNCTION,
+            Name="live",
+            FunctionVersion=left_at,
+            RoutingConfig={"AdditionalVersionWeights": {}},
+        )
+
+    client.meta.events.register("before-parameter-build.codedeploy.StopDeployment", lead_back)
+    with Stubber(client) as stub:
+        stub.add_response("list_deployments", {"deployments": ["SOON", "EMPTY", "OTHER", "OURS"]})
+        stub.add_client_error("list_deployment_targets", "DeploymentNotStartedException")
+        stub.add_response("list_deployment_targets", {"targetIds": []})
+        for deployment, each in (("OTHER", "another"), ("OURS", FUNCTION)):
+            info = {"functionName": each, "functionAlias": "live"}
+            target = {"lambdaTarget": {"lambdaFunctionInfo": info}}
+            of_it = {"deploymentId": deployment}
+            stub.add_response("list_deployment_targets", {"targetIds": ["t"]}, of_it)
+            stub.add_response(
+                "batch_get_deployment_targets",
+                {"deploymentTargets": [target]},
+                {**of_it, "targetIds": ["t"]},
+            )
+        stub.add_response(
+            "stop_deployment", {}, {"deploymentId": "OURS", "autoRollbackEnabled": True}
+        )
+        if left_at == "3":
+            with pytest.raises(AliasError, match="is at version 3 after 0 s, not at version 2"):
+                alias.roll_back("3", str)
+            return
+        assert alias.roll_back("3", str) == "stopped CodeDeploy's OURS, which led all calls back"
+        stub.assert_no_pending_responses()
+    assert alias.routing() == Routing("2")
+    said = function.get_alias(FunctionName=FUNCTION, Name="live")["Description"]
+    assert said == "[found faulty: 3]"

@@ -133,7 +133,7 @@ def _shown_cause(cause: Explained) -> str:
     wrapped = textwrap.wrap(cause.known.cause, WIDTH - 9, break_on_hyphens=False)
     return "\n".join(
         [
-            f"line {cause.number}: {cause.words}",
+            f"line {cause.number}: {cause.known.sign}",
             "  cause  " + f"\n{' ' * 9}".join(wrapped),
             *(f"  fix    {fix}" for fix in cause.known.fix),
         ]

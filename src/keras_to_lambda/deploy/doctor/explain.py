@@ -12,7 +12,6 @@ from pathlib import Path
 from keras_to_lambda.runtime.common import errors
 
 TABLE = Path(__file__).with_name("errors.toml")
-QUOTED = 160
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Explained:
-    """A known error, the number of its first line in a log, and the words that gave it away.
+    """A known error, and the number of its first line in a log, of which nothing is shown.
 
-    These are all that is shown of a log: the rest of a line may have secrets.
+    A line may have secrets.
     """
 
     known: Known
     number: int
-    words: str
 
 
 @functools.cache
@@ -103,8 +101,8 @@ def explain(text: str) -> list[Explained]:
     found: dict[str, Explained] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         for entry in known():
-            if match := entry.pattern.search(line):
-                found.setdefault(entry.id, Explained(entry, number, match[0][:QUOTED]))
+            if entry.pattern.search(line):
+                found.setdefault(entry.id, Explained(entry, number))
                 break
     return list(found.values())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,10 @@ from keras_to_lambda.function_defaults import ALIAS
 from keras_to_lambda.runtime.common.errors import UserError
 
 SAID_BYTES = 300  # of an error; its stack trace is in the log
+# CodeDeploy shifts the weight back at once; an answer that takes longer is a case for a person.
+CODEDEPLOY_S = 120
+UNDER_WAY = ["Created", "Queued", "InProgress", "Baking", "Ready"]
+NO_WEIGHTS: dict[str, Any] = {"AdditionalVersionWeights": {}}
 CANDIDATES = 5  # versions that are tried; each may be a cold start, while the faulty one is live
 # An alias's description has the versions that it was led away from: UpdateAlias writes it in the
 # same step that moves the alias, and needs no other permission. Tags are of the whole function.
@@ -26,7 +31,7 @@ NOTE = re.compile(r"\s*\[found faulty: ([\d, ]*)\]")
 DESCRIPTION_CHARS = 256
 # https://docs.aws.amazon.com/lambda/latest/api/API_GetAlias.html#API_GetAlias_RequestParameters
 FUNCTION = re.compile(
-    r"(?P<function>(?:(?:arn:[\w-]+:lambda:[\w-]+:)?\d{12}:(?:function:)?)?[\w-]+)"
+    r"(?P<function>(?:(?:arn:[\w-]+:lambda:[\w-]+:)?\d{12}:(?:function:)?)?(?P<name>[\w-]+))"
     r"(?::(?P<qualifier>[\w$-]+))?"
 )
 
@@ -83,8 +88,8 @@ class Alias:
             )
         self.function = form["function"]
         try:
-            session = boto3.Session(region_name=region, profile_name=profile)
-            self._lambda = session.client("lambda")
+            self._session = boto3.Session(region_name=region, profile_name=profile)
+            self._lambda = self._session.client("lambda")
         except BotoCoreError as error:
             raise AliasError(aws_error(error)) from error
 
@@ -102,8 +107,9 @@ class Alias:
         return Routing(found["FunctionVersion"], weights)
 
     def roll_back(self, faulty: str, doubt: Callable[[str], str]) -> str:
-        """Lead all callers to the newest of the earlier versions against which nothing speaks.
+        """Lead all callers to the stable version of a canary, or else to an earlier one.
 
+        That is the newest of the earlier versions against which nothing speaks.
         CodeDeploy leaves no note of what it rolled back by an alarm, so each is invoked first.
 
         Args:
@@ -115,8 +121,8 @@ class Alias:
             What was done.
 
         Raises:
-            AliasError: there is nothing to go back to, it was rolled back already, a canary is
-                under way, or AWS refuses.
+            AliasError: there is nothing to go back to, it was rolled back already, or AWS
+                refuses.
         """
         now = self.routing()
         if now.newest != faulty:
@@ -125,11 +131,7 @@ class Alias:
                 "meanwhile. Run this again"
             )
         if now.weights:
-            raise AliasError(
-                f"{self} is at {now}: end the canary by `aws deploy stop-deployment "
-                "--auto-rollback-enabled --deployment-id ID`, ID from `aws deploy list-deployments "
-                "--include-only-statuses InProgress`"
-            )
+            return self._end_canary(now, faulty)
         if not faulty.isdecimal():
             raise AliasError(f"{self} is at {faulty}, before which there is no version")
         numbers = [int(v["Version"]) for v in self._versions() if v["Version"].isdecimal()]
@@ -154,14 +156,7 @@ class Alias:
             except AliasError as error:
                 why = str(error)
             if not why:
-                self._ask(
-                    self._lambda.update_alias,
-                    FunctionName=self.function,
-                    Name=ALIAS,
-                    FunctionVersion=version,
-                    RoutingConfig={"AdditionalVersionWeights": {}},
-                    Description=noted(description, faulty),
-                )
+                self._update(faulty, FunctionVersion=version, RoutingConfig=NO_WEIGHTS)
                 return "; ".join([f"led the alias from version {faulty} to {version}", *against])
             against.append(f"version {version}: {why}")
         raise AliasError(
@@ -204,6 +199,78 @@ class Alias:
             lambda **names: pages.paginate(**names).build_full_result(), FunctionName=self.function
         )["Versions"]
 
+    def _end_canary(self, now: Routing, faulty: str) -> str:
+        """Stop CodeDeploy's deployment of this alias; where there is none, take the weight away.
+
+        Deployments of all applications are listed; a target says what it is.
+        https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_LambdaFunctionInfo.html
+        """
+        deploy = self._session.client("codedeploy")
+        pages = deploy.get_paginator("list_deployments")
+        under_way = self._ask(
+            lambda **filters: pages.paginate(**filters).build_full_result(),
+            includeOnlyStatuses=UNDER_WAY,
+        )
+        unread = []
+        for deployment in under_way.get("deployments", []):
+            try:
+                ours = self._is_target(deploy, deployment)
+            except AliasError as error:
+                if "DeploymentNotStarted" not in str(error):  # that shifts nothing
+                    unread.append(deployment)
+                continue
+            if ours:
+                self._ask(deploy.stop_deployment, deploymentId=deployment, autoRollbackEnabled=True)
+                self._wait(Routing(now.version), deployment)
+                done = f"stopped CodeDeploy's {deployment}, which led all calls back"
+                try:
+                    self._update(faulty)  # not before: CodeDeploy need not bear that it is altered
+                except AliasError as error:
+                    done += f"; that version {faulty} is faulty could not be noted: {error}"
+                return done
+        self._update(faulty, FunctionVersion=now.version, RoutingConfig=NO_WEIGHTS)
+        done = "took the canary's weight away"
+        if unread:
+            done += f"; CodeDeploy's {', '.join(unread)} could not be read: stop it if it is ours"
+        return done
+
+    def _is_target(self, deploy: Any, deployment: str) -> bool:
+        """Whether a deployment shifts this alias."""
+        listed = self._ask(deploy.list_deployment_targets, deploymentId=deployment)
+        # A deployment to Lambda has one target; one to EC2 may have thousands, or none yet.
+        ids = listed.get("targetIds", [])[:1]
+        if not ids:
+            return False
+        found = self._ask(
+            deploy.batch_get_deployment_targets, deploymentId=deployment, targetIds=ids
+        )
+        info = found["deploymentTargets"][0].get("lambdaTarget", {}).get("lambdaFunctionInfo", {})
+        same = _name(info.get("functionName", "")) == _name(self.function)
+        return bool(same and info.get("functionAlias") == ALIAS)
+
+    def _wait(self, wanted: Routing, deployment: str) -> None:
+        """Wait for the alias: no weights alone may also be a shift that is done."""
+        give_up = time.monotonic() + CODEDEPLOY_S
+        while self.routing() != wanted:
+            if time.monotonic() > give_up:
+                raise AliasError(
+                    f"CodeDeploy was asked to stop {deployment}, and {self} is at "
+                    f"{self.routing()} after {CODEDEPLOY_S} s, not at {wanted}: look at it in the "
+                    "console"
+                )
+            time.sleep(2)
+
+    def _update(self, faulty: str, **changes: Any) -> None:
+        """Alter the alias, and note in the same step which version is faulty."""
+        description = noted(self._get().get("Description", ""), faulty)
+        self._ask(
+            self._lambda.update_alias,
+            FunctionName=self.function,
+            Name=ALIAS,
+            Description=description,
+            **changes,
+        )
+
     def _get(self) -> Any:
         return self._ask(self._lambda.get_alias, FunctionName=self.function, Name=ALIAS)
 
@@ -212,6 +279,12 @@ class Alias:
             return call(**arguments)
         except (ClientError, BotoCoreError) as error:
             raise AliasError(f"{self}: {aws_error(error)}") from error
+
+
+def _name(function: str) -> str:
+    """A function's bare name, of its name or ARN with or without a qualifier."""
+    form = FUNCTION.fullmatch(function)
+    return form["name"] if form else function
 
 
 def faulty_versions(description: str) -> list[str]:
