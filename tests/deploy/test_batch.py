@@ -73,9 +73,8 @@ def test_a_run_is_taken_up_by_a_list_once_it_has_ended(aws, planned):
 def test_progress_counts_the_images_whose_batch_has_ended(planned):
     cloud, run = planned
     client = boto3.client("stepfunctions")
-    counts = dict.fromkeys(
-        ("pending", "running", "succeeded", "failed", "timedOut", "aborted", "total"), 0
-    )
+    states = "pending running succeeded failed timedOut aborted total resultsWritten"
+    counts = dict.fromkeys(states.split(), 0)
     about = {"stateMachineArn": cloud.state_machine, "startDate": WHEN}
     about |= {"executionArn": cloud.execution("run"), "mapRunArn": "m"}
     map_run = {
