@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -66,14 +65,6 @@ def test_every_event_file_gets_its_answer(emulator, path, read_event, local_scor
     by_url = path.stem.endswith("url") and "data" not in path.stem
     image = T_SHIRT.read_bytes() if by_url else embedded_image()
     assert answer == close_to(local_scores(image))
-
-
-def test_event_files_are_those_that_make_py_writes():
-    written = runpy.run_path(str(ROOT / "events" / "make.py"))["events"](embedded_image())
-
-    assert {path.stem for path in EVENTS} == set(written)
-    for path in EVENTS:
-        assert json.loads(path.read_text("utf-8")) == written[path.stem]
 
 
 def test_a_failure_is_a_named_error(emulator):

@@ -68,7 +68,7 @@ def _member_faults(member: zipfile.ZipInfo) -> Iterator[str]:
 def _layout_fault(archive: zipfile.ZipFile, size: int) -> str | None:
     """The first byte that belongs to no member; None: there is none.
 
-    What headers contradict does not matter: only what Python reads is judged, and written anew.
+    Contradictions between headers do not matter: only what Python reads is judged and loaded.
     """
     file, at = archive.fp, 0
     rest: tuple[int, ...] = (0,)  # what may lie between two members
