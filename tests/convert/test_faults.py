@@ -89,7 +89,7 @@ def test_a_path_that_is_no_model_is_named(refused, tmp_path):
     (tmp_path / "folder").mkdir()
     assert "not a SavedModel" in refused(tmp_path / "folder")
     (tmp_path / "net.onnx").write_bytes(b"\0" * 100)
-    assert "neither a .keras or .h5 file" in refused(tmp_path / "net.onnx")
+    assert "not a .keras, .h5 or .tflite file" in refused(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])

@@ -387,7 +387,7 @@ def test_bit_flips_give_our_error_or_an_answer(models, write):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("net.onnx", b"\0" * 100, "neither a .keras or .h5 file"),
+        ("net.onnx", b"\0" * 100, "not a .keras, .h5 or .tflite file"),
         ("net.h5", b"<!DOCTYPE html><html>", "web page"),
         ("net.keras", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("net.keras", b"", "cut short"),

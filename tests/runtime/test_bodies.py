@@ -245,6 +245,7 @@ REFUSED_TEXT = [
     ("text/csv", "a,b\n1,2", errors.UnsupportedFormat, "base64 of an image"),
     ("application/json", "hello", errors.InvalidJson, "not valid JSON"),
     (FORM, "colour=red&go=1", errors.MissingImage, "its fields: colour, go;"),
+    (FORM, "# README\n\nA text file\n", errors.MissingImage, "not an image, JSON or a form"),
     (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK; use top_k"),
     (FORM, f"url={URL}&treshold=3", errors.InvalidRequest, "treshold; use threshold"),
     (FORM, "image=data:image/png", errors.InvalidRequest, "use --form-string"),

@@ -222,6 +222,8 @@ def _convert(args: argparse.Namespace) -> int:
         raise ConvertError(f"the output {args.out} must end in .tflite")
     if not args.model.absolute().name:
         raise ConvertError(f"{args.model} is not a model")
+    if not args.model.exists():
+        raise ConvertError(f"there is no model at {args.model}")
     photos, given = samples.photos(args.samples, args.max_samples), _given(args)
     # Published only if it passes: until then the file has no name under which it could be served.
     with (

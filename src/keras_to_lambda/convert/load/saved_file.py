@@ -174,7 +174,7 @@ def _stranger(path: Path, head: bytes) -> str:
             f"{path} begins neither like a .keras nor like an .h5 file: it was cut short, damaged "
             f"or renamed; {SAVE_AGAIN}"
         )
-    return f"{path} is neither a .keras or .h5 file nor a SavedModel folder"
+    return f"{path} is not a .keras, .h5 or .tflite file, nor a SavedModel folder"
 
 
 def _keras(path: Path, members: zipfile.ZipFile, size: int, folder: Path) -> SavedFile:

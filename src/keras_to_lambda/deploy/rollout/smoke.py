@@ -41,6 +41,7 @@ from keras_to_lambda.deploy.rollout.endpoint_comparison import (
 )
 from keras_to_lambda.deploy.rollout.version import Version
 from keras_to_lambda.project import ROOT
+from keras_to_lambda.runtime.common.settings import bundled
 from keras_to_lambda.runtime.model.registry import REMOTE
 
 ROWS = 20  # of differences that are shown
@@ -90,9 +91,9 @@ def parser() -> frame.Parser:
     p.add_argument(
         "--samples",
         type=Path,
-        default=ROOT / "samples",
+        default=ROOT / "samples" if (ROOT / "samples").is_dir() else Path(bundled("samples")),
         metavar="FOLDER",
-        help="pictures to send (default: samples)",
+        help="pictures to send (default: samples of this folder, else the package's)",
     )
     p.add_argument(
         "--calls",

@@ -8,6 +8,7 @@ Imported at the first form alone, and `multipart` with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
@@ -20,6 +21,8 @@ from keras_to_lambda.runtime.sources.images import BEGINNINGS, Base64, Raw, Sour
 
 # Fields beside the images: options, submit buttons, tokens and whatever else a page sends.
 MAX_FIELDS = 64
+# The name of a form's field. A file that curl sends as a form has line ends in its name.
+_FIELD = re.compile(r"[^\x00-\x1f\x7f]{0,64}")
 Pair = tuple[str, str | Raw]  # a field's name, and its text or file
 
 
@@ -125,6 +128,11 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
                 images.append(found or (Url(value) if name == "url" else Base64(value)))
     refuse_misspelt(others)
     if not images:
+        if not all(_FIELD.fullmatch(name) for name, _ in pairs):  # a file that is sent as a form
+            raise MissingImage(
+                "the body is not an image, JSON or a form; send a photo with its Content-Type: "
+                "curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'"
+            )
         names = clean(", ".join(name for name, _ in pairs if name)) or "none"
         raise MissingImage(
             f"the form has no image; its fields: {names}; add a file or a URL: "

@@ -391,7 +391,7 @@ def load(path: str | Path) -> ModelCard:
         raise SetupError(f"cannot read the model {path}: {error.strerror}") from error
     # Bytes 4 to 8 are the flatbuffer file identifier of the TensorFlow Lite schema.
     if head[4:] != b"TFL3":
-        raise SetupError(f"{path} is not a .tflite model")
+        raise SetupError(f"{path} is not a .tflite model; `k2l convert` writes one of a Keras file")
     if card is None:
         card = _third_party(path)
     if card.model_bytes is not None and card.model_bytes != model_bytes:
