@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # The page on some verbs: each option that it names exists.
 VERBS = {
     "conversion": ("convert", "verify", "detect", "inspect"),
-    "training": ("train", "search", "tree", "explore", "evaluate", "layers"),
+    "training": ("train", "search", "tree", "explore", "evaluate"),
 }
 OPTION = r"`(--[a-z-]+)"
 EVERY = tuple(verb for verbs in VERBS.values() for verb in verbs)
