@@ -34,6 +34,9 @@ class TensorBoard:
     facts: dict[str, Any]
     logs: Path
 
+    def __post_init__(self) -> None:
+        """Begin the run, where its place wants that; the subclasses' own are called by this."""
+
     def callback(self) -> keras.callbacks.Callback:
         """The callback for a phase."""
         folder = str(self.logs / f"{self.name}-{self.key}")
