@@ -50,19 +50,6 @@ class Evaluation:
         """The accuracy's 95 % interval."""
         return wilson(int(np.trace(self.confusion)), self.photos)
 
-    def by_class(self) -> list[tuple[str, float, float, float, int]]:
-        """For each label: precision, recall, F1 (each 0..1; 0 where undefined), and its photos."""
-        rows = []
-        for index, label in enumerate(self.labels):
-            right = int(self.confusion[index, index])
-            predicted = int(self.confusion[:, index].sum())
-            actual = int(self.confusion[index].sum())
-            precision = right / predicted if predicted else 0.0
-            recall = right / actual if actual else 0.0
-            f1 = 2 * right / (predicted + actual) if predicted + actual else 0.0
-            rows.append((label, precision, recall, f1, actual))
-        return rows
-
     def worst(self, most: int = 5) -> list[tuple[str, str, int, int]]:
         """The commonest confusions: true label, predicted label, photos, photos of the label."""
         pairs = [
