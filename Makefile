@@ -83,7 +83,9 @@ receipt: $(DEV) ## milliseconds and dollars of the container by memory size: mak
 
 ## Tests and checks
 
-test: $(DEV) $(TF_DEV) $(AWS) $(SUPPLY) tracking ## the tests that need no container and no engine
+test: ## the tests that need no container and no engine
+	@$(MAKE) -j3 $(DEV) $(TF_DEV) $(AWS) $(SUPPLY)
+	@$(MAKE) tracking
 	@.venv/bin/python -m pytest -n 4 $(BY_FILE) $(patsubst %,tests/%,deploy web emulator project serve cli runtime)
 	@$(MAKE) test-tflite
 	@.venv-tf/bin/python -m pytest -n 2 $(BY_FILE) tests/train tests/convert
@@ -240,7 +242,7 @@ $(AWS): pyproject.toml | $(INSTALLER)
 .venv-localstack/.ready: pyproject.toml | $(INSTALLER)
 	$(call venv,.venv-localstack,$(PYTHON313),LocalStack,"--group localstack")
 
-$(SUPPLY): requirements.txt pyproject.toml
+$(SUPPLY): requirements.txt pyproject.toml | $(INSTALLER)
 	$(call venv,.venv-supply,$(PYTHON),the auditors,"--require-hashes -r requirements.txt" "--no-deps -e ." \
 	"--group supply")
 
