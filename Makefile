@@ -167,7 +167,7 @@ docs: $(DEV) ## renew the tables in the docs that come from the code
 	@.venv/bin/python docs/generate.py
 
 ifeq ($(OF),)
-bench: $(DEV) $(TF_DEV) .venv-bench/.ready ## cold start, warm calls, memory and size, compared with common alternatives; OF=conversion, or OF=training CLOTHING=... MNIST=... (an hour)
+bench: $(DEV) $(TF_DEV) .venv-bench/.ready ## cold start, warm calls, memory and size, compared with common alternatives; OF=training CLOTHING=... MNIST=... (an hour)
 	@$(if $(PYTHON311),$(MAKE) $(TFLITE),echo "no Python 3.11: tflite-runtime is left out")
 	@.venv/bin/python -m benchmarks $(if $(DOCS),--docs) $(if $(QUICK),--quick)
 else

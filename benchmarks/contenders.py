@@ -8,14 +8,12 @@ and preprocess alike: where the card turns phone photos upright, so does who wor
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.material import ROOT, before, floats
+from benchmarks.material import ROOT, before, floats, python
 from keras_to_lambda.runtime.model_file import card as cards
 
 # By hand, with nothing that is not needed: the floor.
@@ -152,17 +150,35 @@ try:
         _peak = [int(l.split()[1]) * 1024 / 1e6 for l in _file if l.startswith("VmHWM")][0]
 except OSError:
     _peak = None
-_scores = [*_first.values()]
-print(json.dumps({"answered": _answered, "processor": _processor, "first": _scores,
-                  "warm": _warm, "busy": _busy, "peak_mb": _peak}))
+print(json.dumps({"cold_ms": _answered * 1000, "processor_ms": _processor, "warm_ms": _warm,
+                  "busy_ms": _busy, "first": [*_first.values()], "peak_mb": _peak}))
 """
+
+
+@dataclass(frozen=True)
+class Run:
+    """cold_ms: from the process's start to its first answer. warm_ms: a median for each source.
+
+    processor_ms, busy_ms: the processor time of the same.
+    """
+
+    cold_ms: float
+    processor_ms: float
+    warm_ms: list[float]
+    busy_ms: list[float]
+    first: list[float]
+    peak_mb: float | None
+
+
+class ContenderError(Exception):
+    """A contender's process failed."""
 
 
 @dataclass(frozen=True)
 class Contender:
     """A way to answer.
 
-    takes: "body" (base64 text) or "url". pixels: whether its model scales pixels itself.
+    takes: "image" (base64 text) or "url". pixels: whether its model scales pixels itself.
     """
 
     name: str
@@ -176,12 +192,8 @@ class Contender:
         """Why it cannot be run here; or nothing."""
         if "BEFORE" in self.code and before() is None:
             return "this clone does not have the release before"
-        return "" if self.python.exists() else f"there is no {self.environment}"
-
-    @property
-    def python(self) -> Path:
-        """Its environment's."""
-        return ROOT / self.environment / "bin" / "python"
+        python = ROOT / self.environment / "bin" / "python"
+        return "" if python.exists() else f"there is no {self.environment}"
 
     def run(self, sources: list[str], model: Path, size: int, calls: int = 0, **more: Any) -> Run:
         """A fresh process: the first answer to the first source, then `calls` warm ones to each.
@@ -195,7 +207,7 @@ class Contender:
             "KERAS": str(model.with_suffix(".keras")),
             "SIZE": size,
             "CALLS": calls,
-            "KEY": "image" if self.takes == "body" else "url",
+            "KEY": self.takes,
             "FILTER": "NEAREST",
             "UPRIGHT": False,
             "BEFORE": str(before() or ""),
@@ -203,63 +215,28 @@ class Contender:
             **more,
         }
         hosts = {source.split("/")[2] for source in sources if source.startswith("http://")}
-        settings = {
-            "LOG_LEVEL": "FATAL",
-            "NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "FETCH_PRIVATE_HOSTS": ",".join(hosts),
-            # In the image bytecode is there; elsewhere writing it may be switched off.
-            "PYTHONPYCACHEPREFIX": str(ROOT / ".bench" / "bytecode"),
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPATH": str(ROOT),
-        }
         start = time.clock_gettime(time.CLOCK_MONOTONIC)
-        done = subprocess.run(
-            [self.python, "-c", _HEAD + self.code + _TAIL, json.dumps(do)],
-            input="\n".join(sources), capture_output=True, text=True, check=False, cwd=ROOT,
-            env={**os.environ, **settings},
-        )  # fmt: skip
+        done = python(
+            self.environment,
+            *("-c", _HEAD + self.code + _TAIL, json.dumps(do)),
+            input="\n".join(sources),
+            FETCH_PRIVATE_HOSTS=",".join(hosts),
+        )
         if done.returncode:
             raise ContenderError(f"{self.name}: {done.stderr.strip()[-400:]}")
         result = json.loads(done.stdout.splitlines()[-1])
-        return Run(
-            (result["answered"] - start) * 1000,
-            result["warm"],
-            result["first"],
-            result["peak_mb"],
-            result["processor"],
-            result["busy"],
-        )
+        return Run(**{**result, "cold_ms": result["cold_ms"] - start * 1000})
 
 
-@dataclass(frozen=True)
-class Run:
-    """cold_ms: from the process's start to its first answer. warm_ms: a median for each source.
-
-    processor_ms, busy_ms: the processor time of the same.
-    """
-
-    cold_ms: float
-    warm_ms: list[float]
-    first: list[float]
-    peak_mb: float | None
-    processor_ms: float
-    busy_ms: list[float]
-
-
-class ContenderError(Exception):
-    """A contender's process failed."""
-
-
-FLOOR = Contender("by hand", ".venv", _BY_HAND + _BODY, "body")
+FLOOR = Contender("by hand", ".venv", _BY_HAND + _BODY, "image")
 FLOOR_URL = Contender("by hand, urllib", ".venv", _BY_HAND + _URL, "url")
-HANDLER = Contender("handler", ".venv", _HANDLER, "body", pixels=True)
-BEFORE = Contender("handler, the release before", ".venv", _BEFORE + _HANDLER, "body")
+HANDLER = Contender("handler", ".venv", _HANDLER, "image", pixels=True)
+BEFORE = Contender("handler, the release before", ".venv", _BEFORE + _HANDLER, "image")
 FLOOR_CLIENT = Contender(
     "by hand, runtime client first", ".venv", _CLIENT + _BY_HAND + _BODY, "body"
 )
 HANDLER_CLIENT = Contender(
-    "handler, runtime client first", ".venv", _CLIENT + _HANDLER, "body", pixels=True
+    "handler, runtime client first", ".venv", _CLIENT + _HANDLER, "image", pixels=True
 )
 LIMIT = Contender("limit: fetch, entropy decoding, inference", ".venv",
                   _BY_HAND + _LIMIT + _URL, "url")  # fmt: skip

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from typing import Any
 
 from benchmarks.contenders import FLOOR
-from benchmarks.material import CLOTHING, ROOT
+from benchmarks.material import CLOTHING, python
+from benchmarks.receipt import BoxError, docker
 from benchmarks.table import markdown, number
 
 TAG = "keras-to-lambda:bench"
@@ -37,32 +35,23 @@ print(json.dumps(sizes))
 
 def size(_: bool, results: dict[str, Any]) -> str:
     """Layers and packages of the image, if Docker is here; files read, where /proc is."""
-    parts = []
-    docker = shutil.which("docker")
-    if docker and not subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        build = [docker, "build", "-q", "-t", TAG, "."]
-        subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
-        layers = subprocess.run(
-            [docker, "history", "--format", "{{.Size}}\t{{.CreatedBy}}", "--no-trunc", TAG],
-            capture_output=True, text=True, check=True,
-        ).stdout.splitlines()  # fmt: skip
+    try:
+        docker("build", "-q", "-t", TAG, ".", timeout_s=900)
+    except BoxError as error:
+        parts = [f"Skipped: the image's layers: {error}.\n"]
+    else:
+        history = docker("history", "--format", "{{.Size}}\t{{.CreatedBy}}", "--no-trunc", TAG)
         rows = []
-        for layer in layers:
+        for layer in history.splitlines():
             amount, made = layer.split("\t", 1)
             if "ENTRYPOINT" in made:  # the base image ends with it
                 break
             if amount != "0B":
                 copied = "/packages/" in made or made.split()[-1] == "/"
                 rows.append(["packages" if copied else "function, page and models", amount])
-        parts += ["The image, above its base:\n", markdown(("layer", "size"), rows), ""]
+        parts = ["The image, above its base:\n", markdown(("layer", "size"), rows), ""]
         results["layers"] = rows
-    else:
-        parts.append("Skipped: the image's layers, as no Docker engine is here.\n")
-    environ = {**os.environ, "LOG_LEVEL": "FATAL", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [FLOOR.python, "-c", _READ], cwd=ROOT, env={**environ, "MODEL_PATH": str(CLOTHING)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = python(FLOOR.environment, "-c", _READ, MODEL_PATH=str(CLOTHING))
     read = json.loads(done.stdout.splitlines()[-1])
     results["read"] = read
     rows = [

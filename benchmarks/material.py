@@ -9,6 +9,7 @@ Weights are random (of a fixed seed): the time of an inference does not depend o
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -74,41 +75,48 @@ def before() -> Path | None:
     return folder
 
 
+def python(
+    environment: str, *arguments: str, input: str = "", **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run an environment's Python in the project's folder, with one thread, as the image has it."""
+    return subprocess.run(
+        [ROOT / environment / "bin" / "python", *arguments],
+        cwd=ROOT, input=input, capture_output=True, text=True, check=False,
+        env={
+            **os.environ,
+            "LOG_LEVEL": "FATAL",
+            "NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            # In the image bytecode is there; elsewhere writing it may be switched off.
+            "PYTHONPYCACHEPREFIX": str(FOLDER / "bytecode"),
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+            **settings,
+        },
+    )  # fmt: skip
+
+
 def prepare() -> None:
     """Make what is missing; a few minutes the first time.
 
     Raises:
-        subprocess.CalledProcessError: an environment lacks something; its words are on stderr.
+        SystemExit: an environment lacks something; its words are in the message.
     """
-    for megapixels in PHOTOS:
-        photo(megapixels)
     made = [model(network, form) for network in NETWORKS for form in FORMS]
     if not all(path.exists() for path in (*made, *map(floats, (*made, CLOTHING)))):
-        print("making the networks (about two minutes, once)", file=sys.stderr, flush=True)
-        _run(".venv-tf", "benchmarks.material")
+        _made(".venv-tf", "benchmarks.material")
     for network in NETWORKS:
         onnx = model(network).with_suffix(".onnx")
         if not onnx.exists():
-            print(f"{network} for ONNX Runtime", file=sys.stderr, flush=True)
-            source = (
-                "--tflite",
-                str(floats(model(network))),
-                "--output",
-                str(onnx),
-                "--opset",
-                "17",
-            )
-            _run(".venv-bench", "tf2onnx.convert", *source, "--opset", "17")
+            paths = ("--tflite", str(floats(model(network))), "--output", str(onnx))
+            _made(".venv-bench", "tf2onnx.convert", *paths, "--opset", "17")
 
 
-def _run(environment: str, module: str, *arguments: str) -> None:
-    python = ROOT / environment / "bin" / "python"
-    done = subprocess.run(
-        [python, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def _made(environment: str, module: str, *arguments: str) -> None:
+    print(f"{module} (about two minutes, once)", file=sys.stderr, flush=True)
+    done = python(environment, "-m", module, *arguments)
     if done.returncode:
-        print(done.stderr[-3000:], file=sys.stderr)
-        done.check_returncode()
+        raise SystemExit(done.stderr[-3000:])
 
 
 def _networks() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import http.client
 import json
 import os
 import platform
@@ -23,10 +22,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import requests
 
 from benchmarks.material import ROOT, before
 from benchmarks.table import markdown, number, put
@@ -36,7 +36,6 @@ from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, MB_PER_V
 DOCS = ROOT / "docs"
 TAG = "keras-to-lambda:receipt"
 TAG_BEFORE = "keras-to-lambda:receipt-before"
-BEFORE_NAME = "default, the release before"
 LABEL = "keras-to-lambda.receipt"  # of its containers: others may run the same image
 INSIDE = "/tmp/receipt.tflite"  # noqa: S108  # in the container
 PERIOD_US = 20_000
@@ -52,13 +51,20 @@ class BoxError(Exception):
 class Measured:
     """Milliseconds of a model at one memory size, from all containers."""
 
-    model: str
+    tag: str
     memory_mb: int
-    tag: str = TAG
+    model: Path | None = None
     cold: list[float] = field(default_factory=list)
     warm: list[float] = field(default_factory=list)
     billed: list[int] = field(default_factory=list)
     peak_mb: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        if self.tag == TAG_BEFORE:
+            return "default, the release before"
+        return self.model.stem if self.model else "default"
 
     @property
     def p95(self) -> float:
@@ -92,10 +98,10 @@ def docker(*arguments: str, timeout_s: float = 120) -> str:
 
 
 class Box:
-    """A running container; made by `opened`."""
+    """A running container; made by `running`."""
 
     def __init__(self, name: str, address: str) -> None:
-        self.name, self._address = name, address
+        self.name, self.url = name, f"http://{address}{INVOCATIONS_PATH}"
 
     def invoke(self, body: bytes) -> float:
         """Milliseconds until the answer is here.
@@ -104,25 +110,14 @@ class Box:
             BoxError: there is no answer, or it is an error.
         """
         start = time.perf_counter()
-        answer = self.call("POST", INVOCATIONS_PATH, body)
-        if answer is None or "errorType" in answer:
-            raise BoxError(
-                f"the function failed: {answer or docker('logs', '--tail=2', self.name)}"
-            )
-        return (time.perf_counter() - start) * 1000
-
-    def call(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """The answer as JSON; None where there is none."""
-        connection = http.client.HTTPConnection(self._address, timeout=120)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            return json.loads(connection.getresponse().read() or b"{}")
-        except ValueError:
-            return {}
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
+            answer = requests.post(self.url, body, timeout=120).json()
+        except requests.RequestException as error:
+            answer = {"errorType": str(error)}
+        if "errorType" in answer:
+            logged = docker("logs", "--tail=2", self.name)
+            raise BoxError(f"the function failed: {answer['errorType']}: {logged}")
+        return (time.perf_counter() - start) * 1000
 
     def reports(self, expected: int) -> list[tuple[float, int]]:
         """Duration and billed duration of each invocation, by the emulator's log.
@@ -144,46 +139,50 @@ class Box:
 
 
 @contextmanager
-def opened(memory_mb: int, model: Path | None = None, tag: str = TAG) -> Iterator[Box]:
+def running(image: str, *options: str) -> Iterator[Box]:
     """A container whose function has not started: the emulator starts it with the first request.
 
     Raises:
         BoxError: it does not start.
     """
-    environ = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb), "METRICS_NAMESPACE": "receipt"}
-    if model:
-        environ["MODEL_PATH"] = INSIDE
-    name = docker(
-        "create", f"--label={LABEL}", f"--cpu-period={PERIOD_US}",
-        f"--cpu-quota={max(1000, round(memory_mb / MB_PER_VCPU * PERIOD_US))}",
-        f"--memory={memory_mb}m", f"--memory-swap={memory_mb}m", "-p", "127.0.0.1::8080",
-        *(f"--env={key}={value}" for key, value in environ.items()), tag,
-    ).strip()  # fmt: skip
+    name = docker("run", "-d", f"--label={LABEL}", "-p", "127.0.0.1::8080", *options, image).strip()
     try:
-        if model:
-            docker("cp", str(model), f"{name}:{INSIDE}")
-        docker("start", name)
-        box = Box(name, docker("port", name, "8080/tcp").split()[0])
-        for _ in range(600):  # a GET starts no function
-            if box.call("GET", "/") is not None:
+        address = docker("port", name, "8080/tcp").split()[0]
+        for _ in range(600):  # Docker's own proxy accepts connections before there is a server
+            with suppress(requests.RequestException):
+                requests.get(f"http://{address}/", timeout=60)  # starts no function
                 break
             time.sleep(0.1)
-        yield box
+        yield Box(name, address)
     finally:
         docker("rm", "-f", name)
 
 
-def measure(row: Measured, model: Path | None, bodies: Sequence[bytes], requests: int) -> None:
+def limits(memory_mb: int) -> list[str]:
+    """Docker's options for what Lambda gives to a function of this size."""
+    quota = max(1000, round(memory_mb / MB_PER_VCPU * PERIOD_US))
+    return [
+        *(f"--cpu-period={PERIOD_US}", f"--cpu-quota={quota}"),
+        *(f"--memory={memory_mb}m", f"--memory-swap={memory_mb}m"),
+        *(f"--env=AWS_LAMBDA_FUNCTION_MEMORY_SIZE={memory_mb}", "--env=METRICS_NAMESPACE=receipt"),
+    ]
+
+
+def measure(row: Measured, bodies: Sequence[bytes], count: int) -> None:
     """One fresh container more: its first answer, and warm requests.
 
     Raises:
         BoxError
     """
-    with opened(row.memory_mb, model, row.tag) as box:
+    options = limits(row.memory_mb)
+    if row.model:
+        mounted = f"--volume={row.model.resolve()}:{INSIDE}:ro"
+        options += [mounted, f"--env=MODEL_PATH={INSIDE}"]
+    with running(row.tag, *options) as box:
         cold = box.invoke(bodies[0])
-        for index in range(3 + requests):
+        for index in range(3 + count):
             box.invoke(bodies[index % len(bodies)])
-        warm = box.reports(4 + requests)[4:]
+        warm = box.reports(4 + count)[4:]
         row.peak_mb = max(row.peak_mb, box.peak_mb())
     row.cold.append(cold)
     row.warm += [ms for ms, _ in warm]
@@ -197,7 +196,7 @@ def table(rows: Sequence[Measured]) -> str:
     return markdown(
         head,
         [
-            [f"{row.model}, {row.memory_mb:,}", number(row.memory_mb / MB_PER_VCPU, 2),
+            [f"{row.name}, {row.memory_mb:,}", number(row.memory_mb / MB_PER_VCPU, 2),
              number(statistics.median(row.cold)), number(statistics.median(row.warm), 1),
              number(row.p95, 1), number(row.peak_mb),
              *(number(row.dollars(each_), 2) for each_ in ("x86_64", "arm64"))]
@@ -224,8 +223,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--model", action="append", type=Path, metavar="FILE",
-                   help="a .tflite; may be repeated (default: the image's own)")  # fmt: skip
+    p.add_argument("--model", type=Path, metavar="FILE",
+                   help="a .tflite (default: the image's own)")  # fmt: skip
     p.add_argument("--sizes", default=SIZES, help="memory sizes in MB (default: %(default)s)")
     p.add_argument("--photos", type=Path, default=ROOT / "samples", metavar="DIR",
                    help="JPEGs that the requests carry as base64 (default: samples/)")  # fmt: skip
@@ -233,7 +232,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="1 container of 10 requests each, not 3 of 60"
     )
     p.add_argument("--docs", action="store_true", help="write the table to docs/cost.md")
-    p.add_argument("--json", action="store_true", help="print JSON")
     args = p.parse_args(argv)
     bodies = [
         json.dumps({"image": base64.b64encode(path.read_bytes()).decode()}).encode()
@@ -242,36 +240,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = [int(size) for size in args.sizes.split(",")]
     if not bodies or not all(128 <= size <= 10_240 for size in sizes):
         p.error(f"no JPEG in {args.photos}, or a size that is not 128 to 10240")
-    containers, requests = (1, 10) if args.quick else (3, 60)
-    models: list[Path | None] = args.model or [None]
-    rows = [
-        (Measured(model.stem if model else "default", size), model)
-        for model in models
-        for size in sizes
-    ]
+    containers, warm = (1, 10) if args.quick else (3, 60)
+    measured = [Measured(TAG, size, args.model) for size in sizes]
     try:
         docker("build", "-q", "-t", TAG, ".", timeout_s=900)
         if not args.model and (folder := before()):
             docker("build", "-q", "-t", TAG_BEFORE, str(folder), timeout_s=900)
-            rows += [(Measured(BEFORE_NAME, size, TAG_BEFORE), None) for size in sizes]
+            measured += [Measured(TAG_BEFORE, size) for size in sizes]
         for _ in range(containers):  # in turns, so that the machine's drift meets all rows
-            for row, model in rows:
-                print(f"{row.model}, {row.memory_mb} MB", file=sys.stderr)
-                measure(row, model, bodies, requests)
+            for row in measured:
+                print(f"{row.name}, {row.memory_mb} MB", file=sys.stderr)
+                measure(row, bodies, warm)
     except BoxError as error:
         print(f"receipt: {error}", file=sys.stderr)
         return 1
-    measured = [row for row, _ in rows]
-    if args.json:
-        print(json.dumps([{**vars(row), "p95": row.p95} for row in measured]))
-        return 0
     print(table(measured))
     print(f"\n{compared(measured)}")
     if args.docs:
         machine = f"{platform.processor() or platform.machine()}, {time.strftime('%Y-%m-%d')}"
         put(
             "sizes",
-            f"{machine}; {containers} containers of {requests} warm requests:\n\n{table(measured)}"
+            f"{machine}; {containers} containers of {warm} warm requests:\n\n{table(measured)}"
             f"\n\n{compared(measured)}".rstrip(),
             DOCS / "cost.md",
         )

@@ -11,9 +11,12 @@ from benchmarks.material import ROOT
 DOCS = ROOT / "docs" / "benchmarks.md"
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are figures."""
-    lines = [f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
+def markdown(
+    head: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[int] = (0,)
+) -> str:
+    """A table; words: the columns of text, where the others are figures."""
+    rules = ("---" if column in words else "---:" for column in range(len(head)))
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join(rules)} |"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 

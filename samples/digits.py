@@ -1,23 +1,15 @@
-"""Render the sample digits: strokes written here, brought to size and place as MNIST's digits are.
-
-python samples/digits.py rewrites them; the same version of numpy and Pillow gives the same files.
-"""
+"""Digits as MNIST's are, of strokes written here: pictures to train on without its files."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 Points = list[tuple[float, float]]
 
-FOLDER = Path(__file__).resolve().parent.parent / "models" / "digits" / "samples"
 SIDE = 400  # of the sheet that is written on, pixels
-# A thin pen, and leaning back a little: a neural network does not mind, and a tree on pixels does.
-PEN = 24
-LEAN = math.radians(-10)
 # MNIST: scaled to fit 20 x 20, then put into 28 x 28 with the centre of mass in the middle
 # (http://yann.lecun.com/exdb/mnist/).
 SIZE, INNER = 28, 20
@@ -59,7 +51,7 @@ def curve(points: Points, steps: int = 16) -> Points:
     return [(float(x), float(y)) for x, y in np.concatenate([*parts, [padded[-1]]])]
 
 
-def leaning(points: Points, lean: float = LEAN) -> Points:
+def leaning(points: Points, lean: float) -> Points:
     """Points turned by `lean`, radians, about the middle of the sheet."""
     across, down = math.cos(lean), math.sin(lean)
     return [
@@ -68,14 +60,14 @@ def leaning(points: Points, lean: float = LEAN) -> Points:
     ]
 
 
-def written(strokes: list[Points], pen_width: int = PEN, lean: float = LEAN) -> Image.Image:
-    """The strokes, white on black, with a round pen: mode "L", SIDE x SIDE."""
-    half = pen_width / 2
+def written(strokes: list[Points], width: int, lean: float) -> Image.Image:
+    """The strokes, white on black, with a round pen of `width` pixels: mode "L", SIDE x SIDE."""
+    half = width / 2
     sheet = Image.new("L", (SIDE, SIDE))
     pen = ImageDraw.Draw(sheet)
     for stroke in strokes:
         line = [(x * SIDE, y * SIDE) for x, y in curve(leaning(stroke, lean))]
-        pen.line(line, fill=255, width=pen_width, joint="curve")
+        pen.line(line, fill=255, width=width, joint="curve")
         for x, y in line:
             pen.ellipse((x - half, y - half, x + half, y + half), fill=255)
     return sheet
@@ -115,10 +107,3 @@ def varied(label: str, random: np.random.Generator) -> Image.Image:
     ]
     pen, lean = int(random.integers(16, 46)), random.normal(math.radians(4), math.radians(16))
     return centred(written(strokes, pen, lean))
-
-
-if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for label, strokes in DIGITS.items():
-        centred(written(strokes)).save(FOLDER / f"{label}.png", optimize=True)
-    print(f"wrote {len(DIGITS)} pictures to {FOLDER}")

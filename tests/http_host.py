@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import logging
 import threading
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
@@ -71,6 +72,25 @@ def wsgi(application: Any) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def waitress_thread(server: Any) -> Iterator[str]:
+    """The URL of a waitress server (`http_server.create`), which runs in the block."""
+    # Requests wait for a thread some microseconds, of which waitress would warn.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}"
+    finally:
+        # By the loop itself, and all of it, which ends the loop: sockets that are closed under its
+        # feet, as server.close() would, are an error there now and then.
+        sockets = server._map
+        with contextlib.suppress(OSError):  # the loop can end before the pipe is written to
+            server.trigger.pull_trigger(lambda: server.asyncore.close_all(sockets, ignore_all=True))
+        thread.join()
+        server.task_dispatcher.shutdown()
 
 
 class Clock:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,81 +41,50 @@ def environ_of(pid: int) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
-@contextlib.contextmanager
-def running() -> Iterator[subprocess.Popen[str]]:
-    """The command; it is killed at the end, or leaving the block would wait for ever."""
-    with subprocess.Popen(
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_prints_a_curl_that_works_and_leaves_nothing(end):
+    command = subprocess.Popen(
         [sys.executable, "-m", "keras_to_lambda.deploy.emulator", "--port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as command:
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with command:
         try:
-            yield command
+            line = next(line for line in command.stdout if "curl" in line)
+            body, url = re.search(r"curl -d @(\S+) (\S+)$", line).groups()
+            scores = requests.post(url, data=(ROOT / body).read_bytes(), timeout=60).json()
+            started = descendants(command.pid)
+            command.send_signal(end)
+            assert command.wait(60) == 0
         finally:
-            command.kill()
-
-
-def test_the_command_prints_a_curl_that_works_and_ctrl_c_leaves_nothing(tmp_path):
-    with running() as command:
-        line = next(line for line in command.stdout if "curl" in line)
-        body, url = re.search(r"curl -d @(\S+) (\S+)$", line).groups()
-        scores = requests.post(url, data=(ROOT / body).read_bytes(), timeout=60).json()
-        started = descendants(command.pid)
-
-        command.send_signal(signal.SIGINT)
-
-        assert command.wait(60) == 0
+            command.kill()  # or leaving the block would wait for ever
     assert "t-shirt" in scores
     assert len(started) >= 2  # the emulator and the function
     assert not any(alive(pid) for pid in started)
 
 
-def test_sigterm_ends_the_function_too():
-    with running() as command:
-        next(line for line in command.stdout if "curl" in line)
-        started = descendants(command.pid)
-
-        command.terminate()
-
-        assert command.wait(60) == 0
-    assert started
-    assert not any(alive(pid) for pid in started)
-
-
-def test_a_port_in_use_is_named():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(EmulatorError, match=rf"{port}.*--port"), Emulator(port):
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("port", r"cannot listen on .*--port"),
+        ("cut", r"does not start: SetupError: .*cut short"),
+        ("setting", "MAX_IMAGES='many'"),
+        ("binary", "pipx install aws-sam-cli"),
+    ],
+)
+def test_what_cannot_start_says_why(fault, message, monkeypatch, tmp_path):
+    (tmp_path / "cut.tflite").write_bytes(MODEL.read_bytes()[:100_000])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = {
+            "port": {"port": taken.getsockname()[1]},
+            "cut": {"model": tmp_path / "cut.tflite"},
+            "setting": {"env": {"MAX_IMAGES": "many"}},
+            "binary": {},
+        }[fault]
+        if fault == "binary":
+            monkeypatch.setattr("keras_to_lambda.deploy.emulator.ROOT", tmp_path)
+            monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(EmulatorError, match=message), Emulator(**options):
             pass
-
-
-def test_a_model_cut_short_is_an_error_at_the_start(tmp_path):
-    cut = tmp_path / "cut.tflite"
-    cut.write_bytes(MODEL.read_bytes()[:100_000])
-
-    with (
-        pytest.raises(EmulatorError, match=r"does not start: SetupError: .*cut short"),
-        Emulator(model=cut),
-    ):
-        pass
-
-
-def test_a_wrong_setting_is_an_error_at_the_start():
-    with (
-        pytest.raises(EmulatorError, match="MAX_IMAGES='many'"),
-        Emulator(env={"MAX_IMAGES": "many"}),
-    ):
-        pass
-
-
-def test_a_missing_binary_says_where_it_comes_from(monkeypatch, tmp_path):
-    monkeypatch.setattr("keras_to_lambda.deploy.emulator.ROOT", tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    with pytest.raises(EmulatorError, match="pipx install aws-sam-cli"), Emulator():
-        pass
 
 
 def test_a_silent_image_host_is_answered_before_the_function_is_killed():
@@ -131,21 +99,11 @@ def test_a_silent_image_host_is_answered_before_the_function_is_killed():
 
 
 def test_threads_that_invoke_at_once_take_turns(emulator):
-    answers = []
-
-    def invoke() -> None:
-        answers.append(emulator.invoke({"image": image}))
-
-    event = (ROOT / "events" / "direct-image.json").read_text("utf-8")
-    image = re.search(r'"image": "(.*)"', event)[1]
-    threads = [threading.Thread(target=invoke) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert len(answers) == 8
-    assert all(answer == answers[0] for answer in answers)
+    event = json.loads((ROOT / "events" / "direct-image.json").read_text("utf-8"))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(emulator.invoke, [event] * 8))
+    assert answers == [answers[0]] * 8
+    assert "t-shirt" in answers[0]
 
 
 def test_the_environment_of_the_function_is_lambdas(emulator):

@@ -16,62 +16,56 @@ descriptors of an environment grow. No time is judged.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import http.client
-import json
 import os
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from tests.emulator.fleet import Environment, Fleet
-from tests.endurance.faults import EVENT, INVOKE, PHOTO, is_right, write
+import requests
+
+from benchmarks.table import markdown, put
+from tests.emulator.fleet import Fleet
+from tests.endurance.faults import DOCUMENT, EVENT, INVOKE, PHOTO, is_right
+from tests.endurance.soak import held
 
 SIZE = 2
 WAIT_S = 40  # longer than any time-out here; no answer by then is a hang
 CLIENTS_MOST = 64  # threads of an open load: more under way at a time wait, and their wait counts
 ALLOWED_MB, ALLOWED_DESCRIPTORS = 8.0, 3
+HEAD = ("to", "load", "requests", "a second", "p50 ms", "p95", "p99", "longest",
+        "answers by status")  # fmt: skip
 
 
-class Closed(NamedTuple):
-    """A number of clients that share `count` requests."""
+class Load(NamedTuple):
+    """`count` requests by so many clients; with a rate: as many a second, by who is free."""
 
-    clients: int
     count: int
+    clients: int = CLIENTS_MOST
+    rate: float = 0.0
 
     def __str__(self) -> str:
+        if self.rate:
+            return f"{self.rate:g} a second"
         return f"{self.clients} client{'s' * (self.clients > 1)}"
 
 
-class Open(NamedTuple):
-    """Requests that come at a fixed rate, a second."""
-
-    rate: float
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.rate:g} a second"
-
-
 class Answer(NamedTuple):
-    """One request: its status, whether its answer was right or a named error, seconds."""
+    """One request: its status, seconds, and what was wrong with its answer, if anything."""
 
     status: int
-    good: bool
     seconds: float
-    what: str
+    fault: str
 
 
 class Result(NamedTuple):
     """A load and all that came of it, in `seconds`."""
 
     where: str
-    load: Closed | Open
+    load: Load
     answers: list[Answer]
     seconds: float
 
@@ -80,124 +74,74 @@ class Result(NamedTuple):
         """How many answers there were of each status."""
         return Counter(answer.status for answer in self.answers)
 
-    def quantile_ms(self, share: float, status: int | None = None) -> float:
-        """Of the sorted latencies, the one below which `share` of them lie."""
-        times = sorted(a.seconds for a in self.answers if status in {None, a.status})
-        return 1000 * times[min(len(times) - 1, int(share * len(times)))] if times else 0.0
+    def quantile(self, share: float, status: int) -> str:
+        """Milliseconds below which `share` of the latencies of a status lie."""
+        times = sorted(a.seconds for a in self.answers if a.status == status)
+        at = min(len(times) - 1, int(share * len(times)))
+        return f"{1000 * times[at]:.0f}" if times else "0"
+
+    def row(self) -> list[str]:
+        """The table's."""
+        counts = self.statuses
+        by_status = ", ".join(f"{count} x {status}" for status, count in sorted(counts.items()))
+        for status in {429, 500} & set(counts):
+            by_status += f" (p99 {self.quantile(0.99, status)} ms)"
+        quantiles = (self.quantile(share, 200) for share in (0.5, 0.95, 0.99, 1))
+        per_s = f"{counts[200] / self.seconds:.0f}"
+        return [self.where, str(self.load), str(len(self.answers)), per_s, *quantiles, by_status]
 
 
-def run(url: str, event: dict[str, Any] | bytes, load: Closed | Open, where: str = "") -> Result:
+def ask(session: requests.Session, url: str, sent: dict[str, Any], due: float) -> Answer:
+    """One request; seconds count from `due`."""
+    try:
+        response = session.post(url, timeout=WAIT_S, **sent)
+        status, answer = response.status_code, response.json()
+    except requests.RequestException as error:  # also of an answer that is not JSON
+        return Answer(0, time.monotonic() - due, type(error).__name__)
+    seconds = time.monotonic() - due
+    if status == 200:
+        good = is_right(answer) and "X-Amz-Function-Error" not in response.headers
+    else:  # a throttle, as Lambda and API Gateway tell it
+        limit = status == 429 and "ConcurrentInvocationLimitExceeded" in answer.get("Reason", "")
+        good = limit or (status == 500 and answer == {"message": "Internal server error"})
+    return Answer(status, seconds, "" if good else response.text[:80])
+
+
+def run(url: str, event: dict[str, Any] | bytes, load: Load, where: str = "") -> Result:
     """Put a server under a load, and wait until every request has its answer."""
-    body, kind = (
-        (event, "image/jpeg")
-        if isinstance(event, bytes)
-        else (json.dumps(event).encode(), "application/json")
-    )
-    numbers = iter(range(load.count))
-    lock = threading.Lock()
-    answers: list[Answer] = []
+    sent = {"data": event} if isinstance(event, bytes) else {"json": event}
+    numbers, lock = iter(range(load.count)), threading.Lock()
     start = time.monotonic()
 
-    def client() -> None:
-        with contextlib.closing(_Client(url, body, kind)) as asks:
+    def client(_: int) -> list[Answer]:
+        answers = []
+        # One connection for each, kept open as browsers and SDKs do.
+        with requests.Session() as session:
+            session.trust_env = False
             while True:
                 with lock:
                     number = next(numbers, None)
                 if number is None:
-                    return
-                due = time.monotonic()
-                if isinstance(load, Open):
-                    due = start + number / load.rate
-                    time.sleep(max(0.0, due - time.monotonic()))
-                answers.append(asks.ask(due))
+                    return answers
+                due = start + number / load.rate if load.rate else time.monotonic()
+                time.sleep(max(0.0, due - time.monotonic()))
+                answers.append(ask(session, url, sent, due))
 
-    most = load.clients if isinstance(load, Closed) else min(CLIENTS_MOST, load.count)
-    threads = [threading.Thread(target=client) for _ in range(most)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    clients = min(load.clients, load.count)
+    with ThreadPoolExecutor(clients) as pool:
+        answers = [answer for each in pool.map(client, range(clients)) for answer in each]
     return Result(where, load, answers, time.monotonic() - start)
 
 
-class _Client:
-    """One caller's connection, kept open as browsers and SDKs do."""
-
-    def __init__(self, url: str, body: bytes, kind: str) -> None:
-        parts = urlsplit(url)
-        self._path, self._body, self._headers = parts.path, body, {"Content-Type": kind}
-        self._connection = http.client.HTTPConnection(str(parts.netloc), timeout=WAIT_S)
-
-    def ask(self, due: float) -> Answer:
-        """One request; seconds count from `due`."""
-        try:
-            self._connection.request("POST", self._path, self._body, self._headers)
-            response = self._connection.getresponse()
-            status, answer = response.status, json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self._connection.close()
-            return Answer(0, False, time.monotonic() - due, type(error).__name__)
-        seconds = time.monotonic() - due
-        if status == 200 and not response.getheader("X-Amz-Function-Error"):
-            return Answer(status, is_right(answer), seconds, "scores")
-        return Answer(status, _named(status, answer), seconds, json.dumps(answer)[:80])
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
-def _named(status: int, answer: Any) -> bool:
-    """Whether it is a throttle, as Lambda and API Gateway tell it."""
-    if not isinstance(answer, dict):
-        return False
-    throttled = status == 429 and "ConcurrentInvocationLimitExceeded" in answer.get("Reason", "")
-    return throttled or (status == 500 and answer == {"message": "Internal server error"})
-
-
-def table(results: Sequence[Result]) -> str:
-    """The results in Markdown."""
-    lines = [
-        "| to | load | requests | a second | p50 ms | p95 | p99 | longest | answers by status |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for result in results:
-        right = result.statuses[200]
-        quantiles = [f"{result.quantile_ms(share, 200):.0f}" for share in (0.5, 0.95, 0.99, 1)]
-        others = ", ".join(
-            f"{count} x {status}" for status, count in sorted(result.statuses.items())
-        )
-        refused = [status for status in result.statuses if status in {429, 500}]
-        if refused:
-            others += f" (p99 {result.quantile_ms(0.99, refused[0]):.0f} ms)"
-        lines.append(
-            f"| {result.where} | {result.load} | {len(result.answers)} "
-            f"| {right / result.seconds:.0f} | {' | '.join(quantiles)} | {others} |"
-        )
-    return "\n".join(lines)
-
-
-def memory(environment: Environment) -> tuple[float, int]:
-    """Resident MB and open descriptors of an environment's function."""
-    [pid] = environment.functions()
-    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
-
-
-def bad(results: Sequence[Result]) -> list[str]:
+def faults(results: Sequence[Result]) -> list[str]:
     """What is wrong with what came back; nothing, if all is well."""
-    found = [
-        f"{result.where}, {result.load}: {len(result.answers)} answers to {result.load.count}"
-        for result in results
-        if len(result.answers) != result.load.count
-    ]
-    wrong = Counter(
-        f"{result.where}, {result.load}: {answer.status} {answer.what}"
-        for result in results
-        for answer in result.answers
-        if not answer.good
-    )
-    return found + [f"{count} x {what}" for what, count in wrong.items()]
+    found: Counter[str] = Counter()
+    for result in results:
+        name = f"{result.where}, {result.load}"
+        if len(result.answers) != result.load.count:
+            found[f"{name}: {len(result.answers)} answers to {result.load.count}"] += 1
+        found.update(f"{name}: {a.status} {a.fault}" for a in result.answers if a.fault)
+    return [f"{count} x {what}" for what, count in found.items()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -207,16 +151,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--seconds", type=float, default=5, help="of each load (default: %(default)g)")
     p.add_argument("--docs", action="store_true", help="write the table to docs/faults.md")
     args = p.parse_args(argv)
     if sys.platform != "linux":
         print("load: skipped: AWS's emulator is a Linux binary")
         return 0
     results: list[Result] = []
-    grown: list[str] = []
 
-    def load(url: str, event: Any, load: Closed | Open, where: str) -> Result:
+    def load(url: str, event: Any, load: Load, where: str) -> Result:
         print(f"  {where}: {load}, {load.count} requests", file=sys.stderr, flush=True)
         results.append(run(url, event, load, where))
         return results[-1]
@@ -224,33 +166,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Fleet(SIZE) as fleet:
         invoke, predict = fleet.url + INVOKE, fleet.url + "/predict"
         for _ in range(2):
-            run(invoke, EVENT, Closed(SIZE, 100))  # warm: what a first request loads is no leak
-        before = [memory(environment) for environment in fleet.environments]
-        load(invoke, EVENT, Closed(1, 200), "Invoke API")
+            run(invoke, EVENT, Load(100, SIZE))  # warm: what a first request loads is no leak
+        before = [held(*environment.functions()) for environment in fleet.environments]
+        load(invoke, EVENT, Load(200, 1), "Invoke API")
         # As much as this machine can: the other loads are shares of it.
-        full = load(invoke, EVENT, Closed(SIZE, 300), "Invoke API")
-        capacity = full.statuses[200] / full.seconds
+        full = load(invoke, EVENT, Load(300, SIZE), "Invoke API")
         for share in (0.5, 0.9, 2.0):
-            rate = round(share * capacity, 1)
-            load(invoke, EVENT, Open(rate, round(rate * args.seconds)), "Invoke API")
-        load(invoke, EVENT, Closed(8, 800), "Invoke API")
-        load(predict, PHOTO, Closed(SIZE, 200), "HTTP")
-        load(predict, PHOTO, Closed(8, 800), "HTTP")
-        after = [memory(environment) for environment in fleet.environments]
-    for number, ((mb, fds), (mb_then, fds_then)) in enumerate(zip(before, after, strict=True)):
-        line = f"environment {number + 1}: {mb_then - mb:+.1f} MB, {fds_then - fds:+} descriptors"
-        grown.append(line)
-    leaks = [
-        line
-        for line, (mb, fds), (mb_then, fds_then) in zip(grown, before, after, strict=True)
-        if mb_then - mb > ALLOWED_MB or fds_then - fds > ALLOWED_DESCRIPTORS
-    ]
-    print(table(results))
-    print("\n".join(["", f"{SIZE} environments, {os.cpu_count()} processors", *grown]))
-    for line in (wrong := bad(results) + leaks):
+            rate = round(share * full.statuses[200] / full.seconds, 1)
+            load(invoke, EVENT, Load(round(rate * 5), rate=rate), "Invoke API")
+        load(invoke, EVENT, Load(800, 8), "Invoke API")
+        load(predict, PHOTO, Load(200, SIZE), "HTTP")
+        load(predict, PHOTO, Load(800, 8), "HTTP")
+        after = [held(*environment.functions()) for environment in fleet.environments]
+    wrong = faults(results)
+    table = markdown(HEAD, [result.row() for result in results], words=(0, 1, 8))
+    print(f"{table}\n\n{SIZE} environments, {os.cpu_count()} processors")
+    for number, ((mb, fds), (mb_then, fds_then)) in enumerate(zip(before, after, strict=True), 1):
+        line = f"environment {number}: {mb_then - mb:+.1f} MB, {fds_then - fds:+} descriptors"
+        print(line)
+        if mb_then - mb > ALLOWED_MB or fds_then - fds > ALLOWED_DESCRIPTORS:
+            wrong.append(line)
+    for line in wrong:
         print(f"load: FAILED: {line}")
     if args.docs and not wrong:
-        write("load", table(results))
+        put("load", table, DOCUMENT)
     return 1 if wrong else 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import http.server
 import io
@@ -33,7 +32,7 @@ from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.serve import http_server, serve
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway
-from tests.http_host import HttpHost, Quiet
+from tests.http_host import HttpHost, Quiet, waitress_thread
 
 K2L = (sys.executable, "-m", "keras_to_lambda")
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,22 +50,9 @@ def handler():
     return Handler(Settings(num_threads=1, log_level="FATAL"))
 
 
-@contextlib.contextmanager
 def serving(handler, **options):
     """The gateway in front of a function: where it listens."""
-    server = http_server.create(Gateway(handler, **options), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.effective_port}"
-    finally:
-        # By the loop itself, and all of it, which ends the loop: sockets that are closed under its
-        # feet, as server.close() would, are an error there now and then.
-        sockets = server._map
-        with contextlib.suppress(OSError):  # the loop can end before the pipe is written to
-            server.trigger.pull_trigger(lambda: server.asyncore.close_all(sockets, ignore_all=True))
-        thread.join()
-        server.task_dispatcher.shutdown()
+    return waitress_thread(http_server.create(Gateway(handler, **options), "127.0.0.1", 0))
 
 
 @pytest.fixture(scope="module")

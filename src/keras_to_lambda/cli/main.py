@@ -50,6 +50,16 @@ VERBS = {
     "smoke": Verb("deploy.rollout.smoke", "compare a deployment with the local models", *_CLOUD),
     "batch": Verb("deploy.batch.batch", "classify millions of images in S3", *_CLOUD),
 }
+USAGE = """\
+usage: k2l VERB [OPTION ...]
+
+Turn a trained Keras image classifier into an AWS Lambda endpoint that gives the same
+predictions.
+
+{verbs}
+
+  k2l VERB --help    options and examples of a verb
+  k2l --version      installed version"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,24 +82,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return frame.WRONG_USE
     verb = VERBS[name]
     absent = [module for module in verb.needs if importlib.util.find_spec(module) is None]
-    if absent:
-        advice = (
-            f"{', '.join(absent)} not installed; "
-            f'pip install "keras-to-lambda[{verb.extra}]" '
-            f'(in a clone: pip install ".[{verb.extra}]")'
-        )
-        if not {"-h", "--help"} & {*rest}:
-            print(f"k2l {name}: {advice}", file=sys.stderr)
-            return frame.WRONG_USE
-        try:
-            importlib.import_module(f"keras_to_lambda.{verb.module}")
-        except ImportError:
-            print(f"k2l {name}: {verb.summary}\n\nNo options are shown: {advice}")
-            return frame.OK
+    try:
+        # Without its extra some of the verbs can still show their help.
+        if absent and not {"-h", "--help"} & {*rest}:
+            raise ModuleNotFoundError
+        module = importlib.import_module(f"keras_to_lambda.{verb.module}")
+    except ImportError:
+        if not absent:
+            raise
+        install = f'pip install "keras-to-lambda[{verb.extra}]"'
+        clone = f'(in a clone: pip install ".[{verb.extra}]")'
+        print(f"k2l {name}: {', '.join(absent)} not installed; {install} {clone}", file=sys.stderr)
+        return frame.WRONG_USE
 
     @frame.command(f"k2l {name}")
     def run_verb() -> int:
-        return int(importlib.import_module(f"keras_to_lambda.{verb.module}").main(rest))
+        return int(module.main(rest))
 
     try:
         return run_verb()
@@ -108,16 +116,4 @@ def usage() -> str:
     """The text of `k2l --help`."""
     width = max(map(len, VERBS))
     lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
-    return "\n".join(
-        (
-            "usage: k2l VERB [OPTION ...]",
-            "",
-            "Turn a trained Keras image classifier into an AWS Lambda endpoint that gives the same",
-            "predictions.",
-            "",
-            *lines,
-            "",
-            "  k2l VERB --help    options and examples of a verb",
-            "  k2l --version      installed version",
-        )
-    )
+    return USAGE.format(verbs="\n".join(lines))

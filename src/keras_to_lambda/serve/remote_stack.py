@@ -21,25 +21,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from keras_to_lambda.client import Client, EndpointError, SigV4
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, StartResponse
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
 # Headers that are passed on, of a request and of an answer.
 SENT = ("Accept", "Content-Encoding", "Content-Type", "If-None-Match")
 RETURNED = (
-    "allow",
-    "cache-control",
-    "content-security-policy",
-    "content-type",
-    "location",
-    "permissions-policy",
-    "referrer-policy",
-    "retry-after",
-    "etag",
-    "server-timing",
-    "vary",
-    "x-request-id",
-    "x-content-type-options",
+    *("allow", "cache-control", "content-security-policy", "content-type", "etag", "location"),
+    *("permissions-policy", "referrer-policy", "retry-after", "server-timing", "vary"),
+    *("x-content-type-options", "x-request-id"),
 )
+CODES = {400: "invalid_request", 403: "forbidden", 413: "image_too_large", 502: "unreachable"}
 
 
 class Remote:
@@ -120,7 +110,4 @@ def address(remote: str, region: str | None, profile: str | None) -> str:
 
 def _answer(start: StartResponse, status: int, message: str) -> list[bytes]:
     start(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "application/json")])
-    code = {400: "invalid_request", 403: "forbidden", 413: "image_too_large", 502: "unreachable"}[
-        status
-    ]
-    return [json.dumps({"error": {"code": code, "message": message}}).encode()]
+    return [json.dumps({"error": {"code": CODES[status], "message": message}}).encode()]

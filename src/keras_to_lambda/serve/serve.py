@@ -31,7 +31,7 @@ examples:
 
 Every setting of the function (MODEL_PATH, FETCH_PRIVATE_HOSTS, ...) is read from the environment.
 """
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened at
+HOST = "127.0.0.1"  # keras_to_lambda.serve.host listens at every interface
 
 
 def parser() -> frame.Parser:
@@ -41,12 +41,6 @@ def parser() -> frame.Parser:
         description="Serve the function and its playground on this machine: every path as through "
         f"API Gateway, and the emulator's {INVOCATIONS_PATH}.",
         epilog=EPILOG,
-    )
-    p.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen at (default: %(default)s, this machine alone; 0.0.0.0: all network "
-        "interfaces)",
     )
     p.add_argument(
         "--port",
@@ -93,11 +87,6 @@ def _local(args: argparse.Namespace) -> tuple[Any, str]:
 
 def _remote(args: argparse.Namespace) -> tuple[Any, str]:
     """A server that forwards to a deployed stack, and what it prints first."""
-    if args.host not in remote_stack.LOOPBACK:
-        raise UserError(
-            "--remote signs with your credentials, so it listens on 127.0.0.1 alone, not "
-            f"{args.host}"
-        )
     if args.model:
         raise UserError("--remote serves a deployed stack; remove --model")
     url = remote_stack.address(args.remote, args.region, args.profile)
@@ -111,7 +100,7 @@ def _remote(args: argparse.Namespace) -> tuple[Any, str]:
 def _listening(application: Application, args: argparse.Namespace) -> tuple[Any, str]:
     """A server, and its URL."""
     try:
-        server = http_server.create(application, args.host, args.port)
+        server = http_server.create(application, HOST, args.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
@@ -119,28 +108,25 @@ def _listening(application: Application, args: argparse.Namespace) -> tuple[Any,
             f"port {args.port} is in use; choose another: --port {args.port + 1} "
             f"(make run PORT={args.port + 1})"
         ) from error
-    host = "localhost" if args.host in EVERYWHERE else args.host
-    return server, f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
+    return server, f"http://{HOST}:{server.effective_port}"
 
 
 def _sample(handler: Handler) -> str:
-    """A photo for the example, from the current folder if one is in it, else by its whole path."""
+    """A photo for the example: the model's own, or one that is named after a label."""
     if handler.models.default is None:
         return "photo.jpg"
     path, card = handler.models.installed[handler.models.default]
-    own = class_folders.images(Path(path).parent / "samples")
-    # The folder's own before those of the installed package, which are named after their labels.
-    folders = (Path.cwd() / "samples", project.ROOT / "samples", Path(bundled("samples")))
-    labels = class_folders.ClassFolders(card.labels)
-    own += [
-        photo
-        for folder in folders
-        for photo in class_folders.images(folder)
-        if labels.place(photo.stem) is not None
-    ]
-    found, here = [photo.absolute() for photo in own], Path.cwd()
-    near = [str(photo.relative_to(here)) for photo in found if photo.is_relative_to(here)]
-    return [*near, *map(str, found), "photo.jpg"][0]
+    here, labels = Path.cwd(), class_folders.ClassFolders(card.labels)
+    found = class_folders.images(Path(path).parent / "samples")
+    for folder in (here / "samples", project.ROOT / "samples", Path(bundled("samples"))):
+        photos = class_folders.images(folder)
+        found += [photo for photo in photos if labels.place(photo.stem) is not None]
+    if not found:
+        return "photo.jpg"
+    # One below the current folder, if there is one, has the shorter name.
+    first = next((photo for photo in found if photo.absolute().is_relative_to(here)), found[0])
+    photo = first.absolute()
+    return str(photo.relative_to(here) if photo.is_relative_to(here) else photo)
 
 
 @frame.command("k2l serve")
