@@ -18,6 +18,7 @@ import contextlib
 import functools
 import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -274,6 +275,7 @@ class Storage(NamedTuple):
 @contextlib.contextmanager
 def s3() -> Iterator[Storage]:
     """A real S3 server (moto's, over HTTP) with PHOTO as s3://photos/photo.jpg."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
