@@ -11,43 +11,22 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TENSORFLOW = ROOT / ".venv-tf" / "bin" / "python"
-# One command by each way in: all verbs of `keras_to_lambda` have the same.
-HERE = ("keras_to_lambda", "keras_to_lambda predict")
-WITH_TENSORFLOW = ("convert", "keras_to_lambda train")
 # Of the standard library, of packages that are installed, and of some that are not.
-HOSTILE = (
-    *("__future__", "argparse", "ast", "copy", "csv", "dataclasses", "enum", "inspect", "json"),
-    *(
-        "logging",
-        "pathlib",
-        "random",
-        "re",
-        "socket",
-        "subprocess",
-        "tempfile",
-        "threading",
-        "typing",
-    ),
-    *("numpy", "PIL", "keras", "tensorflow", "h5py", "requests", "yaml", "jinja2"),
-    *("pandas", "torch", "jax", "mlflow", "simplejson", "brotli"),
-)
-
-
-@pytest.fixture
-def hostile(tmp_path):
-    """A folder with such files, each of which ends the process."""
-    for name in HOSTILE:
-        (tmp_path / f"{name}.py").write_text("import os\nos._exit(66)\n", encoding="utf-8")
-    return tmp_path
-
-
-WITHOUT_IT = pytest.mark.skipif(
-    not TENSORFLOW.exists(), reason="TensorFlow's environment is not here: make setup"
-)
+HOSTILE = """
+__future__ argparse ast copy csv dataclasses enum inspect json logging pathlib random re socket
+subprocess tempfile threading typing numpy PIL keras tensorflow h5py requests yaml jinja2 pandas
+torch jax mlflow simplejson brotli
+"""
+# One command by each way in: all verbs of `keras_to_lambda` have the same.
 COMMANDS = [
-    *(pytest.param(Path(sys.executable), module, id=module) for module in HERE),
-    *(pytest.param(TENSORFLOW, module, id=module, marks=WITHOUT_IT) for module in WITH_TENSORFLOW),
-]
+    pytest.param(Path(sys.executable), "keras_to_lambda predict", id="k2l"),
+    pytest.param(
+        TENSORFLOW, "convert", id="convert",
+        marks=pytest.mark.skipif(
+            not TENSORFLOW.exists(), reason="TensorFlow's environment is not here: make setup"
+        ),
+    ),
+]  # fmt: skip
 
 
 def help_of(python, module, folder, **environment):
@@ -58,26 +37,16 @@ def help_of(python, module, folder, **environment):
 
 
 @pytest.mark.parametrize(("python", "module"), COMMANDS)
-def test_files_beside_the_project_are_not_taken_for_modules(python, module, hostile):
-    for path in ROOT.iterdir():
-        if not path.name.startswith("."):
-            (hostile / path.name).symlink_to(path)
-    done = help_of(python, module, hostile)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: ")
-
-
-@pytest.mark.parametrize(
-    ("python", "module"),
-    [case for case in COMMANDS if case.id in ("keras_to_lambda predict", "convert")],
-)
-def test_files_in_another_folder_are_not_either(python, module, hostile):
-    done = help_of(
-        python, module, hostile, PYTHONPATH=os.pathsep.join((str(ROOT / "src"), str(ROOT)))
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_without_it_such_a_file_is_taken(hostile):
-    (hostile / "command.py").write_text("import argparse\n", encoding="utf-8")
-    assert help_of(Path(sys.executable), "command", hostile).returncode == 66
+def test_files_beside_the_project_or_elsewhere_are_not_taken_for_modules(python, module, tmp_path):
+    for name in HOSTILE.split():
+        (tmp_path / f"{name}.py").write_text("import os\nos._exit(66)\n", encoding="utf-8")
+    (tmp_path / "command.py").write_text("import argparse\n", encoding="utf-8")
+    assert help_of(Path(sys.executable), "command", tmp_path).returncode == 66
+    path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+    elsewhere = help_of(python, module, tmp_path, PYTHONPATH=path)
+    for each in ROOT.iterdir():
+        if not each.name.startswith("."):
+            (tmp_path / each.name).symlink_to(each)
+    for done in (elsewhere, help_of(python, module, tmp_path)):
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("usage: ")
