@@ -91,7 +91,8 @@ def repairs_table() -> str:
 
     rows = ["| repair | what the file has | what is done |", "| --- | --- | --- |"]
     for name, repair in REPAIRS.items():
-        rows.append(f"| {name} | {repair.fault} | {repair.remedy} |")
+        fault, remedy = repair.change.__doc__.removesuffix(".").split(": ", 1)
+        rows.append(f"| {name} | {fault} | {remedy} |")
     return "\n".join(rows)
 
 

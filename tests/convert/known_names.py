@@ -8,7 +8,12 @@ import inspect
 import pkgutil
 
 from keras_to_lambda.convert.scan.keras_configuration import plain_module
-from keras_to_lambda.convert.scan.keras_names import CODE, OPERATOR_LAYERS, PLACES, is_class
+from keras_to_lambda.convert.scan.known_names import (
+    CODE,
+    KERAS_MODULES,
+    OPERATOR_LAYERS,
+    is_class,
+)
 
 
 def _below(cls):
@@ -85,7 +90,7 @@ def reachable(library):
     """What a file can name by a place of the library, in it or in its `src`, and a known name."""
     for package in (library.__name__, f"{library.__name__}.src"):
         modules = [package]
-        for place in PLACES - {""}:
+        for place in KERAS_MODULES - {""}:
             with contextlib.suppress(ImportError):
                 found = importlib.import_module(f"{package}.{place}")
                 below = pkgutil.walk_packages(getattr(found, "__path__", ()), found.__name__ + ".")

@@ -156,7 +156,7 @@ def test_an_operator_that_the_interpreter_lacks_is_named_with_its_layer(network,
         (("--size", "axb"), "is not HEIGHTxWIDTH"),
         (("--size", "32x32"), "takes 40 x 40 pixels, not 32 x 32"),
         (("--max-memory", "0"), "must be more than 0"),
-        (("--head", "other"), "has a single output; remove --head"),
+        (("--head", "other"), "has no output 'other'; it has "),
         (("--custom", "none.py"), "is not a Python file"),
     ],
 )

@@ -15,7 +15,7 @@ import tf_keras
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained, reason_of
 from keras_to_lambda.convert.inspect_file import facts
-from keras_to_lambda.convert.load import known_objects, loading, obstacles, repairs
+from keras_to_lambda.convert.load import loading, obstacles, repairs
 from keras_to_lambda.convert.network import keras_model
 from keras_to_lambda.convert.network.keras_model import Wanted
 from keras_to_lambda.convert.quantize import flatbuffer
@@ -106,7 +106,7 @@ FUNCTIONS = (
 @pytest.mark.parametrize("kind", ["h5", "keras"])
 def test_names_of_tensorflow_and_of_keras_applications_are_found(kind, library, save):
     """In one network: initializers, functions, and layers that applications define themselves."""
-    layers, own = library.layers, known_objects.objects_of(library)
+    layers, own = library.layers, loading.objects_of(library)
     image = library.Input((32, 32, 3))
     x = own["StochasticDepth"](0.1)(own["LayerScale"](0.3, 3)(image))
     x = own["CustomScaleLayer"](0.17)([x, x])
@@ -121,14 +121,14 @@ def test_names_of_tensorflow_and_of_keras_applications_are_found(kind, library, 
 def test_every_layer_of_keras_applications_is_known():
     for library in (keras, tf_keras):
         found = set()
-        for module in set(known_objects.APPLICATION_LAYERS.values()) | {"mobilenet_v3", "nasnet"}:
+        for module in set(loading.APPLICATION_LAYERS.values()) | {"mobilenet_v3", "nasnet"}:
             home = __import__(f"{library.__name__}.src.applications.{module}", fromlist=[module])
             found |= {
                 name
                 for name, value in vars(home).items()
                 if isinstance(value, type) and value.__module__ == home.__name__
             }
-        assert found == set(known_objects.APPLICATION_LAYERS)
+        assert found == set(loading.APPLICATION_LAYERS)
 
 
 def test_operations_in_an_h5_file_are_not_layers_of_the_same_name(save):
@@ -416,6 +416,6 @@ def test_a_configuration_that_needs_no_repair_is_left_alone():
         "config": {"name": "d", "trainable": True},
         "inbound_nodes": [],
     }
-    assert repairs._operations(loaded) == loaded
+    assert repairs._operation(loaded) == loaded
     assert repairs._named(loaded) == loaded
     assert loading._UNKNOWN.search("Could not locate class 'Net'. Make sure")[1] == "Net"

@@ -109,16 +109,6 @@ def test_the_last_operators_limit_the_outputs(name, tmp_path):
         assert text.startswith(WORDS.get(name, text))
 
 
-def test_a_softmax_written_out_is_seen():
-    def last(x):
-        powers = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
-        return powers / (ops.sum(powers, axis=-1, keepdims=True) + 1e-7)
-
-    ending = Ending.of(operators.of_graph(concrete(net(last)))[0])
-    assert ending.bounded
-    assert ending.makers == {"softmax"}
-
-
 UNIT, OPEN = (
     Ending((0.0, 1.0), frozenset({"sigmoid"}), "Sigmoid", True),
     Ending((-INF, INF), frozenset(), "MatMul", True),
@@ -151,8 +141,8 @@ def test_operators_and_values_decide_together(ending, rows, wanted, expected):
 
 def test_rows_of_an_8_bit_softmax_need_not_add_up_to_1_exactly():
     rows = np.float32([[0.5, 0.25, 0.234375], [0.99609375, 0, 0]])
-    ending = Ending((0.0, 1.0), frozenset({"softmax"}), "SOFTMAX", True)
-    assert not outputs.decide(ending, rows, coarse=True).multi_label
+    ending = Ending((0.0, 1.0), frozenset({"softmax"}), "SOFTMAX", True, coarse=True)
+    assert not outputs.decide(ending, rows).multi_label
 
 
 @pytest.fixture

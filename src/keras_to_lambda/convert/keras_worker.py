@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from keras_to_lambda.convert.verification.accuracy import better
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, distinct
 
 LOAD_WITHIN_S = 600
+Answer = Callable[[np.ndarray], np.ndarray]
 
 
 def run(
@@ -63,106 +65,94 @@ def run(
         The network's card, as JSON; `pixels`, the type in which the flatbuffers take pixels (None:
         of a `.tflite`, which gets no front); and facts about the model and the run.
     """
-    begin = time.perf_counter()
+    seconds: dict[str, float] = {}
     progress.step("loading the model")
-    with sandbox.within(LOAD_WITHIN_S):
+    with _timed(seconds, "load"), sandbox.within(LOAD_WITHIN_S):
         if foreign.is_one(Path(model)):
             loaded = foreign.load(Path(model))
         else:
             loaded = keras_model.load(Path(model), Wanted(**wanted))
-    seconds = {"load": time.perf_counter() - begin}
     card, graph = _card(loaded, outline), loaded.concrete()
-    ending = scaling = None
+    scaling = None
     if loaded.flatbuffer:
         foreign.check(loaded, card)
+        ending = outputs.Ending.of_tflite(loaded.path)
     else:
         found, graph_def = operators.of_graph(graph)
         image = graph.inputs[0].name.partition(":")[0]
-        shape = (1, loaded.height, loaded.width, loaded.channels)
         ending = outputs.Ending.of(found)
-        scaling = own_scaling.find(found, graph_def, image, shape)
+        scaling = own_scaling.find(found, graph_def, image, tuple(graph.inputs[0].shape))
 
-    begin = time.perf_counter()
-    flagged = _flagged(photos, card, lambda tensor: keras_model.predict(graph, tensor))
-    if exif_open and flagged.fits:
-        card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
-    progress.step(f"running {loaded.loaded_by} on {len(photos)} photos")
-    tensors, logits, parts, pictures, read, keras_ms = [], [], [], [], [], []
-    deep = 0
-    for photo in progress.progress(photos):
-        try:
-            seen = keras_preprocessing.see(Path(photo), card)
-        except OSError:  # Pillow's for what it cannot read
-            read.append(False)
-            continue
-        read.append(True)
-        deep += keras_preprocessing.sixteen_bits(Path(photo))
-        start = time.perf_counter()
-        logits.append(keras_model.predict(graph, seen.tensor))
-        keras_ms.append((time.perf_counter() - start) * 1000)
-        parts.append(pipeline_diff.differences(Path(photo), seen, card))
-        pictures.append(np.rint(seen.resized.clip(0, 255)).astype(np.uint8))
-        if "int8" in quantizations:  # the others are not calibrated
-            tensors.append(seen.tensor)
-    if not logits:
-        raise ConvertError("none of the samples could be read")
-    rows = np.stack(logits)
-    if not np.isfinite(rows).all():
-        raise ConvertError(f"{model} answers with NaN or infinity; was it trained to the end?")
-    kind = (
-        outputs.of_tflite(loaded.path, rows, output)
-        if ending is None
-        else outputs.decide(ending, rows, output)
-    )
-    card = replace(
-        card,
-        output=kind.output,
-        activation=kind.activation,
-        provenance={
-            **card.provenance,
-            "outputs": kind.note,
-            **({"output_option": output} if output else {}),  # for k2l verify
-        },
-    )
-    notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
-    notes += flagged.note(card.preprocessing.exif, chosen_here=exif_open)
-    if deep:
-        notes.append(_sixteen_bits(deep, card))
-    kept = [Path(photo) for photo, fine in zip(photos, read, strict=True) if fine]
-    if scaling is not None and own_scaling.scales(card.preprocessing):
-        notes.append(_scaled_twice(scaling, graph, kept, rows, card, accepted=accept_scaling))
-    if loaded.classes == 1:
-        sigmoid = kind.output == "probabilities"
-        loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
-        notes.append(loaded.notes[-1])
-        first = 1 - rows if sigmoid else np.zeros_like(rows)
-        rows, graph = np.concatenate([first, rows], axis=1), loaded.concrete()
-    np.savez(
-        Path(folder) / "keras.npz",
-        logits=rows,
-        read=read,
-        parts=np.array(parts, np.float32),
-        pictures=np.stack(pictures),
-    )
-    seconds["answers"] = time.perf_counter() - begin
+    with _timed(seconds, "answers"):
+        answer = functools.partial(keras_model.predict, graph)
+        flagged = _flagged(photos, card, answer)
+        if exif_open and flagged.fits:
+            card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
+        progress.step(f"running {loaded.loaded_by} on {len(photos)} photos")
+        kept: list[Path] = []
+        tensors, logits, parts, pictures, keras_ms, deep = [], [], [], [], [], 0
+        for photo in progress.progress([Path(photo) for photo in photos]):
+            try:
+                seen = keras_preprocessing.see(photo, card)
+            except OSError:  # Pillow's for what it cannot read
+                continue
+            kept.append(photo)
+            deep += keras_preprocessing.sixteen_bits(photo)
+            start = time.perf_counter()
+            logits.append(answer(seen.tensor))
+            keras_ms.append((time.perf_counter() - start) * 1000)
+            parts.append(pipeline_diff.differences(photo, seen, card))
+            pictures.append(np.rint(seen.resized.clip(0, 255)).astype(np.uint8))
+            if "int8" in quantizations:  # the others are not calibrated
+                tensors.append(seen.tensor)
+        if not logits:
+            raise ConvertError("none of the samples could be read")
+        rows = np.stack(logits)
+        if not np.isfinite(rows).all():
+            raise ConvertError(f"{model} answers with NaN or infinity; was it trained to the end?")
+        kind = outputs.decide(ending, rows, output)
+        provenance = {**card.provenance, "outputs": kind.note}
+        if output:  # for k2l verify
+            provenance["output_option"] = output
+        card = replace(card, output=kind.output, activation=kind.activation, provenance=provenance)
+        notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
+        notes += flagged.note(card.preprocessing.exif, chosen_here=exif_open)
+        if deep:
+            notes.append(
+                f"{deep} samples have 16 bits: read as by load_img, or with tf:bilinear as by "
+                "image_dataset_from_directory; give the --interpolation of the training"
+            )
+        if scaling is not None and own_scaling.scales(card.preprocessing):
+            notes.append(_scaled_twice(scaling, answer, kept, rows, card, accept_scaling))
+        if loaded.classes == 1:
+            sigmoid = kind.output == "probabilities"
+            loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
+            notes.append(loaded.notes[-1])
+            first = 1 - rows if sigmoid else np.zeros_like(rows)
+            rows, graph = np.concatenate([first, rows], axis=1), loaded.concrete()
+        np.savez(
+            Path(folder) / "keras.npz",
+            logits=rows,
+            read=np.isin(photos, [str(photo) for photo in kept]),
+            parts=np.array(parts, np.float32),
+            pictures=np.stack(pictures),
+        )
 
     dtype = pixel_front.dtype_of(card, deep=deep > 0)
     failed = {}
     for name in quantizations:
-        begin = time.perf_counter()
         if not loaded.flatbuffer:
             progress.step(f"converting: {name} ({QUANTIZATIONS[name].meaning})")
         try:
-            data = loaded.flatbuffer or pixel_front.attach(
-                flatbuffer.build(graph, name, tensors, loaded.layers), card, dtype
-            )
+            with _timed(seconds, name):
+                data = loaded.flatbuffer or pixel_front.attach(
+                    flatbuffer.build(graph, name, tensors, loaded.layers), card, dtype
+                )
+                (Path(folder) / f"{name}.tflite").write_bytes(data)
         except ConvertError as error:
             if len(quantizations) == 1:
                 raise
             failed[name] = str(error)
-            continue
-        (Path(folder) / f"{name}.tflite").write_bytes(data)
-        seconds[name] = time.perf_counter() - begin
     return {
         "card": card.to_json(),
         "pixels": None if loaded.flatbuffer else dtype,
@@ -174,19 +164,25 @@ def run(
         "flagged": asdict(flagged),
         "failed": failed,
         "keras_ms": float(np.median(keras_ms)),
-        "seconds": {key: round(value, 2) for key, value in seconds.items()},
+        "seconds": seconds,
         # Kilobytes on Linux (getrusage(2)).
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
 
 
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    begin = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - begin, 2)
+
+
 def _scaled_twice(
     scaling: OwnScaling,
-    graph: Any,
+    answer: Answer,
     photos: Sequence[Path],
     rows: np.ndarray,
     card: ModelCard,
-    *,
     accepted: bool,
 ) -> str:
     """A sentence on a network that scales pixels itself, with a scaling before it.
@@ -197,17 +193,11 @@ def _scaled_twice(
     if not scaling.for_bytes:
         return f"{both}: use --preprocess raw if training did not scale twice"
     expected = ClassFolders(card.labels).truth(photos)
-    known = [index for index, right in enumerate(expected) if right is not None]
+    known = [index for index, label in enumerate(expected) if label is not None]
     if known:
-        raw = replace(card, preprocessing=replace(card.preprocessing, scaling="raw"))
-        alone = np.stack(
-            [
-                keras_model.predict(graph, keras_preprocessing.see(photos[index], raw).tensor)
-                for index in known
-            ]
-        )
-        right = np.array([expected[index] for index in known])
-        twice, once = (_first(each) == right for each in (rows[known], alone))
+        labels = [expected[index] for index in known]
+        twice = _first(rows[known]) == labels
+        once = _right([photos[index] for index in known], labels, answer, card, scaling="raw")
         both += (
             f"; of {len(known)} labelled samples {twice.mean():.1%} are right so, "
             f"{once.mean():.1%} with raw"
@@ -264,9 +254,7 @@ def _card(model: KerasModel, outline: dict[str, Any]) -> ModelCard:
     return replace(ModelCard.from_json(body), schema_version=outline["schema_version"])
 
 
-def _flagged(
-    photos: Sequence[str], card: ModelCard, answer: Callable[[np.ndarray], np.ndarray]
-) -> Flagged:
+def _flagged(photos: Sequence[str], card: ModelCard, answer: Answer) -> Flagged:
     """The samples with an orientation flag, answered with it applied and with it ignored."""
     paths = [Path(photo) for photo in photos]
     flagged = []
@@ -274,14 +262,9 @@ def _flagged(
         with contextlib.suppress(OSError):  # not readable: counted among the skipped ones
             if keras_preprocessing.orientation(path) != 1:
                 flagged.append((path, label))
-    known = [(path, label) for path, label in flagged if label is not None]
-
-    def right(exif: str) -> np.ndarray:
-        way = replace(card, preprocessing=replace(card.preprocessing, exif=exif))
-        rows = [answer(keras_preprocessing.see(path, way).tensor) for path, _ in known]
-        return np.asarray(_first(np.array(rows)) == [label for _, label in known])
-
-    applied, ignored = (right(exif) if known else np.zeros(0, bool) for exif in ("apply", "ignore"))
+    known = [path for path, label in flagged if label is not None]
+    labels = [label for _, label in flagged if label is not None]
+    applied, ignored = (_right(known, labels, answer, card, exif=x) for x in ("apply", "ignore"))
     return Flagged(
         samples=len(flagged),
         judged=len(known),
@@ -291,23 +274,18 @@ def _flagged(
     )
 
 
+def _right(
+    photos: Sequence[Path], labels: Sequence[Any], answer: Answer, card: ModelCard, **steps: Any
+) -> np.ndarray:
+    """Whether each photo's first label is the right one, with other steps of preprocessing."""
+    card = replace(card, preprocessing=replace(card.preprocessing, **steps))
+    rows = [answer(keras_preprocessing.see(photo, card).tensor) for photo in photos]
+    return np.asarray(_first(np.stack(rows)) == labels) if rows else np.zeros(0, bool)
+
+
 def _first(rows: np.ndarray) -> np.ndarray:
     """The label with the highest score; of one output, the second label above its middle."""
     if rows.shape[1] > 1:
         return np.asarray(rows.argmax(axis=1))
     middle = 0.5 if ((rows >= 0) & (rows <= 1)).all() else 0.0
     return (rows[:, 0] > middle).astype(int)
-
-
-def _sixteen_bits(count: int, card: ModelCard) -> str:
-    if card.preprocessing.interpolation.startswith("tf:"):
-        return (
-            f"{count} samples have 16 bits: read as image_dataset_from_directory does, by their "
-            "high byte, 0..255"
-        )
-    values = "as 0..65535" if card.channels == 1 else "with all above 255 clipped to white"
-    return (
-        f"{count} samples have 16 bits: read as load_img does, {values}; if the model was trained "
-        "by image_dataset_from_directory, which takes the high byte, give --interpolation "
-        "tf:bilinear"
-    )

@@ -21,30 +21,20 @@ LIBRARIES = {"0": KERAS_2, "1": KERAS_2, "2": KERAS_2, "3": KERAS_3}
 
 # What Keras 3 loads from an `.h5` file of Keras 2 and computes alike, with every option.
 # tests/convert/test_generations.py compares both tables with what the two libraries answer.
-EQUAL_LAYERS = frozenset(
-    {
-        *("Activation", "ActivityRegularization", "Add", "AdditiveAttention", "AlphaDropout"),
-        *("Average", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D"),
-        *("BatchNormalization", "CategoryEncoding", "CenterCrop", "Concatenate", "Conv1D"),
-        *("Conv2D", "Conv3D", "Cropping1D", "Cropping2D", "Cropping3D", "Dense", "Dot", "Dropout"),
-        *("ELU", "EinsumDense", "Embedding", "Flatten", "GaussianDropout", "GaussianNoise"),
-        *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"),
-        *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
-        *("GroupNormalization", "Identity", "InputLayer", "LeakyReLU", "Masking"),
-        *("MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "Maximum", "Minimum", "Multiply"),
-        *("Normalization", "PReLU", "Permute", "ReLU", "RepeatVector", "Rescaling", "Reshape"),
-        *("Subtract", "TimeDistributed", "UpSampling1D", "UpSampling3D"),
-        *("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"),
-        # The networks themselves.
-        *("Sequential", "Functional", "Model"),
-    }
-)
-EQUAL_ACTIVATIONS = frozenset(
-    {
-        *("elu", "exponential", "gelu", "linear", "mish", "relu", "selu", "sigmoid", "softmax"),
-        *("softplus", "softsign", "swish", "tanh"),
-    }
-)
+_EQUAL_LAYERS = """
+    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Average AveragePooling1D
+    AveragePooling2D AveragePooling3D BatchNormalization CategoryEncoding CenterCrop Concatenate
+    Conv1D Conv2D Conv3D Cropping1D Cropping2D Cropping3D Dense Dot Dropout ELU EinsumDense
+    Embedding Flatten Functional GaussianDropout GaussianNoise GlobalAveragePooling1D
+    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D
+    GlobalMaxPooling3D GroupNormalization Identity InputLayer LeakyReLU Masking MaxPooling1D
+    MaxPooling2D MaxPooling3D Maximum Minimum Model Multiply Normalization PReLU Permute ReLU
+    RepeatVector Rescaling Reshape Sequential Subtract TimeDistributed UpSampling1D UpSampling3D
+    ZeroPadding1D ZeroPadding2D ZeroPadding3D"""
+EQUAL_LAYERS = frozenset(_EQUAL_LAYERS.split())
+_EQUAL_ACTIVATIONS = """
+    elu exponential gelu linear mish relu selu sigmoid softmax softplus softsign swish tanh"""
+EQUAL_ACTIVATIONS = frozenset(_EQUAL_ACTIVATIONS.split())
 # What Keras 3 loads without complaint and computes otherwise.
 DIFFERENCES = {
     "hard_sigmoid": "Keras 2 computes 0.2 x + 0.5, Keras 3 relu6(x + 3) / 6",

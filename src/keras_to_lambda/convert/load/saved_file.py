@@ -11,7 +11,6 @@ import contextlib
 import re
 import shutil
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -32,15 +31,14 @@ _DAMAGED = (
     *(zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError),
     *(struct.error, zlib.error),
 )
-# What a file of an unknown kind is, by its beginning, and what to do.
+# What a file is, and what to do, by its beginning: patterns of bytes. The first two are loaded.
+_KINDS = ((rb"PK", "keras"), (re.escape(hdf5.SIGNATURE), "h5"))
 _STRANGERS = (
     (rb"\Z", "is empty: it was cut short; " + SAVE_AGAIN),
     (rb"version https://git-lfs", "is a pointer of Git LFS, not the model: run `git lfs pull`"),
-    (
-        rb"(?i)\s*<(!doctype|html)",
-        "is a web page: the download gave an error or a login, not the model",
-    ),
+    (rb"(?i)\s*<(!doctype|html)", "is a web page: the download gave an error, not the model"),
     (rb"(?s).{4}TFL3", "is a .tflite already; a Keras file is expected here"),
+    (rb"", "is not a .keras, .h5 or .tflite file, nor a SavedModel folder"),
 )
 
 
@@ -74,24 +72,19 @@ class SavedFile:
     sha256: str = ""
 
     @classmethod
-    def read(cls, path: Path, folder: Path | None = None) -> SavedFile:
-        """Judge a file; `folder`, an empty one, gets the copy (None: no copy is wanted)."""
-        if folder is None:
-            with tempfile.TemporaryDirectory(prefix="model-") as name:
-                return replace(cls.read(path, Path(name)), copy=None)
+    def read(cls, path: Path, folder: Path) -> SavedFile:
+        """Judge a file; `folder`, an empty one, gets the copy."""
         if not path.exists():
             raise ConvertError(f"there is no model at {path}")
         try:
             if path.is_dir():
-                found = _saved_model(path, folder / "model")
-                sha256 = digest(path)
+                found, sha256 = _saved_model(path, folder / "model"), digest(path)
             else:
                 raw = folder / "judged"
                 sha256 = saved_model_graph.copy_file(path, raw)
                 found = _file(path, raw, folder)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConvertError(f"cannot read {path}: {reason}") from error
+            raise ConvertError(f"cannot read {path}: {error.strerror or error}") from error
         return replace(found, sha256=sha256, copy=None if found.faults else found.copy)
 
     def refusals(self, *, trust: bool = False) -> Iterator[str]:
@@ -116,14 +109,11 @@ def weights(path: Path, folder: Path) -> Path:
     copy = folder / "judged.h5"
     try:
         saved_model_graph.copy_file(path, copy)
-        with copy.open("rb") as file:
-            head = file.read(512)
     except OSError as error:
         raise ConvertError(f"cannot read {path}: {error.strerror or error}") from error
-    if not head.startswith(hdf5.SIGNATURE):
+    if kind_of(copy, path) != "h5":
         raise ConvertError(f"{path} is not a file of weights (.h5, .weights.h5)")
-    faults = list(_h5_faults(path, copy))
-    if faults:
+    if faults := list(_h5_faults(path, copy)):
         raise ConvertError(f"{path} is refused: " + "; ".join(faults))
     with _opened(path, copy) as file:
         older = "layer_names" in file.attrs or "model_weights" in file
@@ -158,23 +148,16 @@ def kind_of(file: Path, path: Path | None = None) -> str:
             head = stream.read(512)
     except FileNotFoundError:
         raise ConvertError(f"there is no model at {path}") from None
-    if head.startswith(b"PK"):
-        return "keras"
-    if head.startswith(hdf5.SIGNATURE):
-        return "h5"
-    raise ConvertError(_stranger(path, head))
-
-
-def _stranger(path: Path, head: bytes) -> str:
-    for beginning, words in _STRANGERS:
+    for beginning, kind in _KINDS:
         if re.match(beginning, head):
-            return f"{path} {words}"
-    if path.suffix in (".keras", ".h5", ".hdf5"):
-        return (
-            f"{path} begins neither like a .keras nor like an .h5 file: it was cut short, damaged "
-            f"or renamed; {SAVE_AGAIN}"
+            return kind
+    words = next(words for beginning, words in _STRANGERS if re.match(beginning, head))
+    if words == _STRANGERS[-1][1] and path.suffix in (".keras", ".h5", ".hdf5"):
+        words = (
+            "begins neither like a .keras nor like an .h5 file: it was cut short, damaged or "
+            f"renamed; {SAVE_AGAIN}"
         )
-    return f"{path} is not a .keras, .h5 or .tflite file, nor a SavedModel folder"
+    raise ConvertError(f"{path} {words}")
 
 
 def _keras(path: Path, members: zipfile.ZipFile, size: int, folder: Path) -> SavedFile:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
+from keras_to_lambda.convert.load.loading import Network, chosen
 from keras_to_lambda.convert.load.saved_file import SavedFile
-
-Network = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[Any, ...], Any]
 
 
 def load(path: Path, saved: SavedFile, head: str | None) -> Network:
-    """The network, its input's shape, its output's, and the object that holds its variables."""
+    """The network of a judged folder; `path` is what messages call it."""
+    loaded_by = f"tensorflow {tf.__version__}"
     with explained(
-        f"TensorFlow {tf.__version__} cannot load {path}",
-        "Export it again with model.export('FOLDER')",
+        f"{loaded_by} cannot load {path}", "Export it again with model.export('FOLDER')"
     ):
         loaded = tf.saved_model.load(str(saved.copy))
     signature = loaded.signatures.get("serving_default")
@@ -27,26 +24,23 @@ def load(path: Path, saved: SavedFile, head: str | None) -> Network:
             f"{path} has no signature serving_default (it has "
             f"{', '.join(loaded.signatures) or 'none'}); save it with model.export()"
         )
-    inputs = signature.structured_input_signature[1]
-    outputs = signature.structured_outputs
-    if len(inputs) != 1:
-        raise ConvertError(f"{path} has {len(inputs)} inputs; an image classifier has one")
-    key = head or (next(iter(outputs)) if len(outputs) == 1 else None)
-    if key is None:
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    names, shapes = [*outputs], [_sizes(output.shape) for output in outputs.values()]
+    place = chosen(path, len(inputs), names, shapes, head)
+    [(name, spec)] = inputs.items()
+    taken = _sizes(spec.shape)
+    if taken and taken[0] not in (None, 1):
         raise ConvertError(
-            f"{path} has {len(outputs)} outputs ({', '.join(outputs)}): choose one with --head NAME"
+            f"{path} was exported for batches of {taken[0]}; export it for one image or any number"
         )
-    if key not in outputs:
-        raise ConvertError(f"{path} has no output {key!r}; it has {', '.join(outputs)}")
-    (name, spec), out = next(iter(inputs.items())), outputs[key]
-    shape = tuple(spec.shape) if spec.shape.rank is not None else ()
-    if shape and shape[0] not in (None, 1):
-        raise ConvertError(
-            f"{path} was exported for batches of {shape[0]}; export it for one image or any number"
-        )
-    return (
-        lambda image: signature(**{name: tf.cast(image, spec.dtype)})[key],
-        shape,
-        tuple(out.shape) if out.shape.rank is not None else (),
-        loaded,
+    return Network(
+        lambda image: signature(**{name: tf.cast(image, spec.dtype)})[names[place]],
+        taken,
+        shapes[place],
+        anchor=loaded,
+        loaded_by=loaded_by,
     )
+
+
+def _sizes(shape: tf.TensorShape) -> tuple[int | None, ...]:
+    return () if shape.rank is None else tuple(shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
-from keras_to_lambda.convert.load import loading, obstacles, repairs, saved_model
-from keras_to_lambda.convert.load.repairs import Loaded, layers_of
+from keras_to_lambda.convert.load import loading, obstacles, saved_model
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.network import signature
 
@@ -92,47 +90,15 @@ def load(path: Path, wanted: Wanted | None = None) -> KerasModel:
         refused = saved.faults or [*saved.refusals()][:1] * bool(saved.code and not wanted.trust)
         if refused:
             raise ConvertError(f"{path} is refused: " + "; ".join(refused))
-        return replace(_load(path, saved, wanted), sha256=saved.sha256)
-
-
-def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
-    """The network of a file that was judged. `path` is for messages: what is opened is the copy."""
-    if saved.kind == "saved_model":
-        restored, shape, outputs, anchor = saved_model.load(path, saved, wanted.head)
-        return KerasModel(
-            path,
-            saved.kind,
-            **vars(signature.of(path, restored, shape, outputs, wanted.size)),
-            anchor=anchor,
-            written_by=saved.written_by,
-            loaded_by=f"tensorflow {tf.__version__}",
-        )
-    saved = replace(saved, backend=wanted.backend or saved.backend)
-    custom = Path(wanted.custom) if wanted.custom else None
-    loaded = loading.load(path, saved, custom, trust=wanted.trust)
-    built = replace(loaded, model=_built(path, saved, loaded))
-    model, notes = repairs.network(path, saved, built)
-    if saved.kind == "h5" and not saved.backend:
-        notes += (
-            "the file does not name the backend of its training; TensorFlow is assumed. If it was "
-            "Theano, its answers are wrong without --backend theano",
-        )
-    output = _head(path, model, wanted)
-    if len(model.inputs) != 1:
-        raise ConvertError(
-            f"{path} has {len(model.inputs)} inputs; an image classifier has one. Wrap it in a "
-            "model that takes only the image"
-        )
-
-    def call(image: Any) -> Any:
-        scores = model(image, training=False)
-        # Lists and dicts in the order of `outputs`: a dict's by its sorted keys.
-        return tf.nest.flatten(scores)[output or 0]
-
-    shapes = (tuple(model.inputs[0].shape), tuple(model.outputs[output or 0].shape))
-    found = signature.of(path, call, *shapes, wanted.size)
-    layers = layers_of(model)
-    if found.classes == 1 and obstacles.is_regression(saved.loss, layers[-2:]):
+        saved = replace(saved, backend=wanted.backend or saved.backend)
+        # What is opened is the copy; `path` is for messages.
+        if saved.kind == "saved_model":
+            network = saved_model.load(path, saved, wanted.head)
+        else:
+            custom = Path(wanted.custom) if wanted.custom else None
+            network = loading.load(path, saved, custom, wanted.head, trust=wanted.trust)
+        call, (height, width, channels, classes), notes = signature.of(path, network, wanted.size)
+    if classes == 1 and network.gives_a_number:
         raise ConvertError(
             f"{path} has one output without a sigmoid and was trained with a loss for numbers: it "
             "predicts a number, such as an age. Only classifiers are served; train one on classes, "
@@ -141,57 +107,18 @@ def _load(path: Path, saved: SavedFile, wanted: Wanted) -> KerasModel:
     return KerasModel(
         path,
         saved.kind,
-        **{**vars(found), "notes": (*notes, *found.notes)},
-        anchor=model,
+        call,
+        height,
+        width,
+        channels,
+        classes,
+        anchor=network.anchor,
         written_by=saved.written_by,
-        loaded_by=loaded.loaded_by,
-        parameters=int(model.count_params()),
-        layers=tuple(layer.name for layer in layers),
-    )
-
-
-def _built(path: Path, saved: SavedFile, loaded: Loaded) -> Any:
-    """The model itself, or a subclassed one as a network with an input and an output."""
-    model = loaded.model
-    with contextlib.suppress(AttributeError, ValueError):
-        if model.inputs:
-            return model
-    build = (saved.config or {}).get("build_config") or {}
-    shape = build.get("input_shape") if isinstance(build, dict) else None
-    remedy = (
-        "Wrap it in a network with a stated input, image = keras.Input((HEIGHT, WIDTH, 3)); "
-        "keras.Model(image, model(image)), and save that"
-    )
-    if not isinstance(shape, list) or len(shape) < 2 or not model.built:
-        raise ConvertError(
-            f"{path} was saved before it was built: it does not state its input's shape, and may "
-            f"have no weights. {remedy}"
-        )
-    with explained(f"{path} cannot be built for an input of {tuple(shape)}", remedy):
-        image = loaded.library.Input(tuple(shape[1:]))
-        return loaded.library.Model(image, model(image, training=False))
-
-
-def _head(path: Path, model: Any, wanted: Wanted) -> int | None:
-    """The index of the classifier's output; None: there is one."""
-    names = list(getattr(model, "output_names", None) or [])
-    if len(model.outputs) == 1:
-        if wanted.head is not None and wanted.head not in (*names, "0"):
-            raise ConvertError(f"{path} has a single output; remove --head")
-        return None
-    choices = [*names, *map(str, range(len(model.outputs)))]
-    if wanted.head is None:
-        pairs = zip(names, model.outputs, strict=False)
-        listed = ", ".join(f"{name} {tuple(output.shape)}" for name, output in pairs)
-        raise ConvertError(
-            f"{path} has {len(model.outputs)} outputs ({listed}): choose one with --head NAME"
-        )
-    if wanted.head in choices:
-        place = choices.index(wanted.head)
-        return place if place < len(names) else place - len(names)
-    raise ConvertError(
-        f"{path} has no output {wanted.head!r}; it has {', '.join(names)}, or 0 to "
-        f"{len(model.outputs) - 1}"
+        loaded_by=network.loaded_by,
+        notes=(*network.notes, *notes),
+        parameters=network.parameters,
+        layers=network.layers,
+        sha256=saved.sha256,
     )
 
 

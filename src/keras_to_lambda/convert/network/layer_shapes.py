@@ -181,14 +181,15 @@ def _joined(taken: Taken, config: Config) -> Shape:
     return (*taken[0][:-1], None if None in last else sum(n for n in last if n is not None))
 
 
+_SAME = """
+    Activation ActivityRegularization Add Average BatchNormalization Dropout ELU GaussianDropout
+    GaussianNoise Gelu GroupNormalization LayerNormalization LeakyReLU Maximum Multiply
+    Normalization PReLU RandomBrightness RandomContrast RandomFlip RandomRotation RandomTranslation
+    RandomZoom ReLU Relu Rescaling Sigmoid Silu Softmax SpatialDropout2D Tanh ThresholdedReLU"""
+_GLOBAL = """
+    GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D"""
 RULES: Mapping[str, Callable[[Taken, Config], Shape]] = {
-    **dict.fromkeys(("Activation", "Softmax", "ReLU", "LeakyReLU", "PReLU", "ELU"), _same),
-    **dict.fromkeys(("Sigmoid", "Relu", "Gelu", "Silu", "Tanh", "ThresholdedReLU"), _same),
-    **dict.fromkeys(("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"), _same),
-    **dict.fromkeys(("BatchNormalization", "LayerNormalization", "GroupNormalization"), _same),
-    **dict.fromkeys(("Rescaling", "Normalization", "Add", "Multiply", "Average", "Maximum"), _same),
-    **dict.fromkeys(("RandomFlip", "RandomRotation", "RandomZoom", "RandomContrast"), _same),
-    **dict.fromkeys(("RandomTranslation", "RandomBrightness", "ActivityRegularization"), _same),
+    **dict.fromkeys(_SAME.split(), _same),
     "Dense": _units,
     **dict.fromkeys(("Conv2D", "SeparableConv2D"), _convolution),
     "DepthwiseConv2D": _depthwise,
@@ -200,8 +201,7 @@ RULES: Mapping[str, Callable[[Taken, Config], Shape]] = {
         ("ZeroPadding2D", "Cropping2D", "UpSampling2D"),
         lambda taken, _: (taken[0][0], *(None for _ in taken[0][1:-1]), taken[0][-1]),
     ),
-    **dict.fromkeys(("GlobalAveragePooling2D", "GlobalMaxPooling2D"), _global),
-    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), _global),
+    **dict.fromkeys(_GLOBAL.split(), _global),
     "Flatten": _flat,
     "Reshape": _reshaped,
     **dict.fromkeys(

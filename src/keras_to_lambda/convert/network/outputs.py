@@ -20,15 +20,15 @@ from keras_to_lambda.convert.network.operators import DAMAGED, Node, Operators, 
 MULTI_LABEL = "multi-label: each label has a sigmoid, and the scores do not add up to 1"
 LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
 CHOICES = (LOGITS, SOFTMAX, SIGMOID)
+INFINITY = math.inf
 Limits = tuple[float, float]
 
-EVERYTHING: Limits = (-math.inf, math.inf)
+EVERYTHING: Limits = (-INFINITY, INFINITY)
 UNIT: Limits = (0.0, 1.0)
 # Operators from the output backwards that are looked at; a network is deeper than its ending.
 DEPTH = 40
 # Rounding in 0..1, and of the sum of a row of up to 1,000 classes.
-ROUNDING = 1e-4
-SUM_ROUNDING = 1e-3
+ROUNDING, SUM_ROUNDING = 1e-4, 1e-3
 # In 8 bits an output is a multiple of 1/256, and a softmax' sum is off by some hundredths.
 COARSE_ROUNDING, COARSE_SUM_ROUNDING = 1 / 256, 0.05
 # The scale that TensorFlow Lite prescribes for a quantized softmax and sigmoid, and for no other
@@ -48,16 +48,16 @@ KEEPING = {**dict.fromkeys(_KEEPING.split(), 0), "split": 1}
 FIXED: Mapping[str, Limits] = {
     **dict.fromkeys(("softmax", "sigmoid", "logistic", "relu0to1"), UNIT),
     **dict.fromkeys(("tanh", "erf", "softsign", "sin", "cos", "relun1to1"), (-1.0, 1.0)),
-    "logsoftmax": (-math.inf, 0.0),
+    "logsoftmax": (-INFINITY, 0.0),
     "relu6": (0.0, 6.0),
-    **dict.fromkeys(("softplus", "abs"), (0.0, math.inf)),
+    **dict.fromkeys(("softplus", "abs"), (0.0, INFINITY)),
 }
 # Those of them that make probabilities.
 NAMES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "logistic": SIGMOID}
 # Operators behind which any number can come.
 _OPEN = """
     matmul batchmatmul batchmatmulv2 fullyconnected einsum conv2d depthwiseconv2dnative
-    depthwiseconv2d log elu leakyrelu selu prelu fusedbatchnormv3"""
+    depthwiseconv2d log elu leakyrelu selu prelu fusedbatchnormv3 square sqrt rsqrt"""
 OPEN = frozenset(_OPEN.split())
 
 
@@ -65,38 +65,25 @@ def _key(op: str) -> str:
     return op.replace("_", "").lower()
 
 
-def _increasing(function: Callable[[float], float]) -> Callable[[Limits], Limits]:
-    def limits(x: Limits) -> Limits:
-        try:
-            return function(x[0]), function(x[1])
-        except OverflowError:
-            return function(min(x[0], 0.0)), math.inf
-
-    return limits
-
-
-def _square(x: Limits) -> Limits:
-    ends = (x[0] * x[0], x[1] * x[1])
-    return (0.0 if x[0] <= 0 <= x[1] else min(ends)), max(ends)
+def _exp(x: Limits) -> Limits:
+    low, high = (math.exp(n) if n < 700 else INFINITY for n in x)
+    return low, high
 
 
 def _reciprocal(x: Limits) -> Limits:
     if x[0] < 0 < x[1]:
         return EVERYTHING
     if x[0] >= 0:
-        return (1 / x[1] if x[1] else math.inf), (1 / x[0] if x[0] else math.inf)
-    return (1 / x[1] if x[1] else -math.inf), 1 / x[0]
+        return (1 / x[1] if x[1] else INFINITY), (1 / x[0] if x[0] else INFINITY)
+    return (1 / x[1] if x[1] else -INFINITY), 1 / x[0]
 
 
 # Operators of one number.
 SINGLE: Mapping[str, Callable[[Limits], Limits]] = {
-    "exp": _increasing(math.exp),
-    "relu": _increasing(lambda x: max(x, 0.0)),
-    "sqrt": _increasing(lambda x: math.sqrt(max(x, 0.0))),
+    "exp": _exp,
+    "relu": lambda x: (max(x[0], 0.0), max(x[1], 0.0)),
     "neg": lambda x: (-x[1], -x[0]),
-    "square": _square,
     **dict.fromkeys(("inv", "reciprocal"), _reciprocal),
-    "rsqrt": lambda x: _reciprocal((math.sqrt(max(x[0], 0.0)), math.sqrt(x[1]))),
 }
 
 
@@ -106,13 +93,12 @@ def _product(a: Limits, b: Limits) -> Limits:
     return min(ends), max(ends)
 
 
-DIVISIONS = ("realdiv", "div", "divnonan")
 # Operators of two numbers; more than two are taken one after the other.
 PAIRED: Mapping[str, Callable[[Limits, Limits], Limits]] = {
     **dict.fromkeys(("add", "addv2", "addn", "biasadd"), lambda a, b: (a[0] + b[0], a[1] + b[1])),
     "sub": lambda a, b: (a[0] - b[1], a[1] - b[0]),
     "mul": _product,
-    **dict.fromkeys(DIVISIONS, lambda a, b: _product(a, _reciprocal(b))),
+    **dict.fromkeys(("realdiv", "div", "divnonan"), lambda a, b: _product(a, _reciprocal(b))),
     "maximum": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
     "minimum": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
 }
@@ -128,32 +114,46 @@ class Ending:
 
     limits: that the outputs cannot leave. makers: SOFTMAX or SIGMOID, as far as found. last: the
     last operator that changes numbers. understood: whether all operators up to there are known.
+    coarse: whether the outputs are quantized in 8 bits, or were.
     """
 
     limits: Limits = EVERYTHING
     makers: frozenset[str] = frozenset()
     last: str = ""
     understood: bool = False
+    coarse: bool = False
 
     @classmethod
     def of(cls, operators: Operators) -> Ending:
         """Look at the last operators of a network."""
         return _Reader(operators).ending()
 
+    @classmethod
+    def of_tflite(cls, path: Path) -> Ending:
+        """Look at the last operators of a `.tflite` file."""
+        try:
+            return cls.of(of_flatbuffer(path))
+        except DAMAGED as error:
+            raise ConvertError(f"{path} was cut short or damaged: get it again") from error
+
     @property
     def bounded(self) -> bool:
         """Whether the operators alone keep the outputs in 0..1."""
         return self.limits[0] >= -ROUNDING and self.limits[1] <= 1 + ROUNDING
+
+    @property
+    def maker(self) -> str:
+        """What makes the outputs, in words."""
+        return " and ".join(sorted(self.makers)) or self.last or "unknown"
 
 
 def in_words(ending: Ending, units: int) -> str:
     """The outputs by the last operators alone, before any sample is answered."""
     if not ending.bounded:
         return "logits, unless the samples show probabilities"
-    maker = " and ".join(sorted(ending.makers)) or ending.last
     if ending.makers == {SIGMOID} and units > 1:
         return f"{MULTI_LABEL}, unless the samples show otherwise"
-    return f"probabilities, by the operators ({maker})"
+    return f"probabilities, by the operators ({ending.maker})"
 
 
 class _Reader:
@@ -164,18 +164,21 @@ class _Reader:
         self.strange = False
 
     def ending(self) -> Ending:
-        name = self._behind(self.operators.output)
-        node = self.operators.nodes.get(name, Node(""))
+        nodes = [self._node(name) for name in self._way(self.operators.output)]
         limits = self.limits(self.operators.output, DEPTH)
-        return Ending(limits, frozenset(self.makers), node.op, not self.strange)
+        makers, coarse = frozenset(self.makers), any(node.scale > 0 for node in nodes)
+        return Ending(limits, makers, nodes[-1].op, not self.strange, coarse)
 
-    def _behind(self, name: str) -> str:
-        """The tensor behind operators that only move numbers."""
-        node = self.operators.nodes.get(name)
-        while node is not None and _key(node.op) in KEEPING and not node.clip:
-            name = node.inputs[KEEPING[_key(node.op)]]
-            node = self.operators.nodes.get(name)
-        return name
+    def _node(self, name: str) -> Node:
+        return self.operators.nodes.get(name, Node(""))
+
+    def _way(self, name: str) -> list[str]:
+        """A tensor and those in front of it, up to an operator that does more than move numbers."""
+        way, node = [name], self._node(name)
+        while _key(node.op) in KEEPING and not node.clip and len(way) < DEPTH:
+            way.append(node.inputs[KEEPING[_key(node.op)]])
+            node = self._node(way[-1])
+        return way
 
     def limits(self, name: str, depth: int) -> Limits:
         """The limits that a tensor's numbers cannot leave."""
@@ -211,8 +214,6 @@ class _Reader:
         if op in SINGLE:
             return SINGLE[op](self.limits(inputs[0], depth))
         if op in PAIRED:
-            if op in DIVISIONS and self._is_share(inputs, depth):
-                return UNIT
             limits = self.limits(inputs[0], depth)
             for other in inputs[1:]:
                 limits = PAIRED[op](limits, self.limits(other, depth))
@@ -227,33 +228,16 @@ class _Reader:
             return _union(*(self.limits(each, depth) for each in inputs[1:]))
         if op == "sum":
             least, most = self.limits(inputs[0], depth)
-            return (0.0 if least >= 0 else -math.inf), (0.0 if most <= 0 else math.inf)
+            return (0.0 if least >= 0 else -INFINITY), (0.0 if most <= 0 else INFINITY)
         self.strange = True
         return EVERYTHING
-
-    def _is_share(self, inputs: tuple[str, ...], depth: int) -> bool:
-        """Whether something is divided by its own sum, as a softmax written out does."""
-        part, whole = self._behind(inputs[0]), self._behind(inputs[1])
-        nodes = self.operators.nodes
-        for _ in range(3):  # a small number may be added to the sum
-            node = nodes.get(whole)
-            if node is None or _key(node.op) not in ("addv2", "add", "maximum"):
-                break
-            whole = self._behind(node.inputs[0])
-        node = nodes.get(whole)
-        if node is None or _key(node.op) != "sum" or self._behind(node.inputs[0]) != part:
-            return False
-        if self.limits(part, depth)[0] < 0:
-            return False
-        self.makers.add(SOFTMAX)
-        return True
 
 
 def _fused(limits: Limits, node: Node) -> Limits:
     """The limits behind a fused activation of TensorFlow Lite."""
     if not node.clip:
         return limits
-    low, high = {"relu": (0.0, math.inf), **FIXED}.get(_key(node.clip), EVERYTHING)
+    low, high = {"relu": (0.0, INFINITY), **FIXED}.get(_key(node.clip), EVERYTHING)
     return min(max(limits[0], low), high), max(min(limits[1], high), low)
 
 
@@ -273,111 +257,78 @@ class Outputs:
     doubt: str = ""
 
 
-def decide(
-    ending: Ending, rows: np.ndarray, wanted: str | None = None, *, coarse: bool = False
-) -> Outputs:
+def decide(ending: Ending, rows: np.ndarray, wanted: str | None = None) -> Outputs:
     """Decide what the outputs are.
 
     rows: float32, (samples, units): the answers. wanted: one of CHOICES, which overrules; None: the
-    evidence decides. coarse: the outputs are quantized in 8 bits.
+    evidence decides.
     """
-    rounding = COARSE_ROUNDING if coarse else ROUNDING
-    sum_rounding = COARSE_SUM_ROUNDING if coarse else SUM_ROUNDING
-    units, sums = rows.shape[1], rows.sum(axis=1)
+    rounding = COARSE_ROUNDING if ending.coarse else ROUNDING
+    sum_rounding = COARSE_SUM_ROUNDING if ending.coarse else SUM_ROUNDING
+    several, sums = rows.shape[1] > 1, rows.sum(axis=1)
     inside = bool(rows.min() >= -rounding and rows.max() <= 1 + rounding)
+    seen = f"on {len(rows)} samples the outputs lie in {rows.min():.3g} to {rows.max():.3g}"
     # Of a softmax written out, of a mean of several, and of (1 - p, p).
-    exact = inside and units > 1 and bool(np.abs(sums - 1).max() <= sum_rounding)
-    # In 8 bits what is less than 1/512 is 0: a softmax of many labels adds up to less than 1.
-    whole = exact or (inside and units > 1 and coarse and NAMES.get(_key(ending.last)) == SOFTMAX)
-    several = units > 1 and not whole
-    seen = _seen(rows, inside, exact)
-    by_sigmoid = SIGMOID in ending.makers and SOFTMAX not in ending.makers
-    if wanted is not None:
-        return _overruled(wanted, rows, seen, inside=inside, whole=whole)
+    whole = inside and several and bool(np.abs(sums - 1).max() <= sum_rounding)
     if whole:
-        how = f"by the operators ({_makers(ending)})" if ending.bounded else "by the values alone"
-        activation = SIGMOID if by_sigmoid else SOFTMAX
-        return Outputs("probabilities", activation, False, f"probabilities {how}: {seen}")
-    trusted = ending.bounded or not ending.understood
-    if inside and trusted:
-        how = "by the operators" if ending.bounded else "by the values alone"
-        doubt = ""
-        if not ending.bounded:
-            doubt = (
-                f"the network ends in {ending.last or 'an unknown operator'}, and its outputs lie "
-                "in 0..1: taken for probabilities. If they are logits, give --output logits"
-            )
-        if units == 1 and SOFTMAX in ending.makers and float(rows.min()) >= 1 - rounding:
-            doubt = (
-                "a softmax of one unit is always 1, whatever the picture: train one unit with a "
-                "sigmoid, or two with a softmax"
-            )
-        note = f"probabilities {how} ({_makers(ending)}): {seen}"
-        if several:
-            note = f"{MULTI_LABEL}; {note}"
-        return Outputs("probabilities", SIGMOID, several, note, doubt)
+        seen += ", and each row adds up to 1"
+    elif inside and several:
+        seen += f", and rows add up to {sums.min():.3g} to {sums.max():.3g}"
+        # In 8 bits what is less than 1/512 is 0: a softmax of many labels adds up to less than 1.
+        whole = ending.coarse and NAMES.get(_key(ending.last)) == SOFTMAX
+    is_multi_label = several and not whole
+    if wanted is not None:
+        return _overruled(wanted, seen, is_multi_label, inside=inside, several=several)
+    if not (inside and (whole or ending.bounded or not ending.understood)):
+        note = f"logits: {seen}, and the network ends in {ending.last or 'an unknown operator'}"
+        return Outputs("logits", SOFTMAX, False, note, _doubt_of_logits(ending, seen, several))
     doubt = ""
-    if ending.makers and math.isfinite(ending.limits[0] + ending.limits[1]):
-        names = " and ".join(sorted(ending.makers))
+    if not (whole or ending.bounded):
         doubt = (
-            f"the network has a {names} near its end, but {ending.last} comes behind it, and "
-            f"{seen}: served as they are. They are not probabilities, and scores=probabilities "
+            f"the network ends in {ending.last or 'an unknown operator'}, and its outputs lie in "
+            "0..1: taken for probabilities. If they are logits, give --output logits"
+        )
+    elif not several and SOFTMAX in ending.makers and float(rows.min()) >= 1 - rounding:
+        doubt = (
+            "a softmax of one unit is always 1, whatever the picture: train one unit with a "
+            "sigmoid, or two with a softmax"
+        )
+    by_softmax = whole and ending.makers != {SIGMOID}
+    how = f"by the operators ({ending.maker})" if ending.bounded else "by the values alone"
+    note = f"{MULTI_LABEL}; " * is_multi_label + f"probabilities {how}: {seen}"
+    activation = SOFTMAX if by_softmax else SIGMOID
+    return Outputs("probabilities", activation, is_multi_label, note, doubt)
+
+
+def _doubt_of_logits(ending: Ending, seen: str, several: bool) -> str:
+    if ending.makers and math.isfinite(ending.limits[0] + ending.limits[1]):
+        return (
+            f"the network has a {ending.maker} near its end, but {ending.last} comes behind it, "
+            f"and {seen}: served as they are. They are not probabilities, and scores=probabilities "
             "would be wrong too; remove the last step from the network if you can"
         )
-    elif units == 1 and ending.limits[0] >= 0:
-        doubt = (
+    if not several and ending.limits[0] >= 0:
+        return (
             f"the one output is never below 0, as the network ends in {ending.last}: taken for a "
             "logit, so every picture gets the second label. If it predicts a number, such as an "
             "age, it is not an image classifier"
         )
-    note = f"logits: {seen}, and the network ends in {ending.last or 'an unknown operator'}"
-    return Outputs("logits", SOFTMAX, False, note, doubt)
+    return ""
 
 
-def _overruled(wanted: str, rows: np.ndarray, seen: str, *, inside: bool, whole: bool) -> Outputs:
+def _overruled(
+    wanted: str, seen: str, is_multi_label: bool, *, inside: bool, several: bool
+) -> Outputs:
     note = f"{wanted}, by --output; {seen}"
-    several = rows.shape[1] > 1
     if wanted == LOGITS:
         return Outputs("logits", SOFTMAX, False, note)
     activation = wanted if several else SIGMOID
-    multi_label = several and activation == SIGMOID and not whole
-    note = f"{MULTI_LABEL}; {note}" if multi_label else note
-    if not inside:
-        # The numbers are what a softmax or sigmoid takes. One logit becomes (0, z), whose softmax
-        # is the sigmoid of z.
-        return Outputs("logits", activation if several else SOFTMAX, multi_label, note)
-    uneven = activation == SOFTMAX and not whole
+    uneven = inside and is_multi_label and activation == SOFTMAX
     doubt = f"--output softmax, but {seen}: a softmax' row adds up to 1" if uneven else ""
-    return Outputs("probabilities", activation, multi_label, note, doubt)
-
-
-def _makers(ending: Ending) -> str:
-    return " and ".join(sorted(ending.makers)) or ending.last or "unknown"
-
-
-def _seen(rows: np.ndarray, inside: bool, whole: bool) -> str:
-    low, high = float(rows.min()), float(rows.max())
-    text = f"on {len(rows)} samples the outputs lie in {low:.3g} to {high:.3g}"
-    if whole:
-        return f"{text}, and each row adds up to 1"
-    if inside and rows.shape[1] > 1:
-        sums = rows.sum(axis=1)
-        return f"{text}, and rows add up to {sums.min():.3g} to {sums.max():.3g}"
-    return text
-
-
-def of_tflite(path: Path, rows: np.ndarray, wanted: str | None = None) -> Outputs:
-    """What the outputs of a `.tflite` file are; rows: its answers, dequantized, as for `decide`."""
-    try:
-        operators = of_flatbuffer(path)
-    except DAMAGED as error:
-        raise ConvertError(f"{path} was cut short or damaged: get it again") from error
-    # The last step may turn 8 bits into floats, which are as coarse.
-    node, coarse = operators.nodes.get(operators.output, Node("")), False
-    for _ in range(DEPTH):
-        coarse = coarse or node.scale > 0
-        place = KEEPING.get(_key(node.op))
-        if place is None or len(node.inputs) <= place:
-            break
-        node = operators.nodes.get(node.inputs[place], Node(""))
-    return decide(Ending.of(operators), rows, wanted, coarse=coarse)
+    is_multi_label = is_multi_label and activation == SIGMOID
+    note = f"{MULTI_LABEL}; " * is_multi_label + note
+    if inside:
+        return Outputs("probabilities", activation, is_multi_label, note, doubt)
+    # The numbers are what a softmax or sigmoid takes. One logit becomes (0, z), whose softmax is
+    # the sigmoid of z.
+    return Outputs("logits", activation if several else SOFTMAX, is_multi_label, note)

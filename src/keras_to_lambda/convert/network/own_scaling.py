@@ -20,15 +20,12 @@ Numbers = npt.NDArray[np.float64]
 
 # Operators that treat each number alone, or move numbers. Pads and concatenations add some, which
 # are constant and are recognised by that.
-FOLLOWED = frozenset(
-    {
-        *("Identity", "StopGradient", "Snapshot", "Cast", "Mul", "Sub", "RealDiv", "Div"),
-        *("Add", "AddV2", "BiasAdd", "Neg", "Maximum", "Minimum", "ClipByValue", "Reshape"),
-        *("Transpose", "ExpandDims", "Squeeze", "StridedSlice", "Slice", "Split", "SplitV"),
-        *("Unpack", "Pack", "ConcatV2", "GatherV2", "ReverseV2", "Pad", "PadV2", "MirrorPad"),
-        *("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ScaleAndTranslate", "Tile"),
-    }
-)
+_FOLLOWED = """
+    Add AddV2 BiasAdd Cast ClipByValue ConcatV2 Div ExpandDims GatherV2 Identity Maximum Minimum
+    MirrorPad Mul Neg Pack Pad PadV2 RealDiv Reshape ResizeBicubic ResizeBilinear
+    ResizeNearestNeighbor ReverseV2 ScaleAndTranslate Slice Snapshot Split SplitV Squeeze
+    StopGradient StridedSlice Sub Tile Transpose Unpack"""
+FOLLOWED = frozenset(_FOLLOWED.split())
 # Operators that read only a tensor's shape.
 LOOKING = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 # tf.nn.batch_normalization's own scope: its numbers were trained, whatever they are.

@@ -3,63 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
+from keras_to_lambda.convert.load.loading import Network
 from keras_to_lambda.convert.network import input_shape
 
-
-@dataclass(frozen=True)
-class Signature:
-    """A network's function and its sizes.
-
-    call: float32 tensor (batch, height, width, channels) -> (batch, classes). notes: sentences on
-    what was put in front of the network or behind it.
-    """
-
-    call: Callable[[Any], Any]
-    height: int
-    width: int
-    channels: int
-    classes: int
-    notes: tuple[str, ...] = ()
+_FLAT = "If it takes a flattened picture, put a Flatten or Reshape layer in front and save that"
+_PLACES = (
+    "Segmentation, detection, captions and embeddings of places are not served; if it is a "
+    "classifier's body, train a head on top (GlobalAveragePooling2D, Dense) and save that"
+)
+Call = Callable[[Any], Any]
 
 
 def of(
-    path: Path,
-    call: Callable[[Any], Any],
-    shape: tuple[Any, ...],
-    outputs: tuple[Any, ...],
-    size: Sequence[int] | None,
-) -> Signature:
-    """The signature of a network.
+    path: Path, network: Network, size: Sequence[int] | None
+) -> tuple[Call, tuple[int, int, int, int], tuple[str, ...]]:
+    """A network as a function: (batch, height, width, channels) -> (batch, classes), float32.
 
-    shape, outputs: of its input and output; None where a size is open, () where nothing is known.
-    size: (height, width), where the input leaves it open.
+    size: (height, width), where the input leaves it open. Returns the function, height, width,
+    channels and classes, and sentences on what was put in front of the network.
     """
-    first, notes, inner = shape, [], call
-    shape = input_shape.channels_last(first)
-    if input_shape.lacks_channels(first):
-        call = lambda image: inner(tf.squeeze(image, axis=-1))  # noqa: E731
-        notes.append("the network has no channel axis: it gets grey pictures without it")
-    elif input_shape.is_channels_first(first):
-        # Keras 3 turns the tensors itself; in Keras 2 it depends on TensorFlow's build.
-        with explained(
-            f"{path} takes its channels first, {first}, and TensorFlow cannot compute that on a "
-            "CPU",
-            "Build the same network with data_format='channels_last', give it the weights with "
-            "set_weights(old.get_weights()), and save that; the weights have the same shapes, but "
-            "a Dense layer's behind a Flatten come in another order",
-        ):
-            inner(tf.zeros([1 if n is None else n for n in first]))
-        call = lambda image: inner(tf.transpose(image, (0, 3, 1, 2)))  # noqa: E731
-        notes.append("channels first in the network: the picture is turned in front of it")
+    call, shape, notes = _channels_last(path, network)
     if len(shape) != 4:
-        raise ConvertError(_stranger(path, first, outputs, "takes no picture", _FLAT))
+        raise ConvertError(_stranger(path, network, network.given, "takes no picture", _FLAT))
     height, width, channels = shape[1:]
     if channels not in input_shape.CHANNELS:
         raise ConvertError(f"{path} takes {channels} channels (last axis); 1, 3 and 4 are served")
@@ -68,31 +39,42 @@ def of(
     height, width = size or (height, width)
     if not height or not width:
         raise ConvertError(f"{path} leaves its input size open: give --size HEIGHTxWIDTH")
-    if not outputs or None in outputs[1:]:
+    given = network.given
+    if not given or None in given[1:]:
         picture = (1, height, width, channels)
         with explained(f"{path} cannot be computed for {picture}", "Give another --size"):
-            traced = tf.function(call, autograph=False).get_concrete_function(
-                tf.TensorSpec(picture)
-            )
-            outputs = tuple(traced.output_shapes)
-    long = [n for n in outputs[1:] if n != 1]
-    if len(outputs) < 2 or len(long) > 1 or None in long:
-        raise ConvertError(_stranger(path, first, outputs, "gives no single vector", _PLACES))
-    classes, flat = int(long[0]) if long else 1, call
-    if len(outputs) > 2:
-        call = lambda image: tf.reshape(flat(image), (-1, classes))  # noqa: E731
-    return Signature(call, int(height), int(width), int(channels), classes, tuple(notes))
+            function = tf.function(call, autograph=False)
+            given = tuple(function.get_concrete_function(tf.TensorSpec(picture)).output_shapes)
+    long = [n for n in given[1:] if n != 1]
+    if len(given) < 2 or len(long) > 1 or None in long:
+        raise ConvertError(_stranger(path, network, given, "gives no single vector", _PLACES))
+    classes = int(long[0] or 1) if long else 1
+    vector = call if len(given) == 2 else lambda image: tf.reshape(call(image), (-1, classes))
+    return vector, (int(height), int(width), int(channels), classes), notes
 
 
-_FLAT = "If it takes a flattened picture, put a Flatten or Reshape layer in front and save that"
-_PLACES = (
-    "Segmentation, detection, captions and embeddings of places are not served; if it is a "
-    "classifier's body, train a head on top (GlobalAveragePooling2D, Dense) and save that"
-)
+def _channels_last(path: Path, network: Network) -> tuple[Call, tuple[Any, ...], tuple[str, ...]]:
+    inner, taken = network.call, network.taken
+    shape = input_shape.channels_last(taken)
+    if input_shape.lacks_channels(taken):
+        note = "the network has no channel axis: it gets grey pictures without it"
+        return lambda image: inner(tf.squeeze(image, axis=-1)), shape, (note,)
+    if not input_shape.is_channels_first(taken):
+        return inner, shape, ()
+    # Keras 3 turns the tensors itself; in Keras 2 it depends on TensorFlow's build.
+    with explained(
+        f"{path} takes its channels first, {taken}, and TensorFlow cannot compute that on a CPU",
+        "Build the same network with data_format='channels_last', give it the weights with "
+        "set_weights(old.get_weights()), and save that; the weights have the same shapes, but "
+        "a Dense layer's behind a Flatten come in another order",
+    ):
+        inner(tf.zeros([n or 1 for n in taken]))
+    note = "channels first in the network: the picture is turned in front of it"
+    return lambda image: inner(tf.transpose(image, (0, 3, 1, 2))), shape, (note,)
 
 
-def _stranger(path: Path, shape: Any, outputs: Any, fault: str, remedy: str) -> str:
+def _stranger(path: Path, network: Network, given: Any, fault: str, remedy: str) -> str:
     return (
-        f"{path} maps {shape} to {outputs} and {fault}; an image classifier maps (batch, height, "
-        f"width, channels) to (batch, classes). {remedy}"
+        f"{path} maps {network.taken} to {given} and {fault}; an image classifier maps (batch, "
+        f"height, width, channels) to (batch, classes). {remedy}"
     )

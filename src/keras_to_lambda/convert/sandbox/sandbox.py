@@ -88,8 +88,8 @@ class Sandbox:
         packages = [site.getusersitepackages()] if users else []
         with _job(into) as job:
             work = job / "work"
-            for path in (work, work / "out", work / "tmp"):
-                path.mkdir()
+            for name in ("out", "tmp"):
+                (work / name).mkdir(parents=True)
             if into is not None:
                 arguments["folder"] = str(work / "out")
             orders = {
@@ -108,8 +108,6 @@ class Sandbox:
                 answer = untrusted_results.read_json(work / "answer.json")
             except FileNotFoundError:
                 raise ConvertError(self._obituary(status, job / "log")) from None
-            if not isinstance(answer, dict):
-                raise ConvertError("invalid answer from the model process: not a JSON object")
             if "crash" in answer:
                 crash = progress.plain_lines(str(answer["crash"]))
                 raise RuntimeError(f"in the child process:\n{crash}")
@@ -158,11 +156,7 @@ class Sandbox:
         ended = False
         try:
             while not (ended := _has_ended(child)) and time.monotonic() < deadline:
-                # The end closes the pipe, unless something that it started holds it.
-                if listener.is_alive():
-                    listener.join(0.05)
-                else:
-                    time.sleep(0.005)
+                time.sleep(0.01)
         finally:
             # The whole session, however its leader ended: nothing that it started goes on. Its
             # leader is not waited for before: the number could by then be another process'.

@@ -36,12 +36,15 @@ def read(path: Path, most: int) -> bytes:
     return data
 
 
-def read_json(path: Path) -> Any:
-    """The JSON in a file. May be FileNotFoundError."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. May be FileNotFoundError."""
     try:
-        return json.loads(read(path, MAX_JSON_BYTES))
+        found = json.loads(read(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise ConvertError("invalid answer from the model process: not JSON") from error
+    if not isinstance(found, dict):
+        raise ConvertError("invalid answer from the model process: not a JSON object")
+    return found
 
 
 def collect(source: Path, folder: Path) -> None:

@@ -11,19 +11,10 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from keras_to_lambda.convert.scan import known_names as known
 from keras_to_lambda.convert.scan.keras_archive import MAX_JSON_BYTES
-from keras_to_lambda.convert.scan.keras_names import (
-    CODE,
-    FUNCTION_MODULES,
-    FUNCTIONS,
-    NAMES,
-    OPERATIONS,
-    OPERATOR_LAYERS,
-    is_class,
-)
-from keras_to_lambda.convert.scan.tensorflow_names import is_operator, is_symbol
 
 # Values, not objects: tensors as numbers, slices, shapes; and all their keys. With a module beside
 # them, Keras imports it.
@@ -50,16 +41,11 @@ _WORD = re.compile(r"[\w.,> -]{0,100}", re.ASCII)
 LONGEST_TEXT = 150
 # Networks in networks are a few levels each.
 MAX_DEPTH = 200
-_QUANTIZATION = re.compile(r"(gptq|awq)/-?\d+/-?\d+\w*", re.ASCII)
 
 
 @dataclass
 class Judgment:
-    """The names in a configuration.
-
-    classes: each layer's class, in the file's order. code: what would run a program. own: modules
-    (or "") and names of the author's classes. faults: why the file is refused even with --trust.
-    """
+    """The names in a configuration; see the fields of `saved_file.SavedFile`."""
 
     classes: list[str] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
@@ -118,70 +104,57 @@ def plain_module(module: str) -> str:
 
 
 def judge(config: dict[str, Any]) -> Judgment:
-    """The names in a configuration, by keras_names.py and tensorflow_names.py."""
+    """The names in a configuration, by known_names.py."""
     found = Judgment()
-    parts = list(_parts(config))
-    layers = {part.value for part in parts if part.key == "name" and isinstance(part.value, str)}
-    for part in parts:
-        if isinstance(part.value, dict):
-            _judge_object(part, found)
+    parts = list(_parts(config, _Place()))
+    layers = {text for text, place in parts if place.key == "name" and isinstance(text, str)}
+    for value, place in parts:
+        if isinstance(value, dict):
+            _judge_object(value, place, found)
         else:
-            _judge_text(part, layers, found)
+            _judge_text(value, place, layers, found)
     for name in ("code", "own", "faults"):
         setattr(found, name, list(dict.fromkeys(getattr(found, name))))
     return found
 
 
-@dataclass(frozen=True)
-class _Part:
-    """An object or a string, the key that it is at, and what is around it."""
+class _Place(NamedTuple):
+    """What is around a value: its key, and whether it is a layer, any text, or an operator's."""
 
-    value: Any
     key: str = ""
     is_layer: bool = False
-    names: bool = False
-    operator: bool = False
+    is_name: bool = False
+    in_operator: bool = False
 
 
-def _parts(config: dict[str, Any]) -> Iterator[_Part]:
-    waiting = [_Part(config)]
-    while waiting:
-        part = waiting.pop()
-        value = part.value
-        if isinstance(value, dict):
-            yield part
-            operator = part.operator or value.get("class_name") in OPERATOR_LAYERS
-            # Bytecode in base64, which has slashes, is no path; it is code already.
-            code = value.get("class_name") == "__lambda__"
-            # Last in, first out: reversed, the layers come in the file's order.
-            for key, inside in reversed(value.items()):
-                # A list of layers is `layers`, and was `config` of Sequential until Keras 2.2.
-                listed = isinstance(inside, list) and (
-                    key == "layers" or (key == "config" and "class_name" in value)
-                )
-                waiting.append(
-                    _Part(
-                        inside,
-                        key,
-                        listed or key in ("layer", "cell", "backward_layer"),
-                        part.names or code or key in _NAMES_BELOW,
-                        operator and key not in ("layers", "node_def"),
-                    )
-                )
-        elif isinstance(value, list):
+def _parts(value: Any, place: _Place) -> Iterator[tuple[Any, _Place]]:
+    """Yield the objects and strings in a value, in the file's order."""
+    if isinstance(value, dict | str):
+        yield value, place
+    if isinstance(value, list):
+        for inside in value:
             # A vocabulary's words are words.
-            kinds = (dict, list) if part.key == "vocabulary" else (dict, list, str)
-            waiting += [
-                _Part(x, part.key, part.is_layer, part.names, part.operator)
-                for x in reversed(value)
-                if isinstance(x, kinds)
-            ]
-        elif isinstance(value, str):
-            yield part
+            if not (place.key == "vocabulary" and isinstance(inside, str)):
+                yield from _parts(inside, place)
+    if isinstance(value, dict):
+        kind = value.get("class_name")
+        in_operator = place.in_operator or kind in known.OPERATOR_LAYERS
+        for key, inside in value.items():
+            # A list of layers is `layers`, and was `config` of Sequential until Keras 2.2.
+            listed = isinstance(inside, list) and (
+                key == "layers" or (key == "config" and "class_name" in value)
+            )
+            around = _Place(
+                key,
+                listed or key in ("layer", "cell", "backward_layer"),
+                # Bytecode in base64, which has slashes, is no path; it is code already.
+                place.is_name or kind == "__lambda__" or key in _NAMES_BELOW,
+                in_operator and key not in ("layers", "node_def"),
+            )
+            yield from _parts(inside, around)
 
 
-def _judge_object(part: _Part, found: Judgment) -> None:
-    node = part.value
+def _judge_object(node: dict[str, Any], place: _Place, found: Judgment) -> None:
     if "class_name" not in node:
         # Lambda's, and Keras 1's Merge: whether a function is Python code, a name, or none.
         if any(node.get(key, "raw") != "raw" for key in _FUNCTION_TYPES):
@@ -193,7 +166,7 @@ def _judge_object(part: _Part, found: Judgment) -> None:
         return
     if name in _DATA and node.keys() <= _DATA_KEYS:
         return
-    if part.is_layer:
+    if place.is_layer:
         found.classes.append(name)
     subject = inside if name == "function" and isinstance(inside, str) else name
     if not _same_name(node.get("registered_name"), name, subject):
@@ -206,14 +179,16 @@ def _judge_object(part: _Part, found: Judgment) -> None:
     layer = inside.get("name") if isinstance(inside, dict) else None
     title = f"{name} layer {layer!r}" if isinstance(layer, str) else name
     # A class without a module is an operation of Keras 3 if it cannot be trained.
-    operation = name in OPERATIONS and isinstance(inside, dict) and "trainable" not in inside
-    if bare in CODE:
+    operation = (
+        name in known.KERAS_OPERATIONS and isinstance(inside, dict) and "trainable" not in inside
+    )
+    if bare in known.CODE:
         found.code.append("a Python function" if bare == "__lambda__" else title)
-    elif name in OPERATOR_LAYERS:
+    elif name in known.OPERATOR_LAYERS:
         _judge_operator(node, title, found)
     elif name == "function":
         _judge_function(module, inside, found)
-    elif not is_class(plain_module(module or ""), name) and (module or not operation):
+    elif not known.is_class(plain_module(module or ""), name) and (module or not operation):
         # No file of the user's can define what JSON decoders build by name.
         if _is_library(module) or name.startswith("__") or name in _BUILT:
             found.code.append(f"{title} of the module {module!r}" if module else title)
@@ -238,7 +213,8 @@ def _judge_function(module: str | None, inside: Any, found: Judgment) -> None:
     if not isinstance(inside, str):
         found.faults.append("invalid function name: not a string")
         return
-    if inside in FUNCTIONS and plain_module(module or "builtins") in FUNCTION_MODULES:
+    plain = plain_module(module or "builtins")
+    if inside in known.KERAS_FUNCTIONS and plain in known.KERAS_FUNCTION_MODULES:
         return
     if _is_library(module):
         found.code.append(f"the function {inside!r} of {module}")
@@ -254,33 +230,31 @@ def _judge_operator(node: dict[str, Any], title: str, found: Judgment) -> None:
         found.code.append(f"{title} of the module {node['module']!r}")
     if node["class_name"] != "TensorFlowOpLayer":
         function = inside.get("function")
-        if not isinstance(function, str) or not is_symbol(function):
+        if not isinstance(function, str) or not known.is_symbol(function):
             found.code.append(f"{title}, which calls tf.{function}")
         return
     graph_node = inside.get("node_def")
     operator = graph_node.get("op") if isinstance(graph_node, dict) else None
-    known = isinstance(operator, str) and is_operator(operator, stateless=True)
-    if not known or '"func"' in json.dumps(graph_node):
+    computes = isinstance(operator, str) and known.is_operator(operator, stateless=True)
+    if not computes or '"func"' in json.dumps(graph_node):
         found.code.append(f"{title}, TensorFlow's operator {operator}")
 
 
-def _judge_text(part: _Part, layers: set[str], found: Judgment) -> None:
-    text, key = part.value, part.key
-    if part.operator and key not in _NAMES_AT:
+def _judge_text(text: str, place: _Place, layers: set[str], found: Judgment) -> None:
+    key = place.key
+    if place.in_operator and key not in _NAMES_AT:
         # A constant of an operator is a number, a layer's name, or a word such as SAME.
         if text not in layers and not _WORD.fullmatch(text):
             found.code.append(f"an operator's constant {text[:40]!r}")
         return
     if key == "_TYPE":
         found.code.append(f"a constant of the kind {text[:40]!r}")
-    if part.names or key in _NAMES_AT:
+    if place.is_name or key in _NAMES_AT:
         return
     if _RESOLVED.fullmatch(key):
-        if text not in FUNCTIONS | NAMES:
+        if text not in known.KERAS_FUNCTIONS | known.KERAS_CLASSES:
             found.own.append(("", text))
-    elif key in _FILES or (
-        (text.startswith("~") or "/" in text or "\\" in text) and not _QUANTIZATION.fullmatch(text)
-    ):
+    elif key in _FILES or text.startswith("~") or "/" in text or "\\" in text:
         found.faults.append(f"it names a file or an address ({key}: {text!r}), which is not read")
     elif len(text) > LONGEST_TEXT:
         found.code.append(f"a text of {len(text)} characters ({key})")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
-from keras_to_lambda.convert.scan.tensorflow_names import RESTORE, SAVE, is_operator
+from keras_to_lambda.convert.scan.known_names import RESTORE, SAVE, is_operator
 
 GRAPH, VARIABLES = "saved_model.pb", "variables"
 MAX_GRAPH_BYTES = (2 << 30) - 1  # protobuf's own limit
@@ -37,11 +37,10 @@ def copy(path: Path, folder: Path) -> tuple[Any, list[str]]:
     Returns the graph, a `saved_model_pb2.SavedModel`, and why the folder is refused.
     """
     if not (path / GRAPH).is_file():
-        if (path / "config.json").is_file():
-            raise ConvertError(f"{path} is an unpacked .keras file: give the file itself")
-        if (path / "saved_model.pbtxt").is_file():
-            raise ConvertError(f"{path} is a SavedModel as text: save it with model.export()")
-        raise ConvertError(f"{path} is a folder but not a SavedModel: it has no {GRAPH}")
+        raise ConvertError(
+            f"{path} is a folder but not a SavedModel: it has no {GRAPH}; save it with "
+            "model.export(), or give the .keras file that was unpacked there"
+        )
     names = [GRAPH]
     if (path / VARIABLES).is_dir():
         found = sorted(file.name for file in (path / VARIABLES).iterdir())

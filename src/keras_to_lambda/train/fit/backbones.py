@@ -151,7 +151,7 @@ def _within(path: Path, into: keras.Model, name: str, copies: Path) -> list[Weig
     found = SavedFile.read(path, copies)
     for reason in found.refusals():
         raise ConvertError(f"{path.name} is refused: {reason}")
-    models = [loading.load(path, found, None, trust=False).model]
+    models = [loading.model_of(path, found, None, trust=False).model]
     wanted = [tuple(weight.shape) for weight in into.weights]
     for candidate in models:
         # A classifier's head comes last: the weights in front of it are the network's.
