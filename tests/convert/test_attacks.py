@@ -14,7 +14,7 @@ from keras_to_lambda.convert import inspect_file as inspect
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.convert import main as convert
 from keras_to_lambda.convert.network import keras_model
-from keras_to_lambda.convert.sandbox.sandbox import Sandbox
+from keras_to_lambda.convert.scan import keras_archive
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.train import evaluate
 from tests.convert import attacks
@@ -211,7 +211,7 @@ class Own(Layer):
     ("change", "words"),
     [
         (attacks.with_setting("activation", lambda _: "system"), "does not define it"),
-        (attacks.function("subprocess", "Popen"), "does not define it"),
+        (attacks.activation("subprocess", "Popen"), "does not define it"),
         (attacks.renamed(class_name="Popen", module=None), "does not define it"),
         (attacks.renamed(class_name="popen", module="os", registered_name=None), "of the module"),
     ],
@@ -233,16 +233,7 @@ def test_what_the_users_file_defines_is_used(name, tmp_path):
     assert keras_model.load(model, keras_model.Wanted(custom=custom)).classes == 3
 
 
-def test_a_configuration_beyond_reason_is_not_parsed(tmp_path, commands, capfd):
-    change = attacks.with_setting("extra", lambda _: [0] * 12_000_000)
-    model = attacks.keras_with(change)(tmp_path, tmp_path / "trace")
-    assert {name: run(model) for name, run in commands.items()} == dict.fromkeys(commands, 2)
-    assert capfd.readouterr().err.count("'config.json' in it is 36") >= 4
-
-
-def test_a_layer_that_no_memory_holds_is_a_sentence(tmp_path):
-    change = attacks.with_setting("units", lambda _: 10**12)
-    model = attacks.h5_with(change)(tmp_path, tmp_path / "trace")
-    reads, arguments = [model], {"model": str(model), "wanted": {}}
-    with pytest.raises(ConvertError, match="it takes more than 6 GB of memory"):
-        Sandbox(6).call("tests.convert.jobs:load", reads=reads, **arguments)
+def test_a_configuration_beyond_reason_is_not_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras_archive, "MAX_JSON_BYTES", 100)
+    with pytest.raises(ConvertError, match=r"'config\.json' in it is"):
+        keras_model.load(attacks.honest_keras(tmp_path))

@@ -166,7 +166,7 @@ def test_bit_flips_in_a_tflite_are_reported_or_harmless(flatbuffer, write):
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved_model"])
-def test_a_model_that_can_be_converted_exits_with_0(kind, models, network, capsys, tmp_path):
+def test_a_model_that_can_be_converted_exits_with_0(kind, models, network, capsys):
     assert main([str(models[kind]), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["kind"] == kind
@@ -174,7 +174,7 @@ def test_a_model_that_can_be_converted_exits_with_0(kind, models, network, capsy
     assert found["parameters"] == network().count_params()
     assert main([str(models[kind])]) == 0
     if kind != "saved_model":
-        saved = SavedFile.read(models[kind], tmp_path)
+        saved = SavedFile.read(models[kind])
         assert saved.written_by == keras.__version__
         names = ("InputLayer", "Conv2D", "Conv2D", "AveragePooling2D", "Flatten", "Dense")
         assert (saved.classes, saved.code, saved.faults) == (names, (), ())

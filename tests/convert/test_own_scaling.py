@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.applications import efficientnet, efficientnet_v2, mobilenet_v3
 from PIL import Image
 
 from keras_to_lambda.convert.network import operators, own_scaling
@@ -54,20 +55,30 @@ def test_a_scaling_for_bytes_is_found_whatever_does_it(first, low, high):
     assert scaling.for_bytes
 
 
+# Of each, the first of its blocks.
+SMALL = {"include_top": False, "weights": None, "input_shape": (64, 64, 3)}
+B0 = efficientnet.DEFAULT_BLOCKS_ARGS[:1]
+V2 = efficientnet_v2.DEFAULT_BLOCKS_ARGS["efficientnetv2-b0"][:1]
+
+
 @pytest.mark.parametrize(
     ("build", "low", "high"),
     [
-        (applications.EfficientNetB0, 0, 1),
-        (applications.EfficientNetV2B0, -2.1179, 2.64),
-        (applications.MobileNetV3Small, -1, 1),
+        (lambda: efficientnet.EfficientNet(0.1, 0.1, 64, blocks_args=B0, **SMALL), 0, 1),
+        (
+            lambda: efficientnet_v2.EfficientNetV2(
+                0.1, 0.1, 64, blocks_args=V2, name="efficientnetv2-b0", **SMALL
+            ),
+            -2.1179,
+            2.64,
+        ),
+        (lambda: mobilenet_v3.MobileNetV3(lambda x, *_: x, 64, **SMALL), -1, 1),
     ],
+    ids=["EfficientNet", "EfficientNetV2", "MobileNetV3"],
 )
 def test_applications_that_scale_themselves_are_found_in_another_model(build, low, high):
-    base = build(weights=None, include_top=False, input_shape=(64, 64, 3))
-    # Its first convolution and what is in front of it.
-    body = next(layer for layer in base.layers if isinstance(layer, layers.Conv2D))
     head = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
-    scaling = found(keras.Sequential([keras.Model(base.input, body.output), *head]), (64, 64, 3))
+    scaling = found(keras.Sequential([build(), *head]), (64, 64, 3))
     assert (scaling.low, scaling.high) == pytest.approx((low, high), abs=1e-3)
     assert scaling.for_bytes
 

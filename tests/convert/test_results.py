@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 
@@ -114,3 +115,38 @@ def test_another_array_than_was_asked_for_is_a_sentence(found):
 
 def test_an_array_as_it_was_asked_for_is_taken():
     assert untrusted_results.shaped(np.ones((3, 7), np.float32), np.float32, 3, None).sum() == 21
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hardlink", "pipe", "folder"])
+def test_what_is_no_plain_file_is_not_collected(kind, tmp_path):
+    source, secret = tmp_path / "source", tmp_path / "secret"
+    source.mkdir()
+    secret.write_text("a secret", encoding="utf-8")
+    planted = source / "planted"
+    {
+        "symlink": lambda: planted.symlink_to(secret),
+        "hardlink": lambda: planted.hardlink_to(secret),
+        "pipe": lambda: os.mkfifo(planted),
+        "folder": planted.mkdir,
+    }[kind]()
+    (tmp_path / "into").mkdir()
+    with pytest.raises(ConvertError, match="invalid result file from the model process: 'planted'"):
+        untrusted_results.collect(source, tmp_path / "into")
+    assert not list((tmp_path / "into").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda path: path.symlink_to("/etc/passwd"), "invalid result file from .*: answer.json"),
+        (os.mkfifo, "invalid result file from .*: answer.json"),
+        (lambda path: path.write_bytes(b" " * (65 << 20)), "has more than 67108864 bytes"),
+        (lambda path: path.write_bytes(b"[" * 1_000_000), "not JSON"),
+        (lambda path: path.write_bytes(b"[]"), "not a JSON object"),
+    ],
+    ids=["a link", "a pipe", "large", "deep", "a list"],
+)
+def test_an_answer_that_is_none_is_a_sentence(write, words, tmp_path):
+    write(tmp_path / "answer.json")
+    with pytest.raises(ConvertError, match=words):
+        untrusted_results.read_json(tmp_path / "answer.json")

@@ -35,6 +35,11 @@ def model(name, file, about, **facts):
     return register
 
 
+def also(name, of, file, about):
+    """Save a model as another kind of file as well."""
+    MODELS[name] = {**MODELS[of], "file": file, "about": about}
+
+
 def settle(net, seed=7, spread=3.0):
     """Set every weight, with logits well apart and statistics that normalize for real."""
     random = np.random.RandomState(seed)
@@ -61,6 +66,13 @@ def block(x, name, filters, slash=False):
     x = layers.ReLU(6.0, name=f"{name}{bar}relu")(x)
     x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}{bar}pw")(x)
     return layers.BatchNormalization(name=f"{name}{bar}pw_bn")(x)
+
+
+def pooled(head, channels=3, after=lambda x: x, **conv):
+    """A convolution, pooling, and a head."""
+    image = keras.Input((32, 32, channels))
+    x = layers.GlobalAveragePooling2D()(after(layers.Conv2D(6, 3, **conv)(image)))
+    return keras.Model(image, head(x))
 
 
 def backbone(size=32, top=False, name="mini_mobilenet"):
@@ -198,26 +210,20 @@ def _():
 def _():
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
-        image = keras.Input((32, 32, 3))
-        x = layers.BatchNormalization()(layers.Conv2D(6, 3, activation="relu")(image))
-        x = layers.GlobalAveragePooling2D()(x)
-        return keras.Model(image, layers.Dense(4, dtype="float32")(x))
+        head = layers.Dense(4, dtype="float32")
+        return pooled(head, after=layers.BatchNormalization(), activation="relu")
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
 
 @model("two_classes", "h5", "one sigmoid")
 def _():
-    image = keras.Input((32, 32, 3))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3)(image))
-    return keras.Model(image, layers.Dense(1, activation="sigmoid")(x))
+    return pooled(layers.Dense(1, activation="sigmoid"))
 
 
 @model("two_outputs", "h5", "two named outputs", head="kind")
 def _():
-    image = keras.Input((32, 32, 3))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3)(image))
-    return keras.Model(image, [layers.Dense(2, name="tag")(x), layers.Dense(4, name="kind")(x)])
+    return pooled(lambda x: [layers.Dense(2, name="tag")(x), layers.Dense(4, name="kind")(x)])
 
 
 @model("fixed_batch", "h5", "a batch of 3, fixed")
@@ -229,9 +235,7 @@ def _():
 
 @model("four_channels", "h5", "four channels", channels=4)
 def _():
-    image = keras.Input((32, 32, 4))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3)(image))
-    return keras.Model(image, layers.Dense(4)(x))
+    return pooled(layers.Dense(4), channels=4)
 
 
 @model("own_layer", "h5", "a layer of its author's own, of tf.keras", custom="own.py")
@@ -271,30 +275,20 @@ def _():
 
 @model("hard_sigmoid", "h5", "hard_sigmoid, which Keras 3 computes otherwise")
 def _():
-    image = keras.Input((32, 32, 3))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3)(image))
-    return keras.Model(image, layers.Dense(4)(layers.Dense(8, "hard_sigmoid")(x)))
-
-
-def by_tensorflow():
-    """A network whose initializers and softmax are TensorFlow's."""
-    draw = {"kernel_initializer": tf.random_normal_initializer()}
-    image = keras.Input((32, 32, 3))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation=tf.nn.relu6, **draw)(image))
-    return keras.Model(image, layers.Dense(4, activation=tf.nn.softmax, **draw)(x))
+    return pooled(lambda x: layers.Dense(4)(layers.Dense(8, "hard_sigmoid")(x)))
 
 
 @model("tensorflows", "h5", "initializers and functions of TensorFlow")
 def _():
-    return by_tensorflow()
+    draw = {"kernel_initializer": tf.random_normal_initializer()}
+    head = layers.Dense(4, activation=tf.nn.softmax, **draw)
+    return pooled(head, activation=tf.nn.relu6, **draw)
 
 
 @model("layer_scale", "h5", "a layer that keras.applications define for themselves")
 def _():
     home = sys.modules[keras.applications.ConvNeXtTiny.__module__]
-    image = keras.Input((32, 32, 3))
-    x = home.LayerScale(0.5, 6)(layers.Conv2D(6, 3)(image))
-    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    return pooled(layers.Dense(4), after=home.LayerScale(0.5, 6))
 
 
 @model("weights", "weights.h5", "weights alone", expected="refused", reason="without the network")
@@ -302,34 +296,19 @@ def _():
     return keras.Sequential([layers.Flatten(input_shape=(32, 32, 3)), layers.Dense(4)])
 
 
-@model("zipped_sequential", "keras", "a .keras file: Sequential with Dropout")
-def _():
-    return MODELS["sequential"]["build"]()
-
-
-@model("zipped_mobilenet", "keras", "a .keras file: DepthwiseConv2D")
-def _():
-    return backbone(top=True)
-
-
-@model("zipped_nested", "keras", "a .keras file: a nested backbone")
-def _():
-    return MODELS["nested_sequential"]["build"]()
-
-
-@model("zipped_tensorflows", "keras", "a .keras file: TensorFlow's initializers and softmax")
-def _():
-    return by_tensorflow()
-
-
-@model("saved_sequential", "folder", "a SavedModel of model.save(folder)")
-def _():
-    return MODELS["adam"]["build"]()
-
-
-@model("saved_mobilenet", "folder", "a SavedModel of model.save(folder): DepthwiseConv2D")
-def _():
-    return backbone(top=True)
+also("zipped_sequential", "sequential", "keras", "a .keras file: Sequential with Dropout")
+also("zipped_mobilenet", "mobilenet", "keras", "a .keras file: DepthwiseConv2D")
+also("zipped_nested", "nested_sequential", "keras", "a .keras file: a nested backbone")
+also(
+    "zipped_tensorflows",
+    "tensorflows",
+    "keras",
+    "a .keras file: TensorFlow's initializers and softmax",
+)
+also("saved_sequential", "adam", "folder", "a SavedModel of model.save(folder)")
+also(
+    "saved_mobilenet", "mobilenet", "folder", "a SavedModel of model.save(folder): DepthwiseConv2D"
+)
 
 
 @model("plain", "folder", "a SavedModel of plain TensorFlow")

@@ -72,7 +72,9 @@ def load(
             "Theano, its answers are wrong without --backend theano",
         )
     shapes = [tuple(output.shape) for output in model.outputs]
-    output = chosen(path, len(model.inputs), model.output_names, shapes, head)
+    # A Sequential has one output without a name.
+    names = getattr(model, "output_names", None) or ["output"]
+    output = chosen(path, len(model.inputs), names, shapes, head)
 
     def call(image: Any) -> Any:
         # Lists and dicts in the order of `outputs`: a dict's by its sorted keys.

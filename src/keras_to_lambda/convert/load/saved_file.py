@@ -11,6 +11,7 @@ import contextlib
 import re
 import shutil
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -72,8 +73,11 @@ class SavedFile:
     sha256: str = ""
 
     @classmethod
-    def read(cls, path: Path, folder: Path) -> SavedFile:
-        """Judge a file; `folder`, an empty one, gets the copy."""
+    def read(cls, path: Path, folder: Path | None = None) -> SavedFile:
+        """Judge a file; `folder`, an empty one, gets the copy (None: no copy is wanted)."""
+        if folder is None:
+            with tempfile.TemporaryDirectory(prefix="model-") as name:
+                return replace(cls.read(path, Path(name)), copy=None)
         if not path.exists():
             raise ConvertError(f"there is no model at {path}")
         try:
