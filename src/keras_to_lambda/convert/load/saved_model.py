@@ -25,7 +25,8 @@ def load(path: Path, saved: SavedFile, head: str | None) -> Network:
             f"{', '.join(loaded.signatures) or 'none'}); save it with model.export()"
         )
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
-    names, shapes = [*outputs], [_sizes(output.shape) for output in outputs.values()]
+    names = sorted(outputs)  # the file has no order
+    shapes = [_sizes(outputs[name].shape) for name in names]
     place = chosen(path, len(inputs), names, shapes, head)
     [(name, spec)] = inputs.items()
     taken = _sizes(spec.shape)
