@@ -39,7 +39,7 @@ _REFUSALS = ("safe_mode", "unsafe", "disallowed", "arbitrary code", "registered_
 
 
 @dataclass(frozen=True)
-class Network:
+class LoadedNetwork:
     """A network of one input and one chosen output.
 
     call: a float32 tensor of the shape `taken` -> one of the shape `given`, in inference mode. Of
@@ -61,7 +61,7 @@ class Network:
 
 def load(
     path: Path, saved: SavedFile, custom: Path | None, head: str | None, *, trust: bool
-) -> Network:
+) -> LoadedNetwork:
     """Load a file as a network, repaired."""
     loaded = model_of(path, saved, custom, trust=trust)
     built = replace(loaded, model=_built(path, saved, loaded))
@@ -81,7 +81,7 @@ def load(
         return tf.nest.flatten(model(image, training=False))[output]
 
     layers = layers_of(model)
-    return Network(
+    return LoadedNetwork(
         call,
         tuple(model.inputs[0].shape),
         shapes[output],

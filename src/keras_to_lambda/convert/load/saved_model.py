@@ -7,11 +7,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
-from keras_to_lambda.convert.load.loading import Network, chosen
+from keras_to_lambda.convert.load.loading import LoadedNetwork, chosen
 from keras_to_lambda.convert.load.saved_file import SavedFile
 
 
-def load(path: Path, saved: SavedFile, head: str | None) -> Network:
+def load(path: Path, saved: SavedFile, head: str | None) -> LoadedNetwork:
     """The network of a judged folder; `path` is what messages call it."""
     loaded_by = f"tensorflow {tf.__version__}"
     with explained(
@@ -34,7 +34,7 @@ def load(path: Path, saved: SavedFile, head: str | None) -> Network:
         raise ConvertError(
             f"{path} was exported for batches of {taken[0]}; export it for one image or any number"
         )
-    return Network(
+    return LoadedNetwork(
         lambda image: signature(**{name: tf.cast(image, spec.dtype)})[names[place]],
         taken,
         shapes[place],

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained
-from keras_to_lambda.convert.load.loading import Network
+from keras_to_lambda.convert.load.loading import LoadedNetwork
 from keras_to_lambda.convert.network import input_shape
 
 _FLAT = "If it takes a flattened picture, put a Flatten or Reshape layer in front and save that"
@@ -21,7 +21,7 @@ Call = Callable[[Any], Any]
 
 
 def of(
-    path: Path, network: Network, size: Sequence[int] | None
+    path: Path, network: LoadedNetwork, size: Sequence[int] | None
 ) -> tuple[Call, tuple[int, int, int, int], tuple[str, ...]]:
     """A network as a function: (batch, height, width, channels) -> (batch, classes), float32.
 
@@ -53,7 +53,9 @@ def of(
     return vector, (int(height), int(width), int(channels), classes), notes
 
 
-def _channels_last(path: Path, network: Network) -> tuple[Call, tuple[Any, ...], tuple[str, ...]]:
+def _channels_last(
+    path: Path, network: LoadedNetwork
+) -> tuple[Call, tuple[Any, ...], tuple[str, ...]]:
     inner, taken = network.call, network.taken
     shape = input_shape.channels_last(taken)
     if input_shape.lacks_channels(taken):
@@ -73,7 +75,7 @@ def _channels_last(path: Path, network: Network) -> tuple[Call, tuple[Any, ...],
     return lambda image: inner(tf.transpose(image, (0, 3, 1, 2))), shape, (note,)
 
 
-def _stranger(path: Path, network: Network, given: Any, fault: str, remedy: str) -> str:
+def _stranger(path: Path, network: LoadedNetwork, given: Any, fault: str, remedy: str) -> str:
     return (
         f"{path} maps {network.taken} to {given} and {fault}; an image classifier maps (batch, "
         f"height, width, channels) to (batch, classes). {remedy}"
