@@ -191,7 +191,7 @@ endif
 	@.venv-tf/bin/python -m tests.events_of_models
 
 train-demo: $(TF_DEV) ## pictures to a served model in minutes: explore, train, convert, verify, serve, evaluate
-	@.venv-tf/bin/python -m keras_to_lambda.train.train_demo $(if $(DATA),"$(DATA)") --port $(PORT) $(OPTIONS)
+	@tools/train-demo.sh $(PORT) "$(DATA)" $(OPTIONS)
 
 tracking: .venv-tf/.tracking ## Weights & Biases and MLflow, for train --track
 

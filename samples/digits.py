@@ -1,8 +1,13 @@
-"""Digits as MNIST's are, of strokes written here: pictures to train on without its files."""
+"""Digits as MNIST's are, of strokes written here: pictures to train on without its files.
+
+python -m samples.digits FILE.npz writes EACH of each, in varied hands.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -13,6 +18,7 @@ SIDE = 400  # of the sheet that is written on, pixels
 # MNIST: scaled to fit 20 x 20, then put into 28 x 28 with the centre of mass in the middle
 # (http://yann.lecun.com/exdb/mnist/).
 SIZE, INNER = 28, 20
+EACH = 250  # pictures of each digit in a data set
 WOBBLE = 0.045  # of varied hands: enough that a few digits are hard to tell
 # Each stroke's points, in shares of the sheet; a curve goes through them.
 DIGITS: dict[str, list[Points]] = {
@@ -107,3 +113,15 @@ def varied(label: str, random: np.random.Generator) -> Image.Image:
     ]
     pen, lean = int(random.integers(16, 46)), random.normal(math.radians(4), math.radians(16))
     return centred(written(strokes, pen, lean))
+
+
+def data_set(path: Path) -> None:
+    """Write an .npz file of EACH pictures of each digit, in varied hands."""
+    random = np.random.default_rng(1)
+    labels = np.repeat(np.arange(10, dtype=np.uint8), EACH)
+    images = np.stack([np.asarray(varied(str(label), random)) for label in labels])
+    np.savez_compressed(path, x_train=images, y_train=labels)
+
+
+if __name__ == "__main__":
+    data_set(Path(sys.argv[1]))

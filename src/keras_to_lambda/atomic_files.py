@@ -44,7 +44,7 @@ def checked(page: Path) -> Path:
         UserError: it cannot go there.
     """
     if page.is_dir() or page.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"-o {page} must end in .html; the JSON is written beside it")
+        raise UserError(f"-o {page} must end in .html")
     if not page.absolute().parent.is_dir():
         raise UserError(f"-o {page}: no such folder: {page.parent}")
     return page

@@ -14,7 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from keras_to_lambda.convert import convert
-from keras_to_lambda.train import evaluate, explore, search, train_demo
+from keras_to_lambda.train import evaluate, explore, search
+from samples.digits import data_set
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
@@ -45,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         digits = folder / "digits.npz"
-        train_demo.draw(digits)
+        data_set(digits)
         pages = {kind: folder / f"{kind}.html" for kind in SIZES}
         explore.main([str(digits), "-o", str(pages["exploration"])])
         first, second = (ROOT / "models" / m / f"{m}.tflite" for m in ("digits", "digits-tree"))

@@ -19,7 +19,7 @@ from keras_to_lambda.runtime.image.preprocess import scale
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.fit import backbones, batches, networks
-from keras_to_lambda.train.fit.recipe import TRANSFER, Backbone, Head
+from keras_to_lambda.train.fit.recipe import TRANSFER, Backbone
 from tests.convert import attacks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ def test_every_network_is_trained_with_its_own_scaling(name):
 def test_a_backbone_has_a_head_with_logits():
     inner = (12, 7)
     recipe = dataclasses.replace(
-        TRANSFER, network=Backbone("MobileNetV3Small", None), head=Head(inner, dropout=0.5)
+        TRANSFER, network=Backbone("MobileNetV3Small", None), inner=inner, dropout=0.5
     )
     network = networks.build(recipe, 5, 64)
     assert network.model.layers[-1].activation is keras.activations.linear

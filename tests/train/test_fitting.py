@@ -50,7 +50,7 @@ def transfer(loaded, tmp_path_factory):
     base.save_weights(folder / "base.weights.h5")
     recipe = dataclasses.replace(
         TRANSFER, network=Backbone("MobileNetV2", str(folder / "base.weights.h5"), 0.35), size=32,
-        epochs=2, views=1, fine_tune_layers=12, fine_tune_epochs=2, enlarge=64, enlarge_epochs=1,
+        epochs=2, views=1, fine_tune=12, fine_tune_epochs=2, enlarge=64,
         keep="last", batch_size=16,
     )  # fmt: skip
     card = train.card("shapes", loaded.labels, recipe)
@@ -62,6 +62,7 @@ def test_a_trained_network_goes_through_head_fine_tuning_and_a_larger_size(trans
     _, run, model = transfer
     assert [(e["phase"], e["size"]) for e in run.history] == [
         ("head", 32), ("head", 32), ("fine-tuning", 32), ("fine-tuning", 32), ("larger", 64),
+        ("larger", 64),
     ]  # fmt: skip
     assert model.input_shape == (None, 64, 64, 3)
     # The head alone was fitted, but its checkpoint classifies pictures.
@@ -88,7 +89,7 @@ def test_only_the_last_layers_are_tuned_and_batch_normalizations_stay_frozen(tra
 def test_the_features_of_a_frozen_network_are_computed_once(transfer, capsys):
     _, run, _ = transfer
     again = fitting.TrainingRun(
-        dataclasses.replace(run.recipe, enlarge=0, fine_tune_layers=0, epochs=1), run.card,
+        dataclasses.replace(run.recipe, enlarge=0, fine_tune=0, epochs=1), run.card,
         run.data, run.folder.parent / "again", run.cache, verbose=0,
     )  # fmt: skip
     again.fit()
@@ -124,8 +125,8 @@ def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(perceptron):
 def test_the_learning_rate_follows_its_schedule_and_another_run_does_not_continue(
     perceptron, capsys
 ):
-    for schedule, last in (("plateau", 5e-10), ("exponential", 1e-11)):
-        flat = perceptron(epochs=6, schedule=schedule, plateau_factor=0.5, learning_rate=1e-9)
+    for schedule, last in (("plateau:0.5", 5e-10), ("exponential", 1e-11)):
+        flat = perceptron(epochs=6, schedule=schedule, learning_rate=1e-9)
         flat.fit()  # so small a rate changes no loss
         rates = [entry["learning_rate"] for entry in flat.history]
         assert len(rates) == 6
@@ -138,7 +139,7 @@ def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path, monkeypatch,
     output = tmp_path / "shapes"
     line = ["train", str(data), "-o", str(output), "--model", "mlp", "--size", "32", "--epochs",
             "6", "--batch-size", "4", "--track", "none"]  # fmt: skip
-    log = output / "shapes.checkpoints" / "history.json"
+    log = output / "shapes.checkpoints" / "state" / "history.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "keras_to_lambda", *line],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -156,6 +157,7 @@ def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path, monkeypatch,
     # At most the last epoch, whose backup may have been cut short, was trained again.
     assert entries[: len(before) - 1] == before[:-1]
     assert not (output / "shapes.checkpoints").exists()
+    assert not (output / "shapes.cache").exists()
 
 
 # Layers of Keras: here only that each range reaches its layer, and none runs for nothing.

@@ -26,7 +26,7 @@ def test_the_zip_is_data_and_train_names_a_label_with_too_few_photos(archive):
     assert data.labels == ("a_b", "disc", "plain", "stripes")
     assert sum(map(len, data.splits.values())) == 13
     with pytest.raises(DataError, match="no picture to train on: a_b; each label needs"):
-        train.read(train.parser().parse_args([str(archive)]))
+        train.read(str(archive), 1, "fine")
 
 
 def test_samples_of_convert_are_all_photos_of_the_zip(archive, tmp_path):

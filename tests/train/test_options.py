@@ -45,20 +45,20 @@ def test_defaults_follow_the_data_and_the_network(given, data, network, size, ch
 
 def test_options_reach_the_recipe():
     recipe = made(
-        "--model MobileNetV2 --inner 100 50 --dropout 0.4 --fine-tune 60 --fine-tune-epochs 8 "
-        "--size 150 --enlarge 299 --flip vertical --zoom 0.5 1 --cutout 0.2 --mixup 0.3 "
-        "--schedule plateau --plateau-factor 0.5 --patience 4"
+        "--model MobileNetV2 --inner 100,50 --dropout 0.4 --fine-tune 60 --fine-tune-epochs 8 "
+        "--size 150 --enlarge 299 --augment flip=vertical,zoom=0.5..1,cutout=0.2,mixup=0.3 "
+        "--schedule plateau:0.5 --patience 4"
     )
-    assert (recipe.head.inner, recipe.head.dropout) == ((100, 50), 0.4)
+    assert (recipe.inner, recipe.dropout) == ((100, 50), 0.4)
     assert [(p.name, p.size, p.layers, p.first, p.last) for p in recipe.phases()] == [
-        ("head", 150, 0, 0, 20), ("fine-tuning", 150, 60, 20, 28), ("larger", 299, 60, 28, 30),
+        ("head", 150, 0, 0, 20), ("fine-tuning", 150, 60, 20, 28), ("larger", 299, 60, 28, 36),
     ]  # fmt: skip
     assert recipe.served_size == 299
     assert recipe.augmentation == dataclasses.replace(
-        AUGMENTATIONS["light"], flip="vertical", zoom=(0.5, 1.0), cutout=0.2
+        AUGMENTATIONS["light"], flip="vertical", zoom=(0.5, 1.0), cutout=0.2, mixup=0.3
     )
     assert {phase.mix for phase in recipe.phases()} == {0.3}
-    assert (recipe.keep, recipe.patience, recipe.plateau_factor) == ("best", 4, 0.5)
+    assert (recipe.keep, recipe.patience, recipe.schedule) == ("best", 4, "plateau:0.5")
 
 
 def test_a_network_from_scratch_grows_and_continues_its_schedule():
@@ -76,10 +76,7 @@ def test_a_network_from_scratch_grows_and_continues_its_schedule():
         ("--fine-tune 3", "are for a trained network"),
         ("--weights imagenet", "are for the networks of keras.applications"),
         ("--model MobileNetV2 --fine-tune-epochs 3", "need --fine-tune LAYERS"),
-        ("--model MobileNetV2 --enlarge-epochs 3", "needs --enlarge PIXELS"),
         ("--model MobileNetV2 --enlarge 100", "not larger than --size 224"),
-        ("--plateau-factor 0.5", "needs --schedule plateau"),
-        ("--zoom 1.1 0.9", "the lower value comes first"),
         ("--size 16", "--size must be at least 32"),
         ("--model resnet51", "no model named resnet51"),
     ],
@@ -89,10 +86,22 @@ def test_options_that_contradict_each_other_are_named(given, message):
         made(given)
 
 
-def test_a_value_out_of_range_is_named():
-    for text, message in (("six", "not a whole number"), ("6", "must be from 1 to 5")):
-        with pytest.raises(argparse.ArgumentTypeError, match=message):
-            recipe_options.whole(1, 5)(text)
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("epochs", "six", "not a whole number"),
+        ("dropout", "1", "must be from 0 to 0.95"),
+        ("schedule", "step", "use cosine, constant"),
+        ("schedule", "plateau:2", "must be from 0.01 to 0.99"),
+        ("augment", "wild", "is not one of none, light"),
+        ("augment", "light,zoom=1.1..0.9", "the lower end first"),
+        ("augment", "rotation=200", "must be from 0 to 180"),
+        ("augment", "flip=both", "use flip=none"),
+    ],
+)
+def test_a_value_out_of_range_is_named(option, text, message):
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        recipe_options.READERS[option](text)
 
 
 def test_the_card_of_a_run_has_the_network_s_scaling_and_the_last_size():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import signal
@@ -23,17 +22,15 @@ OPTIONS = ("--model", "mlp", "--size", "32", "--epochs", "2", "--batch-size", "1
 @pytest.mark.parametrize(
     ("text", "ladder"),
     [
-        ("learning_rate=0.0001..0.01", (0.0001, 0.0003162, 0.001, 0.003162, 0.01)),
-        ("dropout=0..0.8", (0.0, 0.2, 0.4, 0.6, 0.8)),
-        ("inner=0|10|100", (0, 10, 100)),
-        ("batch_size=8..10", (8, 9, 10)),
+        ("learning_rate=0.0001..0.01", ("0.0001", "0.0003162", "0.001", "0.003162", "0.01")),
+        ("dropout=0..0.8", ("0", "0.2", "0.4", "0.6", "0.8")),
+        ("inner=0|10|100", ("0", "10", "100")),
+        ("batch_size=8..10", ("8", "9", "10")),
         ("model=Xception|MobileNetV2", ("Xception", "MobileNetV2")),
     ],
 )
 def test_a_factor_has_a_ladder_of_values(text, ladder):
-    made = Factor.read(text).ladder()
-    assert [type(value) for value in made] == [type(value) for value in ladder]
-    assert made == pytest.approx(ladder) if isinstance(ladder[0], float) else made == ladder
+    assert Factor.read(text).values == ladder
 
 
 @pytest.mark.parametrize(
@@ -41,9 +38,9 @@ def test_a_factor_has_a_ladder_of_values(text, ladder):
     [
         ("depth=1|2", "NAME is one of model"),
         ("inner", "use NAME=a"),
-        ("inner=a|b", "values of inner are numbers"),
+        ("inner=a|b", "'a' is not a whole number"),
         ("dropout=0.5..0.1", "the lower end comes first"),
-        ("augment=wild", "wild is not one of none"),
+        ("augment=wild", "'wild' is not one of none"),
     ],
 )
 def test_a_wrong_factor_is_named(text, message):
@@ -60,12 +57,12 @@ def test_values_reach_the_recipe(data):
     args = search.parser().parse_args([str(data), "--weights", "none"])
     loaded = photos.load(data, 1)
     values = {"model": "MobileNetV2", "size": 96, "learning_rate": 0.003, "inner": 12,
-              "dropout": 0.25, "augment": "none"}  # fmt: skip
+              "dropout": "0.25", "augment": "none"}  # fmt: skip
     made = recipe_options.recipe(search.applied(args, values), loaded)
     assert (made.network.name, made.size, made.learning_rate) == ("MobileNetV2", 96, 0.003)
-    assert (made.head.inner, made.head.dropout) == ((12,), 0.25)
+    assert (made.inner, made.dropout) == ((12,), 0.25)
     assert made.augmentation.rotation == 0
-    assert recipe_options.recipe(search.applied(args, {"inner": 0}), loaded).head.inner == ()
+    assert recipe_options.recipe(search.applied(args, {"inner": "0"}), loaded).inner == ()
 
 
 def run(data, output, *more):
@@ -73,36 +70,40 @@ def run(data, output, *more):
 
 
 def found_in(output):
-    return json.loads((output / "search.json").read_text(encoding="utf-8"))
+    """The trials, and the texts of the page's table rows."""
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{output / 'study.db'}")
+    html = (output / "search.html").read_text(encoding="utf-8")
+    return study.trials, re.findall(r"<tr[^>]*>(?=<td)(.*?)</tr>", html)
 
 
 def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path, capfd):
     factors = ("--factor", "learning_rate=0.0001|0.004", "--factor", "model=mlp|residual")
     assert run(data, tmp_path, "--one-at-a-time", *factors) == 0
     printed = capfd.readouterr().out
-    found = found_in(tmp_path)
-    trials = found["trials"]
+    trials, rows = found_in(tmp_path)
     # Two rates, then the other network at the better rate; a known trial is not trained again.
-    better = max(trials[:2], key=lambda trial: trial["accuracy"])["learning_rate"]
-    assert [(t["learning_rate"], t["model"]) for t in trials] == [
-        (0.0001, "mlp"), (0.004, "mlp"), (better, "residual"),
+    better = max(trials[:2], key=lambda trial: trial.value).params["learning_rate"]
+    assert [(t.params["learning_rate"], t.params["model"]) for t in trials] == [
+        ("0.0001", "mlp"), ("0.004", "mlp"), (better, "residual"),
     ]  # fmt: skip
+    assert len(rows) == 3
     for trial in trials:
-        assert f"trial {trial['trial']}: accuracy {trial['accuracy']:.3f}" in printed
-    # The effect of each factor is its own spread, from the trials in which it alone differs.
-    rates = [trial["accuracy"] for trial in trials[:2]]
-    assert found["effects"]["learning_rate"] == pytest.approx(max(rates) - min(rates), abs=1e-4)
+        assert f"trial {trial.number + 1}: accuracy {trial.value:.3f}" in printed
     line = printed.splitlines()[-1]
     assert line.startswith("next: k2l train ")
-    assert f"--learning-rate {found['best']['learning_rate']:g}" in line
+    best = max(trials, key=lambda trial: trial.value)
+    assert f"--learning-rate {best.params['learning_rate']}" in line
     assert "--factor" not in line
     html = (tmp_path / "search.html").read_text(encoding="utf-8")
+    # The effect of each factor is its own spread, from the trials in which it alone differs.
+    spread = abs(trials[0].value - trials[1].value)
+    assert re.search(rf'learning_rate</th>.*<td class="n">{spread:.3f}</td>', html)
     assert "dashed: training pictures" in html
     assert "Training by model" in html
     assert not (tmp_path / "cache").exists()
     # A second run has nothing left to do.
     assert run(data, tmp_path, "--one-at-a-time", *factors) == 0
-    assert found_in(tmp_path) == found
+    assert len(found_in(tmp_path)[0]) == 3
 
 
 def test_a_killed_search_continues_and_loses_no_trial(data, tmp_path, capfd):
@@ -122,11 +123,11 @@ def test_a_killed_search_continues_and_loses_no_trial(data, tmp_path, capfd):
     before = optuna.load_study(study_name="search", storage=storage).trials
     assert [trial.state.name for trial in before] == ["COMPLETE", "RUNNING"]
     assert search.main(line[1:]) == 0
-    after = optuna.load_study(study_name="search", storage=storage).trials
+    after, rows = found_in(tmp_path)
     assert [trial.state.name for trial in after[:2]] == ["COMPLETE", "FAIL"]
     assert after[2].params == before[1].params  # the interrupted trial comes first
     assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in after) == 4
-    assert len(found_in(tmp_path)["trials"]) == 4
+    assert len(rows) == 4
     # Another search does not continue it.
     assert search.main([*line[1:-1], "dropout=0|0.2"]) == 2
     assert "is of another search" in capfd.readouterr().err

@@ -67,7 +67,7 @@ def served(data, environment, tmp_path_factory):
         server = subprocess.Popen(
             [*K2L, "train", str(data), "-o", str(folder / "shapes"), "--size", "32", "--epochs",
              "3", "--batch-size", "16", "--augment", "light", "--keep-checkpoints", "--track",
-             where, "--logs", str(folder / "logs"), "--serve", str(port)],
+             where, "--serve", str(port)],
             cwd=folder, env=environment, stdout=printed, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_named_before_the_training(data, run, tmp_path):
 
 
 def test_tensorboard_has_each_epoch_s_accuracies(served, record):
-    (logs,) = (served[0] / "logs").glob("shapes-*")
+    (logs,) = (served[0] / "runs").glob("shapes-*")
     for part, field in (("train", "accuracy"), ("validation", "validation_accuracy")):
         events = EventAccumulator(str(logs / part), size_guidance={"tensors": 0}).Reload()
         seen = [float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors("epoch_accuracy")]
@@ -187,7 +187,7 @@ def test_tensorboard_has_each_epoch_s_accuracies(served, record):
 @needs_tracking
 def test_an_offline_run_of_wandb_has_metrics_and_a_model_with_its_card(served, record):
     folder, printed, _ = served
-    (run,) = (folder / "logs" / "wandb").glob("offline-run-*")
+    (run,) = (folder / "runs" / "wandb").glob("offline-run-*")
     (file,) = run.glob("run-*.wandb")
     for text in ("epoch/val_accuracy", "epoch/accuracy", record["data_sha256"]):
         assert text.encode() in file.read_bytes()
@@ -214,7 +214,7 @@ def test_mlflow_has_parameters_metrics_and_a_registered_model(served, record, en
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     parameters, seen, status, tags = json.loads(done.stdout.splitlines()[-1])
-    assert parameters["recipe.epochs"] == "3"
+    assert parameters["epochs"] == "3"
     assert parameters["data_sha256"] == record["data_sha256"]
     wanted = [entry["validation_accuracy"] for entry in record["history"]]
     assert seen == pytest.approx(wanted, abs=1e-4)

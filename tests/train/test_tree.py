@@ -26,7 +26,7 @@ def data():
 
 def test_the_graph_answers_as_scikit_learn_on_every_picture(data, tmp_path):
     card = tree.described("any", data, None)
-    fitted = tree.fit(data, card, seed=1)
+    fitted = tree.fit(data, card)
     assert fitted.get_depth() > 4
     tree.save(fitted, card, tmp_path / "saved")
     model = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert()

@@ -47,6 +47,7 @@ def convert(model: Path, data: Dataset) -> Path | None:
         command = [*K2L, "convert", str(model), "--samples", held_out, "-o", str(output)]
         done = subprocess.run([*command, "--accept-accuracy"], check=False)  # noqa: S603
     if done.returncode == 0:
+        print(f"next: k2l serve --model {shlex.quote(str(output))}")
         return output
     again = ["k2l", "convert", str(model), "--samples", str(examples), "-o", str(output)]
     print(

@@ -11,25 +11,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from keras_to_lambda import atomic_files, client, html_report
 from keras_to_lambda.cli import frame, progress
 from keras_to_lambda.convert import command_options as shared
 from keras_to_lambda.convert.common import labels as label_files
-from keras_to_lambda.train.assess import calibration, evaluation_report, metrics
+from keras_to_lambda.convert.common import scaling as scalings
+from keras_to_lambda.train.assess import calibration, evaluation_report
 from keras_to_lambda.train.assess.evaluation_report import Report
 from keras_to_lambda.train.assess.split_predictions import (
     Evaluated,
     EvaluatedModel,
-    add_card,
     announce,
     matched,
     predict,
 )
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data.dataset import SPLITS, Dataset, Split, joined
-from keras_to_lambda.train.recipe_options import whole
+from keras_to_lambda.train.data.dataset import SEED, SPLITS, Dataset, Split, joined
 
 EPILOG = """\
 examples:
@@ -53,7 +52,7 @@ exit status:
 DATA is one of these:
 """
 ALL_SPLITS = "all"
-SEED = 1  # where no card has the one that split the data
+T = TypeVar("T", int, str)
 
 
 @frame.command("k2l evaluate")
@@ -62,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     output = _output(options)
     found = evaluate(options)
-    given = sys.argv[1:] if arguments is None else arguments
-    page = evaluation_report.html(found, html_report.command_line("evaluate", given))
     record = evaluation_report.to_json(found)
+    given = sys.argv[1:] if arguments is None else arguments
+    page = evaluation_report.html(found, record, html_report.command_line("evaluate", given))
     beside = atomic_files.write_report(output, page, record)
     announce(f"wrote {output} and {beside.name}")
-    text = progress.plain_lines(evaluation_report.text(found))
+    text = progress.plain_lines(evaluation_report.text(found, record))
     print(json.dumps(record, indent=1) if options.json else text)
     return 0
 
@@ -89,13 +88,11 @@ def parser() -> argparse.ArgumentParser:
     add("-o", "--output", metavar="FILE.html", type=Path, help="report; the JSON is written beside "
         "it (default: NAME.evaluation.html beside the model; for an endpoint, in the current "
         "folder)")  # fmt: skip
-    add_card(parser)
+    add("--preprocess", type=scalings.parse, metavar="SCALING", help="scaling of pixels for a "
+        "Keras file without a card, as for `k2l convert`")  # fmt: skip
     add("--labels", type=Path, metavar="FILE", help="labels of a Keras file without a card "
-        "(default: the data's, in alphabetical order), or of an endpoint (default: those of its "
-        "first answer)")  # fmt: skip
+        "(default: the data's, in alphabetical order)")  # fmt: skip
     add("--no-calibration", action="store_true", help="leave the model's card as it is")
-    add("--seed", type=whole(0, 2**31 - 1), metavar="N", help="seed of the split of data without "
-        f"splits (default: the card's, or {SEED})")  # fmt: skip
     client.add_options(parser)
     shared.add_model(parser)
     shared.add_run(parser)
@@ -114,7 +111,7 @@ def _output(options: argparse.Namespace) -> Path:
 
 
 def evaluate(options: argparse.Namespace) -> Report:
-    """Read the data, run the model or both, measure, and write the calibration into the card.
+    """Read the data, run the model or both, and write the calibration into the card.
 
     Raises:
         DataError: see `predict` and `sources.load`.
@@ -122,29 +119,23 @@ def evaluate(options: argparse.Namespace) -> Report:
     """
     labels = label_files.read(options.labels) if options.labels else None
     shared.sandbox(options)  # its options are wrong before the data is read
-
-    def named(model: str, card: Path | None, names: Sequence[str]) -> EvaluatedModel:
-        return EvaluatedModel.of(model, card, options.preprocess, labels or names)
-
-    # The seed is in the card, and the data may have the labels: a first look at the model for both.
-    first = named(options.model, options.card, ("unknown", "labels"))
-    seed = _seed(first) if options.seed is None else options.seed
+    given = [name for name in (options.model, options.against) if name]
+    models = [EvaluatedModel.of(name, options.preprocess) for name in given]
+    seed = _trained_on(models[0], "seed", SEED)
     announce(f"reading {options.data} ...")
     path = Path(options.data)
     source = str(path.absolute()) if path.exists() else options.data  # the sandbox is elsewhere
     data = sources.load(source, seed, labels=options.labels_kind)
-    part, split = options.split, data.splits.get(options.split)
-    if split is None:
-        split = joined(data.splits[name] for name in SPLITS)
-    first = named(options.model, options.card, data.labels)
-    other = named(options.against, None, data.labels) if options.against else None
-    for one in (first, other):
-        if one and one.card:  # the second model's labels before the first one's minutes
-            matched(data.labels, one.card.labels, one.file)
+    models = [model.labelled(labels or data.labels) for model in models]
+    for model in models:  # the second model's labels before the first one's minutes
+        if model.card:
+            matched(data.labels, model.card.labels, model.file)
 
-    held_out = data.splits["validation"]
-    calibrate = part == "test" and not options.no_calibration and first.place is not None
-    notes = _notes((first, other) if other else (first,), data, part, seed)
+    part, held_out = options.split, data.splits["validation"]
+    whole = part == ALL_SPLITS
+    split = joined(map(data.splits.__getitem__, SPLITS)) if whole else data.splits[part]
+    notes = _notes(models, data, part, seed)
+    calibrate = part == "test" and not options.no_calibration and models[0].place is not None
     if calibrate and len(held_out) < calibration.FEWEST:
         calibrate = False
         notes.append(
@@ -152,20 +143,15 @@ def evaluate(options: argparse.Namespace) -> Report:
             f"fewer than {calibration.FEWEST}"
         )
 
-    def run(model: EvaluatedModel, pictures: Split) -> Evaluated:
-        announce(f"evaluating {model.file} on {evaluation_report.part(data, part)} ...")
-        return predict(model, data, pictures, options, labels)
+    def run(model: EvaluatedModel, shown: Split) -> Evaluated:
+        announce(f"evaluating {model.file} on {evaluation_report.pictures(data, part)} ...")
+        return predict(model, data, shown, options)
 
-    evaluated = run(first, joined([split, held_out]) if calibrate else split)
+    evaluated = run(models[0], joined([split, held_out]) if calibrate else split)
     evaluated, fitted = evaluated.cut(len(split))
-    against = None
-    if other is not None:
-        second = run(other, split)
-        comparison = metrics.compare(evaluated.answers, second.answers)
-        against = (second, metrics.figures(second.answers), comparison)
-    figures = metrics.figures(evaluated.answers)
+    against = run(models[1], split) if len(models) > 1 else None
     name = sources.name_of(options.data)
-    made = Report(name, data, part, split, seed, evaluated, figures, tuple(notes), against)
+    made = Report(name, data, part, split, seed, evaluated, tuple(notes), against)
     return _calibrated(made, fitted) if calibrate else made
 
 
@@ -188,10 +174,10 @@ def _calibrated(made: Report, fitted: Evaluated) -> Report:
     return replace(made, model=replace(made.model, model=model), calibration=found)
 
 
-def _seed(model: EvaluatedModel) -> int:
-    """The seed that split the data when the model was trained: its test pictures are ours."""
-    stated: Any = model.card.provenance.get("seed") if model.card else None
-    return stated if isinstance(stated, int) and stated >= 0 else SEED
+def _trained_on(model: EvaluatedModel, fact: str, otherwise: T) -> T:
+    """What a model's card has about its training: its seed decided which pictures are ours."""
+    stated = model.card.provenance.get(fact) if model.card else None
+    return stated if isinstance(stated, type(otherwise)) else otherwise
 
 
 def _notes(models: Sequence[EvaluatedModel], data: Dataset, part: str, seed: int) -> list[str]:
@@ -199,18 +185,17 @@ def _notes(models: Sequence[EvaluatedModel], data: Dataset, part: str, seed: int
     if part in ("train", ALL_SPLITS):
         return ["models were trained on these pictures, or may have been: others are harder"]
     notes = []
-    for one in models:
-        facts = one.card.provenance if one.card else {}
-        trained = facts.get("data_sha256", data.sha256)
+    for model in models:
+        trained = _trained_on(model, "data_sha256", data.sha256)
+        own = _trained_on(model, "seed", seed)
         if trained != data.sha256:
             notes.append(
-                f"{one.file} was trained on other data (SHA-256 {str(trained)[:12]}..., by its "
-                "card): whether some pictures are in both is not known"
+                f"{model.file} was trained on other data (SHA-256 {trained[:12]}..., by its card): "
+                "whether some pictures are in both is not known"
             )
-        elif "data_sha256" in facts and facts.get("seed", seed) != seed:
+        elif own != seed:
             notes.append(
-                f"{one.file} was trained with seed {facts['seed']}, this is the split of seed "
-                f"{seed}: unless the data has its own splits, the model has seen some of these "
-                "pictures"
+                f"{model.file} was trained with seed {own}, this is the split of seed {seed}: "
+                "unless the data has its own splits, the model has seen some of these pictures"
             )
     return notes

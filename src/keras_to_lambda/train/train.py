@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ from keras_to_lambda.convert.common import output_folders
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train import convert_and_serve, recipe_options
 from keras_to_lambda.train.data import arrays, sources
-from keras_to_lambda.train.data.dataset import DataError, Dataset, untrained
+from keras_to_lambda.train.data.dataset import SEED, DataError, Dataset, untrained
 from keras_to_lambda.train.fit import quiet
-from keras_to_lambda.train.fit.recipe import PHOTOS, Backbone, Recipe
+from keras_to_lambda.train.fit.recipe import Backbone, Recipe
 
 EPILOG = """\
 examples:
@@ -33,7 +33,6 @@ exit status:
   2  wrong arguments or data
   130  stopped
 
-DATA is one of these:
 """
 
 
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise DataError(f"-o {output} is a file; give a folder")
     if args.serve is not None:  # before minutes of work, not after
         convert_and_serve.check_port(args.serve)
-    data = read(args)
+    data = read(args.data, args.seed, args.labels_kind)
     print("starting TensorFlow ...", flush=True)  # only now: wrong data fails before
     quiet.tensorflow()
     recipe = recipe_options.recipe(args, data)
@@ -67,18 +66,18 @@ def _train(
     from keras_to_lambda.train.fit import augmentation, backbones, tracking
     from keras_to_lambda.train.fit.fitting import TrainingRun
 
-    described = card(output.resolve().name, data.labels, recipe)
-    name = described.name
+    name = output.resolve().name
+    described = card(name, data.labels, recipe)
     if isinstance(recipe.network, Backbone) and recipe.network.weights:
         print(f"looking for the weights of {recipe.network.name} ...", flush=True)
         backbones.fetch(recipe.network, recipe.phases()[0].size)
-    trackers = tracking.start(args.track, name, recipe, data, args.logs, run_report.public(command))
-    folder = output / f"{name}.checkpoints"
+    trackers = tracking.start(args.track, name, recipe, data, run_report.public(command))
+    folder, cache = output / f"{name}.checkpoints", output / f"{name}.cache"
     sheet = output / f"{name}.augmentation.png"
     augmentation.sheet(recipe, described, data, sheet)
     print(f"augmented training pictures: {sheet}", flush=True)
     run = TrainingRun(
-        recipe, described, data, folder, folder / "cache",
+        recipe, described, data, folder, cache,
         more_callbacks=lambda: [tracker.callback() for tracker in trackers],
     )  # fmt: skip
     try:
@@ -87,19 +86,16 @@ def _train(
         sheet.unlink()
         raise
     results = run_report.write(run, model, output, command)
-    metrics = {f"{split}_accuracy": result.accuracy for split, result in results.items()}
-    print("\n".join(run_report.summary(results)))
+    print(run_report.summary(results))
     keras_file = output / f"{name}.keras"
     print(f"wrote {keras_file}, its card and training.json", flush=True)
-    run.clean(keep_checkpoints=args.keep_checkpoints)
+    for unneeded in (cache, run.state if args.keep_checkpoints else folder):
+        shutil.rmtree(unneeded, ignore_errors=True)
     tflite = convert_and_serve.convert(keras_file, data)
+    metrics = {f"{split}_accuracy": found["accuracy"] for split, found in results.items()}
     for tracker in trackers:
         tracker.finish(metrics, [*run_report.written(output, name), *([tflite] if tflite else [])])
-    if tflite is None:
-        return 1
-    if args.serve is None:
-        print(f"next: k2l serve --model {shlex.quote(str(tflite))}")
-    return 0
+    return 0 if tflite else 1
 
 
 def _not_another(output: Path, recipe: Recipe, data: Dataset) -> None:
@@ -124,7 +120,6 @@ def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
         width=recipe.served_size,
         channels=recipe.channels,
         preprocessing=Preprocessing(
-            resize=recipe.resize,
             interpolation="pillow:bilinear",
             scaling=recipe.scaling,
             exif="apply",
@@ -134,10 +129,9 @@ def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
     )
 
 
-def read(args: argparse.Namespace) -> Dataset:
+def read(source: str, seed: int | None, labels: str) -> Dataset:
     """The data that a command names; its size and its faults are printed."""
-    seed = PHOTOS.seed if args.seed is None else args.seed
-    data = sources.load(args.data, seed, labels=args.labels_kind)
+    data = sources.load(source, SEED if seed is None else seed, labels=labels)
     seen = {int(target) for split in data.splits.values() for target in split.targets}
     trained = {int(target) for target in data.splits["train"].targets}
     # A label without any picture is kept, as Keras' flow_from_directory does.
@@ -155,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     parser = frame.Parser(
         "k2l train",
         "Train an image classifier: from scratch, or on top of a trained network.",
-        EPILOG + sources.FORMS,
+        f"{EPILOG}{recipe_options.AUGMENTATION_HELP}\nDATA is one of these:\n{sources.FORMS}",
         usage="%(prog)s DATA [options]",
     )
     sources.add(parser)
@@ -165,9 +159,7 @@ def parser() -> argparse.ArgumentParser:
     add("--keep-checkpoints", action="store_true", help="keep the three best epochs of each phase "
         "as models, OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras")  # fmt: skip
     add("--track", default="tensorboard", metavar="WHERE", help="comma-separated: tensorboard, "
-        "wandb, mlflow, or none (default: %(default)s)")  # fmt: skip
-    add("--logs", metavar="DIR", type=Path, default=Path("runs"), help="folder for tensorboard "
-        "--logdir (default: %(default)s)")  # fmt: skip
+        "wandb, mlflow, or none; files go to runs/ (default: %(default)s)")  # fmt: skip
     add("--serve", nargs="?", type=int, const=9000, metavar="PORT", help="serve the converted "
         "model with the playground at the end (default port: %(const)s)")  # fmt: skip
     recipe_options.add(parser)

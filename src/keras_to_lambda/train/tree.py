@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +17,10 @@ import numpy.typing as npt
 
 from keras_to_lambda import atomic_files
 from keras_to_lambda.cli import frame
-from keras_to_lambda.cli.evaluation import Evaluation
 from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.train import convert_and_serve, train
 from keras_to_lambda.train.data import arrays, sources
-from keras_to_lambda.train.data.dataset import Dataset, neutral
+from keras_to_lambda.train.data.dataset import SEED, Dataset, neutral
 from keras_to_lambda.train.fit import quiet
 
 if TYPE_CHECKING:
@@ -32,11 +30,11 @@ DEPTH = 12  # the best of 8 to 14 levels on the validation digits
 PHOTO_SIDE = 32  # pixels of photos
 
 
-def fit(data: Dataset, card: ModelCard, seed: int) -> DecisionTreeClassifier:
+def fit(data: Dataset, card: ModelCard) -> DecisionTreeClassifier:
     """Fit a tree to the training pictures, 0..255."""
     from sklearn.tree import DecisionTreeClassifier as Classifier
 
-    fitted = Classifier(max_depth=DEPTH, random_state=seed)
+    fitted = Classifier(max_depth=DEPTH, random_state=SEED)
     return fitted.fit(flat(data, "train", card), data.splits["train"].targets)
 
 
@@ -105,7 +103,6 @@ def parser() -> argparse.ArgumentParser:
         "model's (default: models/NAME-tree)")  # fmt: skip
     add("--size", type=int, metavar="PIXELS", help="height and width of the pictures (default: "
         f"{PHOTO_SIDE}; arrays as they are)")  # fmt: skip
-    add("--seed", type=int, default=1, help="seed of split and tree (default: %(default)s)")
     return parser
 
 
@@ -114,32 +111,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser().parse_args(given)
-    data = train.read(options)
+    data = train.read(options.data, SEED, options.labels_kind)
     quiet.tensorflow()
     output = options.output or Path(f"models/{sources.name_of(options.data)}-tree")
     card = described(output.resolve().name, data, options.size)
-    _write(data, card, output, options.seed, ["k2l", "tree", *given])
-    tflite = convert_and_serve.convert(output / card.name, data)
-    if tflite is None:
-        return 1
-    print(f"next: k2l serve --model {shlex.quote(str(tflite))}")
-    return 0
+    _write(data, card, output, ["k2l", "tree", *given])
+    return 0 if convert_and_serve.convert(output / card.name, data) else 1
 
 
-def _write(data: Dataset, card: ModelCard, output: Path, seed: int, line: Sequence[str]) -> None:
+def _write(data: Dataset, card: ModelCard, output: Path, line: Sequence[str]) -> None:
     from keras_to_lambda.train import run_report
 
-    fitted = fit(data, card, seed)
+    fitted = fit(data, card)
     logits, nodes = leaf_logits(fitted, len(data.labels)), fitted.tree_.node_count
-    results = {}
-    for split in ("validation", "test"):
-        scores = logits[fitted.apply(flat(data, split, card))]
-        results[split] = Evaluation.of(data.labels, scores, data.splits[split].targets)
-    facts = run_report.provenance("k2l tree", seed, data, results["test"], line)
+    results = run_report.results(data, lambda split: logits[fitted.apply(flat(data, split, card))])
+    facts = run_report.provenance("k2l tree", SEED, data, results, line)
     with atomic_files.together(output) as draft:
         save(fitted, card, draft / card.name)
         atomic_files.write_json(
             draft / f"{card.name}.card.json", dataclasses.replace(card, provenance=facts).to_json()
         )
     print(f"{nodes:,} nodes, {fitted.get_depth()} levels")
-    print("\n".join(run_report.summary(results)), flush=True)
+    print(run_report.summary(results), flush=True)

@@ -1,4 +1,4 @@
-"""Metrics: predictions and true labels in, the figures of an evaluation out.
+"""Metrics: predictions and true labels in, the figures of an evaluation out, as JSON has them.
 
 Confusion matrix, curves and areas are scikit-learn's, intervals and tests scipy's.
 """
@@ -18,29 +18,13 @@ from sklearn import metrics as sk
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Record = dict[str, Any]
 
 TOP_K = 5
 BINS = 10
 ALPHA = 0.05
 # A softmax in float32 or int8 gives 0 to what is only unlikely: the log loss takes it for this.
 LEAST = 1e-7
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure and its 95% interval; None where the pictures do not define it."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    @classmethod
-    def share(cls, right: int, total: int) -> Estimate:
-        """A share with Wilson's interval."""
-        if not total:
-            return cls(None)
-        interval = binomtest(right, total).proportion_ci(1 - ALPHA, "wilson")
-        return cls(right / total, float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +81,6 @@ class Predictions:
         """float64, (pictures,): the predicted label's probability."""
         return np.asarray(np.exp(self.log_probabilities(temperature).max(axis=1)))
 
-    @property
-    def truth(self) -> Doubles:
-        """float64, (pictures,): the true label's probability."""
-        return self.probabilities[np.arange(len(self)), self.targets]
-
-    def confusion(self) -> Ints:
-        """int64, (labels, labels): rows are true labels, columns predicted ones."""
-        every = range(len(self.labels))
-        return np.asarray(sk.confusion_matrix(self.targets, self.predicted, labels=every))
-
     def against_rest(self) -> Iterator[tuple[str, Bools, Doubles]]:
         """Label, whether each picture shows it, and its probability; "": all pairs together.
 
@@ -119,85 +93,63 @@ class Predictions:
         yield "", truth.ravel(), shares.ravel()
 
 
-@dataclass(frozen=True, slots=True)
-class ClassFigures:
-    """One label's figures: pictures that show it, that were taken for it (predicted), and both."""
-
-    label: str
-    pictures: int
-    predicted: int
-    right: int
-    precision: Estimate
-    recall: Estimate
-    f1: float | None
+def estimate(right: int, total: int) -> Record:
+    """A share as value with low and high end of Wilson's 95% interval; None without a total."""
+    if not total:
+        return dict.fromkeys(("value", "low", "high"))
+    interval = binomtest(right, total).proportion_ci(1 - ALPHA, "wilson")
+    return {"value": right / total, "low": float(interval.low), "high": float(interval.high)}
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """All figures of one model on one split.
+def figures(answers: Predictions) -> Record:
+    """Measure the answers to one picture or more.
 
-    top_k: the share of pictures whose true label is among the first k.
-    averages: macro and weighted precision, recall and F1, by name: macro_f1 and so on. Macro is the
-        mean over labels with pictures; its recall is the balanced accuracy.
-    auc, ap: areas under the ROC and the precision-recall curve by label; "": of all together.
-    bins: of about equally confident answers: how many, mean confidence, share that is right.
+    Returns:
+        pictures, right: counts. accuracy, top_k (the true label is among the first k): estimates.
+        log_loss, ece; macro and weighted averages over labels with pictures: macro_f1 and so on.
+        classes: for each label, pictures that show it, that were taken for it (predicted), both
+            (right), precision and recall as estimates, f1.
+        auc, ap: areas under the ROC and precision-recall curve by label; "": of all together.
+        bins: of about equally confident answers: pictures, mean confidence, and the share that is
+            right. confusion: rows are true labels, columns predicted ones.
     """
-
-    pictures: int
-    right: int
-    accuracy: Estimate
-    k: int
-    top_k: Estimate
-    log_loss: float
-    ece: float
-    averages: dict[str, float]
-    classes: tuple[ClassFigures, ...]
-    auc: dict[str, float]
-    ap: dict[str, float]
-    bins: list[tuple[int, float, Estimate]]
-
-    def weakest(self, most: int = 3) -> list[ClassFigures]:
-        """The labels with pictures and the lowest F1."""
-        seen = [row for row in self.classes if row.pictures]
-        return sorted(seen, key=lambda row: (row.f1 or 0.0, row.label))[:most]
-
-
-def figures(answers: Predictions) -> Figures:
-    """Measure the answers to one picture or more."""
     total, right = len(answers), int(answers.right.sum())
     k = min(TOP_K, len(answers.labels) - 1)  # of all labels all are right
     ranks = (-answers.logits).argsort(axis=1, kind="stable")[:, :k]
-    among = int((ranks == answers.targets[:, np.newaxis]).sum())
-    bins = reliability(answers)
-    rest = list(answers.against_rest())
-    # Expected calibration error (https://arxiv.org/abs/1706.04599).
-    gaps = [abs(confidence - (share.value or 0.0)) for _, confidence, share in bins]
-    return Figures(
-        pictures=total,
-        right=right,
-        accuracy=Estimate.share(right, total),
-        k=k,
-        top_k=Estimate.share(among, total),
-        log_loss=float(-answers.log_probabilities()[np.arange(total), answers.targets].mean()),
-        ece=float(np.average(gaps, weights=[row[0] for row in bins])),
-        averages=_averages(answers),
-        classes=_classes(answers),
-        auc={label: float(sk.roc_auc_score(*pair)) for label, *pair in rest},
-        ap={label: float(sk.average_precision_score(*pair)) for label, *pair in rest},
-        bins=bins,
+    confusion = sk.confusion_matrix(
+        answers.targets, answers.predicted, labels=range(len(answers.labels))
     )
-
-
-def _classes(answers: Predictions) -> tuple[ClassFigures, ...]:
-    confusion = answers.confusion()
-    counts = zip(confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal(), strict=True)
-    classes = []
-    for label, row in zip(answers.labels, counts, strict=True):
-        shown, said, right = map(int, row)
-        f1 = 2 * right / (shown + said) if shown + said else None
-        shares = Estimate.share(right, said), Estimate.share(right, shown)
-        classes.append(ClassFigures(label, shown, said, right, *shares, f1))
-    return tuple(classes)
+    bins, rest = _bins(answers), list(answers.against_rest())
+    # Expected calibration error (https://arxiv.org/abs/1706.04599).
+    gaps = [row["pictures"] * abs(row["confidence"] - row["value"]) for row in bins]
+    return {
+        "pictures": total,
+        "right": right,
+        "accuracy": estimate(right, total),
+        "k": k,
+        "top_k": estimate(int((ranks == answers.targets[:, np.newaxis]).sum()), total),
+        "log_loss": float(-answers.log_probabilities()[np.arange(total), answers.targets].mean()),
+        "ece": sum(gaps) / total,
+        **_averages(answers),
+        "classes": [
+            {
+                "label": label,
+                "pictures": int(confusion[i].sum()),
+                "predicted": int(confusion[:, i].sum()),
+                "right": int(confusion[i, i]),
+                "precision": estimate(int(confusion[i, i]), int(confusion[:, i].sum())),
+                "recall": estimate(int(confusion[i, i]), int(confusion[i].sum())),
+                "f1": float(
+                    2 * confusion[i, i] / max(1, confusion[i].sum() + confusion[:, i].sum())
+                ),
+            }
+            for i, label in enumerate(answers.labels)
+        ],
+        "auc": {label: float(sk.roc_auc_score(*pair)) for label, *pair in rest},
+        "ap": {label: float(sk.average_precision_score(*pair)) for label, *pair in rest},
+        "bins": bins,
+        "confusion": confusion.tolist(),
+    }
 
 
 def _averages(answers: Predictions) -> dict[str, float]:
@@ -212,52 +164,51 @@ def _averages(answers: Predictions) -> dict[str, float]:
     return found
 
 
-def reliability(answers: Predictions) -> list[tuple[int, float, Estimate]]:
+def _bins(answers: Predictions) -> list[Record]:
     """Accuracy by confidence, in BINS of equal width; those without pictures are left out."""
     confidence, right = answers.confidence(), answers.right
     place = np.clip(np.ceil(confidence * BINS), 1, BINS)
-    bins = []
-    for own in (place == index for index in np.unique(place)):
-        share = Estimate.share(int(right[own].sum()), int(own.sum()))
-        bins.append((int(own.sum()), float(confidence[own].mean()), share))
-    return bins
+    return [
+        {
+            "pictures": int(own.sum()),
+            "confidence": float(confidence[own].mean()),
+            **estimate(int(right[own].sum()), int(own.sum())),
+        }
+        for own in (place == index for index in np.unique(place))
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class PairedComparison:
-    """Two models on the same pictures.
+def weakest(found: Record, most: int = 3) -> list[Record]:
+    """The labels with pictures and the lowest F1."""
+    seen = [row for row in found["classes"] if row["pictures"]]
+    return sorted(seen, key=lambda row: (row["f1"], row["label"]))[:most]
 
-    both, first, second, neither: pictures that both, only one or none of them got right.
-    difference: the first's accuracy minus the second's; the interval excludes 0 exactly where the
-        test finds a difference.
-    p: of McNemar's exact test. significant: at 5%.
+
+def compare(first: Predictions, second: Predictions) -> Record:
+    """Compare two models' answers to the same pictures in the same order.
+
+    Returns:
+        both, first, second, neither: pictures that both, only one or none of them got right.
+        difference: the first's accuracy minus the second's, as an estimate whose interval excludes
+        0 exactly where p, of McNemar's exact test, is below 5% (significant).
     """
-
-    both: int
-    first: int
-    second: int
-    neither: int
-    difference: Estimate
-    p: float
-    significant: bool
-
-
-def compare(first: Predictions, second: Predictions) -> PairedComparison:
-    """Compare two models' answers to the same pictures in the same order."""
-    both, only_first, only_second, neither = (
-        int((one & two).sum())
-        for one in (first.right, ~first.right)
-        for two in (second.right, ~second.right)
-    )
-    settled = only_first + only_second
-    difference, p = Estimate(0.0, 0.0, 0.0), 1.0
+    counts = {
+        name: int((one & two).sum())
+        for name, one, two in (
+            ("both", first.right, second.right),
+            ("first", first.right, ~second.right),
+            ("second", ~first.right, second.right),
+            ("neither", ~first.right, ~second.right),
+        )
+    }
+    settled = counts["first"] + counts["second"]
+    ends, p = (0.5, 0.5, 0.5), 1.0
     if settled:
         # Given the pictures on which one alone is right, the first's share of them is binomial:
         # one test gives p and the interval, so that they cannot contradict each other.
-        test = binomtest(only_first, settled)
+        test = binomtest(counts["first"], settled)
         share = test.proportion_ci(1 - ALPHA, "exact")
-        ends = (only_first / settled, share.low, share.high)
-        difference = Estimate(*(float((2 * end - 1) * settled / len(first)) for end in ends))
-        p = float(test.pvalue)
-    counts = both, only_first, only_second, neither
-    return PairedComparison(*counts, difference, p, p < ALPHA)
+        ends, p = (counts["first"] / settled, share.low, share.high), float(test.pvalue)
+    values = (float((2 * end - 1) * settled / len(first)) for end in ends)
+    difference = dict(zip(("value", "low", "high"), values, strict=True))
+    return {**counts, "difference": difference, "p": p, "significant": p < ALPHA}

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.cli import progress
 from keras_to_lambda.client import Client
 from keras_to_lambda.convert import command_options as shared
-from keras_to_lambda.convert.common import scaling as scalings
 from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
@@ -44,7 +42,6 @@ from keras_to_lambda.train.data.dataset import DataError, Dataset, Split, neutra
 
 Scores = npt.NDArray[np.float32]
 
-WORKERS = 4  # requests at a time
 # The steps of a quantized softmax add up to some hundredths.
 NEARLY_ONE = 0.05
 
@@ -53,9 +50,9 @@ NEARLY_ONE = 0.05
 class EvaluatedModel:
     """A model to evaluate.
 
-    kind: keras, tflite or endpoint. where: a path, or a URL. name: for people. file: the path's
-    last part, or the URL without user, password and query. card: None for an endpoint, which does
-    not show it. place: the file that has the card; None where no file has it.
+    kind: keras, tflite or endpoint. where: a path, or a URL. name: for people. file: the
+    path's last part, or the URL without user, password and query. card: None for an endpoint,
+    which does not show it. place: the file that has the card; None where no file has it.
     """
 
     kind: str
@@ -66,22 +63,12 @@ class EvaluatedModel:
     place: Path | None = None
 
     @classmethod
-    def of(
-        cls,
-        model: str,
-        card: Path | None = None,
-        scaling: str | Affine | None = None,
-        labels: Sequence[str] = (),
-    ) -> EvaluatedModel:
-        """The model that the command line names.
+    def of(cls, model: str, scaling: str | Affine | None = None) -> EvaluatedModel:
+        """The model that the command line names, by a path or a URL.
 
-        Args:
-            model: a path or a URL. card: a file; None: the card in the model or beside it.
-            scaling, labels: of a Keras file without a card.
+        scaling: of a Keras file without a card; its labels are given by `labelled`.
         """
         if model.startswith(("http://", "https://")):
-            if card is not None:
-                raise DataError("--card is for model files; remove it for an endpoint")
             try:
                 parts = urlsplit(model)
             except ValueError as error:
@@ -92,14 +79,13 @@ class EvaluatedModel:
         name = path.resolve().name
         try:
             if foreign.is_one(path):
-                loaded = cards.load_json(card) if card else cards.load(path)
+                loaded = cards.load(path)
                 with path.open("rb") as file:
-                    inside = card is None and cards.read(file)[1] is not None
-                beside = card or cards.beside(path)
-                place = path if inside else beside if beside.exists() else None
+                    inside = cards.read(file)[1] is not None
+                place = path if inside else cards.beside(path)
                 return cls("tflite", model, loaded.name, name, loaded, place)
             saved_file.kind_of(path)
-            place = card or source_card.place(path.resolve())
+            place = source_card.place(path.resolve())
             if place.exists():
                 loaded = source_card.load(place)
                 return cls("keras", model, loaded.name, name, loaded, place)
@@ -111,10 +97,16 @@ class EvaluatedModel:
                 "--labels FILE unless its outputs are in the alphabetical order of the class "
                 "folders"
             )
-        # The size is the model's own: it is known when the model is loaded.
+        # Size and labels are known later.
         steps = Preprocessing(scaling=scaling, exif="apply")
-        made = ModelCard(path.stem, tuple(labels), height=1, width=1, preprocessing=steps)
+        made = ModelCard(path.stem, ("unknown", "labels"), height=1, width=1, preprocessing=steps)
         return cls("keras", model, path.stem, name, made)
+
+    def labelled(self, labels: Sequence[str]) -> EvaluatedModel:
+        """With labels in the order of the outputs, unless the model's card has them."""
+        if self.card is None or self.place is not None:
+            return self
+        return replace(self, card=replace(self.card, labels=tuple(labels)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +126,15 @@ class Evaluated:
 
 
 def predict(
-    model: EvaluatedModel,
-    data: Dataset,
-    split: Split,
-    options: argparse.Namespace,
-    labels: tuple[str, ...] | None = None,
+    model: EvaluatedModel, data: Dataset, split: Split, options: argparse.Namespace
 ) -> Evaluated:
     """Predict all pictures of a split.
 
-    Args:
-        options: the command's: of the sandbox, of the Keras file, of the client.
-        labels: of an endpoint, in the order that is wanted; None: those of its first answer.
+    options: the command's: of the sandbox, of the Keras file, of the client.
     """
     try:
         if model.card is None:
-            names, scores = _by_endpoint(model, data, split, options, labels)
+            names, scores = _by_endpoint(model, data, split, options)
         else:
             model, scores = _by_file(model, split, options)
             names = model.card.labels if model.card else ()
@@ -215,9 +201,6 @@ def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:
             "calibration are wrong without it"
         )
     return stated, notes
-
-
-# Files, in the sandbox.
 
 
 def _by_file(
@@ -321,63 +304,25 @@ def _score(pictures: str, card: ModelCard, folder: str, score: Callable[[Any], A
     np.save(Path(folder) / "scores.npy", np.stack(rows))
 
 
-# Endpoints.
-
-
 def _by_endpoint(
-    model: EvaluatedModel,
-    data: Dataset,
-    split: Split,
-    options: argparse.Namespace,
-    labels: tuple[str, ...] | None,
+    model: EvaluatedModel, data: Dataset, split: Split, options: argparse.Namespace
 ) -> tuple[tuple[str, ...], Scores]:
-    """Labels and scores of an endpoint: float32, (pictures, labels)."""
-    from tqdm import tqdm
-
+    """Labels, as the first answer has them, and scores: float32, (pictures, labels)."""
     card, own = neutral(data), threading.local()  # requests' sessions are not for several threads
 
-    def answer(endpoint: LogitsEndpoint, index: int) -> Scores:
+    def answer(index: int, labels: Sequence[str] = ()) -> tuple[LogitsEndpoint, Scores]:
+        if not hasattr(own, "endpoint"):
+            own.endpoint = LogitsEndpoint(Client.of(model.where, options), labels)
         try:
-            return endpoint.logits(split.file(index, card))
+            return own.endpoint, own.endpoint.logits(split.file(index, card))
         except UserError as error:
             raise DataError(f"the request with {split.names[index]} failed: {error}") from error
 
-    stranger = LogitsEndpoint(Client.of(model.where, options))
-    first = answer(stranger, 0)
-    labels = labels or stranger.labels
-    if apart := sorted(set(labels) ^ set(stranger.labels)):
-        raise DataError(
-            f"{model.file} has {len(stranger.labels)} labels, --labels {len(labels)}; only one "
-            f"of them has {_few(apart)}"
-        )
-    matched(data.labels, labels, model.file)  # before all other pictures are sent
-
-    def one(index: int) -> Scores:
-        if not hasattr(own, "endpoint"):
-            own.endpoint = LogitsEndpoint(Client.of(model.where, options), labels)
-        return answer(own.endpoint, index)
-
-    rows = [first[[stranger.labels.index(label) for label in labels]]]
-    off = True if progress.is_quiet() else None  # None: unless standard error is a terminal
-    with ThreadPoolExecutor(WORKERS) as pool:
-        try:
-            rest = pool.map(one, range(1, len(split)))
-            rows += tqdm(rest, unit=" pictures", total=len(split) - 1, leave=False, disable=off)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return labels, np.stack(rows)
-
-
-def add_card(parser: argparse.ArgumentParser) -> None:
-    """The options that say how a model's pictures are prepared."""
-    parser.add_argument(
-        "--card", type=Path, metavar="FILE", help="the model's card (default: in it or beside it)"
-    )
-    parser.add_argument(
-        "--preprocess", type=scalings.parse, metavar="SCALING",
-        help="scaling of pixels for a Keras file without a card, as for `k2l convert`",
-    )  # fmt: skip
+    endpoint, first = answer(0)
+    matched(data.labels, endpoint.labels, model.file)  # before all other pictures are sent
+    title = "" if progress.is_quiet() else "pictures"
+    rest = prefetch(lambda index: answer(index, endpoint.labels)[1], range(1, len(split)), title)
+    return endpoint.labels, np.stack([first, *rest])
 
 
 def announce(text: str) -> None:

@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # share of each class for validation, and for test, where the data has no split
 AHEAD = 24  # decoded pictures that wait: photos of a phone take 36 MB each
+SEED = 1  # of a split, where neither an option nor a card names one
 MAX_PIXELS = 100_000_000  # of one photo: a large camera, not a decompression bomb
 # Tools' names for the folders, columns and arrays of a split.
 SPLIT_NAMES = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import imagehash
@@ -79,13 +79,12 @@ def fingerprint(picture: Image.Image) -> Fingerprint:
     return Fingerprint(digest.digest(), limits, np.array(hashes))
 
 
-def find(data: Dataset, prints: Mapping[str, Sequence[Fingerprint]]) -> list[NearDuplicate]:
+def find(data: Dataset, every: Sequence[Fingerprint]) -> list[NearDuplicate]:
     """Pairs in two splits, and pairs in one split with two labels; the most similar first.
 
-    prints: the fingerprint of each picture, by split.
+    every: the fingerprint of each picture, one split after the other.
     """
-    place = [(name, index) for name in SPLITS for index in range(len(prints[name]))]
-    every = [own for name in SPLITS for own in prints[name]]
+    place = [(name, index) for name in SPLITS for index in range(len(data.splits[name]))]
     targets = np.concatenate([data.splits[name].targets for name in SPLITS])
     found: dict[tuple[int, int], float] = {}
     for one, two, similarity in itertools.chain(_equal(every), _near(every)):

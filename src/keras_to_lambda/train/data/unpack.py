@@ -13,14 +13,13 @@ import numpy as np
 
 from keras_to_lambda.convert.common.samples import spread
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data.dataset import DataError, Dataset, neutral
+from keras_to_lambda.train.data.dataset import SEED, DataError, Dataset, neutral
 
 # The playground offers files of these kinds, up to this size.
 SMALL_KINDS, SMALL_BYTES = (".jpg", ".jpeg", ".png"), 100_000
 SMALL_SIDE = 400  # pixels: larger photos are scaled down to it
 EACH, MOST = 3, 60  # examples of a label, and in all
 EXAMPLE = "test-"  # start of their names
-SEED = 1  # the default of training, which sets test pictures aside by it
 
 
 def split(data: Dataset, name: str, folder: Path, most: int) -> None:

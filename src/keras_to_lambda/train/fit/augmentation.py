@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from PIL import Image
 
 from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.train.data.dataset import Dataset
@@ -18,7 +17,7 @@ from keras_to_lambda.train.fit.recipe import Augmentation, Recipe
 
 RANGE = (0, 255)
 GREY = 127.5
-ROWS, COLUMNS, SIDE, GAP = 6, 7, 128, 4  # of the sheet; pixels
+ROWS, COLUMNS, SIDE = 6, 7, 128  # of the sheet; pixels
 
 
 def of_pictures(ranges: Augmentation, channels: int, seed: int) -> list[keras.Layer]:
@@ -91,11 +90,7 @@ def sheet(recipe: Recipe, card: ModelCard, data: Dataset, path: Path) -> None:
     plain = np.stack([square(train, int(row), card) for row in rows])
     labels = tf.one_hot(train.targets[rows], len(data.labels))
     augment = Augment(recipe, phase.mix, recipe.seed)
-    columns = [plain.astype(np.float32)]
-    columns += [augment(tf.constant(plain), labels)[0].numpy() for _ in range(COLUMNS - 1)]
-    whole = Image.new("RGB", (COLUMNS * (SIDE + GAP) - GAP, ROWS * (SIDE + GAP) - GAP), "white")
-    for x, column in enumerate(columns):
-        for y, picture in enumerate(column):
-            image = Image.fromarray(picture.astype(np.uint8).squeeze()).convert("RGB")
-            whole.paste(image.resize((SIDE, SIDE)), (x * (SIDE + GAP), y * (SIDE + GAP)))
-    whole.save(path)
+    shown = [plain.astype(np.float32)]
+    shown += [augment(tf.constant(plain), labels)[0].numpy() for _ in range(COLUMNS - 1)]
+    columns = [np.vstack(tf.image.resize(column, (SIDE, SIDE))) for column in shown]
+    keras.utils.save_img(path, np.hstack(columns), scale=False)

@@ -168,11 +168,8 @@ def _within(path: Path, into: keras.Model, name: str, copies: Path) -> list[Weig
 @functools.lru_cache(maxsize=1)
 def _imagenet(backbone: Backbone, size: int) -> list[Weights]:
     """ImageNet's weights: the MobileNets' for this size, or else for 224 pixels."""
-    sizes = [224]
-    if backbone.name in ("MobileNet", "MobileNetV2"):
-        sizes = [size] * (size in PUBLISHED) + sizes
-    elif backbone.name not in ("ConvNeXtTiny", "MobileNetV3Large", "MobileNetV3Small"):
-        sizes = [max(224, size)]
+    own = backbone.name in ("MobileNet", "MobileNetV2") and size in PUBLISHED
+    sizes = [size] * own + [224]
     for published in sizes:
         try:
             weights: list[Weights] = build(backbone, published, "imagenet").get_weights()

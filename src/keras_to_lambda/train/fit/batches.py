@@ -39,8 +39,8 @@ def stored(data: Dataset, name: str, card: ModelCard, folder: Path) -> Pixels:
     Returns:
         uint8, (pictures, height, width, channels), mapped into memory.
     """
-    split, steps = data.splits[name], card.preprocessing
-    how = (data.sha256, members(split), steps.resize, steps.exif, card.height, card.channels)
+    split = data.splits[name]
+    how = data.sha256, members(split), card.height, card.channels
     path = folder / f"{name}-{_key(how)}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def features(
     """
     weights = hashlib.sha256(b"".join(array.tobytes() for array in base.get_weights()))
     key = (
-        weights.hexdigest(), data.sha256, recipe.seed, recipe.mix, recipe.resize, card.height,
+        weights.hexdigest(), data.sha256, recipe.seed, card.height,
         dataclasses.astuple(recipe.augmentation),
     )  # fmt: skip
 

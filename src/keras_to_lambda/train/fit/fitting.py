@@ -25,7 +25,8 @@ from keras_to_lambda.train.fit.networks import Network
 from keras_to_lambda.train.fit.recipe import Backbone, Phase, Recipe
 
 KEPT = 3  # checkpoints of a phase
-PLATEAU = 3  # epochs without a lower validation loss, after which the learning rate falls
+# Epochs without a lower validation loss, after which the learning rate falls, and the factor.
+PLATEAU, FACTOR = 3, 0.3
 LOWEST = 0.01  # exponential: the share of the learning rate at the end
 ACCURACY = "val_accuracy"
 
@@ -37,7 +38,7 @@ class TrainingRun:
     """One training run; started again with the same arguments, it continues.
 
     recipe, data: what is trained, and on what. card: of the saved model.
-    folder: for the run's state and its checkpoints.
+    folder: for checkpoints, and the run's state in state/.
     cache: for decoded pictures and features, which several runs may share.
     more_callbacks: makes further callbacks for a phase.
     verbose: as for `fit`.
@@ -57,15 +58,15 @@ class TrainingRun:
     def fit(self) -> keras.Model:
         """Train to the end. Returns the network at the size that is served, not compiled."""
         self._begin()
-        model, path = None, self.folder
+        model, path = None, self.state
         for number, phase in enumerate(self.recipe.phases()):
-            earlier, path = path, self.folder / f"phase-{number}.keras"
+            earlier, path = path, self.state / f"phase-{number}.keras"
             if path.exists():
                 continue
             previous = keras.saving.load_model(earlier) if number else None
             keras.utils.set_random_seed(self.recipe.seed + number)
             model = self._fit(phase, previous)
-            draft = self.folder / f"draft-{number}.keras"
+            draft = self.state / f"draft-{number}.keras"
             model.save(draft)
             draft.replace(path)
         if model is None:
@@ -74,34 +75,28 @@ class TrainingRun:
         plain.set_weights(model.get_weights())
         return plain
 
-    def clean(self, *, keep_checkpoints: bool) -> None:
-        """Remove the run's state, after its end."""
-        if not keep_checkpoints:
-            shutil.rmtree(self.folder)
-            return
-        shutil.rmtree(self.cache, ignore_errors=True)
-        for path in (*self.folder.glob("phase-*.keras"), self.log, self.folder / "run.json"):
-            path.unlink()
+    @property
+    def state(self) -> Path:
+        """What an interrupted run continues from."""
+        return self.folder / "state"
+
+    @property
+    def log(self) -> Path:
+        """The file of the history."""
+        return self.state / "history.json"
 
     @property
     def seconds(self) -> float:
         """The time of all epochs."""
         return float(sum(entry["seconds"] for entry in self.history))
 
-    @property
-    def log(self) -> Path:
-        """The file of the history."""
-        return self.folder / "history.json"
-
     def _begin(self) -> None:
         """Read the history of an interrupted run, or forget another run's state."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        mark, facts = self.folder / "run.json", identity(self.recipe, self.data)
+        mark, facts = self.state / "run.json", identity(self.recipe, self.data)
         if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != facts:
             print(f"{self.folder} has another run: starting from the beginning", flush=True)
-            for path in sorted(self.folder.rglob("*"), reverse=True):
-                if path.is_file() and not path.is_relative_to(self.cache):
-                    path.unlink()
+            shutil.rmtree(self.folder)
+        self.state.mkdir(parents=True, exist_ok=True)
         write_json(mark, facts)
         if self.log.exists():
             self.history = json.loads(self.log.read_text(encoding="utf-8"))
@@ -131,14 +126,14 @@ class TrainingRun:
             states = optimizer.variables, previous.optimizer.variables
             for mine, theirs in zip(*states, strict=True):
                 mine.assign(theirs)
-        # An epoch is taken if it is better than those before, and than the phase's start.
-        known = [e["validation_accuracy"] for e in self.history if e["phase"] == phase.name]
+        # An epoch is taken if it is better than the phase's start.
+        start = None
         if previous and recipe.keep == "best":
-            known.append(fitted.evaluate(validation, verbose=0, return_dict=True)["accuracy"])
-        epochs = Epochs(self, phase, card, network.model, optimizer, max(known, default=None))
+            start = fitted.evaluate(validation, verbose=0, return_dict=True)["accuracy"]
+        epochs = Epochs(self, phase, card, network.model, optimizer, start)
         callbacks = [
             # Before the averages are swapped in, which are no state to continue from.
-            keras.callbacks.BackupAndRestore(self.folder / f"backup-{phase.first}"),
+            keras.callbacks.BackupAndRestore(self.state / f"backup-{phase.first}"),
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
             epochs,
         ]
@@ -146,8 +141,9 @@ class TrainingRun:
             callbacks.append(
                 keras.callbacks.EarlyStopping(ACCURACY, patience=recipe.patience, mode="max")
             )
-        if recipe.schedule == "plateau":
-            factor = recipe.plateau_factor
+        name, _, given = recipe.schedule.partition(":")
+        if name == "plateau":
+            factor = float(given or FACTOR)
             callbacks.append(
                 keras.callbacks.ReduceLROnPlateau("val_loss", factor=factor, patience=PLATEAU)
             )
@@ -164,9 +160,9 @@ class TrainingRun:
         )
         if recipe.keep == "best":
             best = epochs.paths()[-1:]
-            start = keras.saving.load_model(best[0], compile=False) if best else previous
-            if start:
-                network.model.set_weights(start.get_weights())
+            kept = keras.saving.load_model(best[0], compile=False) if best else previous
+            if kept:
+                network.model.set_weights(kept.get_weights())
         return network.model
 
     def _batches(
@@ -247,20 +243,20 @@ class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
         })  # fmt: skip
         write_json(self._run.log, history)
         super().on_epoch_end(epoch, logs)
-        for number, path in enumerate(reversed(self.paths())):
-            card = path.with_suffix(".card.json")
-            if number < KEPT:
-                write_json(card, self._card.to_json())
-            else:
-                path.unlink()
-                card.unlink(missing_ok=True)
+        for path in self.paths():
+            write_json(path.with_suffix(".card.json"), self._card.to_json())
+        for path in self.paths()[:-KEPT]:
+            path.unlink()
+            path.with_suffix(".card.json").unlink()
 
     def paths(self) -> list[Path]:
         """The checkpoints of this phase, the best last."""
-        start = len(self._card.name) + 1
-        found = sorted(self._run.folder.glob(f"{self._card.name}-[0-9]*-[01].[0-9]*.keras"))
-        epochs = {path: int(path.name[start:].partition("-")[0]) for path in found}
-        return [p for p, epoch in epochs.items() if self._phase.first < epoch <= self._phase.last]
+        found = []
+        for path in self._run.folder.glob("*.keras"):
+            _, epoch, accuracy = path.stem.rsplit("-", 2)
+            if self._phase.first < int(epoch) <= self._phase.last:
+                found.append((accuracy, epoch, path))
+        return [path for *_, path in sorted(found)]
 
 
 def identity(recipe: Recipe, data: Dataset) -> dict[str, Any]:

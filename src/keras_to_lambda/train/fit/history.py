@@ -16,22 +16,20 @@ def plot(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """
     from matplotlib.figure import Figure as Drawn
 
-    from keras_to_lambda.html_report import LINE, SERIES, SOFT, axes
+    from keras_to_lambda.html_report import SERIES, SOFT, axes
 
     figure = Drawn(figsize=(10, 3.6), layout="constrained")
     for place, curve in enumerate(("loss", "accuracy"), start=1):
-        axis = axes(figure, 1, 2, place, xlabel="epoch")
-        axis.set_title(curve, color=SOFT)
+        axis = axes(figure, 1, 2, place, xlabel="epoch", title=curve)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(color=LINE, linewidth=0.6)
         for colour, (name, entries) in zip(SERIES, histories.items(), strict=False):
             epochs = [entry["epoch"] for entry in entries]
-            style = {"color": colour, "marker": "." if len(entries) < 3 else ""}
-            axis.plot(epochs, [entry[curve] for entry in entries], "--", alpha=0.6, **style)
-            held_back = [entry[f"validation_{curve}"] for entry in entries]
-            axis.plot(epochs, held_back, label=name, **style)
-    legend = axis.legend(
-        title="dashed: training pictures", fontsize=8, frameon=False, labelcolor=SOFT
-    )
-    legend.get_title().set(color=SOFT, fontsize=8)
+            for field, style in ((curve, {"ls": "--", "alpha": 0.6}),
+                                 (f"validation_{curve}", {"label": name})):  # fmt: skip
+                values = [entry[field] for entry in entries]
+                axis.plot(epochs, values, color=colour, marker=".", markersize=3, **style)
+    axis.legend(
+        title="dashed: training pictures", title_fontsize=8, fontsize=8, frameon=False,
+        labelcolor=SOFT,
+    )  # fmt: skip
     return figure

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from keras_to_lambda.train.fit import backbones
-from keras_to_lambda.train.fit.recipe import ALL, Backbone, Head, Perceptron, Recipe, Residual
+from keras_to_lambda.train.fit.recipe import ALL, Backbone, Perceptron, Recipe, Residual
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def build(recipe: Recipe, labels: int, size: int) -> Network:
             features = layers.Dense(width, "relu", kernel_initializer="he_normal")(features)
     else:
         features = layers.GlobalAveragePooling2D()(_residual_net(picture, recipe.network))
-    stack = _head(recipe.head, labels)
+    stack = _head(recipe, labels)
     given = keras.Input(features.shape[1:], name="features")
     return Network(
         model=keras.Model(picture, _through(stack, features), name="classifier"),
@@ -68,15 +68,15 @@ def build(recipe: Recipe, labels: int, size: int) -> Network:
     )
 
 
-def _head(head: Head, labels: int) -> list[keras.Layer]:
-    stack: list[keras.Layer] = []
-    for number, width in enumerate(head.inner, start=1):
-        if head.dropout:
-            stack.append(layers.Dropout(head.dropout))
-        stack.append(layers.Dense(width, "relu", name=f"inner_{number}"))
-    if head.dropout:
-        stack.append(layers.Dropout(head.dropout))
-    return [*stack, layers.Dense(labels, name="logits")]
+def _head(recipe: Recipe, labels: int) -> list[keras.Layer]:
+    dense = [
+        layers.Dense(width, "relu", name=f"inner_{number}")
+        for number, width in enumerate(recipe.inner, start=1)
+    ]
+    dense.append(layers.Dense(labels, name="logits"))
+    if not recipe.dropout:
+        return dense
+    return [layer for each in dense for layer in (layers.Dropout(recipe.dropout), each)]
 
 
 def _through(stack: list[keras.Layer], x: keras.KerasTensor) -> keras.KerasTensor:

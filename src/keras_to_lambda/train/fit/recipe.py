@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_to_lambda.train.data.dataset import SEED
+
 ALL = -1  # every layer is trained
 
 
@@ -24,18 +26,19 @@ class Augmentation:
     saturation: tuple[float, float] = (0.0, 0.62)
     hue: float = 0.3
     cutout: float = 0.5
+    mixup: float = 0.5
 
 
-FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
+_NONE = Augmentation("none", 0, 0, 0, (1.0, 1.0), 0, 0, (0.5, 0.5), 0, 0, 0)
 AUGMENTATIONS = {
-    "none": Augmentation("none", 0, 0, 0, (1.0, 1.0), 0, 0, (0.5, 0.5), 0, 0),
+    "none": _NONE,
     "light": Augmentation(
-        "horizontal", 8, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.44, 0.55), 0.03, 0
+        "horizontal", 8, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.44, 0.55), 0.03, 0, 0
     ),
     "strong": Augmentation(),
     # A mirrored digit, or one without a part, is another digit or none. Each layer resamples: small
     # pictures blur.
-    "digits": Augmentation("none", 10, 0.07, 0, (0.9, 1.1), 0, 0, (0.5, 0.5), 0, 0),
+    "digits": dataclasses.replace(_NONE, rotation=10, shift=0.07, zoom=(0.9, 1.1)),
 }
 
 
@@ -75,17 +78,6 @@ class Backbone:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The layers between a network's features and the logits.
-
-    inner: widths of fully connected layers with ReLU. dropout: share, before each and the logits.
-    """
-
-    inner: tuple[int, ...] = ()
-    dropout: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Phase:
     """One call of `fit`.
 
@@ -115,33 +107,31 @@ class Recipe:
     """All choices of a run; recipe_options.py explains those that have an option.
 
     scaling: of pixels, by card.PRESETS.
-    fine_tune_layers: of a trained backbone; 0: none, ALL: all.
+    fine_tune: the number of a trained backbone's last layers; 0: none, ALL: all.
     enlarge: a larger size, to which the weights are then carried over; 0: none.
+    views: augmented copies of each picture, of which a frozen network's features are computed.
     warmup_epochs: at most; a tenth of a shorter phase.
     average_decay: of the exponential moving average of the weights, per step; the average is
         evaluated and saved.
     keep: the epoch whose weights a phase ends with: last, or best (validation accuracy).
-    stages: of a network from random weights: share of the size, share of the epochs, and share of
-        blended pictures. mix: that share otherwise.
+    stages: of a network from random weights: share of the size, of the epochs, and of mixup.
     """
 
     network: Residual | Perceptron | Backbone = Residual()
-    head: Head = Head()
+    inner: tuple[int, ...] = ()
+    dropout: float = 0.0
     size: int = 160
     channels: int = 3
     scaling: str = "mobilenet_v2"
-    resize: str = "stretch"
     epochs: int = 220
-    fine_tune_layers: int = 0
-    fine_tune_epochs: int = 0
+    fine_tune: int = 0
+    fine_tune_epochs: int = 5
     fine_tune_rate: float = 1e-4
     enlarge: int = 0
-    enlarge_epochs: int = 2
     views: int = 0
     batch_size: int = 64
     learning_rate: float = 2e-3
     schedule: str = "cosine"
-    plateau_factor: float = 0.3
     weight_decay: float = 0.05
     warmup_epochs: float = 5
     label_smoothing: float = 0.1
@@ -152,11 +142,10 @@ class Recipe:
     # Small pictures first: most is learnt there, in a third of the time (progressive resizing, as
     # in EfficientNetV2, https://arxiv.org/abs/2104.00298). The last stage has fewer blends.
     stages: tuple[tuple[float, float, float], ...] = (
-        (0.6, 0.42, 0.5), (0.8, 0.38, 0.5), (1.0, 0.20, 0.2),
+        (0.6, 0.42, 1.0), (0.8, 0.38, 1.0), (1.0, 0.20, 0.4),
     )  # fmt: skip
-    mix: float = 0.0
     augmentation: Augmentation = Augmentation()
-    seed: int = 1
+    seed: int = SEED
 
     @property
     def pretrained(self) -> bool:
@@ -172,32 +161,32 @@ class Recipe:
         """The calls of `fit`, in order."""
         if not self.pretrained:
             return self._progressive()
-        tuned = self.fine_tune_layers
+        tuned, later = self.fine_tune, self.fine_tune_epochs
         rate = self.fine_tune_rate if tuned else self.learning_rate
-        planned = (
-            ("head", self.size, self.epochs, self.learning_rate, 0),
-            ("fine-tuning", self.size, self.fine_tune_epochs * bool(tuned), rate, tuned),
-            ("larger", self.enlarge, self.enlarge_epochs * bool(self.enlarge), rate, tuned),
-        )
         phases: list[Phase] = []
         first = 0
-        for name, size, epochs, rate, layers in planned:
-            last = first + epochs
+        for name, size, epochs, highest, layers in (
+            ("head", self.size, self.epochs, self.learning_rate, 0),
+            ("fine-tuning", self.size, later * bool(tuned), rate, tuned),
+            ("larger", self.enlarge, later * bool(self.enlarge), rate, tuned),
+        ):
+            last, mix = first + epochs, self.augmentation.mixup
             if epochs:
-                phases.append(Phase(name, size, first, last, self.mix, rate, layers, first, last))
+                phases.append(Phase(name, size, first, last, mix, highest, layers, first, last))
             first = last
         return tuple(phases)
 
     def _progressive(self) -> tuple[Phase, ...]:
         phases: list[Phase] = []
         done, first = 0.0, 0
-        for share_of_size, share_of_epochs, mix in self.stages:
+        for share_of_size, share_of_epochs, share_of_mixup in self.stages:
             done += share_of_epochs
             last = round(done * self.epochs)
             # Networks halve the resolution five times: multiples of 32 waste no border.
             size = max(32, round(share_of_size * self.size / 32) * 32)
             size = self.size if share_of_size == 1 else min(size, self.size)
             if last > first:
+                mix = round(share_of_mixup * self.augmentation.mixup, 4)
                 timing = (first, last, mix, self.learning_rate, ALL, 0, self.epochs)
                 phases.append(Phase(f"{size} px", size, *timing))
             first = last
@@ -212,7 +201,7 @@ class Recipe:
         return record
 
 
-ONE_SIZE = ((1.0, 1.0, 0.0),)
+ONE_SIZE = ((1.0, 1.0, 1.0),)
 PHOTOS = Recipe()
 DIGITS = Recipe(
     network=Residual(stem=16, strides=1, widths=(16, 32, 64), blocks=(1, 1, 1)),
@@ -226,18 +215,18 @@ DIGITS = Recipe(
     augmentation=AUGMENTATIONS["digits"],
 )
 # Colour pictures of 32 x 32, CIFAR's.
-SMALL = dataclasses.replace(
-    PHOTOS,
+SMALL = Recipe(
     network=Residual(stem=32, strides=1, widths=(32, 64, 128), blocks=(1, 1, 1)),
     size=32,
     epochs=40,
     balance=0.0,
-    stages=((1.0, 0.8, 0.5), (1.0, 0.2, 0.2)),
-    augmentation=dataclasses.replace(AUGMENTATIONS["light"], cutout=0.5),
+    stages=((1.0, 0.8, 1.0), (1.0, 0.2, 0.4)),
+    augmentation=dataclasses.replace(AUGMENTATIONS["light"], cutout=0.5, mixup=0.5),
 )
 TRANSFER = Recipe(
     network=Backbone("MobileNetV2"),
-    head=Head(inner=(100,), dropout=0.2),
+    inner=(100,),
+    dropout=0.2,
     size=224,
     epochs=20,
     views=4,

@@ -20,26 +20,27 @@ from keras_to_lambda.train.data.dataset import DataError, Dataset
 from keras_to_lambda.train.fit.fitting import identity
 from keras_to_lambda.train.fit.recipe import Recipe
 
+LOGS = Path("runs")
+
 
 @dataclass
 class TensorBoard:
-    """Scalars by epoch in LOGS/NAME-KEY; the base of other places that record runs.
+    """Scalars by epoch in runs/NAME-KEY; the base of other places that record runs.
 
     name: the model's. key: the run's, by recipe and data: a continued run keeps it.
-    facts: parameters of the run. logs: folder for files.
+    facts: parameters of the run.
     """
 
     name: str
     key: str
     facts: dict[str, Any]
-    logs: Path
 
     def __post_init__(self) -> None:
         """Begin the run, where its place wants that; the subclasses' own are called by this."""
 
     def callback(self) -> keras.callbacks.Callback:
         """The callback for a phase."""
-        folder = str(self.logs / f"{self.name}-{self.key}")
+        folder = str(LOGS / f"{self.name}-{self.key}")
         return keras.callbacks.TensorBoard(folder, write_graph=False)
 
     def finish(self, metrics: dict[str, float], files: Sequence[Path]) -> None:
@@ -51,10 +52,10 @@ class WeightsAndBiases(TensorBoard):
 
     def __post_init__(self) -> None:
         self._wandb = _package("wandb")
-        self.logs.mkdir(parents=True, exist_ok=True)
+        LOGS.mkdir(parents=True, exist_ok=True)
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", self.name), id=self.key, resume="allow",
-            config=self.facts, dir=str(self.logs), settings=self._wandb.Settings(silent=True),
+            config=self.facts, dir=str(LOGS), settings=self._wandb.Settings(silent=True),
         )  # fmt: skip
 
     def callback(self) -> keras.callbacks.Callback:
@@ -81,12 +82,9 @@ class MLflow(TensorBoard):
     def __post_init__(self) -> None:
         self._mlflow = _package("mlflow")
         self._mlflow.set_experiment(self.name)
-        running = f"tags.training = '{self.key}' and attributes.status = 'RUNNING'"
-        earlier = self._mlflow.search_runs(filter_string=running, output_format="list")
-        known = earlier[0].info.run_id if earlier else None
-        self._run = self._mlflow.start_run(run_id=known, tags={"training": self.key})
-        if not known:
-            self._mlflow.log_params({k: str(v)[:500] for k, v in _flat(self.facts).items()})
+        self._run = self._mlflow.start_run()
+        facts = {name: str(value)[:500] for name, value in self.facts.items()}
+        self._mlflow.log_params(facts)
 
     def callback(self) -> keras.callbacks.Callback:
         # MLflow's own callback needs the whole package; mlflow-skinny is enough for metrics.
@@ -115,20 +113,18 @@ class MLflow(TensorBoard):
 TRACKERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
 
 
-def start(
-    wanted: str, name: str, recipe: Recipe, data: Dataset, logs: Path, command: str
-) -> list[TensorBoard]:
+def start(wanted: str, name: str, recipe: Recipe, data: Dataset, command: str) -> list[TensorBoard]:
     """Begin to track, or continue with an interrupted run of the same recipe and data.
 
     Args:
         wanted: names of TRACKERS, comma-separated, or "none".
-        name: the model's. logs: folder for files. command: what started the run.
+        name: the model's. command: what started the run.
     """
     names = [each.strip() for each in wanted.split(",") if each.strip() not in ("", "none")]
     if unknown := [each for each in names if each not in TRACKERS]:
         raise DataError(f"--track {unknown[0]} is unknown; use {', '.join(TRACKERS)} or none")
     facts = {
-        "recipe": recipe.to_json(),
+        **recipe.to_json(),
         "data_sha256": data.sha256,
         "train": len(data.splits["train"]),
         "labels": list(data.labels),
@@ -136,7 +132,7 @@ def start(
     }
     whole = json.dumps([name, identity(recipe, data)], sort_keys=True)
     key = hashlib.sha256(whole.encode()).hexdigest()[:10]
-    return [TRACKERS[each](name, key, facts, logs) for each in names]
+    return [TRACKERS[each](name, key, facts) for each in names]
 
 
 def _package(name: str) -> Any:
@@ -144,11 +140,3 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise DataError(f"{name} is not installed: `make tracking` adds it") from None
-
-
-def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in facts.items():
-        inside = isinstance(value, dict)
-        found |= _flat(value, f"{prefix}{name}.") if inside else {f"{prefix}{name}": value}
-    return found
