@@ -23,7 +23,6 @@ from keras_to_lambda.train.assess.evaluation_report import Report
 from keras_to_lambda.train.assess.split_predictions import (
     Evaluated,
     EvaluatedModel,
-    announce,
     matched,
     predict,
 )
@@ -59,14 +58,15 @@ T = TypeVar("T", int, str)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for whatever the user can put right."""
     options = parser().parse_args(arguments)
+    progress.use("evaluate", quiet=options.quiet)
     output = _output(options)
     found = evaluate(options)
     record = evaluation_report.to_json(found)
     given = sys.argv[1:] if arguments is None else arguments
     page = evaluation_report.html(found, record, html_report.command_line("evaluate", given))
     beside = atomic_files.write_report(output, page, record)
-    announce(f"wrote {output} and {beside.name}")
-    text = progress.plain_lines(evaluation_report.text(found, record))
+    progress.note(f"wrote {output} and {beside.name}")
+    text = progress.plain_lines(evaluation_report.text(record))
     print(json.dumps(record, indent=1) if options.json else text)
     return 0
 
@@ -122,7 +122,7 @@ def evaluate(options: argparse.Namespace) -> Report:
     given = [name for name in (options.model, options.against) if name]
     models = [EvaluatedModel.of(name, options.preprocess) for name in given]
     seed = _trained_on(models[0], "seed", SEED)
-    announce(f"reading {options.data} ...")
+    progress.step(f"reading {options.data}")
     path = Path(options.data)
     source = str(path.absolute()) if path.exists() else options.data  # the sandbox is elsewhere
     data = sources.load(source, seed, labels=options.labels_kind)
@@ -144,7 +144,7 @@ def evaluate(options: argparse.Namespace) -> Report:
         )
 
     def run(model: EvaluatedModel, shown: Split) -> Evaluated:
-        announce(f"evaluating {model.file} on {evaluation_report.pictures(data, part)} ...")
+        progress.step(f"evaluating {model.file} on {evaluation_report.pictures(data, part)}")
         return predict(model, data, shown, options)
 
     evaluated = run(models[0], joined([split, held_out]) if calibrate else split)
@@ -169,7 +169,7 @@ def _calibrated(made: Report, fitted: Evaluated) -> Report:
         note = f"the calibration could not be written into {model.place.name}: {error.strerror}"
         made = replace(made, notes=(*made.notes, note))
     else:
-        announce(f"wrote the calibration into {model.place.name}")
+        progress.note(f"wrote the calibration into {model.place.name}")
     model = replace(model, card=replace(model.card, calibration=found))
     return replace(made, model=replace(made.model, model=model), calibration=found)
 

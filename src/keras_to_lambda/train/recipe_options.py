@@ -28,26 +28,26 @@ T = TypeVar("T", int, float)
 MLP_SIZE, MLP_RATE = 64, 1e-3
 SMALLEST = 96  # small pictures are enlarged to it for a backbone that was trained on photos
 FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
-# Highest values of the ranges of an augmentation, whose lowest is 0; of zoom and saturation, both
-# ends are given.
-HIGHEST = {
-    "rotation": 180.0, "shift": 0.5, "shear": 1.0, "zoom": 1.9, "brightness": 1.0, "contrast": 1.0,
-    "saturation": 1.0, "hue": 1.0, "cutout": 1.0, "mixup": 1.0,
-}  # fmt: skip
-AUGMENTATION_HELP = """\
-augmentation, of training pictures only: --augment SET,NAME=VALUE,... changes ranges of a set
-  flip        mirroring of half of the pictures: none, horizontal, vertical, horizontal_and_vertical
-  rotation    degrees, either way
-  shift       share of the side
-  shear       0 to 1, either way
-  zoom        LOW..HIGH, share of the side that is seen; above 1, the border is mirrored
-  brightness  0 to 1, either way
-  contrast    0 to 1, either way
-  saturation  LOW..HIGH: 0 grey, 0.5 unchanged, 1 full
-  hue         share of the colour circle
-  cutout      share of pictures with an erased box
-  mixup       share of pictures that are blended with another one (MixUp, CutMix)
-"""
+# Ranges of an augmentation: the highest value (the lowest is 0) and its meaning.
+RANGES = {
+    "rotation": (180.0, "degrees, either way"),
+    "shift": (0.5, "share of the side"),
+    "shear": (1.0, "either way"),
+    "zoom": (1.9, "LOW..HIGH, share of the side that is seen; above 1, the border is mirrored"),
+    "brightness": (1.0, "either way"),
+    "contrast": (1.0, "either way"),
+    "saturation": (1.0, "LOW..HIGH: 0 grey, 0.5 unchanged, 1 full"),
+    "hue": (1.0, "share of the colour circle"),
+    "cutout": (1.0, "share of pictures with an erased box"),
+    "mixup": (1.0, "share of pictures that are blended with another one (MixUp, CutMix)"),
+}
+PAIRS = ("zoom", "saturation")  # both ends are given
+AUGMENTATION_HELP = "\n".join([
+    "augmentation, of training pictures only: --augment SET,NAME=VALUE,... changes ranges of a set",
+    f"  flip        mirroring of half of the pictures: {', '.join(FLIPS)}",
+    *(f"  {name:<11} {text}" for name, (_, text) in RANGES.items()),
+    "",
+])  # fmt: skip
 
 
 def _between(kind: type[T], lowest: T, highest: T) -> Callable[[str], T]:
@@ -101,12 +101,13 @@ def augmentation(text: str) -> Callable[[Augmentation], Augmentation]:
         if name == "flip" and value in FLIPS:
             changes[name] = value
             continue
-        if name not in HIGHEST:
-            known = f"flip={'|'.join(FLIPS)} or NAME=VALUE of {', '.join(HIGHEST)}"
+        if name not in RANGES:
+            known = f"flip={'|'.join(FLIPS)} or NAME=VALUE of {', '.join(RANGES)}"
             raise argparse.ArgumentTypeError(f"{name}={value}: use {known}")
-        ends = [number(0, HIGHEST[name])(end) for end in value.split("..")]
-        pair = name in ("zoom", "saturation")
-        if len(ends) != 1 + pair or ends != sorted(ends) or (name == "zoom" and ends[0] < 0.1):
+        lowest = 0.1 if name == "zoom" else 0.0
+        ends = [number(lowest, RANGES[name][0])(end) for end in value.split("..")]
+        pair = name in PAIRS
+        if len(ends) != 1 + pair or ends != sorted(ends):
             form = "LOW..HIGH, the lower end first" if pair else "one number"
             raise argparse.ArgumentTypeError(f"{name}={value}: use {form}")
         changes[name] = tuple(ends) if pair else ends[0]

@@ -6,7 +6,6 @@ Trials are compared on the validation pictures; the test pictures are not used.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import hashlib
 import json
@@ -51,13 +50,13 @@ READERS = {name: read for name, read in recipe_options.READERS.items() if name !
 class Factor:
     """One option that is varied.
 
-    name: of READERS. values: as on the command line; of a range, evenly spread ones.
-    ends: of a range, (low, high), whole numbers if the option's are.
+    name: of READERS. values: as on the command line; of a range, numbers that are evenly spread.
+    ranged: whether other numbers between the first and the last are tried as well.
     """
 
     name: str
-    values: tuple[str, ...]
-    ends: tuple[float, float] | None = None
+    values: tuple[Any, ...]
+    ranged: bool = False
 
     @classmethod
     def read(cls, text: str) -> Factor:
@@ -67,41 +66,42 @@ class Factor:
             raise argparse.ArgumentTypeError(
                 f"{text!r}: use NAME=a|b|c or NAME=low..high; NAME is one of {', '.join(READERS)}"
             )
-        low, dots, high = given.partition("..")
-        if not dots or "=" in given:
-            for value in (values := tuple(given.split("|"))):
-                READERS[name](value)
-            return cls(name, values)
-        kind = float if isinstance(READERS[name](low), float) else int
-        READERS[name](high)
-        ends = kind(low), kind(high)
-        if ends[0] >= ends[1]:
+        ends = given.split("..")
+        ranged = len(ends) == 2 and "=" not in given  # --augment has ranges in it
+        values = [READERS[name](value) for value in (ends if ranged else given.split("|"))]
+        if not ranged:
+            return cls(name, tuple(given.split("|")))
+        kind = float if isinstance(values[0], float) else int
+        low, high = map(kind, ends)
+        if low >= high:
             raise argparse.ArgumentTypeError(f"{text!r}: the lower end comes first")
-        spread = np.geomspace if _logarithmic(ends) else np.linspace
-        rungs = [shown(kind(rung)) for rung in spread(*ends, STEPS)]
-        return cls(name, tuple(dict.fromkeys(rungs)), ends)
+        spread = np.geomspace if _logarithmic(low, high) else np.linspace
+        # Four digits: 0.0003162, not 0.00031622776601683794.
+        rungs = dict.fromkeys(kind(float(f"{rung:.4g}")) for rung in spread(low, high, STEPS))
+        return cls(name, tuple(rungs), ranged=True)
 
-    def suggest(self, trial: optuna.Trial, *, one_at_a_time: bool) -> str:
+    def suggest(self, trial: optuna.Trial) -> Any:
         """Optuna's choice."""
-        if self.ends is None or one_at_a_time:
-            return str(trial.suggest_categorical(self.name, self.values))
-        if isinstance(self.ends[0], int):
-            return shown(trial.suggest_int(self.name, *map(int, self.ends)))
-        return shown(trial.suggest_float(self.name, *self.ends, log=_logarithmic(self.ends)))
+        if not self.ranged:
+            return trial.suggest_categorical(self.name, self.values)
+        low, high = self.values[0], self.values[-1]
+        if isinstance(low, int):
+            return trial.suggest_int(self.name, low, high)
+        return trial.suggest_float(self.name, low, high, log=_logarithmic(low, high))
 
     @property
-    def start(self) -> str:
+    def start(self) -> Any:
         """The value while other factors are varied before it."""
-        return self.values[len(self.values) // 2 if self.ends else 0]
+        return self.values[len(self.values) // 2 if self.ranged else 0]
 
 
-def _logarithmic(ends: tuple[float, float]) -> bool:
+def _logarithmic(low: float, high: float) -> bool:
     """Whether a range spans ratios rather than differences."""
-    return ends[0] > 0 and ends[1] / ends[0] >= 10
+    return low > 0 and high / low >= 10
 
 
 def shown(value: Any) -> str:
-    """A factor's value as on the command line: 0.0003162, not 0.00031622776601683794."""
+    """A factor's value as on the command line."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -112,10 +112,8 @@ def described(values: Mapping[str, Any]) -> str:
 
 def applied(args: argparse.Namespace, values: Mapping[str, Any]) -> argparse.Namespace:
     """The command's options with the factors' values in them."""
-    changed = copy.copy(args)
-    for name, value in values.items():
-        setattr(changed, name, READERS[name](shown(value)))
-    return changed
+    given = {name: READERS[name](shown(value)) for name, value in values.items()}
+    return argparse.Namespace(**{**vars(args), **given})
 
 
 @dataclasses.dataclass(slots=True)
@@ -143,12 +141,11 @@ class Search:
 
         from keras_to_lambda.train.fit.fitting import ACCURACY, TrainingRun
 
-        alone = self.args.one_at_a_time
-        values = {each.name: each.suggest(trial, one_at_a_time=alone) for each in self.args.factor}
+        values = {factor.name: factor.suggest(trial) for factor in self.args.factor}
         print(f"trial {trial.number + 1}: {described(values)}", flush=True)
         recipe = recipe_options.recipe(applied(self.args, values), self.data)
         # Named for its values: an interrupted trial continues where it was.
-        key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+        key = hashlib.sha256(described(values).encode()).hexdigest()[:12]
         run = TrainingRun(
             recipe, train.card("search", self.data.labels, recipe), self.data,
             self.output / "trials" / key, self.output / "cache",
@@ -176,17 +173,10 @@ class Search:
 
     def _tried(self, values: dict[str, Any]) -> FrozenTrial:
         """The trial with these values, trained now if it was not."""
-        known = [trial for trial in self.completed() if trial.params == values]
-        if not known:
+        if not any(trial.params == values for trial in self.completed()):
             self.study.enqueue_trial(values)
             self.run(1)
-            known = self.completed()[-1:]
-        return known[0]
-
-    def interval(self, trial: FrozenTrial) -> tuple[float, float]:
-        """The 95% interval of a trial's accuracy."""
-        seen = len(self.data.splits["validation"])
-        return wilson(round(accuracy(trial) * seen), seen)
+        return next(trial for trial in self.completed() if trial.params == values)
 
 
 def _finished(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -270,30 +260,30 @@ def _write(search: Search, given: list[str]) -> str:
     from keras_to_lambda.train import run_report
 
     best, seen = search.study.best_trial, len(search.data.splits["validation"])
-    line = ["k2l", "train", *_options_of_train(given)]
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    _own(own)
+    line = ["k2l", "train", *own.parse_known_args(given)[1]]
     for name, value in best.params.items():
         line += [f"--{name.replace('_', '-')}", shown(value)]
     trials = search.study.get_trials(states=FINISHED)
     effects = _effects(search)
-    low, high = search.interval(best)
-    largest = f" The factor with the largest effect is {next(iter(effects), '')}."
+    low, high = _interval(search, best)
     page = search.output / "search.html"
+    summary = f"The best of {len(trials)} trials has a validation accuracy of {best.value:.3f}"
+    largest = f" The factor with the largest effect is {next(iter(effects), '')}."
     html = html_report.render(
         TEMPLATE,
         kind="Search",
         title=sources.name_of(search.args.data),
-        conclusion=f"The best of {len(trials)} trials has a validation accuracy of "
-        f"{best.value:.3f}: {described(best.params)}." + largest * bool(effects),
+        conclusion=f"{summary}: {described(best.params)}." + largest * bool(effects),
         command=run_report.public(["k2l", "search", *given]),
         factors=[factor.name for factor in search.args.factor],
-        rows=[(trial, {name: shown(v) for name, v in trial.params.items()}) for trial in trials],
+        trials=trials,
         accuracy=accuracy,
+        shown=shown,
         best=best.number,
         tiles=[
-            (
-                f"{best.value:.3f}",
-                f"validation accuracy of the best, 95% interval {low:.3f} to {high:.3f}",
-            ),
+            (f"{low:.3f} to {high:.3f}", "95% interval of the best accuracy"),
             (str(seen), "validation pictures"),
             (str(len(trials)), "trials"),
         ],
@@ -303,10 +293,13 @@ def _write(search: Search, given: list[str]) -> str:
         plots=[(title, html_report.plot(figure, title)) for title, figure in _plots(search)],
     )
     atomic_files.write_text(page, html)
-    return (
-        f"best of {len(trials)} trials: validation accuracy {best.value:.3f} on {seen} pictures\n"
-        f"wrote {page}\nnext: {shlex.join(line)}"
-    )
+    return f"{summary} on {seen} pictures\nwrote {page}\nnext: {shlex.join(line)}"
+
+
+def _interval(search: Search, trial: FrozenTrial) -> tuple[float, float]:
+    """The 95% interval of a trial's accuracy."""
+    seen = len(search.data.splits["validation"])
+    return wilson(round(accuracy(trial) * seen), seen)
 
 
 def _effects(search: Search) -> dict[str, float]:
@@ -355,22 +348,15 @@ def _by(search: Search, factor: Factor, trials: Sequence[FrozenTrial]) -> Figure
     axis = html_report.axes(figure, xlabel=factor.name, ylabel="validation accuracy")
     for trial in trials:
         value, reached = trial.params[factor.name], accuracy(trial)
-        place = factor.values.index(value) if isinstance(value, str) else value
+        place = value if factor.ranged else factor.values.index(value)
         best = trial.number == search.study.best_trial.number
-        axis.vlines(place, *search.interval(trial), color=html_report.SOFT, alpha=0.6, zorder=1)
+        axis.vlines(place, *_interval(search, trial), color=html_report.SOFT, alpha=0.6, zorder=1)
         axis.plot(place, reached, "o", color=html_report.SERIES[2 if best else 0], zorder=2)
-    if isinstance(trials[0].params[factor.name], str):
+    if not factor.ranged:
         axis.set_xticks(range(len(factor.values)), factor.values)
-    elif factor.ends and _logarithmic(factor.ends):
+    elif _logarithmic(factor.values[0], factor.values[-1]):
         axis.set_xscale("log")
     return figure
-
-
-def _options_of_train(given: list[str]) -> list[str]:
-    """The command line without the search's own options."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    _own(parser)
-    return parser.parse_known_args(given)[1]
 
 
 def _own(parser: argparse.ArgumentParser) -> None:

@@ -174,31 +174,22 @@ def ranged(found: Record) -> str:
     return "{} (95% interval {} to {})".format(*map(three, found.values()))
 
 
-def text(report: Report, record: Record) -> str:
+def text(record: Record) -> str:
     """A summary for a terminal."""
-    found = record["model"]
-    labels, notes = found["labels"], [*record["notes"], *found["notes"]]
-    rows = [
-        (
-            "accuracy",
-            f"{ranged(found['accuracy'])}, {found['right']:,} of {found['pictures']:,} right",
-        ),
-        (f"top-{found['k']} accuracy", ranged(found["top_k"])),
-        ("macro F1", three(found["macro_f1"])),
-        ("calibration error (ECE)", three(found["ece"])),
-        ("lowest F1", ", ".join(f"{row['label']} {three(row['f1'])}" for row in weakest(found))),
-        *(
-            ("confused", f"{labels[true]} taken for {labels[guess]}: {wrong} of {shown}")
-            for true, guess, wrong, shown in confused(found)[:3]
-        ),
+    found, other = record["model"], record.get("against", {})
+    labels = found["labels"]
+    confusions = [
+        f"confused: {labels[true]} taken for {labels[guess]}, {wrong} of {shown}"
+        for true, guess, wrong, shown in confused(found)[:3]
     ]
-    if "against" in record:
-        second = record["against"]
-        rows.append((f"accuracy of {second['file']}", ranged(second["accuracy"])))
-        notes += [compared(record), *second["notes"]]
+    notes = [*record["notes"], *found["notes"], *other.get("notes", ())]
     return "\n".join([
-        f"{found['file']} on {report.source}, {pictures(report.data, report.part)}",
-        *(f"  {name:<24} {value}" for name, value in rows),
+        record["conclusion"],
+        f"accuracy {ranged(found['accuracy'])}, {found['right']:,} of {found['pictures']:,} right",
+        *(f"accuracy of {one['file']} {ranged(one['accuracy'])}" for one in [other] if one),
+        f"top-{found['k']} accuracy {ranged(found['top_k'])}",
+        f"macro F1 {found['macro_f1']:.3f}, calibration error (ECE) {found['ece']:.3f}",
+        *confusions,
         *(f"note: {note}" for note in notes),
     ])  # fmt: skip
 
@@ -372,13 +363,9 @@ def _comparison(record: Record) -> Record | None:
 def _described(evaluated: Evaluated) -> list[tuple[str, str]]:
     """Rows of a table: where the model is from, and how pictures become its input."""
     model, card = evaluated.model, evaluated.model.card
-    rows = [("file" if card else "URL", model.file), ("kind", model.kind)]
+    rows = [("file", model.file), ("kind", model.kind)]
     if card is None:
-        return [*rows, ("preprocessing", "the endpoint's own")]
-    steps = card.to_json()["preprocessing"]
-    return [
-        *rows,
-        ("input", f"{card.height} x {card.width} x {card.channels}"),
-        *((name.replace("_", " "), str(value)) for name, value in steps.items()),
-        *html_report.provenance(card.provenance),
-    ]
+        return rows
+    size = f"{card.height} x {card.width} x {card.channels}"
+    steps = html_report.provenance(card.to_json()["preprocessing"])
+    return [*rows, ("input", size), *steps, *html_report.provenance(card.provenance)]

@@ -10,7 +10,6 @@ import argparse
 import math
 import os
 import pickle
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -323,9 +322,3 @@ def _by_endpoint(
     title = "" if progress.is_quiet() else "pictures"
     rest = prefetch(lambda index: answer(index, endpoint.labels)[1], range(1, len(split)), title)
     return endpoint.labels, np.stack([first, *rest])
-
-
-def announce(text: str) -> None:
-    """Print a step on standard error, unless the command is quiet."""
-    if not progress.is_quiet():
-        print(text, file=sys.stderr, flush=True)

@@ -110,32 +110,29 @@ def _targets(
     flat = {name: _flat(name, array) for name, array in given.items()}
     every = np.concatenate(list(flat.values()))
     if every.dtype.kind in "US":
-        names = np.unique(every)
-        return {name: np.searchsorted(names, array) for name, array in flat.items()}, _texts(names)
-    if every.dtype.kind not in "iufb" or (every != np.rint(every)).any():
+        names, every = np.unique(every, return_inverse=True)
+        labels = _texts(names)
+    elif every.dtype.kind not in "iufb" or (every != np.rint(every)).any():
         raise DataError(f"labels are {every.dtype}; expected whole numbers from 0, or names")
     most = len(labels) if labels else MOST
     if every.size and not (every.min() >= 0 and every.max() < most):
         raise DataError(
             f"labels are numbered {every.min():g} to {every.max():g}; expected 0 to {most - 1}"
         )
-    count = max(int(every.max(initial=0)) + 1, 2)
-    return {name: array.astype(np.int64) for name, array in flat.items()}, (
-        labels or [str(label) for label in range(count)]
-    )
+    labels = labels or list(map(str, range(max(int(every.max(initial=0)) + 1, 2))))
+    ends = np.cumsum([len(array) for array in flat.values()])[:-1]
+    return dict(zip(flat, np.split(every.astype(np.int64), ends), strict=True)), labels
 
 
 def _flat(name: str, targets: Array) -> Array:
     """One target for each picture."""
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        return targets[:, 0]
-    if targets.ndim == 2 and np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        if not (np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all()):
+            raise DataError(f"{name}: labels are {targets.shape}, and not one-hot rows")
         return np.asarray(np.argmax(targets, axis=1))
-    if targets.ndim != 1:
-        raise DataError(
-            f"{name}: labels are {targets.shape}, and not one-hot rows; give one for each picture"
-        )
-    return targets
+    if not targets.ndim or targets.size != len(targets):
+        raise DataError(f"{name}: labels are {targets.shape}; give one for each picture")
+    return targets.ravel()
 
 
 def _texts(values: Array) -> list[str]:

@@ -19,7 +19,7 @@ from keras_to_lambda.train.data.dataset import DataError, Dataset
 # For the help of a command line's DATA.
 FORMS = """\
 folder      class folders, alone or below train/, validation/ and test/; idx files
-            (MNIST); pairs of .npy files; CIFAR's python version; images.csv
+            (MNIST); pairs of .npy files; CIFAR's python version; one .csv or .tsv
 .zip        such a folder; the photos that were labelled in the playground
 .csv, .tsv  table of photos: columns path, label, and perhaps split
 .npz        arrays x_train, y_train, and perhaps x_valid, x_test; or images, labels
@@ -27,11 +27,6 @@ folder      class folders, alone or below train/, validation/ and test/; idx fil
 keras:NAME  mnist, fashion_mnist, cifar10 or cifar100, by keras.datasets
 """
 
-LISTS = tuple(
-    f"{name}.{ending}"
-    for name in ("images", "labels", "data", "metadata", "train")
-    for ending in ("csv", "tsv")
-)
 # Labels of keras.datasets; of cifar100, by the kind of label.
 KERAS: dict[str, tuple[str, ...]] = {
     "mnist": arrays.DIGITS,
@@ -42,7 +37,7 @@ KERAS: dict[str, tuple[str, ...]] = {
 
 
 def add(parser: argparse.ArgumentParser, *name: str, **how: Any) -> None:
-    """The arguments that name the data: DATA, or an option of another name."""
+    """The arguments that name the data. name: of an option, in place of DATA."""
     parser.add_argument(
         *(name or ("data",)), metavar="DATA", help="labelled pictures; see below", **how
     )
@@ -105,7 +100,7 @@ def _folder(root: Path, seed: int) -> Dataset:
         return arrays.load_idx(root, seed)
     if arrays.has_npy(root):
         return arrays.load(root, seed)
-    lists = [root / name for name in LISTS if (root / name).is_file()]
+    lists = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
     if lists and not photos.found(root, table.FOLDERS):
         if len(lists) > 1:
             names = " and ".join(path.name for path in lists)
@@ -120,7 +115,7 @@ def _folder(root: Path, seed: int) -> Dataset:
     raise DataError(
         f"{root} has no data; expected class folders (or train/ with class folders in it), "
         "train-images-idx3-ubyte or t10k-images-idx3-ubyte, data.npy and labels.npy, "
-        f"{'/ or '.join(cifar.FOLDERS)}/, or {', '.join(LISTS)}"
+        f"{'/ or '.join(cifar.FOLDERS)}/, or a .csv or .tsv file"
     )
 
 
