@@ -22,11 +22,12 @@ OPTIONS = ("--model", "mlp", "--size", "32", "--epochs", "2", "--batch-size", "1
 @pytest.mark.parametrize(
     ("text", "ladder"),
     [
-        ("learning_rate=0.0001..0.01", ("0.0001", "0.0003162", "0.001", "0.003162", "0.01")),
-        ("dropout=0..0.8", ("0", "0.2", "0.4", "0.6", "0.8")),
+        ("learning_rate=0.0001..0.01", (0.0001, 0.0003162, 0.001, 0.003162, 0.01)),
+        ("dropout=0..0.8", (0.0, 0.2, 0.4, 0.6, 0.8)),
         ("inner=0|10|100", ("0", "10", "100")),
-        ("batch_size=8..10", ("8", "9", "10")),
+        ("batch_size=8..10", (8, 9, 10)),
         ("model=Xception|MobileNetV2", ("Xception", "MobileNetV2")),
+        ("augment=none|light,zoom=0.5..1", ("none", "light,zoom=0.5..1")),
     ],
 )
 def test_a_factor_has_a_ladder_of_values(text, ladder):

@@ -13,8 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -238,51 +238,48 @@ def test_a_registered_model_is_converted_by_its_name(data, served, environment):
 
 
 # Stand-ins for the packages: they do not prove what a server answers.
-WANDB = """
-class Error(Exception):
-    pass
+class _Wandb:
+    class Error(Exception):
+        pass
 
-class Api:
     def artifact(self, name, type):
         if name != "team/shop/shapes:latest":
-            raise ValueError(f"artifact {name} not found\\nsecond line")
+            raise ValueError(f"artifact {name} not found\nsecond line")
         return self
 
     def download(self, root):
-        open(root + "/shapes.keras", "w").close()
+        Path(root, "shapes.keras").touch()
         return root
-"""
-MLFLOW = """
-import pathlib
-from types import SimpleNamespace
 
-class MlflowException(Exception):
-    pass
 
-def download_artifacts(artifact_uri, dst_path):
-    path = pathlib.Path(dst_path, artifact_uri.rpartition("/")[2])
+def _download_artifacts(artifact_uri, dst_path):
+    path = Path(dst_path, artifact_uri.rpartition("/")[2])
     path.touch()
     return str(path)
 
-artifacts = SimpleNamespace(download_artifacts=download_artifacts)
-"""
+
+PACKAGES = {
+    "wandb": SimpleNamespace(Api=_Wandb, Error=_Wandb.Error),
+    "mlflow": SimpleNamespace(
+        MlflowException=RuntimeError,
+        artifacts=SimpleNamespace(download_artifacts=_download_artifacts),
+    ),
+}
 
 
 @pytest.mark.parametrize(
-    ("package", "code", "name", "file", "missing", "message"),
+    ("package", "name", "file", "missing", "message"),
     [
-        ("wandb", WANDB, "wandb:/team/shop/shapes", "shapes.keras", "wandb:team/shop/x:v1",
+        ("wandb", "wandb:/team/shop/shapes", "shapes.keras", "wandb:team/shop/x:v1",
          "wandb:team/shop/x:v1 cannot be fetched: artifact team/shop/x:v1 not found$"),
-        ("mlflow", MLFLOW, "models:/shapes/1/best.keras", "best.keras", "models:/shapes/1/a.txt",
+        ("mlflow", "models:/shapes/1/best.keras", "best.keras", "models:/shapes/1/a.txt",
          "should hold one .keras or .h5 file; it has none$"),
     ],
 )  # fmt: skip
 def test_a_model_of_a_registry_is_fetched_by_its_name(
-    package, code, name, file, missing, message, monkeypatch
+    package, name, file, missing, message, monkeypatch
 ):
-    module = types.ModuleType(package)
-    exec(code, vars(module))
-    monkeypatch.setitem(sys.modules, package, module)
+    monkeypatch.setitem(sys.modules, package, PACKAGES[package])
     with registries.local(Path(name)) as model:
         assert model.name == file
         assert model.is_file()
