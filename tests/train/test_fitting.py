@@ -149,7 +149,7 @@ def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path, monkeypatch,
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = json.loads(log.read_text())
-    monkeypatch.setattr(train.convert_and_serve, "convert", lambda model, _data: model)
+    monkeypatch.setattr(train, "convert", lambda model, _data: model)
     assert train.main(line[1:]) == 0
     assert f"continuing after epoch {len(before)}" in capsys.readouterr().out
     entries = json.loads((output / "training.json").read_text(encoding="utf-8"))["history"]

@@ -157,7 +157,7 @@ def test_a_folder_that_was_not_named_is_not_overwritten(data, trained, run, tmp_
     monkeypatch.chdir(tmp_path)
     status, _, error = run(data, "--size", "32", "--epochs", "1", "--track", "none")
     assert status == 2
-    assert "models/shapes has a model of other options or data" in error
+    assert "models/shapes has a model: give another folder" in error
 
 
 def test_what_is_wrong_is_named_before_the_training(data, run, tmp_path):

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import shlex
 import shutil
+import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert.common import output_folders
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
-from keras_to_lambda.train import convert_and_serve, recipe_options
-from keras_to_lambda.train.data import arrays, sources
+from keras_to_lambda.train import recipe_options
+from keras_to_lambda.train.data import arrays, sources, unpack
 from keras_to_lambda.train.data.dataset import SEED, DataError, Dataset, untrained
 from keras_to_lambda.train.fit import quiet
 from keras_to_lambda.train.fit.recipe import Backbone, Recipe
 
+SAMPLES = 200  # validation pictures that the conversion is verified on, at most
+K2L = [sys.executable, "-m", "keras_to_lambda"]
 EPILOG = """\
 examples:
   k2l train photos --model MobileNetV2 --fine-tune 60
@@ -44,18 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Path(args.output or f"models/{sources.name_of(args.data)}")
     if output.exists() and not output.is_dir():
         raise DataError(f"-o {output} is a file; give a folder")
+    if args.output is None and (output / "training.json").exists():
+        raise DataError(
+            f"{output} has a model: give another folder with -o, or replace it with -o {output}"
+        )
     if args.serve is not None:  # before minutes of work, not after
-        convert_and_serve.check_port(args.serve)
+        _check_port(args.serve)
     data = read(args.data, args.seed, args.labels_kind)
     print("starting TensorFlow ...", flush=True)  # only now: wrong data fails before
     quiet.tensorflow()
     recipe = recipe_options.recipe(args, data)
-    if args.output is None:
-        _not_another(output, recipe, data)
     with output_folders.made(output):
         status = _train(args, data, recipe, output, ["k2l", "train", *given])
     if status == 0 and args.serve is not None:
-        convert_and_serve.serve(output / f"{output.resolve().name}.tflite", args.serve)
+        print(f"serving {output} on port {args.serve}; Ctrl-C ends it", flush=True)
+        tflite = output / f"{output.resolve().name}.tflite"
+        command = [*K2L, "serve", "--port", str(args.serve), "--model", str(tflite)]
+        os.execv(command[0], command)  # noqa: S606
     return status
 
 
@@ -91,24 +102,50 @@ def _train(
     print(f"wrote {keras_file}, its card and training.json", flush=True)
     for unneeded in (cache, run.state if args.keep_checkpoints else folder):
         shutil.rmtree(unneeded, ignore_errors=True)
-    tflite = convert_and_serve.convert(keras_file, data)
+    tflite = convert(keras_file, data)
     metrics = {f"{split}_accuracy": found["accuracy"] for split, found in results.items()}
     for tracker in trackers:
         tracker.finish(metrics, [*run_report.written(output, name), *([tflite] if tflite else [])])
     return 0 if tflite else 1
 
 
-def _not_another(output: Path, recipe: Recipe, data: Dataset) -> None:
-    """Protect another model in a folder that the user did not name."""
-    record = output / "training.json"
-    if record.exists():
-        there = json.loads(record.read_text(encoding="utf-8"))
-        ours = json.loads(json.dumps(recipe.to_json()))
-        if (there.get("recipe"), there.get("data_sha256")) != (ours, data.sha256):
-            raise DataError(
-                f"{output} has a model of other options or data: give another folder with -o, or "
-                f"replace it with -o {output}"
-            )
+def _check_port(port: int) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        raise DataError(f"port {port} is not available: use --serve {port + 1}") from error
+
+
+def convert(model: Path, data: Dataset) -> Path | None:
+    """Write the `.tflite` beside a trained model, verified on validation pictures.
+
+    Labels and preprocessing come from the card beside the model. A few test pictures are written
+    to `samples/` beside it, for the playground and for later conversions.
+
+    Returns:
+        The file; None if it was not written.
+    """
+    name = model.name.removesuffix(".keras")  # a SavedModel has none
+    output, examples = model.parent / f"{name}.tflite", model.parent / "samples"
+    unpack.examples(data, examples)
+    print(f"\nconverting {model.name}, verified on validation pictures", flush=True)
+    with tempfile.TemporaryDirectory(prefix="samples-") as held_out:
+        unpack.split(data, "validation", Path(held_out), SAMPLES)
+        # A low accuracy is the result of a short training here, not of wrong labels or scaling.
+        command = [*K2L, "convert", str(model), "--samples", held_out, "-o", str(output)]
+        done = subprocess.run([*command, "--accept-accuracy"], check=False)  # noqa: S603
+    if done.returncode == 0:
+        print(f"next: k2l serve --model {shlex.quote(str(output))}", flush=True)
+        return output
+    again = ["k2l", "convert", str(model), "--samples", str(examples), "-o", str(output)]
+    print(
+        f"{model} is trained and saved, but not converted, for the reason above. To repeat the "
+        f"conversion:\n  {shlex.join(again)}",
+        file=sys.stderr,
+    )
+    return None
 
 
 def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:

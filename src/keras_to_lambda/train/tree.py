@@ -18,7 +18,7 @@ import numpy.typing as npt
 from keras_to_lambda import atomic_files
 from keras_to_lambda.cli import frame
 from keras_to_lambda.runtime.model_file.card import ModelCard
-from keras_to_lambda.train import convert_and_serve, train
+from keras_to_lambda.train import train
 from keras_to_lambda.train.data import arrays, sources
 from keras_to_lambda.train.data.dataset import SEED, Dataset, neutral
 from keras_to_lambda.train.fit import quiet
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output or Path(f"models/{sources.name_of(options.data)}-tree")
     card = described(output.resolve().name, data, options.size)
     _write(data, card, output, ["k2l", "tree", *given])
-    return 0 if convert_and_serve.convert(output / card.name, data) else 1
+    return 0 if train.convert(output / card.name, data) else 1
 
 
 def _write(data: Dataset, card: ModelCard, output: Path, line: Sequence[str]) -> None:
