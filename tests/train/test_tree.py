@@ -25,7 +25,7 @@ def data():
 
 
 def test_the_graph_answers_as_scikit_learn_on_every_picture(data, tmp_path):
-    card = tree.described("any", data, None)
+    card = tree.described("any", data)
     fitted = tree.fit(data, card)
     assert fitted.get_depth() > 4
     tree.save(fitted, card, tmp_path / "saved")
@@ -43,8 +43,8 @@ def test_the_graph_answers_as_scikit_learn_on_every_picture(data, tmp_path):
 def test_a_tree_of_photos_ends_in_a_verified_tflite(pictures, tmp_path):
     root = pictures(tmp_path / "data", each=20)
     output = tmp_path / "shapes-tree"
-    assert tree.main([str(root), "-o", str(output), "--size", "16"]) == 0
+    assert tree.main([str(root), "-o", str(output)]) == 0
     card = cards.load(output / "shapes-tree.tflite")
     assert card.verification["passed"] is True
-    assert (card.height, card.channels, card.preprocessing.scaling) == (16, 3, "raw")
+    assert (card.height, card.channels, card.preprocessing.scaling) == (32, 3, "raw")
     assert card.provenance["trained_by"] == "k2l tree"

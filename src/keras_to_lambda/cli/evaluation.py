@@ -52,17 +52,12 @@ class Evaluation:
 
     def worst(self, most: int = 5) -> list[tuple[str, str, int, int]]:
         """The commonest confusions: true label, predicted label, photos, photos of the label."""
-        pairs = [
-            (
-                self.labels[i],
-                self.labels[j],
-                int(self.confusion[i, j]),
-                int(self.confusion[i].sum()),
-            )
-            for i, j in np.argwhere(self.confusion)
-            if i != j
-        ]
-        return sorted(pairs, key=lambda pair: (-pair[2], pair[3], pair[0], pair[1]))[:most]
+        pairs = []
+        for i, j in np.argwhere(self.confusion):
+            counts = int(self.confusion[i, j]), int(self.confusion[i].sum())
+            pairs.append((self.labels[i], self.labels[j], *counts))
+        wrong = [pair for pair in pairs if pair[0] != pair[1]]
+        return sorted(wrong, key=lambda pair: (-pair[2], pair[3], pair[0], pair[1]))[:most]
 
 
 def wilson(right: float, total: float, z: float = 1.959964) -> tuple[float, float]:

@@ -19,9 +19,10 @@ from keras_to_lambda import atomic_files
 from keras_to_lambda.cli import frame
 from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.train import train
-from keras_to_lambda.train.data import arrays, sources
-from keras_to_lambda.train.data.dataset import SEED, Dataset, neutral
+from keras_to_lambda.train.data import sources
+from keras_to_lambda.train.data.dataset import SEED, Dataset
 from keras_to_lambda.train.fit import quiet
+from keras_to_lambda.train.fit.recipe import Recipe
 
 if TYPE_CHECKING:
     from sklearn.tree import DecisionTreeClassifier
@@ -53,12 +54,11 @@ def flat(data: Dataset, split: str, card: ModelCard) -> npt.NDArray[np.uint8]:
     return np.concatenate(batches).reshape(len(data.splits[split]), -1)
 
 
-def described(name: str, data: Dataset, size: int | None) -> ModelCard:
-    """The card of the tree: pixels as they are, at the size of pictures in arrays."""
-    plain = neutral(data, size or (max(data.shape[:2]) if data.shape else PHOTO_SIDE))
-    drawing = "mnist" if data.labels == arrays.DIGITS and plain.channels == 1 else "none"
-    steps = dataclasses.replace(plain.preprocessing, drawing=drawing)
-    return dataclasses.replace(plain, name=name, preprocessing=steps, output="logits")
+def described(name: str, data: Dataset) -> ModelCard:
+    """The card of the tree: pixels as they are, of arrays at their own size."""
+    rows, columns, channels = data.shape or (PHOTO_SIDE, PHOTO_SIDE, 3)
+    pixels = Recipe(size=max(rows, columns), channels=channels, scaling="raw")
+    return train.card(name, data.labels, pixels)
 
 
 def save(fitted: DecisionTreeClassifier, card: ModelCard, folder: Path) -> None:
@@ -101,8 +101,6 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-o", "--output", metavar="DIR", type=Path, help="folder for all files; its name is the "
         "model's (default: models/NAME-tree)")  # fmt: skip
-    add("--size", type=int, metavar="PIXELS", help="height and width of the pictures (default: "
-        f"{PHOTO_SIDE}; arrays as they are)")  # fmt: skip
     return parser
 
 
@@ -114,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = train.read(options.data, SEED, options.labels_kind)
     quiet.tensorflow()
     output = options.output or Path(f"models/{sources.name_of(options.data)}-tree")
-    card = described(output.resolve().name, data, options.size)
+    card = described(output.resolve().name, data)
     _write(data, card, output, ["k2l", "tree", *given])
     return 0 if train.convert(output / card.name, data) else 1
 

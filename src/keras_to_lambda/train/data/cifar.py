@@ -94,12 +94,10 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
         data = (folder / file).read_bytes()
         whole.update(data)
         values = unpickled(data, f"{name}/{file}")
-        missing = [
-            key for key in keys if not isinstance(values.get(key.encode()), list | np.ndarray)
-        ]
-        if missing:
-            raise DataError(f"{name}/{file} lacks {', '.join(missing)}")
-        return [values[key.encode()] for key in keys]
+        found = [values.get(key.encode()) for key in keys]
+        if not all(isinstance(value, list | np.ndarray) for value in found):
+            raise DataError(f"{name}/{file} lacks {' or '.join(keys)}")
+        return found
 
     [labels] = read(names, f"{prefix}label_names")
     parts: Parts = {}
