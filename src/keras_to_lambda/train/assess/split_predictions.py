@@ -26,7 +26,7 @@ from keras_to_lambda.cli import progress
 from keras_to_lambda.client import Client
 from keras_to_lambda.convert import command_options as shared
 from keras_to_lambda.convert.common import source_card
-from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.load import saved_file
 from keras_to_lambda.convert.sandbox import untrusted_results
@@ -148,7 +148,7 @@ def predict(
     if extra:
         notes.append(
             f"the model has {len(names)} labels, the data {len(data.labels)}: no picture shows "
-            f"{_few(extra)}; to predict one of them is a mistake like any other"
+            f"{listed(extra)}; to predict one of them is a mistake like any other"
         )
     answers = Predictions.of(names, scores, output, place[split.targets])
     return Evaluated(model, answers, output, tuple(notes))
@@ -166,15 +166,11 @@ def matched(
     places = [folders.place(label) for label in ours]
     if unknown := [label for label, place in zip(ours, places, strict=True) if place is None]:
         raise DataError(
-            f"{model} lacks {len(unknown)} of the data's {len(ours)} labels ({_few(unknown)}); its "
-            f"own are {_few(theirs)}; evaluate it on data with the labels that it was trained on"
+            f"{model} lacks {len(unknown)} of the data's {len(ours)} labels ({listed(unknown)}); its "
+            f"own are {listed(theirs)}; evaluate it on data with the labels that it was trained on"
         )
     extra = [label for index, label in enumerate(theirs) if index not in set(places)]
     return np.array(places, np.int64), extra
-
-
-def _few(labels: Sequence[str], most: int = 5) -> str:
-    return ", ".join(labels[:most]) + f" and {len(labels) - most} more" * (len(labels) > most)
 
 
 def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:

@@ -93,9 +93,11 @@ class TrainingRun:
     def _begin(self) -> None:
         """Read the history of an interrupted run, or forget another run's state."""
         mark, facts = self.state / "run.json", identity(self.recipe, self.data)
-        if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != facts:
-            print(f"{self.folder} has another run: starting from the beginning", flush=True)
-            shutil.rmtree(self.folder)
+        known = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else None
+        if known != facts:
+            if known:
+                print(f"{self.folder} has another run: starting from the beginning", flush=True)
+            shutil.rmtree(self.folder, ignore_errors=True)  # with a finished run's checkpoints
         self.state.mkdir(parents=True, exist_ok=True)
         write_json(mark, facts)
         if self.log.exists():
