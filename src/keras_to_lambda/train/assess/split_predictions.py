@@ -167,7 +167,7 @@ def matched(
     if unknown := [label for label, place in zip(ours, places, strict=True) if place is None]:
         raise DataError(
             f"{model} lacks {len(unknown)} of the data's {len(ours)} labels ({listed(unknown)}); "
-            f"its own are {listed(theirs)}; evaluate it on data with the labels that it was trained on"
+            f"its own are {listed(theirs)}; give data with the labels that it was trained on"
         )
     extra = [label for index, label in enumerate(theirs) if index not in set(places)]
     return np.array(places, np.int64), extra

@@ -66,9 +66,7 @@ class TrainingRun:
             previous = keras.saving.load_model(earlier) if number else None
             keras.utils.set_random_seed(self.recipe.seed + number)
             model = self._fit(phase, previous)
-            draft = self.state / f"draft-{number}.keras"
-            model.save(draft)
-            draft.replace(path)
+            self.save(model, path)
         if model is None:
             model = keras.saving.load_model(path, compile=False)
         plain = networks.build(self.recipe, len(self.data.labels), self.recipe.served_size).model
@@ -84,6 +82,12 @@ class TrainingRun:
     def log(self) -> Path:
         """The file of the history."""
         return self.state / "history.json"
+
+    def save(self, model: keras.Model, path: Path) -> None:
+        """Write a file that is complete, also if the run is killed."""
+        draft = self.state / "draft.keras"
+        model.save(draft)
+        draft.replace(path)
 
     @property
     def seconds(self) -> float:
@@ -129,25 +133,25 @@ class TrainingRun:
             for mine, theirs in zip(*states, strict=True):
                 mine.assign(theirs)
         # An epoch is taken if it is better than the phase's start.
-        start = None
+        start = 0.0
         if previous and recipe.keep == "best":
             start = fitted.evaluate(validation, verbose=0, return_dict=True)["accuracy"]
-        epochs = Epochs(self, phase, card, network.model, optimizer, start)
+        epochs = Epochs(self, phase, card, network.model, start)
         callbacks = [
             # Before the averages are swapped in, which are no state to continue from.
             keras.callbacks.BackupAndRestore(self.state / f"backup-{phase.first}"),
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
             epochs,
+            *self.more_callbacks(),
         ]
         if recipe.patience:
             callbacks.append(
                 keras.callbacks.EarlyStopping(ACCURACY, patience=recipe.patience, mode="max")
             )
-        name, _, given = recipe.schedule.partition(":")
-        if name == "plateau":
-            factor = float(given or FACTOR)
+        schedule, _, factor = recipe.schedule.partition(":")
+        if schedule == "plateau":
             callbacks.append(
-                keras.callbacks.ReduceLROnPlateau("val_loss", factor=factor, patience=PLATEAU)
+                keras.callbacks.ReduceLROnPlateau(factor=float(factor or FACTOR), patience=PLATEAU)
             )
         fitted.fit(
             train,
@@ -156,7 +160,7 @@ class TrainingRun:
             steps_per_epoch=count // size,
             validation_data=validation,
             class_weight=_class_weights(data, recipe.balance),
-            callbacks=[*callbacks, *self.more_callbacks()],
+            callbacks=callbacks,
             shuffle=False,  # the batches are shuffled already
             verbose=self.verbose,
         )
@@ -190,66 +194,51 @@ class TrainingRun:
         return batches.training(images, truth, card, size, augment, seed), validation.cache()
 
 
-class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
     """Adds each epoch to the history, and keeps the best few as NAME-EPOCH-ACCURACY.keras.
 
     Args:
-        whole: the model from pictures to logits, also where its head alone is fitted.
-        card: of that model; it is written beside each.
-        threshold: the validation accuracy that an epoch has to surpass.
+        card: of `whole`, the model from pictures to logits, also where its head alone is fitted.
+        best: the validation accuracy that an epoch has to surpass.
     """
 
     def __init__(
-        self,
-        run: TrainingRun,
-        phase: Phase,
-        card: ModelCard,
-        whole: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        threshold: float | None,
+        self, run: TrainingRun, phase: Phase, card: ModelCard, whole: keras.Model, best: float
     ) -> None:
-        super().__init__(
-            str(run.folder / f"{card.name}-{{epoch:03d}}-{{{ACCURACY}:.4f}}.keras"),
-            monitor=ACCURACY,
-            mode="max",
-            save_best_only=True,
-            initial_value_threshold=threshold,
-        )
-        self._run, self._phase, self._card = run, phase, card
-        self._whole, self._optimizer, self._start = whole, optimizer, 0.0
-
-    def set_model(self, model: keras.Model) -> None:
-        """Ignore the fitted model."""
-        super().set_model(self._whole)
+        super().__init__()
+        self._run, self._phase, self._card, self._whole = run, phase, card, whole
+        self._best, self._start = best, 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
         self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the entry; save the model, and remove all but the best few of this phase."""
+        """Write the entry; save a better model, and remove all but the best few of this phase."""
         # First the entry: a run that is killed while it saves the model keeps it.
         found = {name: round(float(value), 4) for name, value in (logs or {}).items()}
-        history = self._run.history
-        del history[epoch:]
-        history.append({
+        history, reached = self._run.history, found[ACCURACY]
+        history[epoch:] = [{
             "epoch": epoch + 1,
             "phase": self._phase.name,
             "size": self._phase.size,
             "loss": found["loss"],
             "accuracy": found["accuracy"],
             "validation_loss": found["val_loss"],
-            "validation_accuracy": found[ACCURACY],
-            "learning_rate": float(f"{float(self._optimizer.learning_rate):.4g}"),
+            "validation_accuracy": reached,
+            "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.4g}"),
             "seconds": round(time.monotonic() - self._start, 2),
-        })  # fmt: skip
+        }]  # fmt: skip
         write_json(self._run.log, history)
-        super().on_epoch_end(epoch, logs)
-        for path in self.paths():
-            write_json(path.with_suffix(".card.json"), self._card.to_json())
-        for path in self.paths()[:-KEPT]:
-            path.unlink()
-            path.with_suffix(".card.json").unlink()
+        if reached <= self._best:
+            return
+        self._best = reached
+        path = self._run.folder / f"{self._card.name}-{epoch + 1:03d}-{reached:.4f}.keras"
+        write_json(path.with_suffix(".card.json"), self._card.to_json())
+        self._run.save(self._whole, path)
+        for old in self.paths()[:-KEPT]:
+            old.unlink()
+            old.with_suffix(".card.json").unlink()
 
     def paths(self) -> list[Path]:
         """The checkpoints of this phase, the best last."""
