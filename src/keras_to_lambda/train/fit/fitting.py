@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,9 @@ class TrainingRun:
             previous = keras.saving.load_model(earlier) if number else None
             keras.utils.set_random_seed(self.recipe.seed + number)
             model = self._fit(phase, previous)
-            self.save(model, path)
+            draft = self.state / "draft.keras"
+            model.save(draft)
+            draft.replace(path)
         if model is None:
             model = keras.saving.load_model(path, compile=False)
         plain = networks.build(self.recipe, len(self.data.labels), self.recipe.served_size).model
@@ -82,12 +85,6 @@ class TrainingRun:
     def log(self) -> Path:
         """The file of the history."""
         return self.state / "history.json"
-
-    def save(self, model: keras.Model, path: Path) -> None:
-        """Write a file that is complete, also if the run is killed."""
-        draft = self.state / "draft.keras"
-        model.save(draft)
-        draft.replace(path)
 
     @property
     def seconds(self) -> float:
@@ -194,7 +191,7 @@ class TrainingRun:
         return batches.training(images, truth, card, size, augment, seed), validation.cache()
 
 
-class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
+class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
     """Adds each epoch to the history, and keeps the best few as NAME-EPOCH-ACCURACY.keras.
 
     Args:
@@ -205,9 +202,16 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(
         self, run: TrainingRun, phase: Phase, card: ModelCard, whole: keras.Model, best: float
     ) -> None:
-        super().__init__()
+        path = run.folder / f"{card.name}-{{epoch:03d}}-{{{ACCURACY}:.4f}}.keras"
+        super().__init__(
+            path, ACCURACY, mode="max", save_best_only=True, initial_value_threshold=best
+        )
         self._run, self._phase, self._card, self._whole = run, phase, card, whole
-        self._best, self._start = best, 0.0
+
+    def set_model(self, model: keras.Model) -> None:
+        """Save the whole model, whatever is fitted."""
+        self._optimizer = model.optimizer
+        super().set_model(self._whole)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
@@ -217,7 +221,7 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
         """Write the entry; save a better model, and remove all but the best few of this phase."""
         # First the entry: a run that is killed while it saves the model keeps it.
         found = {name: round(float(value), 4) for name, value in (logs or {}).items()}
-        history, reached = self._run.history, found[ACCURACY]
+        history = self._run.history
         history[epoch:] = [{
             "epoch": epoch + 1,
             "phase": self._phase.name,
@@ -225,27 +229,26 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]
             "loss": found["loss"],
             "accuracy": found["accuracy"],
             "validation_loss": found["val_loss"],
-            "validation_accuracy": reached,
-            "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.4g}"),
+            "validation_accuracy": found[ACCURACY],
+            "learning_rate": float(f"{float(self._optimizer.learning_rate):.4g}"),
             "seconds": round(time.monotonic() - self._start, 2),
         }]  # fmt: skip
         write_json(self._run.log, history)
-        if reached <= self._best:
-            return
-        self._best = reached
-        path = self._run.folder / f"{self._card.name}-{epoch + 1:03d}-{reached:.4f}.keras"
-        write_json(path.with_suffix(".card.json"), self._card.to_json())
-        self._run.save(self._whole, path)
-        for old in self.paths()[:-KEPT]:
-            old.unlink()
-            old.with_suffix(".card.json").unlink()
+        super().on_epoch_end(epoch, logs)
+        for path in self.paths():
+            write_json(path.with_suffix(".card.json"), self._card.to_json())
+        for path in self.paths()[:-KEPT]:
+            path.unlink()
+            path.with_suffix(".card.json").unlink()
 
     def paths(self) -> list[Path]:
         """The checkpoints of this phase, the best last."""
         found = []
         for path in self._run.folder.glob("*.keras"):
             _, epoch, accuracy = path.stem.rsplit("-", 2)
-            if self._phase.first < int(epoch) <= self._phase.last:
+            if not zipfile.is_zipfile(path):  # the run was killed while it was written
+                path.unlink()
+            elif self._phase.first < int(epoch) <= self._phase.last:
                 found.append((accuracy, epoch, path))
         return [path for *_, path in sorted(found)]
 
