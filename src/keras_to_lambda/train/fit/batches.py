@@ -120,11 +120,9 @@ def scaling(card: ModelCard) -> Callable[[tf.Tensor], tf.Tensor]:
     return scaled
 
 
-def one_hot(data: Dataset, name: str, smoothing: float = 0.0) -> Floats:
-    """The labels of a split: float32, (pictures, labels), rows that add up to 1."""
-    labels = len(data.labels)
-    truth = np.eye(labels, dtype=np.float32)[data.splits[name].targets]
-    return truth * np.float32(1 - smoothing) + np.float32(smoothing / labels)
+def one_hot(data: Dataset, name: str) -> Floats:
+    """The labels of a split: float32, (pictures, labels)."""
+    return np.eye(len(data.labels), dtype=np.float32)[data.splits[name].targets]
 
 
 def features(
@@ -161,8 +159,7 @@ def features(
         with np.load(path) as arrays:
             return arrays["features"], arrays["truth"]
 
-    images = stored(data, "train", card, folder)
-    truth = one_hot(data, "train", recipe.label_smoothing)
+    images, truth = stored(data, "train", card, folder), one_hot(data, "train")
     size = min(BATCH, len(images))
     crops = training(images, truth, card, size, augment, recipe.seed).take(len(images) // size)
     views = [view("train", served(images, truth, card))]

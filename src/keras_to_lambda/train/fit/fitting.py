@@ -121,9 +121,10 @@ class TrainingRun:
         train, validation = self._batches(phase, card, network, size)
         fitted = network.model if phase.layers else network.head
         optimizer = _optimizer(recipe, phase, count // size)
-        fitted.compile(
-            optimizer, keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+        loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing
         )
+        fitted.compile(optimizer, loss, metrics=["accuracy"])
         optimizer.build(fitted.trainable_variables)
         if previous and phase.start < phase.first:
             states = optimizer.variables, previous.optimizer.variables
@@ -186,7 +187,7 @@ class TrainingRun:
         images, held_back = (
             batches.stored(data, name, card, self.cache) for name in ("train", "validation")
         )
-        truth = batches.one_hot(data, "train", recipe.label_smoothing)
+        truth = batches.one_hot(data, "train")
         validation = batches.served(held_back, batches.one_hot(data, "validation"), card)
         return batches.training(images, truth, card, size, augment, seed), validation.cache()
 
