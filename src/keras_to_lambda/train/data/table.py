@@ -8,7 +8,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from keras_to_lambda.train.data import photos
@@ -61,36 +61,30 @@ def load(path: Path, seed: int) -> Dataset:
     return dataclasses.replace(found, broken=(*broken, *found.broken))
 
 
-def _rows(name: str, text: str) -> list[tuple[int, str, str, str]]:
+def _rows(name: str, text: str) -> Iterator[tuple[int, str, str, str]]:
     """Line number, path, label and split of each row; empty lines left out."""
     header = text.partition("\n")[0]
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    lines = csv.DictReader(
+        io.StringIO(text, newline=""), restkey="", delimiter=max(",;\t", key=header.count)
+    )
     try:
-        columns = next(lines, [])
-        path, label, split = (_column(columns, known) for known in (PATH, LABEL, SPLIT))
+        columns = {re.sub(r"[\s_-]", "", each).lower(): each for each in lines.fieldnames or ()}
+        path, label, split = (
+            next((columns[each] for each in known if each in columns), None)
+            for known in (PATH, LABEL, SPLIT)
+        )
         for column, known in ((path, PATH), (label, LABEL)):
-            if column < 0:
+            if column is None:
                 raise DataError(
                     f"{name} has no column {', '.join(known[:-1])} or {known[-1]}; its first line "
                     f"has: {', '.join(columns) or 'nothing'}"
                 )
-        return [
-            (lines.line_num, _cell(cells, path), _cell(cells, label), _cell(cells, split))
-            for cells in lines
-            if any(cells)
-        ]
+        for row in lines:
+            cells = [(row[each] or "").strip() if each else "" for each in (path, label, split)]
+            if any(cells):
+                yield lines.line_num, cells[0], cells[1], cells[2]
     except csv.Error as error:
         raise DataError(f"{name}, line {lines.line_num}: {error}") from error
-
-
-def _column(columns: Sequence[str], known: Sequence[str]) -> int:
-    """The position of the first known column; -1 if none is there."""
-    plain = [re.sub(r"[\s_-]", "", column).lower() for column in columns]
-    return next((plain.index(column) for column in known if column in plain), -1)
-
-
-def _cell(cells: Sequence[str], column: int) -> str:
-    return cells[column].strip() if 0 <= column < len(cells) else ""
 
 
 def _finder(root: Path) -> Callable[[str], Path]:
