@@ -5,25 +5,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, beside, load_json
 
-# A checkpoint of `k2l train`: NAME-EPOCH-ACCURACY.keras in NAME.checkpoints/.
-KEPT = re.compile(r"(.+)-\d+-\d\.\d+\.keras")
-
 
 def place(model: Path) -> Path:
-    """The path of a model's card, existing or not; a checkpoint has its run's."""
-    own = beside(model)
-    kept = KEPT.fullmatch(model.name)
-    if own.exists() or kept is None:
-        return own
-    runs = (folder / f"{kept[1]}.card.json" for folder in (model.parent, model.parent.parent))
-    return next((path for path in runs if path.exists()), own)
+    """The path of a model's card, existing or not."""
+    return beside(model)
 
 
 def load(path: Path) -> ModelCard:

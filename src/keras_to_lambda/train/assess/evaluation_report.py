@@ -50,7 +50,6 @@ def to_json(report: Report) -> Record:
         "data": {
             "name": report.source,
             "sha256": data.sha256,
-            "pictures": sum(map(len, data.splits.values())),
             "split": report.part,
             "seed": report.seed,
             "labels": list(data.labels),
