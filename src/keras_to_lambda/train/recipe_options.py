@@ -29,17 +29,17 @@ MLP_SIZE, MLP_RATE = 64, 1e-3
 SMALLEST = 96  # small pictures are enlarged to it for a backbone that was trained on photos
 FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
 # Ranges of an augmentation: the highest value (the lowest is 0) and its meaning.
-RANGES = {
-    "rotation": (180.0, "degrees, either way"),
+RANGES: dict[str, tuple[float, str]] = {
+    "rotation": (180, "degrees, either way"),
     "shift": (0.5, "share of the side"),
-    "shear": (1.0, "either way"),
+    "shear": (1, "either way"),
     "zoom": (1.9, "LOW..HIGH, share of the side that is seen; above 1, the border is mirrored"),
-    "brightness": (1.0, "either way"),
-    "contrast": (1.0, "either way"),
-    "saturation": (1.0, "LOW..HIGH: 0 grey, 0.5 unchanged, 1 full"),
-    "hue": (1.0, "share of the colour circle"),
-    "cutout": (1.0, "share of pictures with an erased box"),
-    "mixup": (1.0, "share of pictures that are blended with another one (MixUp, CutMix)"),
+    "brightness": (1, "either way"),
+    "contrast": (1, "either way"),
+    "saturation": (1, "LOW..HIGH: 0 grey, 0.5 unchanged, 1 full"),
+    "hue": (1, "share of the colour circle"),
+    "cutout": (1, "share of pictures with an erased box"),
+    "mixup": (1, "share of pictures that are blended with another one (MixUp, CutMix)"),
 }
 PAIRS = ("zoom", "saturation")  # both ends are given
 AUGMENTATION_HELP = "\n".join([
@@ -104,7 +104,7 @@ def augmentation(text: str) -> Callable[[Augmentation], Augmentation]:
         if name not in RANGES:
             known = f"flip={'|'.join(FLIPS)} or NAME=VALUE of {', '.join(RANGES)}"
             raise argparse.ArgumentTypeError(f"{name}={value}: use {known}")
-        lowest = 0.1 if name == "zoom" else 0.0
+        lowest = 0.1 if name == "zoom" else 0
         ends = [number(lowest, RANGES[name][0])(end) for end in value.split("..")]
         pair = name in PAIRS
         if len(ends) != 1 + pair or ends != sorted(ends):

@@ -16,8 +16,8 @@ def tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
     try:
         import keras
         import tensorflow as tf
@@ -27,4 +27,3 @@ def tensorflow() -> None:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
