@@ -39,24 +39,20 @@ def fit(answers: Predictions, data: str, *, energies: bool) -> dict[str, Any]:
     confidence = answers.confidence(temperature)
     predicted, edges = answers.predicted, _edges(confidence)
     place = np.digitize(confidence, edges[1:-1])
+
+    def counted(name: str, chosen: Any) -> dict[str, int]:
+        return {name: int(chosen.sum()), "right": int(answers.right[chosen].sum())}
+
     found: dict[str, Any] = {
         "temperature": round(temperature, 4),
         "pictures": len(answers),
         "data": data,
         "bins": [
-            {
-                "low": low,
-                "high": high,
-                "pictures": int((place == index).sum()),
-                "right": int(answers.right[place == index].sum()),
-            }
+            {"low": low, "high": high, **counted("pictures", place == index)}
             for index, (low, high) in enumerate(pairwise(edges))
         ],
         "classes": {
-            answers.labels[index]: {
-                "predicted": int((predicted == index).sum()),
-                "right": int(answers.right[predicted == index].sum()),
-            }
+            answers.labels[index]: counted("predicted", predicted == index)
             for index in np.unique(predicted).tolist()
         },
     }
