@@ -65,6 +65,8 @@ def test_a_trained_network_goes_through_head_fine_tuning_and_a_larger_size(trans
         ("larger", 64),
     ]  # fmt: skip
     assert model.input_shape == (None, 64, 64, 3)
+    # Features of the frozen network are computed once: of train, one view, and validation.
+    assert len(list(run.cache.glob("features-*.npz"))) == 3
     # The head alone was fitted, but its checkpoint classifies pictures.
     path = max(run.folder.glob("shapes-00[12]-*.keras"))
     assert keras.saving.load_model(path, compile=False).input_shape == (None, 32, 32, 3)
@@ -84,16 +86,6 @@ def test_only_the_last_layers_are_tuned_and_batch_normalizations_stay_frozen(tra
     assert min(changed) >= len(base.layers) - 12
     kinds = {type(tuned.layers[index]) for index in changed}
     assert keras.layers.BatchNormalization not in kinds
-
-
-def test_the_features_of_a_frozen_network_are_computed_once(transfer, capsys):
-    _, run, _ = transfer
-    again = fitting.TrainingRun(
-        dataclasses.replace(run.recipe, enlarge=0, fine_tune=0, epochs=1), run.card,
-        run.data, run.folder.parent / "again", run.cache, verbose=0,
-    )  # fmt: skip
-    again.fit()
-    assert "computed once" not in capsys.readouterr().out
 
 
 @pytest.fixture

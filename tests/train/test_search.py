@@ -78,14 +78,14 @@ def found_in(output):
 
 
 def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path, capfd):
-    factors = ("--factor", "learning_rate=0.0001|0.004", "--factor", "model=mlp|residual")
+    factors = ("--factor", "learning_rate=0.0001|0.004", "--factor", "dropout=0|0.5")
     assert run(data, tmp_path, "--one-at-a-time", *factors) == 0
     printed = capfd.readouterr().out
     trials, rows = found_in(tmp_path)
-    # Two rates, then the other network at the better rate; a known trial is not trained again.
+    # Two rates, then the other dropout at the better rate; a known trial is not trained again.
     better = max(trials[:2], key=lambda trial: trial.value).params["learning_rate"]
-    assert [(t.params["learning_rate"], t.params["model"]) for t in trials] == [
-        ("0.0001", "mlp"), ("0.004", "mlp"), (better, "residual"),
+    assert [(t.params["learning_rate"], t.params["dropout"]) for t in trials] == [
+        ("0.0001", "0"), ("0.004", "0"), (better, "0.5"),
     ]  # fmt: skip
     assert len(rows) == 3
     for trial in trials:
@@ -100,7 +100,7 @@ def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path
     spread = abs(trials[0].value - trials[1].value)
     assert re.search(rf'learning_rate</th>.*<td class="n">{spread:.3f}</td>', html)
     assert "dashed: training pictures" in html
-    assert "Training by model" in html
+    assert "Training by dropout" in html
     assert not (tmp_path / "cache").exists()
     # A second run has nothing left to do.
     assert run(data, tmp_path, "--one-at-a-time", *factors) == 0
