@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_to_lambda.class_folders import ignored
+from keras_to_lambda.class_folders import ignored, images
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.model_file.card import Preprocessing
@@ -39,9 +39,11 @@ def found(root: Path, other: Collection[str] = ()) -> bool:
 
     other: names of folders that are no classes.
     """
-    if any(_filled(top) for top in _folders(root) if top.name.lower() in SPLIT_NAMES):
+    if any(
+        any(_classes(top).values()) for top in _folders(root) if top.name.lower() in SPLIT_NAMES
+    ):
         return True
-    return len([folder for folder in _filled(root) if folder.name not in other]) >= 2
+    return sum(bool(own) and name not in other for name, own in _classes(root).items()) >= 2
 
 
 def load(root: Path, seed: int) -> Dataset:
@@ -53,31 +55,29 @@ def load(root: Path, seed: int) -> Dataset:
             flow_from_directory.
         seed: of the photos that are set aside for a missing split.
     """
-    tops: dict[str, Path] = {}
-    for folder in _folders(root):
-        split = SPLIT_NAMES.get(folder.name.lower())
-        if split and _filled(folder) and tops.setdefault(split, folder) != folder:
-            raise DataError(
-                f"{root} has both {tops[split].name}/ and {folder.name}/: keep one of them"
-            )
-    tops = tops or {"train": root}
-    if "train" not in tops:
-        other = next(iter(tops.values())).name
-        raise DataError(f"{root} has {other}/ but lacks train/: give both, or only class folders")
-    labels = [folder.name for folder in _folders(tops["train"])]
-    if len(_filled(tops["train"])) < 2:
+    splits: dict[str, dict[str, list[Path]]] = {}
+    for top in _folders(root):
+        name, own = SPLIT_NAMES.get(top.name.lower()), _classes(top)
+        if name and any(own.values()) and splits.setdefault(name, own) is not own:
+            raise DataError(f"{root} has {top.name}/ and another {name} split: keep one of them")
+    splits = splits or {"train": _classes(root)}
+    if "train" not in splits:
+        others = "/ and ".join(splits)
+        raise DataError(f"{root} has {others}/ but lacks train/: give both, or only class folders")
+    labels = list(splits["train"])
+    if sum(map(bool, splits["train"].values())) < 2:
         raise DataError(
-            f"{tops['train']} has fewer than two class folders with photos; name one folder after "
-            "each label"
+            f"{root} has fewer than two class folders with photos to train on; name one folder "
+            "after each label"
         )
-    for top in tops.values():
-        if unknown := sorted({folder.name for folder in _filled(top)} - set(labels)):
-            raise DataError(f"{top} has classes that train/ lacks: {', '.join(unknown)}")
+    for name, classes in splits.items():
+        if unknown := [label for label, own in classes.items() if own and label not in labels]:
+            raise DataError(f"{name} has classes that train/ lacks: {', '.join(unknown)}")
     members = [
-        PhotoFile(path, folder.name, split)
-        for split, top in tops.items()
-        for folder in _folders(top)
-        for path in _files(folder)
+        PhotoFile(path, label, name)
+        for name, classes in splits.items()
+        for label, own in classes.items()
+        for path in own
     ]
     return assemble(root, members, seed, labels=labels)
 
@@ -128,19 +128,9 @@ def _folders(top: Path) -> list[Path]:
     return sorted(path for path in top.iterdir() if path.is_dir() and not ignored(path.name))
 
 
-def _filled(top: Path) -> list[Path]:
-    """The class folders with files in them."""
-    return [folder for folder in _folders(top) if _files(folder)]
-
-
-def _files(folder: Path) -> list[Path]:
-    """All files below a folder, sorted; those of tools left out."""
-    return sorted(
-        Path(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if not any(map(ignored, Path(place, name).relative_to(folder).parts))
-    )
+def _classes(top: Path) -> dict[str, list[Path]]:
+    """The images below each class folder."""
+    return {folder.name: images(folder) for folder in _folders(top)}
 
 
 def _check(root: Path, paths: list[Path], head: bytes) -> tuple[dict[Path, str], str]:
