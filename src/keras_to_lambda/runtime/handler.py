@@ -10,18 +10,14 @@ from keras_to_lambda.runtime.common import text
 from keras_to_lambda.runtime.common.aws_lambda import MAX_EVENT_BYTES, TIMEOUT_S
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import AnswerTooLarge, ClassifierError
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.http import responses
 from keras_to_lambda.runtime.inference import telemetry
 from keras_to_lambda.runtime.inference.invocation import Invocation
 from keras_to_lambda.runtime.inference.pipeline import Pipeline
 from keras_to_lambda.runtime.inference.telemetry import Stopwatch
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from keras_to_lambda.runtime.events.base import EventSource
 
 # Kept back from the invocation's remaining time for writing the answer.
 ANSWER_MARGIN_S = 0.5

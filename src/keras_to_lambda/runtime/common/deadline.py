@@ -7,12 +7,9 @@ import time
 from collections.abc import Callable
 
 from keras_to_lambda.runtime.common.errors import DeadlineExceeded
+from keras_to_lambda.runtime.common.record import Any, TypeVar
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 # Calls of `Deadline.call` that have not ended, in the whole process; those given up on included.
 MAX_CALLS = 64

@@ -29,11 +29,8 @@ part of the API: they never change, messages may.
 from __future__ import annotations
 
 from keras_to_lambda.runtime.common.formats import NAMES
+from keras_to_lambda.runtime.common.record import Any, ClassVar
 from keras_to_lambda.runtime.common.text import clean
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, ClassVar
 
 # An error's text in full; a caller's words in it have limits of their own.
 MAX_MESSAGE = 1000

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import sys
 
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # The levels of the lines that are printed, by LOG_LEVEL.
 LOGGED = {"INFO": ("INFO", "ERROR"), "ERROR": ("ERROR",), "FATAL": ()}

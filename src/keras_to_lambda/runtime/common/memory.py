@@ -12,12 +12,10 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Self
+from keras_to_lambda.runtime.common.record import Any, Self
 
-    # Contiguous memory: bytes, or an array.
-    Buffer = Any
+# Contiguous memory: bytes, or an array.
+Buffer = Any
 
 # Kept back for the interpreter's work, the answer, and the runtime's other processes.
 RESERVE = 40_000_000

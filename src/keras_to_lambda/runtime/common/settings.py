@@ -11,13 +11,9 @@ from collections.abc import Callable, Mapping
 
 from keras_to_lambda.runtime.common.aws_lambda import MB_PER_VCPU
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.common.record import dataclass, field, fields
+from keras_to_lambda.runtime.common.record import Any, TypeVar, dataclass, field, fields
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 # Text, not a Path: importing pathlib costs 3 ms of a cold start.
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120

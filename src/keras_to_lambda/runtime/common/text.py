@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from keras_to_lambda.runtime.common.record import Any
 
 # Control characters, line and paragraph separators, marks that reorder a line on a screen, and
 # halves of surrogate pairs, which no encoding has.

@@ -12,15 +12,12 @@ One class for each source of events, with both directions side by side (`base.Ev
 
 from __future__ import annotations
 
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.events import bulk, direct, records, web
 from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.events.direct import Direct, has_image
 from keras_to_lambda.runtime.events.unsupported import Unsupported
 from keras_to_lambda.runtime.inference.request import NAMES, Options
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # In this order: what is more special comes first.
 EVENT_SOURCES: tuple[type[EventSource[Any]], ...] = (

@@ -10,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from keras_to_lambda.runtime.common.errors import ClassifierError
-from keras_to_lambda.runtime.common.record import Generic, NamedTuple, TypeVar
+from keras_to_lambda.runtime.common.record import Any, ClassVar, Generic, NamedTuple, TypeVar
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.http.routes import Resource
 from keras_to_lambda.runtime.inference.invocation import Invocation
 from keras_to_lambda.runtime.inference.predictions import ImageAnswer
 from keras_to_lambda.runtime.inference.request import Request
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, ClassVar
 
 # Characters of an id that a sender gave and gets back; the longest of AWS are a few hundred.
 MAX_ID = 1024

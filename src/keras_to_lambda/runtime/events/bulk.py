@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from keras_to_lambda.runtime.common.errors import ClassifierError, UnsupportedEvent
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job, Synchronous, requests
@@ -15,10 +16,6 @@ from keras_to_lambda.runtime.inference.invocation import Invocation
 from keras_to_lambda.runtime.inference.predictions import ImageAnswer
 from keras_to_lambda.runtime.inference.request import Options, Request, image_or_error
 from keras_to_lambda.runtime.sources.images import Object, Source
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 class S3Batch(Synchronous):

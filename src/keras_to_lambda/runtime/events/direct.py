@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.base import Done, EventSource, Job, Synchronous
 from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.inference.request import NAMES, Request
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def has_image(event: Any) -> bool:

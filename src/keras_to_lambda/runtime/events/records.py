@@ -15,6 +15,7 @@ from keras_to_lambda.runtime.common.errors import (
     ResultsNotKept,
     UnsupportedEvent,
 )
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job
@@ -22,10 +23,6 @@ from keras_to_lambda.runtime.events.result_lines import Line, StoredLines
 from keras_to_lambda.runtime.inference.invocation import Invocation
 from keras_to_lambda.runtime.inference.request import HOW, Request
 from keras_to_lambda.runtime.sources.images import Object, recognised
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # What S3 sends when a notification is set up
 # (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).

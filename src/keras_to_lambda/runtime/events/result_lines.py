@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from keras_to_lambda.runtime.common import text
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.base import EventSource, Job
 from keras_to_lambda.runtime.inference.invocation import Invocation
 from keras_to_lambda.runtime.inference.predictions import ImageAnswer
 from keras_to_lambda.runtime.inference.request import Request
 from keras_to_lambda.runtime.sources import images
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # An image's name, the model's, and its scores or its error.
 Line = dict[str, "Any"]

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_to_lambda.runtime.common.errors import ClassifierError, UnsupportedEvent
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.events.base import EventSource, Job
 from keras_to_lambda.runtime.events.direct import has_image
 from keras_to_lambda.runtime.events.records import service_of
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 class Unsupported(EventSource[None]):

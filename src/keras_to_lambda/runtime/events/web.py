@@ -15,6 +15,7 @@ from keras_to_lambda.runtime.common.errors import (
     MethodNotAllowed,
     RouteNotFound,
 )
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean, encodable
 from keras_to_lambda.runtime.events.base import Done, Job, Synchronous
@@ -24,10 +25,6 @@ from keras_to_lambda.runtime.http.routes import READ, RESOURCES, ROUTES, STATIC,
 from keras_to_lambda.runtime.inference.invocation import Invocation
 from keras_to_lambda.runtime.inference.request import Request
 from keras_to_lambda.runtime.sources.images import recognised
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 WORTH_PACKING = 1000  # characters of a page
 

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 
 from keras_to_lambda.runtime.common import text
 from keras_to_lambda.runtime.common.errors import ClassifierError, MethodNotAllowed
-from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.record import Any, NamedTuple
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.inference import telemetry
 from keras_to_lambda.runtime.inference.telemetry import Stopwatch
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 JSON = "application/json; charset=utf-8"
 

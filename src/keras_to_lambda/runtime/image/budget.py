@@ -7,13 +7,9 @@ from collections.abc import Callable
 
 from PIL import _imaging
 
-from keras_to_lambda.runtime.common import memory
+from keras_to_lambda.runtime.common import formats, memory
 from keras_to_lambda.runtime.common.errors import TooManyPixels, UndecodableImage, UnsupportedFormat
 from keras_to_lambda.runtime.common.record import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from keras_to_lambda.runtime.common import formats
 
 # Bytes per pixel of Pillow's images; of every other mode 4.
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}

@@ -5,24 +5,22 @@ Only float32 needs numpy, whose import is most of a cold start: `preprocess` is 
 
 from __future__ import annotations
 
-from keras_to_lambda.runtime.common.record import NamedTuple
+from collections.abc import Callable
+
+from keras_to_lambda.runtime.common.memory import Buffer
+from keras_to_lambda.runtime.common.record import TYPE_CHECKING, Any, NamedTuple
 from keras_to_lambda.runtime.image import plain_jpeg
+from keras_to_lambda.runtime.image.budget import Limits
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from PIL.Image import Image
 
-    from keras_to_lambda.runtime.common.memory import Buffer
-    from keras_to_lambda.runtime.image.budget import Limits
     from keras_to_lambda.runtime.image.decode import Picture
-    from keras_to_lambda.runtime.model_file.card import ModelCard
 
-    Size = tuple[int, int]
-    # Left, top, width and height in the picture's pixels; what lies outside of it is black.
-    Box = tuple[int, int, int, int]
+Size = tuple[int, int]
+# Left, top, width and height in the picture's pixels; what lies outside of it is black.
+Box = tuple[int, int, int, int]
 
 # PIL.Image.Resampling by number: importing PIL.Image is half of a cold start.
 FILTERS = {"pillow:nearest": 0, "pillow:bilinear": 2, "pillow:bicubic": 3, "pillow:lanczos": 1}

@@ -9,15 +9,10 @@ from __future__ import annotations
 from PIL import _imaging
 
 from keras_to_lambda.runtime.common import formats
-from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Faults, measure, weigh
+from keras_to_lambda.runtime.common.record import Any
+from keras_to_lambda.runtime.image.budget import STORED, WHOLE, Faults, Limits, measure, weigh
 from keras_to_lambda.runtime.image.orientation import flag
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from keras_to_lambda.runtime.image.budget import Limits
-    from keras_to_lambda.runtime.model_file.card import ModelCard
+from keras_to_lambda.runtime.model_file.card import ModelCard
 
 # A JPEG's channels for each mode, and the mode for each of a model's channels.
 COMPONENTS = {"L": 1, "RGB": 3}

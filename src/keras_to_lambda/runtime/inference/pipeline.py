@@ -22,6 +22,7 @@ from keras_to_lambda.runtime.common.errors import (
     InvalidRequest,
     TooManyImages,
 )
+from keras_to_lambda.runtime.common.memory import Buffer
 from keras_to_lambda.runtime.common.settings import Settings, processor_share, vcpus
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.budget import Limits
@@ -33,10 +34,6 @@ from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.model.registry import Models
 from keras_to_lambda.runtime.model_file.card import ModelCard
 from keras_to_lambda.runtime.sources import images as sources
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from keras_to_lambda.runtime.common.memory import Buffer
 
 # Of the time that is left, the share after which no more images are decoded: what has been decoded
 # by then is answered, not lost with the rest.

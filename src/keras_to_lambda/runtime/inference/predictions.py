@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 from keras_to_lambda.runtime.common.errors import ClassifierError
+from keras_to_lambda.runtime.common.record import Any
+from keras_to_lambda.runtime.inference.request import Options
 from keras_to_lambda.runtime.model.float32 import rounded
 from keras_to_lambda.runtime.model_file.card import ModelCard
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from keras_to_lambda.runtime.inference.request import Options
 
 # An image's scores in the shape that the options name, as JSON values.
 Scores = dict[str, "Any"] | list["Any"]

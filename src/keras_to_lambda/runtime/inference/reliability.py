@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.model_file.card import ModelCard
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
 
 LEAST = 1e-7  # probability: its logarithm stands for a logit
 

@@ -18,13 +18,9 @@ from keras_to_lambda.runtime.common.errors import (
     UnsupportedFormat,
 )
 from keras_to_lambda.runtime.common.formats import BEGINNINGS
-from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.record import Any, NamedTuple
 from keras_to_lambda.runtime.common.text import clean, encodable
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Source, Url, recognised
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 HOW = 'give {"url": "https://..."}, {"image": "<base64>"} or {"images": [...]}'
 FORM = "application/x-www-form-urlencoded"

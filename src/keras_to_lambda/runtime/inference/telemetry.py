@@ -19,13 +19,10 @@ from keras_to_lambda.runtime.common.errors import (
     SetupError,
 )
 from keras_to_lambda.runtime.common.log import LOGGED, MAX_LIST, MAX_TEXT, log
+from keras_to_lambda.runtime.common.record import Any, Self
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.model_file.card import ModelCard
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Self
 
 STAGES = ("fetch", "decode", "preprocess", "inference")
 # The numbers of a line that are CloudWatch metrics, where METRICS_NAMESPACE is set.

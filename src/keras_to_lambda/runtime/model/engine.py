@@ -5,11 +5,8 @@ LiteRT where the ai-edge-litert package is installed; else its predecessor, tfli
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Protocol
-
-    from keras_to_lambda.runtime.common.memory import Buffer
+from keras_to_lambda.runtime.common.memory import Buffer
+from keras_to_lambda.runtime.common.record import Any, Protocol
 
 
 class EngineError(Exception):
@@ -38,23 +35,21 @@ class Tensor:
         return cls(shape, details["dtype"].__name__, float(scale), int(zero_point))
 
 
-if TYPE_CHECKING:
+class Engine(Protocol):
+    """A loaded network; not for two threads at a time.
 
-    class Engine(Protocol):
-        """A loaded network; not for two threads at a time.
+    inputs, outputs: its tensors.
+    """
 
-        inputs, outputs: its tensors.
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def __call__(self, tensors: Buffer, images: int = 1) -> bytes:
+        """Run the network on images, whose tensors follow one another; and so do its outputs.
+
+        Raises:
+            EngineError: it failed, or this network does not take so many images.
         """
-
-        inputs: tuple[Tensor, ...]
-        outputs: tuple[Tensor, ...]
-
-        def __call__(self, tensors: Buffer, images: int = 1) -> bytes:
-            """Run the network on images, whose tensors follow one another; and so do its outputs.
-
-            Raises:
-                EngineError: it failed, or this network does not take so many images.
-            """
 
 
 def package() -> str:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.memory import Buffer
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.image.pixels import takes_pixels
 from keras_to_lambda.runtime.model import engine
-from keras_to_lambda.runtime.model.engine import EngineError, Tensor
+from keras_to_lambda.runtime.model.engine import Engine, EngineError, Tensor
 from keras_to_lambda.runtime.model.float32 import rounded
 from keras_to_lambda.runtime.model_file import card as cards
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import Literal
-
-    from keras_to_lambda.runtime.common.memory import Buffer
-    from keras_to_lambda.runtime.model.engine import Engine
 
 # A batch's answers may part from single ones by this share of their spread, as another order of
 # float32 additions does; more means that the graph mixes the images of a batch.
@@ -41,7 +36,7 @@ ONE_UNIT: dict[str, Callable[[float], float]] = {
 # The least and the largest code.
 CODES = {"int8": (-128, 127), "uint8": (0, 255)}
 # What `memoryview` calls an output's numbers.
-FORMATS: dict[str, Literal["f", "b", "B"]] = {"float32": "f", "int8": "b", "uint8": "B"}
+FORMATS: Any = {"float32": "f", "int8": "b", "uint8": "B"}
 
 
 class Classifier:
@@ -59,7 +54,7 @@ class Classifier:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         num_threads: int = 1,
         card: cards.ModelCard | None = None,
         weight_cache: str = "",

@@ -18,13 +18,9 @@ import threading
 from ctypes import byref, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 
 from keras_to_lambda.runtime.common.errors import SetupError
+from keras_to_lambda.runtime.common.memory import Buffer
+from keras_to_lambda.runtime.common.record import Any, Self
 from keras_to_lambda.runtime.model.engine import EngineError, Tensor
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Self
-
-    from keras_to_lambda.runtime.common.memory import Buffer
 
 PACKAGE = "ai_edge_litert"
 LIBRARY = {"linux": "libLiteRt.so", "darwin": "libLiteRt.dylib"}

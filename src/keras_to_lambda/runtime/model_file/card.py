@@ -12,17 +12,23 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.common.record import dataclass, field, fields
+from keras_to_lambda.runtime.common.record import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    dataclass,
+    field,
+    fields,
+)
 from keras_to_lambda.runtime.model_file.zip_archive import Archive
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any, BinaryIO
 
 # 1: the tensor is scaled by the function. 2: it is the pixels; what scales them is in the graph.
 SCHEMA_VERSIONS = (1, 2)
@@ -369,7 +375,7 @@ def join(flatbuffer: bytes, card: ModelCard) -> bytes:
     return buffer.getvalue()
 
 
-def beside(path: str | Path) -> Path:
+def beside(path: str | os.PathLike[str]) -> Path:
     """Where a model file's card is looked for when the file has none in it."""
     from pathlib import Path
 
@@ -377,7 +383,7 @@ def beside(path: str | Path) -> Path:
     return path.with_name(path.stem + ".card.json")
 
 
-def load(path: str | Path) -> ModelCard:
+def load(path: str | os.PathLike[str]) -> ModelCard:
     """The card of a `.tflite` file: in it, or else beside it, or else from its standard metadata.
 
     Raises:
@@ -402,7 +408,7 @@ def load(path: str | Path) -> ModelCard:
     return card
 
 
-def _third_party(path: str | Path) -> ModelCard:
+def _third_party(path: str | os.PathLike[str]) -> ModelCard:
     """The card of a file that was not converted here."""
     aside = beside(path)
     if aside.exists():
@@ -436,7 +442,7 @@ def load_json(path: Path) -> ModelCard:
         raise SetupError(f"{path} is not JSON: {error}") from error
 
 
-def check_hash(path: str | Path, card: ModelCard) -> None:
+def check_hash(path: str | os.PathLike[str], card: ModelCard) -> None:
     """Compare the flatbuffer's hash with the card's: when an image is built, not at each start.
 
     Raises:

@@ -10,11 +10,7 @@ import io
 import struct
 import zlib
 
-from keras_to_lambda.runtime.common.record import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import BinaryIO
+from keras_to_lambda.runtime.common.record import BinaryIO, NamedTuple
 
 END = struct.Struct("<4s4H2LH")
 ENTRY = struct.Struct("<4s6H3L5H2L")

@@ -21,14 +21,12 @@ from keras_to_lambda.runtime.common.errors import (
     InvalidUrl,
     too_many_bytes,
 )
-from keras_to_lambda.runtime.common.record import NamedTuple
+from keras_to_lambda.runtime.common.record import TYPE_CHECKING, Any, NamedTuple
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.sources import address_guard, content_coding
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from typing import Any
 
 MAX_REDIRECTS = 4
 MAX_URL_CHARS = 8192
