@@ -33,7 +33,7 @@ LOCK = ROOT / "requirements.txt"
 # What the Dockerfile copies, as .dockerignore lets it through; and of its ARG MODEL.
 SOURCES = (
     *("lambda_function.py", "src/keras_to_lambda/__init__.py"),
-    *("src/keras_to_lambda/runtime/**/*.py", "web/**/*"),
+    *("src/keras_to_lambda/runtime/**/*.py", "src/keras_to_lambda/runtime/**/*.json", "web/**/*"),
 )
 MODELS = ("**/*.tflite", "**/default.txt", "**/samples/**/*")
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}

@@ -11,6 +11,7 @@ from typing import Literal
 from keras_to_lambda.runtime.common.errors import UnsupportedFormat
 from keras_to_lambda.runtime.common.formats import NAMES
 
+TARGA = "a Targa image (TGA); convert it to JPEG or PNG"
 CONVERT = "; convert it to JPEG or PNG"
 LINK = "; link to the image file, not to a page that shows it"
 
@@ -53,49 +54,42 @@ IMAGES: tuple[tuple[tuple[bytes, ...], int, str], ...] = (
     ((b"PBM ",), 8, "an IFF image (PBM)"),
     ((b"TRUEVISION-XFILE.\0",), -18, "a Targa image (TGA)"),
 )
+PNM = {
+    **dict.fromkeys((b"P%d" % n for n in range(1, 8)), "a PNM image (PBM, PGM, PPM or PAM)"),
+    **dict.fromkeys((b"PF", b"Pf"), "a PFM image"),
+}
 ICONS = {b"\0\0\x01\0": "an icon (ICO)", b"\0\0\x02\0": "a cursor (CUR)"}
+FRAME = "; send one frame as JPEG or PNG"
 OTHERS: tuple[tuple[tuple[bytes, ...], int, str], ...] = (
     ((b"%PDF",), 0, "a PDF document; convert the page to JPEG or PNG"),
-    ((b"\x1aE\xdf\xa3",), 0, "a Matroska or WebM video; send one frame as JPEG or PNG"),
-    ((b"AVI ",), 8, "an AVI video; send one frame as JPEG or PNG"),
-    ((b"FLV\x01",), 0, "a Flash video; send one frame as JPEG or PNG"),
-    ((b"\0\0\x01\xba", b"\0\0\x01\xb3"), 0, "an MPEG video; send one frame as JPEG or PNG"),
-    ((b"0&\xb2u\x8ef\xcf\x11",), 0, "a Windows Media file; send one frame as JPEG or PNG"),
-    ((b"OggS",), 0, "an Ogg file; send one frame as JPEG or PNG"),
+    ((b"\x1aE\xdf\xa3",), 0, "a Matroska or WebM video" + FRAME),
+    ((b"AVI ",), 8, "an AVI video" + FRAME),
+    ((b"FLV\x01", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u\x8ef\xcf\x11"), 0, "a video" + FRAME),
     ((b"WAVE",), 8, "a sound file; send an image"),
-    ((b"ID3", b"fLaC"), 0, "a sound file; send an image"),
-    ((b"PK\x03\x04",), 0, "a ZIP archive or an Office document; send the image in it"),
-    ((b"PK\x05\x06",), 0, "a ZIP archive; send the image in it"),
+    ((b"ID3", b"fLaC", b"OggS"), 0, "a sound file; send an image"),
+    (
+        (b"PK\x03\x04", b"PK\x05\x06"),
+        0,
+        "a ZIP archive or an Office document; send the image in it",
+    ),
     ((b"\x1f\x8b",), 0, "gzip-compressed data; send the image itself"),
-    ((b"BZh",), 0, "bzip2-compressed data; send the image itself"),
-    ((b"\xfd7zXZ\0",), 0, "xz-compressed data; send the image itself"),
-    ((b"\x28\xb5\x2f\xfd",), 0, "Zstandard-compressed data; send the image itself"),
-    ((b"7z\xbc\xaf\x27\x1c",), 0, "a 7z archive; send the image in it"),
-    ((b"Rar!\x1a\x07",), 0, "a RAR archive; send the image in it"),
-    ((b"ustar",), 257, "a tar archive; send the image in it"),
+    ((b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"), 0, "compressed data; send the image itself"),
+    ((b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"), 0, "an archive; send the image in it"),
     ((b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",), 0, "an Office document; send the image in it"),
-    ((b"{\\rtf",), 0, "an RTF document; send the image in it"),
-    ((b"\x93NUMPY",), 0, "a NumPy array; send it as PNG"),
-    ((b"\x89HDF\r\n\x1a\n",), 0, "an HDF5 file; send an image"),
-    ((b"\x7fELF", b"MZ"), 0, "a program; send an image"),
+    ((b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"), 0, "an array (NumPy or HDF5); send it as PNG"),
 )
 # ISO base media files name their brands in the first box (ISO 14496-12, 4.3). The first fits.
-BRANDS: tuple[tuple[frozenset[bytes], str], ...] = (
-    (frozenset((b"avif", b"avis", b"avio")), "an AVIF image" + CONVERT),
-    (
-        frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")),
-        "a HEIC image" + CONVERT,
-    ),
-    (frozenset((b"crx ",)), "a Canon raw photo (CR3)" + CONVERT),
-    (frozenset((b"jp2 ", b"jpx ", b"jpm ", b"jph ")), "a JPEG 2000 image" + CONVERT),
-    (frozenset((b"jxl ",)), "a JPEG XL image" + CONVERT),
-    (
-        frozenset(
-            (b"mif1", b"mif2", b"msf1", b"miaf", b"MiHB", b"avci", b"avcs", b"jpeg", b"vvic")
-        ),
-        "a HEIF image" + CONVERT,
-    ),
-    (frozenset((b"M4A ", b"M4B ", b"M4P ")), "a sound file; send an image"),
+BRANDS: tuple[tuple[frozenset[bytes], str], ...] = tuple(
+    (frozenset(brand.ljust(4).encode() for brand in brands.split()), name)
+    for brands, name in (
+        ("avif avis avio", "an AVIF image" + CONVERT),
+        ("heic heix heim heis hevc hevx hevm hevs", "a HEIC image" + CONVERT),
+        ("crx", "a Canon raw photo (CR3)" + CONVERT),
+        ("jp2 jpx jpm jph", "a JPEG 2000 image" + CONVERT),
+        ("jxl", "a JPEG XL image" + CONVERT),
+        ("mif1 mif2 msf1 miaf MiHB avci avcs jpeg vvic", "a HEIF image" + CONVERT),
+        ("M4A M4B M4P", "a sound file; send an image"),
+    )
 )
 # Beginnings of the base64 text of what is decoded.
 BASE64 = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"Qk")
@@ -128,8 +122,10 @@ def _seen(data: bytes) -> str | None:
     if data[4:8] == b"ftyp":
         return _branded(data)
     if data[4:8] in (b"moov", b"mdat", b"wide", b"skip", b"free"):
-        return "a QuickTime video; send one frame as JPEG or PNG"
-    return _pnm(data) or _text(data) or _tga(data)
+        return "a QuickTime video" + FRAME
+    if data[:2] in PNM and data[2:3].isspace():
+        return PNM[data[:2]] + CONVERT
+    return _text(data) or _tga(data)
 
 
 def _tiff(data: bytes) -> str:
@@ -143,31 +139,15 @@ def _tiff(data: bytes) -> str:
     }
     if 0xC612 in tags:  # DNGVersion
         return "a raw photo (DNG)"
-    # Make and SubIFDs: a preview in front of the sensor's data.
-    return (
-        "a camera's raw photo (NEF, ARW or the like)"
-        if {0x010F, 0x014A} <= tags
-        else "a TIFF image"
-    )
+    raw = {0x010F, 0x014A} <= tags  # Make and SubIFDs: a preview in front of the sensor's data
+    return "a camera's raw photo (NEF, ARW or the like)" if raw else "a TIFF image"
 
 
 def _branded(data: bytes) -> str:
-    length = int.from_bytes(data[:4], "big")
-    box = data[8 : min(max(length, 12), 512)]
+    box = data[8 : min(max(int.from_bytes(data[:4], "big"), 12), 512)]
     brands = [box[:4], *(box[at : at + 4] for at in range(8, len(box), 4))]
-    for names, said in BRANDS:
-        if not names.isdisjoint(brands):
-            return said
-    return "a video (MP4 or QuickTime); send one frame as JPEG or PNG"
-
-
-def _pnm(data: bytes) -> str | None:
-    kind, after = data[:2], data[2:3]
-    if kind in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7") and after.isspace():
-        return "a PNM image (PBM, PGM, PPM or PAM)" + CONVERT
-    if kind in (b"PF", b"Pf") and after.isspace():
-        return "a PFM image" + CONVERT
-    return None
+    video = "a video (MP4 or QuickTime)" + FRAME
+    return next((name for names, name in BRANDS if not names.isdisjoint(brands)), video)
 
 
 def _tga(data: bytes) -> str | None:
@@ -177,38 +157,37 @@ def _tga(data: bytes) -> str | None:
     palette, kind, depth = data[1], data[2], data[16]
     sane = palette in (0, 1) and kind in (1, 2, 3, 9, 10, 11) and depth in (8, 15, 16, 24, 32)
     sides = data[12:14] != b"\0\0" and data[14:16] != b"\0\0" and not data[17] & 0xC0
-    return (
-        "a Targa image (TGA)" + CONVERT
-        if sane and sides and (palette == 1) == (kind in (1, 9))
-        else None
-    )
+    return TARGA if sane and sides and (palette == 1) == (kind in (1, 9)) else None
+
+
+# Beginnings of a text in lower case, without white space in front, and what it is.
+TEXTS: tuple[tuple[tuple[bytes, ...], str], ...] = (
+    ((b"<!doctype html", b"<html", b"<head", b"<body", b"<!--", b"<title"), "an HTML page" + LINK),
+    ((b"<?xml",), f"an XML document; send {NAMES}"),
+    ((b"--",), "a multipart form; let your HTTP library set Content-Type, with its boundary"),
+    ((b"{", b"["), f"JSON; send {NAMES}"),
+    ((b"http://", b"https://"), 'a URL; send it as {"url": "..."}'),
+    ((b"data:image/",), 'a data: URL; send it as {"url": "..."}'),
+    ((b"version https://git-lfs",), "a pointer of Git LFS; send the image that it points to"),
+    ((b"#define",), "an XBM image" + CONVERT),
+)
+# What has to be in these texts, too.
+ALSO = {b"--": b"content-disposition:", b"#define": b"_width"}
 
 
 def _text(data: bytes) -> str | None:
     start = data[:1024]
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if start.startswith(mark):
-            start = start.decode(encoding, "replace").encode()
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        start = start.decode("utf-16", "replace").encode()
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     lower = start.lower()
-    if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<!--", b"<title")):
-        return "an HTML page" + LINK
     if b"<svg" in lower:
         return "an SVG drawing" + CONVERT
-    if lower.startswith(b"<?xml"):
-        return "an HTML page" + LINK if b"<html" in lower else f"an XML document; send {NAMES}"
-    if lower.startswith(b"--") and b"content-disposition:" in lower:
-        return "a multipart form; let your HTTP library set Content-Type, with its boundary"
-    if lower.startswith((b"{", b"[")):
-        return f"JSON; send {NAMES}"
-    if lower.startswith((b"http://", b"https://")):
-        return 'a URL; send it as {"url": "..."}'
-    if lower.startswith(b"data:image/"):
-        return 'a data: URL; send it as {"url": "..."}'
-    if lower.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS; send the image that it points to"
-    if lower.startswith(b"#define") and b"_width" in lower:
-        return "an XBM image" + CONVERT
+    if lower.startswith(b"<?xml") and b"<html" in lower:
+        return "an HTML page" + LINK
+    for marks, name in TEXTS:
+        if lower.startswith(marks) and ALSO.get(marks[0], b"") in lower:
+            return name
     bare = start.lstrip(b"\"'")
     if bare.startswith(BASE64) and bare[:64].translate(None, b"+/=-_\r\n\"'").isalnum():
         return 'an image as base64 text; send it as {"image": "..."}'
