@@ -49,14 +49,16 @@ else:
     class Field:
         """What a class's body has for one field."""
 
-        __slots__ = ("default", "default_factory", "metadata", "name")
-
         def __init__(
             self, default: Any = MISSING, default_factory: Any = MISSING, metadata: Any = None
         ) -> None:
             self.name = ""
             self.default, self.default_factory = default, default_factory
             self.metadata = metadata or {}
+
+        def made(self) -> Any:
+            """The value where none is given; MISSING: it has to be."""
+            return self.default if self.default_factory is MISSING else self.default_factory()
 
     field = Field
 
@@ -66,66 +68,52 @@ else:
         def __get__(self, record: Any, cls: Any) -> Any:
             import dataclasses
 
-            body = [(each.name, "object", _original(dataclasses, each)) for each in fields(cls)]
+            body = [
+                (each.name, "object", dataclasses.field(metadata=each.metadata))
+                for each in fields(cls)
+            ]
             made = dataclasses.make_dataclass(cls.__name__, body).__dataclass_fields__
             cls.__dataclass_fields__ = made
             return made
-
-    def _original(dataclasses: Any, each: Field) -> Any:
-        options = {
-            name: value
-            for name in ("default", "default_factory")
-            if (value := getattr(each, name)) is not MISSING
-        }
-        return dataclasses.field(metadata=each.metadata, **options)
 
     def fields(record: Any) -> Any:
         """The fields of a class or of its instance, in order."""
         return record.__fields__
 
-    def dataclass(cls: Any = None, *, frozen: bool = False) -> Any:
-        """Give a class the methods that `dataclasses.dataclass` would."""
-        if cls is None:
-            return lambda cls: dataclass(cls, frozen=frozen)
-        found = []
-        for name in cls.__annotations__:
-            each = cls.__dict__.get(name, MISSING)
-            if not isinstance(each, Field):
-                each = Field(each)
-            each.name = name
-            found.append(each)
-            if each.default is not MISSING:
-                setattr(cls, name, each.default)
-            elif name in cls.__dict__:
-                delattr(cls, name)
-        cls.__fields__ = tuple(found)
-        cls.__dataclass_fields__ = Described()
-        cls.__init__, cls.__repr__, cls.__eq__ = _init, _repr, _eq
-        cls.__hash__ = _hash if frozen else None
-        if frozen:
+    def dataclass(*, frozen: bool) -> Any:  # noqa: ARG001  # every one is
+        """Give a class the methods that `dataclasses.dataclass(frozen=True)` would."""
+
+        def described(cls: Any) -> Any:
+            found = []
+            for name in cls.__annotations__:
+                each = cls.__dict__.get(name, MISSING)
+                each = each if isinstance(each, Field) else Field(each)
+                each.name = name
+                found.append(each)
+                if each.default is not MISSING:
+                    setattr(cls, name, each.default)
+                elif name in cls.__dict__:
+                    delattr(cls, name)
+            cls.__fields__ = tuple(found)
+            cls.__dataclass_fields__ = Described()
+            cls.__init__, cls.__repr__, cls.__eq__, cls.__hash__ = _init, _repr, _eq, _hash
             cls.__setattr__ = cls.__delattr__ = _refuse
-        return cls
+            return cls
+
+        return described
 
     def _init(self: Any, *values: Any, **named: Any) -> None:
-        known = self.__fields__
-        if len(values) > len(known):
-            raise TypeError(f"{type(self).__name__} takes {len(known)} values, not {len(values)}")
-        state = self.__dict__
-        for each, value in zip(known, values, strict=False):
-            if each.name in named:
-                raise TypeError(f"{type(self).__name__} got {each.name} twice")
-            state[each.name] = value
-        for each in known[len(values) :]:
-            value = each.default
-            if each.name in named:
-                value = named.pop(each.name)
-            elif each.default_factory is not MISSING:
-                value = each.default_factory()
+        names = [each.name for each in self.__fields__]
+        given = dict(zip(names, values, strict=False))
+        wrong = [*(given.keys() & named), *(named.keys() - {*names}), *values[len(names) :]]
+        given.update(named)
+        for each in self.__fields__:
+            value = given[each.name] if each.name in given else each.made()
+            self.__dict__[each.name] = value
             if value is MISSING:
-                raise TypeError(f"{type(self).__name__} needs {each.name}")
-            state[each.name] = value
-        if named:
-            raise TypeError(f"{type(self).__name__} has no {', '.join(named)}")
+                wrong.append(each.name)
+        if wrong:
+            raise TypeError(f"{type(self).__name__}: wrong or missing arguments: {wrong}")
         if hasattr(self, "__post_init__"):
             self.__post_init__()
 
@@ -137,9 +125,7 @@ else:
         return f"{type(self).__qualname__}({body})"
 
     def _eq(self: Any, other: Any) -> Any:
-        if type(other) is not type(self):
-            return NotImplemented
-        return _values(self) == _values(other)
+        return _values(self) == _values(other) if type(other) is type(self) else NotImplemented
 
     def _hash(self: Any) -> int:
         return hash(_values(self))

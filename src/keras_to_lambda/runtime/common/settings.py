@@ -56,25 +56,26 @@ def _vcpus_given(environ: Mapping[str, str]) -> float:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("must be 1 or more")
-    return number
+    return int(_checked(text, int(text) >= 1, "1 or more"))
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 900:  # the longest a function may run
-        raise ValueError("must be more than 0 and less than 900 seconds")
-    return number
+    # 900 s: the longest that a function may run.
+    return float(_checked(text, 0 < float(text) < 900, "more than 0 and less than 900 seconds"))
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+def _checked(text: str, right: bool, rule: str) -> str:
+    if not right:
+        raise ValueError(f"must be {rule}")
+    return text
+
+
+def _list(text: str) -> list[str]:
+    return text.replace(",", " ").split()
 
 
 def _hosts(text: str) -> frozenset[str]:
-    return frozenset(_host(name) for name in _names(text))
+    return frozenset(_host(name) for name in _list(text))
 
 
 def _host(name: str) -> str:
@@ -83,65 +84,59 @@ def _host(name: str) -> str:
     try:
         return hostname.to_ascii(name)
     except ValueError:
-        raise ValueError(
-            f"{name!r} is not a host name; give names such as images.example.com, without scheme, "
-            "port or path"
-        ) from None
+        rule = "host names such as images.example.com, without scheme, port or path"
+        raise ValueError(f"must be {rule}, not {name!r}") from None
 
 
 def _host_ports(text: str) -> frozenset[str]:
+    from ipaddress import IPv6Address
+
     pairs = set()
-    for pair in _names(text):
-        host, colon, port = pair.rpartition(":")
+    for pair in _list(text):
+        host, _, port = pair.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-            raise ValueError(f"{pair!r} is not host:port")
-        pairs.add(f"{_address(host) if ':' in host else _host(host)}:{port}")
+        _checked(pair, bool(host) and _is_port(port), f"host:port, not {pair!r}")
+        pairs.add(f"{IPv6Address(host) if ':' in host else _host(host)}:{port}")
     return frozenset(pairs)
 
 
-def _address(text: str) -> str:
-    from ipaddress import IPv6Address
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 65536
 
-    return str(IPv6Address(text))
+
+def _ports(text: str) -> frozenset[int]:
+    names = _list(text)
+    _checked(text, bool(names) and all(map(_is_port, names)), "port numbers, separated by commas")
+    return frozenset(map(int, names))
 
 
 def _user_agent(text: str) -> str:
     # One header line (RFC 9110, 5.5).
-    if not (text.isascii() and text.isprintable() and len(text) <= 256):
-        raise ValueError("must be printable ASCII, at most 256 characters")
-    return text
+    right = text.isascii() and text.isprintable() and len(text) <= 256
+    return _checked(text, right, "printable ASCII, at most 256 characters")
 
 
 def _sha256(text: str) -> str:
-    if len(text) != 64 or set(text.lower()) - set("0123456789abcdef"):
-        raise ValueError("must be 64 hexadecimal digits")
-    return text.lower()
-
-
-def _ports(text: str) -> frozenset[int]:
-    names = _names(text)
-    if not names or not all(name.isdecimal() and 0 < int(name) < 65536 for name in names):
-        raise ValueError("must be port numbers, separated by commas")
-    return frozenset(int(name) for name in names)
+    text = text.lower()
+    right = len(text) == 64 and not set(text) - set("0123456789abcdef")
+    return _checked(text, right, "64 hexadecimal digits")
 
 
 def _buckets(text: str) -> frozenset[str]:
-    names = frozenset(part.strip() for part in text.split(",") if part.strip())
-    for name in names:
-        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and the
-        # names of older buckets.
-        if not all(c.isascii() and (c.isalnum() or c in "._-") for c in name):
-            raise ValueError(f"{name!r} is not a bucket name; give names without s3:// and keys")
-    return names
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and the names
+    # of older buckets.
+    for name in _list(text):
+        right = all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
+        _checked(name, right, f"names of buckets without s3:// and keys, not {name!r}")
+    return frozenset(_list(text))
 
 
 def _prefix(text: str) -> tuple[str, str]:
     scheme, _, rest = text.partition("://")
     bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket or not prefix.strip("/"):
-        # A whole bucket would hold the images that trigger the function, too.
-        raise ValueError("must be s3://bucket/prefix")
+    # A whole bucket would hold the images that trigger the function, too.
+    right = scheme == "s3" and bool(bucket) and bool(prefix.strip("/"))
+    _checked(text, right, "s3://bucket/prefix")
     return bucket, prefix.strip("/") + "/"
 
 
@@ -150,23 +145,17 @@ def _path_prefix(text: str) -> str:
 
 
 def _origins(text: str) -> str:
-    names = text.replace(",", " ").split()
-    for name in names:
+    for name in _list(text):
         scheme, _, host = name.partition("://")
         # What could end the policy's directive, or match every page.
         host = host.removeprefix("*.")
-        if scheme not in ("http", "https") or not host or set(host) & set("/;,'\"*"):
-            raise ValueError(f"{name!r} is not an origin such as https://example.com")
-    return " ".join(names)
+        right = scheme in ("http", "https") and bool(host) and not set(host) & set("/;,'\"*")
+        _checked(name, right, f"origins such as https://example.com, not {name!r}")
+    return " ".join(_list(text))
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be {' or '.join(choices)}")
-        return text
-
-    return read
+    return lambda text: _checked(text, text in choices, " or ".join(choices))
 
 
 def _setting(read: Callable[[str], T], default: T, help: str) -> T:

@@ -1,8 +1,7 @@
 """A model that MODEL_PATH names in S3 or in MLflow's registry, downloaded to /tmp at a cold start.
 
-    s3://BUCKET/KEY.tflite        the object
-    models:/NAME@ALIAS            NAME.tflite of that version, at MLFLOW_TRACKING_URI
-    models:/NAME/VERSION[/FILE]   a version by its number; another file in it
+    s3://BUCKET/KEY.tflite   the object
+    models:/NAME@ALIAS       NAME.tflite of that version, at MLFLOW_TRACKING_URI
 
 Imported for such a MODEL_PATH alone.
 """
@@ -11,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -33,15 +33,13 @@ from keras_to_lambda.runtime.common.log import log
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.model_file import card as cards
 
-S3, REGISTRY = "s3://", "models:/"
+S3 = "s3://"
 MAX_BYTES = 240_000_000  # an old file and a new one: Lambda's /tmp holds 512 MB
 REGISTRY_MAX_BYTES = 100_000_000  # a download over HTTP is in memory, twice for a moment
 INIT_S = 7.0  # Lambda ends an on-demand start after 10 s
-# A version by alias or number, and a file in it.
-VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))(?:/(.+))?")
+VERSION = re.compile(r"models:/([^/@]+)@([^/@]+)")
 # By a deadline: the expected SHA-256 of a model, and its bytes.
 Opened = Callable[[Deadline], AbstractContextManager[tuple[str, Iterator[bytes]]]]
-PART = re.compile(r".+\.tflite\.(\d+)\.tflite")  # a download under way, by its process
 
 
 def local(settings: Settings) -> str:
@@ -62,18 +60,16 @@ def local(settings: Settings) -> str:
         opened = (_in_s3 if source.startswith(S3) else _in_registry)(settings)
     except SetupError as error:
         raise SetupError(f"MODEL_PATH={source}: {error}") from error
-    folder = _folder()
-    _remove_parts(folder)
     # Servers may have different models of one name.
-    name = f"{settings.mlflow_tracking_uri} {source}"
-    path = f"{folder}/{hashlib.sha256(name.encode()).hexdigest()[:16]}.tflite"
+    name = hashlib.sha256(f"{settings.mlflow_tracking_uri} {source}".encode()).hexdigest()
+    path = f"{_folder()}/{name[:16]}.tflite"
     before = _digest(path)
     if settings.model_sha256 and before == settings.model_sha256:
         return path
     try:
         # botocore's time-outs restart with every try.
         deadline = Deadline(seconds)
-        deadline.call("the download", _renew, path, before, opened, deadline)
+        deadline.call("the download", _renew, path, opened, deadline)
     except (SetupError, ClassifierError, OSError) as error:
         reason = f"{source}: {_reason(error, seconds)}"
         if before is None or settings.model_sha256:
@@ -84,38 +80,26 @@ def local(settings: Settings) -> str:
 
 
 def _reason(error: Exception, seconds: float) -> str:
-    match error:
-        case DeadlineExceeded():
-            return (
-                f"not downloaded within {seconds:g} seconds (FETCH_TIMEOUT_S; at most {INIT_S:g} "
-                "in an on-demand start of Lambda)"
-            )
-        case ImageTooLarge():
-            return f"larger than {REGISTRY_MAX_BYTES:,} bytes"
-        case ClassifierError():
-            return str(error.facts.get("reason", error))
-    return str(error)
+    if isinstance(error, DeadlineExceeded):
+        return (
+            f"not downloaded within {seconds:g} seconds (FETCH_TIMEOUT_S; at most {INIT_S:g} "
+            "in an on-demand start of Lambda)"
+        )
+    if isinstance(error, ImageTooLarge):
+        return f"larger than {REGISTRY_MAX_BYTES:,} bytes"
+    return str(error.facts.get("reason", error) if isinstance(error, ClassifierError) else error)
 
 
-def _renew(path: str, before: str | None, opened: Opened, deadline: Deadline) -> None:
+def _renew(path: str, opened: Opened, deadline: Deadline) -> None:
     """Replace the file at `path`, unless its hash is the expected one."""
-    with opened(deadline) as (expected, chunks):
-        if expected == before:
+    part = path + ".part"
+    with _locked(os.path.dirname(path)), opened(deadline) as (expected, chunks):  # noqa: PTH120
+        if expected == _digest(path):
             return
-        whole, part = hashlib.sha256(), f"{path}.{os.getpid()}.tflite"
         try:
-            with _writing():
-                file = open(part, "wb", buffering=0)  # noqa: PTH123, SIM115
-            with file:
-                for chunk in chunks:
-                    deadline.remaining_s("downloading the model")
-                    whole.update(chunk)
-                    left = memoryview(chunk)
-                    while left:
-                        with _writing():
-                            left = left[file.write(left) :]
-            if whole.hexdigest() != expected:
-                raise SetupError(f"SHA-256 is {whole.hexdigest()}, expected {expected}")
+            digest = _written(part, chunks, deadline)
+            if digest != expected:
+                raise SetupError(f"SHA-256 is {digest}, expected {expected}")
             try:
                 cards.load(part)
             except SetupError as error:
@@ -128,31 +112,39 @@ def _renew(path: str, before: str | None, opened: Opened, deadline: Deadline) ->
 
 
 @contextlib.contextmanager
-def _writing() -> Iterator[None]:
+def _locked(folder: str) -> Iterator[None]:
+    """One process of this machine at a time; the lock of one that was killed is free."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _written(path: str, chunks: Iterator[bytes], deadline: Deadline) -> str:
+    """Write a file; its SHA-256."""
+    digest = hashlib.sha256()
+    with _writing(path):
+        file = open(path, "wb", buffering=0)  # noqa: PTH123, SIM115
+    with file:
+        for chunk in chunks:
+            deadline.remaining_s("downloading the model")
+            digest.update(chunk)
+            left = memoryview(chunk)
+            while left:
+                with _writing(path):
+                    left = left[file.write(left) :]
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
     """A fault of the disk, which a reader's own handling of OSError would take for the source's."""
     try:
         yield
     except OSError as error:
-        raise SetupError(f"cannot write to {_folder()}: {error.strerror}") from error
-
-
-def _remove_parts(folder: str) -> None:
-    """Remove downloads of starts that were killed; they fill /tmp."""
-    for name in os.listdir(folder):  # noqa: PTH208
-        part = PART.fullmatch(name)
-        if part is None:
-            continue
-        try:
-            # In Lambda, a process may have the number of the one before it.
-            if int(part[1]) != os.getpid():
-                os.kill(int(part[1]), 0)
-                continue
-        except ProcessLookupError:
-            pass
-        except PermissionError:
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{folder}/{name}")  # noqa: PTH108
+        raise SetupError(f"cannot write to {path}: {error.strerror}") from error
 
 
 def _in_s3(settings: Settings) -> Opened:
@@ -196,18 +188,17 @@ def _in_registry(settings: Settings) -> Opened:
     """
     named = VERSION.fullmatch(settings.model_path)
     if named is None:
-        raise SetupError("use models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise SetupError("use models:/NAME@ALIAS")
     if not settings.mlflow_tracking_uri.startswith(("http://", "https://")):
         raise SetupError("set MLFLOW_TRACKING_URI to the URL of the MLflow server")
-    name, alias, given, file = named.groups("")
+    name, alias = named.groups()
     server = settings.mlflow_tracking_uri.rstrip("/")
+    # The guard against private addresses and the lists of hosts and ports are those of images.
+    limits = replace(settings, max_image_bytes=REGISTRY_MAX_BYTES)
 
     @contextlib.contextmanager
     def opened(deadline: Deadline) -> Iterator[tuple[str, Iterator[bytes]]]:
         from keras_to_lambda.runtime.sources import fetch
-
-        # The guard against private addresses and the lists of hosts and ports are those of images.
-        limits = replace(settings, max_image_bytes=REGISTRY_MAX_BYTES)
 
         def get(what: str, route: str, **query: str) -> bytes:
             text = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
@@ -216,12 +207,8 @@ def _in_registry(settings: Settings) -> Opened:
             except FetchFailed as error:
                 raise SetupError(f"{what} at {server}: {error.facts['reason']}") from error
 
-        if alias:
-            route = "api/2.0/mlflow/registered-models/alias"
-            answer = get(f"version {alias} of {name}", route, name=name, alias=alias)
-        else:
-            route = "api/2.0/mlflow/model-versions/get"
-            answer = get(f"version {given} of {name}", route, name=name, version=given)
+        route = "api/2.0/mlflow/registered-models/alias"
+        answer = get(f"version {alias} of {name}", route, name=name, alias=alias)
         try:
             version = json.loads(answer)["model_version"]
             number = str(version["version"])
@@ -236,7 +223,7 @@ def _in_registry(settings: Settings) -> Opened:
             )
 
         def chunks() -> Iterator[bytes]:
-            route, path = "model-versions/get-artifact", file or f"{name}.tflite"
+            route, path = "model-versions/get-artifact", f"{name}.tflite"
             yield get(f"{path} of version {number}", route, name=name, version=number, path=path)
 
         yield expected, chunks()
