@@ -15,7 +15,7 @@ import pytest
 from keras_to_lambda.runtime import events
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.events import records, services
+from keras_to_lambda.runtime.events import records, unsupported
 from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.events.records import Records
 from keras_to_lambda.runtime.handler import Handler
@@ -112,21 +112,21 @@ def test_every_event_source_is_in_the_documentation():
 
 
 def test_no_supported_service_is_in_the_table_of_unsupported_ones():
-    assert {source.name for source in records.SOURCES} & set(services.SOURCES) == set()
+    assert {source.name for source in records.SOURCES} & set(unsupported.SOURCES) == set()
 
 
 def test_an_unsupported_event_names_the_supported_sources():
     with pytest.raises(ClassifierError) as caught:
-        events.Unsupported({"eventSource": "camera"}).jobs(Settings())
+        unsupported.Unsupported({"eventSource": "camera"}).jobs(Settings())
     message = caught.value.message
-    assert message.startswith("unsupported event source: camera; supported: SQS, SNS, S3, ")
-    assert message.endswith(", HTTP and direct invocation")
+    assert message.startswith("unsupported event source: camera; supported: HTTP, SQS, SNS, S3, ")
+    assert message.endswith(" and direct invocation")
     assert [x.title for x in events.EVENT_SOURCES if x.title not in message] == []
 
 
 def test_every_service_has_a_golden_event():
     said = {json.loads(path.read_text("utf-8"))["answer"].get("says") for path in GOLDEN}
-    assert set(services.SOURCES.values()) | {name for name, _ in services.SERVICES} <= said
+    assert set(unsupported.SOURCES.values()) | {name for name, _ in unsupported.SERVICES} <= said
 
 
 @pytest.mark.parametrize("family", ["several", "list"])

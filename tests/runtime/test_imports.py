@@ -32,7 +32,7 @@ COSTLY = {
     *("zipfile", "hashlib", "decimal", "email", "xml", "unittest", "asyncio", "concurrent"),
     *("boto3", "botocore", "multipart", "idna", "keras_image_helper", "importlib.metadata"),
     *("tensorflow", "keras", "requests", "waitress", "h5py", "scipy", "flatbuffers"),
-    *("keras_to_lambda.runtime.model.remote_model", "keras_to_lambda.runtime.events.services"),
+    *("keras_to_lambda.runtime.model.remote_model", "keras_to_lambda.runtime.events.unsupported"),
     *("keras_to_lambda.runtime.model_file.tflite_metadata", "keras_to_lambda.origin"),
 }
 # Of the network: what a picture that is in the event does not need.

@@ -61,7 +61,7 @@ class EventSource(Generic[T]):
         self._event = event
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
+    def infer(cls, event: dict[Any, Any]) -> bool:
         """Whether an event is of this source. Never raises."""
         raise NotImplementedError
 
@@ -80,11 +80,8 @@ class EventSource(Generic[T]):
             ClassifierError: the event as a whole is wrong.
         """
         settings = invocation.settings
-        return [
-            done
-            for group in _groups(self.jobs(settings), settings.max_images)
-            for done in self.do(group, invocation)
-        ]
+        groups = _groups(self.jobs(settings), settings.max_images)
+        return [done for group in groups for done in self.do(group, invocation)]
 
     def do(self, group: Sequence[Job], invocation: Invocation) -> list[Done[T]]:
         """Do jobs that have the same options; each succeeds or fails alone."""
@@ -119,11 +116,7 @@ class EventSource(Generic[T]):
         raise NotImplementedError
 
     def answer(self, done: Sequence[Done[T]], headers: dict[str, str]) -> Any:
-        """The function's answer, as JSON can carry it.
-
-        Args:
-            done: each job, in their order.
-            headers: of an HTTP answer; else none.
+        """The function's answer, as JSON can carry it; headers: of an HTTP answer, else none.
 
         Raises:
             ClassifierError: where a failure is reported by raising it.
@@ -160,17 +153,17 @@ def _groups(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
     group: list[Job] = []
     images = 0
     for job in jobs:
-        first = group[0].asked if group else None
+        first, asked = group[0].asked if group else None, job.asked
+        count = len(asked.images) if isinstance(asked, Request) else 0
         if group and not (
             isinstance(first, Request)
-            and isinstance(job.asked, Request)
-            and first.options == job.asked.options
-            and first.tensor == job.asked.tensor
-            and images + len(job.asked.images) <= most
+            and isinstance(asked, Request)
+            and (first.options, first.tensor) == (asked.options, asked.tensor)
+            and images + count <= most
         ):
             yield group
             group, images = [], 0
         group.append(job)
-        images += len(job.asked.images) if isinstance(job.asked, Request) else 0
+        images += count
     if group:
         yield group

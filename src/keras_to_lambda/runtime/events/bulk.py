@@ -29,12 +29,9 @@ class S3Batch(Synchronous):
     title = "S3 Batch Operations"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return (
-            isinstance(event, dict)
-            and isinstance(event.get("invocationSchemaVersion"), str)
-            and isinstance(event.get("tasks"), list)
-        )
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        version, tasks = event.get("invocationSchemaVersion"), event.get("tasks")
+        return isinstance(version, str) and isinstance(tasks, list)
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
         if self._event["invocationSchemaVersion"] not in ("1.0", "2.0"):
@@ -72,17 +69,16 @@ class MapBatch(ResultLines):
     title = "Step Functions"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return isinstance(event, dict) and isinstance(event.get("Items"), list)
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        return isinstance(event.get("Items"), list)
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
         common = self._event.get("BatchInput")
         common = dict(common) if isinstance(common, dict) else {}
         bucket = common.pop("Bucket", None)
         options = Options.read(common)
-        return [
-            Job(Request((_item(item, bucket),), False, options)) for item in self._event["Items"]
-        ]
+        items = self._event["Items"]
+        return [Job(Request((_item(item, bucket),), False, options)) for item in items]
 
     def answers(
         self, group: Sequence[Job], invocation: Invocation
@@ -95,8 +91,7 @@ class MapBatch(ResultLines):
         return {"answers": [line for _, outcome in done for line in _lines(outcome)]}
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
-        # Wrong options are every item's fault, and the state machine's to see.
-        raise error.bare()
+        raise error.bare()  # wrong options are every item's fault, and the state machine's to see
 
 
 SOURCES = (S3Batch, MapBatch)

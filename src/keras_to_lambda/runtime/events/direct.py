@@ -12,9 +12,9 @@ from keras_to_lambda.runtime.http.responses import Content
 from keras_to_lambda.runtime.inference.request import NAMES, Request
 
 
-def has_image(event: Any) -> bool:
+def has_image(event: dict[Any, Any]) -> bool:
     """Whether an event is a payload with an image, whatever else is in it."""
-    return isinstance(event, dict) and any(event.get(name) is not None for name in NAMES)
+    return any(event.get(name) is not None for name in NAMES)
 
 
 class Direct(Synchronous):
@@ -26,10 +26,6 @@ class Direct(Synchronous):
     """
 
     source = "direct"
-
-    @classmethod
-    def infer(cls, event: Any) -> bool:  # noqa: ARG003  # whatever it is
-        return True
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
         return [Job(Request.from_json(self._event, max_images=settings.max_images))]
@@ -50,15 +46,14 @@ class Mapped(Direct):
     source = "rest-api-mapped"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return isinstance(event, dict) and "body-json" in event
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        return "body-json" in event
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
         params = self._event.get("params")
         query = params.get("querystring") if isinstance(params, dict) else None
         query = {k: str(v) for k, v in query.items()} if isinstance(query, dict) else {}
-        body = self._event["body-json"]
-        return [Job(Request.from_json(body, query, settings.max_images))]
+        return [Job(Request.from_json(self._event["body-json"], query, settings.max_images))]
 
 
 class Ping(EventSource[None]):
@@ -71,16 +66,12 @@ class Ping(EventSource[None]):
     source = "ping"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return (
-            isinstance(event, dict)
-            and not has_image(event)
-            and (
-                event.get("detail-type") == "Scheduled Event"
-                or event.get("source") in ("aws.scheduler", "serverless-plugin-warmup")
-                or event.get("warmer") is True
-                or event.get("ping") is True
-            )
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        return not has_image(event) and (
+            event.get("detail-type") == "Scheduled Event"
+            or event.get("source") in ("aws.scheduler", "serverless-plugin-warmup")
+            or event.get("warmer") is True
+            or event.get("ping") is True
         )
 
     def jobs(self, settings: Settings) -> Sequence[Job]:

@@ -7,7 +7,7 @@ source, to be delivered again; what never will is an answer like any other, so t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
@@ -39,7 +39,7 @@ class Records(StoredLines):
     name = ""
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
+    def infer(cls, event: dict[Any, Any]) -> bool:
         return service_of(event) == cls.name
 
     def answer(self, done: Sequence[Done[list[Line]]], headers: dict[str, str]) -> Any:
@@ -64,9 +64,6 @@ class Queue(Records):
     title = "SQS"
     name = "aws:sqs"
 
-    def __init__(self, event: Any) -> None:
-        super().__init__({"Records": _records(event)})
-
     def jobs(self, settings: Settings) -> Sequence[Job]:
         if settings.results_prefix is None:
             raise ResultsNotKept("set RESULTS_PREFIX: the answers to a queue have nowhere to go")
@@ -77,14 +74,11 @@ class Queue(Records):
         ]
 
     def answer(self, done: Sequence[Done[list[Line]]], headers: dict[str, str]) -> Any:
-        failed = dict.fromkeys(
-            job.message for job, outcome in done if isinstance(outcome, ClassifierError)
-        )
+        failed = dict.fromkeys(job.message for job, out in done if isinstance(out, ClassifierError))
         if "" in failed:
             raise UnsupportedEvent("an SQS record without messageId")  # the whole batch, again
-        return {
-            "batchItemFailures": [{"itemIdentifier": clean(message, MAX_ID)} for message in failed]
-        }
+        names = [{"itemIdentifier": clean(message, MAX_ID)} for message in failed]
+        return {"batchItemFailures": names}
 
     def failure(self, error: ClassifierError, headers: dict[str, str]) -> Any:
         raise error.bare()  # every message is delivered again
@@ -94,9 +88,9 @@ class FifoQueue(Queue):
     """A FIFO queue of SQS, whose order must hold: what follows a failure is not done."""
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
+    def infer(cls, event: dict[Any, Any]) -> bool:
         return super().infer(event) and any(
-            _text(record, "eventSourceARN").endswith(".fifo") for record in _records(event)
+            _text(record, "eventSourceARN").endswith(".fifo") for record in event["Records"]
         )
 
     def process(self, invocation: Invocation) -> list[Done[list[Line]]]:
@@ -119,12 +113,12 @@ class Topic(Records):
     name = "aws:sns"
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
-        jobs: list[Job] = []
-        for record in self._event["Records"]:
-            sns = record.get("Sns")
-            sns = sns if isinstance(sns, dict) else {}
-            jobs += _jobs(_text(sns, "Message"), _text(sns, "MessageId"), settings)
-        return jobs
+        sent = [record.get("Sns") for record in self._event["Records"]]
+        return [
+            job
+            for sns in sent
+            for job in _jobs(_text(sns, "Message"), _text(sns, "MessageId"), settings)
+        ]
 
 
 class Bucket(Records):
@@ -138,13 +132,11 @@ class Bucket(Records):
     name = "aws:s3"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return super().infer(event) or (
-            isinstance(event, dict) and event.get("Event") == TEST_EVENT
-        )
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        return super().infer(event) or event.get("Event") == TEST_EVENT
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
-        return list(_notified(self._event, settings))
+        return list(_new_objects(self._event, settings))
 
 
 class EventBridge(Records):
@@ -157,36 +149,25 @@ class EventBridge(Records):
     title = "EventBridge's S3 events"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return (
-            isinstance(event, dict)
-            and event.get("source") == "aws.s3"
-            and isinstance(event.get("detail"), dict)
-        )
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        return event.get("source") == "aws.s3" and isinstance(event.get("detail"), dict)
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
-        return list(_bridged(self._event, settings))
+        return list(_new_objects(self._event, settings))
 
 
 # In this order: what is more special comes first.
 SOURCES = (FifoQueue, Queue, Topic, Bucket, EventBridge)
 
 
-def _records(event: Any) -> Any:
-    """An event's records; EventBridge Pipes sends the list alone, and takes the same answer."""
-    return event.get("Records") if isinstance(event, dict) else event
-
-
-def service_of(event: Any) -> str:
+def service_of(event: dict[Any, Any]) -> str:
     """The service that all records of an event are of, or nothing."""
-    records = _records(event)
-    if not isinstance(records, list) or not records:
-        return ""
-    if not all(isinstance(record, dict) for record in records):
+    records = event.get("Records")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         return ""
     # SNS writes it with a capital.
-    names = {_text(r, "eventSource") or _text(r, "EventSource") for r in records}
-    return names.pop() if len(names) == 1 else "several services"
+    names = {_text(each, "eventSource") or _text(each, "EventSource") for each in records}
+    return "several services" if len(names) > 1 else names.pop() if names else ""
 
 
 def _jobs(text: str, message: str, settings: Settings, depth: int = 0) -> list[Job]:
@@ -200,10 +181,8 @@ def _jobs(text: str, message: str, settings: Settings, depth: int = 0) -> list[J
         if isinstance(body, dict) and depth < MAX_NESTING:
             if body.get("Type") == "Notification" and isinstance(body.get("Message"), str):
                 return _jobs(body["Message"], message, settings, depth + 1)
-            if Bucket.infer(body):
-                return [job._replace(message=message) for job in _notified(body, settings)]
-            if EventBridge.infer(body):
-                return [job._replace(message=message) for job in _bridged(body, settings)]
+            if Bucket.infer(body) or EventBridge.infer(body):
+                return [job._replace(message=message) for job in _new_objects(body, settings)]
         request = Request.from_json(body, max_images=settings.max_images)
     except Exception as error:  # noqa: BLE001  # one message fails alone
         return [Job(error, identity, message)]
@@ -219,42 +198,35 @@ def _json(text: str) -> Any:
         raise InvalidJson(f"the message is not JSON; {HOW}") from error
 
 
-def _notified(event: dict[str, Any], settings: Settings) -> Iterator[Job]:
-    """The jobs of an S3 notification; of a test, or of what was removed, there are none."""
+def _new_objects(event: dict[str, Any], settings: Settings) -> Iterator[Job]:
+    """The jobs of S3's notification, or of its event by EventBridge; of other events none.
+
+    Answers of ours make none: they would trigger themselves.
+    """
     from urllib.parse import unquote_plus
 
     records = event.get("Records")
-    for record in records if isinstance(records, list) else ():
-        if not _text(record, "eventName").removeprefix("s3:").startswith("ObjectCreated:"):
-            continue
-        match record.get("s3"):
+    found: list[tuple[Any, Callable[[str], str]]] = [
+        (
+            record.get("s3"),
+            unquote_plus,
+        )  # https://docs.aws.amazon.com/lambda/latest/dg/with-s3.html
+        for record in (records if isinstance(records, list) else ())
+        if _text(record, "eventName").removeprefix("s3:").startswith("ObjectCreated:")
+    ]
+    if event.get("detail-type") == "Object Created":
+        found.append((event["detail"], str))
+    for described, decoded in found:
+        match described:
             case {"bucket": {"name": str(bucket)}, "object": {"key": str(key), **rest}}:
-                # https://docs.aws.amazon.com/lambda/latest/dg/with-s3.html: the key is URL-encoded
-                source = Object(bucket, unquote_plus(key), _text(rest, "versionId") or None)
-                yield from _object(source, _text(rest, "eTag"), settings)
+                version = _text(rest, "versionId") or _text(rest, "version-id") or None
+                source = Object(bucket, decoded(key), version)
+                kept_in, prefix = settings.results_prefix or ("", "")
+                if bucket != kept_in or not source.key.startswith(prefix):
+                    tag = version or _text(rest, "eTag") or _text(rest, "etag")
+                    yield Job(Request((source,)), f"s3://{bucket}/{source.key} {tag}")
             case _:
-                yield Job(UnsupportedEvent("a record of S3 without bucket and key"), "nameless")
-
-
-def _bridged(event: dict[str, Any], settings: Settings) -> Iterator[Job]:
-    if event.get("detail-type") != "Object Created":
-        return
-    match event["detail"]:
-        case {"bucket": {"name": str(bucket)}, "object": {"key": str(key), **rest}}:
-            source = Object(bucket, key, _text(rest, "version-id") or None)
-            yield from _object(source, _text(rest, "etag"), settings)
-        case _:
-            yield Job(UnsupportedEvent("an event of S3 without bucket and key"), "nameless")
-
-
-def _object(source: Object, etag: str, settings: Settings) -> Iterator[Job]:
-    """The job of a new object; none if it is an answer of ours, which would trigger itself."""
-    if settings.results_prefix is not None:
-        bucket, prefix = settings.results_prefix
-        if source.bucket == bucket and source.key.startswith(prefix):
-            return
-    identity = f"s3://{source.bucket}/{source.key} {source.version or etag}"
-    yield Job(Request((source,)), identity)
+                yield Job(UnsupportedEvent("an event of S3 without bucket and key"), "nameless")
 
 
 def _text(fields: Any, name: str) -> str:

@@ -25,13 +25,12 @@ class ResultLines(EventSource[list[Line]]):
     def outcome(
         self, job: Job, answers: list[ImageAnswer] | ClassifierError, invocation: Invocation
     ) -> list[Line] | ClassifierError:
-        if isinstance(job.asked, Request):
-            request = job.asked
-        else:  # no request could be read: its error takes the place of the image
-            assert isinstance(answers, ClassifierError)
-            request = Request((answers,))
+        request = job.asked
         if isinstance(answers, ClassifierError):
+            if not isinstance(request, Request):  # none could be read: its error is its image
+                request = Request((answers,))
             answers = [answers] * len(request.images)
+        assert isinstance(request, Request)
         model = request.options.model or invocation.models.default or "none"
         return [
             line(image, answer, model, request.options.answer)

@@ -10,7 +10,6 @@ import binascii
 from collections.abc import Mapping, Sequence
 
 from keras_to_lambda.runtime.common.errors import (
-    ClassifierError,
     InvalidRequest,
     MethodNotAllowed,
     RouteNotFound,
@@ -38,17 +37,16 @@ class HttpApi(Synchronous):
     source = "http-api"
     title = "HTTP"
     http = True
-    _head = False
     _packs = True  # whether the sender decodes base64 in an answer of any type
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
+    def infer(cls, event: dict[Any, Any]) -> bool:
         # An authorizer's event has the request's form too.
-        return _context(event, "http") is not None and "routeArn" not in event
+        http = _dict(event, "requestContext").get("http")
+        return isinstance(http, dict) and "routeArn" not in event
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
         method = self._method().upper()
-        self._head = method == "HEAD"
         path = self._path()
         if (path + "/").startswith(settings.base_path + "/"):
             path = path[len(settings.base_path) :]
@@ -73,9 +71,8 @@ class HttpApi(Synchronous):
         if path in RESOURCES:
             return [Job(Resource(RESOURCES[path]))]
         kind = _header(self._event, "content-type")
-        body = self._body(kind.lower())
         request = Request.from_body(
-            body,
+            self._body(kind.lower()),
             kind,
             self._query(),
             settings.max_images,
@@ -93,35 +90,29 @@ class HttpApi(Synchronous):
             return [Done(group[0], None)]
         from keras_to_lambda.runtime.http import resources  # at the first GET alone
 
-        content = resources.get(asked, invocation.models, invocation.settings)
-        return [Done(group[0], content)]
+        return [Done(group[0], resources.get(asked, invocation.models, invocation.settings))]
 
     def answer(self, done: Sequence[Done[Content]], headers: dict[str, str]) -> dict[str, Any]:
-        outcome = done[0].outcome
-        response = (
-            responses.failure(outcome)
-            if isinstance(outcome, ClassifierError)
-            else responses.success(outcome)
-        )
-        status, body = response.status, response.body
-        tag, kept = response.headers.get("ETag"), _header(self._event, "if-none-match")
-        known = {each.strip().removeprefix("W/") for each in kept.split(",")}
-        if tag and self._method().upper() in READ and tag.removeprefix("W/") in known:
+        status, own, body = responses.response(done[0].outcome)
+        method, tag = self._method().upper(), own.get("ETag")
+        kept = _header(self._event, "if-none-match").replace("W/", "").split(",")
+        if tag and method in READ and tag.removeprefix("W/") in map(str.strip, kept):
             status, body = 304, ""
-        own = response.headers
         packed = self._packs and len(body) >= WORTH_PACKING and tag is not None
         packed = packed and "gzip" in _header(self._event, "accept-encoding")
         if packed:
             body, own = _gzipped(body), {**own, "Content-Encoding": "gzip"}
-        if self._head and status != 304:
+        if method == "HEAD":
             # Its GET's headers, the length included, without the body (RFC 9110, 9.3.2).
             length = len(base64.b64decode(body)) if packed else len(body.encode())
-            own = {**own, "Content-Length": str(length)}
-        made = self._envelope(status, {**headers, **own}, "" if self._head else body)
-        return {**made, "isBase64Encoded": packed and not self._head}
+            own = own if status == 304 else {**own, "Content-Length": str(length)}
+            body, packed = "", False
+        return self._envelope(status, {**headers, **own}, body, packed=packed)
 
-    def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
-        return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False}
+    def _envelope(
+        self, status: int, headers: dict[str, str], body: str, *, packed: bool
+    ) -> dict[str, Any]:
+        return {"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": packed}
 
     def _method(self) -> str:
         return str(self._event["requestContext"]["http"].get("method", ""))
@@ -141,7 +132,7 @@ class HttpApi(Synchronous):
 
     def _query(self) -> dict[str, str]:
         query = _dict(self._event, "queryStringParameters")
-        return {key: str(value) for key, value in query.items()}
+        return {key: str(_last(value)) for key, value in query.items()}
 
     def _body(self, content_type: str) -> bytes:
         body = self._event.get("body") or ""
@@ -173,11 +164,9 @@ class FunctionUrl(HttpApi):
     source = "function-url"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        if not HttpApi.infer(event):
-            return False
-        domain = event["requestContext"].get("domainName")
-        return isinstance(domain, str) and ".lambda-url." in domain
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        domain = _dict(event, "requestContext").get("domainName")
+        return HttpApi.infer(event) and isinstance(domain, str) and ".lambda-url." in domain
 
 
 class RestApi(HttpApi):
@@ -190,10 +179,9 @@ class RestApi(HttpApi):
     _packs = False  # only types in the API's BinaryMediaTypes; it can compress by itself
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
+    def infer(cls, event: dict[Any, Any]) -> bool:
         return (
-            isinstance(event, dict)
-            and isinstance(event.get("httpMethod"), str)
+            isinstance(event.get("httpMethod"), str)
             and isinstance(event.get("requestContext"), dict)
             and not {"methodArn", "routeArn"} & event.keys()
         )
@@ -227,7 +215,7 @@ class LoadBalancer(RestApi):
     _packs = True
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
+    def infer(cls, event: dict[Any, Any]) -> bool:
         return RestApi.infer(event) and isinstance(event["requestContext"].get("elb"), dict)
 
     def _path(self) -> str:
@@ -236,15 +224,17 @@ class LoadBalancer(RestApi):
     def _query(self) -> dict[str, str]:
         from urllib.parse import unquote_plus
 
-        query = _dict(self._event, "queryStringParameters")
-        several = _dict(self._event, "multiValueQueryStringParameters")
-        query = {**query, **{key: value[-1] for key, value in several.items() if _full(value)}}
-        return {unquote_plus(key): unquote_plus(str(value)) for key, value in query.items()}
+        query = super()._query()
+        for key, values in _dict(self._event, "multiValueQueryStringParameters").items():
+            query[key] = str(_last(values))
+        return {unquote_plus(key): unquote_plus(value) for key, value in query.items()}
 
-    def _envelope(self, status: int, headers: dict[str, str], body: str) -> dict[str, Any]:
+    def _envelope(
+        self, status: int, headers: dict[str, str], body: str, *, packed: bool
+    ) -> dict[str, Any]:
         from http import HTTPStatus
 
-        answer = super()._envelope(status, headers, body)
+        answer = super()._envelope(status, headers, body, packed=packed)
         answer["statusDescription"] = f"{status} {HTTPStatus(status).phrase}"
         if "multiValueHeaders" in self._event:
             headers = answer.pop("headers")
@@ -261,13 +251,9 @@ class Lattice(HttpApi):
     source = "lattice"
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return (
-            isinstance(event, dict)
-            and isinstance(event.get("method"), str)
-            and isinstance(event.get("requestContext"), dict)
-            and any("serviceArn" in key for key in event["requestContext"])
-        )
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        context = _dict(event, "requestContext")
+        return isinstance(event.get("method"), str) and any("serviceArn" in key for key in context)
 
     def _method(self) -> str:
         return str(self._event["method"])
@@ -278,22 +264,13 @@ class Lattice(HttpApi):
     def _asked(self) -> str:
         return self._path()
 
-    def _query(self) -> dict[str, str]:
-        query = _dict(self._event, "queryStringParameters")
-        # Lists in version 2.0 of the event; text in what early services sent.
-        return {key: str(value[-1] if _full(value) else value) for key, value in query.items()}
-
 
 class LatticeV1(Lattice):
     """VPC Lattice, event structure version 1.0: the API's default. Other names, no context."""
 
     @classmethod
-    def infer(cls, event: Any) -> bool:
-        return (
-            isinstance(event, dict)
-            and isinstance(event.get("raw_path"), str)
-            and isinstance(event.get("method"), str)
-        )
+    def infer(cls, event: dict[Any, Any]) -> bool:
+        return isinstance(event.get("raw_path"), str) and isinstance(event.get("method"), str)
 
     def __init__(self, event: Any) -> None:
         renamed = {
@@ -308,13 +285,6 @@ class LatticeV1(Lattice):
 SOURCES = (FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice, LatticeV1)
 
 
-def _context(event: Any, key: str) -> dict[str, Any] | None:
-    if not isinstance(event, dict):
-        return None
-    value = _dict(event, "requestContext").get(key)
-    return value if isinstance(value, dict) else None
-
-
 def _dict(event: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = event.get(key)
     return value if isinstance(value, dict) else {}
@@ -326,12 +296,13 @@ def _gzipped(body: str) -> str:
     return base64.b64encode(gzip.compress(body.encode(), mtime=0)).decode()
 
 
-def _full(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 0
+def _last(value: Any) -> Any:
+    """A value, or the last of several."""
+    return (value or [""])[-1] if isinstance(value, list) else value
 
 
 def _header(event: Mapping[str, Any], name: str) -> str:
     for key, value in {**_dict(event, "multiValueHeaders"), **_dict(event, "headers")}.items():
         if str(key).lower() == name:
-            return str(value[-1] if _full(value) else value)
+            return str(_last(value))
     return ""

@@ -40,35 +40,31 @@ class Response(NamedTuple):
     body: str
 
 
-def success(content: Content) -> Response:
-    """The answer to a request that succeeded; None has no body."""
-    if content is None:
+def response(outcome: Content | ClassifierError) -> Response:
+    """A result or an error as an answer."""
+    if isinstance(outcome, ClassifierError):
+        allowed = {"Allow": outcome.allow} if isinstance(outcome, MethodNotAllowed) else {}
+        own = {"Content-Type": JSON, **allowed}
+        return Response(outcome.status, own, text.to_json(outcome.to_json()))
+    if outcome is None:
         return Response(204, {}, "")
-    if isinstance(content, Page):
+    if isinstance(outcome, Page):
         import hashlib
 
         # Browsers keep it and revalidate it: after a deployment no page is half old and half new.
-        digest = hashlib.sha256(content.content.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(outcome.content.encode()).hexdigest()[:16]
         own = {
-            "Content-Type": content.type,
+            "Content-Type": outcome.type,
             "Cache-Control": "no-cache",
             "ETag": f'W/"{digest}"',
             "Vary": "Accept-Encoding",
         }
-        return Response(200, {**own, **content.headers}, content.content)
-    if isinstance(content, Redirect):
+        return Response(200, {**own, **outcome.headers}, outcome.content)
+    if isinstance(outcome, Redirect):
         from urllib.parse import quote
 
-        return Response(308, {"Location": quote(content.location, safe="/", errors="replace")}, "")
-    return Response(200, {"Content-Type": JSON}, text.to_json(content))
-
-
-def failure(error: ClassifierError) -> Response:
-    """An error as an answer."""
-    headers = {"Content-Type": JSON}
-    if isinstance(error, MethodNotAllowed):
-        headers["Allow"] = error.allow
-    return Response(error.status, headers, text.to_json(error.to_json()))
+        return Response(308, {"Location": quote(outcome.location, safe="/", errors="replace")}, "")
+    return Response(200, {"Content-Type": JSON}, text.to_json(outcome))
 
 
 def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, str]:
