@@ -202,8 +202,13 @@ def test_another_model_changes_no_answer(folder, jpeg):
         (".", "clothing", {}, "clothing"),
         (".", "clothing", {"DEFAULT_MODEL": "digits"}, "digits"),
         ("digits.tflite", "clothing", {}, "digits"),
-        (".", "hats", {}, r"no model 'hats' \(.*default\.txt\); there is clothing, digits"),
-        (".", "", {"DEFAULT_MODEL": "pets"}, r"no model 'pets' \(DEFAULT_MODEL\)"),
+        (
+            ".",
+            "hats",
+            {},
+            r"no model 'hats', which .*default\.txt names; there is clothing, digits",
+        ),
+        (".", "", {"DEFAULT_MODEL": "pets"}, "no model 'pets'; there is clothing, digits"),
     ],
 )
 def test_the_default_is_a_setting_or_the_folders_or_the_only_one(

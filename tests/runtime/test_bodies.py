@@ -222,13 +222,11 @@ REFUSED = [
     ({"url": URL, "image": B64}, errors.InvalidRequest, "url and image were"),
     ({"img": 5}, errors.MissingImage, "img must be a base64 string, got a number"),
     ({"url": [URL]}, errors.MissingImage, "url must be a URL string, got a list"),
-    ({"images": URL}, errors.MissingImage, "must be a list"),
+    ({"images": URL}, errors.MissingImage, r'list .* got a string; give {"images": \["https'),
+    ({"images": []}, errors.MissingImage, "got an empty list"),
     ({"image": True}, errors.MissingImage, "base64 string, got a boolean"),
     ({"url": {"url": 5}}, errors.MissingImage, "string, got a number"),
     ([5, "x"], errors.InvalidJson, "is a list"),
-    ({"url": URL, "topk": 3}, errors.InvalidRequest, "topk; use top_k"),
-    ({"url": URL, "top_n": 3}, errors.InvalidRequest, "top_n; use top_k"),
-    ({"url": URL, "score": "logits"}, errors.InvalidRequest, "use scores"),
     ({"url": URL, "top_k": 10**9}, errors.InvalidRequest, "1 to 999,999,999"),
     *(
         ({"url": URL, "top_k": text}, errors.InvalidRequest, "whole number")
@@ -246,8 +244,6 @@ REFUSED_TEXT = [
     ("application/json", "hello", errors.InvalidJson, "not valid JSON"),
     (FORM, "colour=red&go=1", errors.MissingImage, "its fields: colour, go;"),
     (FORM, "# README\n\nA text file\n", errors.MissingImage, "not an image, JSON or a form"),
-    (FORM, f"url={URL}&topK=3", errors.InvalidRequest, "unknown option topK; use top_k"),
-    (FORM, f"url={URL}&treshold=3", errors.InvalidRequest, "treshold; use threshold"),
     (FORM, "image=data:image/png", errors.InvalidRequest, "use --form-string"),
     (FORM, "", errors.MissingImage, r"body is empty: does the file exist\? curl sends nothing"),
     (FORM, "a=1&" * 200, errors.MissingImage, "no image"),
@@ -290,6 +286,15 @@ def test_a_list_of_images_is_read_as_images(body):
     assert found.many
     assert len(found.images) == len(body)
     assert isinstance(found.images[0], (Url, Base64))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("", json.dumps({"url": URL, "topK": 3})), (FORM, f"url={URL}&top-k=3"), ("text/plain", URL)],
+)
+def test_options_are_read_as_any_language_writes_them(kind, body):
+    query = {"TOP_K": "3"} if kind == "text/plain" else {}
+    assert Request.from_body(body.encode(), kind, query).options == Options(top_k=3)
 
 
 @pytest.mark.parametrize("text", ["1", "-1.5", "2e-3", "0.5"])

@@ -140,7 +140,7 @@ def test_missing_labels_are_named_with_the_command_that_adds_them(write):
     assert "its metadata names 'labels.txt', which is not in the file" in message
     assert "`k2l convert colours.tflite --labels FILE --preprocess NAME" in message
     assert "damaged" not in message
-    found = tflite_metadata.read(path, partial=True)
+    found = tflite_metadata.read(path)
     assert (found["labels"], found["label_file"]) == (None, "labels.txt")
 
 

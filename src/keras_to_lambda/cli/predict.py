@@ -92,6 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # One thread each: the images go side by side.
     handler = Handler(replace(settings, num_threads=1))
     origin.check(handler.models.installed.values())
+    if handler.models.default is None:
+        names = ", ".join(handler.models.installed)
+        raise SetupError(f"several models and no default; name one with --model: {names}")
     card = handler.models.card()
     if args.scores == "logits" and card.output == "probabilities":
         raise SetupError(

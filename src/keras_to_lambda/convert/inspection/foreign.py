@@ -43,8 +43,8 @@ def known_of(*, model: str) -> dict[str, Any]:
         card = cards.load_json(cards.beside(path))
     if card is not None:
         return {**card.to_json(), "preprocessing": asdict(card.preprocessing)}
-    found = tflite_metadata.read(path, partial=True) or {"name": None, "labels": None}
-    if missing := found.pop("label_file", None):
+    found = tflite_metadata.read(path) or {"name": None, "labels": None}
+    if (missing := found.pop("label_file", None)) and not found["labels"]:
         progress.note(f"{path.name} has no {missing}, the label file that its metadata names")
     steps = {**STEPS, "scaling": _scaling(source), **found.get("preprocessing", {})}
     return {**found, "preprocessing": {k: v for k, v in steps.items() if v is not None}}

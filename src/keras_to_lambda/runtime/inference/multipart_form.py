@@ -16,7 +16,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from keras_to_lambda.runtime.common.errors import InvalidRequest, MissingImage, TooManyImages
 from keras_to_lambda.runtime.common.text import clean
-from keras_to_lambda.runtime.inference.request import Options, field, refuse_misspelt
+from keras_to_lambda.runtime.inference.request import Options, field, option
 from keras_to_lambda.runtime.sources.images import BEGINNINGS, Base64, Raw, Source, Url, recognised
 
 # Fields beside the images: options, submit buttons, tokens and whatever else a page sends.
@@ -35,7 +35,7 @@ def multipart(
         Its images, at least one, in their order; and its options.
 
     Raises:
-        InvalidRequest: not a form, or a misspelt option. MissingImage, TooManyImages.
+        InvalidRequest: not a form. MissingImage, TooManyImages.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     pairs: list[Pair] = []
@@ -87,7 +87,7 @@ def urlencoded(text: str, max_images: int) -> tuple[list[Source], dict[str, str]
     for piece in text.strip().split("&", max_images + MAX_FIELDS):
         name, _, value = piece.partition("=")
         name = unquote_plus(name)
-        if whole and name not in Options._fields and field(name) is None:
+        if whole and option(name) not in Options._fields and field(name) is None:
             before, start = pairs[-1]
             pairs[-1] = (before, f"{start}&{piece}")
             continue
@@ -106,17 +106,14 @@ def urlencoded(text: str, max_images: int) -> tuple[list[Source], dict[str, str]
 def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[str, str]]:
     images: list[Source] = []
     options: dict[str, str] = {}
-    others: list[str] = []
     for name, value in pairs:
         if isinstance(value, Raw):
             images.append(value)
         elif not value.strip():
             continue  # as browsers send a field that was left empty
-        elif name in Options._fields:
+        elif option(name) in Options._fields:
             options[name] = value.strip()
-        elif field(name) is None:
-            others.append(name)
-        else:
+        elif field(name):
             found = recognised(value)
             if value[:5].lower() == "data:" and "," not in value:
                 # curl -F takes what follows a semicolon for the part's type.
@@ -126,7 +123,6 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
                 )
             if found or name in ("url", "image"):
                 images.append(found or (Url(value) if name == "url" else Base64(value)))
-    refuse_misspelt(others)
     if not images:
         if not all(_FIELD.fullmatch(name) for name, _ in pairs):  # a file that is sent as a form
             raise MissingImage(

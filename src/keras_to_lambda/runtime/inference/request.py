@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 
 from keras_to_lambda.runtime.common.errors import (
     ClassifierError,
@@ -35,9 +34,6 @@ ANSWERS = ("scores", "best", "list", "values")
 NUMBER = r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?"
 WHOLE = "[1-9][0-9]{0,8}"
 MAX_TOP_K = 999_999_999
-# Of so many other members it is looked at whether one is a misspelt option, and how alike both are.
-MAX_OTHERS = 64
-ALIKE = 0.75
 # What clients call an image. Capitals, hyphens and underscores make no difference.
 NAMES = {
     "url": "url imageurl imgurl photourl pictureurl fileurl uri imageuri s3uri link src href",
@@ -65,39 +61,25 @@ class Options(NamedTuple):
     threshold: float | None = None
 
     @classmethod
-    def merged(cls, query: Mapping[str, str], body: Mapping[str, Any]) -> Options:
-        """Read options of the query and the body; one that is in both has to be the same.
+    def read(
+        cls, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None = None
+    ) -> Options:
+        """Read the options of a query and of a body, which counts first; all else is ignored.
 
         Raises:
-            InvalidRequest: as `read`; or one is in both and differs.
+            InvalidRequest: one is wrong.
         """
-        second = cls.read({name: value for name, value in body.items() if value is not None})
-        if not query:
-            return second
-        first = cls.read(query)._asdict()
-        for name, value in second._asdict().items():
-            if None not in (value, first[name]) and value != first[name]:
-                raise InvalidRequest(f"{name} is given twice: the query and the body differ")
-            if value is None:
-                second = second._replace(**{name: first[name]})
-        return second
-
-    @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Options:
-        """Read the options of a payload or query; what is not like one is ignored.
-
-        Raises:
-            InvalidRequest: one is misspelt or wrong.
-        """
-        if not given:
+        if not (query or body):
             return cls()
+        given: dict[str, Any] = {}
+        for name, value in (*(query or {}).items(), *(body or {}).items()):
+            if not (encodable(name) and (not isinstance(value, str) or encodable(value))):
+                raise InvalidRequest("the request has an unpaired surrogate; send valid Unicode")
+            if value is not None:
+                given[option(name)] = value
         for name in NAMES:
             if name in given:  # of a query, as those of a body have been taken out
                 raise InvalidRequest(f"unknown option {name}; send the image in the body")
-        for name, value in given.items():
-            if not (encodable(name) and (not isinstance(value, str) or encodable(value))):
-                raise InvalidRequest("the request has an unpaired surrogate; send valid Unicode")
-        refuse_misspelt(given)
         top_k, scores, model, answer, threshold = (given.get(name) for name in cls._fields)
         if isinstance(top_k, str) and re.fullmatch(WHOLE, top_k):
             top_k = int(top_k)  # from a query
@@ -105,33 +87,12 @@ class Options(NamedTuple):
             top_k = int(top_k)  # 3.0 is an integer in JSON Schema, and in JavaScript
         if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= MAX_TOP_K):
             raise InvalidRequest(f"top_k must be a whole number, 1 to {MAX_TOP_K:,}")
-        if scores not in (None, *SCORES):
-            raise InvalidRequest(f"scores must be one of {', '.join(SCORES)}")
-        if model is not None and not (isinstance(model, str) and model and encodable(model)):
+        for name, value, choices in (("scores", scores, SCORES), ("answer", answer, ANSWERS)):
+            if value not in (None, *choices):
+                raise InvalidRequest(f"{name} must be one of {', '.join(choices)}")
+        if model is not None and not (isinstance(model, str) and model):
             raise InvalidRequest("model must be a model's name")
-        if answer not in (None, *ANSWERS):
-            raise InvalidRequest(f"answer must be one of {', '.join(ANSWERS)}")
         return cls(top_k, scores, model, answer, _number(threshold, "threshold"))
-
-
-def refuse_misspelt(names: Iterable[str]) -> None:
-    """Refuse names that are nearly an option's.
-
-    Raises:
-        InvalidRequest: there is one.
-    """
-    others = [
-        x for x in islice(names, MAX_OTHERS) if x not in Options._fields and len(x) <= MAX_NAME
-    ]
-    if not others:
-        return
-    import difflib  # for these requests alone
-
-    options = {simple(name): name for name in Options._fields}
-    for other in others:
-        near = difflib.get_close_matches(simple(other), options, 1, ALIKE)
-        if near:
-            raise InvalidRequest(f"unknown option {clean(other)}; use {options[near[0]]}")
 
 
 def _number(value: Any, name: str) -> float | None:
@@ -173,7 +134,7 @@ class Request(NamedTuple):
         if isinstance(payload, str):
             found = recognised(payload)
             if found:
-                return cls((found,), False, Options.read(query or {}))
+                return cls((found,), False, Options.read(query))
             if payload.lstrip()[:1] == "{":  # an object that was made JSON twice
                 payload = _loads(payload)
         if isinstance(payload, list) and any(map(_has_image, payload[: max_images + 1])):
@@ -186,12 +147,16 @@ class Request(NamedTuple):
             raise MissingImage(f"no image in the request{_among(payload)}; {HOW}")
         if len(given) > 1:
             raise InvalidRequest(f"{clean(' and '.join(given))} were given; give one of them")
-        options = Options.merged(query or {}, rest)
+        options = Options.read(query, rest)
         items = payload[given[0]]
         if field(given[0]) != "images":
             return cls((image({given[0]: items}),), False, options)
         if not isinstance(items, list) or not items:
-            raise MissingImage(f"{clean(given[0])!r} must be a list with at least one image")
+            seen = "an empty list" if items == [] else kind(items)
+            raise MissingImage(
+                f"{clean(given[0])} must be a list with at least one image, got {seen}; give "
+                f'{{"{clean(given[0])}": ["https://..."]}}, or {{"url": "https://..."}} for one'
+            )
         if len(items) > max_images:
             raise TooManyImages(f"{len(items)} images, more than the {max_images} accepted")
         return cls(tuple(image_or_error(item) for item in items), True, options)
@@ -242,11 +207,11 @@ class Request(NamedTuple):
 
             found = recognised(unquote(text))  # as `curl --data-urlencode` sends it
         if found:
-            return cls((found,), False, Options.read(query or {}))
+            return cls((found,), False, Options.read(query))
         if declared.endswith("json") or (text and text[:64].lstrip()[:1] in ("{", "[", '"')):
             return cls.from_json(_loads(text or body), query, max_images)
         if not text or declared.startswith("image/") or text[:64].lstrip()[:1] == "<":
-            return cls((Raw(body),), False, Options.read(query or {}))
+            return cls((Raw(body),), False, Options.read(query))
         if declared == FORM or field(text[:20].partition("=")[0].strip()):
             from keras_to_lambda.runtime.inference import multipart_form
 
@@ -260,18 +225,26 @@ class Request(NamedTuple):
     def _of_form(
         cls, images: list[Source], fields: dict[str, str], query: Mapping[str, str] | None
     ) -> Request:
-        return cls(tuple(images), len(images) > 1, Options.merged(query or {}, fields))
+        return cls(tuple(images), len(images) > 1, Options.read(query, fields))
 
 
 def field(name: str) -> str | None:
     """The one of NAMES that a name means; None: none of them."""
-    return FIELDS.get(name) or (FIELDS.get(simple(name)) if len(name) <= MAX_NAME else None)
+    return FIELDS.get(name) or (FIELDS.get(_simple(name)) if len(name) <= MAX_NAME else None)
 
 
-def simple(name: str) -> str:
+def option(name: str) -> str:
+    """The option that a name means, written in any language's way (topK, top-k); else the name."""
+    return OPTIONS.get(_simple(name), name) if len(name) <= MAX_NAME else name
+
+
+def _simple(name: str) -> str:
     """A name without what differs between languages: capitals, hyphens, underscores, brackets."""
     name = name.partition("[")[0] if name.endswith("]") else name  # images[], images[0]
     return name.lower().replace("_", "").replace("-", "")
+
+
+OPTIONS = {_simple(name): name for name in Options._fields}
 
 
 def _among(payload: Mapping[str, Any]) -> str:

@@ -53,16 +53,16 @@ class Models:
             found[card.name] = Installed(path, card)
         self.installed = dict(sorted(found.items()))
         self.default: str | None = settings.default_model or None
-        where = "DEFAULT_MODEL"
+        where = ""
         if self.default is None:
             if len(self.installed) == 1:
                 self.default = min(self.installed)
             else:
-                where = os.path.join(settings.model_path, DEFAULT)  # noqa: PTH118
-                self.default = _first_line(where)
+                file = os.path.join(settings.model_path, DEFAULT)  # noqa: PTH118
+                self.default, where = _first_line(file), f", which {file} names"
         if self.default is not None and self.default not in self.installed:
             there = ", ".join(self.installed)
-            raise SetupError(f"no model {self.default!r} ({where}); there is {there}")
+            raise SetupError(f"no model {self.default!r}{where}; there is {there}")
         at_start = [self.default] if self.default else []
         for name in self.installed if settings.load_models == "all" else at_start:
             self.get(name)

@@ -14,7 +14,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.common.record import (
@@ -96,17 +96,14 @@ class Preprocessing:
     resize: stretch to the input size; crop the centre at the input's aspect ratio, then resize
         (`PIL.ImageOps.fit`); pad with black around the centre (`PIL.ImageOps.pad`).
     interpolation: the implementation and its filter. Pillow's bilinear antialiases, TensorFlow's
-        (`tf.image.resize`, `image_dataset_from_directory`) does not: they are not the same.
-    color_order: the order in which channels are handed to the scaling. The `caffe` presets turn
-        RGB into BGR themselves: leave this at rgb for them.
+        (`tf.image.resize`, `image_dataset_from_directory`) does not.
+    color_order: what the scaling gets; rgb also for the `caffe` presets, which turn it themselves.
     scaling: a name from PRESETS, or an Affine.
     exif: ignore the orientation flag, as Keras does, or apply it.
     alpha: drop the alpha channel, as `Image.convert("RGB")` does, or blend with white or black.
-    decode: exact (every pixel is decoded before resizing), or scaled: a large JPEG is decoded at a
-        half, a quarter or an eighth, at least twice the input's size. `convert` writes it where it
-        has seen that answers stay the same.
-    drawing: none, or mnist: drawings are made light on black and centred as MNIST's digits are
-        (src/keras_to_lambda/runtime/image/drawing.py).
+    decode: exact, or scaled: a large JPEG is decoded at a half, a quarter or an eighth, at least
+        twice the input's size. `convert` writes it where it has seen that answers stay the same.
+    drawing: none, or mnist: made light on black and centred as MNIST's digits are.
     """
 
     resize: str = "stretch"
@@ -229,27 +226,29 @@ def _only_fields(cls: Any, data: Any, absent: Sequence[str] = ()) -> None:
     prefix, required = REQUIRED[cls]
     if not isinstance(data, dict):
         raise SetupError(f"wrong model card: {prefix or 'card'} is not a JSON object")
-    unknown = sorted(set(data) - ({each.name for each in fields(cls)} - set(absent)))
-    missing = sorted({*required} - {*absent} - set(data))
-    if unknown or missing:
-        raise SetupError(
-            "wrong model card:"
-            + (f" missing {', '.join(prefix + name for name in missing)}" if missing else "")
-            + (f" unknown {', '.join(prefix + name for name in unknown)}" if unknown else "")
+    names = {each.name for each in fields(cls)} - {*absent}
+    faults = {"missing": ({*required} & names) - set(data), "unknown": set(data) - names}
+    if any(faults.values()):
+        words = (
+            f" {fault} {', '.join(prefix + name for name in sorted(found))}"
+            for fault, found in faults.items()
+            if found
         )
+        raise SetupError("wrong model card:" + "".join(words))
 
 
-def _faults(card: ModelCard) -> Any:
-    """Yield a sentence for each value that is wrong."""
-    steps = card.preprocessing
-    for name in ("schema_version", "dtype", "channels", "output", "activation"):
-        yield from _not_among(name, getattr(card, name))
-    for name in ("resize", "interpolation", "color_order", "exif", "alpha", "decode", "drawing"):
-        yield from _not_among(name, getattr(steps, name), "preprocessing.")
-    for name in ("height", "width"):
-        value = getattr(card, name)
-        if type(value) is not int or not 1 <= value <= 4096:
-            yield f"{name} is {value!r}, not a whole number from 1 to 4096"
+def _faults(card: ModelCard) -> Iterator[str]:
+    """A sentence for each value that is wrong."""
+    steps, scaling = card.preprocessing, card.preprocessing.scaling
+    for name, choices in CHOICES.items():
+        of, prefix = (steps, "preprocessing.") if hasattr(steps, name) else (card, "")
+        value = getattr(of, name)
+        # True is 1 and 3.0 is 3 to `in`, and neither is a number of channels.
+        if type(value) is not type(choices[0]) or value not in choices:
+            yield f"{prefix}{name} is {value!r}, not one of {', '.join(map(str, choices))}"
+    for name, size in (("height", card.height), ("width", card.width)):
+        if type(size) is not int or not 1 <= size <= 4096:
+            yield f"{name} is {size!r}, not a whole number from 1 to 4096"
     if not isinstance(card.name, str) or not card.name:
         yield "name is empty"
     if len(card.labels) < 2:
@@ -258,11 +257,10 @@ def _faults(card: ModelCard) -> Any:
         yield "a label is empty or not a string"
     elif len(set(card.labels)) != len(card.labels):
         # The answer is an object by label: a second "crane" would silently take the first's place.
-        twice = sorted({label for label in card.labels if card.labels.count(label) > 1})
+        twice = sorted(label for label, times in Counter(card.labels).items() if times > 1)
         yield f"duplicate labels: {', '.join(twice)}; make each label unique"
     if card.calibration:
         yield from _calibration_faults(card.calibration)
-    scaling = steps.scaling
     if isinstance(scaling, Affine):
         for values in (scaling.scale, scaling.offset):
             if len(values) != card.channels:
@@ -280,34 +278,30 @@ def _faults(card: ModelCard) -> Any:
             yield "dtype is 'int8'; schema 2 takes pixels, in uint8 or float32"
 
 
-def _calibration_faults(calibration: Any) -> Any:
-    """Yield a sentence for each value that a reader would compute with and that is wrong."""
+def _calibration_faults(calibration: Any) -> Iterator[str]:
+    """A sentence for each value that a reader would compute with and that is wrong."""
     if not isinstance(calibration, Mapping):
         yield "calibration is not a JSON object"
         return
     temperature, bins = calibration.get("temperature"), calibration.get("bins")
     if not _is_number(temperature, 0) or temperature == 0:
         yield f"calibration.temperature is {temperature!r}, not a number above 0"
-    if (
-        not isinstance(bins, list | tuple)
-        or not bins
-        or not all(
-            isinstance(row, Mapping)
-            and _is_number(row.get("low"), 0, 1)
-            and _is_number(row.get("high"), row["low"], 1)
-            and _is_number(row.get("pictures"), 1)
-            and _is_number(row.get("right"), 0, row["pictures"])
-            for row in bins
-        )
-    ):
+    if not isinstance(bins, list | tuple) or not bins or not all(map(_is_bin, bins)):
         yield "calibration.bins is not a list of low, high, pictures and right"
     energy = calibration.get("energy", (0, 0))
-    if not (
-        isinstance(energy, list | tuple)
-        and len(energy) == 2
-        and all(_is_number(value, -math.inf) for value in energy)
-    ):
+    pair = isinstance(energy, list | tuple) and len(energy) == 2
+    if not pair or not all(_is_number(value, -math.inf) for value in energy):
         yield f"calibration.energy is {energy!r}, not two numbers"
+
+
+def _is_bin(row: Any) -> bool:
+    return (
+        isinstance(row, Mapping)
+        and _is_number(row.get("low"), 0, 1)
+        and _is_number(row.get("high"), row["low"], 1)
+        and _is_number(row.get("pictures"), 1)
+        and _is_number(row.get("right"), 0, row["pictures"])
+    )
 
 
 def _is_number(value: Any, least: float, most: float = math.inf) -> bool:
@@ -323,13 +317,6 @@ def distinct(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         f"{label} [{index}]" if times[label] > 1 else label for index, label in enumerate(labels)
     )
-
-
-def _not_among(name: str, value: Any, prefix: str = "") -> Any:
-    # True is 1 and 3.0 is 3 to `in`, and neither is a number of channels.
-    if type(value) is not type(CHOICES[name][0]) or value not in CHOICES[name]:
-        choices = ", ".join(map(str, CHOICES[name]))
-        yield f"{prefix}{name} is {value!r}, not one of {choices}"
 
 
 def read(file: BinaryIO) -> tuple[int, ModelCard | None]:
@@ -360,11 +347,8 @@ def join(flatbuffer: bytes, card: ModelCard) -> bytes:
     import hashlib
     import zipfile
 
-    card = dataclasses.replace(
-        card,
-        model_bytes=len(flatbuffer),
-        model_sha256=hashlib.sha256(flatbuffer).hexdigest(),
-    )
+    digest = hashlib.sha256(flatbuffer).hexdigest()
+    card = dataclasses.replace(card, model_bytes=len(flatbuffer), model_sha256=digest)
     body = card.to_json()
     del body["labels"]  # labels.txt is the one place for them
     buffer = io.BytesIO(flatbuffer)
@@ -418,11 +402,21 @@ def _third_party(path: str | os.PathLike[str]) -> ModelCard:
 
     from keras_to_lambda.runtime.model_file import tflite_metadata
 
-    body = tflite_metadata.read(Path(path))
+    path = Path(path)
+    remedy = tflite_metadata.describe(path)
+    body = tflite_metadata.read(path)
     if body is None:
         raise SetupError(
-            f"{path} has no card in it: it is another program's, or was cut short; "
-            + tflite_metadata.describe(Path(path))
+            f"{path} has no card in it: it is another program's, or was cut short; {remedy}"
+        )
+    file = body.pop("label_file")
+    if body["labels"] is None:
+        missing = f"names {file!r}, which is not in the file" if file else "names no label file"
+        raise SetupError(f"{path}: its labels are missing: its metadata {missing}; {remedy}")
+    if body["preprocessing"]["scaling"] is None:
+        raise SetupError(
+            f"{path}: its metadata does not say how pixels are scaled for {body['channels']} "
+            f"channels; {remedy}"
         )
     labels = distinct(body["labels"])
     return ModelCard.from_json({**body, "schema_version": 1, "labels": labels})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shlex
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,7 +67,7 @@ _OLD_OPCODES = 127  # above, and for new files in any case, the other field coun
 MAX_LABEL_BYTES = 16 << 20
 
 
-def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
+def read(path: Path) -> dict[str, Any] | None:
     """A file's standard metadata as a card's JSON; None if it has none.
 
     Metadata is silent about resizing. Pixels are resized as the TensorFlow Lite Task Library does,
@@ -75,16 +75,16 @@ def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
     `tf.image.resize` (on the samples the logits agree to 0.03). MediaPipe differs by half a pixel:
     mediapipe/calculators/tensor/image_to_tensor_converter_opencv.cc.
 
-    Args:
-        partial: labels and a scaling that the metadata lacks are None. `label_file` is then the
-            name of the label file that is not there; None: it is, or none is named.
+    Returns:
+        Labels and scaling are None where the metadata lacks them. Besides a card's fields,
+        `label_file`: what the metadata calls it, or None.
 
     Raises:
-        SetupError: the file cannot be read, is damaged, or its metadata is not sufficient.
+        SetupError: the file cannot be read, is damaged, or is not a classifier of images.
     """
     try:
         with path.open("rb") as file:
-            return _card(path, file, partial=partial)
+            return _card(path, file)
     except _Damaged as error:
         raise SetupError(
             f"{path} was cut short or damaged: {error}; get it again, or {describe(path)}"
@@ -93,8 +93,8 @@ def read(path: Path, *, partial: bool = False) -> dict[str, Any] | None:
         raise SetupError(f"cannot read the model {path}: {error.strerror or error}") from error
 
 
-def _card(path: Path, file: BinaryIO, *, partial: bool) -> dict[str, Any] | None:
-    data = _Bytes.of(file)
+def _card(path: Path, file: BinaryIO) -> dict[str, Any] | None:
+    data = _Bytes(file.read())
     model = data.root()
     about = _about(data, model)
     if about is None:
@@ -113,26 +113,12 @@ def _card(path: Path, file: BinaryIO, *, partial: bool) -> dict[str, Any] | None
         )
     described = _first(about.tables(Field.ABOUT_SUBGRAPHS), "graph in its metadata")
     activation = _activation(model, graph, target)
-    inputs = described.tables(Field.SUBGRAPH_INPUTS)
-    outputs = described.tables(Field.SUBGRAPH_OUTPUTS)
     *_, channels = (*shape, 1)[:4]
-
-    def known(read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except _Damaged:
-            raise
-        except SetupError:
-            if partial:
-                return None
-            raise
-
-    labels = known(lambda: _labels(path, file, outputs))
-    name = _label_file(outputs)
+    name = _label_file(described.tables(Field.SUBGRAPH_OUTPUTS))
     return {
         "name": path.stem,
-        "labels": labels,
-        **({"label_file": None if labels else name} if partial else {}),
+        "labels": _labels(file, name) if name else None,
+        "label_file": name,
         "height": shape[1],
         "width": shape[2],
         "channels": channels,
@@ -140,7 +126,7 @@ def _card(path: Path, file: BinaryIO, *, partial: bool) -> dict[str, Any] | None
         "preprocessing": {
             "resize": "stretch",
             "interpolation": "tf:bilinear",
-            "scaling": known(lambda: _scaling(path, source, dtype, channels, inputs)),
+            "scaling": _scaling(source, dtype, channels, described.tables(Field.SUBGRAPH_INPUTS)),
         },
         "output": "probabilities" if activation else "logits",
         "activation": activation or "softmax",
@@ -173,25 +159,17 @@ def _label_file(outputs: list[_Table]) -> str | None:
     return None
 
 
-def _labels(path: Path, file: BinaryIO, outputs: list[_Table]) -> list[str]:
-    name = _label_file(outputs)
-    if name is None:
-        raise SetupError(f"{path}: its metadata names no label file; {describe(path)}")
+def _labels(file: BinaryIO, name: str) -> list[str] | None:
+    """The lines of a file in the archive; None: it is not there."""
     try:
         archive = Archive.find(file)
         if archive is None or name not in archive.names:
-            raise SetupError(
-                f"{path}: its labels are missing: its metadata names {name!r}, which is not in "
-                f"the file; get the whole file, or {describe(path)}"
-            )
-        lines = [
-            line.strip()
-            for line in archive.read(name, MAX_LABEL_BYTES).decode().rstrip().split("\n")
-        ]
-    except ValueError as error:  # Damaged is one
+            return None
+        lines = archive.read(name, MAX_LABEL_BYTES).decode().rstrip().split("\n")
+    except ValueError as error:  # DamagedArchive is one
         raise _Damaged(f"{name}, which its metadata names, cannot be read ({error})") from error
     # An output may go without a name; a client's answer has one for each.
-    return [line or "?" for line in lines]
+    return [line.strip() or "?" for line in lines]
 
 
 def describe(path: Path) -> str:
@@ -204,34 +182,31 @@ def describe(path: Path) -> str:
 
 
 def _scaling(
-    path: Path, source: _Table, dtype: str, channels: int, inputs: list[_Table]
-) -> dict[str, list[float]]:
+    source: _Table, dtype: str, channels: int, inputs: list[_Table]
+) -> dict[str, list[float]] | None:
     if not 1 <= channels <= 4:
-        raise SetupError(f"{path} takes {channels} channels (last axis); 1 and 3 are served")
+        return None
     if dtype != "float32":
         # Such a model takes the pixel itself: normalization is for floats
         # (mediapipe/tasks/cc/components/processors/image_preprocessing_graph.cc). This is the
         # float that the model's own scale and zero point turn into it.
         scale, zero_point = source.quantization()
-        least = 0 if dtype == "uint8" else -128
-        offset = (least - zero_point) * scale
+        offset = ((0 if dtype == "uint8" else -128) - zero_point) * scale
         return {"scale": [scale] * channels, "offset": [offset] * channels}
     for unit in inputs[0].tables(Field.META_UNITS) if inputs else ():
-        if unit.byte(Field.UNIT_TYPE) == NORMALIZATION:
-            options = unit.table(Field.UNIT)
-            means = options.floats(Field.NORMALIZATION_MEAN) if options else ()
-            stds = options.floats(Field.NORMALIZATION_STD) if options else ()
+        options = unit.table(Field.UNIT)
+        if unit.byte(Field.UNIT_TYPE) == NORMALIZATION and options:
+            means = options.floats(Field.NORMALIZATION_MEAN)
+            stds = options.floats(Field.NORMALIZATION_STD)
             if {len(means), len(stds)} <= {1, channels} and all(stds):
                 # One number is for every channel.
                 means, stds = (x * (channels // len(x)) for x in (means, stds))
+                pairs = zip(means, stds, strict=True)
                 return {
                     "scale": [1 / std for std in stds],
-                    "offset": [-mean / std for mean, std in zip(means, stds, strict=True)],
+                    "offset": [-m / std for m, std in pairs],
                 }
-    raise SetupError(
-        f"{path}: its metadata does not say how pixels are scaled for {channels} channels; "
-        f"{describe(path)}"
-    )
+    return None
 
 
 def _activation(model: _Table, graph: _Table, target: _Table) -> str | None:
@@ -285,11 +260,6 @@ class _Bytes:
     """A flatbuffer (https://flatbuffers.dev/internals/), read with every offset checked."""
 
     content: bytes
-
-    @classmethod
-    def of(cls, file: BinaryIO) -> _Bytes:
-        file.seek(0)
-        return cls(file.read())
 
     def number(self, kind: str, at: int) -> Any:
         size = struct.calcsize(kind)
