@@ -72,7 +72,7 @@ def test_a_scaling_that_is_not_keras_image_helpers_is_found(tmp_path, monkeypatc
     (tmp_path / "net.tflite").write_bytes(network("float32"))
     (tmp_path / "net.card.json").write_text(json.dumps(card.to_json()))
     assert "scaling as keras-image-helper's" in checked(tmp_path)
-    monkeypatch.setitem(preprocess.CONVENTIONS, "tf", lambda pixels: pixels / 128 - 1)
+    monkeypatch.setitem(preprocess.CONVENTIONS, "tf", (128.0, 1.0, 1.0))
     assert "scaling" not in checked(tmp_path, compare=False)
     monkeypatch.setenv("MODEL_PATH", str(tmp_path))
     assert check.main(["--compare"]) == 2

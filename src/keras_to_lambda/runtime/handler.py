@@ -15,8 +15,7 @@ from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.base import EventSource
 from keras_to_lambda.runtime.http import responses
 from keras_to_lambda.runtime.inference import telemetry
-from keras_to_lambda.runtime.inference.invocation import Invocation
-from keras_to_lambda.runtime.inference.pipeline import Pipeline
+from keras_to_lambda.runtime.inference.pipeline import Invocation, Pipeline
 from keras_to_lambda.runtime.inference.telemetry import Stopwatch
 
 # Kept back from the invocation's remaining time for writing the answer.

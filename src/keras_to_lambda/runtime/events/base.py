@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.common.record import Any, ClassVar, Generic, NamedTuple, TypeVar
 from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.http.responses import Content
-from keras_to_lambda.runtime.http.routes import Resource
-from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.http.responses import Content, Resource
+from keras_to_lambda.runtime.inference.pipeline import Invocation
 from keras_to_lambda.runtime.inference.predictions import ImageAnswer
 from keras_to_lambda.runtime.inference.request import Request
 

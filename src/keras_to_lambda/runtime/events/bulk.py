@@ -12,7 +12,7 @@ from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job, Synchronous, requests
 from keras_to_lambda.runtime.events.result_lines import Line, ResultLines
 from keras_to_lambda.runtime.http.responses import Content
-from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.inference.pipeline import Invocation
 from keras_to_lambda.runtime.inference.predictions import ImageAnswer
 from keras_to_lambda.runtime.inference.request import Options, Request, image_or_error
 from keras_to_lambda.runtime.sources.images import Object, Source

@@ -20,7 +20,7 @@ from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean
 from keras_to_lambda.runtime.events.base import MAX_ID, Done, Job
 from keras_to_lambda.runtime.events.result_lines import Line, StoredLines
-from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.inference.pipeline import Invocation
 from keras_to_lambda.runtime.inference.request import HOW, Request
 from keras_to_lambda.runtime.sources.images import Object, recognised
 

@@ -10,7 +10,7 @@ from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.base import EventSource, Job
-from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.inference.pipeline import Invocation
 from keras_to_lambda.runtime.inference.predictions import ImageAnswer
 from keras_to_lambda.runtime.inference.request import Request
 from keras_to_lambda.runtime.sources import images

@@ -19,9 +19,15 @@ from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.common.text import clean, encodable
 from keras_to_lambda.runtime.events.base import Done, Job, Synchronous
 from keras_to_lambda.runtime.http import responses
-from keras_to_lambda.runtime.http.responses import Content
-from keras_to_lambda.runtime.http.routes import READ, RESOURCES, ROUTES, STATIC, Resource
-from keras_to_lambda.runtime.inference.invocation import Invocation
+from keras_to_lambda.runtime.http.responses import (
+    READ,
+    RESOURCES,
+    ROUTES,
+    STATIC,
+    Content,
+    Resource,
+)
+from keras_to_lambda.runtime.inference.pipeline import Invocation
 from keras_to_lambda.runtime.inference.request import Request
 from keras_to_lambda.runtime.sources.images import recognised
 

@@ -16,8 +16,7 @@ from keras_to_lambda.runtime.common.aws_lambda import MAX_EVENT_BYTES
 from keras_to_lambda.runtime.common.errors import RouteNotFound
 from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.common.settings import Settings, bundled
-from keras_to_lambda.runtime.http.responses import JSON, Content, Page, Redirect
-from keras_to_lambda.runtime.http.routes import Resource
+from keras_to_lambda.runtime.http.responses import JSON, Content, Page, Redirect, Resource
 from keras_to_lambda.runtime.model.registry import Models
 
 WEB = Path(bundled("web"))

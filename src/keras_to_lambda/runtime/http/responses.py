@@ -1,4 +1,4 @@
-"""Result or error -> an HTTP answer: status, headers, body."""
+"""Paths and the resource at each; a result or an error as status, headers, body."""
 
 from __future__ import annotations
 
@@ -10,6 +10,37 @@ from keras_to_lambda.runtime.common.record import Any, NamedTuple
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.inference import telemetry
 from keras_to_lambda.runtime.inference.telemetry import Stopwatch
+
+READ = ("GET", "HEAD", "OPTIONS")
+ROUTES: Mapping[str, tuple[str, ...]] = {
+    "/predict": ("POST", "OPTIONS"),
+    "/tensor": ("POST", "OPTIONS"),
+    "/": READ,
+    "/docs": READ,
+    "/models": READ,
+    "/samples": READ,
+    "/openapi.json": READ,
+}
+RESOURCES = {
+    "/": "index",
+    "/docs": "docs",
+    "/models": "models",
+    "/samples": "samples",
+    "/openapi.json": "openapi",
+}
+STATIC = "/static/"  # the page's scripts and styles
+
+
+class Resource(NamedTuple):
+    """What an HTTP client may get besides predictions.
+
+    name: "index", "docs", "static", "models", "samples", "openapi", "slash", or "preflight".
+    item: which one; of "slash", the path's last part.
+    """
+
+    name: str
+    item: str = ""
+
 
 JSON = "application/json; charset=utf-8"
 

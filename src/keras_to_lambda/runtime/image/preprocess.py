@@ -6,12 +6,15 @@ the resizing, keras.applications for the scaling. The tests compare them with th
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from keras_to_lambda.runtime.common.memory import Buffer
 from keras_to_lambda.runtime.image.budget import BAND
 from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.image.pixels import DRAWING, FILTERS, RESIZE, resized
@@ -196,6 +199,17 @@ TENSORFLOW: dict[str, Callable[[Grid, int, int], Floats]] = {
     "tf:bicubic": tf_bicubic,
 }
 COLOR_ORDER = {"rgb": slice(None), "bgr": slice(None, None, -1)}
+Numbers = float | tuple[float, float, float]
+# What pixels are divided by, the means that are then subtracted, and what is divided by at last:
+# keras/src/applications/imagenet_utils.py, _preprocess_numpy_input. "caffe" first reverses the
+# channels. keras-image-helper has two of them; the image's build compares: `matches_helper`.
+CONVENTIONS: dict[str, tuple[float, Numbers, Numbers]] = {
+    "tf": (127.5, 1.0, 1.0),
+    "caffe": (1.0, (103.939, 116.779, 123.68), 1.0),
+    "torch": (255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "rescale": (255.0, 0.0, 1.0),
+    "raw": (1.0, 0.0, 1.0),
+}
 
 
 def scale(pixels: Floats, card: ModelCard) -> Floats:
@@ -211,8 +225,7 @@ def scale(pixels: Floats, card: ModelCard) -> Floats:
             np.asarray(v, np.float32) for v in (steps.scaling.scale, steps.scaling.offset)
         )
         return np.ascontiguousarray(pixels * scale + offset)
-    # The convention works in place and may return a view: give it a copy.
-    return np.ascontiguousarray(CONVENTIONS[PRESETS[steps.scaling]](np.array(pixels)))
+    return _conventional(pixels, PRESETS[steps.scaling])
 
 
 def quantized(tensor: Floats, scale: float, zero_point: int, dtype: str) -> npt.NDArray[Any]:
@@ -228,10 +241,15 @@ def quantized(tensor: Floats, scale: float, zero_point: int, dtype: str) -> npt.
 
 def extent(card: ModelCard) -> tuple[float, float]:
     """The least and the largest number that the card's scaling makes of a pixel, and 0."""
+    made = _ends(card)
+    return min(0.0, float(made.min())), max(0.0, float(made.max()))
+
+
+def _ends(card: ModelCard) -> Floats:
+    """A black and a white pixel, scaled: (2, channels)."""
     ends = np.zeros((2, 1, card.channels), np.float32)
     ends[1] = 255.0
-    made = scale(ends, card)
-    return min(0.0, float(made.min())), max(0.0, float(made.max()))
+    return scale(ends, card)[:, 0]
 
 
 def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
@@ -246,9 +264,7 @@ def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
     steps = card.preprocessing
     # Every scaling is a factor and an offset for each channel: a black and a white pixel show
     # both. "caffe" and "bgr" reverse the channels as well.
-    ends = np.zeros((2, 1, card.channels), np.float32)
-    ends[1] = 255.0
-    black, white = scale(ends, card)[:, 0]
+    black, white = _ends(card)
     flat = white == black  # a factor of 0: what was there is lost
     pixels = (tensor - black) / np.where(flat, 1.0, white - black) * 255.0
     convention = PRESETS[steps.scaling] if isinstance(steps.scaling, str) else ""
@@ -258,50 +274,13 @@ def unscale(tensor: Floats, card: ModelCard) -> npt.NDArray[np.uint8]:
     return picture
 
 
-# keras/src/applications/imagenet_utils.py, _preprocess_numpy_input: these operations in this order,
-# in float32. keras-image-helper has the first two; importing it would lengthen a cold start, so the
-# image's build compares: `matches_helper`.
-
-
-def _tf(pixels: Floats) -> Floats:
-    pixels /= 127.5
-    pixels -= 1.0
-    return pixels
-
-
-def _caffe(pixels: Floats) -> Floats:
-    pixels = pixels[..., ::-1]
-    for channel, mean in enumerate((103.939, 116.779, 123.68)):
-        pixels[..., channel] -= mean
-    return pixels
-
-
-def _torch(pixels: Floats) -> Floats:
-    pixels /= 255.0
-    for channel, (mean, std) in enumerate(
-        zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
-    ):
-        pixels[..., channel] -= mean
-        pixels[..., channel] /= std
-    return pixels
-
-
-def _rescale(pixels: Floats) -> Floats:
-    pixels /= 255.0
-    return pixels
-
-
-def _raw(pixels: Floats) -> Floats:
-    return pixels
-
-
-CONVENTIONS: dict[str, Callable[[Floats], Floats]] = {
-    "tf": _tf,
-    "caffe": _caffe,
-    "torch": _torch,
-    "rescale": _rescale,
-    "raw": _raw,
-}
+def _conventional(pixels: Floats, convention: str) -> Floats:
+    """Scaled by one of CONVENTIONS, in float32: a copy."""
+    divisor, means, deviations = CONVENTIONS[convention]
+    pixels = pixels[..., :: -1 if convention == "caffe" else 1] / np.float32(divisor)
+    pixels -= np.asarray(means, np.float32)
+    pixels /= np.asarray(deviations, np.float32)
+    return np.ascontiguousarray(pixels)
 
 
 def matches_helper(card: ModelCard) -> bool | None:
@@ -318,6 +297,37 @@ def matches_helper(card: ModelCard) -> bool | None:
 
     every = np.arange(256, dtype=np.float32).repeat(card.channels).reshape(1, 256, card.channels)
     theirs = create_preprocessor(name, target_size=(256, 1)).preprocess(every.copy())
-    return bool(
-        np.array_equal(CONVENTIONS[PRESETS[str(card.preprocessing.scaling)]](every), theirs)
-    )
+    return bool(np.array_equal(_conventional(every, convention), theirs))
+
+
+# The model's input as a picture, for POST /tensor.
+
+
+def _array(tensor: Buffer, card: ModelCard) -> npt.NDArray[Any]:
+    """A tensor as (height, width, channels): float32, or the pixels of a model that takes them."""
+    if isinstance(tensor, bytes):
+        tensor = np.frombuffer(tensor, np.uint8)
+    array: npt.NDArray[Any] = tensor.reshape(card.height, card.width, card.channels)
+    return array
+
+
+def picture(tensor: Buffer, card: ModelCard) -> Image.Image:
+    """A tensor as the picture that it is of, mode "RGB" or "L", at the model's size."""
+    pixels = unscale(_array(tensor, card), card)
+    return Image.fromarray(pixels[..., 0] if card.channels == 1 else pixels)
+
+
+def describe(tensor: Buffer, card: ModelCard) -> dict[str, Any]:
+    """A tensor as JSON can carry it: its figures, and its picture as a data: URL of a PNG file."""
+    file = io.BytesIO()
+    picture(tensor, card).save(file, "PNG")
+    array = _array(tensor, card)
+    return {
+        "model": card.name,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "min": float(array.min()),
+        "max": float(array.max()),
+        "mean": float(array.mean(dtype=np.float64)),
+        "image": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+    }

@@ -28,7 +28,7 @@ from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.inference import telemetry
 from keras_to_lambda.runtime.inference.predictions import ImageAnswer, shaped
-from keras_to_lambda.runtime.inference.request import Options
+from keras_to_lambda.runtime.inference.request import Options, Request
 from keras_to_lambda.runtime.inference.telemetry import Stopwatch
 from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.model.registry import Models
@@ -92,7 +92,7 @@ class Pipeline:
     def tensors(
         self, images: Sequence[Image], options: Options, deadline: Deadline, watch: Stopwatch
     ) -> list[ImageAnswer]:
-        """What models see of images: for each image `tensor_view.describe`'s account, or its error.
+        """What models see of images: for each image `preprocess.describe`'s account, or its error.
 
         With any option besides `model` the account has the model's answer, too. Of several models,
         separated by commas, an image's answer is an object with each model's account or error.
@@ -135,11 +135,11 @@ class Pipeline:
         watch: Stopwatch,
     ) -> list[ImageAnswer]:
         """One model's inputs of images, and its answers where the options want these."""
-        from keras_to_lambda.runtime.image import tensor_view
+        from keras_to_lambda.runtime.image import preprocess
 
         card = self.models.card(name)
         accounts = [
-            tensor if isinstance(tensor, ClassifierError) else tensor_view.describe(tensor, card)
+            tensor if isinstance(tensor, ClassifierError) else preprocess.describe(tensor, card)
             for tensor in tensors
         ]
         if options == Options(model=options.model):
@@ -306,3 +306,56 @@ def _scores(logits: list[float], card: ModelCard, options: Options) -> ImageAnsw
     if not math.isfinite(sum(logits)) and not all(map(math.isfinite, logits)):
         return InternalError("the model answered with something that is not a finite number")
     return shaped(logits, card, options)
+
+
+class Invocation:
+    """The models and their pipeline, the time that is left, and the figures of this call."""
+
+    def __init__(self, pipeline: Pipeline, deadline: Deadline, watch: Stopwatch) -> None:
+        self.pipeline = pipeline
+        self.deadline = deadline
+        self.watch = watch
+
+    @property
+    def settings(self) -> Settings:
+        """The function's."""
+        return self.pipeline.settings
+
+    @property
+    def models(self) -> Models:
+        """The models that are served."""
+        return self.pipeline.models
+
+    def answers(self, requests: Sequence[Request], tries: int = 1) -> list[list[ImageAnswer]]:
+        """For each of several requests with the same options: the answers of its images.
+
+        Args:
+            tries: how often an image is tried whose error may pass.
+
+        Raises:
+            ClassifierError: the options are wrong.
+        """
+        first = requests[0]
+        work = self.pipeline.tensors if first.tensor else self.pipeline.classify
+        images = [image for request in requests for image in request.images]
+        answers = work(images, first.options, self.deadline, self.watch)
+        for _ in range(tries - 1):
+            passing = [
+                index
+                for index, answer in enumerate(answers)
+                if isinstance(answer, ClassifierError) and answer.transient
+            ]
+            if not passing:
+                break
+            self.watch.images -= len(passing)
+            again = [images[index] for index in passing]
+            second = work(again, first.options, self.deadline, self.watch)
+            for index, answer in zip(passing, second, strict=True):
+                answers[index] = answer
+        self.watch.failed += [one for one in answers if isinstance(one, ClassifierError)]
+        ordered = iter(answers)
+        return [[next(ordered) for _ in request.images] for request in requests]
+
+    def named(self, error: Exception) -> ClassifierError:
+        """An error as one of ours; see `telemetry.named`."""
+        return telemetry.named(error, self.settings, self.watch)

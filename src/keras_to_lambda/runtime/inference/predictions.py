@@ -1,4 +1,4 @@
-"""Predictions: a model's outputs by label, in the shape that the options name."""
+"""Predictions: a model's outputs by label, in the shape that the options name; reliability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.inference.request import Options
-from keras_to_lambda.runtime.model.float32 import rounded
+from keras_to_lambda.runtime.model.engine import rounded
 from keras_to_lambda.runtime.model_file.card import ModelCard
 
 # An image's scores in the shape that the options name, as JSON values.
@@ -39,11 +39,9 @@ def shaped(outputs: Sequence[float], card: ModelCard, options: Options) -> Score
         options = options._replace(top_k=len(card.labels))
     scores: Scores = shape(ranked(outputs, card, options), card.labels)
     if options.answer == "best" and card.calibration and card.activation == "softmax":
-        from keras_to_lambda.runtime.inference import reliability
-
         assert isinstance(scores, dict)
         known = scores["label"] is not None
-        scores["reliability"] = reliability.of(outputs, card) if known else None
+        scores["reliability"] = reliability(outputs, card) if known else None
     return scores
 
 
@@ -77,3 +75,39 @@ def sigmoid(logits: Sequence[float]) -> list[float]:
 
 # Probabilities of logits, by the card's `activation`.
 PROBABILITIES = {"softmax": softmax, "sigmoid": sigmoid}
+
+
+LEAST = 1e-7  # probability: its logarithm stands for a logit
+
+
+def reliability(outputs: Sequence[float], card: ModelCard) -> dict[str, Any]:
+    """What testing says of the best label.
+
+    Args:
+        outputs: the model's, finite. card: with a calibration.
+
+    Returns:
+        right: share of right answers among the photos of the calibration with such a confidence;
+        None where the picture is unlike them. photos: how many these were. unlike_test_photos:
+        whether the logits are smaller than those of 99 % of them; None where that is not known,
+        as for a model of probabilities.
+    """
+    calibration, logits = card.calibration, [*map(float, outputs)]
+    unlike = None
+    if card.output == "probabilities":
+        logits = [math.log(max(each, LEAST)) for each in logits]
+    elif "energy" in calibration:
+        unlike = _log_sum(logits, 1) < calibration["energy"][0]
+    if unlike:
+        return {"right": None, "photos": 0, "unlike_test_photos": True}
+    heat, bins = calibration["temperature"], calibration["bins"]
+    confidence = math.exp(max(logits) / heat - _log_sum(logits, heat))
+    like = next((row for row in bins if row["low"] <= confidence < row["high"]), bins[-1])
+    share = round(like["right"] / like["pictures"], 4)
+    return {"right": share, "photos": like["pictures"], "unlike_test_photos": unlike}
+
+
+def _log_sum(logits: Sequence[float], heat: float) -> float:
+    """The logarithm of the sum of the exponentials, which do not overflow."""
+    most = max(logits) / heat
+    return most + math.log(math.fsum(math.exp(each / heat - most) for each in logits))

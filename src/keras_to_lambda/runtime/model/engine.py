@@ -5,6 +5,9 @@ LiteRT where the ai-edge-litert package is installed; else its predecessor, tfli
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
+
 from keras_to_lambda.runtime.common.memory import Buffer
 from keras_to_lambda.runtime.common.record import Any, Protocol
 
@@ -77,3 +80,13 @@ def load(path: str, num_threads: int, weight_cache: str = "") -> Engine:
     from keras_to_lambda.runtime.model import tflite
 
     return tflite.Interpreted(path, num_threads, weight_cache)
+
+
+def rounded(numbers: Iterable[float]) -> list[float]:
+    """Each number as the nearest float32.
+
+    A sum, difference, product or quotient of float32 numbers is then what float32 arithmetic gives.
+    """
+    values = [*numbers]
+    kind = f"{len(values)}f"
+    return [*struct.unpack(kind, struct.pack(kind, *values))]

@@ -13,8 +13,7 @@ from keras_to_lambda.runtime.common.memory import Buffer
 from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.image.pixels import takes_pixels
 from keras_to_lambda.runtime.model import engine
-from keras_to_lambda.runtime.model.engine import Engine, EngineError, Tensor
-from keras_to_lambda.runtime.model.float32 import rounded
+from keras_to_lambda.runtime.model.engine import Engine, EngineError, Tensor, rounded
 from keras_to_lambda.runtime.model_file import card as cards
 
 # A batch's answers may part from single ones by this share of their spread, as another order of
