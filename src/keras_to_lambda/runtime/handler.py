@@ -25,8 +25,7 @@ ANSWER_MARGIN_S = 0.5
 class Handler:
     """Loaded models, and what turns events into answers with them.
 
-    Raises:
-        SetupError: a model or its card is wrong.
+    Raises SetupError: a model or its card is wrong.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -61,8 +60,7 @@ class Handler:
 def _sendable(answer: Any) -> Any:
     """An answer that the runtime can encode and Lambda can carry, whatever is in it.
 
-    Raises:
-        AnswerTooLarge; TypeError, ValueError: JSON has no such value.
+    Raises AnswerTooLarge; TypeError, ValueError: JSON has no such value.
     """
     if _plain(answer):
         return answer

@@ -30,8 +30,7 @@ class Deadline:
     def remaining_s(self, doing: str, needs_s: float = 0.0) -> float:
         """Seconds left, more than 0 and at least `needs_s`.
 
-        Raises:
-            DeadlineExceeded: too few are left; `doing` names the work.
+        Raises DeadlineExceeded: too few are left; `doing` names the work.
         """
         left = self.left_s()
         if left <= 0:
@@ -53,8 +52,7 @@ class Deadline:
         A call that outlives its request ends by itself; too many of them are refused, so that a
         resolver that hangs cannot fill the process with threads.
 
-        Raises:
-            DeadlineExceeded; whatever `function` raises.
+        Raises DeadlineExceeded; whatever `function` raises.
         """
         outcome: list[tuple[T | None, BaseException | None]] = []
         calls = _calls

@@ -16,8 +16,7 @@ MAX_CHARS = 253  # RFC 1035, 2.3.4, as text
 def to_ascii(name: str) -> str:
     """A host name, or an IPv4 address, in lower-case ASCII.
 
-    Raises:
-        ValueError: it is not a host name.
+    Raises ValueError: it is not a host name.
     """
     if len(name) > MAX_CHARS:
         raise ValueError("host name too long")

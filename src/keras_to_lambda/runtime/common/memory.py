@@ -65,8 +65,7 @@ class Share:
         Returns:
             Whether they are reserved: False where they are not left to this thread alone.
 
-        Raises:
-            TimeoutError: others have them for longer than `wait_s`.
+        Raises TimeoutError: others have them for longer than `wait_s`.
         """
         room = self._room
         with room.lock:

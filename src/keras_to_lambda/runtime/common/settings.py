@@ -251,8 +251,7 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read every variable; an unset or empty one keeps its default.
 
-        Raises:
-            SetupError: naming every variable that is wrong, and why.
+        Raises SetupError: naming every variable that is wrong, and why.
         """
         values: dict[str, Any] = {"num_threads": vcpus(environ)}
         faults = []

@@ -42,8 +42,7 @@ def encodable(words: str) -> bool:
 def to_json(value: Any) -> str:
     """Any JSON value as JSON that UTF-8 can carry: what it cannot becomes a question mark.
 
-    Raises:
-        TypeError, ValueError: not a JSON value; a number that is not finite is none.
+    Raises TypeError, ValueError: not a JSON value; a number that is not finite is none.
     """
     text = encode(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -65,18 +65,13 @@ class EventSource(Generic[T]):
         raise NotImplementedError
 
     def jobs(self, settings: Settings) -> Sequence[Job]:
-        """The jobs in the event.
-
-        Raises:
-            ClassifierError: the event as a whole cannot be read.
-        """
+        """The jobs in the event. Raises ClassifierError: the event as a whole cannot be read."""
         raise NotImplementedError
 
     def process(self, invocation: Invocation) -> list[Done[T]]:
         """Do every job; those with the same options together, as far as one request may go.
 
-        Raises:
-            ClassifierError: the event as a whole is wrong.
+        Raises ClassifierError: the event as a whole is wrong.
         """
         settings = invocation.settings
         groups = _groups(self.jobs(settings), settings.max_images)
@@ -117,8 +112,7 @@ class EventSource(Generic[T]):
     def answer(self, done: Sequence[Done[T]], headers: dict[str, str]) -> Any:
         """The function's answer, as JSON can carry it; headers: of an HTTP answer, else none.
 
-        Raises:
-            ClassifierError: where a failure is reported by raising it.
+        Raises ClassifierError: where a failure is reported by raising it.
         """
         raise NotImplementedError
 

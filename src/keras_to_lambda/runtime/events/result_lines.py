@@ -77,8 +77,7 @@ def keep(job: Job, lines: Sequence[Line], settings: Settings, deadline: Deadline
 
     Work that is delivered twice writes the same bytes to the same place: neither lost nor twice.
 
-    Raises:
-        ResultsNotKept, DeadlineExceeded
+    Raises ResultsNotKept, DeadlineExceeded.
     """
     import hashlib
 

@@ -55,8 +55,7 @@ def joined(web: Path) -> Joined:
 def modules(folder: Path, name: str) -> str:
     """A module with all that it imports, as one: each keeps its scope, and comes after its imports.
 
-    Raises:
-        ValueError: modules import each other in a circle.
+    Raises ValueError: modules import each other in a circle.
     """
     done: dict[str, str] = {}
 

@@ -31,11 +31,7 @@ MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
 
 
 def get(resource: Resource, models: Models, settings: Settings) -> Content:
-    """A resource, by its name.
-
-    Raises:
-        RouteNotFound: no such file.
-    """
+    """A resource, by its name. Raises RouteNotFound: no such file."""
     if resource.name == "index":
         from keras_to_lambda.runtime.http import playground
 

@@ -38,11 +38,7 @@ class Limits(NamedTuple):
 
 
 def measure(size: tuple[int, int], limits: Limits) -> None:
-    """Compare a header's width and height with the limits.
-
-    Raises:
-        TooManyPixels
-    """
+    """Compare a header's width and height with the limits. Raises TooManyPixels."""
     width, height = size
     if width * height > limits.pixels:
         raise TooManyPixels(
@@ -70,8 +66,7 @@ def weigh(
         stored: bytes per pixel of Pillow's image; 0 where `contents.kept` has them.
         band: pixels that are converted at a time.
 
-    Raises:
-        TooManyPixels: it is not left.
+    Raises TooManyPixels: it is not left.
     """
     width, height = size
     pixels = width * height

@@ -84,11 +84,7 @@ class Picture:
         return self.rows(0, 1).mode
 
     def rows(self, top: int, bottom: int) -> Image.Image:
-        """The rows from `top` to `bottom`.
-
-        Raises:
-            UndecodableImage: its palette makes no sense.
-        """
+        """The rows from `top` to `bottom`. Raises UndecodableImage: its palette makes no sense."""
         self._check()
         with Faults():
             image = self._image

@@ -40,8 +40,7 @@ def takes_pixels(card: ModelCard) -> bool:
 def opened(data: bytes, card: ModelCard, limits: Limits) -> Picture | plain_jpeg.Photo:
     """Decode the first frame of a picture, for `prepare`.
 
-    Raises:
-        UnsupportedFormat, TooManyPixels, UndecodableImage, DeadlineExceeded
+    Raises UnsupportedFormat, TooManyPixels, UndecodableImage, DeadlineExceeded.
     """
     steps = card.preprocessing
     stretched = steps.resize == "stretch" and steps.drawing == "none"
@@ -73,8 +72,7 @@ def prepare(picture: Picture | plain_jpeg.Photo, card: ModelCard) -> Buffer:
 def resized(picture: Picture, card: ModelCard) -> Image:
     """The picture at the model's size, by Pillow.
 
-    Raises:
-        KeyError: the card's interpolation is not Pillow's.
+    Raises KeyError: the card's interpolation is not Pillow's.
     """
     from keras_to_lambda.runtime.image.decode import DEEP, high_byte
 

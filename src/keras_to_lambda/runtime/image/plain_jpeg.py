@@ -50,8 +50,7 @@ class Photo:
 def opened(data: bytes, card: ModelCard, limits: Limits) -> Photo | None:
     """Decode a JPEG as `decode.opened` does; None: it is not a common one.
 
-    Raises:
-        TooManyPixels, UndecodableImage, DeadlineExceeded
+    Raises TooManyPixels, UndecodableImage, DeadlineExceeded.
     """
     steps = card.preprocessing
     limits.check(0.0)

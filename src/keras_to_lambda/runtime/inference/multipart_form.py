@@ -34,8 +34,7 @@ def multipart(
     Returns:
         Its images, at least one, in their order; and its options.
 
-    Raises:
-        InvalidRequest: not a form. MissingImage, TooManyImages.
+    Raises InvalidRequest: not a form. MissingImage, TooManyImages.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     pairs: list[Pair] = []

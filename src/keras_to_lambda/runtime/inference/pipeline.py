@@ -49,8 +49,7 @@ Image = sources.Source | ClassifierError
 class Pipeline:
     """The models, and what turns images into scores with them; for several threads at a time.
 
-    Raises:
-        SetupError: a model or its card is wrong.
+    Raises SetupError: a model or its card is wrong.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,8 +73,7 @@ class Pipeline:
         Returns:
             For each image {label: score}, or its error.
 
-        Raises:
-            ClassifierError: no image can be answered, as no such model or scores are there.
+        Raises ClassifierError: no image can be answered, as no such model or scores are there.
         """
         deadline, watch = deadline or Deadline(TIMEOUT_S), watch or Stopwatch()
         model = self.models.get(options.model)
@@ -97,8 +95,7 @@ class Pipeline:
         With any option besides `model` the account has the model's answer, too. Of several models,
         separated by commas, an image's answer is an object with each model's account or error.
 
-        Raises:
-            ModelNotFound; TooManyImages: images times models are more than `max_images`.
+        Raises ModelNotFound; TooManyImages: images times models are more than `max_images`.
         """
         names = self.models.names(options.model)
         most = self.settings.max_images
@@ -290,11 +287,7 @@ def _too_many() -> DeadlineExceeded:
 
 
 def _check(options: Options, card: ModelCard) -> None:
-    """Refuse what a model cannot give.
-
-    Raises:
-        InvalidRequest
-    """
+    """Refuse what a model cannot give. Raises InvalidRequest."""
     if options.scores == "logits" and card.output == "probabilities":
         raise InvalidRequest(
             f"this model ends in a {card.activation}: it has probabilities, not logits"
@@ -332,8 +325,7 @@ class Invocation:
         Args:
             tries: how often an image is tried whose error may pass.
 
-        Raises:
-            ClassifierError: the options are wrong.
+        Raises ClassifierError: the options are wrong.
         """
         first = requests[0]
         work = self.pipeline.tensors if first.tensor else self.pipeline.classify

@@ -66,8 +66,7 @@ class Options(NamedTuple):
     ) -> Options:
         """Read the options of a query and of a body, which counts first; all else is ignored.
 
-        Raises:
-            InvalidRequest: one is wrong.
+        Raises InvalidRequest: one is wrong.
         """
         if not (query or body):
             return cls()
@@ -181,8 +180,7 @@ class Request(NamedTuple):
             encoding: the Content-Encoding; gzip is known without it.
             max_bytes: the most that the body may have when it is unpacked.
 
-        Raises:
-            as `from_json`; MissingImage for an empty body; UnsupportedFormat, ImageTooLarge.
+        Raises as `from_json`; MissingImage for an empty body; UnsupportedFormat, ImageTooLarge.
         """
         body = _unpacked(body, encoding, max_bytes).removeprefix(b"\xef\xbb\xbf")
         if not body:
@@ -271,8 +269,7 @@ def _text(body: bytes) -> str | None:
 def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
     """A body without its content codings (RFC 9110, 8.4.1); gzip is known without their header.
 
-    Raises:
-        UnsupportedFormat: a coding that is not read. InvalidRequest: damaged. ImageTooLarge.
+    Raises UnsupportedFormat: a coding that is not read. InvalidRequest: damaged. ImageTooLarge.
     """
     if not encoding and body[:2] != b"\x1f\x8b":
         return body
@@ -301,8 +298,7 @@ def image(item: Any) -> Source:
 
     A URL where base64 is expected is a URL, and the reverse.
 
-    Raises:
-        MissingImage: there is none.
+    Raises MissingImage: there is none.
     """
     if isinstance(item, str):
         return recognised(item) or Url(item)

@@ -50,8 +50,7 @@ class Engine(Protocol):
     def __call__(self, tensors: Buffer, images: int = 1) -> bytes:
         """Run the network on images, whose tensors follow one another; and so do its outputs.
 
-        Raises:
-            EngineError: it failed, or this network does not take so many images.
+        Raises EngineError: it failed, or this network does not take so many images.
         """
 
 

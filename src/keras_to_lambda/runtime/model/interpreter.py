@@ -47,8 +47,7 @@ class Classifier:
         card: the file's, if it has been read already.
         weight_cache: a folder for packed weights; "": none.
 
-    Raises:
-        SetupError: the file, its card or their agreement is wrong.
+    Raises SetupError: the file, its card or their agreement is wrong.
     """
 
     def __init__(

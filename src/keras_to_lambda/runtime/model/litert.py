@@ -145,8 +145,7 @@ def version(place: str | None) -> str:
 class Library:
     """The functions of the C API, and the environment that models are loaded in.
 
-    Raises:
-        SetupError: the library is another version than the tested one, or does not load.
+    Raises SetupError: the library is another version than the tested one, or does not load.
     """
 
     def __init__(self, place: str) -> None:
@@ -182,11 +181,7 @@ class Library:
         self.call("CreateEnvironment", len(options), byref(options), byref(self.environment))
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call a function.
-
-        Raises:
-            EngineError: it returned an error's status.
-        """
+        """Call a function. Raises EngineError: it returned an error's status."""
         status = self._functions[name](*arguments)
         if status:
             raise EngineError(STATUS.get(status, f"LiteRt{name} returned status {status}"))
@@ -236,8 +231,7 @@ class CompiledModel:
         num_threads: that an inference uses.
         weight_cache: a file for packed weights; "": none.
 
-    Raises:
-        EngineError: the file is not a model, or has an operator that LiteRT lacks.
+    Raises EngineError: the file is not a model, or has an operator that LiteRT lacks.
     """
 
     def __init__(self, place: str, path: str, num_threads: int, weight_cache: str = "") -> None:
@@ -308,8 +302,7 @@ class CompiledModel:
     def __call__(self, tensors: Buffer, images: int = 1) -> bytes:
         """Run the network.
 
-        Raises:
-            EngineError: this graph does not take so many images, or it failed.
+        Raises EngineError: this graph does not take so many images, or it failed.
         """
         lib = self._library
         try:

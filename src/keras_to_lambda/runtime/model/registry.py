@@ -36,8 +36,7 @@ class Models:
     default: the model that DEFAULT_MODEL or the folder's `default.txt` names, or the only one; else
         None. So another model in the folder changes no caller's answer.
 
-    Raises:
-        SetupError: no model, a wrong one, two of one name, or no such default.
+    Raises SetupError: no model, a wrong one, two of one name, or no such default.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -70,16 +69,14 @@ class Models:
     def card(self, name: str | None = None) -> ModelCard:
         """A model's card, without loading it; the default one's for None.
 
-        Raises:
-            ModelNotFound, ModelNotNamed
+        Raises ModelNotFound, ModelNotNamed.
         """
         return self.installed[self._known(name or None)].card
 
     def names(self, text: str | None) -> list[str]:
         """The models that a text names, separated by commas; the default one for None.
 
-        Raises:
-            ModelNotFound, ModelNotNamed
+        Raises ModelNotFound, ModelNotNamed.
         """
         if not text or text in self.installed:
             return [self._known(text or None)]
@@ -100,8 +97,7 @@ class Models:
     def get(self, name: str | None = None) -> Classifier:
         """A model, loaded now if it was not yet; the default one for None.
 
-        Raises:
-            ModelNotFound, ModelNotNamed; SetupError: its file is wrong.
+        Raises ModelNotFound, ModelNotNamed; SetupError: its file is wrong.
         """
         name = self._known(name or None)
         model = self._loaded.get(name)
@@ -134,11 +130,7 @@ def _first_line(path: str) -> str | None:
 
 
 def files(path: str) -> list[str]:
-    """A `.tflite` file, or those anywhere below a folder.
-
-    Raises:
-        SetupError: there is none.
-    """
+    """A `.tflite` file, or those anywhere below a folder. Raises SetupError: there is none."""
     path = os.fspath(path)
     if not os.path.isdir(path):  # noqa: PTH112  # pathlib is 3 ms of a cold start
         return [path]

@@ -148,11 +148,7 @@ def _writing(path: str) -> Iterator[None]:
 
 
 def _in_s3(settings: Settings) -> Opened:
-    """The object that MODEL_PATH names.
-
-    Raises:
-        SetupError: MODEL_PATH is wrong.
-    """
+    """The object that MODEL_PATH names. Raises SetupError: MODEL_PATH is wrong."""
     bucket, slash, key = settings.model_path.removeprefix(S3).partition("/")
     if not (bucket and slash and key):
         raise SetupError("use s3://BUCKET/KEY.tflite")
@@ -183,8 +179,7 @@ def _in_s3(settings: Settings) -> Opened:
 def _in_registry(settings: Settings) -> Opened:
     """The version of a registered model that MODEL_PATH names.
 
-    Raises:
-        SetupError: MODEL_PATH or MLFLOW_TRACKING_URI is wrong.
+    Raises SetupError: MODEL_PATH or MLFLOW_TRACKING_URI is wrong.
     """
     named = VERSION.fullmatch(settings.model_path)
     if named is None:

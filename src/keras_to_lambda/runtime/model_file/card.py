@@ -176,8 +176,7 @@ class ModelCard:
     def from_json(cls, data: Any) -> ModelCard:
         """Read a card strictly: anything unknown is an error.
 
-        Raises:
-            SetupError: an unknown schema version or field, a missing one, a wrong value.
+        Raises SetupError: an unknown schema version or field, a missing one, a wrong value.
         """
         if not isinstance(data, dict):
             raise SetupError("wrong model card: not a JSON object")
@@ -324,8 +323,7 @@ def read(file: BinaryIO) -> tuple[int, ModelCard | None]:
 
     Only the archive's end is read, so that a large model costs no more than a small one.
 
-    Raises:
-        SetupError: the archive is there and damaged, or its card is wrong.
+    Raises SetupError: the archive is there and damaged, or its card is wrong.
     """
     size = file.seek(0, io.SEEK_END)
     try:
@@ -370,8 +368,7 @@ def beside(path: str | os.PathLike[str]) -> Path:
 def load(path: str | os.PathLike[str]) -> ModelCard:
     """The card of a `.tflite` file: in it, or else beside it, or else from its standard metadata.
 
-    Raises:
-        SetupError: no such file, not a `.tflite`, cut short, no card, or a wrong card.
+    Raises SetupError: no such file, not a `.tflite`, cut short, no card, or a wrong card.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # a path may be text here
@@ -423,11 +420,7 @@ def _third_party(path: str | os.PathLike[str]) -> ModelCard:
 
 
 def load_json(path: Path) -> ModelCard:
-    """The card in a JSON file.
-
-    Raises:
-        SetupError: it cannot be read, is not JSON, or is wrong.
-    """
+    """The card in a JSON file. Raises SetupError: it cannot be read, is not JSON, or is wrong."""
     try:
         return ModelCard.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -439,8 +432,7 @@ def load_json(path: Path) -> ModelCard:
 def check_hash(path: str | os.PathLike[str], card: ModelCard) -> None:
     """Compare the flatbuffer's hash with the card's: when an image is built, not at each start.
 
-    Raises:
-        SetupError: they differ.
+    Raises SetupError: they differ.
     """
     import hashlib
 

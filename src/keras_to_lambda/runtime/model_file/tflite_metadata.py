@@ -79,8 +79,7 @@ def read(path: Path) -> dict[str, Any] | None:
         Labels and scaling are None where the metadata lacks them. Besides a card's fields,
         `label_file`: what the metadata calls it, or None.
 
-    Raises:
-        SetupError: the file cannot be read, is damaged, or is not a classifier of images.
+    Raises SetupError: the file cannot be read, is damaged, or is not a classifier of images.
     """
     try:
         with path.open("rb") as file:

@@ -54,8 +54,7 @@ class Archive:
 
         Only the file's end is read, so that a large model costs no more than a small one.
 
-        Raises:
-            Damaged: there is one, cut short or altered.
+        Raises Damaged: there is one, cut short or altered.
         """
         size = file.seek(0, io.SEEK_END)
         tail_at = max(0, size - END.size - MAX_COMMENT)
@@ -97,8 +96,7 @@ class Archive:
     def read(self, name: str, max_bytes: int) -> bytes:
         """A member's content.
 
-        Raises:
-            Damaged: it is not there, larger than `max_bytes`, or contradicts the directory.
+        Raises Damaged: it is not there, larger than `max_bytes`, or contradicts the directory.
         """
         member = self._members.get(name)
         if member is None:

@@ -34,8 +34,7 @@ def unpacked(
     Args:
         check: called for each piece.
 
-    Raises:
-        Damaged; ImageTooLarge; whatever `check` raises.
+    Raises Damaged; ImageTooLarge; whatever `check` raises.
     """
     if coding in (*GZIP, *DEFLATE) and data.startswith(MAGIC):
         wbits = 16 + zlib.MAX_WBITS

@@ -50,8 +50,7 @@ class Target(NamedTuple):
     def parse(cls, url: str) -> Target:
         """Read a URL as browsers do: spaces around it are dropped, those in it are encoded.
 
-        Raises:
-            InvalidUrl: the message never repeats the URL, which may hold a secret.
+        Raises InvalidUrl: the message never repeats the URL, which may hold a secret.
         """
         url = url.strip(" \t\r\n\f")
         if len(url) > MAX_URL_CHARS:

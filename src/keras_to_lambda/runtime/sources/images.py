@@ -110,8 +110,7 @@ def is_downloaded(source: Source | ClassifierError) -> bool:
 def read(source: Source, settings: Settings, deadline: Deadline) -> bytes:
     """The bytes of an image, at most `settings.max_image_bytes`.
 
-    Raises:
-        InvalidUrl, InvalidRequest, ImageTooLarge, FetchFailed, DeadlineExceeded
+    Raises InvalidUrl, InvalidRequest, ImageTooLarge, FetchFailed, DeadlineExceeded.
     """
     limit = settings.max_image_bytes
     match source:

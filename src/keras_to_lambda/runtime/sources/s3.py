@@ -76,8 +76,7 @@ def _get(
 def opened(bucket: str, key: str, settings: Settings, **which: str) -> Iterator[dict[str, Any]]:
     """An object's headers and body, which is closed at the end of the block.
 
-    Raises:
-        ObjectNotRead, in the block as well.
+    Raises ObjectNotRead, in the block as well.
     """
     try:
         answer = _client(settings.fetch_timeout_s).get_object(
@@ -97,8 +96,7 @@ def opened(bucket: str, key: str, settings: Settings, **which: str) -> Iterator[
 def write(key: str, content: bytes, settings: Settings, deadline: Deadline) -> None:
     """Put an object under `settings.results_prefix`; the same key again replaces it.
 
-    Raises:
-        ResultsNotKept: S3 did not take it. DeadlineExceeded.
+    Raises ResultsNotKept: S3 did not take it. DeadlineExceeded.
     """
     bucket, prefix = settings.results_prefix or ("", "")
     key = prefix + key
