@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -27,7 +28,7 @@ def zipped(members, *, before=b"", method=zipfile.ZIP_STORED, moved=False, comme
     return (before if moved else b"") + buffer.getvalue()
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 @given(
     members=st.dictionaries(
         st.text("abc/é.", min_size=1, max_size=8), st.binary(max_size=99), min_size=1, max_size=4
@@ -49,7 +50,7 @@ def test_what_zipfile_writes_is_read_as_zipfile_reads_it(members, before, method
         assert archive.read(name, MOST) == content
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_damage_is_refused_or_harmless(data):
     members = {"card.json": b"{}" * 20, "labels.txt": b"a\nb\n"}
@@ -95,7 +96,7 @@ FINE = {
 }  # fmt: skip
 
 
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_any_json_is_a_card_or_a_setup_error(data):
     card = json.loads(json.dumps(FINE))
@@ -105,11 +106,6 @@ def test_any_json_is_a_card_or_a_setup_error(data):
             place = card
         key = data.draw(st.sampled_from([*place, "new", "alpha", "exif", "decode", "provenance"]))
         place[key] = data.draw(json_values)
-    try:
+    with contextlib.suppress(SetupError):
         ModelCard.from_json(card)
-    except SetupError:
-        return
-
-
-def test_the_card_that_was_changed_above_is_fine_by_itself():
     assert ModelCard.from_json(FINE).labels == ("a", "b")

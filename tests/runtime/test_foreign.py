@@ -70,10 +70,13 @@ def test_a_convolutional_head_is_served(classifier):
         (network(shape=(1, 8, 8, 1)), {"channels": 1}, r"shape \(1, 1\), its card has 3 labels"),
         (network(shape=(1, 8, 8), axes=(2,)), {"labels": tuple("abcdefgh")}, "its card says"),
         (network(axes=(2,)), {"labels": [*"abcdefghijklmnopqrstuvwx"]}, r"\(1, 8, 3\)"),
+        (network(), {"height": 9}, r"shape \(1, 8, 8, 3\), its card says \(1, 9, 8, 3\)"),
+        (network(), {"dtype": "uint8"}, "takes float32, its card says uint8"),
+        (b"\x1c\0\0\0TFL3" + bytes(64), {}, "interpreter cannot load"),
     ],
-    ids=["labels", "one output", "no channels", "a segmentation"],
+    ids=["labels", "one output", "no channels", "a segmentation", "size", "dtype", "no model"],
 )
-def test_other_shapes_are_refused(classifier, flatbuffer, changes, message):
+def test_a_network_that_its_card_contradicts_is_refused(classifier, flatbuffer, changes, message):
     with pytest.raises(SetupError, match=message):
         classifier(flatbuffer, **changes)
 

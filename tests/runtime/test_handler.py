@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 from pathlib import Path
@@ -15,7 +14,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from keras_to_lambda.runtime.common import errors
-from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from tests.runtime.made import inline, outcome, v1, v2
 
@@ -94,12 +92,7 @@ def test_in_a_list_each_image_succeeds_or_fails_alone(handler, jpeg, far_host, s
 # What it is, its error by direct invocation, its HTTP status.
 BAD = {
     "not an object": ([], errors.InvalidJson),
-    "null": (None, errors.InvalidJson),
-    "a string": ("x", errors.InvalidJson),
     "no image": ({}, errors.MissingImage),
-    "an empty list": ({"images": []}, errors.MissingImage),
-    "a number for an image": ({"image": 5}, errors.MissingImage),
-    "two images": ({"image": "x", "url": "y"}, errors.InvalidRequest),
     "too many images": ({"images": ["data:,x"] * 17}, errors.TooManyImages),
     "unknown scheme": ({"url": "ftp://example.com/x.jpg"}, errors.InvalidUrl),
     "silent host": ({"url": "http://HOST/stall"}, errors.DeadlineExceeded),
@@ -107,8 +100,6 @@ BAD = {
     "HTML": ({"url": "http://HOST/document?kind=html"}, errors.UnsupportedFormat),
     "truncated JPEG": ({"url": "http://HOST/document?kind=cut"}, errors.UndecodableImage),
     "not base64": ({"image": "!!"}, errors.InvalidRequest),
-    "unknown option": ({"url": "data:,x", "topk": 3}, errors.InvalidRequest),
-    "top_k of 0": ({"url": "data:,x", "top_k": 0}, errors.InvalidRequest),
     "unknown scores": ({"url": "data:,x", "scores": "odds"}, errors.InvalidRequest),
     "unknown model": ({"url": "data:,x", "model": "pets"}, errors.ModelNotFound),
 }
@@ -135,14 +126,11 @@ def test_bad_input_is_a_named_error_and_a_code(name, handler, settings, far_host
     [
         ({"body": ""}, 400, "missing_image"),
         ({"body": "{"}, 400, "invalid_json"),
-        ({"body": b"not JSON", **JSON}, 400, "invalid_json"),
         ({"body": b"not an image"}, 415, "unsupported_format"),
         ({"body": "[1]"}, 400, "invalid_json"),
         ({"body": "[" * 100_000}, 400, "invalid_json"),
         ({"body": b"\xef", **JPEG}, 415, "unsupported_format"),
         ({"body": "mojibake", **JPEG}, 400, "invalid_request"),
-        ({"path": "/nowhere"}, 404, "route_not_found"),
-        ({"path": "/predict/x"}, 404, "route_not_found"),
         ({"method": "GET"}, 405, "method_not_allowed"),
     ],
 )
@@ -150,13 +138,10 @@ def test_a_bad_http_request_has_its_status_and_code(event_of, request_, status, 
     assert outcome(handler.handle(event_of(**request_))) == (status, code)
 
 
-@pytest.mark.parametrize("body", ["%%%", 5])
-def test_a_body_that_is_not_the_base64_it_claims_is_a_bad_request(body, handler):
-    assert handler.handle({**v2(b""), "body": body})["statusCode"] == 400
-
-
 @HTTP
-def test_a_preflight_is_answered_with_the_cors_headers(event_of, handler):
+def test_a_body_that_is_not_base64_is_refused_and_a_preflight_has_no_body(event_of, handler):
+    for body in ("%%%", 5):
+        assert outcome(handler.handle({**event_of(b""), "body": body}))[0] == 400
     answer = handler.handle(event_of(method="OPTIONS"))
     assert (answer["statusCode"], answer["body"]) == (204, "")
     assert answer["headers"]["Access-Control-Allow-Methods"] == "GET, HEAD, POST, OPTIONS"
@@ -202,7 +187,7 @@ json_values = st.recursive(
 )
 
 
-@hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(event=json_values)
 def test_any_json_gives_an_answer_or_one_of_our_errors(event, handler):
     try:
@@ -214,12 +199,6 @@ def test_any_json_gives_an_answer_or_one_of_our_errors(event, handler):
     if isinstance(answer, dict) and "statusCode" in answer:
         assert answer["statusCode"] != 500
     json.dumps(answer)
-
-
-def test_settings_of_the_environment_reach_the_handler():
-    settings = Settings.from_environ({"MAX_IMAGE_BYTES": "10", "LOG_LEVEL": "FATAL"})
-    with pytest.raises(errors.ImageTooLarge):
-        Handler(settings).handle({"image": base64.b64encode(b"x" * 11).decode()})
 
 
 def test_every_error_has_the_status_and_code_that_the_tree_shows():

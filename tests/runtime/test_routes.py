@@ -24,11 +24,10 @@ from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
 from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.http import playground
 from keras_to_lambda.runtime.inference import multipart_form
 from keras_to_lambda.runtime.inference.request import Options, Request
 from keras_to_lambda.runtime.sources import images as sources
-from keras_to_lambda.runtime.sources.images import Raw, Url
+from keras_to_lambda.runtime.sources.images import Raw
 from tests.runtime.made import DIGITS, inline, outcome, served, v1, v2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,16 +77,6 @@ def test_a_wrong_path_is_404_and_a_wrong_method_405(path, method, status, allow,
     assert answer["headers"]["Access-Control-Allow-Origin"] == "*"
 
 
-def test_a_base_path_is_a_setting_and_a_named_stage_no_part_of_the_route(settings, handler):
-    behind = Handler(dataclasses.replace(settings, base_path="/v1/clothes"))
-    assert get(behind, "/v1/clothes/models")["statusCode"] == 200
-    assert get(behind, "/v1/clothes/")["headers"]["Content-Type"].startswith("text/html")
-    assert get(behind, "/models")["statusCode"] == 200
-    assert get(behind, "/v1/clothesline")["statusCode"] == 404
-    staged = v2(method="GET", path="/prod/models", stage="prod")
-    assert handler.handle(staged)["statusCode"] == 200
-
-
 @pytest.mark.parametrize(
     ("event", "location"),
     [
@@ -104,7 +93,10 @@ def test_the_page_below_a_stage_is_a_folder_as_its_links_are_relative(event, loc
     event["requestContext"]["path"] = "/Prod/"
     if "rawPath" in event:
         event["rawPath"] += "/"
-    assert handler.handle(event)["statusCode"] == 200
+    assert handler.handle(event)["headers"]["Content-Type"].startswith("text/html")
+    for path, status in {"/v1/clothes/models": 200, "/models": 200, "/v1/clothesline": 404}.items():
+        assert get(handler, path)["statusCode"] == status
+    assert handler.handle(v2(method="GET", path="/prod/models", stage="prod"))["statusCode"] == 200
 
 
 PAGES = ["/", "/docs", *(f"/static/{file.name}" for file in (ROOT / "web" / "static").iterdir())]
@@ -154,13 +146,6 @@ def test_the_page_has_its_style_its_modules_and_the_cards_inside(handler):
         text = re.search(f"<{tag}>(.*?)</", page["body"], re.DOTALL)[1]
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in policy
-
-
-def test_modules_that_import_each_other_in_a_circle_are_refused(tmp_path):
-    (tmp_path / "a.js").write_text('import { b } from "./b.js";\nexport const a = 1;\n')
-    (tmp_path / "b.js").write_text('import { a } from "./a.js";\nexport const b = 1;\n')
-    with pytest.raises(ValueError, match="a > b > a"):
-        playground.modules(tmp_path, "a")
 
 
 def test_a_page_is_kept_until_it_changes(handler):
@@ -301,32 +286,16 @@ def field(name, content, filename=None):
     return (head + (f'; filename="{filename}"' if filename is not None else "")).encode(), content
 
 
-def test_a_form_has_files_urls_and_options():
-    body, kind = form(
-        field("file", b"\xff\xd8\r\n--x", "a.jpg"),
-        field("file", b"", ""),  # as a browser sends a field that was left empty
-        field("url", b"https://example.com/b.jpg"),
-        field("top_k", b"3"),
-    )
-    request = Request.from_body(body, kind, {"scores": "logits"})
-    assert request.images == (Raw(b"\xff\xd8\r\n--x"), Url("https://example.com/b.jpg"))
-    assert request.many
-    assert request.options == Options(top_k=3, scores="logits")
-
-
 FILE = field("file", b"x", "a.jpg")
 
 
 @pytest.mark.parametrize(
     ("parts", "error"),
     [
-        ([], errors.MissingImage),
-        ([field("file", b"", "")], errors.MissingImage),
-        ([field("colour", b"red")], errors.MissingImage),
+        ([field("file", b"", ""), field("colour", b"red")], errors.MissingImage),
         ([FILE, field("top_k", b"x" * 9000)], errors.InvalidRequest),
         ([FILE, field("top_k", b"\xff")], errors.InvalidRequest),
         ([FILE] * 5, errors.TooManyImages),
-        ([FILE] * 100, errors.TooManyImages),
     ],
 )
 def test_a_bad_form_is_one_of_our_errors(parts, error):
@@ -364,7 +333,7 @@ PIECES = [
 ]
 
 
-@hypothesis_settings(max_examples=300)
+@hypothesis_settings(max_examples=150)
 @given(
     body=st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join),
     kind=st.sampled_from(KINDS),
