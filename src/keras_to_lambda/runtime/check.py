@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from keras_to_lambda.runtime.common.memory import Buffer
     from keras_to_lambda.runtime.model.interpreter import Classifier
-    from keras_to_lambda.runtime.model_file.card import ModelCard
 
 
 def check(handler: Handler, *, compare: bool = False) -> str:
@@ -55,7 +54,9 @@ def check(handler: Handler, *, compare: bool = False) -> str:
         if same:
             done.append("scaling as keras-image-helper's")
         if compare:
-            if isinstance(picture, Photo) and tensor != _by_pillow(photo, card):
+            size = (card.width, card.height)
+            theirs = decode.opened(photo, card.preprocessing, card.channels, Limits(), size)
+            if isinstance(picture, Photo) and tensor != pixels.prepare(theirs, card):
                 raise SetupError("Pillow's C core gives other pixels than PIL.Image; report this")
             if answer != _by_interpreter(model, tensor):
                 raise SetupError(f"{path}: LiteRT's Interpreter gives other answers; report this")
@@ -75,12 +76,6 @@ def _photo(model: Path) -> bytes:
     bands = [Image.effect_mandelbrot((333, 250), (-2, -1, at, 1), 100) for at in (1, 0.5, 0)]
     Image.merge("RGB", bands).save(file, "JPEG")
     return file.getvalue()
-
-
-def _by_pillow(photo: bytes, card: ModelCard) -> Buffer:
-    steps = card.preprocessing
-    size = (card.width, card.height)
-    return pixels.prepare(decode.opened(photo, steps, card.channels, Limits(), size), card)
 
 
 def _by_interpreter(model: Classifier, tensor: Buffer) -> list[float]:

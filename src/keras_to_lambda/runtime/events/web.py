@@ -107,7 +107,10 @@ class HttpApi(Synchronous):
         packed = self._packs and len(body) >= WORTH_PACKING and tag is not None
         packed = packed and "gzip" in _header(self._event, "accept-encoding")
         if packed:
-            body, own = _gzipped(body), {**own, "Content-Encoding": "gzip"}
+            import gzip
+
+            body = base64.b64encode(gzip.compress(body.encode(), mtime=0)).decode()
+            own = {**own, "Content-Encoding": "gzip"}
         if method == "HEAD":
             # Its GET's headers, the length included, without the body (RFC 9110, 9.3.2).
             length = len(base64.b64decode(body)) if packed else len(body.encode())
@@ -294,12 +297,6 @@ SOURCES = (FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice, LatticeV1)
 def _dict(event: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = event.get(key)
     return value if isinstance(value, dict) else {}
-
-
-def _gzipped(body: str) -> str:
-    import gzip
-
-    return base64.b64encode(gzip.compress(body.encode(), mtime=0)).decode()
 
 
 def _last(value: Any) -> Any:

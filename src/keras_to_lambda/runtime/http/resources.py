@@ -75,6 +75,11 @@ def samples(models: Models) -> dict[str, list[dict[str, str]]]:
 
     Those in folders are named after these, and take turns.
     """
+
+    def data_url(file: Path) -> str:
+        content = base64.b64encode(file.read_bytes()).decode()
+        return f"data:{MEDIA_TYPES[file.suffix.lower()]};base64,{content}"
+
     found = {}
     for name, installed in models.installed.items():
         folder = Path(installed.path).parent / "samples"
@@ -85,17 +90,12 @@ def samples(models: Models) -> dict[str, list[dict[str, str]]]:
         found[name] = [
             {
                 "name": file.stem if file.parent == folder else file.parent.name,
-                "image": _data_url(file),
+                "image": data_url(file),
             }
             for file in turns
             if file.suffix.lower() in MEDIA_TYPES and file.stat().st_size <= MAX_SAMPLE_BYTES
         ][:MAX_SAMPLES]
     return found
-
-
-def _data_url(file: Path) -> str:
-    content = base64.b64encode(file.read_bytes()).decode()
-    return f"data:{MEDIA_TYPES[file.suffix.lower()]};base64,{content}"
 
 
 def _file(file: Path, settings: Settings) -> Page:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from PIL import Image
 
 from keras_to_lambda.runtime.common import formats
+from keras_to_lambda.runtime.common.record import Any
 from keras_to_lambda.runtime.image.budget import (
     BAND,
     STORED,
@@ -203,7 +204,11 @@ def opened(
         UndecodableImage: truncated or damaged.
         DeadlineExceeded: the limits' check.
     """
-    kind = _format(data)
+    kind = formats.of(data)
+    if kind is None:
+        from keras_to_lambda.runtime.image import signatures  # only for what is refused
+
+        raise signatures.unsupported(data)
     limits.check(0.0)
     contents = kind.contents(data, lambda: limits.check(0.0))
     if contents.size:
@@ -225,17 +230,9 @@ def opened(
         image.decodermaxblock = kind.block  # type: ignore[attr-defined]
         limits.check(reader.seconds)
         image.load()
-    picture = Picture(
-        image,
-        orientation,
-        _conversion(image, steps, MODES[channels]),
-        check=lambda: limits.check(0.0),
-    )
+    convert = _conversion(image, steps, MODES[channels])
+    picture = Picture(image, orientation, convert, lambda: limits.check(0.0))
     return DRAWING[steps.drawing](picture, image, channels)
-
-
-def _no_drawing(picture: Picture, _image: Image.Image, _channels: int) -> Picture:
-    return picture
 
 
 def _ink(picture: Picture, image: Image.Image, channels: int) -> Picture:
@@ -250,7 +247,10 @@ def _ink(picture: Picture, image: Image.Image, channels: int) -> Picture:
     return Picture(ink.convert(MODES[channels]))
 
 
-DRAWING = {"none": _no_drawing, "mnist": _ink}
+DRAWING: dict[str, Callable[[Picture, Image.Image, int], Picture]] = {
+    "none": lambda picture, _image, _channels: picture,
+    "mnist": _ink,
+}
 
 
 def _conversion(image: Image.Image, steps: Preprocessing, mode: str) -> Step:
@@ -269,20 +269,6 @@ def _conversion(image: Image.Image, steps: Preprocessing, mode: str) -> Step:
     return converted
 
 
-def _exact(_image: Image.Image, _target: tuple[int, int]) -> None:
-    """Decode every pixel."""
-
-
-def _scaled(image: Image.Image, target: tuple[int, int]) -> None:
-    # libjpeg leaves out the high frequencies of each 8 x 8 block. Others than JPEG have no such
-    # thing, and ignore it.
-    image.draft(None, (2 * target[0], 2 * target[1]))
-
-
-def _ignored(_info: Mapping[str, object]) -> int:
-    return 1
-
-
 def _on(colour: str) -> Step:
     def blended(image: Image.Image) -> Image.Image:
         if not image.has_transparency_data:
@@ -298,19 +284,14 @@ def high_byte(image: Image.Image) -> Image.Image:
     return Image.frombytes("L", image.size, image.tobytes()[HIGH_BYTE[image.mode]])
 
 
-DECODE = {"exact": _exact, "scaled": _scaled}
-EXIF = {"ignore": _ignored, "apply": flag}
+# libjpeg leaves out the high frequencies of each 8 x 8 block; other formats ignore it.
+DECODE: dict[str, Callable[[Image.Image, tuple[int, int]], object]] = {
+    "exact": lambda _image, _target: None,
+    "scaled": lambda image, target: image.draft(None, (2 * target[0], 2 * target[1])),
+}
+EXIF: dict[str, Callable[[Mapping[str, Any]], int]] = {"ignore": lambda _info: 1, "apply": flag}
 ALPHA: dict[str, Step] = {"drop": _as_it_is, "white": _on("white"), "black": _on("black")}
 # Greyscale of 16 bits, by whose resizing the card names, as whose reader goes with it: load_img
 # keeps 0..65535 for one channel and clips at 255 for three; image_dataset_from_directory decodes
 # with tf.io.decode_image.
 SIXTEEN_BITS: dict[str, Step] = {"pillow": _as_it_is, "tf": high_byte}
-
-
-def _format(data: bytes) -> formats.Format:
-    kind = formats.of(data)
-    if kind is not None:
-        return kind
-    from keras_to_lambda.runtime.image import signatures  # only for what is refused
-
-    raise signatures.unsupported(data)

@@ -162,13 +162,9 @@ def _is_prepared(grey: npt.NDArray[np.uint8], width: int, height: int) -> bool:
     )
 
 
-def _border(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
-
-
 def _paper(grey: npt.NDArray[np.uint8]) -> int:
     """The median of the border."""
-    border = _border(grey)
+    border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
     return int(np.sort(border)[len(border) // 2])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 
 from keras_to_lambda.runtime.common.record import Any
 
@@ -40,21 +41,16 @@ def flag(info: Mapping[Any, Any]) -> int:
     """
     if not info:
         return 1
-    found = _of_exif(_block(info))
-    if found is None:
-        found = _of_xmp(info)
+    block = info.get("exif")
+    if block is None:
+        # How ImageMagick writes EXIF into a PNG: a name, a length, then hexadecimal lines.
+        lines = str(info.get("Raw profile type exif", "")).split("\n")[3:]
+        with suppress(ValueError):
+            block = bytes.fromhex("".join(lines))
+    found = _of_exif(block or b"")
+    if found is None and (match := re.search(XMP, info.get("xmp", b""))):
+        found = int(match[1])
     return found if found in TURNS else 1
-
-
-def _block(info: Mapping[Any, Any]) -> bytes:
-    if "exif" in info:
-        return bytes(info["exif"])
-    # How ImageMagick writes EXIF into a PNG: a name, a length, then hexadecimal lines.
-    text = str(info.get("Raw profile type exif", ""))
-    try:
-        return bytes.fromhex("".join(text.split("\n")[3:]))
-    except ValueError:
-        return b""
 
 
 def _of_exif(block: bytes) -> int | None:
@@ -77,9 +73,3 @@ def _of_exif(block: bytes) -> int | None:
             inside = 1 <= number(entry + 4, 4) * size <= 4  # else an offset is here
             found = number(entry + 8, size) if inside else 0
     return found
-
-
-def _of_xmp(info: Mapping[Any, Any]) -> int | None:
-    text = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
-    match = re.search(XMP, text.encode("utf-8", "ignore") if isinstance(text, str) else text)
-    return int(match[1]) if match else None

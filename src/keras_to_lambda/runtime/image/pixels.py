@@ -97,14 +97,6 @@ class Resize(NamedTuple):
     box: Callable[[Size, Size], Box]
 
 
-def _stretch(picture: Picture, size: Size, filter: int) -> Image:
-    return picture.resize(size, filter)
-
-
-def _whole(picture: Size, _size: Size) -> Box:
-    return (0, 0, *picture)
-
-
 def _crop(picture: Any, size: Size, filter: int) -> Image:
     from PIL import ImageOps  # a millisecond, for these cards alone
 
@@ -141,7 +133,10 @@ def _bordered(picture: Size, size: Size) -> Box:
 
 DRAWING = {"none": lambda picture, _card: picture, "mnist": _centred}
 RESIZE = {
-    "stretch": Resize(_stretch, _whole),
+    "stretch": Resize(
+        lambda picture, size, method: picture.resize(size, method),
+        lambda picture, _size: (0, 0, *picture),
+    ),
     "crop": Resize(_crop, _centre),
     "pad": Resize(_pad, _bordered),
 }

@@ -41,6 +41,7 @@ SHARE_FOR_DECODING = 0.9
 # Of that, the share that one picture may take while others wait; half as much after each that did
 # not end in it, down to an even share, so that those that come last have time, too.
 SHARE_FOR_ONE = 0.5
+MANY = "the request took too long; send fewer images at once"
 BUSY = "the function is busy with other images; send this one again"
 
 Image = sources.Source | ClassifierError
@@ -179,7 +180,9 @@ class Pipeline:
             with watch.stage("inference"):
                 rows = iter(self._inferred(model, good, watch))
         return [
-            each if isinstance(each, ClassifierError) else next(rows, None) or _too_many()
+            each
+            if isinstance(each, ClassifierError)
+            else next(rows, None) or DeadlineExceeded(MANY)
             for each in tensors
         ]
 
@@ -280,10 +283,6 @@ class Pipeline:
         watch.pixels += picture.width * picture.height
         with watch.stage("preprocess"):
             return pixels.prepare(picture, card)
-
-
-def _too_many() -> DeadlineExceeded:
-    return DeadlineExceeded("the request took too long; send fewer images at once")
 
 
 def _check(options: Options, card: ModelCard) -> None:
