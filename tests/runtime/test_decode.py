@@ -19,10 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from keras_to_lambda.runtime.common.errors import TooManyPixels, UndecodableImage
 from keras_to_lambda.runtime.image.budget import Limits
-from keras_to_lambda.runtime.image.decode import (
-    decode,
-    opened,
-)
+from keras_to_lambda.runtime.image.decode import decode, opened
 from keras_to_lambda.runtime.model_file.card import Preprocessing
 from tests.runtime.made import chunk, encoded, exif_of
 
@@ -35,6 +32,8 @@ def test_each_mode_becomes_rgb_or_greyscale(mode, picture):
     data = encoded(picture.convert(mode), "JPEG" if mode == "CMYK" else "PNG")
     assert decode(data, STEPS, 3, LIMIT).mode == "RGB"
     assert decode(data, STEPS, 1, LIMIT).mode == "L"
+    if mode == "1":
+        assert set(np.asarray(decode(data, STEPS, 3, LIMIT)).ravel()) == {0, 255}
 
 
 def levels(*values, dtype=np.uint16):
@@ -58,11 +57,6 @@ def test_16_bits_are_read_as_keras_reads_them(interpolation, channels, mode, exp
     image = decode(data, Preprocessing(interpolation=interpolation), channels, LIMIT)
     assert image.mode == mode
     assert np.asarray(image).reshape(5, channels)[:, 0].tolist() == expected
-
-
-def test_one_bit_is_black_and_white():
-    data = encoded(Image.fromarray(np.array([[True, False]])), "PNG")
-    assert np.asarray(decode(data, STEPS, 3, LIMIT)).tolist() == [[[255] * 3, [0] * 3]]
 
 
 def test_16_bits_of_colour_keep_their_high_byte_too():
@@ -102,18 +96,15 @@ def test_transparency_is_treated_as_the_card_says(image, policy, expected):
         assert (first if image is GREY else first[0]).tolist() == expected
 
 
-@pytest.mark.parametrize("profile", [False, True], ids=["without a profile", "with a profile"])
-def test_cmyk_becomes_rgb_as_load_img_has_it(profile, picture):
+def test_cmyk_becomes_rgb_as_load_img_has_it(picture):
     """keras.utils.load_img converts without looking at the profile, so training saw that."""
-    options = {}
-    if profile:
-        from PIL import ImageCms
+    from PIL import ImageCms
 
-        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        options["icc_profile"] = srgb.tobytes()
-    data = encoded(picture.convert("CMYK"), "JPEG", **options)
-    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    np.testing.assert_array_equal(np.asarray(decode(data, STEPS, 3, LIMIT)), expected)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for options in ({}, {"icc_profile": profile}):
+        data = encoded(picture.convert("CMYK"), "JPEG", **options)
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        np.testing.assert_array_equal(np.asarray(decode(data, STEPS, 3, LIMIT)), expected)
 
 
 def test_a_phones_two_pictures_in_one_file_are_its_first(picture):
@@ -191,16 +182,7 @@ def test_scaled_decoding_knows_the_sides_of_a_photo_that_is_turned(orientation, 
 
 # Where the red quarter of a picture comes to lie: TIFF 6.0, "Orientation".
 TOP_LEFT, TOP_RIGHT, BOTTOM_RIGHT, BOTTOM_LEFT = (9, 9), (30, 9), (30, 20), (9, 20)
-RED_IS_AT = {
-    1: TOP_LEFT,
-    2: TOP_RIGHT,
-    3: BOTTOM_RIGHT,
-    4: BOTTOM_LEFT,
-    5: TOP_LEFT,
-    6: TOP_RIGHT,
-    7: BOTTOM_RIGHT,
-    8: BOTTOM_LEFT,
-}
+RED_IS_AT = [None, *(TOP_LEFT, TOP_RIGHT, BOTTOM_RIGHT, BOTTOM_LEFT) * 2]
 
 
 def quarters():
@@ -280,12 +262,15 @@ def test_odd_and_damaged_metadata_are_read_as_pillow_reads_them(format, options,
     assert applied.size == theirs
 
 
-def test_an_exif_profile_of_imagemagick_is_read():
+def test_an_exif_profile_of_imagemagick_and_one_behind_the_pixels_are_read():
     text = PngInfo()
     block = tiff(b"II")
     text.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
     data = encoded(quarters(), "PNG", pnginfo=text)
     assert decode(data, Preprocessing(exif="apply"), 3, LIMIT).size == (30, 40)
+    whole = encoded(quarters(), "PNG")
+    late = whole[:-12] + chunk(b"eXIf", tiff(b"MM")) + whole[-12:]
+    assert decode(late, Preprocessing(exif="apply"), 3, LIMIT).size == (30, 40)
 
 
 def test_a_grey_picture_of_16_bits_is_turned_too():
@@ -295,25 +280,13 @@ def test_a_grey_picture_of_16_bits_is_turned_too():
         assert np.asarray(decode(data, steps, 1, LIMIT)).tolist() == expected
 
 
-def test_an_orientation_behind_the_pixels_of_a_png_is_read():
-    whole = encoded(quarters(), "PNG")
-    late = whole[:-12] + chunk(b"eXIf", tiff(b"MM")) + whole[-12:]
-    assert decode(late, Preprocessing(exif="apply"), 3, LIMIT).size == (30, 40)
-
-
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_a_truncated_image_is_refused(format, picture):
     data = encoded(picture, format)
-    for share in (0.3, 0.6, 0.9):
+    for share in (13 / len(data), 0.3, 0.6, 0.9):
         with pytest.raises(UndecodableImage, match="truncated or damaged") as caught:
             decode(data[: int(len(data) * share)], STEPS, 3, LIMIT)
         assert (caught.value.code, caught.value.status) == ("undecodable_image", 422)
-
-
-def test_a_header_alone_is_refused():
-    for data in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"BM"):
-        with pytest.raises(UndecodableImage):
-            decode(data, STEPS, 3, LIMIT)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
@@ -378,7 +351,7 @@ def test_a_photo_of_12_megapixels_needs_less_than_128_mb(tmp_path):
     assert peak < (140e6 if drop_in else 128e6)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [1, 4, 7, 8])
 @pytest.mark.parametrize(
     ("mode", "channels", "steps"),
     [

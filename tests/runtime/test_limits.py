@@ -32,7 +32,6 @@ from tests.runtime.made import chunk, encoded, flat
 
 STEPS = Preprocessing()
 LIBC = ctypes.CDLL(None)
-ROOT = Path(__file__).parents[2]
 
 
 def segment(marker, content):
@@ -82,11 +81,8 @@ def tags(count):
 # once for each scan, run or block of it, and for a thousand of its smallest parts.
 BOMBS = {
     "progressive scans": (scans(SMALL, 500), 500),
-    "progressive scans of grey": (scans(SMALL.convert("L"), 500), 500),
     "runs of 8 bits": (run_lengths(1, 500, 500, b"\1\7\0\0" * 500 + b"\0\1"), 1000),
     "runs of 4 bits": (run_lengths(2, 500, 500, b"\1\7\0\0" * 500 + b"\0\1"), 1000),
-    "empty segments": (in_jpeg(segment(0xE9, b"") * 50_000), 48),
-    "comments": (in_jpeg(segment(0xFE, b"a") * 50_000), 48),
     "Exif segments": (in_jpeg(segment(0xE1, EXIF) * 50_000), 48),
     "restart intervals": (in_jpeg(segment(0xDD, bytes(2)) * 50_000), 48),
     "fill bytes": (in_jpeg(b"\xff\0" * 50_000), 48),
@@ -101,7 +97,6 @@ BOMBS = {
 HEAVY = {
     "Exif segments of 64 kB": in_jpeg(segment(0xE1, EXIF + bytes(65_000)) * 20),
     "Exif of tags that share their bytes": in_jpeg(segment(0xE1, b"Exif\0\0" + tags(5_400))),
-    "a PNG's Exif of such tags": in_png(chunk(b"eXIf", tags(60_000))),
     "segments of a profile": in_jpeg(
         *(segment(0xE2, b"ICC_PROFILE\0" + bytes((i, 255)) + bytes(900)) for i in range(1, 256))
     ),
@@ -110,15 +105,12 @@ HEAVY = {
     ),
     "compressed texts": in_png(chunk(b"zTXt", b"a\0\0" + MEGABYTE) * 500),
     "compressed profiles": in_png(chunk(b"iCCP", b"a\0\0" + MEGABYTE * 5) * 20),
-    "frames of a PNG": encoded(
-        SMALL, "PNG", save_all=True, append_images=[SMALL.rotate(i) for i in range(99)]
-    ),
-    "frames of a GIF": encoded(
-        SMALL, "GIF", save_all=True, append_images=[SMALL.rotate(i) for i in range(99)]
-    ),
-    "frames of a WebP": encoded(
-        SMALL, "WEBP", save_all=True, append_images=[SMALL.rotate(i) for i in range(99)]
-    ),
+    **{
+        f"frames of a {kind}": encoded(
+            SMALL, kind, save_all=True, append_images=[SMALL.rotate(i) for i in range(99)]
+        )
+        for kind in ("PNG", "GIF", "WebP")
+    },
 }
 
 
@@ -147,8 +139,7 @@ def test_the_deadline_is_looked_at_for_each_part_of_a_picture_and_ends_its_decod
 
 
 @pytest.mark.parametrize("name", HEAVY)
-@pytest.mark.parametrize("exif", ["ignore", "apply"])
-def test_metadata_and_further_frames_cost_nothing(name, exif, monkeypatch):
+def test_metadata_and_further_frames_cost_nothing(name, monkeypatch):
     """Counted in bytes: Pillow reads no more than the picture without them has, and a few."""
     read = []
     original = budget.Reader.read
@@ -159,25 +150,19 @@ def test_metadata_and_further_frames_cost_nothing(name, exif, monkeypatch):
         return part
 
     monkeypatch.setattr(budget.Reader, "read", counting)
-    picture = opened(HEAVY[name], Preprocessing(exif=exif), 3, Limits())
+    picture = opened(HEAVY[name], Preprocessing(exif="apply"), 3, Limits())
     assert picture.size == (64, 64)
     assert "frames of a WebP" in name or sum(read) < 17_000
 
 
 @pytest.mark.parametrize(
-    ("image", "kind", "options", "seconds"),
-    [
-        (Image.new("RGB", (1000, 500)), "WEBP", {}, 0.05),
-        (Image.new("RGB", (1000, 500)), "JPEG", {"progressive": True}, 0.01),
-        (Image.new("RGB", (1000, 500)), "JPEG", {}, 0.0),
-        (Image.new("RGB", (1000, 500)), "PNG", {}, 0.0),
-    ],
+    ("kind", "options", "seconds"),
+    [("WEBP", {}, 0.05), ("JPEG", {"progressive": True}, 0.01), ("JPEG", {}, 0), ("PNG", {}, 0)],
 )
-def test_what_cannot_be_stopped_is_not_begun_when_the_deadline_is_too_near(
-    image, kind, options, seconds
-):
+def test_what_cannot_be_stopped_is_not_begun_when_the_deadline_is_too_near(kind, options, seconds):
     asked = []
-    opened(encoded(image, kind, **options), STEPS, 3, Limits(check=asked.append))
+    data = encoded(Image.new("RGB", (1000, 500)), kind, **options)
+    opened(data, STEPS, 3, Limits(check=asked.append))
     assert max(asked) == pytest.approx(seconds)
 
 
@@ -196,7 +181,7 @@ def one_model(settings):
     return Handler(settings)
 
 
-@pytest.mark.parametrize("bombs", [1, 3, 7])
+@pytest.mark.parametrize("bombs", [1, 7])
 @pytest.mark.parametrize("first", [True, False])
 def test_the_neighbours_of_a_bomb_are_answered(bombs, first, one_model, jpeg):
     bomb = Raw(scans(SMALL, 20_000))
@@ -233,15 +218,11 @@ def test_a_picture_is_let_in_where_its_memory_is_there(image, kind, options, meg
     assert opened(data, STEPS, 3, enough).size == image.size
     with pytest.raises(TooManyPixels, match="more than is left of the function's memory"):
         opened(data, STEPS, 3, Limits(reserve=lambda needs: needs <= megabytes * 990_000))
-
-
-def test_the_target_of_a_long_picture_counts():
-    """1 x 60,000 pixels are 600 x 60,000 after the first half of resizing."""
-    data = encoded(Image.new("RGB", (1, 60_000)))
-    limits = Limits(reserve=lambda needs: needs <= 20_000_000)
-    assert opened(data, STEPS, 3, limits, (32, 32))
-    with pytest.raises(TooManyPixels):
-        opened(data, STEPS, 3, limits, (600, 600))
+    if kind == "BMP":  # 1 x 60,000 pixels are 600 x 60,000 after the first half of resizing
+        long, limits = flat("RGB", 1, 60_000), Limits(reserve=lambda needs: needs <= 20_000_000)
+        assert opened(encoded(long), STEPS, 3, limits, (32, 32))
+        with pytest.raises(TooManyPixels):
+            opened(encoded(long), STEPS, 3, limits, (600, 600))
 
 
 # Each is run in a process of its own, whose first argument is a picture's file.
@@ -308,10 +289,9 @@ def child(program, data, tmp_path, **environ):
         (flat("RGB", 5000, 4000), "JPEG", {"progressive": True, "subsampling": 0}),
         (flat("RGBA", 5000, 4000), "PNG", {}),
         (flat("RGBA", 5000, 4000), "WEBP", {"lossless": True, "method": 0, "quality": 0}),
-        (flat("RGB", 5000, 4000), "WEBP", {"method": 0}),
         (flat("P", 8000, 5000), "GIF", {}),
     ],
-    ids=["JPEG", "progressive", "PNG with alpha", "WebP lossless", "WebP", "GIF"],
+    ids=["JPEG", "progressive", "PNG with alpha", "WebP", "GIF"],
 )
 def test_a_picture_takes_no_more_memory_than_it_was_weighed(image, kind, options, tmp_path):
     """By the kernel's count of a process's pages."""
@@ -339,6 +319,8 @@ def test_what_was_reserved_is_not_reserved_twice():
         with memory.Share(room) as small:
             assert small.reserve(memory.SMALL, left, 0)
     assert room.reserved == 0
+    with memory.Share(room) as share:
+        assert not share.reserve(60_000_000, lambda: 50_000_000, 30)
 
 
 def test_a_thread_waits_for_what_another_has_reserved():
@@ -360,11 +342,6 @@ def test_a_thread_waits_for_what_another_has_reserved():
             assert waiting.wait(30)
             assert not answer.done()
         assert answer.result() is True
-
-
-def test_what_no_thread_could_have_is_refused_at_once():
-    with memory.Share(memory.Room()) as share:
-        assert not share.reserve(60_000_000, lambda: 50_000_000, 30)
 
 
 def test_a_picture_waits_for_memory_no_longer_than_its_deadline(settings):
@@ -433,25 +410,6 @@ def test_the_c_librarys_heap_asks_for_huge_pages_also_after_memory_was_given_bac
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert "0" not in done.stdout.split()
-
-
-def test_huge_pages_cost_a_process_that_serves_a_few_megabytes_at_the_most():
-    peaks = []
-    for advice in ("14", "0"):
-        program = (
-            "import sys; from keras_to_lambda.runtime.common import memory; "
-            "memory.MADV_HUGEPAGE = int(sys.argv[1]); import base64, resource, lambda_function; "
-            "image = base64.b64encode(open('samples/t-shirt.jpg', 'rb').read()).decode(); "
-            "lambda_function.lambda_handler({'image': image}); "
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", program, advice],
-            capture_output=True, text=True, check=True, cwd=ROOT,
-            env={**os.environ, "LOG_LEVEL": "FATAL"},
-        )  # fmt: skip
-        peaks.append(int(done.stdout.split()[-1]) << 10)
-    assert peaks[0] - peaks[1] < 6_000_000
 
 
 @pytest.mark.parametrize(
@@ -526,18 +484,11 @@ def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
         answers = list(pool.map(lambda _: handler.pipeline.classify([Raw(jpeg)]), range(12)))
     assert all(isinstance(answer, dict) for [answer] in answers)
     assert max(most) == 3
-
-
-def test_a_picture_whose_turn_does_not_come_in_time_is_an_error_that_passes(
-    settings, jpeg, monkeypatch
-):
-    monkeypatch.setattr("keras_to_lambda.runtime.inference.pipeline.vcpus", lambda _: 1)
-    handler = Handler(settings)
-    with handler.pipeline._turns, handler.pipeline._turns:
+    turns = handler.pipeline._turns
+    with turns, turns, turns:
         [error] = handler.pipeline.classify([Raw(jpeg)], deadline=Deadline(0.05))
         assert (error.code, error.transient) == ("deadline_exceeded", True)
-    [scores] = handler.pipeline.classify([Raw(jpeg)])
-    assert isinstance(scores, dict)
+    assert isinstance(handler.pipeline.classify([Raw(jpeg)])[0], dict)
 
 
 @pytest.mark.parametrize(
