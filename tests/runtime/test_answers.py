@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_to_lambda.cli import predict
 from keras_to_lambda.runtime.common.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -59,11 +60,6 @@ def test_an_answer_has_the_shape_that_is_asked_for(asked, expected):
     assert shaped(OUTPUTS, CARD, Options.read(asked)) == expected
 
 
-def test_softmax_is_that_of_its_definition():
-    np.testing.assert_allclose(softmax([1.0, 2.0, 3.0]), [0.0900306, 0.2447285, 0.6652410], 1e-6)
-    assert softmax([1e4, -1e4]) == [1, 0]
-
-
 @pytest.mark.parametrize(
     ("output", "activation", "scores"),
     [
@@ -77,6 +73,7 @@ def test_probabilities_are_made_of_logits_alone_and_by_the_activation(output, ac
     card = cards.ModelCard("m", ("a", "b", "c"), 8, 8, output=output, activation=activation)
     found = ranked([-1, -2.3, 2], card, Options(None, "probabilities", None))
     assert list(found.values()) == pytest.approx(scores, abs=1e-4)
+    assert softmax([1e4, -1e4]) == [1, 0]
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -158,7 +155,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_of_several_models_without_a_default_one_has_to_be_named(folder, jpeg):
+def test_of_several_models_without_a_default_one_has_to_be_named(folder, jpeg, capsys):
     handler = served(folder)
     assert handler.models.default is None
     assert not handler.models._loaded
@@ -171,6 +168,8 @@ def test_of_several_models_without_a_default_one_has_to_be_named(folder, jpeg):
     assert len(handler.handle({**inline(jpeg), "model": "clothing"})) == 10
     assert set(handler.models._loaded) == {"clothing"}
     assert handler.handle({"ping": True}) == {"warm": True}
+    assert predict.main(["samples", "--model", str(folder)]) == 2
+    assert "name one with --model: clothing, digits\n" in capsys.readouterr().err
     assert outcome(handler.handle(v2(inline(jpeg)))) == (400, "model_not_named")
 
     def get(path):

@@ -7,8 +7,6 @@ import pytest
 
 from keras_to_lambda.cli.evaluation import Evaluation, wilson
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.mark.parametrize(
     ("right", "total", "low", "high"),

@@ -27,7 +27,7 @@ flatbuffers = pytest.importorskip("flatbuffers", reason="no ai-edge-litert here"
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="no ai-edge-litert here")
 
 from keras_to_lambda.convert.quantize.metadata_writer import attach  # noqa: E402
-from tests.small_tflite import STEPS, network  # noqa: E402
+from tests.small_tflite import network  # noqa: E402
 
 CARD = ModelCard(
     name="colours",
@@ -76,18 +76,6 @@ def test_it_classifies(dtype, write):
         np.testing.assert_allclose(scores[index], 0.773, atol=0.01)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8"])
-def test_an_integer_model_is_given_the_pixel_itself(dtype, write):
-    path = write(third_party(attach(network(dtype), CARD)))
-    card = cards.load(path)
-    scale, zero_point = STEPS[dtype]
-    pixels = np.arange(256, dtype=np.float64)
-    scaling = card.preprocessing.scaling
-    floats = pixels * scaling.scale[0] + scaling.offset[0]
-    least = {"uint8": 0, "int8": -128}[dtype]
-    np.testing.assert_array_equal(np.round(floats / scale) + zero_point, pixels + least)
-
-
 @pytest.mark.parametrize(
     ("dtype", "end", "output", "activation"),
     [
@@ -108,12 +96,6 @@ def test_what_comes_out_is_seen_from_the_network(dtype, end, output, activation,
 def test_labels_that_stand_twice_get_their_index(write):
     path = write(third_party(attach(network(), CARD), "crane\r\nbird\r\ncrane\r\n\r\n"))
     assert cards.load(path).labels == ("crane [0]", "bird", "crane [2]")
-
-
-def test_a_wrong_number_of_labels_is_reported(write):
-    path = write(third_party(attach(network(), CARD), "a\nb\n"))
-    with pytest.raises(SetupError, match="its card has 2 labels"):
-        Classifier(path)
 
 
 def test_the_card_in_the_file_comes_first_and_then_the_one_beside(write):
@@ -169,20 +151,15 @@ WHOLE = third_party(attach(network("uint8"), CARD))
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(flips=st.lists(st.integers(8 * 8, 8 * len(WHOLE) - 1), min_size=1, max_size=12))
-def test_flipped_bits_give_a_card_or_our_error(flips, write):
+def test_flipped_bits_give_a_card_or_our_error_and_a_file_cut_short_our_error(flips, write):
     data = bytearray(WHOLE)
     for bit in flips:
         data[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(SetupError):
+        cards.load(write(bytes(data[: flips[0] // 8])))
     path = write(bytes(data))
     for read in (tflite_metadata.read, cards.load):
         try:
             assert isinstance(read(path), ModelCard | dict | None)
         except SetupError as error:
             assert str(error)  # noqa: PT017
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(length=st.integers(8, len(WHOLE) - 1))
-def test_a_file_cut_short_is_our_error(length, write):
-    with pytest.raises(SetupError):
-        cards.load(write(WHOLE[:length]))

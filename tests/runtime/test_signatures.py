@@ -36,16 +36,12 @@ def tiff(*tags, order="<"):
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
-def test_each_format_is_decoded_as_pillow_does(kind, picture):
+def test_each_format_is_decoded_as_pillow_does_and_recognised_as_base64(kind, picture):
     data = encoded(picture, kind.name.upper())
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     image = decode(data, Preprocessing(), 3, 50_000_000)
     np.testing.assert_array_equal(np.asarray(image), expected)
-
-
-@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
-def test_each_format_is_recognised_as_base64_text(kind, picture):
-    text = base64.b64encode(encoded(picture, kind.name.upper())).decode()
+    text = base64.b64encode(data).decode()
     assert recognised(text) == Base64(text)
 
 
@@ -75,18 +71,12 @@ NAMES = [
     (b"\xff\x0a" + bytes(100), "JPEG XL"),
     (b"8BPS\0\1" + bytes(100), "Photoshop"),
     (bytes(128) + b"DICM" + bytes(10), "DICOM"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0", "EPS"),
     (b"\xc5\xd0\xd3\xc6" + bytes(30), "EPS"),
-    (b"DDS |" + bytes(100), "DDS"),
-    (b"qoif" + bytes(100), "QOI"),
     (b"FLIF" + bytes(100), "FLIF"),
     (b"\x76\x2f\x31\x01" + bytes(100), "OpenEXR"),
-    (b"P6\n1 1\n255\nabc", "PPM"),
     (b"P5 1 1 255 a", "PGM"),
-    (b"icns" + bytes(100), "ICNS"),
     (b"\xd7\xcd\xc6\x9a" + bytes(100), "WMF"),
     (b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(20), "EMF"),
-    (bytes(2) + b"\2" + bytes(9) + struct.pack("<HHBB", 9, 9, 24, 0) + bytes(99), "TGA"),
     (brand(b"heic", b"mif1", b"heic"), "HEIC"),
     (brand(b"mif1", b"mif1", b"heix"), "HEIC"),
     (brand(b"msf1", b"hevc"), "HEIC"),
@@ -98,7 +88,6 @@ NAMES = [
     (brand(b"qt  "), "video"),
     (b"\x1aE\xdf\xa3" + bytes(100), "WebM"),
     (b"RIFF\0\0\0\0AVI LIST", "AVI"),
-    (b"%PDF-1.7", "PDF"),
     (b"PK\x03\x04" + bytes(100), "ZIP"),
     (b"\x1f\x8b\x08" + bytes(100), "gzip"),
     (b"<!DOCTYPE html><html>", "an HTML page; link to the image file"),
@@ -181,22 +170,21 @@ def frame_of(marker, precision):
     )
 
 
-@pytest.mark.parametrize(
-    ("marker", "precision", "name"),
-    [
-        (0xC1, 12, "a JPEG of 12 bits"),
-        (0xC5, 8, "hierarchical"),
-        (0xF7, 8, "JPEG-LS"),
-    ],
-)
-def test_a_sound_jpeg_that_is_not_decoded_is_not_damaged(marker, precision, name):
-    with pytest.raises(UnsupportedFormat, match=name):
-        decode(frame_of(marker, precision), STEPS, 3, LIMIT)
-
-
-def test_a_png_of_apples_devices_is_not_damaged():
+def apples():
     png = encoded(Image.new("RGB", (16, 16), "teal"), "PNG")
     at = png.index(b"IDAT") - 4
-    data = png[:8] + struct.pack(">I4s4sI", 4, b"CgBI", bytes(4), 0) + png[8:at]
-    with pytest.raises(UnsupportedFormat, match="CgBI"):
+    return png[:8] + struct.pack(">I4s4sI", 4, b"CgBI", bytes(4), 0) + png[8:at]
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (frame_of(0xC1, 12), "a JPEG of 12 bits"),
+        (frame_of(0xC5, 8), "hierarchical"),
+        (frame_of(0xF7, 8), "JPEG-LS"),
+        (apples(), "CgBI"),
+    ],
+)
+def test_a_sound_picture_that_is_not_decoded_is_not_damaged(data, name):
+    with pytest.raises(UnsupportedFormat, match=name):
         decode(data, STEPS, 3, LIMIT)
