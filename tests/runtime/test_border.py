@@ -25,6 +25,7 @@ from keras_to_lambda.runtime.handler import Handler, _plain
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.inference import telemetry
+from keras_to_lambda.runtime.inference.pipeline import Invocation
 from keras_to_lambda.runtime.model.engine import EngineError
 from tests.runtime.made import encoded, inline, outcome, queue, v2
 
@@ -306,7 +307,7 @@ def test_no_line_of_the_log_is_longer_than_8_kb(settings, capsys, monkeypatch):
         dataclasses.replace(settings, log_level="INFO", metrics_namespace="n", max_images=500)
     )
     error = InvalidRequest("x", reason="\U0001f600" * 10_000)
-    monkeypatch.setattr(loud.pipeline, "_tensor", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(Invocation, "_tensor", lambda *_: (_ for _ in ()).throw(error))
     capsys.readouterr()
     loud.handle({"images": ["data:,x"] * 300})
     [line] = capsys.readouterr().out.splitlines()
@@ -314,7 +315,7 @@ def test_no_line_of_the_log_is_longer_than_8_kb(settings, capsys, monkeypatch):
     line = json.loads(line)
     assert (line["failures"], len(line["failed"])) == (300, 10)
     assert len(line["_aws"]["CloudWatchMetrics"][0]["Metrics"]) > 3
-    monkeypatch.setattr(loud.pipeline, "_tensor", lambda *_: dig(500))
+    monkeypatch.setattr(Invocation, "_tensor", lambda *_: dig(500))
     with pytest.raises(InternalError):
         loud.handle({"url": "data:,x"})
     fault = capsys.readouterr().out.splitlines()[0]

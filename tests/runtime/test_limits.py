@@ -25,6 +25,8 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import budget, pixels
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import opened
+from keras_to_lambda.runtime.inference.pipeline import Invocation
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
 from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.runtime.sources import images as sources
 from keras_to_lambda.runtime.sources.images import Raw, Url
@@ -236,6 +238,8 @@ import json, sys
 from pathlib import Path
 from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.Image import Resampling
+from keras_to_lambda.runtime.inference.pipeline import Invocation
+from keras_to_lambda.runtime.inference.telemetry import Stopwatch
 from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import opened
@@ -347,7 +351,7 @@ def test_a_thread_waits_for_what_another_has_reserved():
 def test_a_picture_waits_for_memory_no_longer_than_its_deadline(settings):
     handler = Handler(settings)
     data = encoded(flat("L", 5000, 4000))
-    with memory.Share(handler.pipeline._room) as other:
+    with memory.Share(handler.pipeline.room) as other:
         assert other.reserve(memory.UNLIMITED // 2, lambda: memory.UNLIMITED, 0)
         [error] = handler.pipeline.classify([Raw(data)], deadline=Deadline(0.05))
         assert (error.code, error.transient) == ("deadline_exceeded", True)
@@ -484,7 +488,7 @@ def test_pictures_are_decoded_a_few_at_a_time_whatever_the_number_of_threads(
         answers = list(pool.map(lambda _: handler.pipeline.classify([Raw(jpeg)]), range(12)))
     assert all(isinstance(answer, dict) for [answer] in answers)
     assert max(most) == 3
-    turns = handler.pipeline._turns
+    turns = handler.pipeline.turns
     with turns, turns, turns:
         [error] = handler.pipeline.classify([Raw(jpeg)], deadline=Deadline(0.05))
         assert (error.code, error.transient) == ("deadline_exceeded", True)
@@ -498,9 +502,9 @@ def test_as_many_downloads_run_side_by_side_as_there_is_memory_for(
     left, most, settings, jpeg, monkeypatch
 ):
     settings = replace(settings, max_image_bytes=20_000_000)
-    handler = Handler(settings)
+    call = Invocation(Handler(settings).pipeline, Deadline(60), Stopwatch())
     monkeypatch.setattr(memory, "left", lambda _: left)
-    assert handler.pipeline._side_by_side([Url("https://example.com/")] * 16) == most
+    assert call._side_by_side([Url("https://example.com/")] * 16) == most
     lock, ahead, peak = threading.Lock(), [], []
 
     def read(*_):
