@@ -6,7 +6,10 @@ Imported at the first GET alone.
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -26,6 +29,11 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
 }
 NO_SITES = "'none'"
+STYLE = '<link rel="stylesheet" href="static/style.css">'
+SCRIPT = '<script type="module" src="static/app.js"></script>'
+# The two forms of import and export that the page's modules use.
+IMPORT = re.compile(r'^import (\{[^}]+\}) from "\./(\w+)\.js";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export ((?:async )?(?:const|function|class) ([\w$]+))", re.MULTILINE)
 # Samples travel together in one answer, which may have 6 MB.
 MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
 
@@ -33,10 +41,7 @@ MAX_SAMPLES, MAX_SAMPLE_BYTES = 12, 100_000
 def get(resource: Resource, models: Models, settings: Settings) -> Content:
     """A resource, by its name. Raises RouteNotFound: no such file."""
     if resource.name == "index":
-        from keras_to_lambda.runtime.http import playground
-
-        html, allowed = playground.page(WEB, described(models, settings))
-        return _page(html, TYPES[".html"], settings, allowed)
+        return _index(models, settings)
     if resource.name == "docs":
         return _file(WEB / "docs.html", settings)
     if resource.name == "static":
@@ -96,6 +101,50 @@ def samples(models: Models) -> dict[str, list[dict[str, str]]]:
             if file.suffix.lower() in MEDIA_TYPES and file.stat().st_size <= MAX_SAMPLE_BYTES
         ][:MAX_SAMPLES]
     return found
+
+
+def _index(models: Models, settings: Settings) -> Page:
+    """The playground as one answer: its style, its modules and the models' cards inside its HTML.
+
+    A browser has the whole page after one round trip, and the function one invocation for it. The
+    files below `web` work by themselves, too: nothing is built before a deployment.
+    """
+    head, tail, allowed = _joined(WEB)
+    # In a script element only "</" and "<!--" mean anything to HTML.
+    cards = json.dumps(described(models, settings)).replace("<", "\\u003c")
+    data = f'<script type="application/json" id="described">{cards}</script>\n'
+    return _page(head + data + tail, TYPES[".html"], settings, allowed)
+
+
+@functools.cache
+def _joined(web: Path) -> tuple[str, str, dict[str, str]]:
+    """The page before and behind the cards, and by directive what its policy has to allow."""
+    style = (web / "static" / "style.css").read_text(encoding="utf-8")
+    script = _modules(web / "static", "app")
+    html = (web / "index.html").read_text(encoding="utf-8")
+    head, tail = html.replace(STYLE, f"<style>{style}</style>").split(SCRIPT)
+    allowed = {
+        directive: f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for directive, text in (("script-src", script), ("style-src", style))
+    }
+    return head, f'<script type="module">{script}</script>{tail}', allowed
+
+
+def _modules(folder: Path, name: str) -> str:
+    """A module with all that it imports, as one: each keeps its scope, behind its imports."""
+    done: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = (folder / f"{name}.js").read_text(encoding="utf-8")
+        for _, other in IMPORT.findall(text):
+            if other not in done:
+                add(other)
+        exports = ", ".join(exported for _, exported in EXPORT.findall(text))
+        text = EXPORT.sub(r"\1", IMPORT.sub(r"const \1 = module_\2;\n", text))
+        done[name] = f"const module_{name} = (() => {{\n{text}return {{ {exports} }};\n}})();\n"
+
+    add(name)
+    return "".join(done.values()).replace("</", "<\\/")
 
 
 def _file(file: Path, settings: Settings) -> Page:
