@@ -100,12 +100,13 @@ class HttpApi(Synchronous):
 
     def answer(self, done: Sequence[Done[Content]], headers: dict[str, str]) -> dict[str, Any]:
         status, own, body = responses.response(done[0].outcome)
-        method, tag = self._method().upper(), own.get("ETag")
-        kept = _header(self._event, "if-none-match").replace("W/", "").split(",")
-        if tag and method in READ and tag.removeprefix("W/") in map(str.strip, kept):
-            status, body = 304, ""
-        packed = self._packs and len(body) >= WORTH_PACKING and tag is not None
-        packed = packed and "gzip" in _header(self._event, "accept-encoding")
+        method, tag, packed = self._method().upper(), own.get("ETag"), False
+        if tag is not None:
+            kept = _header(self._event, "if-none-match").replace("W/", "").split(",")
+            if method in READ and tag.removeprefix("W/") in map(str.strip, kept):
+                status, body = 304, ""
+            packed = self._packs and len(body) >= WORTH_PACKING
+            packed = packed and "gzip" in _header(self._event, "accept-encoding")
         if packed:
             import gzip
 
