@@ -55,15 +55,37 @@ PACKERS = {
 }
 
 
-REDIRECTS = {
-    # send_header writes Latin-1: UTF-8's own bytes come through it unchanged.
-    "to-cyrillic": "/\u0444\u043e\u0442\u043e 1".encode().decode("latin-1"),
-    "loop": "/loop",
-    "moved": "/photo",
-    "to-file": "file:///etc/passwd",
-    "to-nonsense": "http://[::1",
-    "to-private": "http://169.254.169.254/latest/meta-data/",
-}
+def canned(jpeg):
+    """Status, body and headers of the paths that are answered at once."""
+    redirects = {
+        # send_header writes Latin-1: UTF-8's own bytes come through it unchanged.
+        "to-cyrillic": "/\u0444\u043e\u0442\u043e 1".encode().decode("latin-1"),
+        "loop": "/loop",
+        "moved": "/photo",
+        "to-file": "file:///etc/passwd",
+        "to-nonsense": "http://[::1",
+        "to-private": "http://169.254.169.254/latest/meta-data/",
+    }
+    documents = {
+        "html": b"<!DOCTYPE html><title>a page</title>",
+        "json": b'{"Code": "Success"}',
+        "pdf": b"%PDF-1.7",
+        "cut": jpeg[: len(jpeg) // 2],
+        "pixels": encoded(Image.new("1", (10_000, 10_000)), "PNG"),
+    }
+    return {
+        "%D1%84%D0%BE%D1%82%D0%BE%201": (200, jpeg, {}),
+        "transformed": (203, jpeg, {}),
+        "missing": (404, b"secret of the far host", {}),
+        "short-body": (200, jpeg[:100], {"Content-Length": str(len(jpeg))}),
+        "announced-large": (200, b"", {"Content-Length": str(10**12)}),
+        "gzip-bomb": (200, gzip.compress(bytes(50_000_000)), {"Content-Encoding": "gzip"}),
+        **{name: (302, b"", {"Location": url}) for name, url in redirects.items()},
+        **{
+            f"document?kind={kind}": (200, body, {"Content-Type": "image/jpeg"})
+            for kind, body in documents.items()
+        },
+    }
 
 
 class Faults(Quiet):
@@ -71,6 +93,7 @@ class Faults(Quiet):
 
     protocol_version = "HTTP/1.1"
     jpeg = b""
+    canned: ClassVar[dict[str, tuple]] = {}
     counts: ClassVar[dict[str, bool]] = {}
     eight = threading.Barrier(8)
     session_ended = threading.Event()
@@ -79,17 +102,17 @@ class Faults(Quiet):
         self.close_connection = True
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             name, _, query = self.path.strip("/").partition("?")
-            if name in REDIRECTS:
-                self.reply(302, b"", Location=REDIRECTS[name])
+            path = self.path.strip("/")
+            if answer := self.canned.get(path) or self.canned.get(name):
+                self.reply(*answer)
             else:
                 given = {key: value[0] for key, value in parse_qs(query).items()}
-                getattr(self, "do_" + name.replace("-", "_").replace("%", "_"))(**given)
+                getattr(self, "do_" + name.replace("-", "_"))(**given)
 
-    def reply(self, status, body, length=None, **headers):
+    def reply(self, status, body, headers=None):
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -110,25 +133,6 @@ class Faults(Quiet):
         self.counts[asked] = True
         self.reply(503, b"") if first else self.reply(200, self.jpeg)
 
-    def do_missing(self, **_):
-        self.reply(404, b"secret of the far host")
-
-    def do_document(self, kind):
-        documents = {
-            "html": b"<!DOCTYPE html><title>a page</title>",
-            "json": b'{"Code": "Success"}',
-            "pdf": b"%PDF-1.7",
-            "cut": self.jpeg[: len(self.jpeg) // 2],
-            "pixels": encoded(Image.new("1", (10_000, 10_000)), "PNG"),
-        }
-        self.reply(200, documents[kind], Content_Type="image/jpeg")
-
-    def do_short_body(self):
-        self.reply(200, self.jpeg[:100], length=len(self.jpeg))
-
-    def do_announced_large(self):
-        self.reply(200, b"", length=10**12)
-
     def do_endless(self):
         self.send_response(200)
         self.end_headers()
@@ -137,10 +141,7 @@ class Faults(Quiet):
 
     def do_coded(self, how, header=""):
         """The photo packed as `how` says, under the Content-Encoding that `header` says."""
-        self.reply(200, PACKERS[how](self.jpeg), Content_Encoding=header)
-
-    def do_gzip_bomb(self):
-        self.reply(200, gzip.compress(b"\0" * 50_000_000), Content_Encoding="gzip")
+        self.reply(200, PACKERS[how](self.jpeg), {"Content-Encoding": header})
 
     def do_tiny_chunks(self):
         """The photo in chunks of two bytes, with an extension each (RFC 9112, 7.1)."""
@@ -157,14 +158,8 @@ class Faults(Quiet):
             self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
         self.reply(200, self.jpeg)
 
-    def do_transformed(self):
-        self.reply(203, self.jpeg)
-
     def do_agent(self):
         assert self.headers["User-Agent"] == "shop (images@shop.example)"
-        self.reply(200, self.jpeg)
-
-    def do__D1_84_D0_BE_D1_82_D0_BE_201(self):
         self.reply(200, self.jpeg)
 
     def do_stall(self):
@@ -182,7 +177,7 @@ class Faults(Quiet):
     def do_hops(self, left):
         """Redirect as many times as the query says, then give the photo."""
         if int(left):
-            self.reply(302, b"", Location=f"/hops?left={int(left) - 1}")
+            self.reply(302, b"", {"Location": f"/hops?left={int(left) - 1}"})
         else:
             self.reply(200, self.jpeg)
 
@@ -202,7 +197,7 @@ class Faults(Quiet):
 @pytest.fixture(scope="session")
 def far_host(jpeg):
     """host:port of the misbehaving server."""
-    handler = type("WithPhoto", (Faults,), {"jpeg": jpeg})
+    handler = type("WithPhoto", (Faults,), {"jpeg": jpeg, "canned": canned(jpeg)})
     with HttpHost(handler) as server:
         yield server.address
         Faults.session_ended.set()
