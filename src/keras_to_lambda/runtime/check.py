@@ -33,9 +33,8 @@ def check(handler: Handler, *, compare: bool = False) -> str:
         compare: the engine's answer with that of LiteRT's own `Interpreter`, the pixels of a
             common JPEG with PIL.Image's, and a card's scaling with keras-image-helper's.
 
-    Raises:
-        SetupError: a file was altered; it does not answer with finite numbers; a comparison found a
-            difference.
+    Raises SetupError: a file was altered; it does not answer with finite numbers; a comparison
+    found a difference.
     """
     lines = []
     for name, (path, card) in handler.models.installed.items():

@@ -84,12 +84,7 @@ class Share:
 
 
 def limit(environ: Mapping[str, str] = os.environ, root: str = "") -> int | None:
-    """The bytes that this process is given: Lambda's, or its cgroup's; None: no limit.
-
-    Args:
-        environ: the environment.
-        root: in front of /proc and /sys, for tests.
-    """
+    """The bytes that this process is given: Lambda's, or its cgroup's; None: no limit."""
     found = []
     configured = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if configured.isdecimal():

@@ -152,11 +152,8 @@ def _file(file: Path, settings: Settings) -> Page:
 
 
 def _page(content: str, kind: str, settings: Settings, allowed: Mapping[str, str]) -> Page:
-    """Text with its policy: nothing comes from elsewhere, and only named pages may hold it.
-
-    Args:
-        allowed: by directive what is allowed besides the page's own files.
-    """
+    """Text with its policy: nothing comes from elsewhere, and only named pages may hold it."""
+    # `allowed`: by directive what is allowed besides the page's own files.
     policy = (
         "default-src 'self'; "
         + "".join(f"{directive} 'self' {source}; " for directive, source in allowed.items())

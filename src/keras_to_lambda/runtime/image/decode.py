@@ -61,7 +61,7 @@ class Picture:
     Args:
         image: loaded; not altered.
         orientation: 1 (upright) to 8.
-        convert: from the image's mode to the one that the model gets, pixel by pixel.
+        convert: from the image's mode to the model's, pixel by pixel.
         check: called before each step.
     """
 
@@ -191,18 +191,14 @@ def opened(
     """Decode the first frame.
 
     Args:
-        data: a file of one of `formats.FORMATS`.
-        steps: the card's exif, alpha and drawing policies.
         channels: 1 for greyscale, 3 for RGB, 4 for RGB and alpha.
         limits: compared with the header before any pixel is decoded, and the deadline throughout.
         target: the width and height that the picture will be resized to. A card of `decode: scaled`
             lets a large JPEG be decoded at a fraction, at least twice this size; None: never.
 
-    Raises:
-        UnsupportedFormat: not one of those formats, or a kind of them that Pillow lacks.
-        TooManyPixels: the header announces more than the limits let in.
-        UndecodableImage: truncated or damaged.
-        DeadlineExceeded: the limits' check.
+    Raises UnsupportedFormat: not one of those formats, or a kind of them that Pillow lacks;
+    TooManyPixels: the header announces more than the limits let in; UndecodableImage: truncated or
+    damaged; DeadlineExceeded: the limits' check.
     """
     kind = formats.of(data)
     if kind is None:

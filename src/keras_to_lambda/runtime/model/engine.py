@@ -67,9 +67,8 @@ def load(path: str, num_threads: int, weight_cache: str = "") -> Engine:
     Args:
         weight_cache: a file for packed weights; "": none.
 
-    Raises:
-        EngineError: it is not a model, or has an operator that the engine does not have.
-        SetupError: the engine itself does not load.
+    Raises EngineError: it is not a model, or has an operator that the engine does not have;
+    SetupError: the engine itself does not load.
     """
     from keras_to_lambda.runtime.model import litert
 

@@ -42,8 +42,6 @@ class Classifier:
     """One model.
 
     Args:
-        path: a `.tflite` file.
-        num_threads: for an inference.
         card: the file's, if it has been read already.
         weight_cache: a folder for packed weights; "": none.
 
@@ -214,9 +212,7 @@ def contradiction(
 ) -> str:
     """Why an integer input's scale and zero point cannot be those of the card's scaling; "": can.
 
-    Args:
-        tensor: the input.
-        name: of the scaling, for the sentence.
+    tensor: the input. name: of the scaling, for the sentence.
     """
     low, high = ((code - tensor.zero_point) * tensor.scale for code in CODES[tensor.dtype])
     if takes_pixels(card):

@@ -223,15 +223,8 @@ def library(place: str) -> Library:
 class CompiledModel:
     """A `.tflite` file, loaded by LiteRT; it takes as many images at a time as came last.
 
-    Not for two threads at a time: its tensors are one set of buffers.
-
-    Args:
-        place: the package's folder.
-        path: the file.
-        num_threads: that an inference uses.
-        weight_cache: a file for packed weights; "": none.
-
-    Raises EngineError: the file is not a model, or has an operator that LiteRT lacks.
+    Not for two threads at a time: its tensors are one set of buffers. Arguments and errors are those
+    of `engine.load`; place: the package's folder.
     """
 
     def __init__(self, place: str, path: str, num_threads: int, weight_cache: str = "") -> None:

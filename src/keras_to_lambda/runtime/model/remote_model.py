@@ -48,9 +48,8 @@ def local(settings: Settings) -> str:
     A file of an earlier start is used without a download if its hash is the expected one, and also
     if the source fails: an old model answers better than none.
 
-    Raises:
-        SetupError: a setting is wrong; or there is no such model, it cannot be read, or its SHA-256
-            is not the expected one, and no earlier start has left one here.
+    Raises SetupError: a setting is wrong; or there is no such model, it cannot be read, or its
+    SHA-256 is not the expected one, and no earlier start has left one here.
     """
     source, seconds = settings.model_path, settings.fetch_timeout_s
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "on-demand":

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class Interpreted:
     """A `.tflite` file; see `engine.Engine`.
 
-    Raises:
-        EngineError: it is not a model, or has an operator that the interpreter does not have.
-        SetupError: a weight cache is wanted.
+    Raises EngineError: it is not a model, or has an operator that the interpreter does not have;
+    SetupError: a weight cache is wanted.
     """
 
     def __init__(self, path: str, num_threads: int, weight_cache: str = "") -> None:

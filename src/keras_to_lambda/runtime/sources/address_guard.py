@@ -98,9 +98,7 @@ def is_own(text: str, port: int, environ: Mapping[str, str] = os.environ) -> boo
 def resolve(host: str, port: int, deadline: Deadline) -> Sequence[str]:
     """The addresses of a host, as text, by the system's resolver.
 
-    Raises:
-        FetchFailed: there are none.
-        DeadlineExceeded: the resolver did not answer in time.
+    Raises FetchFailed: there are none; DeadlineExceeded: the resolver did not answer in time.
     """
     try:
         # getaddrinfo takes no time-out.
@@ -126,13 +124,10 @@ def connect(
     """Connect to one of a host's addresses, after every one was judged.
 
     Args:
-        host: name or address literal.
         trusted: the operator allows this host and port although it is not public.
-        resolve: the resolver; a seam for tests.
 
-    Raises:
-        FetchFailed: an address is not public, or none accepts.
-        DeadlineExceeded: it took too long.
+    Raises FetchFailed: an address is not public, or none accepts; DeadlineExceeded: it took too
+    long.
     """
     addresses = resolve(host, port, deadline)
     for text in addresses:
