@@ -196,9 +196,11 @@ def opened(
         target: the width and height that the picture will be resized to. A card of `decode: scaled`
             lets a large JPEG be decoded at a fraction, at least twice this size; None: never.
 
-    Raises UnsupportedFormat: not one of those formats, or a kind of them that Pillow lacks;
-    TooManyPixels: the header announces more than the limits let in; UndecodableImage: truncated or
-    damaged; DeadlineExceeded: the limits' check.
+    Raises:
+        UnsupportedFormat: not one of `formats.FORMATS`, or a kind of them that Pillow lacks.
+        TooManyPixels: the header announces more than the limits let in.
+        UndecodableImage: truncated or damaged.
+        DeadlineExceeded: the limits' check.
     """
     kind = formats.of(data)
     if kind is None:

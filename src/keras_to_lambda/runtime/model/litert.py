@@ -223,8 +223,8 @@ def library(place: str) -> Library:
 class CompiledModel:
     """A `.tflite` file, loaded by LiteRT; it takes as many images at a time as came last.
 
-    Not for two threads at a time: its tensors are one set of buffers. Arguments and errors are those
-    of `engine.load`; place: the package's folder.
+    Not for two threads at a time: its tensors are one set of buffers. Arguments and errors as of
+    `engine.load`; place: the package's folder.
     """
 
     def __init__(self, place: str, path: str, num_threads: int, weight_cache: str = "") -> None:

@@ -96,9 +96,11 @@ def fetch(url: str, settings: Settings, deadline: Deadline, authorization: str =
     Args:
         authorization: the header of that name, for the first URL's host and port alone.
 
-    Raises InvalidUrl: the caller's URL is not one that is fetched; FetchFailed: whatever the far
-    side did wrong; ImageTooLarge: more bytes than the limit, announced or sent; DeadlineExceeded:
-    `fetch_timeout_s` or the request's own deadline passed.
+    Raises:
+        InvalidUrl: the caller's URL is not one that is fetched.
+        FetchFailed: whatever the far side did wrong.
+        ImageTooLarge: more bytes than the limit, announced or sent.
+        DeadlineExceeded: `fetch_timeout_s` or the request's own deadline passed.
     """
     deadline = deadline.sooner(settings.fetch_timeout_s)
     target = Target.parse(url)

@@ -44,9 +44,10 @@ def read(
 ) -> bytes:
     """An object's bytes; version: its version id, or None for the latest.
 
-    Raises ObjectNotRead: S3 did not give it; final where there is no such object or version;
-    ImageTooLarge: more than `settings.max_image_bytes`; raised before a byte is read;
-    DeadlineExceeded.
+    Raises:
+        ObjectNotRead: S3 did not give it; final where there is no such object or version.
+        ImageTooLarge: more than `settings.max_image_bytes`; raised before a byte is read.
+        DeadlineExceeded
     """
     deadline = deadline.sooner(settings.fetch_timeout_s)
     # botocore's time-outs restart with every try and every byte; the request's does not.
