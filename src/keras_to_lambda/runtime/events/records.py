@@ -205,24 +205,21 @@ def _new_objects(event: dict[str, Any], settings: Settings) -> Iterator[Job]:
     """
     from urllib.parse import unquote_plus
 
-    records = event.get("Records")
+    kept, records = settings.results_prefix, event.get("Records")
+    # https://docs.aws.amazon.com/lambda/latest/dg/with-s3.html: the notification's key is URL-encoded
     found: list[tuple[Any, Callable[[str], str]]] = [
-        (
-            record.get("s3"),
-            unquote_plus,
-        )  # https://docs.aws.amazon.com/lambda/latest/dg/with-s3.html
+        (record.get("s3"), unquote_plus)
         for record in (records if isinstance(records, list) else ())
         if _text(record, "eventName").removeprefix("s3:").startswith("ObjectCreated:")
     ]
     if event.get("detail-type") == "Object Created":
-        found.append((event["detail"], str))
+        found.append((event.get("detail"), str))
     for described, decoded in found:
         match described:
             case {"bucket": {"name": str(bucket)}, "object": {"key": str(key), **rest}}:
                 version = _text(rest, "versionId") or _text(rest, "version-id") or None
                 source = Object(bucket, decoded(key), version)
-                kept_in, prefix = settings.results_prefix or ("", "")
-                if bucket != kept_in or not source.key.startswith(prefix):
+                if kept is None or bucket != kept[0] or not source.key.startswith(kept[1]):
                     tag = version or _text(rest, "eTag") or _text(rest, "etag")
                     yield Job(Request((source,)), f"s3://{bucket}/{source.key} {tag}")
             case _:
