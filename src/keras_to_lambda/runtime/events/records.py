@@ -206,7 +206,7 @@ def _new_objects(event: dict[str, Any], settings: Settings) -> Iterator[Job]:
     from urllib.parse import unquote_plus
 
     kept, records = settings.results_prefix, event.get("Records")
-    # https://docs.aws.amazon.com/lambda/latest/dg/with-s3.html: the notification's key is URL-encoded
+    # A notification's key is URL-encoded: https://docs.aws.amazon.com/lambda/latest/dg/with-s3.html
     found: list[tuple[Any, Callable[[str], str]]] = [
         (record.get("s3"), unquote_plus)
         for record in (records if isinstance(records, list) else ())
