@@ -8,11 +8,13 @@ Imported at the first form alone, and `multipart` with it.
 
 from __future__ import annotations
 
+import io
+import math
 import re
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
 
 from keras_to_lambda.runtime.common.errors import InvalidRequest, MissingImage, TooManyImages
 from keras_to_lambda.runtime.common.text import clean
@@ -37,36 +39,31 @@ def multipart(
     Raises InvalidRequest: not a form. MissingImage, TooManyImages.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
+    whole = len(body) + 1
     pairs: list[Pair] = []
-    part: MultipartSegment | None = None
-    content = bytearray()
-    count = 0
     try:
-        # Names in any encoding: browsers write them in the page's.
-        with PushMultipartParser(
-            boundary, content_length=len(body), header_charset="latin-1"
-        ) as parser:
-            for event in parser.parse(body):
-                if isinstance(event, MultipartSegment):
-                    part, content = event, bytearray()
-                    count += 1
-                    if count > max_images + MAX_FIELDS:
-                        raise TooManyImages(
-                            f"the form has more than {max_images + MAX_FIELDS} parts; at most "
-                            f"{max_images} images are accepted"
-                        )
-                elif event:
-                    content += event
-                elif part is not None:
-                    name = (part.name or "").encode("latin-1").decode("utf-8", "replace")
-                    if not _is_file(part, content):
-                        pairs.append((name, content.decode("utf-8", "replace")))
-                    elif content or part.filename:
-                        # A file field that was left empty has no name either; an empty file has,
-                        # and its place among the answers.
-                        pairs.append((name, Raw(bytes(content))))
-                    part = None
-            parser.close()
+        # Names in any encoding: browsers write them in the page's. All in memory, as the body is.
+        parts = MultipartParser(
+            io.BytesIO(body),
+            boundary,
+            charset="latin-1",
+            part_limit=math.inf,
+            spool_limit=whole,
+            memory_limit=whole,
+        )
+        for number, part in enumerate(parts, 1):
+            if number > max_images + MAX_FIELDS:
+                raise TooManyImages(
+                    f"the form has more than {max_images + MAX_FIELDS} parts; at most "
+                    f"{max_images} images are accepted"
+                )
+            name = (part.name or "").encode("latin-1").decode("utf-8", "replace")
+            if not _is_file(part):
+                pairs.append((name, part.raw.decode("utf-8", "replace")))
+            elif part.size or part.filename:
+                # A file field that was left empty has no name either; an empty file has, and its
+                # place among the answers.
+                pairs.append((name, Raw(part.raw)))
     except (MultipartError, ValueError, TypeError) as error:
         raise InvalidRequest(
             f"the body is not the multipart form it claims to be ({clean(error)}); "
@@ -138,12 +135,12 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
     return images, options
 
 
-def _is_file(part: MultipartSegment, content: bytearray) -> bool:
+def _is_file(part: MultipartPart) -> bool:
     # RFC 7578, 4.2: a file has a name; some clients give it in RFC 5987's form, or a type only, or
     # neither.
     return (
         part.filename is not None
-        or "filename*" in (part.header("Content-Disposition") or "").lower()
-        or (part.content_type or "").startswith(("image/", "application/octet-stream"))
-        or (content.startswith(BEGINNINGS) and b"\0" in content)
+        or "filename*" in (part.disposition or "").lower()
+        or part.content_type.startswith(("image/", "application/octet-stream"))
+        or (part.raw.startswith(BEGINNINGS) and b"\0" in part.raw)
     )
