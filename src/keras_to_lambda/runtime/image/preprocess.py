@@ -84,17 +84,15 @@ class Grid:
         return result
 
 
+# TensorFlow's resizing: uint8 pixels, (rows, columns, channels), to float32, (height, width,
+# channels), in 0..255.
+
+
 def tf_bilinear(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
     """`tf.image.resize(pixels, (height, width))`: bilinear, half-pixel centres, no antialiasing.
 
     Follows ResizeBilinear with half_pixel_centers=True (tensorflow/core/kernels/image/
     resize_bilinear_op.cc) in its order of float32 operations.
-
-    Args:
-        pixels: uint8, (rows, columns, channels), in 0..255.
-
-    Returns:
-        float32, (height, width, channels), in 0..255.
     """
     top, bottom, y = _neighbours(pixels.shape[0], height)
     left, right, x = _neighbours(pixels.shape[1], width)
@@ -132,16 +130,9 @@ def _sources(size: int, target: int) -> Floats:
 
 
 def tf_nearest(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
-    """`tf.image.resize(pixels, (height, width), "nearest")`.
+    """`tf.image.resize(pixels, (height, width), "nearest")`: Pillow's rounds in another way.
 
-    Follows ResizeNearestNeighbor with half_pixel_centers=True (tensorflow/core/kernels/image/
-    resize_nearest_neighbor_op.cc). Pillow's nearest rounds in another way.
-
-    Args:
-        pixels: uint8, (rows, columns, channels), in 0..255.
-
-    Returns:
-        float32, (height, width, channels), in 0..255.
+    ResizeNearestNeighbor with half_pixel_centers=True (resize_nearest_neighbor_op.cc).
     """
     rows, columns = (
         np.minimum(np.floor(_sources(size, target)).astype(np.intp), size - 1)
@@ -153,14 +144,8 @@ def tf_nearest(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) ->
 def tf_bicubic(pixels: npt.NDArray[np.uint8] | Grid, height: int, width: int) -> Floats:
     """`tf.image.resize(pixels, (height, width), "bicubic")`: Keys' kernel, no antialiasing.
 
-    Follows ResizeBicubic with half_pixel_centers=True (tensorflow/core/kernels/image/
-    resize_bicubic_op.cc), its table of weights included. It may leave 0..255, as TensorFlow's does.
-
-    Args:
-        pixels: uint8, (rows, columns, channels), in 0..255.
-
-    Returns:
-        float32, (height, width, channels).
+    ResizeBicubic with half_pixel_centers=True (resize_bicubic_op.cc), its table of weights
+    included. It may leave 0..255, as TensorFlow's does.
     """
     rows, y = _four(pixels.shape[0], height)
     columns, x = _four(pixels.shape[1], width)
