@@ -84,8 +84,8 @@ def _host(name: str) -> str:
     try:
         return hostname.to_ascii(name)
     except ValueError:
-        rule = "host names such as images.example.com, without scheme, port or path"
-        raise ValueError(f"must be {rule}, not {name!r}") from None
+        rule = "use names such as images.example.com, without scheme, port or path"
+        raise ValueError(f"{name!r} is not a host name; {rule}") from None
 
 
 def _host_ports(text: str) -> frozenset[str]:
