@@ -56,17 +56,17 @@ def _vcpus_given(environ: Mapping[str, str]) -> float:
 
 
 def _count(text: str) -> int:
-    return int(_checked(text, int(text) >= 1, "1 or more"))
+    return int(_checked(text, int(text) >= 1, "must be 1 or more"))
 
 
 def _seconds(text: str) -> float:
     # 900 s: the longest that a function may run.
-    return float(_checked(text, 0 < float(text) < 900, "more than 0 and less than 900 seconds"))
+    return float(_checked(text, 0 < float(text) < 900, "must be more than 0 and less than 900 s"))
 
 
 def _checked(text: str, right: bool, rule: str) -> str:
     if not right:
-        raise ValueError(f"must be {rule}")
+        raise ValueError(rule)
     return text
 
 
@@ -95,7 +95,7 @@ def _host_ports(text: str) -> frozenset[str]:
     for pair in _list(text):
         host, _, port = pair.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
-        _checked(pair, bool(host) and _is_port(port), f"host:port, not {pair!r}")
+        _checked(pair, bool(host) and _is_port(port), f"{pair!r} is not host:port")
         pairs.add(f"{IPv6Address(host) if ':' in host else _host(host)}:{port}")
     return frozenset(pairs)
 
@@ -106,20 +106,22 @@ def _is_port(text: str) -> bool:
 
 def _ports(text: str) -> frozenset[int]:
     names = _list(text)
-    _checked(text, bool(names) and all(map(_is_port, names)), "port numbers, separated by commas")
+    _checked(
+        text, bool(names) and all(map(_is_port, names)), "must be port numbers, separated by commas"
+    )
     return frozenset(map(int, names))
 
 
 def _user_agent(text: str) -> str:
     # One header line (RFC 9110, 5.5).
     right = text.isascii() and text.isprintable() and len(text) <= 256
-    return _checked(text, right, "printable ASCII, at most 256 characters")
+    return _checked(text, right, "must be printable ASCII, at most 256 characters")
 
 
 def _sha256(text: str) -> str:
     text = text.lower()
     right = len(text) == 64 and not set(text) - set("0123456789abcdef")
-    return _checked(text, right, "64 hexadecimal digits")
+    return _checked(text, right, "must be 64 hexadecimal digits")
 
 
 def _buckets(text: str) -> frozenset[str]:
@@ -127,7 +129,7 @@ def _buckets(text: str) -> frozenset[str]:
     # of older buckets.
     for name in _list(text):
         right = all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
-        _checked(name, right, f"names of buckets without s3:// and keys, not {name!r}")
+        _checked(name, right, f"{name!r} is not a bucket name; omit s3:// and keys")
     return frozenset(_list(text))
 
 
@@ -136,7 +138,7 @@ def _prefix(text: str) -> tuple[str, str]:
     bucket, _, prefix = rest.partition("/")
     # A whole bucket would hold the images that trigger the function, too.
     right = scheme == "s3" and bool(bucket) and bool(prefix.strip("/"))
-    _checked(text, right, "s3://bucket/prefix")
+    _checked(text, right, "must be s3://bucket/prefix")
     return bucket, prefix.strip("/") + "/"
 
 
@@ -150,12 +152,12 @@ def _origins(text: str) -> str:
         # What could end the policy's directive, or match every page.
         host = host.removeprefix("*.")
         right = scheme in ("http", "https") and bool(host) and not set(host) & set("/;,'\"*")
-        _checked(name, right, f"origins such as https://example.com, not {name!r}")
+        _checked(name, right, f"{name!r} is not an origin such as https://example.com")
     return " ".join(_list(text))
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
-    return lambda text: _checked(text, text in choices, " or ".join(choices))
+    return lambda text: _checked(text, text in choices, f"must be {' or '.join(choices)}")
 
 
 def _setting(read: Callable[[str], T], default: T, help: str) -> T:
