@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.material import ROOT
+from benchmarks.table import markdown
 from keras_to_lambda.runtime.common.deadline import Deadline
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
@@ -28,12 +29,10 @@ from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.sources.images import Raw
 
 FILES = ROOT / "tests" / "convert" / "saved_by" / "files"
-HEAD = """\
-| written by | kind | what is in it | loaded by | top-1 agreement | largest diff |
-| --- | --- | --- | --- | ---: | ---: |"""
+HEAD = ("written by", "kind", "what is in it", "loaded by", "top-1 agreement", "largest diff")
 
 
-def row(folder: Path, facts: dict[str, Any]) -> str:
+def row(folder: Path, facts: dict[str, Any]) -> list[str]:
     """A row of the table; facts: of the file, as the folder's index has them."""
     file = folder / facts["file"]
     pictures = sorted(folder.glob(f"images/{facts['channels']}-*.png"))
@@ -58,7 +57,7 @@ def row(folder: Path, facts: dict[str, Any]) -> str:
             cwd=ROOT, check=False, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            return f"| {' | '.join(cells)} | refused: {reason(done.stderr, file)} |  |  |"
+            return [*cells, f"refused: {reason(done.stderr, file)}", "", ""]
         model = str(place / "net.tflite")
         handler = Handler(Settings(model_path=model, num_threads=1, log_level="FATAL"))
         served = np.stack([
@@ -70,7 +69,7 @@ def row(folder: Path, facts: dict[str, Any]) -> str:
         expected = np.concatenate([1 - expected, expected], axis=1)
     agreement = (served.argmax(axis=1) == expected.argmax(axis=1)).mean()
     difference = np.abs(served - expected).max()
-    return f"| {' | '.join(cells)} | {loaded} | {agreement:.0%} | {difference:.1e} |"
+    return [*cells, loaded, f"{agreement:.0%}", f"{difference:.1e}"]
 
 
 def reason(error: str, file: Path) -> str:
@@ -81,15 +80,14 @@ def reason(error: str, file: Path) -> str:
 
 def main() -> None:
     """Print the table."""
-    print(HEAD)
     files = [
         (index.parent, facts)
         for index in sorted(FILES.glob("*/index.json"))
         for facts in json.loads(index.read_text(encoding="utf-8"))["models"].values()
     ]
     with ThreadPoolExecutor(2) as pool:
-        for line in pool.map(lambda each: row(*each), files):
-            print(line, flush=True)
+        rows = list(pool.map(lambda each: row(*each), files))
+    print(markdown(HEAD, rows, words=range(4)))
 
 
 if __name__ == "__main__":

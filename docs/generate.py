@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from benchmarks.table import markdown
 from keras_to_lambda.deploy import estimate
 from keras_to_lambda.deploy.doctor import explain, template
 from keras_to_lambda.runtime.common import errors
@@ -17,83 +19,83 @@ from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.model_file import card
 
 
+def table(*head: str, rows: Iterable[Iterable[str]], figures: int = 0) -> str:
+    """A table whose first columns, as many as `figures`, are aligned as figures."""
+    return markdown(head, [[*row] for row in rows], words=range(figures, len(head)))
+
+
+def code(value: object) -> str:
+    """A value as code; "": nothing."""
+    return f"`{value}`" if value != "" else ""
+
+
 def settings_table() -> str:
     """Every environment variable."""
-    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    rows = []
     for setting in fields(Settings):
         value = "" if setting.default is MISSING else setting.default
         if value == MODELS:
             value = Path(MODELS).relative_to(ROOT).as_posix()
         if isinstance(value, frozenset):
             value = ",".join(sorted(str(item) for item in value))
-        meaning = setting.metadata["help"]
-        rows.append(f"| `{setting.name.upper()}` | {f'`{value}`' if value else ''} | {meaning} |")
-    return "\n".join(rows)
+        rows.append((code(setting.name.upper()), code(value or ""), setting.metadata["help"]))
+    return table("variable", "default", "meaning", rows=rows)
 
 
 def errors_table() -> str:
     """Every error that a caller can cause."""
-    rows = ["| status | code | errorType |", "| ---: | --- | --- |"]
-    kinds = errors.every()
-    for kind in sorted(kinds, key=lambda kind: (kind.status, kind.code)):
-        rows.append(f"| {kind.status} | `{kind.code}` | `{kind.__name__}` |")  # noqa: PERF401
-    return "\n".join(rows)
+    kinds = sorted(errors.every(), key=lambda kind: (kind.status, kind.code))
+    rows = [(str(kind.status), code(kind.code), code(kind.__name__)) for kind in kinds]
+    return table("status", "code", "errorType", rows=rows, figures=1)
 
 
 def explained_table() -> str:
     """Every error that `k2l doctor --explain` knows, but for the function's own codes."""
-    rows = ["| error | sign | cause |", "| --- | --- | --- |"]
     own = {kind.code for kind in errors.every()}
-    rows += [
-        f"| {entry.id} | {entry.sign} | {entry.cause} |"
-        for entry in explain.known()
-        if entry.id not in own
-    ]
-    return "\n".join(rows)
+    rows = [(each.id, each.sign, each.cause) for each in explain.known() if each.id not in own]
+    return table("error", "sign", "cause", rows=rows)
 
 
 def parameters_table() -> str:
     """Every parameter of the template."""
-    with (ROOT / "template.yaml").open(encoding="utf-8") as file:
-        parameters = template.load(file)["Parameters"]
-    rows = ["| parameter | values | default | meaning |", "| --- | --- | --- | --- |"]
-    for name, each in parameters.items():
-        values = ", ".join(f"`{value}`" for value in each.get("AllowedValues", []))
+    rows = []
+    for name, each in template.Template.read(ROOT / "template.yaml").body["Parameters"].items():
+        values = ", ".join(map(code, each.get("AllowedValues", [])))
         if "MaxValue" in each:
             values = f"{each['MinValue']:,} to {each['MaxValue']:,}"
-        default = each.get("Default", "")
-        shown = f"`{default}`" if default != "" else ""
-        rows.append(f"| `{name}` | {values} | {shown} | {each['Description']} |")
-    return "\n".join(rows)
+        rows.append((code(name), values, code(each.get("Default", "")), each["Description"]))
+    return table("parameter", "values", "default", "meaning", rows=rows)
 
 
 def generations_table() -> str:
     """What Keras 3 does with a file of Keras 2."""
     from keras_to_lambda.convert.load import generations
 
-    networks = {"Sequential", "Functional", "Model"}
-    layers = len(generations.EQUAL_LAYERS - networks)
+    layers = len(generations.EQUAL_LAYERS - {"Sequential", "Functional", "Model"})
     activations = len(generations.EQUAL_ACTIVATIONS)
-    different = "; ".join(f"`{x}`: {why}" for x, why in generations.DIFFERENCES.items())
-    rows = ["| Keras 3, given an `.h5` file of Keras 2 | layers and activations |", "| --- | --- |"]
-    rows.append(f"| computes something else, without a warning | {different} |")
-    rows.append(
-        "| refuses it, or some of its options | all others, as attention, recurrent and transposed "
-        "layers, depthwise and separable convolutions, `Resizing`, `UpSampling2D` |"
+    different = "; ".join(f"{code(x)}: {why}" for x, why in generations.DIFFERENCES.items())
+    rows = (
+        ("computes something else, without a warning", different),
+        (
+            "refuses it, or some of its options",
+            "all others, as attention, recurrent and transposed layers, depthwise and separable "
+            "convolutions, `Resizing`, `UpSampling2D`",
+        ),
+        ("answers alike", f"{layers} layers, {activations} activations"),
     )
-    rows.append(f"| answers alike | {layers} layers, {activations} activations |")
-    return "\n".join(rows)
+    head = ("Keras 3, given an `.h5` file of Keras 2", "layers and activations")
+    return table(*head, rows=rows)
 
 
 def repairs_table() -> str:
     """Every repair of a Keras file."""
     from keras_to_lambda.convert.load.repairs import REPAIRS
 
-    rows = ["| repair | what the file has | what is done |", "| --- | --- | --- |"]
+    rows = []
     for name, repair in REPAIRS.items():
         fault, remedy = repair.change.__doc__.removesuffix(".").split(": ", 1)
-        rows.append(f"| {name} | {fault} | {remedy} |")
-    return "\n".join(rows)
+        rows.append((name, fault, remedy))
+    return table("repair", "what the file has", "what is done", rows=rows)
 
 
 SCALING = (
@@ -104,12 +106,15 @@ SCALING = (
 
 def preprocessing_table() -> str:
     """Every field of a card's preprocessing."""
-    rows = ["| field of `preprocessing` | values | default |", "| --- | --- | --- |"]
-    for field in fields(card.Preprocessing):
-        choices = card.CHOICES.get(field.name)
-        values = ", ".join(map(str, choices)) if choices else SCALING
-        rows.append(f"| `{field.name}` | {values} | {field.default} |")
-    return "\n".join(rows)
+    rows = [
+        (
+            code(field.name),
+            ", ".join(map(str, card.CHOICES.get(field.name, ()))) or SCALING,
+            str(field.default),
+        )
+        for field in fields(card.Preprocessing)
+    ]
+    return table("field of `preprocessing`", "values", "default", rows=rows)
 
 
 def million() -> str:

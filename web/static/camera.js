@@ -1,6 +1,6 @@
 // The camera, in a dialog: one photo, or answers to what it sees while it runs.
 
-import { $, announce, el, percent } from "./dom.js";
+import { $, announce, drawnAt, el, meter, percent } from "./dom.js";
 import { classify } from "./api.js";
 
 const WORDS = {
@@ -19,12 +19,6 @@ export function openCamera(take, card) {
   const said = dialog.querySelector(".said");
   let facing = "environment", running = null;
 
-  const still = async (side, quality) => {
-    const scale = Math.min(1, side / Math.max(video.videoWidth, video.videoHeight));
-    const canvas = el("canvas", { width: video.videoWidth * scale, height: video.videoHeight * scale });
-    canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-    return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
-  };
   const stop = () => {
     live(false);
     video.srcObject?.getTracks().forEach((track) => track.stop());
@@ -66,19 +60,12 @@ export function openCamera(take, card) {
   const follow = async (signal) => {
     while (!signal.aborted) {
       try {
-        const address = await new Promise(async (resolve) => {
-          const reader = new FileReader();
-          reader.onload = () => resolve(reader.result);
-          reader.readAsDataURL(await still(LIVE_SIDE, 0.8));
-        });
-        const [{ probabilities, order }] = await classify([address.split(",")[1]], card(), signal);
+        const frame = drawnAt(video, LIVE_SIDE).toDataURL("image/jpeg", 0.8).split(",")[1];
+        const [{ probabilities, order }] = await classify([frame], card(), signal);
         if (signal.aborted) return;
-        said.replaceChildren(...order.slice(0, 3).map((at) => {
-          const bar = el("i");
-          bar.style.width = `${100 * probabilities[at]}%`;
-          return el("li", {}, el("b", {}, card().labels[at]), ` ${percent(probabilities[at])}`,
-            el("div", { class: "track", "aria-hidden": "true" }, bar));
-        }));
+        said.replaceChildren(...order.slice(0, 3).map((at) =>
+          el("li", {}, el("b", {}, card().labels[at]), ` ${percent(probabilities[at])}`,
+            el("div", { class: "track", "aria-hidden": "true" }, meter(probabilities[at])))));
       } catch (error) {
         if (signal.aborted) return;
         said.replaceChildren(el("li", { class: "bad" }, error.title ?? error.message));
@@ -95,11 +82,11 @@ export function openCamera(take, card) {
       start();
     },
     live: () => live(!running),
-    take: async () => {
-      take(await still(Infinity, 0.95));
+    take: () => drawnAt(video, Infinity).toBlob((photo) => {
+      take(photo);
       announce("Photo taken");
       dialog.close();
-    },
+    }, "image/jpeg", 0.95),
   };
 
   dialog.onclick = ({ target }) => deeds[target.value]?.();

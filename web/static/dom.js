@@ -37,6 +37,22 @@ export function choice(label, options, value, chosen) {
   return el("div", { class: "switch", role: "group", "aria-label": label }, buttons);
 }
 
+// A bar of a share, 0 to 1.
+export function meter(share) {
+  const bar = el("i");
+  bar.style.width = `${100 * share}%`;
+  return bar;
+}
+
+// A picture, or a video's frame, on a canvas whose longer side has at most `side` pixels.
+export function drawnAt(source, side) {
+  const width = source.videoWidth ?? source.naturalWidth, height = source.videoHeight ?? source.naturalHeight;
+  const scale = Math.min(1, side / Math.max(width, height));
+  const canvas = el("canvas", { width: width * scale, height: height * scale });
+  canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
 // A file that the browser saves.
 export function save(content, name, type) {
   const href = URL.createObjectURL(new Blob([content], { type }));

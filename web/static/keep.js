@@ -1,6 +1,6 @@
 // What a session leaves behind: a table, its data, a page, and a labelled folder.
 
-import { el, percent } from "./dom.js";
+import { drawnAt, el, meter, percent } from "./dom.js";
 import { confidence } from "./confidence.js";
 import { zip } from "./zip.js";
 
@@ -75,11 +75,8 @@ function answer(entry, card, top) {
   const model = el("small", {}, card.name);
   if (!result?.order) return el("div", {}, model, el("h2", {}, result?.title ?? "Not asked"));
   const best = card.labels[result.order[0]];
-  const row = (at) => {
-    const bar = el("i");
-    bar.style.width = `${100 * result.probabilities[at]}%`;
-    return el("tr", {}, el("th", {}, card.labels[at], bar), el("td", {}, percent(result.probabilities[at])));
-  };
+  const row = (at) => el("tr", {}, el("th", {}, card.labels[at], meter(result.probabilities[at])),
+    el("td", {}, percent(result.probabilities[at])));
   return el("div", {}, model, el("h2", {}, `${best} ${percent(result.probabilities[result.order[0]])}`),
     el("p", {}, confidence(result, card).text),
     entry.verdict != null && el("p", {}, entry.verdict === best ? "Marked as right." : `Marked as ${entry.verdict}.`),
@@ -95,8 +92,5 @@ async function picture({ picture: { preview }, results }, card) {
   } catch {
     return null;
   }
-  const scale = Math.min(1, SIDE / Math.max(image.naturalWidth, image.naturalHeight));
-  const canvas = el("canvas", { width: image.naturalWidth * scale, height: image.naturalHeight * scale });
-  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL("image/jpeg", 0.85);
+  return drawnAt(image, SIDE).toDataURL("image/jpeg", 0.85);
 }

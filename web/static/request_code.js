@@ -1,7 +1,7 @@
-// "This request as code": for each model that is shown, in three languages, to be copied.
+// "This request as code": for each model that is shown, as curl, Python and JavaScript, to be copied.
 
+import { address, apiKey, body } from "./api.js";
 import { choice, el } from "./dom.js";
-import { code } from "./code.js";
 
 const kept = { language: "curl", open: false, model: "" }; // for the next image
 
@@ -38,4 +38,34 @@ export function requestAsCode({ picture, results }, cards, view) {
       answered[1] && choice("Model of the code", names, names[kept.model] ?? answered[0].name, pick("model")), copy), text,
     picture.blob && el("p", { class: "hint" }, picture.own ? `Run it in the folder of ${picture.name}.`
       : `${picture.name} was made by this page: save what was sent first, and run the code beside it.`));
+}
+
+const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+function code({ blob, name: plain, url: given }, options) {
+  const to = String(address("predict", options));
+  const { type } = body({ blob });
+  const [url, name, json] = [to, plain, { url: given }].map((value) => JSON.stringify(value));
+  const text = JSON.stringify(json); // a literal in both languages
+  const locked = Boolean(apiKey.get());
+  return {
+    curl: `curl --fail-with-body -H 'Content-Type: ${type}' ${locked ? '-H "X-Api-Key: $API_KEY" ' : ""}\\\n  ${blob ? `--data-binary @${shell(plain)}` : `-d ${shell(json)}`} \\\n  ${shell(to)}`,
+    Python: `${locked ? "import os\n\n" : ""}import requests
+
+answer = requests.post(
+    ${url},
+    data=${blob ? `open(${name}, "rb")` : text},
+    headers={"Content-Type": "${type}"${locked ? ', "X-Api-Key": os.environ["API_KEY"]' : ""}},
+)
+if not answer.ok:
+    raise SystemExit(answer.text)
+print(answer.json())`,
+    JavaScript: `${blob ? 'import { readFile } from "node:fs/promises";\n\n' : ""}const answer = await fetch(${url}, {
+  method: "POST",
+  body: ${blob ? `await readFile(${name}), // in a browser: input.files[0]` : `${text},`}
+  headers: { "Content-Type": "${type}"${locked ? ', "X-Api-Key": process.env.API_KEY' : ""} },
+});
+if (!answer.ok) throw new Error(await answer.text());
+console.log(await answer.json());`,
+  };
 }

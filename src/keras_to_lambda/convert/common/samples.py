@@ -18,6 +18,11 @@ from keras_to_lambda.convert.common.conversion_errors import ConvertError, liste
 from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.model_file.card import distinct
 
+EXPECTED = (
+    f"expected: a folder of photos ({', '.join(sorted(MEDIA_TYPES))}), best in folders named after "
+    "the labels; a .zip file of one; or data that `k2l train` reads"
+)
+
 
 @contextlib.contextmanager
 def local(samples: Path, most: int) -> Iterator[Path]:
@@ -33,6 +38,10 @@ def local(samples: Path, most: int) -> Iterator[Path]:
             raise ConvertError(f"--samples: {error}") from error
         yield unpacked
         return
+    if samples.is_file() and samples.suffix.lower() in MEDIA_TYPES:
+        raise ConvertError(f"--samples {samples} is a single photo; {EXPECTED}")
+    if samples.is_dir() and not any(samples.iterdir()):
+        raise ConvertError(f"--samples {samples} is an empty folder; {EXPECTED}")
     elsewhere = str(samples).startswith("keras:")
     if not elsewhere and not samples.is_file() and (not samples.is_dir() or images(samples)):
         yield samples
@@ -49,7 +58,7 @@ def local(samples: Path, most: int) -> Iterator[Path]:
         )
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ConvertError(f"--samples {samples}: no photos, and no other data: {reason}")
+            raise ConvertError(f"--samples {samples}: no photos: {reason}; {EXPECTED}")
         yield Path(folder)
 
 
