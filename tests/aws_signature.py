@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -40,3 +42,17 @@ def valid(environ: dict[str, Any], body: bytes, secret: str = "secret") -> bool:
     for part in (*given["scope"].split("/"), text):
         key = hmac.digest(key, part.encode(), "sha256")
     return key.hex() == given["signature"]
+
+
+def guarded(application: Any) -> Callable[..., Iterable[bytes]]:
+    """A WSGI application behind a gateway with the stage /Prod that wants a signature or a key."""
+
+    def answer(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if not environ.get("HTTP_X_API_KEY") and not valid(environ, body):
+            start("403 Forbidden", [("Content-Type", "application/json")])
+            return [b'{"message": "Forbidden"}']
+        path = environ["PATH_INFO"].removeprefix("/Prod")
+        return application({**environ, "PATH_INFO": path, "wsgi.input": io.BytesIO(body)}, start)
+
+    return answer

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from keras_to_lambda.cli import frame, main
+from keras_to_lambda.convert.common import samples
 from keras_to_lambda.runtime.common.errors import InvalidUrl, UserError
 
 
@@ -84,6 +85,17 @@ def test_help_is_shown_without_the_extra(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_to_lambda.train.search", None)
     assert main.main(["search", "--help"]) == 2
     assert 'pip install "keras-to-lambda[train]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "came"), [("", "an empty folder"), ("x.jpg", "a single photo")])
+def test_samples_that_are_no_folder_of_photos_say_what_came_and_what_is_expected(
+    name, came, tmp_path
+):
+    if name:
+        (tmp_path / name).touch()
+    words = f"is {came}; expected: a folder of photos"
+    with pytest.raises(UserError, match=words), samples.local(tmp_path / name, 9):
+        pass
 
 
 def test_every_root_of_user_errors_is_one_class():

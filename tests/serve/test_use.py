@@ -8,16 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.parse
 from pathlib import Path
 
 import pytest
-import requests
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
-from tests.http_host import HttpHost, Quiet, QuietFiles
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.serve.gateway import Gateway
+from tests import aws_signature
+from tests.http_host import HttpHost, QuietFiles, wsgi
 from tests.serve.conftest import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,48 +55,9 @@ def block(language, having=""):
     return found[0]
 
 
-class Gateway(Quiet):
-    """As API Gateway with IAM: checks a request's signature, and passes a good one on to `behind`.
-
-    By botocore's signer, as the documentation of the signature has it:
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
-    """
-
-    behind = ""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if not self.headers.get("x-api-key") and not self.signed(body):
-            self.send_error(403)
-            return
-        answer = requests.post(self.behind + self.path, data=body, timeout=30)
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(answer.content)
-
-    def signed(self, body):
-        given = self.headers["Authorization"]
-        names = re.search("SignedHeaders=([^,]+)", given)[1].split(";")
-        assert {"host", "x-amz-date", "x-amz-security-token"} <= set(names)
-        path, _, query = self.path.partition("?")
-        request = AWSRequest(
-            "POST",
-            f"http://{self.headers['Host']}{path}",
-            headers={name: self.headers[name] for name in names if name != "host"},
-            params=dict(urllib.parse.parse_qsl(query)),
-            data=body,
-        )
-        request.context["timestamp"] = self.headers["x-amz-date"]
-        signer = SigV4Auth(
-            Credentials("AKIDEXAMPLE", "secret", "token"), "execute-api", "us-east-1"
-        )
-        text = signer.string_to_sign(request, signer.canonical_request(request))
-        return given.endswith("Signature=" + signer.signature(text, request))
-
-
 @pytest.fixture
-def signed_addresses(addresses, monkeypatch):
-    """The same addresses, but for a gateway that wants a key or a signature in front."""
+def signed_addresses(monkeypatch):
+    """The function's address behind a gateway that wants a key or a signature."""
     for name, value in (
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -105,9 +65,9 @@ def signed_addresses(addresses, monkeypatch):
         ("API_KEY", "a key"),
     ):
         monkeypatch.setenv(name, value)
-    gateway = type("Behind", (Gateway,), {"behind": addresses["http://127.0.0.1:9000"]})
-    with HttpHost(gateway) as server:
-        yield {"http://127.0.0.1:9000": f"http://{server.address}"}
+    gateway = Gateway(Handler(Settings(num_threads=1, log_level="FATAL")).handle)
+    with wsgi(aws_signature.guarded(gateway)) as url:
+        yield {"http://127.0.0.1:9000": url}
 
 
 def run(command, place, addresses, code, name=None):

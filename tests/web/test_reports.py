@@ -45,15 +45,14 @@ def report(tmp_path, context):
 
 
 def test_a_report_is_read_at_every_size_and_in_every_colour(report):
-    for scheme, colours in (("light", "none"), ("dark", "none"), ("dark", "active")):
-        report.emulate_media(color_scheme=scheme, forced_colors=colours)
-        # axe computes with the colours that the system then replaces.
-        options = {"rules": {"color-contrast": {"enabled": colours == "none"}}}
-        found = Axe().run(report, options=options).response["violations"]
+    for scheme in ("light", "dark"):
+        report.emulate_media(color_scheme=scheme)
+        found = Axe().run(report).response["violations"]
         assert [(each["id"], each["nodes"][0]["target"]) for each in found] == []
     for width in (1440, 768, 390, 320):
         report.set_viewport_size({"width": width, "height": 740})
         assert report.evaluate("document.documentElement.scrollWidth") == width
+    report.emulate_media(forced_colors="active")
     bar = report.locator(".bar i")
     colour = "each => getComputedStyle(each).backgroundColor"
     assert bar.evaluate(colour) != report.locator(".bar").evaluate(colour)

@@ -91,14 +91,6 @@ def test_what_failed_is_tried_again_at_once(page, context, expected):
     expect(page.get_by_role("button", name="Try failed again")).to_be_hidden()
 
 
-def test_one_bad_file_among_several_spoils_nothing_and_is_counted(page):
-    give(page, T_SHIRT, ROOT / "LICENSE")
-    expect(best(page)).to_contain_text("t-shirt")
-    expect(page.locator("#status")).to_have_text("1 of 2 classified, 1 failed")
-    page.locator("#filter").select_option("failed")
-    assert labels(page) == ["failed"]
-
-
 def test_a_list_that_is_cleared_stops_its_requests(page, twenty):
     page.route("**/tensor*", lambda route: page.wait_for_timeout(50) or route.continue_())
     give(page, *twenty)
@@ -107,11 +99,8 @@ def test_a_list_that_is_cleared_stops_its_requests(page, twenty):
     page.unroute_all(behavior="ignoreErrors")
     sample(page, "dress")
     done(page, 1)
-    expect(page.locator("#status")).to_have_text("dress-sample.jpg: dress, " + best_share(page))
-
-
-def best_share(page):
-    return page.locator(".best small").first.inner_text()
+    share = page.locator(".best small").first.inner_text()
+    expect(page.locator("#status")).to_have_text(f"dress-sample.jpg: dress, {share}")
 
 
 def test_where_two_models_disagree_is_found(page):
@@ -153,6 +142,10 @@ def test_a_session_is_saved_as_csv_json_and_page(page, tmp_path):
     shutil.copy(T_SHIRT, strange)
     give(page, strange, ROOT / "LICENSE")
     done(page, 2)
+    expect(best(page)).to_contain_text("t-shirt")
+    expect(page.locator("#status")).to_have_text("1 of 2 classified, 1 failed")
+    page.locator("#filter").select_option("failed")
+    assert labels(page) == ["failed"]
     page.get_by_role("button", name="Yes").click()
     table = list(csv.reader(io.StringIO(saved(page, "CSV").read_text("utf-8"))))
     assert table[0] == ["picture", "clothing", "clothing probability", "right label"]
