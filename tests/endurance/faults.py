@@ -17,7 +17,6 @@ import base64
 import contextlib
 import functools
 import io
-import json
 import logging
 import os
 import shutil
@@ -55,11 +54,6 @@ EVENT = {"image": base64.b64encode(PHOTO).decode()}
 IMAGE = "keras-to-lambda:faults"
 WAIT_S = 60  # longer than this is a hang
 SMALLEST_MB = 512  # MemorySize's MinValue in template.yaml
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 
 
 class Seen(NamedTuple):
@@ -256,31 +250,14 @@ class Wire(Tcp):
                 end.close()
 
 
-class Storage(NamedTuple):
-    """S3 behind a wire. client: not through the wire."""
-
-    wire: Wire
-    client: Any
-    env: dict[str, str]
-
-    def kept(self) -> list[dict[str, Any]]:
-        """Every line below the results' prefix."""
-        lines: list[dict[str, Any]] = []
-        for entry in self.client.list_objects_v2(Bucket="answers").get("Contents", []):
-            body = self.client.get_object(Bucket="answers", Key=entry["Key"])["Body"].read()
-            lines += [json.loads(line) for line in body.decode().splitlines()]
-        return lines
-
-
 @contextlib.contextmanager
-def s3() -> Iterator[Storage]:
-    """A real S3 server (moto's, over HTTP) with PHOTO as s3://photos/photo.jpg."""
+def s3() -> Iterator[tuple[Wire, dict[str, str]]]:
+    """A real S3 server (moto's, over HTTP) with PHOTO as s3://photos/photo.jpg, behind a wire."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         port = server.get_host_and_port()[1]
-        requests.post(f"http://127.0.0.1:{port}/moto-api/reset", timeout=WAIT_S)
         client = boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{port}",
@@ -288,45 +265,26 @@ def s3() -> Iterator[Storage]:
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
-        for bucket in ("photos", "answers"):
-            client.create_bucket(Bucket=bucket)
+        client.create_bucket(Bucket="photos")
         client.put_object(Bucket="photos", Key="photo.jpg", Body=PHOTO)
-        with Wire(port) as wire:
-            env = {
-                **CREDENTIALS,
-                "AWS_ENDPOINT_URL_S3": f"http://{wire.host}",
-                "S3_ALLOWED_BUCKETS": "photos",
-                "RESULTS_PREFIX": "s3://answers/out",
-                "FETCH_TIMEOUT_S": "2",
-            }
-            yield Storage(wire, client, env)
         client.close()
+        with Wire(port) as wire:
+            yield (
+                wire,
+                {
+                    "AWS_ACCESS_KEY_ID": "test",
+                    "AWS_SECRET_ACCESS_KEY": "test",
+                    "AWS_DEFAULT_REGION": "us-east-1",
+                    "AWS_ENDPOINT_URL_S3": f"http://{wire.host}",
+                    "S3_ALLOWED_BUCKETS": "photos",
+                    "FETCH_TIMEOUT_S": "2",
+                },
+            )
     finally:
         server.stop()
 
 
 S3_PHOTO = {"url": "s3://photos/photo.jpg"}
-
-
-def batch(*messages: Any) -> dict[str, Any]:
-    """An SQS event (https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html)."""
-    return {
-        "Records": [
-            {
-                "messageId": f"message-{number}",
-                "eventSource": "aws:sqs",
-                "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:images",
-                "body": json.dumps(message),
-            }
-            for number, message in enumerate(messages)
-        ]
-    }
-
-
-def retried(answer: Answer) -> list[str]:
-    """The ids that the queue delivers again."""
-    assert answer.status == 200, answer
-    return [each["itemIdentifier"] for each in answer.body["batchItemFailures"]]
 
 
 def plain(width: int, height: int, kind: str, mode: str = "RGB", **options: Any) -> str:
@@ -456,11 +414,11 @@ def memory_exhausted() -> Seen:
 
 
 def _s3_cut(how: str, code: str) -> Seen:
-    with s3() as storage, Fleet(2, timeout_s=8, env=storage.env) as fleet:
+    with s3() as (wire, env), Fleet(2, timeout_s=8, env=env) as fleet:
         url = fleet.url + "/predict"
         right(call(url, S3_PHOTO))
         right(call(url, S3_PHOTO))  # both environments now hold a connection
-        storage.wire.how = how
+        wire.how = how
         with calling((url, S3_PHOTO)) as cut:
             right(call(url, PHOTO))
         mixed = call(url, {"images": [EVENT, S3_PHOTO]})
@@ -468,7 +426,7 @@ def _s3_cut(how: str, code: str) -> Seen:
         assert mixed.status == 200
         assert is_right(mixed.body[0])
         assert mixed.body[1]["error"]["code"] == code
-        storage.wire.how = "pass"
+        wire.how = "pass"
         seconds = recovered(url, S3_PHOTO)
         right(call(url, S3_PHOTO))
         right(call(url, S3_PHOTO))
@@ -486,57 +444,6 @@ for name, how, code in (
     ("S3 breaks off in the middle of its answers", "half", "fetch_failed"),
 ):
     fault(name)(functools.partial(_s3_cut, how, code))
-
-
-@fault("the queue's answers cannot be written to S3")
-def results_unreachable() -> Seen:
-    with s3() as storage, Fleet(1, timeout_s=8, env=storage.env) as fleet:
-        url = fleet.url + INVOKE
-        event = batch(EVENT, EVENT | {"top_k": 1}, {"image": "AAAA"})
-        ids = [record["messageId"] for record in event["Records"]]
-        for how in ("silent", "reset"):
-            storage.wire.how = how
-            assert retried(call(url, event)) == ids
-            assert storage.kept() == []
-        storage.wire.how = "pass"
-        start = time.monotonic()
-        assert retried(call(url, event)) == []
-        seconds = time.monotonic() - start
-        assert retried(call(url, event)) == []  # delivered twice, as SQS may
-        lines = storage.kept()
-        assert len(lines) == 3, lines
-        assert sum("scores" in line for line in lines) == 2
-    return Seen(
-        "the queue: every message in `batchItemFailures`",
-        seconds,
-        "3 of 3 answers, each once, also when delivered twice",
-    )
-
-
-@fault("an environment is killed in the middle of a batch of the queue")
-def killed_in_a_batch() -> Seen:
-    with Silent() as host, s3() as storage:
-        env = {**storage.env, "FETCH_PRIVATE_HOSTS": host.host, "MAX_IMAGES": "1"}
-        with Fleet(1, timeout_s=20, env=env) as fleet:
-            url = fleet.url + INVOKE
-            good = [EVENT | {"top_k": number} for number in (1, 2, 3)]
-            with calling((url, batch(*good, host.event))) as answers:
-                host.wait()
-                [function] = fleet.environments[0].functions()
-                os.kill(function, signal.SIGKILL)
-            assert answers[0].code == "Runtime.ExitError"
-            # With no answer, SQS delivers the whole batch again.
-            start = time.monotonic()
-            failed = retried(call(url, batch(*good, {"image": "AAAA"})))
-            seconds = time.monotonic() - start
-            assert failed == []
-            lines = storage.kept()
-            assert len(lines) == 4, lines
-    return Seen(
-        "the queue: an error, so the whole batch comes again",
-        seconds,
-        "4 of 4 answers, each once, though some were written twice",
-    )
 
 
 # The faults: what only a container can have

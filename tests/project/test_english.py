@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import subprocess
 from pathlib import Path
 
@@ -14,47 +13,15 @@ from keras_to_lambda.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Each has a plainer word: reported, no one or a passive, everyone who, again, fix, a non-image.
-HARD = re.compile(
-    r"(?<![a-z])(told|nobody|anybody|somebody|whoever|anew|mend|mends|mended|what is no)(?![a-z])",
-    re.IGNORECASE,
-)
-TEXTS = (
-    "*.md",
-    "docs",
-    "src",
-    "web",
-    "events",
-    "samples",
-    "tests",
-    "benchmarks",
-    "template.yaml",
-    "Makefile",
-)
-
-
-def files():
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", *TEXTS], capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout
-    kinds = {".md", ".py", ".toml", ".yaml", ".js", ".css", ".html", ".jinja", ""}
-    return [
-        ROOT / name
-        for name in listed.split("\0")
-        if name
-        and Path(name).suffix in kinds
-        and name not in ("CHANGELOG.md", "tests/project/test_english.py")
-    ]
+HARD = "told|nobody|anybody|somebody|whoever|anew|mend|mends|mended|what is no"
+TEXTS = [f"*.{kind}" for kind in ("md", "py", "toml", "yaml", "js", "css", "html", "jinja")]
 
 
 def test_no_text_has_a_word_that_is_hard_to_read():
-    assert len(files()) > 100
-    lines = [
-        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in files()
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if HARD.search(line)
-    ]
-    assert lines == []
+    where = [*TEXTS, "Makefile", ":!CHANGELOG.md", ":!tests/project/test_english.py"]
+    command = ["git", "grep", "--line-number", "--ignore-case", "--word-regexp", "-E", HARD, "--"]
+    done = subprocess.run([*command, *where], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 # Every verb that needs no TensorFlow to be imported, and two commands of make.
