@@ -87,7 +87,9 @@ test: ## the tests that need no container and no engine
 	@$(MAKE) -j3 $(DEV) $(TF_DEV) $(AWS) $(SUPPLY)
 	@$(MAKE) tracking
 	@.venv/bin/python -m pytest -n 4 $(BY_FILE) $(patsubst %,tests/%,deploy web emulator project serve cli runtime)
-	@$(MAKE) test-tflite
+	@$(MAKE) -j2 --output-sync=line test-tflite test-keras
+
+test-keras: $(TF_DEV) tracking ## the tests of train and convert
 	@.venv-tf/bin/python -m pytest -n 2 $(BY_FILE) tests/train tests/convert
 
 test-tflite: ## the engine's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
@@ -267,4 +269,4 @@ $(TFLITE): requirements-tflite.txt pyproject.toml
 
 comma := ,
 
-.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench models train-demo tracking screenshots lighthouse test test-tflite test-busy test-old-keras test-mediapipe test-cloud test-container test-arm64 fuzz faults load soak audit sbom check lock clean help
+.PHONY: demo run emulator image setup doctor deploy smoke receipt docs bench models train-demo tracking screenshots lighthouse test test-keras test-tflite test-busy test-old-keras test-mediapipe test-cloud test-container test-arm64 fuzz faults load soak audit sbom check lock clean help

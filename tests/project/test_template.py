@@ -87,12 +87,15 @@ class Stack:
     """The template with parameters put in: what would be there."""
 
     def __init__(self, template, **parameters):
+        assert parameters.keys() <= template["Parameters"].keys()
         self.template = template
-        self.parameters = {
-            name: str(parameters.pop(name, each.get("Default", "")))
-            for name, each in template["Parameters"].items()
-        }
-        assert not parameters, parameters
+        defaults = Template(template).parameters
+        self.parameters = {**defaults, **{name: str(value) for name, value in parameters.items()}}
+
+        class Conditions(Template):
+            _value = staticmethod(lambda given: str(self.value(given)))
+
+        self.holds = Conditions(template)._holds
         self.resources = {
             name: self.value(resource.get("Properties", {}))
             for name, resource in template["Resources"].items()
@@ -105,20 +108,7 @@ class Stack:
         }
 
     def is_there(self, part):
-        return "Condition" not in part or self.truth({"Condition": part["Condition"]})
-
-    def truth(self, expression):
-        [(kind, of)] = expression.items()
-        match kind:
-            case "Condition":
-                return self.truth(self.template["Conditions"][of])
-            case "Fn::Equals":
-                return str(self.value(of[0])) == str(self.value(of[1]))
-            case "Fn::Not":
-                return not self.truth(of[0])
-            case "Fn::And" | "Fn::Or":
-                return {"Fn::And": all, "Fn::Or": any}[kind](map(self.truth, of))
-        raise AssertionError(expression)
+        return "Condition" not in part or self.holds({"Condition": part["Condition"]})
 
     def named(self, name):
         if name in PSEUDO:
@@ -140,7 +130,7 @@ class Stack:
             case {"Fn::GetAtt": path}:
                 return self.named(path if isinstance(path, str) else ".".join(path))
             case {"Fn::If": [condition, yes, no]}:
-                return self.value(yes if self.truth({"Condition": condition}) else no)
+                return self.value(yes if self.holds({"Condition": condition}) else no)
             case {"Fn::Join": [by, parts]}:
                 return by.join(self.value(parts))
             case {"Fn::Split": [by, text]}:
