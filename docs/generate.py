@@ -110,7 +110,7 @@ def preprocessing_table() -> str:
         (
             code(field.name),
             ", ".join(map(str, card.CHOICES.get(field.name, ()))) or SCALING,
-            str(field.default),
+            str(getattr(card.Preprocessing(), field.name)),
         )
         for field in fields(card.Preprocessing)
     ]
