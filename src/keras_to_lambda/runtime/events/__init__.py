@@ -2,7 +2,7 @@
 
 One class for each source of events, with both directions side by side (`base.EventSource`).
 
-    web      HttpApi, FunctionUrl, RestApi, LoadBalancer, Lattice
+    web      HttpApi (and function URLs), RestApi, LoadBalancer, Lattice
     records  Queue and FifoQueue (SQS), Topic (SNS), Bucket (S3), EventBridge
     bulk     S3Batch, MapBatch (Step Functions)
     direct   Mapped (non-proxy integration), Ping, Direct

@@ -35,9 +35,10 @@ WORTH_PACKING = 1000  # characters of a page
 
 
 class HttpApi(Synchronous):
-    """API Gateway HTTP APIs, payload format 2.0.
+    """API Gateway HTTP APIs, payload format 2.0, and function URLs, which have the same.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
     """
 
     source = "http-api"
@@ -165,20 +166,6 @@ class HttpApi(Synchronous):
         return body.encode()
 
 
-class FunctionUrl(HttpApi):
-    """Lambda function URLs: payload format 2.0 with a domain of their own.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
-    """
-
-    source = "function-url"
-
-    @classmethod
-    def infer(cls, event: dict[Any, Any]) -> bool:
-        domain = _dict(event, "requestContext").get("domainName")
-        return HttpApi.infer(event) and isinstance(domain, str) and ".lambda-url." in domain
-
-
 class RestApi(HttpApi):
     """API Gateway REST APIs with proxy integration, payload format 1.0.
 
@@ -292,7 +279,7 @@ class LatticeV1(Lattice):
 
 
 # In this order: what is more special comes first.
-SOURCES = (FunctionUrl, HttpApi, LoadBalancer, RestApi, Lattice, LatticeV1)
+SOURCES = (HttpApi, LoadBalancer, RestApi, Lattice, LatticeV1)
 
 
 def _dict(event: Mapping[str, Any], key: str) -> dict[str, Any]:

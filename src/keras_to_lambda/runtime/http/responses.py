@@ -63,22 +63,14 @@ class Redirect(NamedTuple):
 Content = Page | Redirect | dict[str, "Any"] | list["Any"] | None
 
 
-class Response(NamedTuple):
-    """status, the headers that are this answer's own, and body."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
-def response(outcome: Content | ClassifierError) -> Response:
-    """A result or an error as an answer."""
+def response(outcome: Content | ClassifierError) -> tuple[int, dict[str, str], str]:
+    """A result or an error as status, the headers that are this answer's own, and body."""
     if isinstance(outcome, ClassifierError):
         allowed = {"Allow": outcome.allow} if isinstance(outcome, MethodNotAllowed) else {}
         own = {"Content-Type": JSON, **allowed}
-        return Response(outcome.status, own, text.to_json(outcome.to_json()))
+        return outcome.status, own, text.to_json(outcome.to_json())
     if outcome is None:
-        return Response(204, {}, "")
+        return 204, {}, ""
     if isinstance(outcome, Page):
         import hashlib
 
@@ -90,12 +82,12 @@ def response(outcome: Content | ClassifierError) -> Response:
             "ETag": f'W/"{digest}"',
             "Vary": "Accept-Encoding",
         }
-        return Response(200, {**own, **outcome.headers}, outcome.content)
+        return 200, {**own, **outcome.headers}, outcome.content
     if isinstance(outcome, Redirect):
         from urllib.parse import quote
 
-        return Response(308, {"Location": quote(outcome.location, safe="/", errors="replace")}, "")
-    return Response(200, {"Content-Type": JSON}, text.to_json(outcome))
+        return 308, {"Location": quote(outcome.location, safe="/", errors="replace")}, ""
+    return 200, {"Content-Type": JSON}, text.to_json(outcome)
 
 
 def headers(settings: Settings, watch: Stopwatch, *, cold: bool) -> dict[str, str]:

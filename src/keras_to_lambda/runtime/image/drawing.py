@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # MNIST's digits were scaled to fit 20 of 28 pixels, then put where their centre of mass is in the
 # middle (http://yann.lecun.com/exdb/mnist/). For other sizes in proportion.
 INNER = 20 / 28
-LONGEST = 1000  # pixels; larger pictures are made smaller first
+LONGEST = 1000  # pixels; the decoder makes larger pictures smaller
 FAINT = 32  # of 255: less contrast is a blank sheet
 DIGITS = 6  # halves are rounded alike whatever the order of the sums before
 WEAK = 4  # less than one part in so many of the strongest ink is paper
@@ -34,9 +34,6 @@ NEAR = 0.01  # of the longer side: weak ink so far from strong ink is a stroke's
 def ink(image: Image.Image) -> Image.Image:
     """The ink of a picture: mode "L", light on black; where that is what came, unchanged."""
     image = image.convert("RGBA" if image.has_transparency_data else "L")
-    factor = -(-max(image.size) // LONGEST)
-    if factor > 1:
-        image = image.reduce(factor)
     if image.mode == "RGBA":
         alpha = image.getchannel("A")
         if _paper(np.asarray(alpha)) < 128:
