@@ -40,6 +40,7 @@ def test_dataclasses_takes_an_instance(values, named, expected):
     for fields in (record.fields(Ours), dataclasses.fields(ours)):
         assert [each.name for each in fields] == ["name", "size", "notes"]
         assert dict(fields[2].metadata) == {"help": "for people"}
+        assert fields[1].default == (1, 2)
 
 
 @pytest.mark.parametrize(

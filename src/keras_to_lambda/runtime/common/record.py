@@ -68,10 +68,12 @@ else:
         def __get__(self, record: Any, cls: Any) -> Any:
             import dataclasses
 
-            body = [
-                (each.name, "object", dataclasses.field(metadata=each.metadata))
-                for each in fields(cls)
-            ]
+            body = []
+            for each in fields(cls):
+                named = {"default": each.default, "default_factory": each.default_factory}
+                given = {name: value for name, value in named.items() if value is not MISSING}
+                made = dataclasses.field(metadata=each.metadata, **given)
+                body.append((each.name, "object", made))
             made = dataclasses.make_dataclass(cls.__name__, body).__dataclass_fields__
             cls.__dataclass_fields__ = made
             return made
