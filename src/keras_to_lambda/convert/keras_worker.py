@@ -28,7 +28,6 @@ from keras_to_lambda.convert.quantize import flatbuffer, pixel_front
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
 from keras_to_lambda.convert.sandbox import sandbox
 from keras_to_lambda.convert.verification import keras_preprocessing, pipeline_diff
-from keras_to_lambda.convert.verification.accuracy import better
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, distinct
 
 LOAD_WITHIN_S = 600
@@ -123,7 +122,7 @@ def run(
                 "image_dataset_from_directory; give the --interpolation of the training"
             )
         if scaling is not None and own_scaling.scales(card.preprocessing):
-            notes.append(_scaled_twice(scaling, answer, kept, rows, card, accept_scaling))
+            notes.append(_scaled_twice(scaling, accept_scaling))
         if loaded.classes == 1:
             sigmoid = kind.output == "probabilities"
             loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
@@ -177,33 +176,11 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = round(time.perf_counter() - begin, 2)
 
 
-def _scaled_twice(
-    scaling: OwnScaling,
-    answer: Answer,
-    photos: Sequence[Path],
-    rows: np.ndarray,
-    card: ModelCard,
-    accepted: bool,
-) -> str:
-    """A sentence on a network that scales pixels itself, with a scaling before it.
-
-    photos: those that were answered. rows: the answers, before one output becomes two.
-    """
+def _scaled_twice(scaling: OwnScaling, accepted: bool) -> str:
+    """A sentence on a network that scales pixels itself, with a scaling before it."""
     both = f"the network scales pixels itself ({scaling}), and --preprocess does so before it"
     if not scaling.for_bytes:
         return f"{both}: use --preprocess raw if training did not scale twice"
-    expected = ClassFolders(card.labels).truth(photos)
-    known = [index for index, label in enumerate(expected) if label is not None]
-    if known:
-        labels = [expected[index] for index in known]
-        twice = _first(rows[known]) == labels
-        once = _right([photos[index] for index in known], labels, answer, card, scaling="raw")
-        both += (
-            f"; of {len(known)} labelled samples {twice.mean():.1%} are right so, "
-            f"{once.mean():.1%} with raw"
-        )
-        if better(once, twice) or (twice.all() and not once.all()):
-            return f"{both}: taken for what training did"
     if accepted:
         return f"{both}: accepted by --accept-scaling"
     raise ConvertError(
@@ -264,7 +241,7 @@ def _flagged(photos: Sequence[str], card: ModelCard, answer: Answer) -> Flagged:
                 flagged.append((path, label))
     known = [path for path, label in flagged if label is not None]
     labels = [label for _, label in flagged if label is not None]
-    applied, ignored = (_right(known, labels, answer, card, exif=x) for x in ("apply", "ignore"))
+    applied, ignored = (_right(known, labels, answer, card, exif) for exif in ("apply", "ignore"))
     return Flagged(
         samples=len(flagged),
         judged=len(known),
@@ -275,10 +252,10 @@ def _flagged(photos: Sequence[str], card: ModelCard, answer: Answer) -> Flagged:
 
 
 def _right(
-    photos: Sequence[Path], labels: Sequence[Any], answer: Answer, card: ModelCard, **steps: Any
+    photos: Sequence[Path], labels: Sequence[int], answer: Answer, card: ModelCard, exif: str
 ) -> np.ndarray:
-    """Whether each photo's first label is the right one, with other steps of preprocessing."""
-    card = replace(card, preprocessing=replace(card.preprocessing, **steps))
+    """Whether each photo's first label is the right one."""
+    card = replace(card, preprocessing=replace(card.preprocessing, exif=exif))
     rows = [answer(keras_preprocessing.see(photo, card).tensor) for photo in photos]
     return np.asarray(_first(np.stack(rows)) == labels) if rows else np.zeros(0, bool)
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # (batch, ...); None in it is a size that is not known. None instead of it: nothing is known. Of a
 # shape that begins with ANY_RANK, the last size alone is known.
 Shape = tuple[int | None, ...]
 ANY_RANK = -1
-# The input shapes of a layer; the first is known when a rule is called.
-Taken = list[Any]
 Config = Mapping[str, Any]
 
 
@@ -49,14 +47,17 @@ def _given(
         inner = of_network(layer, taken[0])
         wanted = names(config.get("output_layers")) if isinstance(config, dict) else []
         return inner.get(wanted[0]) if wanted else next(reversed(inner.values()), None)
-    rule = RULES.get(kind)
-    shape = taken[0] or ((ANY_RANK, None) if rule is _units else None)
-    if rule in (_flat, _global) and not config.get("keepdims"):
-        shape = shape if shape and shape[0] != ANY_RANK else (None, None)
-    if rule is None or shape is None or (shape[0] == ANY_RANK and rule not in (_same, _units)):
+    rule, shape = RULES.get(kind), taken[0]
+    if kind == "Dense":
+        shape = shape or (ANY_RANK, None)
+    if kind in FLAT and not config.get("keepdims") and (not shape or shape[0] == ANY_RANK):
+        shape = (None, None)
+    if shape is None or (shape[0] == ANY_RANK and kind not in ("Dense", *SAME)):
         return None
     try:
-        return rule([shape, *taken[1:]], config)
+        if kind == "Concatenate":
+            return _joined(shape, taken, config)
+        return rule(shape, config) if rule else None
     except (TypeError, ValueError, LookupError, ArithmeticError):  # a configuration of another form
         return None
 
@@ -111,22 +112,14 @@ def names(value: Any) -> list[str]:
     return [name for part in value for name in names(part)]
 
 
-# Rules: the shapes of what a layer takes, and its configuration -> the shape of what it gives.
-
-
-def _same(taken: Taken, _config: Config) -> Shape:
-    return tuple(taken[0])
-
-
-def _units(taken: Taken, config: Config) -> Shape:
-    return (*taken[0][:-1], config["units"])
+# Rules: the shape of what a layer takes, and its configuration -> the shape of what it gives.
 
 
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _spatial(shape: Shape, config: Config, channels: int | None, window: Any) -> Shape:
+def _moved(shape: Shape, config: Config, channels: int | None, window: Any) -> Shape:
     """Sizes behind a window that is moved: Keras' formulas for `same` and `valid`."""
     if config.get("data_format") == "channels_first":
         return (shape[0], channels, None, None)
@@ -143,42 +136,33 @@ def _spatial(shape: Shape, config: Config, channels: int | None, window: Any) ->
     return (shape[0], *sizes, channels)
 
 
-def _convolution(taken: Taken, config: Config) -> Shape:
-    return _spatial(taken[0], config, config["filters"], config["kernel_size"])
+def _depthwise(shape: Shape, config: Config) -> Shape:
+    wide = shape[-1] and shape[-1] * int(config.get("depth_multiplier", 1))
+    return _moved(shape, config, wide, config["kernel_size"])
 
 
-def _depthwise(taken: Taken, config: Config) -> Shape:
-    channels = taken[0][-1]
-    wide = None if channels is None else channels * int(config.get("depth_multiplier", 1))
-    return _spatial(taken[0], config, wide, config["kernel_size"])
-
-
-def _global(taken: Taken, config: Config) -> Shape:
+def _pooled(shape: Shape, config: Config) -> Shape:
     first = config.get("data_format") == "channels_first"
-    shape, channels = taken[0], taken[0][1 if first else -1]
-    ones = (1,) * (len(shape) - 2)
-    if not config.get("keepdims"):
-        return (shape[0], channels)
+    channels = shape[1 if first else -1]
+    ones = (1,) * (len(shape) - 2) if config.get("keepdims") else ()
     return (shape[0], channels, *ones) if first else (shape[0], *ones, channels)
 
 
-def _flat(taken: Taken, _config: Config) -> Shape:
-    known = [n for n in taken[0][1:] if n is not None]
-    return (taken[0][0], math.prod(known) if len(known) == len(taken[0]) - 1 else None)
+def _product(sizes: Sequence[int | None]) -> int | None:
+    return None if None in sizes else math.prod(n for n in sizes if n is not None)
 
 
-def _reshaped(taken: Taken, config: Config) -> Shape:
-    target = config["target_shape"]
-    whole = None if None in taken[0][1:] else math.prod(taken[0][1:])
+def _reshaped(shape: Shape, config: Config) -> Shape:
+    target, whole = config["target_shape"], _product(shape[1:])
     rest = None if whole is None else whole // math.prod(n for n in target if n != -1)
-    return (taken[0][0], *(rest if n == -1 else n for n in target))
+    return (shape[0], *(rest if n == -1 else n for n in target))
 
 
-def _joined(taken: Taken, config: Config) -> Shape:
-    if config.get("axis", -1) not in (-1, len(taken[0]) - 1):
-        return (taken[0][0], *(None for _ in taken[0][1:]))
-    last = [None if shape is None else shape[-1] for shape in taken]
-    return (*taken[0][:-1], None if None in last else sum(n for n in last if n is not None))
+def _joined(shape: Shape, taken: Sequence[Shape | None], config: Config) -> Shape:
+    if config.get("axis", -1) not in (-1, len(shape) - 1):
+        return (shape[0], *(None for _ in shape[1:]))
+    last = [each and each[-1] for each in taken]
+    return (*shape[:-1], None if None in last else sum(n for n in last if n))
 
 
 _SAME = """
@@ -186,27 +170,30 @@ _SAME = """
     GaussianNoise Gelu GroupNormalization LayerNormalization LeakyReLU Maximum Multiply
     Normalization PReLU RandomBrightness RandomContrast RandomFlip RandomRotation RandomTranslation
     RandomZoom ReLU Relu Rescaling Sigmoid Silu Softmax SpatialDropout2D Tanh ThresholdedReLU"""
-_GLOBAL = """
-    GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D"""
-RULES: Mapping[str, Callable[[Taken, Config], Shape]] = {
-    **dict.fromkeys(_SAME.split(), _same),
-    "Dense": _units,
-    **dict.fromkeys(("Conv2D", "SeparableConv2D"), _convolution),
+SAME = frozenset(_SAME.split())
+GLOBAL = [f"Global{name}Pooling{rank}D" for name in ("Average", "Max") for rank in (1, 2)]
+FLAT = ("Flatten", *GLOBAL)
+RULES: Mapping[str, Callable[[Shape, Config], Shape]] = {
+    **dict.fromkeys(SAME, lambda shape, _: shape),
+    "Dense": lambda shape, config: (*shape[:-1], config["units"]),
+    **dict.fromkeys(
+        ("Conv2D", "SeparableConv2D"),
+        lambda shape, config: _moved(shape, config, config["filters"], config["kernel_size"]),
+    ),
     "DepthwiseConv2D": _depthwise,
     **dict.fromkeys(
         ("MaxPooling2D", "AveragePooling2D"),
-        lambda taken, config: _spatial(taken[0], config, taken[0][-1], config["pool_size"]),
+        lambda shape, config: _moved(shape, config, shape[-1], config["pool_size"]),
     ),
     **dict.fromkeys(
         ("ZeroPadding2D", "Cropping2D", "UpSampling2D"),
-        lambda taken, _: (taken[0][0], *(None for _ in taken[0][1:-1]), taken[0][-1]),
+        lambda shape, _: (shape[0], *(None for _ in shape[1:-1]), shape[-1]),
     ),
-    **dict.fromkeys(_GLOBAL.split(), _global),
-    "Flatten": _flat,
+    **dict.fromkeys(GLOBAL, _pooled),
+    "Flatten": lambda shape, _: (shape[0], _product(shape[1:])),
     "Reshape": _reshaped,
     **dict.fromkeys(
         ("Resizing", "RandomCrop", "CenterCrop"),
-        lambda taken, config: (taken[0][0], config["height"], config["width"], taken[0][-1]),
+        lambda shape, config: (shape[0], config["height"], config["width"], shape[-1]),
     ),
-    "Concatenate": _joined,
 }
