@@ -65,17 +65,6 @@ def stopped(path, **wanted):
 # The reference is the library that wrote the file.
 
 
-@pytest.mark.parametrize("kind", ["h5", "keras"])
-def test_hard_sigmoid_answers_as_keras_2_had_it(kind, save):
-    model = network(tf_keras, activation="hard_sigmoid", kernel_initializer="he_normal")
-    found = keras_model.load(save(model, kind))
-    assert found.loaded_by == f"tf_keras {tf_keras.__version__}"
-    features = tf_keras.Model(model.input, model.layers[-2].output)(PICTURES)
-    kernel, bias = (np.asarray(w) for w in model.layers[-1].get_weights())
-    expected = np.clip(0.2 * (np.asarray(features) @ kernel + bias) + 0.5, 0, 1)
-    np.testing.assert_allclose(found.call(tf.constant(PICTURES)), expected, atol=1e-6)
-
-
 def test_a_file_that_its_library_refuses_is_not_offered_to_the_other(save, monkeypatch):
     path = save(network(), "h5")
     tried = []
@@ -322,15 +311,7 @@ def test_a_nested_network_is_followed_to_its_ending(save):
     assert Ending.of(found).makers == {"softmax"}
 
 
-def test_a_fixed_batch_is_answered_one_by_one(save, tmp_path):
-    layers = keras.layers
-    image = keras.Input(batch_shape=(2, 32, 32, 3))
-    x = layers.Reshape((-1,))(layers.AveragePooling2D(8)(image))
-    model = keras.Model(image, layers.Dense(3)(x))
-    found = keras_model.load(save(model))
-    assert found.notes == ("a batch of 2 was fixed in the model: one image at a time is served",)
-    one = keras_model.predict(found.concrete(), PICTURES[1])
-    np.testing.assert_allclose(one, model(PICTURES)[1], atol=1e-6)
+def test_a_savedmodel_of_a_fixed_batch_is_explained(tmp_path):
     plain = tf.Module()
     signature = tf.TensorSpec((8, 32, 32, 3), tf.float32)
     plain.serve = tf.function(lambda x: tf.reduce_mean(x, (1, 2)), input_signature=[signature])
@@ -401,13 +382,6 @@ def test_a_model_that_keras_quantized_is_explained(save):
     layer["config"]["dtype"] = "int8_from_float32"
     (line,) = obstacles.found({"layers": [layer, layer]})
     assert "Keras has quantized it (int8_from_float32)" in line
-
-
-def test_a_model_with_lora_answers_as_it_did(save):
-    model = network()
-    model.layers[-1].enable_lora(2)
-    model.layers[-1].lora_kernel_b.assign(np.full((2, 3), 0.1))
-    same(save(model), model)
 
 
 def rewritten(path, change):
@@ -501,14 +475,3 @@ def test_what_a_library_raises_is_one_line():
     # TensorFlow's, as Keras passes it on.
     with pytest.raises(MemoryError), explained("x", "y"):
         raise ValueError("Exception encountered: OOM when allocating tensor with shape[9999999999]")
-
-
-def test_a_configuration_that_needs_no_repair_is_left_alone():
-    loaded = {
-        "class_name": "Dense",
-        "config": {"name": "d", "trainable": True},
-        "inbound_nodes": [],
-    }
-    assert repairs._operation(loaded) == loaded
-    assert repairs._named(loaded) == loaded
-    assert loading._UNKNOWN.search("Could not locate class 'Net'. Make sure")[1] == "Net"
