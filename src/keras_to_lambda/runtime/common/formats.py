@@ -234,11 +234,6 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def gif(_data: bytes, _check: Check) -> Contents:
-    """A GIF as it is; of its frames Pillow reads the first."""
-    return Contents()
-
-
 def bmp(data: bytes, _check: Check) -> Contents:
     """A BMP as it is; Pillow unpacks run lengths into copies of the picture."""
     contents = Contents()
@@ -253,9 +248,9 @@ def bmp(data: bytes, _check: Check) -> Contents:
 class Format(NamedTuple):
     """A format that is decoded.
 
+    plugin: of Pillow, as its module and class begin; only the one that is needed is imported.
     suffixes: of its files, in lower case.
     signatures: each the first bytes, and those from the ninth on.
-    module, opener: Pillow's plugin; only the one that is needed is imported.
     contents: what of a file the plugin gets.
     block: bytes per read. 16 kB of a PNG can hold 16 MB of pixels.
     seconds: processor time per pixel, at the most, of what cannot be stopped once it has begun:
@@ -264,46 +259,31 @@ class Format(NamedTuple):
     """
 
     name: str
-    media_type: str
+    plugin: str
     suffixes: tuple[str, ...]
     signatures: tuple[tuple[bytes, bytes], ...]
-    module: str
-    opener: str
     contents: Callable[[bytes, Check], Contents]
     block: int = 65_536
     seconds: float = 0.0
 
 
+def gif(_data: bytes, _check: Check) -> Contents:
+    """A GIF as it is; of its frames Pillow reads the first."""
+    return Contents()
+
+
 # The content decides, never the name or the declared type.
 # Signatures: ISO 10918-1 B.1.1.3; PNG 3rd ed. 5.2; RFC 9649 2.4; GIF89a 17; BITMAPFILEHEADER.
 FORMATS = (
-    Format(
-        *("JPEG", "image/jpeg", (".jpg", ".jpeg"), ((b"\xff\xd8\xff", b""),)),
-        *("JpegImagePlugin", "JpegImageFile", jpeg),
-        seconds=2e-8,
-    ),
-    Format(
-        *("PNG", "image/png", (".png",), ((b"\x89PNG\r\n\x1a\n", b""),)),
-        *("PngImagePlugin", "PngImageFile", png),
-        block=16_384,
-    ),
-    Format(
-        *("WebP", "image/webp", (".webp",), ((b"RIFF", b"WEBP"),)),
-        *("WebPImagePlugin", "WebPImageFile", webp),
-        seconds=1e-7,
-    ),
-    Format(
-        *("GIF", "image/gif", (".gif",), ((b"GIF87a", b""), (b"GIF89a", b""))),
-        *("GifImagePlugin", "GifImageFile", gif),
-    ),
-    Format(
-        *("BMP", "image/bmp", (".bmp",), ((b"BM", b""),)),
-        *("BmpImagePlugin", "BmpImageFile", bmp),
-    ),
+    Format("JPEG", "Jpeg", (".jpg", ".jpeg"), ((b"\xff\xd8\xff", b""),), jpeg, seconds=2e-8),
+    Format("PNG", "Png", (".png",), ((b"\x89PNG\r\n\x1a\n", b""),), png, block=16_384),
+    Format("WebP", "WebP", (".webp",), ((b"RIFF", b"WEBP"),), webp, seconds=1e-7),
+    Format("GIF", "Gif", (".gif",), ((b"GIF87a", b""), (b"GIF89a", b"")), gif),
+    Format("BMP", "Bmp", (".bmp",), ((b"BM", b""),), bmp),
 )
 *_BEFORE, _LAST = (each.name for each in FORMATS)
 NAMES = f"{', '.join(_BEFORE)} or {_LAST}"
-MEDIA_TYPES = {suffix: each.media_type for each in FORMATS for suffix in each.suffixes}
+MEDIA_TYPES = {suffix: f"image/{each.name.lower()}" for each in FORMATS for suffix in each.suffixes}
 # Enough of the signatures to recognise an image in text and in what curl makes of it.
 BEGINNINGS = tuple(dict.fromkeys(first[:4] for each in FORMATS for first, _ in each.signatures))
 

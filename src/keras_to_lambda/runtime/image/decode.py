@@ -214,8 +214,8 @@ def opened(
         weigh(contents.size, 0, contents, limits, target)
     with Faults(contents):
         reader = Reader(data, contents, limits)
-        module = importlib.import_module(f"PIL.{kind.module}")
-        image: Image.Image = getattr(module, kind.opener)(reader)
+        module = importlib.import_module(f"PIL.{kind.plugin}ImagePlugin")
+        image: Image.Image = getattr(module, f"{kind.plugin}ImageFile")(reader)
         width, height = image.size
         measure(image.size, limits)
         reader.seconds = width * height * kind.seconds if contents.kept else 0.0

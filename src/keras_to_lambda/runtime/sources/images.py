@@ -80,21 +80,17 @@ def recognised(text: str) -> Url | Base64 | None:
 
 def name(source: Source) -> str:
     """What results may call an image: clean, and without query, user info or data."""
-    return clean(_named(source), MAX_URL)
-
-
-def _named(source: Source) -> str:
+    found = "inline"
     match source:
         case Object(bucket, key):
-            return f"s3://{bucket}/{key}"
+            found = f"s3://{bucket}/{key}"
         case Url(url) if url[:5].lower() == "s3://":
-            return url
+            found = url
         case Url(url) if "://" in url[:10]:
             scheme, _, rest = url.partition("://")
-            rest = rest.partition("?")[0].partition("#")[0]
-            host, slash, path = rest.partition("/")
-            return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-    return "inline"
+            host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
+            found = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return clean(found, MAX_URL)
 
 
 def is_downloaded(source: Source | ClassifierError) -> bool:
