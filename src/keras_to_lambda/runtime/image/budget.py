@@ -39,17 +39,15 @@ class Limits(NamedTuple):
 
 def measure(size: tuple[int, int], limits: Limits) -> None:
     """Compare a header's width and height with the limits. Raises TooManyPixels."""
-    width, height = size
-    if width * height > limits.pixels:
-        raise TooManyPixels(
-            f"the image has {width} x {height} pixels, more than the {limits.pixels:,} accepted; "
-            "scale it down first"
-        )
+    if size[0] * size[1] > limits.pixels:
+        raise _too_many(size, f", more than the {limits.pixels:,} accepted")
     if max(size) > MAX_SIDE:
-        raise TooManyPixels(
-            f"the image has {width} x {height} pixels; no side may be longer than {MAX_SIDE:,}; "
-            "scale it down first"
-        )
+        raise _too_many(size, f"; no side may be longer than {MAX_SIDE:,}")
+
+
+def _too_many(size: tuple[int, int], why: str) -> TooManyPixels:
+    width, height = size
+    return TooManyPixels(f"the image has {width} x {height} pixels{why}; scale it down first")
 
 
 def weigh(
@@ -82,11 +80,8 @@ def weigh(
         _imaging.clear_cache()
         memory.give_back()
         if not limits.reserve(needs):
-            raise TooManyPixels(
-                f"the image has {width} x {height} pixels and takes "
-                f"{needs / 1e6:.0f} MB to decode, more than is left of the function's memory; "
-                "scale it down first"
-            )
+            why = f" and takes {needs / 1e6:.0f} MB to decode, more than is left of the function's"
+            raise _too_many(size, f"{why} memory")
 
 
 class Reader:
@@ -157,6 +152,5 @@ class Faults:
                 "was sent whole"
             ) from error
         if isinstance(error, MemoryError | OverflowError):
-            raise TooManyPixels(
-                "the image takes too much memory to decode; scale it down first"
-            ) from error
+            why = "the image takes too much memory to decode; scale it down first"
+            raise TooManyPixels(why) from error
