@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.table import markdown
+from keras_to_lambda import explain
 from keras_to_lambda.deploy import estimate
-from keras_to_lambda.deploy.doctor import explain, template
+from keras_to_lambda.deploy.doctor import template
 from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.model_file import card

@@ -19,9 +19,9 @@ from urllib.parse import quote, urlsplit
 import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError
-from botocore.session import Session
+from botocore.exceptions import NoCredentialsError
 
+from keras_to_lambda import aws
 from keras_to_lambda.runtime.common.errors import UserError, every
 
 # Longer than API Gateway's 29 s, whose own answer names the reason.
@@ -89,24 +89,19 @@ class SigV4(requests.auth.AuthBase):
         profile: of AWS's configuration; None: the shell's.
 
     Raises:
-        EndpointError: there is no such profile, no credentials or no region.
+        AwsError: there is no such profile, no credentials or no region.
     """
 
     def __init__(self, host: str, region: str | None = None, profile: str | None = None) -> None:
-        session = Session(profile=profile)
-        try:
-            credentials = session.get_credentials()
-        except BotoCoreError as error:
-            raise EndpointError(f"--iam: {error}") from error
-        if credentials is None:
-            raise EndpointError("--iam: no AWS credentials; run `aws configure`, or use --profile")
         # ID.execute-api.REGION.amazonaws.com, ID.lambda-url.REGION.on.aws
         named = re.search(r"\.(execute-api|lambda-url)\.([a-z0-9-]+)\.", host)
         service = "lambda" if named and named[1] == "lambda-url" else "execute-api"
-        region = region or (named[2] if named else session.get_config_variable("region"))
-        if not region:
-            raise EndpointError("--iam: the URL has no region in it; use --region")
-        self._signer = SigV4Auth(credentials, service, region)
+        session = aws.session(region or (named[2] if named else None), profile)
+        with aws.errors("--iam"):
+            credentials = session.get_credentials()
+            if credentials is None:
+                raise NoCredentialsError
+        self._signer = SigV4Auth(credentials, service, session.region_name)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the headers."""
@@ -126,8 +121,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     known.add_argument(
         "--iam", action="store_true", help="sign requests with the AWS credentials of this shell"
     )
-    group.add_argument("--region", help="AWS region (default: the URL's, or the shell's)")
-    group.add_argument("--profile", help="profile of AWS's configuration (default: the shell's)")
+    aws.add_options(group)
 
 
 class Client:
@@ -174,14 +168,11 @@ class Client:
         path: str | None = None,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
-        *,
-        known: bool = True,
     ) -> Reply:
         """Send one request, once.
 
         Args:
             path: beside /predict, with its query; None: the client's own URL.
-            known: with the credentials, if there are any.
 
         Raises:
             EndpointError: no answer.
@@ -193,8 +184,8 @@ class Client:
                 method,
                 url,
                 data=body or None,
-                headers={**(self._headers if known else {}), **(headers or {})},
-                auth=self.signature if known else None,
+                headers={**self._headers, **(headers or {})},
+                auth=self.signature,
                 timeout=self._timeout_s,
                 allow_redirects=False,
             )

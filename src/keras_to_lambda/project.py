@@ -65,13 +65,25 @@ def sources() -> Iterator[tuple[str, Path]]:
                 yield f"{name}/{path.relative_to(folder).as_posix()}", path
 
 
+def samconfig() -> dict[str, str]:
+    """What samconfig.toml sets for `sam deploy`: stack_name, region and others."""
+    try:
+        tables = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))["default"]
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
+        return {}
+    tables = [tables.get(command, {}).get("parameters", {}) for command in ("global", "deploy")]
+    return {**tables[0], **tables[1]}
+
+
 def stack() -> str:
     """The stack's name by the folder's samconfig.toml."""
-    try:
-        settings = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
-        return str(settings["default"]["global"]["parameters"]["stack_name"])
-    except (OSError, tomllib.TOMLDecodeError, KeyError):
-        return DEFAULT_STACK
+    return samconfig().get("stack_name", DEFAULT_STACK)
+
+
+def samples() -> Path:
+    """The sample pictures: the project's, or those of the installed package."""
+    own = ROOT / "samples"
+    return own if own.is_dir() else Path(bundled("samples"))
 
 
 def models() -> str:

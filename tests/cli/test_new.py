@@ -132,7 +132,7 @@ def test_printed_paths_are_normalised(tmp_path, monkeypatch, capsys):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert main(["new", "../my-api", "--model", str(MODEL)]) == 0
-    assert f"cd {tmp_path / 'my-api'} && k2l deploy" in capsys.readouterr().out
+    assert f"cd {tmp_path / 'my-api'} && k2l doctor" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from keras_to_lambda.deploy.rollout import smoke
+from keras_to_lambda.deploy.rollout import endpoint_comparison, smoke
 from keras_to_lambda.project import DEFAULT_STACK
 from tests.altered_model import altered_clothing
 from tests.cloud.conftest import PARAMETERS, environment, settled, until
@@ -38,21 +38,21 @@ def publish(cloud):
 
 
 @pytest.fixture
-def smoked(cloud, capsys):
-    """Exit status and result of `k2l smoke` at the REST API."""
+def smoked(cloud, monkeypatch):
+    """The outcome of `k2l smoke` at the REST API."""
+    monkeypatch.setattr(endpoint_comparison, "CALLS", 2)
 
     def smoked(url=cloud.url):
-        name = cloud.outputs["FunctionName"]
-        status = smoke.main([url, "--function", name, "--calls", "2", "--json"])
-        return status, json.loads(capsys.readouterr().out)
+        options = [url, "--function", cloud.outputs["FunctionName"]]
+        return smoke.smoke(smoke.parser().parse_args(options))
 
     return smoked
 
 
 def test_a_right_version_stays(cloud, smoked):
-    status, result = smoked()
-    assert (status, result["same"]) == (0, True), result["faults"]
-    assert "rollback" not in result
+    outcome = smoked()
+    assert outcome.same, outcome.found.faults
+    assert not outcome.rollback
     assert live(cloud) == "1"
 
 
@@ -62,11 +62,10 @@ def test_a_wrong_version_is_led_back_to_the_one_before(cloud, smoked, tmp_path):
     model = altered_clothing(tmp_path)
     cloud.api.versions["2"] = Function(environment(cloud), sandboxes=1, model=model)
     try:
-        status, result = smoked()
-        assert (status, result["same"]) == (1, False)
-        assert result["trial"]["version"] == "2"
-        assert result["rollback"]["done"].startswith("led the alias from version 2 to 1")
-        assert result["rollback"]["then"] == "it answers as here"
+        outcome = smoked()
+        assert (outcome.same, outcome.newest) == (False, "2")
+        assert outcome.rollback.startswith("led the alias from version 2 to 1")
+        assert outcome.back == "it answers as here"
         assert live(cloud) == "1"
     finally:
         cloud.api.versions.pop("2").stop()
@@ -91,11 +90,10 @@ def by_hand(cloud):
 
 def test_a_gateway_that_damages_bodies_is_reported_and_moves_no_version(cloud, smoked, by_hand):
     before = live(cloud)
-    status, result = smoked(by_hand)
-    assert (status, result["same"]) == (1, False)
-    assert result["faults"]
-    assert result["trial"]["same"] is True
-    assert result["rollback"]["done"] is None
+    outcome = smoked(by_hand)
+    assert outcome.found.faults
+    assert outcome.trial.same
+    assert not outcome.rollback
     assert live(cloud) == before
 
 

@@ -36,7 +36,7 @@ def test_an_answer_replaces_an_error_and_never_the_other_way_round():
     known = [("x", standing, part) for standing in Standing for part in (1, 2)]
     for events in itertools.islice(itertools.permutations(known), 0, 40_000, 997):
         summary, [row], undone = read(events)
-        assert (summary.inputs, summary.unlisted, summary.answered, undone) == (1, 0, 1, [])
+        assert (summary.inputs, summary.unlisted, summary.answered, undone) == (1, 0, {"b": 1}, [])
         assert (row.label, row.score, row.run) == ("b", 0.9, "run.2")
 
 
@@ -53,7 +53,8 @@ def test_whatever_comes_in_whatever_order_every_image_is_counted_once(events, ra
     assert [row.image for row in rows] == sorted(names)
     listed = {name for name, standing, _ in events if standing == Standing.LISTED}
     assert (summary.inputs, summary.unlisted) == (len(listed), len(names - listed))
-    assert summary.answered == sum(each == Standing.ANSWERED for each in best.values())
+    answered = sum(each == Standing.ANSWERED for each in best.values())
+    assert summary.answered.total() == answered
     assert summary.missing == sum(each <= Standing.UNDONE for each in best.values())
     assert [each["url"] for each in undone] == [
         name for name in sorted(names) if best[name] <= Standing.AGAIN
@@ -67,7 +68,7 @@ def test_an_answer_to_what_is_not_in_the_input_is_no_image_of_it():
         ledger.list("s3://b/a+b.jpg", {"Key": "a+b.jpg"})
         ledger.put("s3://b/a b.jpg", Standing.ANSWERED, 1, {}, LINES[Standing.ANSWERED])
         found = ledger.summary()
-    assert (found.inputs, found.unlisted, found.answered, found.missing) == (1, 1, 1, 1)
+    assert (found.inputs, found.unlisted, found.answered, found.missing) == (1, 1, {"b": 1}, 1)
 
 
 @pytest.mark.parametrize("bytes_of_a_file", [4096, 1 << 20])

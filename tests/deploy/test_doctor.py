@@ -6,7 +6,6 @@ STS and IAM are a server that answers as AWS documents it.
 
 from __future__ import annotations
 
-import dataclasses
 import http.server
 import json
 import os
@@ -20,12 +19,15 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from keras_to_lambda import project
+from keras_to_lambda.cli.main import VERBS
 from keras_to_lambda.cli.main import main as k2l
-from keras_to_lambda.deploy.doctor import account, project_folder
+from keras_to_lambda.deploy.doctor import checks
 from keras_to_lambda.deploy.doctor import doctor as doctor_command
-from keras_to_lambda.deploy.doctor.context import ROOT, Finding, Setup, Skip, Status
-from keras_to_lambda.deploy.doctor.doctor import main, parser
+from keras_to_lambda.deploy.doctor.doctor import examine, main, parser
+from keras_to_lambda.deploy.doctor.setup import Finding, Setup, Skip
 from keras_to_lambda.deploy.doctor.template import Template
+from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.model_file import card as cards
 from tests.unavailable import unavailable
 
@@ -130,36 +132,36 @@ def edit(path, pattern, replacement):
     path.write_text(changed, encoding="utf-8")
 
 
-def skipping(*names):
-    """CHECKS without those that a test has no use for, and pays seconds for."""
-    return tuple((name, check) for name, check in doctor_command.CHECKS if name not in names)
+ACCOUNT = ("region", "identity", "permissions")
+SLOW = ("template", "sam", "aws")
 
 
 @pytest.fixture
-def doctor(capsys, monkeypatch, request):
-    """Run the command; its findings by name, each with status, finding and fix.
+def doctor(monkeypatch, request):
+    """Run the checks; what they found by name.
 
     only: names of the checks to run, as all of them take seconds. Where a test is about the
-    account, or the API, those are run.
+    account, those of it are run.
     """
-    checks = skipping("template", "sam", "aws")
+    names = [name for name in checks.CHECKS if name not in SLOW]
     if "front" in request.fixturenames:
-        checks = tuple((n, check) for n, check in checks if check.__module__ == account.__name__)
+        names = ACCOUNT
 
-    def run(*options, root=ROOT, only=()):
-        chosen = tuple((name, each) for name, each in checks if not only or name in only)
+    def run(*options, root=ROOT, only=names, **setup):
+        chosen = {name: check for name, check in checks.CHECKS.items() if name in only}
         monkeypatch.setattr(doctor_command, "CHECKS", chosen)
-        status = main([*options, "--json"], root)
-        answer = json.loads(capsys.readouterr().out)
-        found = {row["name"]: row for row in answer["checks"]}
-        assert answer["ok"] == (status == 0)
-        assert status == any(row["status"] == "FAIL" for row in found.values())
-        for row in found.values():
-            assert row["finding"]
+        arguments = vars(parser().parse_args(options))
+        del arguments["explain"]
+        made = doctor_command._setup(arguments, root)
+        for name, value in setup.items():
+            setattr(made, name, value)
+        found = dict(examine(made))
+        for finding in found.values():
+            assert finding.text
             # Whatever fails has a remedy.
-            assert row["fix"] or row["status"] != "FAIL", row
-            prose = re.sub("`[^`]*`", "", row["fix"])
-            assert not re.search(r"\b(aws|sam|k2l deploy) [a-z-]|make ", prose), row
+            assert finding.fix or finding.status != "FAIL", finding
+            prose = re.sub("`[^`]*`", "", finding.fix)
+            assert not re.search(r"\b(aws|sam|k2l deploy) [a-z-]|make ", prose), finding
         return found
 
     return run
@@ -217,13 +219,18 @@ def machine_architecture():
 def test_a_healthy_set_up_has_nothing_that_fails(build, front, capsys):
     name = build(COPY, CMD)
 
-    assert main(["--image", name, f"Architecture={machine_architecture()}"]) == 0
+    assert (
+        doctor_command.check(
+            Setup(images=(name,), parameters={"Architecture": machine_architecture()})
+        )
+        == 0
+    )
 
     out = capsys.readouterr().out
     assert "FAIL" not in out
     assert "could not be checked" not in out
     lines = re.findall(r"^(ok|warn|skipped) +(\w+(?: \w+)?) ", out, re.MULTILINE)
-    assert [name for _, name in lines] == [name for name, _ in doctor_command.CHECKS]
+    assert [name for _, name in lines] == [*checks.CHECKS]
     assert "skipped" not in [status for status, _ in lines]
     assert re.search(r"^ok +Docker +\d+\.\d+", out, re.MULTILINE)
     assert re.search(r"^ok +template +\d+ resources, valid$", out, re.MULTILINE)
@@ -236,9 +243,8 @@ def test_offline_asks_nothing_of_aws_and_says_so(doctor, front):
 
     found = doctor("--offline")
 
-    remote = [name for name, check in doctor_command.CHECKS if check.__module__ == account.__name__]
-    for name in remote:
-        assert (found[name]["status"], found[name]["finding"]) == ("skipped", "--offline")
+    for name in ACCOUNT:
+        assert (found[name].status, found[name].text) == ("skipped", "--offline")
 
 
 # Broken: this machine
@@ -249,13 +255,13 @@ def test_no_docker_on_path(doctor, monkeypatch, tmp_path):
 
     found = doctor("--offline")
 
-    assert found["Docker"]["status"] == "FAIL"
-    assert found["Docker"]["finding"] == "docker is not on PATH"
-    assert "https://docs.docker.com/" in found["Docker"]["fix"]
-    for name in ("architecture", "image", "image start"):
-        assert (found[name]["status"], found[name]["finding"]) == ("skipped", "there is no docker")
+    assert found["Docker"].status == "FAIL"
+    assert found["Docker"].text == "docker is not on PATH"
+    assert "https://docs.docker.com/" in found["Docker"].fix
+    for name in ("architecture", "image"):
+        assert (found[name].status, found[name].text) == ("skipped", "there is no docker")
     # What needs no Docker is looked at all the same.
-    assert found["model"]["status"] == "ok"
+    assert found["model"].status == "ok"
 
 
 def test_an_engine_that_does_not_answer(doctor, monkeypatch):
@@ -265,10 +271,10 @@ def test_an_engine_that_does_not_answer(doctor, monkeypatch):
 
     found = doctor("--offline", only=["Docker", "image"])
 
-    assert found["Docker"]["status"] == "FAIL"
-    assert "127.0.0.1:9" in found["Docker"]["finding"]
-    assert "echo $DOCKER_HOST" in found["Docker"]["fix"]
-    assert found["image"]["finding"] == "no Docker engine answers"
+    assert found["Docker"].status == "FAIL"
+    assert "127.0.0.1:9" in found["Docker"].text
+    assert "echo $DOCKER_HOST" in found["Docker"].fix
+    assert found["image"].text == "no Docker engine answers"
 
 
 def test_a_docker_that_takes_every_format_for_a_template(monkeypatch, tmp_path):
@@ -290,38 +296,47 @@ def test_another_architecture_than_the_functions(doctor, build):
     name, here = build(COPY, CMD), machine_architecture()
     wanted = "arm64" if here == "x86_64" else "x86_64"
 
-    found = doctor("--offline", "--image", name, f"Architecture={wanted}")
+    found = doctor("--offline", f"Architecture={wanted}", images=(name,))
 
-    assert found["image"]["status"] == "FAIL"
-    assert found["image"]["finding"] == f"{name} is {here}, the function {wanted}"
-    assert "docker build --platform linux/" in found["image"]["fix"]
+    assert found["image"].status == "FAIL"
+    assert found["image"].text == f"{name} is {here}, the function {wanted}"
+    assert "docker build --platform linux/" in found["image"].fix
     # Emulation may be there or not; either way it is said.
-    assert found["architecture"]["status"] in {"FAIL", "warn"}
-    assert f"{here} here, {wanted} for the function" in found["architecture"]["finding"]
+    assert found["architecture"].status in {"FAIL", "warn"}
+    assert f"{here} here, {wanted} for the function" in found["architecture"].text
 
 
-def test_no_sam_in_a_project_without_makefile(capsys, monkeypatch, tmp_path):
+def test_no_sam_in_a_project_without_makefile(doctor, monkeypatch, tmp_path):
     assert k2l(["new", str(tmp_path / "my-api"), "--model", str(MODEL)]) == 0
     monkeypatch.setenv("PATH", str(tmp_path))
-    capsys.readouterr()
 
-    assert main(["--offline", "--json"], tmp_path / "my-api") == 1
+    found = doctor("--offline", root=tmp_path / "my-api", only=[*checks.CHECKS])
 
-    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
-    assert found["sam"]["status"] == "FAIL"
-    assert found["sam"]["fix"] == found["template"]["fix"] == "`pipx install aws-sam-cli`"
-    assert found["template"]["finding"].endswith("not validated: no sam")
-    assert found["model"]["status"] == "ok"
-    assert not any("could not be checked" in row["finding"] for row in found.values())
-    assert not any("make " in row["finding"] + row["fix"] for row in found.values())
+    assert found["sam"].status == "FAIL"
+    assert found["sam"].fix == found["template"].fix == "`pipx install aws-sam-cli`"
+    assert found["template"].text.endswith("not validated: no sam")
+    assert found["model"].status == "ok"
+    assert not any("could not be checked" in finding.text for finding in found.values())
+    assert not any("make " in finding.text + finding.fix for finding in found.values())
 
 
 def test_a_folder_that_is_not_a_project(doctor, tmp_path):
     found = doctor("--offline", root=tmp_path)
 
-    assert found["project"]["finding"].startswith("not a project folder; run it in a clone or in")
+    assert found["project"].text.startswith("not a project folder; run it in a clone or in")
     assert {*found} == {"project", "Python", "Docker", "region", "identity"}
-    assert not any("could not be checked" in row["finding"] for row in found.values())
+    assert not any("could not be checked" in finding.text for finding in found.values())
+
+
+def test_without_the_extra_deploy_what_needs_it_is_skipped(doctor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+
+    found = doctor("--offline", only=["Python", "Docker", "parameters"])
+
+    assert found["Python"].text.endswith("without yaml")
+    assert "keras-to-lambda[deploy]" in found["Python"].fix
+    assert found["parameters"] == Finding("skipped", "yaml is not installed")
+    assert VERBS["doctor"].needs == ()
 
 
 # Broken: what is to be deployed
@@ -335,7 +350,7 @@ def test_a_template_that_sam_refuses(copy, capsys, monkeypatch):
         r"Type: AWS::Serverless::Function",
         "Type: AWS::Serverless::Funktion",
     )
-    monkeypatch.setattr(doctor_command, "CHECKS", (("template", project_folder.template),))
+    monkeypatch.setattr(doctor_command, "CHECKS", {"template": checks.template})
 
     assert main(["--offline"], copy) == 1
 
@@ -349,9 +364,9 @@ def test_a_template_that_is_no_yaml_breaks_its_own_checks_alone(doctor, copy):
 
     found = doctor("--offline", root=copy)
 
-    assert found["parameters"]["status"] == "warn"
-    assert found["parameters"]["finding"].startswith("could not be checked: ")
-    assert found["Python"]["status"] == "ok"
+    assert found["parameters"].status == "warn"
+    assert found["parameters"].text.startswith("could not be checked: ")
+    assert found["Python"].status == "ok"
 
 
 def broken_models():
@@ -377,39 +392,20 @@ def test_a_broken_model_file(doctor, tmp_path, fault):
 
     found = doctor("--offline", f"Model={path}", only=["model"])["model"]
 
-    assert found["status"] == "FAIL"
-    assert said in found["finding"]
-    assert "k2l convert" in found["fix"]
+    assert found.status == "FAIL"
+    assert said in found.text
+    assert "k2l convert" in found.fix
 
 
 # Broken: the image
 
 
 @pytest.mark.parametrize(
-    ("lines", "finding", "fix"),
-    [
-        ([COPY, "CMD python lambda_function.py"], "not module.function", 'CMD ["lambda_function.'),
-        ([CMD], "No module named 'lambda_function'", "COPY lambda_function.py"),
-        ([COPY, "RUN chmod 600 /var/task/lambda_function.py", CMD],
-         "Permission denied: '/var/task/lambda_function.py'", "chmod -R a+rX"),
-        ([COPY, 'CMD ["lambda_function.handler"]'], "Handler 'handler' missing on module", "CMD"),
-    ],
-    ids=["command", "module", "rights", "function"],
-)  # fmt: skip
-def test_an_image_that_does_not_start_as_lambda_runs_it(doctor, build, lines, finding, fix):
-    found = doctor("--offline", "--image", build(*lines), only=["image start"])["image start"]
-
-    assert found["status"] == "FAIL"
-    assert finding in found["finding"]
-    assert fix in found["fix"]
-
-
-@pytest.mark.parametrize(
     ("inspected", "status", "finding"),
     [
-        ({"Descriptor": {"mediaType": INDEX}}, Status.FAIL, "index"),
-        ({"Descriptor": {"mediaType": MANIFEST}}, Status.OK, "mine, arm64, 0.30 GB"),
-        ({"Size": 11e9}, Status.FAIL, "Lambda takes 10"),
+        ({"Descriptor": {"mediaType": INDEX}}, "FAIL", "index"),
+        ({"Descriptor": {"mediaType": MANIFEST}}, "ok", "mine, arm64, 0.30 GB"),
+        ({"Size": 11e9}, "FAIL", "Lambda takes 10"),
     ],
     ids=["index", "manifest", "too large"],
 )
@@ -418,7 +414,7 @@ def test_an_image_that_lambda_refuses_is_found_before_it_is_pushed(inspected, st
     setup = Setup(parameters={"Architecture": "arm64"})
     setup.inspected = {"name": "mine", "Architecture": "arm64", "Size": 0.3e9, **inspected}
 
-    found = project_folder.image(setup)
+    found = checks.image(setup)
 
     assert (found.status, finding in found.text) == (status, True)
     if finding == "index":
@@ -428,9 +424,9 @@ def test_an_image_that_lambda_refuses_is_found_before_it_is_pushed(inspected, st
 
 
 def test_an_image_that_was_asked_for_and_is_not_there(doctor, engine):
-    found = doctor("--offline", "--image", "no-such-image:1", only=["image"])["image"]
+    found = doctor("--offline", images=("no-such-image:1",), only=["image"])["image"]
 
-    assert found["finding"] == "no image no-such-image:1 yet; `k2l deploy` builds it"
+    assert found.text == "no image no-such-image:1 yet; `k2l deploy` builds it"
 
 
 # Broken: the account
@@ -438,7 +434,7 @@ def test_an_image_that_was_asked_for_and_is_not_there(doctor, engine):
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 EXPIRED = "The security token included in the request is expired"
-INVALID = "The security token included in the request is invalid."
+INVALID = "The security token included in the request is invalid"
 LATE = "Signature expired: 20261121T001427Z is now earlier than 20261121T014428Z (20261121T015928Z)"
 
 
@@ -447,10 +443,10 @@ LATE = "Signature expired: 20261121T001427Z is now earlier than 20261121T014428Z
     ("environ", "answers", "options", "check", "status", "finding", "fix"),
     [
         ({"AWS_DEFAULT_REGION": None}, {}, [], "region", "FAIL", "", "export AWS_DEFAULT_REGION="),
-        ({"AWS_DEFAULT_REGION": None}, {}, [], "identity", "skipped", "no region is set", ""),
-        # boto3 does not read this one.
+        ({"AWS_DEFAULT_REGION": None}, {}, [], "identity", "skipped", "no usable region", ""),
         ({"AWS_DEFAULT_REGION": None, "AWS_REGION": "eu-west-3"}, {}, [],
-         "region", "FAIL", "", "export AWS_DEFAULT_REGION=eu-west-3"),
+         "region", "ok", "eu-west-3", ""),
+        ({}, {}, ["--region", "eu west 3"], "region", "FAIL", "supported format", "region"),
         ({}, {}, ["--profile", "absent"], "region", "FAIL", "absent", "aws configure --profile"),
         (NO_KEYS, {}, [], "identity", "FAIL", "Unable to locate credentials", "aws configure"),
         (NO_KEYS, {}, [], "permissions", "skipped", "AWS does not know who you are", ""),
@@ -483,17 +479,18 @@ def test_the_account(
 
     found = doctor(*options, only=[check])[check]
 
-    assert found["status"] == status
-    assert finding in found["finding"]
-    assert fix in found["fix"]
+    assert found.status == status
+    assert finding in found.text
+    assert fix in found.fix
 
 
 def test_samconfigs_region_is_enough(doctor, front, copy, monkeypatch):
     monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setattr(project, "ROOT", copy)
     line = '[default.deploy.parameters]\nregion = "eu-north-1"\n'
     edit(copy / "samconfig.toml", r"^\[default\.deploy\.parameters\]\n", line)
 
-    assert doctor(root=copy, only=["region"])["region"]["finding"] == "eu-north-1"
+    assert doctor(root=copy, only=["region"])["region"].text == "eu-north-1"
 
 
 def test_with_a_service_role_only_the_deployers_own_actions_count(doctor, front):
@@ -503,14 +500,13 @@ def test_with_a_service_role_only_the_deployers_own_actions_count(doctor, front)
     def found(*options):
         return doctor(*options, only=["permissions"])["permissions"]
 
-    assert "sqs:CreateQueue" in found()["finding"]
-    assert found("--service-role")["status"] == "ok"
+    assert "sqs:CreateQueue" in found().text
+    assert found("--service-role").status == "ok"
 
 
 def test_a_parameter_that_the_template_does_not_have_is_a_usage_error(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["Concurrency=50"])
-    assert "unknown parameter Concurrency; template.yaml has AccessLogs, " in (
+    assert main(["Concurrency=50"]) == 2
+    assert "invalid parameter 'Concurrency=50': expected NAME=VALUE, NAME one of AccessLogs, " in (
         capsys.readouterr().err
     )
 
@@ -527,17 +523,14 @@ def test_a_parameter_that_the_template_does_not_have_is_a_usage_error(capsys):
 def test_values_that_would_be_refused_later_are_found_before(doctor, given, said):
     found = doctor("--offline", *given, only=["parameters"])["parameters"]
 
-    assert found["status"] == "FAIL"
-    assert said in found["finding"]
+    assert found.status == "FAIL"
+    assert said in found.text
 
 
 def test_what_is_deployed_otherwise_than_by_default_is_shown(doctor):
-    assert (
-        doctor("--offline", only=["parameters"])["parameters"]["finding"]
-        == "the template's defaults"
-    )
+    assert doctor("--offline", only=["parameters"])["parameters"].text == "the template's defaults"
     found = doctor("--offline", "MemorySize=1024", "Authentication=iam", "LogDays=7")
-    assert found["parameters"]["finding"] == "MemorySize=1024, LogDays=7"
+    assert found["parameters"].text == "MemorySize=1024, LogDays=7"
 
 
 def test_every_rule_of_the_template_can_be_judged():
@@ -561,27 +554,22 @@ def test_a_check_that_breaks_is_a_warning_and_the_others_go_on(doctor, monkeypat
 
     found = doctor("--offline", only=["Docker", "parameters"])
 
-    assert found["Docker"]["status"] == "warn"
-    assert found["Docker"]["finding"].startswith("could not be checked: JSONDecodeError")
-    assert found["parameters"]["status"] == "ok"
-
-
-def test_a_program_that_hangs_is_given_up():
-    with pytest.raises(TimeoutError, match="`sleep 60` did not end within 0 s"):
-        Setup().run("sleep", "60", timeout_s=0.1)
+    assert found["Docker"].status == "warn"
+    assert found["Docker"].text.startswith("could not be checked: JSONDecodeError")
+    assert found["parameters"].status == "ok"
 
 
 def test_findings_come_as_they_are_made(monkeypatch, capsys):
     seen = []
 
     def first(_):
-        return Finding(Status.OK, "one")
+        return Finding("ok", "one")
 
     def second(_):
         seen.append(capsys.readouterr().out)
         raise Skip("two")
 
-    monkeypatch.setattr(doctor_command, "CHECKS", (("first", first), ("second", second)))
+    monkeypatch.setattr(doctor_command, "CHECKS", {"first": first, "second": second})
 
     assert main([]) == 0
     assert seen == ["ok       first         one\n"]
@@ -590,29 +578,13 @@ def test_findings_come_as_they_are_made(monkeypatch, capsys):
 
 def test_lines_fit_a_terminal_and_fixes_can_be_copied():
     text = "word " * 60
-    lines = doctor_command.shown("name", Finding(Status.FAIL, text, "make " + "x" * 200)).split(
-        "\n"
-    )
+    lines = doctor_command.shown("name", Finding("FAIL", text, "make " + "x" * 200)).split("\n")
 
     assert all(len(line) <= 100 for line in lines[:-1])
     assert lines[-1].strip() == "fix: make " + "x" * 200
 
 
-@pytest.mark.parametrize(
-    "wrong", [["--arch", "riscv"], ["ConcurrencyLimit"], ["--explain", "x", "--json"]]
-)
-def test_a_wrong_option_is_a_usage_error(wrong):
-    with pytest.raises(SystemExit) as exit_status:
-        main(wrong)
-    assert exit_status.value.code == 2
-
-
 def test_every_check_has_a_row_in_the_document():
     text = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
-    for name, _ in doctor_command.CHECKS:
+    for name in checks.CHECKS:
         assert f"| {name} |" in text, name
-
-
-def test_every_argument_of_the_command_reaches_the_set_up():
-    names = {field.name for field in dataclasses.fields(Setup)} - {"root"}
-    assert names == {action.dest for action in parser()._actions} - {"help", "explain", "json"}

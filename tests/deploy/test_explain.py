@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_to_lambda import explain
 from keras_to_lambda.cli.main import VERBS
-from keras_to_lambda.deploy.doctor import explain
 from keras_to_lambda.deploy.doctor.doctor import main
 from keras_to_lambda.runtime.common import errors
 
@@ -183,19 +183,19 @@ OTHERS = {
     "Error: Running AWS SAM projects locally requires a container runtime.": "docker-daemon",
     "Error: entrypoint requires the handler name to be the first argument": "handler-name",
     "fork/exec /app/start.sh: permission denied": "entrypoint",
-    "NotFoundError: Op type not registered 'NormalizeUTF8' in binary": "tflite-custom-op",
+    "NotFoundError: Op type not registered 'NormalizeUTF8' in binary": "tflite-flex",
     "RuntimeError: Encountered unresolved custom op: FlexErf.": "tflite-flex",
-    "TypeError: Could not locate function 'mse'. Make sure custom": "keras-compile",
-    "ValueError: Unknown loss function: focal_loss. Please ensure": "keras-compile",
+    "TypeError: Could not locate function 'mse'. Make sure custom": "keras-version",
+    "ValueError: Unknown loss function: focal_loss. Please ensure": "keras-version",
     "ValueError: A total of 3 objects could not be loaded. Example error": "keras-weights",
-    "zipfile.BadZipFile: File is not a zip file": "keras-file",
-    "OSError: SavedModel file does not exist at: m/{saved_model.pb}": "keras-file",
-    "ValueError: File not found: filepath=cats.keras. Please ensure": "keras-file",
+    "zipfile.BadZipFile: File is not a zip file": "model-file",
+    "OSError: SavedModel file does not exist at: m/{saved_model.pb}": "model-file",
+    "ValueError: File not found: filepath=cats.keras. Please ensure": "model-file",
     "TypeError: <class 'Functional'> could not be deserialized properly.": "keras-version",
     'ValueError: Layer "d" expects 1 input(s), but it received 2 input tensors.': "keras-version",
     "AttributeError: module 'numpy' has no attribute 'bool'.": "numpy-alias",
     "TypeError: Descriptors cannot be created directly.": "dependency-conflict",
-    'Input 0 of layer "f" is incompatible with the layer: expected shape=': "tensor-dimension",
+    'Input 0 of layer "f" is incompatible with the layer: expected shape=': "tensor-input",
     "Illegal instruction (core dumped)": "crash",
     "TypeError: handler() missing 1 required positional argument: 'context'": "handler-signature",
     "requests.exceptions.JSONDecodeError: Expecting value: line 1 column 1 (char 0)": "not-serving",
@@ -262,9 +262,7 @@ def test_a_file_is_read(tmp_path, capsys):
 
 def test_a_missing_file_is_a_usage_error(capsys):
     assert main(["--explain", "/nowhere.log"]) == 2
-    assert (
-        capsys.readouterr().err == "doctor: cannot read /nowhere.log: No such file or directory\n"
-    )
+    assert capsys.readouterr().err == "k2l doctor: /nowhere.log: No such file or directory\n"
 
 
 def test_the_command_itself_explains_what_is_piped_into_it():

@@ -126,7 +126,7 @@ def test_every_aws_command_that_is_named_is_one_of_the_installed_awscli():
     files = [
         *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("events/*.md"),
         *ROOT.glob("src/keras_to_lambda/deploy/**/*.py"),
-        ROOT / "src/keras_to_lambda/deploy/doctor/errors.toml",
+        ROOT / "src/keras_to_lambda/errors.toml",
         ROOT / "deploy/classic.sh", ROOT / "template.yaml", *ROOT.glob(".github/workflows/*.yml"),
     ]  # fmt: skip
     text = "\n".join(file.read_text("utf-8") for file in files)

@@ -9,17 +9,21 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from typing import NamedTuple
 
 import boto3
 import pytest
 
 from keras_to_lambda.deploy import deploy_stack
-from keras_to_lambda.deploy.deploy_stack import StackError
-from keras_to_lambda.deploy.doctor.doctor import parser
+from keras_to_lambda.deploy.deploy_stack import ROOT
+from keras_to_lambda.deploy.doctor import doctor
+from keras_to_lambda.deploy.doctor.setup import Setup
 from keras_to_lambda.deploy.doctor.template import Template
+from keras_to_lambda.runtime.common.errors import UserError
 from tests.http_host import HttpHost, Quiet
 
 RESOURCES = {"Queue": {"Type": "AWS::SQS::Queue"}}
+DEFAULTS = Template.read(ROOT / "template.yaml").parameters
 PARSE = """
 import json, sys
 from samcli.cli.types import CfnParameterOverridesType
@@ -27,24 +31,40 @@ print(json.dumps(CfnParameterOverridesType().convert(tuple(sys.argv[1:]), None, 
 """
 
 
+class Ran(NamedTuple):
+    """What a deployment ran: sam build, the doctor's set-up, sam deploy; and what sam deploys."""
+
+    build: list[str]
+    examined: Setup
+    deploy: list[str]
+    template: str
+
+
 @pytest.fixture
-def commands(monkeypatch, tmp_path):
-    """What was run, in order; the template that sam has built."""
+def run(monkeypatch, tmp_path):
+    """`k2l deploy`, by its arguments; Ran, or its exit status where nothing was run."""
     built = tmp_path / "template.yaml"
-    built.write_text("  Classifier:\n    Properties:\n      Description: settings not set\n")
     monkeypatch.setattr(deploy_stack, "BUILT", built)
     monkeypatch.setattr(deploy_stack, "SAM", built)  # which is there
-    ran = []
-    monkeypatch.setattr(
-        deploy_stack, "run", lambda *command, **_: ran.append([str(x) for x in command])
-    )
-    return ran
+
+    def run(*arguments):
+        built.write_text("  Classifier:\n    Properties:\n      Description: settings not set\n")
+        ran = []
+        monkeypatch.setattr(
+            deploy_stack, "run", lambda *command, **_: ran.append([str(x) for x in command])
+        )
+        monkeypatch.setattr(doctor, "check", lambda setup: ran.append(setup) or True)
+        status = deploy_stack.main(arguments)
+        assert (status == 0) == bool(ran)
+        return Ran(*ran, built.read_text()) if ran else status
+
+    return run
 
 
 def parameters_of(command):
     """The parameters in a command of sam, by sam's own reading."""
     given = command[command.index("--parameter-overrides") + 1 :]
-    python = deploy_stack.ROOT / ".venv-aws" / "bin" / "python"
+    python = ROOT / ".venv-aws" / "bin" / "python"
     done = subprocess.run([python, "-c", PARSE, *given], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -74,52 +94,31 @@ def led_back(aws):
     return lambdas
 
 
-def test_a_first_deployment_may_say_nothing_at_all(aws, commands):
-    assert deploy_stack.main(["--stack", "new"]) == 0
-    build, _, deploy = commands
-    assert "--parameter-overrides" not in [*build, *deploy]
-
-
-def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(
-    led_back, commands, capsys
-):
-    assert deploy_stack.main(["--stack", "back"]) == 0
-    assert parameters_of(commands[0]) == parameters_of(commands[2]) == {"Deployment": "Off"}
+def test_after_an_alias_was_led_back_one_deployment_goes_without_codedeploy(led_back, run, capsys):
+    first = run("--stack", "back")
+    assert parameters_of(first.build) == parameters_of(first.deploy) == {"Deployment": "Off"}
     said = capsys.readouterr()
     assert "live was rolled back from version 3 to 2" in said.err
     # sam made no new version here.
     assert "code and settings are unchanged, so that there is no new version" in said.out
     assert "aws lambda update-alias --function-name f --name live --function-version 3" in said.out
     # Who says how is heard.
-    commands.clear()
-    deploy_stack.BUILT.write_text("Description: settings not set")
-    assert deploy_stack.main(["--stack", "back", "Deployment=AllAtOnce"]) == 0
-    assert parameters_of(commands[2]) == {"Deployment": "AllAtOnce"}
+    said = run("--stack", "back", "Deployment=AllAtOnce")
+    assert parameters_of(said.deploy) == {"Deployment": "AllAtOnce"}
 
-
-def test_the_deployment_after_that_is_gradual_again_and_of_the_same_version(
-    led_back, commands, capsys
-):
-    assert deploy_stack.main(["--stack", "back"]) == 0
-    first = deploy_stack.BUILT.read_text()
     led_back.update_alias(FunctionName="f", Name="live", FunctionVersion="3")
     boto3.client("cloudformation").update_stack(
         StackName="back",
         UsePreviousTemplate=True,
         Parameters=[{"ParameterKey": "Deployment", "ParameterValue": "Off"}],
     )
-    commands.clear()
-    deploy_stack.BUILT.write_text(first.replace(first.split()[-1], "not set"))
-    assert deploy_stack.main(["--stack", "back"]) == 0
-    assert parameters_of(commands[2]) == {"Deployment": "Canary10Percent5Minutes"}
-    assert deploy_stack.BUILT.read_text() == first
+    after = run("--stack", "back")
+    assert parameters_of(after.deploy) == {"Deployment": "Canary10Percent5Minutes"}
+    assert after.template == first.template
     assert "version 3 stays live" in capsys.readouterr().out
 
-
-def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
-    led_back.delete_alias(FunctionName="f", Name="live")
-    assert deploy_stack.main(["--stack", "back"]) == 0
-    assert "--parameter-overrides" not in commands[2]
+    led_back.delete_alias(FunctionName="f", Name="live")  # no reason not to deploy
+    assert parameters_of(run("--stack", "back").deploy) == {"Deployment": "Canary10Percent5Minutes"}
 
 
 @pytest.mark.parametrize(
@@ -144,61 +143,57 @@ def test_an_alias_that_is_gone_is_no_reason_not_to_deploy(led_back, commands):
         (["Model=models/clothing/clothing.keras"], "there is no .tflite"),
         (["Model=/etc"], "there is no .tflite"),
         (["Bulk=true", "ConcurrencyLimit=5"], "leaves nothing beside.*QueueConcurrency=5"),
-        (["Bulk=true", "ConcurrencyLimit=9", "QueueConcurrency=10"], "leaves nothing beside"),
+        (["Memory=1769"], "invalid parameter 'Memory=1769': .* MemorySize"),
+        (["MemorySize"], "invalid parameter 'MemorySize': expected NAME=VALUE"),
     ],
 )
-def test_what_would_fail_on_its_way_is_refused_before(aws, commands, capsys, given, said):
-    assert deploy_stack.main(["--stack", "new", *given]) == 1
+def test_what_would_fail_on_its_way_is_refused_before(aws, run, capsys, given, said):
+    assert run("--stack", "new", *given) == 1
     assert re.search(said, capsys.readouterr().err)
-    assert commands == []
 
 
-def test_settings_that_fit_are_deployed(aws, commands):
-    for fits in (
-        ["Bulk=true", "Authentication=iam"], ["Bulk=true", "ConcurrencyLimit=6"],
-        ["ConcurrencyLimit=1", "FunctionUrl=none"], ["Authentication=none"],
+@pytest.mark.parametrize(
+    "fits",
+    [
+        ["Bulk=true", "Authentication=iam"],
+        ["Bulk=true", "ConcurrencyLimit=6"],
+        ["ConcurrencyLimit=1", "FunctionUrl=none"],
         ["Model=models/clothing/clothing.tflite"],
-    ):  # fmt: skip
-        deploy_stack.BUILT.write_text("Description: settings not set")
-        assert deploy_stack.main(["--stack", "new", *fits]) == 0
+    ],
+)
+def test_settings_that_fit_are_deployed(aws, run, fits):
+    parameters_of(run("--stack", "new", *fits).deploy)
 
 
-def test_the_doctor_counts_on_a_service_role_that_sam_deploy_gets(aws, commands):
-    role = "arn:aws:iam::123456789012:role/service"
-    assert deploy_stack.main(["--stack", "new", "--", "--role-arn", role]) == 0
-    _, doctor, deploy = commands
-    assert "--service-role" in doctor
-    assert deploy[-2:] == ["--role-arn", role]
+def test_a_first_deployment_gets_what_was_given(aws, run, capsys):
+    nothing = run("--stack", "new")
+    assert "--parameter-overrides" not in [*nothing.build, *nothing.deploy]
+    capsys.readouterr()
+    role = ("--role-arn", "arn:aws:iam::123456789012:role/service")
+    ran = run("--stack", "new", "Authentication=none", "LogDays=7", "--", *role)
+    # Before anything is built.
+    assert capsys.readouterr().out == (
+        "stack: new in us-east-1, MemorySize=1769, Authentication=none, LogDays=7\n"
+    )
+    given = {"Authentication": "none", "LogDays": "7"}
+    assert (ran.build[1], ran.deploy[1], *ran.deploy[6:8]) == ("build", "deploy", *role)
+    assert parameters_of(ran.build) == parameters_of(ran.deploy) == given
+    assert ran.examined.parameters == {**DEFAULTS, **given}
+    assert (ran.examined.images, ran.examined.service_role) == (("classifier",), True)
+    assert not nothing.examined.service_role
+    assert "settings not set" not in ran.template
 
 
-def test_a_profile_is_handed_on_if_it_was_named(aws, commands, monkeypatch, tmp_path):
+def test_a_profile_is_handed_on_if_it_was_named(aws, run, monkeypatch, tmp_path):
     config = tmp_path / "config"
     config.write_text("[profile mine]\naws_access_key_id = a\naws_secret_access_key = b\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    assert deploy_stack.main(["--stack", "new", "--profile", "mine"]) == 0
-    assert all(command[command.index("--profile") + 1] == "mine" for command in commands[1:])
+    ran = run("--stack", "new", "--profile", "mine")
+    assert ran.deploy[ran.deploy.index("--profile") + 1] == "mine"
+    assert ran.examined.profile == "mine"
     # Of the environment: its keys, if there are some, are what every program takes.
-    commands.clear()
-    deploy_stack.BUILT.write_text("Description: settings not set")
     monkeypatch.setenv("AWS_PROFILE", "mine")
-    assert deploy_stack.main(["--stack", "new"]) == 0
-    assert not any("--profile" in command for command in commands)
-
-
-def test_a_first_deployment_gets_what_was_given(aws, commands):
-    assert (
-        deploy_stack.main(["--stack", "new", "Authentication=none", "--", "--no-confirm-changeset"])
-        == 0
-    )
-    build, doctor, deploy = commands
-    assert build[1] == "build"
-    assert parameters_of(build) == parameters_of(deploy) == {"Authentication": "none"}
-    assert doctor[1:6] == ["-m", "keras_to_lambda", "doctor", "--image", "classifier"]
-    assert {"Authentication=none", "ConcurrencyLimit=0", "Architecture=x86_64"} <= set(doctor)
-    assert deploy[1] == "deploy"
-    assert "--no-confirm-changeset" in deploy
-    assert "--service-role" not in doctor
-    assert "settings not set" not in deploy_stack.BUILT.read_text()
+    assert "--profile" not in run("--stack", "new").deploy
 
 
 def there(name, parameters):
@@ -213,78 +208,45 @@ def there(name, parameters):
     )
 
 
-def test_a_model_and_an_architecture_that_are_not_said_stay_as_they_are(aws, commands):
-    there("there", {"Architecture": "arm64", "Model": "models/digits"})
-    assert deploy_stack.main(["--stack", "there", "MemorySize=1769"]) == 0
-    build, doctor, deploy = commands
-    expected = {"Architecture": "arm64", "Model": "models/digits", "MemorySize": "1769"}
-    assert parameters_of(build) == parameters_of(deploy) == expected
-    assert {"Architecture=arm64", "Model=models/digits", "MemorySize=1769"} <= set(doctor)
-    commands.clear()
-    deploy_stack.BUILT.write_text("Description: settings not set")
-    assert (
-        deploy_stack.main(["--stack", "there", f"Model={deploy_stack.ROOT}/models/clothing"]) == 0
-    )
-    assert parameters_of(commands[0]) == {"Architecture": "arm64", "Model": "models/clothing"}
+def test_what_is_not_said_stays_as_it_is_in_the_stack(aws, run):
+    """Parameters of an older template, which this one has not, are not judged."""
+    stays = {"Architecture": "arm64", "Model": "models/digits"}
+    there("there", {**stays, "LogDays": "7", "OfAnOlderTemplate": "x"})
+    ran = run("--stack", "there", "MemorySize=1024")
+    expected = {**stays, "MemorySize": "1024"}
+    assert parameters_of(ran.build) == parameters_of(ran.deploy) == expected
+    assert ran.examined.parameters == {**DEFAULTS, **expected, "LogDays": "7"}
+    # An absolute path is one from here.
+    ran = run("--stack", "there", f"Model={ROOT}/models/clothing")
+    assert parameters_of(ran.build) == {"Architecture": "arm64", "Model": "models/clothing"}
 
 
-def test_the_doctor_judges_what_will_be_in_the_stack_by_parameters_of_this_template(aws, commands):
-    parameters = {"ConcurrencyLimit": "50", "LogDays": "7", "OfAnOlderTemplate": "x"}
-    there("limited", parameters)
-    assert deploy_stack.main(["--stack", "limited", "LogDays=30"]) == 0
-    _, doctor, _ = commands
-    judged = dict(parser().parse_args(doctor[4:]).parameters)
-    template = Template.read(deploy_stack.ROOT / "template.yaml")
-    defaults = dict(template.parameters)
-    assert judged == {**defaults, "ConcurrencyLimit": "50", "LogDays": "30"}
-
-
-def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, commands):
+def test_values_with_spaces_quotes_and_nothing_in_them_arrive(aws, run):
     parameters = {"EmbedOrigins": "https://a.example https://b.example", "AlarmEmail": ""}
-    same_choice = [f"{name}={value}" for name, value in parameters.items()]
-    assert deploy_stack.main(["--stack", "new", *same_choice]) == 0
-    assert parameters_of(commands[0]) == parameters_of(commands[2]) == parameters
+    ran = run("--stack", "new", *(f"{name}={value}" for name, value in parameters.items()))
+    assert parameters_of(ran.build) == parameters_of(ran.deploy) == parameters
 
 
-def test_the_same_deployment_again_gets_the_same_parameters(aws, commands):
+def test_the_same_settings_get_the_same_description_and_others_another(aws, run):
     """Before there is a stack its parameters are the template's defaults; then the stack's."""
-
-    def settled():
-        deploy_stack.BUILT.write_text("Description: settings not set")
-        assert deploy_stack.main(["--stack", "again", "MemorySize=1769"]) == 0
-        return deploy_stack.BUILT.read_text()
-
-    first = settled()
-    template = Template.read(deploy_stack.ROOT / "template.yaml")
-    parameters = dict(template.parameters)
-    parameters["MemorySize"] = "1769"
-    there("again", parameters)
-    assert settled() == first
-
-
-def test_the_same_settings_get_the_same_description_and_others_another(tmp_path):
-    def settled(**parameters):
-        path = tmp_path / "template.yaml"
-        path.write_text("Description: settings not set")
-        deploy_stack.settle(path, parameters)
-        return path.read_text()
-
-    assert settled(A="1", B="2") == settled(B="2", A="1")
-    assert settled(A="1") != settled(A="2")
+    first = run("--stack", "again", "MemorySize=1024").template
+    there("again", {**DEFAULTS, "MemorySize": "1024"})
+    assert run("--stack", "again").template == first
+    assert run("--stack", "again", "MemorySize=2048").template != first
 
 
 def test_the_template_has_the_place_once(tmp_path):
     path = tmp_path / "template.yaml"
-    path.write_text((deploy_stack.ROOT / "template.yaml").read_text("utf-8"), "utf-8")
+    path.write_text((ROOT / "template.yaml").read_text("utf-8"), "utf-8")
     deploy_stack.settle(path, {})
-    with pytest.raises(StackError, match="build it"):
+    with pytest.raises(UserError, match="build it"):
         deploy_stack.settle(path, {})
 
 
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b"<!doctype html><p>log in"), (200, b"{}"), (503, b"<html>")]
 )
-def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, capsys, status, body):
+def test_what_answers_and_is_not_aws_is_one_line(aws, run, monkeypatch, capsys, status, body):
     class Portal(Quiet):
         def do_POST(self):
             self.send_response(status)
@@ -295,39 +257,33 @@ def test_what_answers_and_is_not_aws_is_one_line(aws, commands, monkeypatch, cap
     with HttpHost(Portal) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server.address}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        assert deploy_stack.main(["--stack", "new"]) == 1
+        assert run("--stack", "new") == 1
     [printed] = capsys.readouterr().err.splitlines()
     assert printed.startswith("k2l deploy: stack new: ")
     assert "<" not in printed
-    assert commands == []
 
 
-def test_the_settings_are_reported_before_anything_is_built(aws, commands, capsys):
-    assert deploy_stack.main(["--stack", "new", "Authentication=none", "LogDays=7"]) == 0
-    assert capsys.readouterr().out == (
-        "stack: new in us-east-1, MemorySize=1769, Authentication=none, LogDays=7\n"
-    )
-
-
-@pytest.mark.parametrize("wrong", ["Memory=1769", "MemorySize"])
-def test_a_parameter_that_is_none_is_refused(wrong, commands, capsys):
-    assert deploy_stack.main([wrong]) == 1
-    assert "MemorySize" in capsys.readouterr().err
-    assert commands == []
-
-
-def test_what_failed_is_named(capsys):
+def test_what_failed_is_named():
     with pytest.raises(
-        StackError,
+        UserError,
         match=r"^false failed \(exit status 1\); its output is above\. .*`k2l doctor --explain`$",
     ):
         deploy_stack.run("false")
 
 
-def test_no_region_is_said(commands, monkeypatch, capsys, tmp_path):
+def test_a_check_that_fails_ends_the_deployment(aws, run, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(deploy_stack, "SAM", ROOT / "template.yaml")
+    monkeypatch.setattr(deploy_stack, "run", lambda *command, **_: ran.append(command[1]))
+    monkeypatch.setattr(doctor, "check", lambda _: False)
+    assert deploy_stack.main(["--stack", "new"]) == 1
+    assert ran == ["build"]
+    assert "nothing was deployed" in capsys.readouterr().err
+
+
+def test_no_region_is_said(run, monkeypatch, capsys, tmp_path):
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    assert deploy_stack.main([]) == 1
+    assert run() == 1
     assert "--region" in capsys.readouterr().err
-    assert commands == []

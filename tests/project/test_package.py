@@ -95,7 +95,7 @@ def test_wheel_and_sdist_have_licence_types_metadata_and_what_the_verbs_need(dis
         "keras_to_lambda/web/index.html",
         "keras_to_lambda/models/clothing/clothing.tflite",
         "keras_to_lambda/skeleton/template.yaml",
-        "keras_to_lambda/deploy/doctor/errors.toml",
+        "keras_to_lambda/errors.toml",
         f"{place.partition('/')[0]}/licenses/LICENSE",
     ):
         assert name in names, name

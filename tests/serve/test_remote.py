@@ -7,13 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
-import boto3
 import pytest
 import requests
 from botocore.exceptions import ClientError
 
+from keras_to_lambda import aws
 from keras_to_lambda.cli.main import main
-from keras_to_lambda.client import EndpointError
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.serve.gateway import Gateway
@@ -111,8 +110,8 @@ def test_a_stack_is_found_by_its_name(monkeypatch):
         return {"Stacks": [answers[asked["StackName"]]]}
 
     session = SimpleNamespace(client=lambda _: SimpleNamespace(describe_stacks=describe))
-    monkeypatch.setattr(boto3, "Session", lambda **_: session)
+    monkeypatch.setattr(aws, "session", lambda *_: session)
     assert address("https://a.example/predict", None, None) == "https://a.example/predict"
     assert address("mine", "eu-west-1", None) == "https://a.example/Prod/predict"
-    with pytest.raises(EndpointError, match=r"--remote other: .*does not exist"):
+    with pytest.raises(aws.AwsError, match=r"stack other: .*does not exist"):
         address("other", "eu-west-1", None)

@@ -45,7 +45,7 @@ VERBS = {
     "explore": Verb("train.explore", "report on a data set", *_TRAIN),
     "search": Verb("train.search", "search for the best training options", *_TRAIN),
     "tree": Verb("train.tree", "decision tree as a baseline", *_TRAIN),
-    "doctor": Verb("deploy.doctor.doctor", "check prerequisites, explain errors", *_CLOUD),
+    "doctor": Verb("deploy.doctor.doctor", "check prerequisites, explain errors"),
     "deploy": Verb("deploy.deploy_stack", "build and deploy the stack", *_CLOUD),
     "smoke": Verb("deploy.rollout.smoke", "compare a deployment with the local models", *_CLOUD),
     "batch": Verb("deploy.batch.batch", "classify millions of images in S3", *_CLOUD),

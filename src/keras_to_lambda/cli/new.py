@@ -102,7 +102,8 @@ def create(folder: Path, model: Path) -> int:
     _record(folder, {name: _hash(data) for name, data in written.items()})
     print(
         f"wrote {len(written) + 3} files to {folder}, the model {described.name} "
-        f"({len(described.labels)} labels) among them. Next: cd {folder} && k2l deploy"
+        f"({len(described.labels)} labels) among them. Next: cd {folder} && k2l doctor; it prints "
+        "fixes. Then: k2l deploy"
     )
     return frame.OK
 

@@ -15,23 +15,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError as ParserError
-
-from keras_to_lambda import project
+from keras_to_lambda import aws, project
 from keras_to_lambda.cli import frame
-from keras_to_lambda.deploy.doctor.explain import aws_error
-from keras_to_lambda.deploy.doctor.project_folder import refused
-from keras_to_lambda.deploy.doctor.template import Template
+from keras_to_lambda.deploy.doctor import doctor
+from keras_to_lambda.deploy.doctor.checks import refused
+from keras_to_lambda.deploy.doctor.setup import Setup
 from keras_to_lambda.function_defaults import ALIAS
 from keras_to_lambda.project import ROOT
 from keras_to_lambda.runtime.common.errors import UserError
+
+if TYPE_CHECKING:
+    import boto3
 
 # Where `make` puts it, else on PATH.
 _OURS = ROOT / ".venv-aws" / "bin" / "sam"
@@ -42,29 +41,6 @@ IMAGE = "classifier"
 # The text of the template that makes way for the settings' hash, and why it does: see there.
 UNSET = "Description: settings not set"
 BUILD_PARAMETERS = ("Architecture", "Model")
-
-
-class StackError(UserError):
-    """The deployment cannot start, or failed; the message says what to do."""
-
-
-def given(texts: Sequence[str], names: Collection[str]) -> dict[str, str]:
-    """Parameters from NAME=VALUE.
-
-    Raises:
-        StackError: no such parameter in the template.
-    """
-    found = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name not in names:
-            raise StackError(
-                f"invalid parameter {text!r}: expected NAME=VALUE, NAME one of "
-                f"{', '.join(sorted(names))}"
-            )
-        # An absolute path of a model that is here is meant as Docker wants it: from here.
-        found[name] = value.removeprefix(f"{ROOT}/") if name == "Model" else value
-    return found
 
 
 class Deployed(NamedTuple):
@@ -84,33 +60,25 @@ def deployed(stack: str, session: boto3.Session) -> Deployed:
     """The stack as it is; empty, if there is none yet.
 
     Raises:
-        StackError: AWS could not be asked.
+        AwsError: AWS could not be asked.
     """
     try:
-        found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-        parameters, outputs = (
-            {each[f"{kind}Key"]: each[f"{kind}Value"] for each in found.get(f"{kind}s", ())}
-            for kind in ("Parameter", "Output")
-        )
-        live = _live(outputs["FunctionName"], session) if "FunctionName" in outputs else ""
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":  # does not exist
+        found = aws.stack(stack, session)
+    except aws.AwsError as error:
+        if error.code == "ValidationError":  # does not exist
             return Deployed()
-        raise StackError(f"stack {stack}: {aws_error(error)}") from error
-    except (BotoCoreError, ParserError) as error:
-        raise StackError(f"stack {stack}: {aws_error(error)}") from error
-    return Deployed(parameters, outputs, live)
-
-
-def _live(function: str, session: boto3.Session) -> str:
-    """The version that the alias leads to; empty, if it was deleted."""
-    try:
-        found = session.client("lambda").get_alias(FunctionName=function, Name=ALIAS)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        return ""
-    return str(found["FunctionVersion"])
+        raise
+    outputs, live = found["Outputs"], ""
+    if "FunctionName" in outputs:
+        try:
+            with aws.errors(f"stack {stack}"):
+                live = session.client("lambda").get_alias(
+                    FunctionName=outputs["FunctionName"], Name=ALIAS
+                )["FunctionVersion"]
+        except aws.AwsError as error:
+            if error.code != "ResourceNotFoundException":  # it was deleted
+                raise
+    return Deployed(found["Parameters"], outputs, live)
 
 
 def shifting(before: Deployed, said: Mapping[str, str], default: str) -> dict[str, str]:
@@ -148,30 +116,24 @@ def unchanged(before: Deployed, after: Deployed) -> str:
     )
 
 
-def overrides(parameters: Mapping[str, str]) -> list[str]:
-    """As sam's --parameter-overrides takes them: values in quotes, which spaces need."""
-    quoted = {name: value.replace('"', '\\"') for name, value in parameters.items()}
-    return [f'{name}="{value}"' for name, value in quoted.items()]
-
-
 def settle(template: Path, parameters: Mapping[str, str]) -> None:
     """Write what tells these settings from others into the function's description.
 
     Raises:
-        StackError: the template has no place for it.
+        UserError: the template has no place for it.
     """
     text = template.read_text(encoding="utf-8")
     if text.count(UNSET) != 1:
-        raise StackError(f"{template} does not have {UNSET!r} once: build it from template.yaml")
+        raise UserError(f"{template} does not have {UNSET!r} once: build it from template.yaml")
     settings = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:12]
     template.write_text(text.replace(UNSET, f"Description: settings {settings}"), encoding="utf-8")
 
 
 def run(*command: str | Path, **environ: str) -> None:
-    """Run one of the three, its output passed on.
+    """Run one of sam's commands, its output passed on.
 
     Raises:
-        StackError: it failed.
+        UserError: it failed.
     """
     done = subprocess.run(  # noqa: S603  # our own command, no shell
         command, cwd=ROOT, env={**os.environ, **environ}, check=False
@@ -179,52 +141,50 @@ def run(*command: str | Path, **environ: str) -> None:
     if done.returncode:
         words = takewhile(lambda word: not word.startswith("--"), map(str, command))
         name = " ".join(Path(word).name for word in words)
-        raise StackError(
+        raise UserError(
             f"{name} failed (exit status {done.returncode}); its output is above. To look the "
             "error up, paste it into `k2l doctor --explain`"
         )
 
 
-def deploy(
-    stack: str,
-    parameters: Mapping[str, str],
-    template: Template,
-    session: boto3.Session,
-    profile: str,
-    options: Sequence[str],
-) -> None:
+def deploy(setup: Setup, options: Sequence[str]) -> None:
     """Build, examine, deploy.
 
     Args:
-        parameters: those that were said. profile: if one was named; keys in the environment come
-            before one that was not. options: more of sam deploy's.
+        setup: with the parameters that were given. options: more of sam deploy's.
 
     Raises:
-        StackError
+        UserError: a step failed.
     """
     if not SAM.exists():
-        raise StackError("sam is not installed: `pipx install aws-sam-cli`")
-    defaults = template.parameters
+        raise UserError("sam is not installed: `pipx install aws-sam-cli`")
+    stack, session, defaults = setup.stack, setup.session, setup.plain.parameters
     before = deployed(stack, session)
     kept = {name: before.parameters[name] for name in BUILD_PARAMETERS if name in before.parameters}
-    parameters = {**kept, **parameters, **shifting(before, parameters, defaults["Deployment"])}
+    parameters = {**kept, **setup.parameters}
+    parameters |= shifting(before, parameters, defaults["Deployment"])
+    # Of the stack's those alone that this template has, too.
     settings = {**defaults, **before.parameters, **parameters}
-    if faults := list(refused(template.deployed_with(settings), stack, ROOT)):
-        raise StackError("; ".join(faults))
+    settings = {name: settings[name] for name in defaults}
+    setup.parameters = settings
+    if faults := list(refused(setup.template, stack, ROOT)):
+        raise UserError("; ".join(faults))
     own = [f"{name}={settings[name]}" for name, default in defaults.items()
            if settings[name] != default or name in ("Authentication", "MemorySize")]  # fmt: skip
     print(f"stack: {stack} in {session.region_name}, {', '.join(own)}", flush=True)
-    overriding = ["--parameter-overrides", *overrides(parameters)] if parameters else []
-    where = ["--region", session.region_name, *(["--profile", profile] if profile else [])]
+    # As sam takes them: values in quotes, which spaces need.
+    quoted = {name: value.replace('"', '\\"') for name, value in parameters.items()}
+    overriding = [f'{name}="{value}"' for name, value in quoted.items()]
+    if overriding:
+        overriding.insert(0, "--parameter-overrides")
+    # Keys in the environment come before a profile that was not named.
+    where = ["--region", session.region_name]
+    where += ["--profile", setup.profile] if setup.profile else []
     # BuildKit's attestations would make a list of manifests of the image, which Lambda refuses.
     run(SAM, "build", *overriding, BUILDX_NO_DEFAULT_ATTESTATIONS="1")
     # After the build, as it looks at the image.
-    # Of the stack's those alone that this template has, too.
-    judged = [f"{name}={settings[name]}" for name in defaults]
-    doctor = [*(sys.executable, "-m", "keras_to_lambda", "doctor"), "--image", IMAGE]
-    with_role = any(each.startswith("--role-arn") for each in options)
-    role = ["--service-role"] if with_role else []
-    run(*doctor, "--stack", stack, *where, *role, *judged)
+    if not doctor.check(setup):
+        raise UserError("nothing was deployed, as a check fails; its fix is above")
     # How a version gets its requests is none of its own settings.
     settle(BUILT, {name: settings[name] for name in settings if name != "Deployment"})
     run(SAM, "deploy", "--stack-name", stack, *where, *options, *overriding)
@@ -244,21 +204,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     p.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the template")
     p.add_argument("--stack", default=project.stack(), help="stack name (default: %(default)s)")
-    p.add_argument("--region", help="AWS region (default: as AWS is configured)")
-    p.add_argument("--profile", help="AWS profile (default: as AWS is configured)")
+    aws.add_options(p)
     argv = list(sys.argv[1:] if argv is None else argv)
     options: list[str] = []
     if "--" in argv:
         at = argv.index("--")
         argv, options = argv[:at], argv[at + 1 :]
     args = p.parse_args(argv)
-    try:
-        template = Template.read(ROOT / "template.yaml")
-        parameters = given(args.parameters, template.parameters)
-        session = boto3.Session(region_name=args.region, profile_name=args.profile)
-        if not session.region_name:
-            raise StackError("no AWS region; use --region, or set AWS_DEFAULT_REGION")
-        deploy(args.stack, parameters, template, session, args.profile or "", options)
-    except BotoCoreError as error:
-        raise StackError(str(error)) from error
+    role = any(each.startswith("--role-arn") for each in options)
+    setup = Setup(args.region, args.profile, args.stack, service_role=role, images=(IMAGE,))
+    setup.parameters = setup.plain.given(args.parameters)
+    deploy(setup, options)
     return frame.OK

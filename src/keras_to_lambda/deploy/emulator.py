@@ -36,10 +36,8 @@ from keras_to_lambda.runtime.common.errors import UserError
 
 HANDLER = "lambda_function.lambda_handler"
 HOST = "127.0.0.1"
-
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
-
 # A CORS preflight: the one event that every model answers without an image.
 PREFLIGHT = {
     "version": "2.0",
@@ -126,8 +124,7 @@ class Emulator:
         quiet: bool = True,
         timeout_s: int = TIMEOUT_S,
     ) -> None:
-        self.port = port
-        self._any_port = port == 0
+        self.port = self._wanted_port = port
         self._timeout_s = timeout_s
         self._env = {
             **os.environ,
@@ -163,20 +160,20 @@ class Emulator:
         return self.endpoint + INVOCATIONS_PATH
 
     def __enter__(self) -> Self:
-        binary, python = find_binary(), find_python()
         if self._quiet:
             self._log = tempfile.TemporaryFile()  # stop() closes it
         try:
             for _ in range(3):  # a port that was free may be taken by then
-                if self._any_port:
-                    self.port = _free_port()
-                else:
-                    _refuse_port_in_use(self.port)
-                if self._start(binary, python):
+                self.port = _free_port(self._wanted_port)
+                if self._start():
                     break
             else:
                 raise EmulatorError(f"the emulator ended as it started: {self._last_words()}")
-            self._warm_up()
+            # Load the model now: the emulator starts the function only with its first event.
+            self.invoke(PREFLIGHT)
+        except FunctionError as error:
+            self.stop()
+            raise EmulatorError(f"the function does not start: {error}") from error
         except BaseException:
             self.stop()
             raise
@@ -185,17 +182,17 @@ class Emulator:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _start(self, binary: Path, python: Path) -> bool:
+    def _start(self) -> bool:
         """Start it and wait until it listens; False when it ended instead."""
         self._process = subprocess.Popen(  # noqa: S603  # our own command, no shell
             [
-                binary,
+                find_binary(),
                 # Said aloud, as RIE would otherwise take the function's LOG_LEVEL for its own.
                 *("--log-level", "error"),
                 *("--runtime-interface-emulator-address", f"{HOST}:{self.port}"),
                 # Its default, 127.0.0.1:9001, would allow only one emulator on a machine.
                 *("--runtime-api-address", f"{HOST}:{_free_port()}"),
-                *(python, "-m", "awslambdaric", HANDLER),
+                *(find_python(), "-m", "awslambdaric", HANDLER),
             ],
             cwd=ROOT,
             env=self._env,
@@ -216,13 +213,6 @@ class Emulator:
             else:
                 return True
         return False
-
-    def _warm_up(self) -> None:
-        """Load the model now: the emulator starts the function only with its first event."""
-        try:
-            self.invoke(PREFLIGHT)
-        except FunctionError as error:
-            raise EmulatorError(f"the function does not start: {error}") from error
 
     def stop(self) -> None:
         """End the emulator and the function. Does nothing when they have ended."""
@@ -253,26 +243,22 @@ class Emulator:
         payload = json.dumps(event).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
             raise EmulatorError("the event is over 6 MB: Lambda refuses it, the emulator cuts it")
-        with self._one_at_a_time:
-            status, body = self._post(payload)
-        try:
-            answer = json.loads(body)
-        except ValueError:
-            # "Task timed out after 28.00 seconds", or nothing at all when the process died.
-            text = body.decode(errors="replace") or f"status {status}; {self._last_words()}"
-            raise FunctionError("Sandbox.Failure" if status != 200 else "Timeout", text) from None
-        if isinstance(answer, dict) and isinstance(answer.get("errorType"), str):
-            raise FunctionError(answer["errorType"], str(answer.get("errorMessage", "")))
-        return answer
-
-    def _post(self, payload: bytes) -> tuple[int, bytes]:
-        with requests.Session() as session:
+        with self._one_at_a_time, requests.Session() as session:
             session.trust_env = False  # it would ask the environment for a proxy
             try:
                 response = session.post(self.url, payload, timeout=self._timeout_s + 10)
             except requests.RequestException as error:
                 raise EmulatorError(f"no answer from {self.url}: {self._last_words()}") from error
-            return response.status_code, response.content
+        try:
+            answer = response.json()
+        except ValueError:
+            # "Task timed out after 28.00 seconds", or nothing at all when the process died.
+            status = response.status_code
+            text = response.text or f"status {status}; {self._last_words()}"
+            raise FunctionError("Sandbox.Failure" if status != 200 else "Timeout", text) from None
+        if isinstance(answer, dict) and isinstance(answer.get("errorType"), str):
+            raise FunctionError(answer["errorType"], str(answer.get("errorMessage", "")))
+        return answer
 
     def log(self) -> str:
         """What the emulator and the function have printed so far; empty unless `quiet`."""
@@ -285,17 +271,18 @@ class Emulator:
         return " | ".join(self.log().splitlines()[-5:]) or "see its output above"
 
 
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        return int(server.getsockname()[1])
+def _free_port(wanted: int = 0) -> int:
+    """The wanted port, or any for 0.
 
-
-def _refuse_port_in_use(port: int) -> None:
+    Raises:
+        EmulatorError: it is in use.
+    """
     try:
-        socket.create_server((HOST, port)).close()
+        with socket.create_server((HOST, wanted)) as server:
+            return int(server.getsockname()[1])
     except OSError as error:
         raise EmulatorError(
-            f"cannot listen on {HOST}:{port}: end what uses it, or choose another with --port"
+            f"cannot listen on {HOST}:{wanted}: end what uses it, or choose another with --port"
         ) from error
 
 

@@ -3,22 +3,20 @@
     python -m keras_to_lambda.deploy.sbom -o sbom.cdx.json [--image keras-to-lambda]
 
 cyclonedx-py (https://github.com/CycloneDX/cyclonedx-python) describes the packages of
-requirements.txt, each with every hash that the lock allows. Added here: licences, the base image
-and the models with their cards. With --image, an image that holds another package, file or model
-is an error, and nothing is written. Runs in .venv-supply.
+requirements.txt, each with every hash that the lock allows. Added here: the models with their
+cards. With --image, an image that holds another package, file or model is an error, and nothing is
+written. Runs in .venv-supply.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
@@ -37,43 +35,27 @@ SOURCES = (
 )
 MODELS = ("**/*.tflite", "**/default.txt", "**/samples/**/*")
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
-# AWS's base image has its own installer among the packages.
-OF_THE_BASE = {"pip"}
 
 # Run by the image's Python, which has the function and nothing else of this project.
 LOOK = """
 import hashlib, importlib.metadata, json, pathlib
 root = pathlib.Path("/var/task")
 print(json.dumps({
-    "packages": {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()},
-    "files": {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest()
-              for f in root.rglob("*") if f.is_file() and f.suffix != ".pyc"},
+    "package": {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()},
+    "file": {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest()
+             for f in root.rglob("*") if f.is_file() and f.suffix != ".pyc"},
 }))
 """
+# What an image holds: `package`: versions by name, `file`: SHA-256 by path below /var/task.
+Contents = Mapping[str, dict[str, str]]
 
 
 class SbomError(UserError):
     """No SBOM can be written; the message gives the reason and what to do."""
 
 
-class ImageContents(NamedTuple):
-    """What an image holds: versions by package, SHA-256 by path below /var/task."""
-
-    packages: Mapping[str, str]
-    files: Mapping[str, str]
-
-
-def locked() -> dict[str, str]:
-    """Versions by package, as requirements.txt locks them for Linux."""
-    return {
-        _name(str(one.name)): str(one.get_pinned_version)
-        for one in RequirementsFile.from_file(str(LOCK)).requirements
-        if one.marker is None or Marker(str(one.marker)).evaluate(LINUX)
-    }
-
-
-def own_files(model: str) -> dict[str, str]:
-    """SHA-256 by path, below /var/task, of every file that the image gets from this folder.
+def expected(model: str) -> Contents:
+    """What an image that is built of the lock, for Linux, and this folder holds.
 
     Args:
         model: the Dockerfile's MODEL: a `.tflite`, or a folder of them.
@@ -81,90 +63,83 @@ def own_files(model: str) -> dict[str, str]:
     Raises:
         SbomError: there is no model.
     """
+    packages = {
+        _name(str(one.name)): str(one.get_pinned_version)
+        for one in RequirementsFile.from_file(str(LOCK)).requirements
+        if one.marker is None or Marker(str(one.marker)).evaluate(LINUX)
+    }
     given = ROOT / model
     models = [given] if given.is_file() else [p for m in MODELS for p in given.glob(m)]
     if not any(path.suffix == ".tflite" for path in models):
         raise SbomError(f"no .tflite at {given}; name it with --model")
-    return {
-        path.relative_to(ROOT).as_posix().removeprefix("src/"): _sha256(path)
+    files = {
+        path.relative_to(ROOT).as_posix().removeprefix("src/"): (
+            hashlib.sha256(path.read_bytes()).hexdigest()
+        )
         for path in sorted([*(p for s in SOURCES for p in ROOT.glob(s)), *models])
         if path.is_file() and path.suffix != ".pyc"
     }
+    return {"package": packages, "file": files}
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def look_in(image: str) -> ImageContents:
+def look_in(image: str) -> Contents:
     """The contents of an image, listed by its own Python without a network.
 
     Raises:
         SbomError: Docker or the image is missing, or it does not run.
     """
     command = ("docker", "run", "--rm", "--network=none", "--read-only", "--entrypoint", "python")
-    seen = json.loads(_output(*command, image, "-c", LOOK))
-    return ImageContents({_name(name): v for name, v in seen["packages"].items()}, seen["files"])
+    seen: Contents = json.loads(_output(*command, image, "-c", LOOK))
+    packages = {_name(name): version for name, version in seen["package"].items()}
+    packages.pop("pip", None)  # AWS's base image has its own installer among the packages
+    return {**seen, "package": packages}
 
 
 def _name(package: str) -> str:
     return str(canonicalize_name(package))
 
 
-def differences(here: ImageContents, there: ImageContents) -> Iterator[str]:
+def differences(here: Contents, there: Contents) -> Iterator[str]:
     """One line for each package or file in which an image differs from the lock and this folder."""
-    for kind, wanted, found in (
-        ("package", here.packages, there.packages),
-        ("file", here.files, there.files),
-    ):
-        ignored = OF_THE_BASE - wanted.keys() if kind == "package" else set()
-        for name in sorted((wanted.keys() | found.keys()) - ignored):
+    for kind, wanted in here.items():
+        found = there[kind]
+        for name in sorted(wanted.keys() | found.keys()):
             if name not in found:
                 yield f"{kind} {name} is not in the image"
             elif name not in wanted:
                 yield f"{kind} {name} is in the image, and not here"
             elif wanted[name] != found[name]:
-                versions = (
-                    f": {wanted[name]} here, {found[name]} in it" if kind == "package" else ""
-                )
-                yield f"{kind} {name} differs{versions}"
+                yield f"{kind} {name} differs: {wanted[name][:12]} here, {found[name][:12]} in it"
 
 
-def build(model: str = "models", image: str | None = None, base: str | None = None) -> str:
+def build(model: str = "models", image: str | None = None) -> str:
     """The SBOM as JSON; the same input gives the same bytes.
 
     Args:
         model: the Dockerfile's MODEL.
         image: a built image to compare; None describes what would be built here.
-        base: reference of the base image; None takes the image's label, or the Dockerfile's.
 
     Raises:
         SbomError: something is missing, or the image differs.
     """
-    here = ImageContents(locked(), own_files(model))
-    if image:
-        if found := list(differences(here, look_in(image))):
-            more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
-            raise SbomError(f"{image} differs: {'; '.join(found[:5])}{more}: build it again")
-        base = base or _output("docker", "inspect", "-f", BASE_LABEL, image).strip()
+    here = expected(model)
+    if image and (found := list(differences(here, look_in(image)))):
+        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        raise SbomError(f"{image} differs: {'; '.join(found[:5])}{more}: build it again")
     bom = json.loads(
         _output(
             *(sys.executable, "-P", "-m", "cyclonedx_py", "requirements", str(LOCK)),
             *("--pyproject", str(ROOT / "pyproject.toml"), "--output-reproducible"),
         )
     )
-    kept = [c for c in bom["components"] if _name(c["name"]) in here.packages]
+    kept = [c for c in bom["components"] if _name(c["name"]) in here["package"]]
     for component in kept:
         component.pop("description", None)  # the lock's line, hashes and all
-        component["licenses"] = _licenses(component["name"])
-    models = [_model(path, here.files[path]) for path in here.files if path.endswith(".tflite")]
-    bom["components"] = [_base(base or _default_base()), *kept, *models]
+    models = [_model(path, sha) for path, sha in here["file"].items() if path.endswith(".tflite")]
+    bom["components"] = [*kept, *models]
     refs = {component["bom-ref"] for component in kept}
     bom["dependencies"] = [one for one in bom.get("dependencies", []) if one["ref"] in refs]
     return json.dumps(bom, indent=1, sort_keys=True) + "\n"
-
-
-BASE_LABEL = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'
 
 
 def _output(*command: str) -> str:
@@ -178,19 +153,6 @@ def _output(*command: str) -> str:
         telling = [line for line in lines if line.strip() and "--help" not in line] or ["no output"]
         raise SbomError(f"{' '.join(command[:2])} failed: {telling[-1]}")
     return done.stdout
-
-
-def _licenses(package: str) -> list[dict[str, Any]]:
-    """As the package's own metadata name them; .venv-supply has the locked packages."""
-    try:
-        about = importlib.metadata.metadata(package)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise SbomError(f"{package} is not installed here; run make audit") from error
-    if about["License-Expression"]:
-        return [{"expression": about["License-Expression"]}]
-    stated = [c for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
-    names = [c.rpartition(" :: ")[2] for c in stated] or (about["License"] or "").splitlines()[:1]
-    return [{"license": {"name": name}} for name in names]
 
 
 def _model(path: str, digest: str) -> dict[str, Any]:
@@ -215,29 +177,6 @@ def _model(path: str, digest: str) -> dict[str, Any]:
     }
 
 
-def _base(reference: str) -> dict[str, Any]:
-    """The base image as a component; without a digest its version is the tag."""
-    tagged, _, digest = reference.partition("@")
-    repository, _, tag = tagged.rpartition(":")
-    hashes = [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}] if digest else []
-    return {
-        "type": "container",
-        "name": repository,
-        "version": digest or tag,
-        "bom-ref": "base",
-        "hashes": hashes,
-    }
-
-
-def _default_base() -> str:
-    """The Dockerfile's own base image, by tag."""
-    values: dict[str, str] = {}
-    text = (ROOT / "Dockerfile").read_text("utf-8")
-    for name, value in re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE):
-        values.setdefault(name, re.sub(r"\$\{(\w+)\}", lambda m: values[m[1]], value))
-    return values["BASE_IMAGE"]
-
-
 @frame.command("sbom", refused=frame.FAILED)
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 1: the image differs, or something is missing."""
@@ -250,11 +189,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument(
         "--model", default="models", help="the Dockerfile's MODEL, a file or folder (%(default)s)"
     )
-    p.add_argument(
-        "--base", help="base image, NAME:TAG@sha256:... (default: the image's label or Dockerfile)"
-    )
     args = p.parse_args(argv)
-    text = build(args.model, args.image, args.base)
+    text = build(args.model, args.image)
     args.output.write_text(text, "utf-8")
     compared = f", the same as in {args.image}" if args.image else ""
     print(f"wrote {args.output}: {len(json.loads(text)['components'])} components{compared}")

@@ -15,9 +15,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
+from keras_to_lambda import aws
 from keras_to_lambda.client import Client, EndpointError, SigV4
 from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, StartResponse
 
@@ -93,18 +91,13 @@ def address(remote: str, region: str | None, profile: str | None) -> str:
     """The URL of a URL, or of a stack's output `Url`.
 
     Raises:
-        EndpointError: there is no such stack, or it has no API.
+        AwsError: there is no such stack. EndpointError: it has no API.
     """
     if "://" in remote:
         return remote
-    try:
-        session = boto3.Session(region_name=region, profile_name=profile)
-        [stack] = session.client("cloudformation").describe_stacks(StackName=remote)["Stacks"]
-    except (BotoCoreError, ClientError, ValueError) as error:
-        raise EndpointError(f"--remote {remote}: {error}") from error
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
+    outputs = aws.stack(remote, aws.session(region, profile))["Outputs"]
     if "Url" not in outputs:
-        raise EndpointError(f"--remote {remote}: the stack has no output Url; give the API's URL")
+        raise EndpointError(f"stack {remote} has no output Url; give the API's URL")
     return str(outputs["Url"])
 
 

@@ -17,7 +17,7 @@ from keras_to_lambda.cli import frame
 from keras_to_lambda.client import SigV4
 from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH
 from keras_to_lambda.runtime.common.errors import UserError
-from keras_to_lambda.runtime.common.settings import MODELS, Settings, bundled
+from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.serve import http_server, remote_stack
 from keras_to_lambda.serve.gateway import Application, Gateway
@@ -118,7 +118,7 @@ def _sample(handler: Handler) -> str:
     path, card = handler.models.installed[handler.models.default]
     here, labels = Path.cwd(), class_folders.ClassFolders(card.labels)
     found = class_folders.images(Path(path).parent / "samples")
-    for folder in (here / "samples", project.ROOT / "samples", Path(bundled("samples"))):
+    for folder in (here / "samples", project.samples()):
         photos = class_folders.images(folder)
         found += [photo for photo in photos if labels.place(photo.stem) is not None]
     if not found:

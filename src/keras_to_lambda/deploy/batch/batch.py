@@ -11,19 +11,16 @@ Exit status: 0 done; 1 it cannot be done, or images have no answer; 2 wrong use;
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import boto3
-
-from keras_to_lambda import project
+from keras_to_lambda import aws, project
 from keras_to_lambda.cli import frame
 from keras_to_lambda.deploy.batch import result_table, runs
-from keras_to_lambda.deploy.batch.cloud import Cloud, aws_errors
+from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud
 from keras_to_lambda.deploy.batch.ledger import Ledger, Summary
 from keras_to_lambda.deploy.batch.runs import BatchRun, Progress
 from keras_to_lambda.runtime.inference.request import SCORES
@@ -38,9 +35,8 @@ TELL_S = 2.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is as in the module's docstring."""
     args = _parser().parse_args(argv)
-    with aws_errors("AWS"):
-        session = boto3.Session(region_name=args.region, profile_name=args.profile)
-    status: int = args.command(Cloud.of_stack(args.stack, session, args.bucket), args)
+    cloud = Cloud.of_stack(args.stack, aws.session(args.region, args.profile), args.bucket)
+    status: int = args.command(cloud, args)
     return status
 
 
@@ -54,41 +50,27 @@ def _parser() -> frame.Parser:
         "input",
         metavar="INPUT",
         help="s3://bucket/prefix/ (every object below it); s3://bucket/list.csv (a column url, or "
-        "Bucket and Key); s3://bucket/list.jsonl; the manifest.json of an S3 inventory in CSV; or "
-        "a local .csv, .jsonl or .txt of URLs, which is uploaded",
+        "Bucket and Key); s3://bucket/list.jsonl; or the manifest.json of an S3 inventory in CSV",
     )
     start.add_argument(
         "--name",
         help="name of the run; the same name and input again is the same run (default: the time "
         "in UTC)",
     )
-    start.add_argument(
-        "--items",
-        type=_number(int, 1, 10_000),
-        default=100,
-        help="images in one call, 1 to 10,000 (default: %(default)s)",
-    )
-    start.add_argument(
-        "--concurrency",
-        type=_number(int, 1, 10_000),
-        default=50,
-        help="calls at a time, 1 to 10,000; no more than the function may run at once "
-        "(default: %(default)s)",
-    )
-    start.add_argument(
-        "--tolerate",
-        type=_number(float, 0, 100),
-        default=5.0,
-        metavar="PERCENT",
-        help="percentage of images whose whole batch may fail before the run ends; an image with "
-        "an error of its own does not count (default: %(default)g)",
-    )
-    start.add_argument(
-        "--top-k",
-        type=_number(int, 1, 10_000),
-        default=1,
-        help="labels kept of each image (default: %(default)s)",
-    )
+    for option, kind, most, default, about in (
+        ("--items", int, 10_000, 100, "images in one call"),
+        ("--concurrency", int, 10_000, 50, "calls at a time, at most the function's concurrency"),
+        ("--tolerate", float, 100, 5.0, "percentage of images whose batch may fail"),
+        ("--top-k", int, 10_000, 1, "labels kept of each image"),
+    ):
+        least = 0 if kind is float else 1
+        start.add_argument(
+            option,
+            type=_number(kind, least, most),
+            default=default,
+            metavar="N",
+            help=f"{about}, {least} to {most:,} (default: %(default)g)",
+        )
     start.add_argument("--scores", choices=SCORES, help="kind of scores (default: the model's)")
     start.add_argument("--model", help="name of the model (default: the function's default)")
     start.set_defaults(command=_start)
@@ -99,7 +81,7 @@ def _parser() -> frame.Parser:
 
     results = commands.add_parser("results", help="one table of all answers, and the ledger")
     results.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="a .parquet, .csv or .jsonl file"
+        "-o", "--output", type=Path, metavar="FILE", help="table, a .parquet or .csv file"
     )
     results.set_defaults(command=_results)
 
@@ -110,15 +92,12 @@ def _parser() -> frame.Parser:
 
     for command in (status, results, resume):
         command.add_argument("run", metavar="RUN", help="name of the run")
-    for command in (status, results):
-        command.add_argument("--json", action="store_true", help="output as JSON")
     for command in (start, status, results, resume):
         where = command.add_argument_group("where")
         where.add_argument(
             "--stack", default=project.stack(), help="stack name (default: %(default)s)"
         )
-        where.add_argument("--region", help="AWS region (default: as AWS is configured)")
-        where.add_argument("--profile", help="AWS profile (default: as AWS is configured)")
+        aws.add_options(where)
         where.add_argument("--bucket", help="bucket of the runs (default: the stack's)")
     return parser
 
@@ -147,7 +126,7 @@ def _start(cloud: Cloud, args: argparse.Namespace) -> int:
         cloud.try_options(options)
     run = runs.plan(cloud, args.input, args.name, options, batch)
     # Before it is started, so that who interrupts that has its name.
-    print(f"{run.name}: images of s3://{run.last.images.bucket}/{run.last.images.key}", flush=True)
+    print(f"{run.name}: images of {run.last.images}", flush=True)
     runs.start(cloud, run)
     print(_next(args, "status", run, "--watch"))
     return frame.OK
@@ -178,45 +157,41 @@ def _status(cloud: Cloud, args: argparse.Namespace) -> int:
     run = runs.load(cloud, args.run)
     while True:
         now = runs.progress(cloud, run)
-        print(
-            json.dumps(now._asdict()) if args.json else _reported(cloud, args, run, now), flush=True
-        )
-        if now.status in runs.ENDED or not args.watch:
+        print("\n".join(_reported(cloud, args, run, now)), flush=True)
+        if now.ended or not args.watch:
             break
         time.sleep(WATCH_S)
-    return frame.FAILED if now.status in ("FAILED", "TIMED_OUT", "ABORTED") else frame.OK
+    return frame.FAILED if now.ended and now.status != "SUCCEEDED" else frame.OK
 
 
-def _failures(found: Mapping[str, runs.Failure]) -> list[str]:
-    """The failed batches, by error with the first one's cause."""
-    lines = [
-        f"  {each.batches:,} failed with {error}: {each.cause}" for error, each in found.items()
-    ]
-    return [line[:300] for line in lines]
-
-
-def _reported(cloud: Cloud, args: argparse.Namespace, run: BatchRun, now: Progress) -> str:
+def _reported(cloud: Cloud, args: argparse.Namespace, run: BatchRun, now: Progress) -> list[str]:
     total = now.images.get("total", 0)
-    share = f" ({now.done / total:.0%})" if total else ""
-    lines = [
+    a_second = now.done / max(now.seconds, 1e-3)
+    line = (
         f"{now.part}: {now.status.lower()}, {_time(now.seconds)}, {now.done:,} of {total:,} images"
-        f"{share}, {now.a_second:,.1f} a second"
-    ]
-    if now.a_second and now.status not in runs.ENDED:
-        lines[0] += f", about {_time((total - now.done) / now.a_second)} left"
-    failed = {k: v for k, v in now.batches.items() if v and k in ("failed", "timedOut", "aborted")}
-    if failed:
-        lines.append(
-            "  batches: " + ", ".join(f"{count:,} {name}" for name, count in failed.items())
-        )
+    )
+    line += f" ({now.done / total:.0%})" * bool(total) + f", {a_second:,.1f} a second"
+    if not now.ended:
+        left = f", about {_time((total - now.done) / a_second)} left" if now.done else ""
+        return [line + left]
+    failed = [f"{now.batches[k]:,} {k}" for k in runs.DONE[1:] if now.batches.get(k)]
+    lines = [line, *([f"  batches: {', '.join(failed)}"] if failed else [])]
     if now.error:
         lines.append(f"  {now.error[:300]}")
-    if now.status in runs.ENDED:
-        found = runs.failures(cloud, run) if failed else {}
-        lines += _failures(found)
-        then = "results" if now.status == "SUCCEEDED" and not failed else "resume"
-        lines.append(AGAIN if runs.fails_alike(found) else _next(args, then, run))
-    return "\n".join(lines)
+    done = now.status == "SUCCEEDED" and not failed
+    return [*lines, *_then(cloud, args, run, "results" if done else "resume", failed=bool(failed))]
+
+
+def _then(
+    cloud: Cloud, args: argparse.Namespace, run: BatchRun, verb: str, *, failed: bool
+) -> list[str]:
+    """The failed batches, by error with the first one's cause; and what to type next."""
+    found = runs.failures(cloud, run) if failed else {}
+    lines = [
+        f"  {each.batches:,} failed with {error}: {each.cause}"[:300]
+        for error, each in found.items()
+    ]
+    return [*lines, AGAIN if runs.fails_alike(found) else _next(args, verb, run)]
 
 
 def _time(seconds: float) -> str:
@@ -228,50 +203,42 @@ def _time(seconds: float) -> str:
 
 def _results(cloud: Cloud, args: argparse.Namespace) -> int:
     output: Path | None = args.output
-    if output:
-        result_table.writer_of(output)
+    if output and output.suffix not in result_table.WRITERS:
+        raise BatchError(f"{output}: name it {' or '.join(result_table.WRITERS)}")
     run = runs.load(cloud, args.run)
     runs.ended(cloud, run)
     with Ledger() as ledger:
         _tell(runs.read(cloud, run, ledger))
         summary = ledger.summary()
         # Before the table, which may yet fail: for want of room, say.
-        if args.json:
-            print(json.dumps({"run": run.name, **summary._asdict()}), flush=True)
-        else:
-            print(_ledger(cloud, args, run, summary), flush=True)
+        print("\n".join(_ledger(cloud, args, run, summary)), flush=True)
         if output:
             result_table.write(ledger.rows({part.number: part.name for part in run.parts}), output)
-    if output and not args.json:
-        print(f"{output}: {summary.inputs + summary.unlisted:,} rows")
+            print(f"{output}: {summary.inputs + summary.unlisted:,} rows")
     return frame.FAILED if summary.missing else frame.OK
 
 
-def _ledger(cloud: Cloud, args: argparse.Namespace, run: BatchRun, summary: Summary) -> str:
-    again, refused = sum(summary.again.values()), sum(summary.refused.values())
+def _ledger(cloud: Cloud, args: argparse.Namespace, run: BatchRun, summary: Summary) -> list[str]:
     lines = [
         f"{run.name}: the ledger, over {len(run.parts)} part{'s' * (len(run.parts) > 1)}",
         f"  {'images':<32} {summary.inputs:>12,}",
-        f"  {'answered':<32} {summary.answered:>12,}",
-        *_by(summary.labels),
-        f"  {'permanent errors':<32} {refused:>12,}",
-        *_by(summary.refused),
-        f"  {'temporary errors':<32} {again:>12,}",
-        *_by(summary.again),
-        f"  {'missing: no answer at all':<32} {summary.missing:>12,}",
     ]
+    for what, counts in (
+        ("answered", summary.answered),
+        ("permanent errors", summary.refused),
+        ("temporary errors", summary.again),
+    ):
+        lines += [f"  {what:<32} {sum(counts.values()):>12,}", *_by(counts)]
+    lines.append(f"  {'missing: no answer at all':<32} {summary.missing:>12,}")
     for what, count in (
         ("answers to what is not in the input", summary.unlisted),
         ("listed again in the input, one row each", summary.duplicates),
-        ("folders in the listing, left out", summary.folders),
     ):
         if count:
             lines.append(f"  {what} {count:>{44 - len(what)},}")
-    found = runs.failures(cloud, run) if summary.missing else {}
-    lines += _failures(found)
-    if again or summary.missing:
-        lines.append(AGAIN if runs.fails_alike(found) else _next(args, "resume", run))
-    return "\n".join(lines)
+    if summary.again or summary.missing:
+        lines += _then(cloud, args, run, "resume", failed=bool(summary.missing))
+    return lines
 
 
 def _by(counts: Mapping[str, int], most: int = 12) -> list[str]:

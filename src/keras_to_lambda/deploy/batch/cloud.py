@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 
-from keras_to_lambda.deploy.doctor.explain import aws_error
+from keras_to_lambda import aws
 from keras_to_lambda.runtime.common.errors import UserError
+
+if TYPE_CHECKING:
+    import boto3
 
 # One grey pixel, as PNG.
 PIXEL = (
@@ -29,7 +28,7 @@ class BatchError(UserError):
 
 @dataclass(frozen=True)
 class Cloud:
-    """What every command needs.
+    """What every command needs. Each method may raise AwsError.
 
     s3, states, functions: boto3's clients of S3, Step Functions and Lambda.
     state_machine: its ARN. function: the alias.
@@ -51,34 +50,30 @@ class Cloud:
             bucket: in place of the stack's; an earlier one of it.
 
         Raises:
-            BatchError: no such stack, or it has no bulk part.
+            BatchError: it has no bulk part.
         """
-        with aws_errors(f"stack {stack}"):
-            formation = session.client("cloudformation", config=PATIENT)
-            found = formation.describe_stacks(StackName=stack)["Stacks"][0]
-            outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
-            if "StateMachine" not in outputs:
-                raise BatchError(
-                    f"the stack {stack} has no state machine: deploy it with the parameter "
-                    "Bulk=true"
-                )
-            return cls(
-                s3=session.client("s3", config=PATIENT),
-                states=session.client("stepfunctions", config=PATIENT),
-                functions=session.client("lambda", config=PATIENT),
-                state_machine=outputs["StateMachine"],
-                function=outputs["FunctionAlias"],
-                bucket=bucket or outputs["DataBucket"],
+        outputs = aws.stack(stack, session)["Outputs"]
+        if "StateMachine" not in outputs:
+            raise BatchError(
+                f"the stack {stack} has no state machine: deploy it with the parameter Bulk=true"
             )
+        return cls(
+            s3=session.client("s3", config=PATIENT),
+            states=session.client("stepfunctions", config=PATIENT),
+            functions=session.client("lambda", config=PATIENT),
+            state_machine=outputs["StateMachine"],
+            function=outputs["FunctionAlias"],
+            bucket=bucket or outputs["DataBucket"],
+        )
 
     def try_options(self, options: Mapping[str, Any]) -> None:
         """Classify one pixel with a run's options.
 
         Raises:
-            BatchError: the function refuses them, or may not be invoked from here.
+            BatchError: the function refuses them.
         """
         event = {"image": PIXEL, **{name: value for name, value in options.items() if value}}
-        with aws_errors("the function, to try --model"):
+        with aws.errors("the function, to try --model"):
             answer = self.functions.invoke(
                 FunctionName=self.function, Payload=json.dumps(event).encode()
             )
@@ -93,29 +88,14 @@ class Cloud:
 
     def objects(self, bucket: str, prefix: str) -> Iterator[Mapping[str, Any]]:
         """Every object below a prefix, as ListObjectsV2 describes it."""
-        with aws_errors(f"s3://{bucket}/{prefix}"):
+        with aws.errors(f"s3://{bucket}/{prefix}"):
             pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             for page in pages:
                 yield from page.get("Contents", ())
 
     def lines(self, bucket: str, key: str) -> Iterator[bytes]:
-        """The lines of an object that are not empty, read as they come.
-
-        Raises:
-            BatchError: there is no such object, or it cannot be read.
-        """
-        with aws_errors(f"s3://{bucket}/{key}"):
+        """The lines of an object that are not empty, read as they come."""
+        with aws.errors(f"s3://{bucket}/{key}"):
             body = self.s3.get_object(Bucket=bucket, Key=key)["Body"]
             with body:
-                for line in body.iter_lines(chunk_size=1 << 20):
-                    if line.strip():
-                        yield line
-
-
-@contextmanager
-def aws_errors(what: str) -> Iterator[None]:
-    """Turn what boto3 raises about `what` into one line."""
-    try:
-        yield
-    except (BotoCoreError, ClientError, ResponseParserError) as error:
-        raise BatchError(f"{what}: {aws_error(error)}") from error
+                yield from (line for line in body.iter_lines(chunk_size=1 << 20) if line.strip())

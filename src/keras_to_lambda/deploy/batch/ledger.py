@@ -29,6 +29,18 @@ class Standing(IntEnum):
     REFUSED = 3  # an error that the same image will have again
     ANSWERED = 4
 
+    @classmethod
+    def of(cls, line: Any) -> Standing:
+        """Of an image with this line in the results; None: its batch has no answer."""
+        match line:
+            case {"scores": dict()}:
+                return cls.ANSWERED
+            case {"error": dict(), "retry": True}:
+                return cls.AGAIN
+            case {"error": dict()}:
+                return cls.REFUSED
+        return cls.UNDONE
+
 
 class LedgerRow(NamedTuple):
     """One image of the results. scores: by label, best first where top_k was asked for."""
@@ -47,43 +59,51 @@ class LedgerRow(NamedTuple):
 class Summary(NamedTuple):
     """A run's ledger. inputs + unlisted = answered + refused + again + missing = rows.
 
+    answered: by label. refused, again: by code.
     unlisted: images of the results that the input does not have, as it is now.
     """
 
     inputs: int
     unlisted: int
-    answered: int
+    answered: Mapping[str, int]
     refused: Mapping[str, int]
     again: Mapping[str, int]
     missing: int
     duplicates: int
-    folders: int
-    labels: Mapping[str, int]
 
 
+# The file is scratch: what a crash leaves of it is not read.
 SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
 CREATE TABLE images (
   name TEXT PRIMARY KEY, standing INTEGER, part INTEGER, item TEXT, line TEXT,
-  code TEXT, label TEXT, listed INTEGER
+  what TEXT, listed INTEGER
 ) WITHOUT ROWID;
+BEGIN;
 """
 # A tie goes to the later part.
 PUT = """
-INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
+INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)
 ON CONFLICT (name) DO UPDATE SET
   standing = excluded.standing, part = excluded.part, item = excluded.item,
-  line = excluded.line, code = excluded.code, label = excluded.label
+  line = excluded.line, what = excluded.what
 WHERE (excluded.standing, excluded.part) > (standing, part)
 """
 # What the input lists twice is counted, not repeated.
 LIST = """
-INSERT INTO images VALUES (?1, 0, 0, ?2, NULL, NULL, NULL, 1)
+INSERT INTO images VALUES (?1, 0, 0, ?2, NULL, NULL, 1)
 ON CONFLICT (name) DO UPDATE SET listed = listed + 1
 """
 COUNT = """
-SELECT standing, coalesce(label, code), count(*), sum(listed > 0), sum(max(listed, 1) - 1)
+SELECT standing, what, count(*), sum(listed > 0), sum(max(listed, 1) - 1)
 FROM images GROUP BY 1, 2 ORDER BY 3 DESC, 2
 """
+
+
+def is_folder(name: str) -> bool:
+    """Whether it is a folder that S3's console made: a key with no picture in it."""
+    return name.startswith("s3://") and name.endswith("/")
 
 
 @contextlib.contextmanager
@@ -111,11 +131,8 @@ class Ledger:
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="ledger-"))
             self._db = sqlite3.connect(Path(folder) / "images.sqlite", isolation_level=None)
             opened.callback(self._db.close)
-            # The file is scratch: what a crash leaves of it is not read.
-            self._db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
-            self._db.execute("BEGIN")
+            self._db.executescript(SCHEMA)
             self._opened = opened.pop_all()
-        self._folders: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -128,39 +145,39 @@ class Ledger:
 
     def list(self, name: str, item: Any) -> None:
         """Note an image of the input."""
-        self._db.execute(LIST, (name, json.dumps(item)))
+        if not is_folder(name):
+            self._db.execute(LIST, (name, json.dumps(item)))
 
     def put(self, name: str, standing: Standing, part: int, item: Any, line: Any = None) -> None:
         """Note what the results of part number `part` have of an image."""
+        if is_folder(name):
+            return
         line = line if isinstance(line, dict) else {}
         scores, error = line.get("scores"), line.get("error")
+        what = error.get("code") if isinstance(error, dict) else None
+        if scores:
+            what = max(scores, key=scores.__getitem__)
         # An image that is done is not asked for again.
         again = json.dumps(item) if standing <= Standing.AGAIN else None
-        code = error.get("code") if isinstance(error, dict) else None
-        label = max(scores, key=scores.__getitem__) if scores else None
-        self._db.execute(PUT, (name, standing, part, again, json.dumps(line), code, label))
-
-    def folder(self, name: str) -> None:
-        """Note a folder marker, which is no image."""
-        self._folders.add(name)
+        self._db.execute(PUT, (name, standing, part, again, json.dumps(line), what))
 
     def rows(self, parts: Mapping[int, str]) -> Iterator[LedgerRow]:
         """Every image, by name. parts: their names by number."""
-        for name, standing, part, line, code, label in self._db.execute(
-            "SELECT name, standing, part, line, code, label FROM images ORDER BY name"
+        for name, standing, part, line, what in self._db.execute(
+            "SELECT name, standing, part, line, what FROM images ORDER BY name"
         ):
             known = json.loads(line) if line else {}
             scores = known.get("scores")
-            message = (known.get("error") or {}).get("message")
+            code, message = what, (known.get("error") or {}).get("message")
             if standing < Standing.AGAIN:
                 code, message = "missing", "no answer is there; `resume` asks for it"
             yield LedgerRow(
                 image=name,
                 model=known.get("model"),
-                label=label,
-                score=scores[label] if scores else None,
+                label=what if scores else None,
+                score=scores[what] if scores else None,
                 scores=scores,
-                error_code=code,
+                error_code=None if scores else code,
                 error_message=message,
                 retry=standing <= Standing.AGAIN,
                 run=parts.get(part),
@@ -184,11 +201,9 @@ class Ledger:
         return Summary(
             inputs=listed,
             unlisted=sum(map(Counter.total, by.values())) - listed,
-            answered=by[Standing.ANSWERED].total(),
+            answered=by[Standing.ANSWERED],
             refused=by[Standing.REFUSED],
             again=by[Standing.AGAIN],
             missing=by[Standing.LISTED].total() + by[Standing.UNDONE].total(),
             duplicates=duplicates,
-            folders=len(self._folders),
-            labels=by[Standing.ANSWERED],
         )

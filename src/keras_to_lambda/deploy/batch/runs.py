@@ -1,7 +1,7 @@
 """Runs: started, found again by name, and taken up where they stopped.
 
 A run is `runs/NAME/` in the stack's bucket: `run.json`, which has the options and the executions
-of it; the lists that were uploaded for it; and what Step Functions' ResultWriter wrote, below a
+of it; the list of each `resume`; and what Step Functions' ResultWriter wrote, below a
 folder for each part. The first part is the run as it was started; each `resume` that finds
 images without an answer adds one that asks for those alone.
 """
@@ -9,20 +9,17 @@ images without an answer adds one that asks for those alone.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from botocore.exceptions import ClientError
-
+from keras_to_lambda import aws
 from keras_to_lambda.deploy.batch import image_list
-from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud, aws_errors
+from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud
 from keras_to_lambda.deploy.batch.image_list import Images
 from keras_to_lambda.deploy.batch.ledger import Ledger, Standing, scratch
 
@@ -67,6 +64,23 @@ class BatchRun:
     def last(self) -> Part:
         return self.parts[-1]
 
+    @property
+    def key(self) -> str:
+        """Of run.json in the stack's bucket."""
+        return f"runs/{self.name}/run.json"
+
+    def results(self, part: Part) -> str:
+        """The folder of a part's results there."""
+        return f"runs/{self.name}/part-{part.number}"
+
+    def and_part(self, images: Images) -> BatchRun:
+        """The run with one more part."""
+        number = len(self.parts) + 1
+        # No run has a dot in its name.
+        name = self.name if number == 1 else f"{self.name}.{number}"
+        part = Part(number, name, images, datetime.now(UTC).isoformat())
+        return replace(self, parts=(*self.parts, part))
+
 
 def load(cloud: Cloud, name: str) -> BatchRun:
     """Find a run by its name.
@@ -75,34 +89,30 @@ def load(cloud: Cloud, name: str) -> BatchRun:
         BatchError: there is none.
     """
     try:
-        known = json.loads(b"".join(cloud.lines(cloud.bucket, _key(name))))
-    except BatchError as error:
-        if "NoSuchKey" not in str(error):
+        known = json.loads(b"".join(cloud.lines(cloud.bucket, f"runs/{name}/run.json")))
+    except aws.AwsError as error:
+        if error.code != "NoSuchKey":
             raise
         raise BatchError(
             f"there is no run {name} in s3://{cloud.bucket}/runs/: "
             f"`aws s3 ls s3://{cloud.bucket}/runs/` lists them"
         ) from error
-    parts = tuple(
-        Part(each["number"], each["name"], Images(*each["images"]), each["started"])
-        for each in known["parts"]
-    )
-    return BatchRun(known["name"], known["options"], known["batch"], parts)
+    parts = [Part(**{**each, "images": Images(*each["images"])}) for each in known.pop("parts")]
+    return BatchRun(**known, parts=tuple(parts))
 
 
-def _save(cloud: Cloud, run: BatchRun, *, new: bool = False) -> bool:
+def save(cloud: Cloud, run: BatchRun, *, new: bool = False) -> bool:
     """Write run.json; where it has to be `new` and is not, False, and nothing is written."""
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
     condition = {"IfNoneMatch": "*"} if new else {}
     body = json.dumps(asdict(run), indent=2).encode()
-    with aws_errors(f"s3://{cloud.bucket}/{_key(run.name)}"):
-        try:
-            cloud.s3.put_object(Bucket=cloud.bucket, Key=_key(run.name), Body=body, **condition)
-        except ClientError as error:
-            taken = ("PreconditionFailed", "ConditionalRequestConflict")
-            if error.response["Error"]["Code"] not in taken:
-                raise
-            return False
+    try:
+        with aws.errors(f"s3://{cloud.bucket}/{run.key}"):
+            cloud.s3.put_object(Bucket=cloud.bucket, Key=run.key, Body=body, **condition)
+    except aws.AwsError as error:
+        if error.code not in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise
+        return False
     return True
 
 
@@ -111,12 +121,12 @@ def _execute(cloud: Cloud, run: BatchRun, part: Part) -> None:
     given = {
         "input": part.images._asdict(),
         "options": run.options,
-        "results": {"bucket": cloud.bucket, "prefix": _prefix(run, part).rstrip("/")},
+        "results": {"bucket": cloud.bucket, "prefix": run.results(part)},
         "batch": run.batch,
     }
     # One that has ended cannot be of another input, as run.json is written once.
     exists = cloud.states.exceptions.ExecutionAlreadyExists
-    with aws_errors(f"execution {part.name}"), contextlib.suppress(exists):
+    with aws.errors(f"execution {part.name}"), contextlib.suppress(exists):
         cloud.states.start_execution(
             stateMachineArn=cloud.state_machine,
             name=part.name,
@@ -134,7 +144,7 @@ def plan(
     """A run that is not started yet: that is `start`.
 
     Args:
-        given: an s3:// URL, or a list on this machine, which is uploaded.
+        given: an s3:// URL.
 
     Raises:
         BatchError: the input cannot be read, or the name or the options are not possible.
@@ -150,26 +160,20 @@ def plan(
             f"answers of {batch['items']:.0f} images with {top_k} labels each exceed the 256 KiB "
             "that Step Functions passes on: use fewer --items, or a smaller --top-k"
         )
-    if given.startswith("s3://"):
-        images = Images.named(given)
-        found = next(images.items(cloud), None) is not None
-    else:
-        images, count = _upload(cloud, name, image_list.local(Path(given)))
-        found = count > 0
+    images = Images.named(given)
     # A name is taken by what is started under it, a mistyped bucket too.
-    if not found:
+    if next(images.items(cloud), None) is None:
         raise BatchError(f"{given} has no images")
-    part = Part(1, name, images, datetime.now(UTC).isoformat())
-    return BatchRun(name, {**options, "Bucket": images.bucket}, batch, (part,))
+    return BatchRun(name, {**options, "Bucket": images.bucket}, batch, ()).and_part(images)
 
 
 def start(cloud: Cloud, run: BatchRun) -> None:
     """Start a run; one that was started with the same input and options stays as it is.
 
     Raises:
-        BatchError: there is another run of the name, or it cannot be started.
+        BatchError: there is another run of the name.
     """
-    if not _save(cloud, run, new=True):
+    if not save(cloud, run, new=True):
         known = load(cloud, run.name)
         same = replace(known, parts=()) == replace(run, parts=())
         if not same or known.parts[0].images != run.last.images:
@@ -185,50 +189,46 @@ class Progress(NamedTuple):
 
     images, batches: by state, as itemCounts and executionCounts of
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeMapRun.html
-    done: images whose batch has ended, well or not.
-    a_second: of these, since the start.
-    error: why it ended without success.
+    seconds: since the start. error: why it ended without success, or "".
     """
 
     part: str
     status: str
-    images: dict[str, int]
-    batches: dict[str, int]
-    done: int
+    images: Mapping[str, int]
+    batches: Mapping[str, int]
     seconds: float
-    a_second: float
-    error: str | None
+    error: str
+
+    @property
+    def done(self) -> int:
+        """Images whose batch has ended, well or not."""
+        return sum(self.images.get(name, 0) for name in DONE)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more will come; a redrive that is waiting may bring more."""
+        return self.status in ENDED
 
 
 def progress(cloud: Cloud, run: BatchRun) -> Progress:
-    """How far a run's last part is.
-
-    Raises:
-        BatchError: Step Functions has no such execution.
-    """
+    """How far a run's last part is."""
     arn = cloud.execution(run.last.name)
-    with aws_errors(f"execution {run.last.name}"):
+    with aws.errors(f"execution {run.last.name}"):
         execution = cloud.states.describe_execution(executionArn=arn)
         listed = cloud.states.list_map_runs(executionArn=arn).get("mapRuns")
         map_run: dict[str, Any] = (
             cloud.states.describe_map_run(mapRunArn=listed[0]["mapRunArn"]) if listed else {}
         )
-    images = {name: int(count) for name, count in map_run.get("itemCounts", {}).items()}
-    batches = {name: int(count) for name, count in map_run.get("executionCounts", {}).items()}
-    stopped = execution.get("stopDate") if execution["status"] in ENDED else None
-    seconds = ((stopped or datetime.now(UTC)) - execution["startDate"]).total_seconds()
-    done = sum(images.get(name, 0) for name in DONE)
-    error = ": ".join(execution[key] for key in ("error", "cause") if execution.get(key))
-    return Progress(
+    now = Progress(
         run.last.name,
         execution["status"],
-        images,
-        batches,
-        done,
-        seconds,
-        done / max(seconds, 1e-3),
-        error or None,
+        map_run.get("itemCounts", {}),
+        map_run.get("executionCounts", {}),
+        0.0,
+        ": ".join(execution[key] for key in ("error", "cause") if execution.get(key)),
     )
+    until = (execution.get("stopDate") if now.ended else None) or datetime.now(UTC)
+    return now._replace(seconds=(until - execution["startDate"]).total_seconds())
 
 
 def ended(cloud: Cloud, run: BatchRun) -> None:
@@ -237,10 +237,10 @@ def ended(cloud: Cloud, run: BatchRun) -> None:
     Raises:
         BatchError: it is still running. Its answers are written when it ends.
     """
-    arn = cloud.execution(run.last.name)
     unknown = cloud.states.exceptions.ExecutionDoesNotExist
-    with aws_errors(f"execution {run.last.name}"), contextlib.suppress(unknown):
-        if cloud.states.describe_execution(executionArn=arn)["status"] not in ENDED:
+    with aws.errors(f"execution {run.last.name}"), contextlib.suppress(unknown):
+        now = cloud.states.describe_execution(executionArn=cloud.execution(run.last.name))
+        if now["status"] not in ENDED:
             raise BatchError(
                 f"{run.name} is running, and its answers are written when it ends: wait for it "
                 f"(status {run.name} --watch)"
@@ -261,23 +261,15 @@ def read(cloud: Cloud, run: BatchRun, ledger: Ledger) -> Iterator[tuple[str, int
     before = datetime.fromisoformat(first.started)
     # What has no line in the results at all is found by the input alone.
     for count, item in enumerate(first.images.items(cloud, before), 1):
-        name = image_list.identity(item, bucket)
-        if image_list.is_folder(name):
-            ledger.folder(name)
-        else:
-            ledger.list(name, item)
+        ledger.list(image_list.identity(item, bucket), item)
         yield "input", count
     for part in run.parts:
         for count, (requested, line) in enumerate(_answers(_children(cloud, run, part)), 1):
             item = part.images.plain(requested)
-            name = image_list.identity(item, bucket)
-            standing = _standing(line)
+            standing = Standing.of(line)
             if standing is Standing.REFUSED and item != requested:
                 standing = Standing.AGAIN  # under its plain name it may be there
-            if image_list.is_folder(name):
-                ledger.folder(name)
-            else:
-                ledger.put(name, standing, part.number, item, line)
+            ledger.put(image_list.identity(item, bucket), standing, part.number, item, line)
             yield part.name, count
 
 
@@ -291,7 +283,7 @@ class Failure(NamedTuple):
 def failures(cloud: Cloud, run: BatchRun) -> dict[str, Failure]:
     """The failed batches of a run's last part, by error."""
     found: dict[str, Failure] = {}
-    for child in _children(cloud, run, run.last, ("FAILED",)):
+    for child in _children(cloud, run, run.last, "FAILED"):
         error = child.get("Error") or "no error given"
         known = found.get(error) or Failure(0, _cause(child.get("Cause", "")))
         found[error] = known._replace(batches=known.batches + 1)
@@ -327,64 +319,38 @@ def resume(cloud: Cloud, run: BatchRun) -> str:
             f"{run.name} would fail again: {next(iter(found.values())).cause}. Start it under "
             "another name, with other options"
         )
-    with Ledger() as ledger:
+    images = Images("jsonl", cloud.bucket, f"runs/{run.name}/again-{len(run.parts) + 1}.jsonl")
+    with Ledger() as ledger, scratch(), tempfile.TemporaryFile() as file:
         for _ in read(cloud, run, ledger):
             pass
-        images, count = _upload(cloud, run.name, ledger.undone())
-    if not count:
-        return ""
-    number = run.last.number + 1
-    # No run has a dot in its name.
-    part = Part(number, f"{run.name}.{number}", images, datetime.now(UTC).isoformat())
-    run = replace(run, parts=(*run.parts, part))
-    _save(cloud, run)
-    _execute(cloud, run, part)
-    return f"{part.name} asks for {count:,} {'image' if count == 1 else 'images'} again"
-
-
-def _key(name: str) -> str:
-    return f"runs/{name}/run.json"
-
-
-def _prefix(run: BatchRun, part: Part) -> str:
-    return f"runs/{run.name}/part-{part.number}/"
-
-
-def _upload(cloud: Cloud, name: str, items: Iterable[image_list.Item]) -> tuple[Images, int]:
-    """Put a list into the run's folder; where it is, and how long. An empty one is not put.
-
-    Raises:
-        BatchError: it cannot be read or uploaded, or the temporary folder has no room for it.
-    """
-    count, digest = 0, hashlib.sha256()
-    with scratch(), tempfile.TemporaryFile() as file:
-        for item in items:
+        count = 0
+        for item in ledger.undone():
             count += 1
-            line = json.dumps(item, ensure_ascii=False).encode() + b"\n"
-            file.write(line)
-            digest.update(line)
-        # Named by its content: the same list again is the same input.
-        images = Images("jsonl", cloud.bucket, f"runs/{name}/lists/{digest.hexdigest()[:20]}.jsonl")
-        if count:
-            file.seek(0)
-            with aws_errors(f"s3://{images.bucket}/{images.key}"):
-                cloud.s3.upload_fileobj(file, images.bucket, images.key)
-    return images, count
+            file.write(json.dumps(item, ensure_ascii=False).encode() + b"\n")
+        if not count:
+            return ""
+        file.seek(0)
+        with aws.errors(str(images)):
+            cloud.s3.upload_fileobj(file, images.bucket, images.key)
+    run = run.and_part(images)
+    save(cloud, run)
+    _execute(cloud, run, run.last)
+    return f"{run.last.name} asks for {count:,} {'image' if count == 1 else 'images'} again"
 
 
 def _children(
-    cloud: Cloud, run: BatchRun, part: Part, of: Sequence[str] = ()
+    cloud: Cloud, run: BatchRun, part: Part, only: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The child workflows in a part's files of results, or in those of these states alone.
+    """The child workflows in a part's files of results, or in those of one state alone.
 
     https://docs.aws.amazon.com/step-functions/latest/dg/input-output-resultwriter.html
     """
     keys: list[str] = []
-    for each in cloud.objects(cloud.bucket, _prefix(run, part)):
+    for each in cloud.objects(cloud.bucket, run.results(part) + "/"):
         if each["Key"].endswith("/manifest.json"):
             manifest = json.loads(b"".join(cloud.lines(cloud.bucket, each["Key"])))
             for state, listed in manifest.get("ResultFiles", {}).items():
-                if not of or state in of:
+                if only in (None, state):
                     keys += (file["Key"] for file in listed)
     for key in keys:
         for line in cloud.lines(cloud.bucket, key):
@@ -401,14 +367,3 @@ def _answers(children: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, Any]]
         if len(lines) != len(items):  # a batch that failed, or was never started
             lines = [None] * len(items)
         yield from zip(items, lines, strict=True)
-
-
-def _standing(line: Any) -> Standing:
-    match line:
-        case {"scores": dict()}:
-            return Standing.ANSWERED
-        case {"error": dict(), "retry": True}:
-            return Standing.AGAIN
-        case {"error": dict()}:
-            return Standing.REFUSED
-    return Standing.UNDONE

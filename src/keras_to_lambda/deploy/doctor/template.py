@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+from keras_to_lambda.project import ROOT
+from keras_to_lambda.runtime.common.errors import UserError
 
 MADE = "stack-made"
 
@@ -19,7 +22,7 @@ def load(file: TextIO) -> Any:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 
     Raises:
-        yaml.YAMLError: it is not YAML.
+        ValueError: it is not YAML.
     """
     import yaml  # type: ignore[import-untyped]  # of an extra, which --help does without
 
@@ -34,7 +37,10 @@ def load(file: TextIO) -> Any:
         return {name: loader.construct_mapping(node, deep=True)}
 
     Loader.add_multi_constructor("!", short_form)
-    return yaml.load(file, Loader)  # noqa: S506
+    try:
+        return yaml.load(file, Loader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,15 @@ class Template:
         """Read a template.
 
         Raises:
-            OSError; yaml.YAMLError; ValueError: it is not a mapping with Resources.
+            OSError. UserError: it is not YAML, or has no Resources.
         """
         with path.open(encoding="utf-8") as file:
-            body = load(file)
+            try:
+                body = load(file)
+            except ValueError as error:
+                raise UserError(f"{path.name} is not YAML: {error}") from error
         if not isinstance(body, dict) or not isinstance(body.get("Resources"), dict):
-            raise ValueError(f"{path.name} has no Resources")  # noqa: TRY004  # what is in it is wrong
+            raise UserError(f"{path.name} has no Resources")
         return cls(body)
 
     @property
@@ -61,6 +70,24 @@ class Template:
         """Each parameter's default, by name; empty where it has none."""
         declared = self.body.get("Parameters", {})
         return {name: str(each.get("Default", "")) for name, each in declared.items()}
+
+    def given(self, texts: Sequence[str]) -> dict[str, str]:
+        """Parameters from NAME=VALUE.
+
+        Raises:
+            UserError: no such parameter in the template.
+        """
+        found = {}
+        for text in texts:
+            name, equals, value = text.partition("=")
+            if not equals or name not in self.parameters:
+                raise UserError(
+                    f"invalid parameter {text!r}: expected NAME=VALUE, NAME one of "
+                    f"{', '.join(sorted(self.parameters))}"
+                )
+            # An absolute path of a model that is here is meant as Docker wants it: from here.
+            found[name] = value.removeprefix(f"{ROOT}/") if name == "Model" else value
+        return found
 
     def faults(self) -> Iterator[str]:
         """What CloudFormation would refuse of the parameters' defaults, each a sentence.

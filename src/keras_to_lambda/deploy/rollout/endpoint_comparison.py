@@ -9,23 +9,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from keras_to_lambda.client import Client, EndpointError, Reply, refused
-from keras_to_lambda.deploy.rollout.alias import Alias, AliasError, FunctionFailed
+from keras_to_lambda.deploy.rollout.alias import Alias, FunctionFailed
 from keras_to_lambda.deploy.rollout.version import Version
-from keras_to_lambda.runtime.common.errors import UnsupportedFormat
+from keras_to_lambda.runtime.common.errors import UnsupportedFormat, UserError
 from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 
 WAIT_S = 60.0  # for the first answer
 SETTLE_S = 30.0  # for a version after a rollback
+CALLS = 30  # warm ones that are measured
 # What convert allows a float32 model to differ from Keras; a card has its own model's.
 TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True)
-class SmokeSample:
+class SmokeSample(NamedTuple):
     """A picture: its name (the path below the folder, which no other has), bytes, content type."""
 
     name: str
@@ -33,18 +36,15 @@ class SmokeSample:
     type: str
 
 
-@dataclass(frozen=True)
-class LocalModel:
+class LocalModel(NamedTuple):
     """A model here: its SHA-256, its answers by sample, and how far a logit may be off."""
 
     sha256: str | None
-    path: str
     answers: dict[str, dict[str, float]]
     allowed: float
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One score that is not as here; None where one side does not have the label."""
 
     model: str
@@ -90,14 +90,13 @@ def read_samples(folder: Path) -> list[SmokeSample]:
     Raises:
         EndpointError: there are none.
     """
-    home = folder.parent if folder.is_file() else folder
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    home, files = folder, sorted(folder.rglob("*"))
+    if folder.is_file():
+        home, files = folder.parent, [folder]
     found = [
-        SmokeSample(
-            file.relative_to(home).as_posix(), file.read_bytes(), MEDIA_TYPES[file.suffix.lower()]
-        )
+        SmokeSample(file.relative_to(home).as_posix(), file.read_bytes(), kind)
         for file in files
-        if file.suffix.lower() in MEDIA_TYPES
+        if (kind := MEDIA_TYPES.get(file.suffix.lower()))
     ]
     if not found:
         raise EndpointError(f"--samples {folder}: no image there ({', '.join(MEDIA_TYPES)})")
@@ -116,14 +115,12 @@ def local_models(path: Path, samples: Sequence[SmokeSample]) -> dict[str, LocalM
         answers = {}
         for sample in samples:
             try:
-                answers[sample.name] = handler.handle(sample_event(sample, name))
+                answers[sample.name] = handler.handle({**sample_event(sample), "model": name})
             except Exception as error:
                 raise EndpointError(f"{sample.name} cannot be classified here: {error}") from error
         spread = sum(max(a.values()) - min(a.values()) for a in answers.values()) / len(answers)
         tolerance = installed.card.verification.get("tolerance", {}).get("difference", TOLERANCE)
-        found[name] = LocalModel(
-            installed.card.model_sha256, installed.path, answers, float(tolerance) * spread
-        )
+        found[name] = LocalModel(installed.card.model_sha256, answers, float(tolerance) * spread)
     return found
 
 
@@ -133,7 +130,7 @@ def compare(
     """Every deployed model against the one here, every sample in both ways.
 
     Raises:
-        EndpointError; and of a Version FunctionFailed, AliasError.
+        EndpointError; and of a Version FunctionFailed, AwsError.
     """
     found = Found()
     listed = endpoint.request("GET", "models")
@@ -146,13 +143,12 @@ def compare(
         raise EndpointError(
             f"GET /models answers {listed}: is {endpoint.url} this project's function?"
         )
-    names = [str(card.get("name")) for card in content["models"]]
+    deployed = {str(card.get("name")): card.get("model_sha256") for card in content["models"]}
     # Of several models without a default, the first.
-    found.default = str(content.get("default") or next(iter(names), ""))
-    for card in content["models"]:
-        name, sha256 = str(card.get("name")), card.get("model_sha256")
-        model = models.get(name)
+    found.default = str(content.get("default") or next(iter(deployed), ""))
+    for name, sha256 in deployed.items():
         found.facts[f"model {name}"] = f"SHA-256 {str(sha256)[:12]}"
+        model = models.get(name)
         if model is None:
             found.unproven.append(f"model {name} is deployed, and not here: see --model")
             continue
@@ -188,40 +184,12 @@ def check_refusal(endpoint: Client, found: Found) -> None:
     """An error is an error.
 
     Raises:
-        EndpointError; and of a Version FunctionFailed, AliasError.
+        EndpointError; and of a Version FunctionFailed, AwsError.
     """
     wrong = endpoint.classify(b"this is not an image", "application/octet-stream", found.default)
     found.facts["non-image"] = str(wrong)
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
         found.faults.append(f"a non-image is answered with {wrong}, not 415")
-
-
-def check_contract(endpoint: Client, found: Found) -> None:
-    """A preflight gets its headers, and a stranger gets nothing.
-
-    Raises:
-        EndpointError
-    """
-    preflight = endpoint.request(
-        "OPTIONS",
-        headers={
-            "Origin": "https://example.com",
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "content-type",
-        },
-        known=False,
-    )
-    origin = preflight.headers.get("access-control-allow-origin")
-    found.facts["CORS preflight"] = f"{preflight.status}, {origin or 'no origin'} allowed"
-    if preflight.status not in {200, 204} or not origin:
-        found.faults.append(f"a CORS preflight is answered with {preflight}, no browser may call")
-    if not (endpoint.key or endpoint.signature):
-        found.facts["without credentials"] = "answered: everybody who knows the URL may call"
-        return
-    stranger = endpoint.request(headers={"Content-Type": "application/json"}, known=False)
-    found.facts["without credentials"] = str(stranger)
-    if stranger.status not in {401, 403}:
-        found.faults.append(f"a call without credentials is answered with {stranger}, not refused")
 
 
 def judge(
@@ -235,7 +203,7 @@ def judge(
             check_refusal(version, found)
     except FunctionFailed as error:
         return Found([str(error)])
-    except (AliasError, EndpointError) as error:
+    except UserError as error:
         return Found(unproven=[f"what it answers is not known: {error}"])
     return found
 
@@ -247,39 +215,29 @@ def doubt(alias: Alias, number: str, models: Mapping[str, LocalModel], sample: S
     other answers are no proof either, as what is here may be meant to answer otherwise.
 
     Raises:
-        FunctionFailed: it does not answer. AliasError: it was not run.
+        FunctionFailed: it does not answer. AwsError: it was not run. EndpointError: it is another.
     """
     alias.invoke(sample_event(sample), number)
-    try:
-        found = compare(Version(alias, number), models, [sample])
-    except EndpointError as error:
-        return str(error)
+    found = compare(Version(alias, number), models, [sample])
     return "differs from here with the same model" if found.wrong and not found.another else ""
 
 
-def measure(
-    endpoint: Client, sample: SmokeSample, model: str, calls: int
-) -> dict[str, float | int]:
-    """Warm calls, one after another: their number and milliseconds.
-
-    Returns:
-        p50_ms and p95_ms as the caller sees them; server_p50_ms and server_p95_ms, the handler's
-        share.
+def measure(endpoint: Client, sample: SmokeSample, model: str) -> str:
+    """Warm calls, one after another: milliseconds as the caller sees them, and the handler's.
 
     Raises:
         EndpointError
     """
-    replies = [endpoint.classify(sample.image, sample.type, model) for _ in range(calls)]
+    replies = [endpoint.classify(sample.image, sample.type, model) for _ in range(CALLS)]
     warm = [reply for reply in replies if reply.status == 200 and not reply.cold]
-    found: dict[str, float | int] = {"calls": len(warm)}
-    for share in (50, 95) if warm else ():
-        rank = math.ceil(share / 100 * len(warm)) - 1
-        for name, values in (
-            (f"p{share}_ms", [reply.ms for reply in warm]),
-            (f"server_p{share}_ms", [reply.server_ms or 0.0 for reply in warm]),
-        ):
-            found[name] = round(sorted(values)[rank], 2)
-    return found
+    if not warm:
+        return "none"
+    times = [(reply.ms, reply.server_ms or 0.0) for reply in warm]
+    (p50, own_p50), (p95, own_p95) = np.percentile(times, (50, 95), axis=0, method="higher")
+    return (
+        f"{len(warm)}: p50 {p50:.1f} ms, p95 {p95:.1f} ms; of that the function {own_p50:.1f} and "
+        f"{own_p95:.1f}"
+    )
 
 
 def first_answer(endpoint: Client, sample: SmokeSample) -> Reply:
@@ -289,7 +247,6 @@ def first_answer(endpoint: Client, sample: SmokeSample) -> Reply:
         EndpointError: none within WAIT_S seconds; or it refuses us.
     """
     give_up = time.monotonic() + WAIT_S
-    warned = False
     while True:
         try:
             reply = endpoint.request(body=sample.image, headers={"Content-Type": sample.type})
@@ -300,13 +257,10 @@ def first_answer(endpoint: Client, sample: SmokeSample) -> Reply:
             if reply.status < 500 or time.monotonic() > give_up:
                 refused(reply, endpoint.url)
                 return reply
-        if not warned:
-            note(f"waiting up to {WAIT_S:.0f} s for {endpoint.url} ...")
-            warned = True
         time.sleep(min(1.0, WAIT_S / 10))
 
 
-def settle(
+def settled(
     endpoint: Client, models: Mapping[str, LocalModel], samples: Sequence[SmokeSample]
 ) -> Found:
     """Compare again after an alias was moved, which takes some seconds to be known everywhere.
@@ -316,16 +270,15 @@ def settle(
     """
     give_up = time.monotonic() + SETTLE_S
     while True:
-        found = compare(endpoint, models, samples[:1])
+        found = compare(endpoint, models, samples)
         if found.same or time.monotonic() > give_up:
-            return compare(endpoint, models, samples) if found.same else found
+            return found
         time.sleep(1)
 
 
-def sample_event(sample: SmokeSample, model: str = "") -> dict[str, str]:
-    """A sample as a direct invocation has it. model: "" for the default."""
-    image = base64.b64encode(sample.image).decode()
-    return {"image": image, "model": model} if model else {"image": image}
+def sample_event(sample: SmokeSample) -> dict[str, str]:
+    """A sample as a direct invocation has it."""
+    return {"image": base64.b64encode(sample.image).decode()}
 
 
 def note(text: str) -> None:

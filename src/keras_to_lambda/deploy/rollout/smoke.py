@@ -10,24 +10,20 @@ version; what no version causes is only reported. docs/classic.md explains it.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from keras_to_lambda import client
+from keras_to_lambda import client, project
 from keras_to_lambda.cli import frame
 from keras_to_lambda.client import Client, EndpointError
-from keras_to_lambda.deploy.rollout.alias import Alias, AliasError
+from keras_to_lambda.deploy.rollout.alias import Alias
 from keras_to_lambda.deploy.rollout.endpoint_comparison import (
     WAIT_S,
     Difference,
     Found,
     LocalModel,
     SmokeSample,
-    check_contract,
     check_refusal,
     compare,
     doubt,
@@ -37,11 +33,10 @@ from keras_to_lambda.deploy.rollout.endpoint_comparison import (
     measure,
     note,
     read_samples,
-    settle,
+    settled,
 )
 from keras_to_lambda.deploy.rollout.version import Version
-from keras_to_lambda.project import ROOT
-from keras_to_lambda.runtime.common.settings import bundled
+from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.model.registry import REMOTE
 
 ROWS = 20  # of differences that are shown
@@ -58,10 +53,31 @@ has it (float32: 0.0001). A deployed model must be here, and have the same SHA-2
 exit status:
   0  the deployment matches the local models
   1  it differs, or fails. With --function the version is then invoked directly, past the gateway;
-     if it answers wrongly there too, and without --no-rollback, the alias was rolled back
+     if it answers wrongly there too, the alias was rolled back
   2  not tested: the network, the URL, the credentials, an option, or a difference of a function
      with a model from S3 or MLflow without --model. No rollback
 """
+
+
+@dataclass
+class Outcome:
+    """What came of a smoke test.
+
+    trial: of the version `newest`, invoked directly. rollback: what was done, "" for nothing; and
+    back: why nothing was, or how the endpoint answers since.
+    """
+
+    found: Found
+    facts: dict[str, str] = field(default_factory=dict)
+    newest: str = ""
+    trial: Found | None = None
+    rollback: str = ""
+    back: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether the deployment matches the local models."""
+        return self.found.same and (self.trial is None or self.trial.same)
 
 
 def parser() -> frame.Parser:
@@ -77,10 +93,8 @@ def parser() -> frame.Parser:
     p.add_argument(
         "--function",
         metavar="NAME",
-        help="the function behind the URL; its alias can be rolled back",
-    )
-    p.add_argument(
-        "--no-rollback", action="store_true", help="leave the alias as it is, whatever differs"
+        help="the function behind the URL, whose alias is rolled back on a difference (default: "
+        "nothing is rolled back)",
     )
     p.add_argument(
         "--model",
@@ -91,175 +105,113 @@ def parser() -> frame.Parser:
     p.add_argument(
         "--samples",
         type=Path,
-        default=ROOT / "samples" if (ROOT / "samples").is_dir() else Path(bundled("samples")),
+        default=project.samples(),
         metavar="FOLDER",
         help="pictures to send (default: samples of this folder, else the package's)",
     )
-    p.add_argument(
-        "--calls",
-        type=int,
-        default=30,
-        metavar="N",
-        help="warm calls to measure, 0 for none (default: %(default)s)",
-    )
-    p.add_argument("--json", action="store_true", help="output as one JSON document")
     return p
 
 
 @frame.command("k2l smoke")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is explained in its help."""
-    p = parser()
-    args = p.parse_args(argv)
-    if not args.url.startswith(("http://", "https://")):
-        p.error(f"URL {args.url} does not start with https://")
-    return smoke(args)
+    outcome = smoke(parser().parse_args(argv))
+    print("\n".join(lines(outcome)))
+    return frame.OK if outcome.same else frame.FAILED
 
 
-def smoke(args: argparse.Namespace) -> int:
-    """Compare, measure, tell, and go back where that is wanted.
+def smoke(args: argparse.Namespace) -> Outcome:
+    """Compare, measure, and go back where that is wanted.
 
     Raises:
-        EndpointError, SetupError, AliasError: before anything was changed.
+        UserError: before anything was changed.
     """
     samples = read_samples(args.samples)
-    note(f"classifying {len(samples)} samples here ...")
-    models = local_models(args.model or ROOT / "models", samples)
     endpoint = Client.of(args.url, args)
-    result: dict[str, Any] = {"url": endpoint.url}
+    note(f"classifying {len(samples)} samples here ...")
+    models = local_models(args.model or project.ROOT / "models", samples)
     alias = Alias(args.function, args.region, args.profile) if args.function else None
     routing = alias.routing() if alias else None
-    if alias:
-        result["alias"] = f"{alias}, {routing}"
-    first = first_answer(endpoint, samples[0])
-    result["first_call"] = {"ms": round(first.ms, 1), "cold": first.cold}
     note(f"comparing with {endpoint.url} ...")
+    first = first_answer(endpoint, samples[0])
     if first.status >= 500:
         found = Found([f"it answered {first} for {WAIT_S:.0f} s"])
     else:
         found = compare(endpoint, models, samples)
+    outcome = Outcome(found, {"URL": endpoint.url})
+    if alias:
+        outcome.facts["alias"] = f"{alias}, {routing}"
+    kind = {True: "a cold start", False: "warm", None: "cold or warm is not said"}[first.cold]
+    outcome.facts["first call"] = f"{first.ms:,.0f} ms, {kind}"
     if found.default in models:
         check_refusal(endpoint, found)
-        check_contract(endpoint, found)
         if found.same:
-            result["warm"] = measure(endpoint, samples[0], found.default, args.calls)
-    trial, newest = None, ""
+            outcome.facts["warm calls"] = measure(endpoint, samples[0], found.default)
     if alias:
         now = alias.routing()
-        newest = now.newest
+        outcome.newest = now.newest
         # Over HTTP a gateway can be at fault, and in a canary the stable version answers too: the
         # alias moves only if the version itself, invoked directly, answers wrongly.
         if now.weights or now != routing or not found.same:
-            trial = judge(Version(alias, newest), models, samples)
-    same = found.same and (trial is None or trial.same)
-    if alias and not (same or args.model):
-        path = alias.model_path(newest)
-        if path.startswith(REMOTE):
-            raise EndpointError(
-                f"version {newest} of {args.function} serves MODEL_PATH={path}, which is not in "
-                "models/: compare with that file, --model FILE.tflite"
-            )
-    result = {"same": same, **result, **_plain(found)}
-    if trial:
-        result["trial"] = {"version": newest, "same": trial.same, **_plain(trial)}
-    if not same and alias and not args.no_rollback:
-        if trial and trial.wrong:
-            result["rollback"] = _roll_back(alias, newest, endpoint, models, samples)
-        else:
-            why = (
-                f"version {newest}, invoked directly, answers as here"
-                if trial and trial.same
-                else "no version is known to be the cause"
-            )
-            result["rollback"] = {"done": None, "now": f"nothing is rolled back: {why}"}
-    if args.json:
-        print(json.dumps(result, indent=1))
-    else:
-        print("\n".join(summary_lines(result, found, trial, models, samples)))
-    return frame.OK if same else frame.FAILED
-
-
-def _plain(found: Found) -> dict[str, Any]:
-    """As JSON has it, without the infinity that a label which is missing there would be."""
-    return {**asdict(found), "largest": found.largest if math.isfinite(found.largest) else None}
+            outcome.trial = judge(Version(alias, now.newest), models, samples)
+        if not outcome.same:
+            if not args.model and (path := alias.model_path(now.newest)).startswith(REMOTE):
+                raise EndpointError(
+                    f"version {now.newest} of {args.function} serves MODEL_PATH={path}, which is "
+                    "not in models/: compare with that file, --model FILE.tflite"
+                )
+            _roll_back(outcome, alias, endpoint, models, samples)
+    return outcome
 
 
 def _roll_back(
+    outcome: Outcome,
     alias: Alias,
-    faulty: str,
     endpoint: Client,
     models: Mapping[str, LocalModel],
     samples: Sequence[SmokeSample],
-) -> dict[str, Any]:
-    """Lead the alias back and compare again; what state that left."""
+) -> None:
+    """Lead the alias back if the version is wrong, and compare again."""
+    faulty, trial = outcome.newest, outcome.trial
+    if trial is None or not trial.wrong:
+        same = f"version {faulty}, invoked directly, answers as here"
+        why = same if trial and trial.same else "no version is known to be the cause"
+        outcome.back = f"nothing is rolled back: {why}"
+        return
     note(f"the answers differ: leading {alias} back from version {faulty} ...")
     try:
-        led = alias.roll_back(faulty, lambda number: doubt(alias, number, models, samples[0]))
-        done = {"done": led, "now": f"{alias} is at {alias.routing()}"}
-    except AliasError as error:
-        return {
-            "done": None,
-            "now": f"NOT rolled back; check at once which version is live: {error}",
-        }
+        outcome.rollback = alias.roll_back(
+            faulty, lambda number: doubt(alias, number, models, samples[0])
+        )
+    except UserError as error:
+        outcome.back = f"NOT rolled back; check at once which version is live: {error}"
+        return
     try:
-        again = settle(endpoint, models, samples)
-    except EndpointError as error:
-        return {**done, "same": None, "then": f"it could not be asked again: {error}"}
-    if again.same:
-        return {**done, "same": True, "then": "it answers as here"}
+        again = settled(endpoint, models, samples)
+    except UserError as error:
+        outcome.back = f"it could not be asked again: {error}"
+        return
     first = next(iter([*again.faults, *again.unproven]), "some answers differ")
-    return {
-        **done,
-        "same": False,
-        "then": f"it differs as well (it may serve another model): {first}",
-    }
+    different = f"it differs as well (it may serve another model): {first}"
+    outcome.back = "it answers as here" if again.same else different
 
 
-def summary_lines(
-    result: Mapping[str, Any],
-    found: Found,
-    trial: Found | None,
-    models: Mapping[str, LocalModel],
-    samples: Sequence[SmokeSample],
-) -> Iterator[str]:
-    """The result, for reading. trial: what a version that was invoked directly differs in."""
-    yield result["url"]
-    facts = {**({"alias": result["alias"]} if "alias" in result else {}), **found.facts}
-    allowed = max((model.allowed for model in models.values()), default=0.0)
-    if found.compared:
-        facts["compared"] = (
-            f"{found.compared} answers: {len(samples)} samples, as body and as base64"
-        )
-        facts["largest difference"] = f"{found.largest:.2g} (up to {allowed:.2g} allowed)"
-    first = result["first_call"]
-    kind = {True: "a cold start", False: "warm", None: "cold or warm is not said"}[first["cold"]]
-    facts["first call"] = f"{first['ms']:,.0f} ms, {kind}"
-    warm = result.get("warm", {})
-    if warm.get("calls"):
-        facts[f"{warm['calls']} warm calls"] = (
-            f"p50 {warm['p50_ms']:.1f} ms, p95 {warm['p95_ms']:.1f} ms; of that the function "
-            f"{warm['server_p50_ms']:.1f} and {warm['server_p95_ms']:.1f}"
-        )
-    passes = {"over HTTP": found}
-    if trial:
-        passes[f"version {result['trial']['version']}"] = trial
-        for who, one in passes.items():
-            verdict = "as here" if one.same else "DIFFERENT"
-            facts[who] = f"{verdict}, {one.compared} answers compared"
-    facts["verdict"] = "the same" if result["same"] else "DIFFERENT"
+def lines(outcome: Outcome) -> Iterator[str]:
+    """The outcome, for reading."""
+    found, trial = outcome.found, outcome.trial
+    facts = {**outcome.facts, **found.facts}
+    passes = {"over HTTP": found, **({f"version {outcome.newest}": trial} if trial else {})}
+    for who, one in passes.items():
+        verdict = "as here" if one.same else "DIFFERENT"
+        facts[who] = f"{verdict}: {one.compared} answers, largest difference {one.largest:.2g}"
+    facts["verdict"] = "the same" if outcome.same else "DIFFERENT"
     width = max(map(len, facts))
     yield from (f"  {name:{width}}  {text}" for name, text in facts.items())
     for who, one in passes.items():
-        whose = f"{who}: " if trial else ""
-        yield from (f"  - {whose}{fault}" for fault in [*one.faults, *one.unproven])
+        yield from (f"  - {who}: {fault}" for fault in [*one.faults, *one.unproven])
         if one.differences:
-            yield from ("", *([f"  {who}"] if trial else []))
-            yield from _table(one.differences)
-    if "rollback" in result:
-        yield ""
-        yield from (
-            f"  {text}" for key, text in result["rollback"].items() if key != "same" and text
-        )
+            yield from ("", f"  {who}", *_table(one.differences))
+    yield from (f"\n  {text}" for text in (outcome.rollback, outcome.back) if text)
 
 
 def _table(differences: Sequence[Difference]) -> Iterator[str]:
@@ -269,4 +221,4 @@ def _table(differences: Sequence[Difference]) -> Iterator[str]:
         row = f"  {one.model:12.12} {one.sample[-24:]:24} {one.way:7} {one.label:16.16}"
         yield f"{row} {here:>10} {there:>10}"
     if len(differences) > ROWS:
-        yield f"  and {len(differences) - ROWS} more; --json has them all"
+        yield f"  and {len(differences) - ROWS} more"

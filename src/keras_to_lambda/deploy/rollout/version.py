@@ -29,13 +29,11 @@ class Version(Client):
         path: str | None = None,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
-        *,
-        known: bool = True,
     ) -> Reply:
         """Invoke it once.
 
         Raises:
-            FunctionFailed: it was run, and failed or answers with a 5xx. AliasError: it was not.
+            FunctionFailed: it was run, and failed or answers with a 5xx. AwsError: it was not.
         """
         path, _, query = (path or "predict").partition("?")
         event = {
