@@ -118,8 +118,7 @@ def sbom(*options: str | Path, **environment: str) -> subprocess.CompletedProces
 @pytest.fixture(scope="module")
 def bom(tmp_path_factory):
     path = tmp_path_factory.mktemp("sbom") / "sbom.json"
-    base = f"public.ecr.aws/lambda/python:3.13@{DIGEST}"
-    done = sbom("-o", path, "--base", base, SOURCE_DATE_EPOCH="1700000000")
+    done = sbom("-o", path, SOURCE_DATE_EPOCH="1700000000")
     assert done.returncode == 0, done.stderr
     return path
 
@@ -134,8 +133,7 @@ def test_the_sbom_is_valid_and_the_same_again(bom, tmp_path):
     assert done.returncode == 0, done.stdout
     written = json.loads(bom.read_text("utf-8"))["metadata"]["timestamp"]
     assert written == "2023-11-14T22:13:20+00:00"
-    base = f"public.ecr.aws/lambda/python:3.13@{DIGEST}"
-    sbom("-o", tmp_path / "again.json", "--base", base, SOURCE_DATE_EPOCH="1700000000")
+    sbom("-o", tmp_path / "again.json", SOURCE_DATE_EPOCH="1700000000")
     assert (tmp_path / "again.json").read_bytes() == bom.read_bytes()
 
 
