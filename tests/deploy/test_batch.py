@@ -147,7 +147,8 @@ MANIFEST = {"fileFormat": "CSV", "fileSchema": "Bucket, Key", "destinationBucket
     [
         ("list.csv", b"url\nhttps://example.com/caf\xe9.jpg\n", "cannot be read: 'utf-8' codec"),
         ("list.csv", b"url\nhttps://example.com/caf\xe9", "cannot be read: 'utf-8' codec"),
-        ("list.jsonl", b'{"url": "caf\xe9"}', "line 1: "),
+        ("list.jsonl", b'{"url": "caf\xe9"}', "cannot be read: 'utf-8' codec"),
+        ("list.jsonl", b'{"url"', "list.jsonl, line 1: Expecting"),
         ("manifest.json", b"<html>", "manifest.json cannot be read: Expecting value"),
         ("manifest.json", b"[]", "is not the manifest of an S3 inventory"),
         ("manifest.json", json.dumps({**MANIFEST, "files": [1]}).encode(), "is not the manifest"),
