@@ -60,7 +60,7 @@ exit status:
 
 
 @dataclass
-class Outcome:
+class SmokeOutcome:
     """What came of a smoke test.
 
     trial: of the version `newest`, invoked directly. rollback: what was done, "" for nothing; and
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.OK if outcome.same else frame.FAILED
 
 
-def smoke(args: argparse.Namespace) -> Outcome:
+def smoke(args: argparse.Namespace) -> SmokeOutcome:
     """Compare, measure, and go back where that is wanted.
 
     Raises:
@@ -138,7 +138,7 @@ def smoke(args: argparse.Namespace) -> Outcome:
         found = Found([f"it answered {first} for {WAIT_S:.0f} s"])
     else:
         found = compare(endpoint, models, samples)
-    outcome = Outcome(found, {"URL": endpoint.url})
+    outcome = SmokeOutcome(found, {"URL": endpoint.url})
     if alias:
         outcome.facts["alias"] = f"{alias}, {routing}"
     kind = {True: "a cold start", False: "warm", None: "cold or warm is not said"}[first.cold]
@@ -165,7 +165,7 @@ def smoke(args: argparse.Namespace) -> Outcome:
 
 
 def _roll_back(
-    outcome: Outcome,
+    outcome: SmokeOutcome,
     alias: Alias,
     endpoint: Client,
     models: Mapping[str, LocalModel],
@@ -196,7 +196,7 @@ def _roll_back(
     outcome.back = "it answers as here" if again.same else different
 
 
-def lines(outcome: Outcome) -> Iterator[str]:
+def lines(outcome: SmokeOutcome) -> Iterator[str]:
     """The outcome, for reading."""
     found, trial = outcome.found, outcome.trial
     facts = {**outcome.facts, **found.facts}
