@@ -50,12 +50,6 @@ def write(run: TrainingRun, model: keras.Model, output: Path, command: Sequence[
     return found
 
 
-def written(output: Path, name: str) -> list[Path]:
-    """The files of a run."""
-    own = [output / f"{name}{ending}" for ending in (".keras", ".card.json", ".training.png")]
-    return [*own, output / "training.json"]
-
-
 def results(data: Dataset, scores: Callable[[str], npt.NDArray[np.float32]]) -> Results:
     """Accuracies on validation and test pictures; the latter are used here and nowhere else.
 

@@ -104,8 +104,9 @@ def _train(
         shutil.rmtree(unneeded, ignore_errors=True)
     tflite = convert(keras_file, data)
     metrics = {f"{split}_accuracy": found["accuracy"] for split, found in results.items()}
+    files = [path for path in output.glob(f"{name}.*") if path.is_file()]
     for tracker in trackers:
-        tracker.finish(metrics, [*run_report.written(output, name), *([tflite] if tflite else [])])
+        tracker.finish(metrics, [*files, output / "training.json"])
     return 0 if tflite else 1
 
 

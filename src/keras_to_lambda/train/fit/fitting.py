@@ -126,7 +126,7 @@ class TrainingRun:
         )
         fitted.compile(optimizer, loss, metrics=["accuracy"])
         optimizer.build(fitted.trainable_variables)
-        if previous and phase.start < phase.first:
+        if previous and not recipe.pretrained:  # one schedule for all sizes
             states = optimizer.variables, previous.optimizer.variables
             for mine, theirs in zip(*states, strict=True):
                 mine.assign(theirs)
@@ -271,8 +271,9 @@ def identity(recipe: Recipe, data: Dataset) -> dict[str, Any]:
 
 def _optimizer(recipe: Recipe, phase: Phase, steps: int) -> keras.optimizers.Optimizer:
     """steps: of an epoch."""
-    total = (phase.end - phase.start) * steps
-    warmup = round(min(recipe.warmup_epochs, (phase.end - phase.start) / 10) * steps)
+    epochs = phase.last - phase.first if recipe.pretrained else recipe.epochs
+    total = epochs * steps
+    warmup = round(min(recipe.warmup_epochs, epochs / 10) * steps)
     rate: Any = phase.rate
     if recipe.schedule == "cosine":
         # Of 0 steps of warm-up, Keras would divide by them.

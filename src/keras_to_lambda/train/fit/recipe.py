@@ -87,8 +87,6 @@ class Phase:
     mix: share of pictures that are blended with another one (MixUp, CutMix).
     rate: highest learning rate.
     layers: number of the backbone's last layers that are trained; 0: the head alone, ALL: all.
-    start: the epoch at which its learning rate schedule starts, end: ends. A phase with
-        start < first continues the optimizer of the phase before.
     """
 
     name: str
@@ -98,8 +96,6 @@ class Phase:
     mix: float
     rate: float
     layers: int
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +168,7 @@ class Recipe:
         ):
             last, mix = first + epochs, self.augmentation.mixup
             if epochs:
-                phases.append(Phase(name, size, first, last, mix, highest, layers, first, last))
+                phases.append(Phase(name, size, first, last, mix, highest, layers))
             first = last
         return tuple(phases)
 
@@ -187,8 +183,8 @@ class Recipe:
             size = self.size if share_of_size == 1 else min(size, self.size)
             if last > first:
                 mix = round(share_of_mixup * self.augmentation.mixup, 4)
-                timing = (first, last, mix, self.learning_rate, ALL, 0, self.epochs)
-                phases.append(Phase(f"{size} px", size, *timing))
+                rate = self.learning_rate
+                phases.append(Phase(f"{size} px", size, first, last, mix, rate, ALL))
             first = last
         return tuple(phases)
 
