@@ -104,7 +104,8 @@ def _train(
         shutil.rmtree(unneeded, ignore_errors=True)
     tflite = convert(keras_file, data)
     metrics = {f"{split}_accuracy": found["accuracy"] for split, found in results.items()}
-    files = [path for path in output.glob(f"{name}.*") if path.is_file()]
+    endings = (".keras", ".card.json", ".training.png", *([".tflite"] if tflite else []))
+    files = [output / f"{name}{ending}" for ending in endings]
     for tracker in trackers:
         tracker.finish(metrics, [*files, output / "training.json"])
     return 0 if tflite else 1
