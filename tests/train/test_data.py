@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.convert.common import samples
+from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.train import train
 from keras_to_lambda.train.data import cifar, sources
 from keras_to_lambda.train.data.dataset import SPLITS, DataError, completed, joined, neutral
+from tests import labelled_zip
 from tests.train.published import idx_file, python2
 
 CLASSES = ("disc", "plain", "stripes")
@@ -306,3 +310,37 @@ def test_a_picture_of_an_array_is_a_png_for_the_function(tmp_path):
     picture = Image.open(io.BytesIO(split.file(0, neutral(data))))
     assert (picture.format, picture.size) == ("PNG", (8, 8))
     assert split.path(0) is None
+
+
+@pytest.fixture
+def archive(pictures, tmp_path):
+    """The playground's: four photos each of disc, plain and stripes, one labelled `a/b`."""
+    root = pictures(tmp_path / "data", each=4)
+    photos = [(path.parent.name, path) for path in sorted(root.glob("*/*.png"))]
+    return labelled_zip.write(tmp_path / "labelled.zip", [*photos, ("a/b", photos[0][1])])
+
+
+def test_the_zip_is_data_and_train_names_a_label_with_too_few_photos(archive):
+    data = sources.load(str(archive), 1)
+    assert data.labels == ("a_b", "disc", "plain", "stripes")
+    assert sum(map(len, data.splits.values())) == 13
+    with pytest.raises(DataError, match="no picture to train on: a_b; each label needs"):
+        train.read(str(archive), 1, "fine")
+
+
+def test_samples_of_convert_are_all_photos_of_the_zip(archive, tmp_path):
+    with samples.local(archive, 100) as root:
+        photos = samples.photos(root, 100)
+        truth = ClassFolders(("a/b", "disc", "plain", "stripes")).truth(photos)
+        assert truth == [0, *[1] * 4, *[2] * 4, *[3] * 4]
+    (tmp_path / "cut.zip").write_bytes(archive.read_bytes()[:-30])
+    with (
+        pytest.raises(ConvertError, match=r"--samples: .*cut.zip cannot be unpacked"),
+        samples.local(tmp_path / "cut.zip", 100),
+    ):
+        pass
+    with (
+        pytest.raises(ValueError, match=r"^of the caller$"),
+        samples.local(archive, 100),
+    ):
+        raise ValueError("of the caller")  # is no fault of the samples
