@@ -41,9 +41,9 @@ def test_figures_are_those_worked_out_by_hand():
         ("label 2", 0, 1, 0.0, None, pytest.approx(0.0)),
     ]
     # Macro over the labels with pictures; weighted by them.
-    assert found["macro_recall"] == pytest.approx((1 + 1 / 3) / 2)
-    assert found["macro_f1"] == pytest.approx(0.65)
-    assert found["weighted_f1"] == pytest.approx((2 * 0.8 + 3 * 0.5) / 5)
+    assert found["averages"]["macro_recall"] == pytest.approx((1 + 1 / 3) / 2)
+    assert found["averages"]["macro_f1"] == pytest.approx(0.65)
+    assert found["averages"]["weighted_f1"] == pytest.approx((2 * 0.8 + 3 * 0.5) / 5)
     assert [row["label"] for row in metrics.weakest(found)] == ["label 1", "label 0"]
     assert set(found["auc"]) == set(found["ap"]) == {"label 0", "label 1", ""}
     assert found["auc"]["label 0"] == pytest.approx(5 / 6)  # one of six pairs is in the wrong order

@@ -187,7 +187,7 @@ def text(record: Record) -> str:
         f"accuracy {ranged(found['accuracy'])}, {found['right']:,} of {found['pictures']:,} right",
         *(f"accuracy of {one['file']} {ranged(one['accuracy'])}" for one in [other] if one),
         f"top-{found['k']} accuracy {ranged(found['top_k'])}",
-        f"macro F1 {found['macro_f1']:.3f}, calibration error (ECE) {found['ece']:.3f}",
+        f"macro F1 {found['averages']['macro_f1']:.3f}, calibration error (ECE) {found['ece']:.3f}",
         *confusions,
         *(f"note: {note}" for note in notes),
     ])  # fmt: skip
@@ -207,7 +207,7 @@ def html(report: Report, record: Record, command: str) -> str:
         tiles=[
             (three(found["accuracy"]["value"]), "accuracy"),
             (three(found["top_k"]["value"]), f"top-{found['k']} accuracy"),
-            (three(found["macro_f1"]), "macro F1"),
+            (three(found["averages"]["macro_f1"]), "macro F1"),
             (
                 f"{found['pictures'] - found['right']:,}",
                 f"mistakes in {found['pictures']:,} pictures",
@@ -219,11 +219,6 @@ def html(report: Report, record: Record, command: str) -> str:
             (row for row in found["classes"] if row["pictures"] or row["predicted"]),
             key=lambda row: (row["f1"], row["label"]),
         ),
-        averages=[
-            (name.replace("_", " "), found[name])
-            for name in found
-            if name.startswith(("macro_", "weighted_", "log_loss"))
-        ],
         matrix=_matrix(found, {pair[:2] for pair in wrong}),
         wrong=wrong,
         curves=_curves(report.model, found),

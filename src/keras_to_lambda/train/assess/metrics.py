@@ -106,7 +106,7 @@ def figures(answers: Predictions) -> Record:
 
     Returns:
         pictures, right: counts. accuracy, top_k (the true label is among the first k): estimates.
-        log_loss, ece; macro and weighted averages over labels with pictures: macro_f1 and so on.
+        log_loss, ece. averages: macro and weighted ones over labels with pictures: macro_f1 ...
         classes: for each label, pictures that show it, that were taken for it (predicted), both
             (right), precision and recall as estimates, f1.
         auc, ap: areas under the ROC and precision-recall curve by label; "": of all together.
@@ -130,7 +130,7 @@ def figures(answers: Predictions) -> Record:
         "top_k": estimate(int((ranks == answers.targets[:, np.newaxis]).sum()), total),
         "log_loss": float(-answers.log_probabilities()[np.arange(total), answers.targets].mean()),
         "ece": sum(gaps) / total,
-        **_averages(answers),
+        "averages": _averages(answers),
         "classes": [
             {
                 "label": label,
