@@ -235,7 +235,7 @@ def test_cifar_100_has_fine_and_coarse_labels(kind, labels, packed, tmp_path):
     with tarfile.open(tmp_path / "cifar-100-python.tar.gz", "w:gz") as archive:
         archive.add(folder, "cifar-100-python")
     for source in (folder, tmp_path / "cifar-100-python.tar.gz"):
-        data = sources.load(str(source), 1, labels=kind)
+        data = sources.load(f"{source}#coarse" if kind == "coarse" else str(source), 1)
         assert data.labels == labels
         assert data.shape == (32, 32, 3)
         assert len(data.splits["test"]) == 8
@@ -282,17 +282,19 @@ def test_keras_datasets_are_read_by_name(name, options, first, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "labels", "message"),
+    ("source", "message"),
     [
-        ("keras:imagenet", "fine", "keras:imagenet is unknown; there are keras:mnist"),
-        ("keras:mnist", "coarse", "is not CIFAR-100, which alone has coarse labels"),
-        ("no/such/place", "fine", "no such file or folder: no/such/place; give a folder"),
+        ("keras:imagenet", "keras:imagenet is unknown; there are keras:mnist"),
+        ("keras:mnist#coarse", "is not CIFAR-100, which alone has coarse labels"),
+        ("no/such/place", "no such file or folder: no/such/place; give a folder"),
     ],
 )
-def test_an_unknown_source_is_named(source, labels, message):
-    assert {sources.name_of(name) for name in ("m.npz", "keras:m", "x/m/", "m.tar.gz")} == {"m"}
+def test_an_unknown_source_is_named(source, message):
+    assert {
+        sources.name_of(name) for name in ("m.npz", "keras:m", "x/m/", "m.tar.gz", "m#coarse")
+    } == {"m"}
     with pytest.raises(DataError, match=message):
-        sources.load(source, 1, labels=labels)
+        sources.load(source, 1)
 
 
 def test_each_class_keeps_a_picture_in_every_split():
@@ -325,7 +327,7 @@ def test_the_zip_is_data_and_train_names_a_label_with_too_few_photos(archive):
     assert data.labels == ("a_b", "disc", "plain", "stripes")
     assert sum(map(len, data.splits.values())) == 13
     with pytest.raises(DataError, match="no picture to train on: a_b; each label needs"):
-        train.read(str(archive), 1, "fine")
+        train.read(str(archive), 1)
 
 
 def test_samples_of_convert_are_all_photos_of_the_zip(archive, tmp_path):

@@ -123,9 +123,7 @@ def evaluate(options: argparse.Namespace) -> Report:
     models = [EvaluatedModel.of(name, options.preprocess) for name in given]
     seed = _trained_on(models[0], "seed", SEED)
     progress.step(f"reading {options.data}")
-    path = Path(options.data)
-    source = str(path.absolute()) if path.exists() else options.data  # the sandbox is elsewhere
-    data = sources.load(source, seed, labels=options.labels_kind)
+    data = sources.load(options.data, seed)
     models = [model.labelled(labels or data.labels) for model in models]
     for model in models:  # the second model's labels before the first one's minutes
         if model.card:

@@ -57,12 +57,9 @@ class Exploration:
     turned: int
 
 
-def explore(source: str, labels: str = "fine") -> Exploration:
-    """Read a data set and look at all of it.
-
-    source: as `sources.load` takes it. labels: of CIFAR-100, fine or coarse.
-    """
-    data = sources.load(source, SEED, labels=labels)
+def explore(source: str) -> Exploration:
+    """Read a data set, as `sources.load` takes it, and look at all of it."""
+    data = sources.load(source, SEED)
     every, card = joined(data.splits[name] for name in SPLITS), neutral(data)
 
     def measure(index: int) -> tuple[tuple[int, int], Fingerprint, bool]:
@@ -222,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     output: Path = options.output or Path(sources.name_of(options.data) + SUFFIX)
     atomic_files.checked(output)
-    found = explore(options.data, options.labels_kind)
+    found = explore(options.data)
     broken = [f"  {file}: {reason}" for file, reason in found.data.broken[:5]]
     for line in (conclusion(found), *broken, balance(found), sizes(found)):
         print(progress.plain(line), flush=True)

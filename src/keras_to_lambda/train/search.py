@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"--factor {twice[0]} is given twice: list all its values in one")
     output = Path(args.output or f"searches/{sources.name_of(args.data)}")
-    data = train.read(args.data, args.seed, args.labels_kind)
+    data = train.read(args.data, args.seed)
     quiet.tensorflow()
     first = {factor.name: factor.start for factor in args.factor}
     plain = recipe_options.recipe(applied(args, first), data)

@@ -28,7 +28,7 @@ EPILOG = """\
 examples:
   k2l train photos --model MobileNetV2 --fine-tune 60
   k2l train mnist
-  k2l train cifar-100-python.tar.gz --labels-kind coarse
+  k2l train cifar-100-python.tar.gz#coarse
 
 A run writes OUTPUT/NAME.keras, its card, and OUTPUT/NAME.tflite, which `k2l convert` has verified.
 After an interruption the same command continues it, from its last complete epoch.
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if args.serve is not None:  # before minutes of work, not after
         _check_port(args.serve)
-    data = read(args.data, args.seed, args.labels_kind)
+    data = read(args.data, args.seed)
     print("starting TensorFlow ...", flush=True)  # only now: wrong data fails before
     quiet.tensorflow()
     recipe = recipe_options.recipe(args, data)
@@ -168,9 +168,9 @@ def card(name: str, labels: tuple[str, ...], recipe: Recipe) -> ModelCard:
     )
 
 
-def read(source: str, seed: int | None, labels: str) -> Dataset:
+def read(source: str, seed: int | None) -> Dataset:
     """The data that a command names; its size and its faults are printed."""
-    data = sources.load(source, SEED if seed is None else seed, labels=labels)
+    data = sources.load(source, SEED if seed is None else seed)
     seen = {int(target) for split in data.splits.values() for target in split.targets}
     trained = {int(target) for target in data.splits["train"].targets}
     # A label without any picture is kept, as Keras' flow_from_directory does.

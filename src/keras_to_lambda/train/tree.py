@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parser().parse_args(given)
-    data = train.read(options.data, SEED, options.labels_kind)
+    data = train.read(options.data, SEED)
     quiet.tensorflow()
     output = options.output or Path(f"models/{sources.name_of(options.data)}-tree")
     card = described(output.resolve().name, data)

@@ -42,7 +42,7 @@ def local(samples: Path, most: int) -> Iterator[Path]:
         raise ConvertError(f"--samples {samples} is a single photo; {EXPECTED}")
     if samples.is_dir() and not any(samples.iterdir()):
         raise ConvertError(f"--samples {samples} is an empty folder; {EXPECTED}")
-    elsewhere = str(samples).startswith("keras:")
+    elsewhere = str(samples).startswith("keras:") or str(samples).endswith("#coarse")
     if not elsewhere and not samples.is_file() and (not samples.is_dir() or images(samples)):
         yield samples
         return

@@ -20,7 +20,6 @@ import numpy as np
 from keras_to_lambda.train.data.arrays import Parts, assemble
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 
-KINDS = ("fine", "coarse")  # labels of CIFAR-100: 100, or 20 groups of five
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 # Of each set: its folder, files for training, the test's file and that of the names.
 LAYOUTS = (
@@ -67,7 +66,7 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
     Args:
         path: the unpacked folder, the folder above it, or the .tar.gz.
         seed: of the pictures that are set aside for validation.
-        kind: of the labels, one of KINDS.
+        kind: of the labels of CIFAR-100: fine (100) or coarse (20 groups of five).
     """
     if not path.is_dir():
         with tempfile.TemporaryDirectory(prefix="cifar-") as unpacked:
@@ -84,7 +83,7 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
     folder, name, train, test, names = known[0]
     prefix = f"{kind}_" if name == FOLDERS[1] else ""
     if kind != "fine" and not prefix:
-        raise DataError(f"{name} is CIFAR-10, which has no {kind} labels: omit --labels-kind")
+        raise DataError(f"{name} is CIFAR-10, which has no {kind} labels")
     whole = hashlib.sha256()
 
     def read(file: str, *keys: str) -> list[Any]:

@@ -25,7 +25,9 @@ folder      class folders, alone or below train/, validation/ and test/; idx fil
 .npz        arrays x_train, y_train, and perhaps x_valid, x_test; or images, labels
 .tar.gz     cifar-10-python.tar.gz or cifar-100-python.tar.gz
 keras:NAME  mnist, fashion_mnist, cifar10 or cifar100, by keras.datasets
+...#coarse  CIFAR-100 with its 20 coarse labels, in any of its forms
 """
+COARSE = "#coarse"
 
 # Labels of keras.datasets; of cifar100, by the kind of label.
 KERAS: dict[str, tuple[str, ...]] = {
@@ -41,30 +43,27 @@ def add(parser: argparse.ArgumentParser, *name: str, **how: Any) -> None:
     parser.add_argument(
         *(name or ("data",)), metavar="DATA", help="labelled pictures; see below", **how
     )
-    parser.add_argument(
-        "--labels-kind", choices=cifar.KINDS, default="fine",
-        help="labels of CIFAR-100: 100 fine or 20 coarse ones (default: %(default)s)",
-    )  # fmt: skip
 
 
 def name_of(source: str) -> str:
     """The name of a data set: mnist for mnist.npz, keras:mnist and data/mnist/."""
-    path = Path(source.removeprefix("keras:"))
+    path = Path(source.removeprefix("keras:").removesuffix(COARSE))
     return (path.name or path.resolve().name).partition(".")[0] or "data"
 
 
-def load(source: str, seed: int, *, labels: str = "fine") -> Dataset:
+def load(source: str, seed: int) -> Dataset:
     """Read a data set.
 
     Args:
         source: as FORMS has it. keras: downloads to $KERAS_HOME (~/.keras).
         seed: of the pictures that are set aside for a missing split.
-        labels: of CIFAR-100: one of `cifar.KINDS`.
     """
+    place = source.removesuffix(COARSE)
+    labels = "fine" if place == source else "coarse"
     try:
-        if source.startswith("keras:"):
-            return _keras(source.removeprefix("keras:"), seed, labels)
-        return _local(Path(source).expanduser(), seed, labels)
+        if place.startswith("keras:"):
+            return _keras(place.removeprefix("keras:"), seed, labels)
+        return _local(Path(place).expanduser(), seed, labels)
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
 
