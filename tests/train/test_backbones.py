@@ -133,7 +133,7 @@ def test_weights_from_a_file_that_carries_code_are_refused(tmp_path):
     trace = tmp_path / "trace"
     path = attacks.keras_with(attacks.with_lambda)(tmp_path, trace)
     trace.unlink(missing_ok=True)
-    with pytest.raises(DataError):
+    with pytest.raises(ConvertError):
         started(path)
     assert not trace.exists()
 

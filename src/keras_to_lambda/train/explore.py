@@ -19,12 +19,10 @@ from PIL import ExifTags, Image
 
 from keras_to_lambda import atomic_files, html_report
 from keras_to_lambda.cli import frame, progress
-from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.train.data import near_duplicates, sources
 from keras_to_lambda.train.data.dataset import (
     SEED,
     SPLITS,
-    DataError,
     Dataset,
     joined,
     neutral,
@@ -69,10 +67,7 @@ def explore(source: str) -> Exploration:
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
         return picture.size, near_duplicates.fingerprint(picture), turned
 
-    try:
-        measured = list(prefetch(measure, range(len(every)), "pictures"))
-    except (ClassifierError, OSError) as error:
-        raise DataError(f"{source} changed while it was read ({error}); start again") from error
+    measured = list(prefetch(measure, range(len(every)), "pictures"))
     sizes, prints, turned = zip(*measured, strict=True)
     pairs = near_duplicates.find(data, prints)
     counts = [np.bincount(data.splits[name].targets, minlength=len(data.labels)) for name in SPLITS]
@@ -150,11 +145,8 @@ def html(found: Exploration, command: str = "") -> str:
     """The page. command: the command line."""
     counts, labels = found.counts, found.data.labels
     order = np.argsort(-counts.sum(axis=1), kind="stable").tolist()
-    try:
-        examples = [(labels[row], _examples(found, row)) for row in order]
-        pairs = [_section(found, name) for name in ("leaks", "conflicts")]
-    except (ClassifierError, OSError) as error:
-        raise DataError(f"{found.name} changed while it was read ({error}); start again") from error
+    examples = [(labels[row], _examples(found, row)) for row in order]
+    pairs = [_section(found, name) for name in ("leaks", "conflicts")]
     return html_report.render(
         TEMPLATE,
         kind="Data set",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert.common import output_folders
+from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train import recipe_options
 from keras_to_lambda.train.data import arrays, sources, unpack
@@ -93,7 +94,7 @@ def _train(
     )  # fmt: skip
     try:
         model = run.fit()
-    except DataError:
+    except UserError:
         sheet.unlink()
         raise
     results = run_report.write(run, model, output, command)

@@ -32,7 +32,7 @@ from keras_to_lambda.convert.load import saved_file
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import model_files
 from keras_to_lambda.convert.verification.logits_endpoint import LogitsEndpoint
-from keras_to_lambda.runtime.common.errors import SetupError, UserError
+from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
@@ -76,20 +76,17 @@ class EvaluatedModel:
             return cls("endpoint", model, host, f"{parts.scheme}://{host}{parts.path}")
         path = Path(model)
         name = path.resolve().name
-        try:
-            if foreign.is_one(path):
-                loaded = cards.load(path)
-                with path.open("rb") as file:
-                    inside = cards.read(file)[1] is not None
-                place = path if inside else cards.beside(path)
-                return cls("tflite", model, loaded.name, name, loaded, place)
-            saved_file.kind_of(path)
-            place = source_card.place(path.resolve())
-            if place.exists():
-                loaded = source_card.load(place)
-                return cls("keras", model, loaded.name, name, loaded, place)
-        except (ConvertError, SetupError, OSError) as error:
-            raise DataError(str(error)) from error
+        if foreign.is_one(path):
+            loaded = cards.load(path)
+            with path.open("rb") as file:
+                inside = cards.read(file)[1] is not None
+            place = path if inside else cards.beside(path)
+            return cls("tflite", model, loaded.name, name, loaded, place)
+        saved_file.kind_of(path)
+        place = source_card.place(path.resolve())
+        if place.exists():
+            loaded = source_card.load(place)
+            return cls("keras", model, loaded.name, name, loaded, place)
         if scaling is None:
             raise DataError(
                 f"{model} has no card beside it ({place.name}); give --preprocess SCALING, and "
@@ -131,14 +128,11 @@ def predict(
 
     options: the command's: of the sandbox, of the Keras file, of the client.
     """
-    try:
-        if model.card is None:
-            names, scores = _by_endpoint(model, data, split, options)
-        else:
-            model, scores = _by_file(model, split, options)
-            names = model.card.labels if model.card else ()
-    except (ConvertError, SetupError) as error:
-        raise DataError(str(error)) from error
+    if model.card is None:
+        names, scores = _by_endpoint(model, data, split, options)
+    else:
+        model, scores = _by_file(model, split, options)
+        names = model.card.labels if model.card else ()
     place, extra = matched(data.labels, names, model.file)
     if not np.isfinite(scores).all():
         raise DataError(

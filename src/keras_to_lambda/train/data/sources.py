@@ -60,12 +60,9 @@ def load(source: str, seed: int) -> Dataset:
     """
     place = source.removesuffix(COARSE)
     labels = "fine" if place == source else "coarse"
-    try:
-        if place.startswith("keras:"):
-            return _keras(place.removeprefix("keras:"), seed, labels)
-        return _local(Path(place).expanduser(), seed, labels)
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror or error}") from error
+    if place.startswith("keras:"):
+        return _keras(place.removeprefix("keras:"), seed, labels)
+    return _local(Path(place).expanduser(), seed, labels)
 
 
 def _local(path: Path, seed: int, labels: str) -> Dataset:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_to_lambda.convert.common.samples import spread
+from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data.dataset import SEED, DataError, Dataset, neutral
+from keras_to_lambda.train.data.dataset import SEED, Dataset, neutral
 
 # The playground offers files of these kinds, up to this size.
 SMALL_KINDS, SMALL_BYTES = (".jpg", ".jpeg", ".png"), 100_000
@@ -63,5 +64,5 @@ if __name__ == "__main__":
     source, to, count = sys.argv[1:]
     try:
         split(sources.load(source, SEED), "test", Path(to), int(count))
-    except DataError as error:
+    except (UserError, OSError) as error:
         sys.exit(str(error))

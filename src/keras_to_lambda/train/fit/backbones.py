@@ -80,8 +80,6 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
     """
     try:
         into.set_weights(fetch(backbone, size) or _of_file(backbone, size))
-    except ConvertError as error:
-        raise DataError(str(error)) from error
     except ValueError as error:  # of other shapes, whatever the sandbox sent
         name = Path(str(backbone.weights)).name
         raise DataError(f"{name} does not fit {backbone.name}: {reason_of(error)}") from error
