@@ -552,24 +552,6 @@ def cpu_starved() -> Seen:
     )
 
 
-@fault("names are not resolved")
-def no_names() -> Seen:
-    # 192.0.2.0/24 is for documentation, and never answers (RFC 5737).
-    options = ("--dns=192.0.2.1", "-e", "FETCH_TIMEOUT_S=2", "-e", "AWS_LAMBDA_FUNCTION_TIMEOUT=8")
-    with container(*options) as (_, url):
-        answer = call(url, {"url": "http://photos.example.com/photo.jpg"})
-        assert answer.code in {"DeadlineExceeded", "FetchFailed"}, answer
-        mixed = call(url, {"images": [EVENT, {"url": "http://photos.example.com/photo.jpg"}]})
-        assert is_right(mixed.body[0])
-        assert mixed.body[1]["error"]["code"] in {"deadline_exceeded", "fetch_failed"}
-        seconds = recovered(url)
-    return Seen(
-        f"`{answer.code}`, before the function's time-out",
-        seconds,
-        "images that need no name are answered",
-    )
-
-
 # The command
 
 
