@@ -29,8 +29,9 @@ def drawing(page: Page) -> None:
     """A 3 that leans back, which the tree takes for something else."""
     choose(page, "digits", against="digits-tree")
     page.get_by_label("Width").fill("12")
-    draw(page, [(0.97 * x + 0.26 * y - 0.11, 0.97 * y - 0.26 * x + 0.15) for x, y in THREE])
+    draw(page, [(0.94 * x + 0.34 * y - 0.14, 0.94 * y - 0.34 * x + 0.2) for x, y in THREE])
     says(page, "3")
+    expect(page.locator(".comparison")).to_contain_text("They disagree")
 
 
 def batch(page: Page) -> None:
