@@ -50,29 +50,25 @@ UNFIT = ("\ud800", "\udfff", "\0", "\r\n", "\x1b[31m", "\u2028", "\u202e", "\U00
 def pictures() -> list[bytes]:
     """Small images of every format and mode that is decoded."""
     noise = np.random.default_rng(1).integers(0, 255, (37, 41, 4), dtype=np.uint8)
-    image = Image.fromarray(noise)
-    found = []
-    for kind, modes in {
-        "JPEG": ("RGB", "L", "CMYK"),
-        "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"),
-        "WEBP": ("RGB", "RGBA"),
-        "GIF": ("P", "L"),
-        "BMP": ("RGB", "L", "1"),
-    }.items():
-        for mode in modes:
-            data = io.BytesIO()
-            if mode == "I;16":
-                picture = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
-            else:
-                picture = image.convert("RGBA" if mode == "RGBA" else "RGB").convert(mode)
-            animated = kind in ("GIF", "WEBP") and mode == "P"
-            picture.save(data, kind, save_all=animated, append_images=[picture] * animated)
-            found.append(data.getvalue())
+    rgba, deep = Image.fromarray(noise), Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x0112] = 6
-    data = io.BytesIO()
-    image.convert("RGB").save(data, "JPEG", exif=exif, progressive=True)
-    return [*found, data.getvalue()]
+    kinds = [
+        *(("JPEG", mode, {}) for mode in ("RGB", "L", "CMYK")),
+        ("JPEG", "RGB", {"exif": exif, "progressive": True}),
+        *(("PNG", mode, {}) for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")),
+        *(("WEBP", mode, {}) for mode in ("RGB", "RGBA")),
+        ("GIF", "P", {"save_all": True, "append_images": [rgba.convert("RGB")]}),
+        *(("BMP", mode, {}) for mode in ("RGB", "L", "1")),
+    ]
+    found = []
+    for kind, mode, options in kinds:
+        made = {"I;16": deep, "RGBA": rgba}
+        picture = made[mode] if mode in made else rgba.convert("RGB").convert(mode)
+        data = io.BytesIO()
+        picture.save(data, kind, **options)
+        found.append(data.getvalue())
+    return found
 
 
 def damaged(data: bytes, choose: random.Random) -> bytes:
