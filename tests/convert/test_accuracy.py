@@ -16,8 +16,7 @@ from PIL import Image
 from keras_to_lambda.convert import convert as convert_command
 from keras_to_lambda.convert import verify
 from keras_to_lambda.convert.common.samples import Sample
-from keras_to_lambda.convert.detection.conventions import Convention
-from keras_to_lambda.convert.detection.trials import Trials
+from keras_to_lambda.convert.detection.trials import START, Trials
 from keras_to_lambda.convert.verification import accuracy
 from keras_to_lambda.convert.verification.accuracy import Claim, examine
 from keras_to_lambda.runtime.model_file import card as cards
@@ -392,7 +391,7 @@ def test_other_scalings_are_tried_with_the_orientation_of_the_card(exif, bluer, 
     halves.save(tmp_path / "turned.jpg", exif=flag)
     network, photo = Recorded(), Sample(tmp_path / "turned.jpg", "")
     trials = Trials(network, [photo], cards.Preprocessing(exif=exif))
-    trials.run([Convention("raw", "rgb", "pillow:bilinear", "stretch")], "one")
+    trials.run([{"scaling": "raw", "color_order": "rgb"}], [START], "one")
     assert (network.first[0, 0, 2] > network.first[0, 0, 0]) == bluer
 
 

@@ -67,7 +67,7 @@ def commands(in_process, photos, labels, served, tmp_path):
         "convert": lambda model: convert([str(model), *prepared, "-o", str(output)]),
         "detect": lambda model: detect.main([str(model), "--samples", str(photos)]),
         "verify": lambda model: verify.main(
-            [str(served), "--against", str(model), "--samples", str(photos), "--no-write"]
+            [str(served), "--against", str(model), "--samples", str(photos)]
         ),
         "evaluate": with_card,
         "inspect": lambda model: 2 if inspect.main([str(model)]) else 0,

@@ -59,11 +59,6 @@ def test_smooth_photos_let_a_model_decode_them_at_a_fraction(convert, models, la
     # And what was written verifies, by its own tolerance.
     against = ["--samples", str(folder), "--against", str(models["keras"])]
     assert verify([str(output), *against]) == 0
-    status, output = convert(models["keras"], "--decode", "exact", photos=folder)
-    assert status == 0
-    card = cards.load(output)
-    assert card.preprocessing.decode == "exact"
-    assert "large_photos" not in card.verification
 
 
 def test_noise_under_nearest_keeps_a_model_exact(convert, models, large, capfd):

@@ -111,7 +111,6 @@ def test_a_savedmodel_cut_short_is_refused(part, models, tmp_path):
         (("--size", "224"), "is not HEIGHTxWIDTH"),
         (("--size", "axb"), "is not HEIGHTxWIDTH"),
         (("--size", "32x32"), "takes 40 x 40 pixels, not 32 x 32"),
-        (("--max-memory", "0"), "must be more than 0"),
         (("--head", "other"), "has no output 'other'; it has "),
         (("--custom", "none.py"), "is not a Python file"),
     ],

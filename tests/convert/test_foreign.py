@@ -236,18 +236,18 @@ def test_a_file_that_scales_pixels_itself_gets_other_labels_and_keeps_its_scalin
     fronted = pixel_front.attach(network(), STATED, "uint8")
     described = source_card.converted(STATED, "uint8")
     status, path, text = convert(
-        cards.join(fronted, described), "--labels", str(place / "labels.txt"), "--name", "new"
+        cards.join(fronted, described), "--labels", str(place / "labels.txt")
     )
     assert status == 0, text
     card = cards.load(path)
-    assert (card.name, card.schema_version, card.dtype) == ("new", 2, "uint8")
+    assert (card.name, card.schema_version, card.dtype) == ("x", 2, "uint8")
     assert card.provenance["scaling"] == "mobilenet"
     floats = place / "floats.tflite"
     floats.write_bytes(cards.join(network(), STATED))
     # Against the same network, with its scaling in the graph and with the function's.
     for other in (place / "net.tflite", floats):
         arguments = [str(path), "--against", str(other), "--samples", str(place / "photos")]
-        assert verify.main([*arguments, "--no-write"]) == 0
+        assert verify.main(arguments) == 0
 
 
 def test_a_scaling_before_a_file_that_scales_pixels_itself_is_refused(convert):

@@ -81,34 +81,12 @@ def test_a_served_model_is_reported_and_exits_with_0(flatbuffer, write, network,
     assert found["quantization"] == "float32 (none)"
 
 
-def test_each_quantization_is_said_in_words(network, write):
-    model = network()
-    one = tf.lite.Optimize.DEFAULT
-    calibration = lambda: ([np.full((1, 40, 40, 3), n / 8, np.float32)] for n in range(8))  # noqa: E731
-    for words, options in {
-        r"float16 weights.*\(float16\)": {
-            "optimizations": [one],
-            "target_spec.supported_types": [tf.float16],
-        },
-        r"int8 weights.*\(dynamic\)": {"optimizations": [one]},
-        r"int8 weights; int8 activations": {
-            "optimizations": [one],
-            "representative_dataset": calibration,
-        },
-    }.items():
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
-        for name, value in options.items():
-            owner = converter.target_spec if "." in name else converter
-            setattr(owner, name.rpartition(".")[2], value)
-        assert re.search(words, facts(str(write(converter.convert())))["quantization"])
-
-
 def test_without_a_card_or_with_one_of_other_labels_the_remedy_is_said(flatbuffer, write, capsys):
     assert main([str(write(flatbuffer))]) == 1
     assert "net.card.json" in capsys.readouterr().out
     card = cards.ModelCard(name="net", labels=("a", "b"), height=40, width=40)
-    found = facts(str(write(cards.join(flatbuffer, card))))
-    assert any("5 outputs, its card has 2 labels" in reason for reason in found["stopped_by"])
+    found = inspect(write(cards.join(flatbuffer, card)))
+    assert any("its card has 2 labels: give one" in reason for reason in found["stopped_by"])
 
 
 def test_several_inputs_and_outputs_are_reported_by_name(write):
@@ -220,53 +198,6 @@ def test_the_content_tells_the_kind_and_not_the_name(models, tmp_path):
     assert SavedFile.read(tmp_path / "net.h5").kind == "keras"
 
 
-@pytest.fixture
-def with_node(models, write):
-    """The model with an object in the configuration of a layer, however deep."""
-
-    def make(node):
-        members = members_of(models["keras"])
-        config = json.loads(members["config.json"])
-        config["config"]["layers"][1]["config"]["activation"] = node
-        members["config.json"] = json.dumps(config)
-        return SavedFile.read(write(archive(members), "net.keras"))
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("node", "message"),
-    [
-        ({"class_name": "TFSMLayer", "config": {"name": "x"}}, "TFSMLayer layer 'x'"),
-        ({"class_name": "TorchModuleWrapper", "config": {}}, "TorchModuleWrapper"),
-        ({"class_name": "keras.layers.Lambda", "config": {"name": "x"}}, "Lambda layer 'x'"),
-        ({"class_name": "__lambda__", "config": {"value": "4wEA"}}, "a Python function"),
-        (
-            {"class_name": "function", "module": "keras.utils", "config": "get_file"},
-            "the function 'get_file' of keras.utils",
-        ),
-        (
-            {"class_name": "TFOpLambda", "config": {"name": "x", "function": "io.write_file"}},
-            "calls tf.io.write_file",
-        ),
-        # What decoders of JSON build by name, and states and functions of the graph.
-        ({"class_name": "TypeSpec", "config": {}}, "TypeSpec"),
-        ({"class_name": "CompositeTensor", "config": {}}, "CompositeTensor"),
-        ({"class_name": "__typespec__", "module": "os", "config": []}, "of the module 'os'"),
-        *(
-            (
-                {"class_name": "TensorFlowOpLayer", "config": {"node_def": {"op": name}}},
-                f"TensorFlow's operator {name}",
-            )
-            for name in ("AssignVariableOp", "VarHandleOp", "If", "While", "WriteFile")
-        ),
-    ],
-)
-def test_what_carries_code_is_found_wherever_it_hides(node, message, with_node):
-    (code,) = with_node({"deep": [{"down": node}]}).code
-    assert message in code
-
-
 @pytest.mark.parametrize(
     ("node", "own"),
     [
@@ -275,10 +206,13 @@ def test_what_carries_code_is_found_wherever_it_hides(node, message, with_node):
         ({"class_name": "Halve", "module": "my.layers", "config": {}}, ("my.layers", "Halve")),
     ],
 )
-def test_what_is_not_of_keras_is_reported_by_module_and_name(node, own, with_node):
-    saved = with_node(node)
-    assert saved.own == (own,)
-    assert saved.code == ()
+def test_what_is_not_of_keras_is_reported_by_module_and_name(node, own, models, write):
+    members = members_of(models["keras"])
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["config"]["activation"] = {"deep": [{"down": node}]}
+    members["config.json"] = json.dumps(config)
+    saved = SavedFile.read(write(archive(members), "net.keras"))
+    assert (saved.own, saved.code) == ((own,), ())
 
 
 def test_a_loss_of_the_users_own_is_not_in_the_way(models, write):
@@ -313,15 +247,6 @@ def test_a_member_of_an_archive_that_does_harm_is_refused(name, content, fault, 
     assert fault in SavedFile.read(path).faults[0]
 
 
-def hostile(models, tmp_path, change):
-    """The model with its HDF5 part changed."""
-    path = tmp_path / "net.h5"
-    path.write_bytes(models["h5"].read_bytes())
-    with h5py.File(path, "r+") as file:
-        change(file)
-    return path
-
-
 def soft_link(file):
     file["round"] = h5py.SoftLink("/")
 
@@ -332,36 +257,23 @@ def virtual(file):
     file.create_virtual_dataset("stolen", layout)
 
 
-def huge(file):
-    file.create_dataset("huge", (1 << 20, 1 << 20), "f4", chunks=(1 << 10, 1 << 10))
-
-
-def huge_zeros(file):
-    file.create_dataset(
-        "zeros", data=np.zeros(1 << 24, "u1"), compression="gzip", chunks=(1 << 22,)
-    )
+def circle(file):
+    file["again"] = file["/"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [
-        (soft_link, "symbolic link"),
-        (virtual, "put together from other files"),
-        (huge, r"shape \(1048576, 1048576\), 4398046511104 bytes; the file holds 0"),
-        (huge_zeros, "16777216 bytes; the file holds"),
-    ],
-    ids=lambda x: getattr(x, "__name__", ""),
+    [(soft_link, "symbolic link"), (virtual, "put together from other files"), (circle, "")],
 )
-def test_weights_that_reach_out_or_blow_up_are_refused(change, message, models, tmp_path):
-    path = hostile(models, tmp_path, change)
-    assert any(re.search(message, fault) for fault in SavedFile.read(path).faults)
-
-
-def test_groups_that_hold_themselves_end(models, tmp_path):
-    def circle(file):
-        file["again"] = file["/"]
-
-    assert SavedFile.read(hostile(models, tmp_path, circle)).faults == ()
+def test_weights_that_reach_out_are_refused_and_groups_that_hold_themselves_end(
+    change, message, models, write
+):
+    path = write(models["h5"].read_bytes(), "net.h5")
+    with h5py.File(path, "r+") as file:
+        change(file)
+    faults = SavedFile.read(path).faults
+    assert bool(faults) == bool(message)
+    assert message in "".join(faults)
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5"])
@@ -401,17 +313,21 @@ def test_a_file_that_is_not_a_model_is_refused_with_a_remedy(name, data, message
     assert message in capsys.readouterr().err
 
 
-def test_an_open_size_and_channels_first_are_reported(tmp_path):
-    image = keras.Input((None, None, 3))
-    x = keras.layers.GlobalAveragePooling2D()(image)
-    keras.Model(image, keras.layers.Dense(2)(x)).save(tmp_path / "open.keras")
-    assert "--size" in inspect(tmp_path / "open.keras")["stopped_by"][0]
-    image = keras.Input((3, 8, 8))
-    x = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(image)
-    keras.Model(image, keras.layers.Dense(2)(x)).save(tmp_path / "first.keras")
-    found = inspect(tmp_path / "first.keras")
-    assert found["stopped_by"] == []
-    assert "channels first" in found["notes"][0]
+@pytest.mark.parametrize(
+    ("shape", "layout", "stopped", "note"),
+    [
+        ((None, None, 3), "channels_last", "it leaves its input size open: give --size", ""),
+        ((3, 8, 8), "channels_first", "", "channels first: not every network"),
+    ],
+)
+def test_an_open_size_and_channels_first_are_reported(shape, layout, stopped, note, tmp_path):
+    image = keras.Input(shape)
+    x = keras.layers.GlobalAveragePooling2D(data_format=layout)(image)
+    keras.Model(image, keras.layers.Dense(2)(x)).save(tmp_path / "net.keras")
+    found = inspect(tmp_path / "net.keras")
+    assert "".join(found["stopped_by"]).startswith(stopped)
+    assert bool(found["stopped_by"]) == bool(stopped)
+    assert "".join(found["notes"]).startswith(note)
 
 
 def test_a_savedmodel_cut_short_exits_with_2(models, tmp_path, capsys):
@@ -420,12 +336,6 @@ def test_a_savedmodel_cut_short_exits_with_2(models, tmp_path, capsys):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert main([str(tmp_path / "net")]) == 2
     assert "cut short" in capsys.readouterr().err
-
-
-def test_the_real_imagenet_model_is_reported(shared_data):
-    found = inspect(shared_data / "models" / "mobilenet_v2_imagenet.keras")
-    assert found["parameters"] > 3_000_000
-    assert found["stopped_by"] == []
 
 
 def test_reading_a_file_imports_neither_tensorflow_nor_keras(models):

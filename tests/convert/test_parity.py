@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from keras_to_lambda.convert.verification import keras_preprocessing, pipeline_diff
+from keras_to_lambda.convert.verification import keras_preprocessing
 from keras_to_lambda.runtime.common.settings import MODELS
 from keras_to_lambda.runtime.image import preprocess
 from keras_to_lambda.runtime.image.decode import decode
@@ -322,60 +322,8 @@ def test_an_orientation_is_read_alike_on_both_sides(exif, kind, tmp_path):
     np.testing.assert_array_equal(seen.tensor, preprocess.prepare(image, steps))
 
 
-def sketch(mode, ground, colour, size):
-    """Two strokes, thick and thin, off the middle."""
-    image = Image.new(mode, size, ground)
-    pen = ImageDraw.Draw(image)
-    width, height = size
-    pen.line((width * 0.2, height * 0.3, width * 0.5, height * 0.25), colour, max(1, width // 12))
-    pen.line((width * 0.5, height * 0.25, width * 0.3, height * 0.8), colour, max(1, width // 30))
-    return image
-
-
-@pytest.mark.parametrize(
-    ("mode", "ground", "colour", "size", "target"),
-    [
-        ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255), (280, 280), (28, 28, 1)),
-        ("RGBA", (255, 255, 255, 255), (20, 40, 90, 255), (31, 90), (28, 28, 3)),
-        ("LA", (0, 0), (255, 200), (31, 90), (32, 48, 1)),
-        ("RGB", "white", "black", (5, 4), (28, 28, 3)),
-        ("RGB", (230, 220, 210), (60, 50, 90), (2300, 2100), (28, 28, 3)),
-        ("L", 0, 255, (28, 28), (28, 28, 1)),
-        ("L", 255, 0, (280, 280), (32, 48, 1)),
-        ("L", 250, 240, (31, 90), (28, 28, 1)),
-        ("L", 255, 0, (1, 1), (28, 28, 1)),
-        ("P", 3, 200, (5, 4), (28, 28, 1)),
-        ("1", 1, 0, (280, 280), (32, 48, 1)),
-        ("I;16", 65535, 0, (280, 280), (28, 28, 1)),
-    ],
-)
-def test_a_drawing_is_prepared_by_two_codes_alike(mode, ground, colour, size, target, tmp_path):
-    height, width, channels = target
-    path = tmp_path / "drawing.png"
-    sketch(mode, ground, colour, size).save(path)
-    of = replace(card(height, width, drawing="mnist", scaling="mobilenet"), channels=channels)
-    assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0]
-
-
-@pytest.mark.parametrize(("pen", "board"), [(4, False), (9, True), (24, False), (24, True)])
-def test_a_photo_of_a_drawing_in_a_shadow_is_prepared_by_two_codes_alike(pen, board, tmp_path):
-    light = np.linspace(120, 240, 260)[:, None] * np.linspace(0.8, 1, 310)
-    light[:, 150:] *= 0.7
-    page = Image.fromarray(light.astype(np.uint8))
-    draw = ImageDraw.Draw(page)
-    for y in range(20, 260, 30):
-        draw.line((0, y, 310, y), 110)
-    draw.line((90, 60, 190, 70, 120, 210), 15, pen)
-    if board:
-        page = page.point(lambda value: 255 - value)
-    page.save(path := tmp_path / "page.png")
-    of = replace(card(28, 28, drawing="mnist", scaling="mobilenet"), channels=1)
-    assert pipeline_diff.differences(path, keras_preprocessing.see(path, of), of) == [0, 0]
-
-
 @pytest.mark.parametrize("path", sorted(Path(MODELS).glob("digits/samples/*.png")), ids=str)
-def test_a_picture_of_mnist_is_no_drawing_to_either_code(path):
+def test_a_picture_of_mnist_is_seen_as_it_is_stored(path):
     of = replace(card(28, 28, drawing="mnist", scaling="mobilenet"), channels=1)
     seen = keras_preprocessing.see(path, of)
-    assert pipeline_diff.differences(path, seen, of) == [0, 0]
     np.testing.assert_array_equal(seen.resized[..., 0], np.asarray(Image.open(path)))

@@ -49,20 +49,6 @@ def add_run(p: argparse.ArgumentParser) -> None:
     group = p.add_argument_group("the run")
     group.add_argument("--quiet", action="store_true", help="print errors and the result only")
     group.add_argument("--json", action="store_true", help="the result as JSON on stdout")
-    group.add_argument(
-        "--max-memory",
-        type=float,
-        default=12,
-        metavar="GB",
-        help="memory of the sandbox in GB (default: 12)",
-    )
-    group.add_argument(
-        "--max-minutes",
-        type=float,
-        default=60,
-        metavar="N",
-        help="time limit of the sandbox in minutes (default: 60)",
-    )
 
 
 def add_samples(p: argparse.ArgumentParser, meaning: str) -> None:
@@ -119,8 +105,6 @@ def wanted(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def sandbox(args: argparse.Namespace, python: Path | None = None) -> Sandbox:
-    """The sandbox that `add_run` describes."""
-    if args.max_memory <= 0 or args.max_minutes <= 0:
-        raise ConvertError("--max-memory and --max-minutes must be more than 0")
+    """The sandbox of a command, as quiet as its options say; python: the child's interpreter."""
     progress.use(quiet=args.quiet)
-    return Sandbox(args.max_memory, args.max_minutes, python)
+    return Sandbox(python=python)

@@ -19,6 +19,7 @@ from keras_to_lambda.convert.common import labels, output_folders, samples, scal
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.load import registries
+from keras_to_lambda.convert.load.saved_file import existing
 from keras_to_lambda.convert.network import outputs, own_scaling
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
@@ -29,7 +30,6 @@ from keras_to_lambda.convert.verification import scaled_decoding
 from keras_to_lambda.convert.verification.accuracy import without_claims
 from keras_to_lambda.convert.verification.measurement import KerasSide, measure, outline
 from keras_to_lambda.convert.verification.quantization_choice import PREFERENCES, Choice, choose
-from keras_to_lambda.convert.verification.scaled_decoding import MIN_PHOTOS
 from keras_to_lambda.runtime.model_file.card import (
     CHOICES,
     PRESETS,
@@ -120,7 +120,6 @@ def parser() -> frame.Parser:
         help="one label per line, in the output's order, or one of the other forms in "
         "docs/conversion.md; imagenet: Keras' own list (default: the card's beside MODEL)",
     )
-    p.add_argument("--name", help="the model's name for clients and logs (default: OUT's name)")
     p.add_argument(
         "--teachable-machine",
         action="store_true",
@@ -142,21 +141,12 @@ def parser() -> frame.Parser:
             help=f"{meaning} (default: the card's beside MODEL, or {default})",
         )
     group.add_argument(
-        "--decode",
-        choices=("auto", "exact"),
-        default="auto",
-        help="decoding of large JPEGs; auto: at a fraction of their size if that alters no answer "
-        f"on at least {MIN_PHOTOS} samples of 10 megapixels or more; exact: in full "
-        "(default: auto)",
-    )
-    group.add_argument(
         "--accept-scaling",
         action="store_true",
         help="convert with --preprocess although the network scales pixels itself",
     )
     p.add_argument(
         "--output",
-        type=_kind,
         choices=outputs.CHOICES,
         help="kind of the outputs, against the evidence: logits, or the function that makes "
         "probabilities (default: by the network's last operators and its answers to the samples)",
@@ -179,7 +169,7 @@ def parser() -> frame.Parser:
     )
     group.add_argument(
         "--max-accuracy-drop",
-        type=_share,
+        type=float,
         default=0.01,
         metavar="SHARE",
         help="largest loss that auto accepts, 0 to 1: of accuracy where the samples lie in folders "
@@ -220,10 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _convert(args: argparse.Namespace) -> int:
     if args.out.suffix != ".tflite":
         raise ConvertError(f"the output {args.out} must end in .tflite")
-    if not args.model.absolute().name:
-        raise ConvertError(f"{args.model} is not a model")
-    if not args.model.exists():
-        raise ConvertError(f"there is no model at {args.model}")
+    if not 0 <= args.max_accuracy_drop <= 1:
+        raise ConvertError(f"--max-accuracy-drop {args.max_accuracy_drop:g} is not from 0 to 1")
+    existing(args.model)
     photos, given = samples.photos(args.samples, args.max_samples), _given(args)
     # Published only if it passes: until then the file has no name under which it could be served.
     with (
@@ -306,26 +295,12 @@ def _given(args: argparse.Namespace) -> _Given:
     exif_open = "exif" not in steps
     # What large photos allow is measured again.
     steps = {"exif": "apply", **steps, "decode": "exact"}
-    if args.labels:
-        names = labels.read(args.labels)
-    elif args.teachable_machine:
-        names = labels.read(model.with_name("labels.txt"), numbered=True)
-    missing = {}
-    if not names:
-        missing["--labels"] = "a file with one label per line, in the order of the model's outputs"
-    if "scaling" not in steps:
-        detect = ["k2l", "detect", str(args.model), "--samples", str(args.samples)]
-        missing["--preprocess"] = (
-            "how pixels were scaled in training: rescale (0..1), raw (0..255), the network's name "
-            f"in keras.applications (mobilenet_v2, resnet50, ...), or numbers ({scaling.GRAMMAR}); "
-            f"`{shlex.join(detect)}` finds out which fits"
-        )
-    if missing:
-        raise ConvertError(
-            f"required: {', '.join(missing)} (no {aside.name} beside the model). "
-            + "; ".join(f"{option}: {text}" for option, text in missing.items())
-        )
-    provenance, calibration, notes = known.get("provenance", {}), known.get("calibration", {}), []
+    if args.labels or args.teachable_machine:
+        file = args.labels or model.with_name("labels.txt")
+        names = labels.read(file, numbered=not args.labels)
+    _require(args, aside, labels=names, preprocess="scaling" in steps)
+    provenance, calibration = known.get("provenance", {}), known.get("calibration", {})
+    notes: tuple[str, ...] = ()
     kept = provenance
     if known and not is_tflite:
         contradicted, stale = _contradictions(args, source_card.load(aside), names)
@@ -333,7 +308,7 @@ def _given(args: argparse.Namespace) -> _Given:
             kept, calibration = without_claims(provenance), {}
         if contradicted:
             dropped = "; its test accuracy is left out" * (kept != provenance)
-            notes = [f"the options contradict {aside.name}: {', '.join(contradicted)}{dropped}"]
+            notes = (f"the options contradict {aside.name}: {', '.join(contradicted)}{dropped}",)
     version, chosen = known.get("schema_version", 1) if is_tflite else 1, Preprocessing(**steps)
     if version == 2:
         if own_scaling.scales(chosen) or chosen.color_order != "rgb":
@@ -343,13 +318,30 @@ def _given(args: argparse.Namespace) -> _Given:
             )
         chosen = replace(chosen, scaling="raw")
     return _Given(
-        outline(args.name or known.get("name") or args.out.stem, names, chosen, kept, version),
+        outline(known.get("name") or args.out.stem, names, chosen, kept, version),
         known,
         calibration,
-        tuple(notes),
+        notes,
         "trained_by" in provenance and not (args.labels or args.preprocess or args.color_order),
         exif_open,
     )
+
+
+def _require(args: argparse.Namespace, aside: Path, **given: Any) -> None:
+    """Raise a ConvertError for required options that neither the user nor a card gives."""
+    detect = ["k2l", "detect", str(args.model), "--samples", str(args.samples)]
+    meanings = {
+        "labels": "a file with one label per line, in the order of the model's outputs",
+        "preprocess": "how pixels were scaled in training: rescale (0..1), raw (0..255), the "
+        "network's name in keras.applications (mobilenet_v2, resnet50, ...), or numbers "
+        f"({scaling.GRAMMAR}); `{shlex.join(detect)}` finds out which fits",
+    }
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        raise ConvertError(
+            f"required: {', '.join(f'--{name}' for name in missing)} (no {aside.name} beside the "
+            f"model). {'; '.join(f'--{name}: {meanings[name]}' for name in missing)}"
+        )
 
 
 def _known(args: argparse.Namespace) -> dict[str, Any]:
@@ -363,10 +355,9 @@ def _known(args: argparse.Namespace) -> dict[str, Any]:
                 f"{args.model.name} is converted already; leave out {', '.join(idle)}, or give the "
                 "Keras file that it was made of"
             )
+        reads, job = model_files(model), "keras_to_lambda.convert.inspection.foreign:known_of"
         found: dict[str, Any] = command_options.sandbox(args).call(
-            "keras_to_lambda.convert.inspection.foreign:known_of",
-            reads=model_files(model),
-            model=str(model),
+            job, reads=reads, model=str(model)
         )
         return found
     aside = source_card.place(model)
@@ -385,14 +376,13 @@ def _contradictions(
     args: argparse.Namespace, known: ModelCard, names: Sequence[str]
 ) -> tuple[list[str], bool]:
     """What options contradict in a card; and whether its accuracy is another model's by that."""
-    found, stale = [], False
+    found = []
     if tuple(names) != known.labels:
         kind = "another order of labels" if set(names) == set(known.labels) else "other labels"
         found.append(f"--labels has {kind}")
-        stale = True
     if args.preprocess is not None and not scaling.same(args.preprocess, known):
         found.append(f"--preprocess is not its {scaling.words(known.preprocessing.scaling)}")
-        stale = True
+    stale = bool(found)
     for name in STEPS:
         ours, theirs = getattr(args, name), getattr(known.preprocessing, name)
         if ours not in (None, theirs):
@@ -460,8 +450,8 @@ def _findings(
             stated=given.stated,
         )
         found = found.with_proof(proof, accepted=args.accept_accuracy)
-    large = scaled_decoding.large(keras.photos) if found.passed and args.decode == "auto" else []
-    if len(large) >= MIN_PHOTOS:
+    large = scaled_decoding.large(keras.photos) if found.passed else []
+    if len(large) >= scaled_decoding.MIN_PHOTOS:
         progress.step(f"decoding {len(large)} large photos at a fraction of their size")
         flatbuffer_alone = _flatbuffer(found, folder)
         decoding = scaled_decoding.examine(serving, flatbuffer_alone, found.card, large, folder)
@@ -497,16 +487,3 @@ def _publish(output: Path, folder: Path, findings: Findings, command: str) -> li
     for number, path in enumerate(drafts):
         (folder / f"publish-{number}").replace(path)
     return list(drafts)[:2]
-
-
-def _kind(text: str) -> str:
-    if text.endswith(".tflite"):
-        raise argparse.ArgumentTypeError(f"is what the outputs are; for the file: -o {text}")
-    return text
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must be from 0 to 1")
-    return value

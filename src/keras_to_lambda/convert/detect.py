@@ -13,7 +13,7 @@ from keras_to_lambda.convert import command_options
 from keras_to_lambda.convert.common import labels, samples, source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.detection import unscaled_network
-from keras_to_lambda.convert.detection.trials import Detective, Trials
+from keras_to_lambda.convert.detection.trials import Trials, search
 from keras_to_lambda.convert.detection.verdict import Detected
 from keras_to_lambda.convert.sandbox.sandbox import model_files
 from keras_to_lambda.runtime.common.errors import SetupError
@@ -59,11 +59,6 @@ def parser() -> frame.Parser:
         metavar="FILE",
         help="one label per output, as for k2l convert (default: the folders, alphabetically)",
     )
-    p.add_argument(
-        "--exhaustive",
-        action="store_true",
-        help="try all combinations, not only those with fitting colours; slow (default: no)",
-    )
     command_options.add_model(p)
     command_options.add_run(p)
     return p
@@ -94,7 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder=str(place),
             most=args.max_samples,
             labels=names and str(names),
-            exhaustive=args.exhaustive,
         )
     text = progress.plain_lines(found["text"])
     print(json.dumps(found["json"], indent=1) if args.json else text)
@@ -108,7 +102,6 @@ def run(
     folder: str,
     most: int,
     labels: str | None = None,
-    exhaustive: bool = False,
 ) -> dict[str, Any]:
     """Investigate a model: the verdict as text and as JSON."""
     path, place = Path(model), Path(folder)
@@ -122,9 +115,8 @@ def run(
     trials = Trials(net, found)
     if len({s.folder for s in trials.samples}) < 2:
         raise ConvertError(f"fewer than two folders of {place} have photos that can be read")
-    finding = Detective(trials, places).search(exhaustive=exhaustive)
     verdict = Detected(
-        finding=finding,
+        finding=search(trials, places),
         model=path,
         photos=len(trials.samples),
         unread=len(found) - len(trials.samples),

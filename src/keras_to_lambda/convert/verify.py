@@ -93,14 +93,7 @@ def parser() -> frame.Parser:
         metavar="ENDPOINT",
         help="URL of the deployed /predict, or an invocation URL (default: not tested)",
     )
-    p.add_argument(
-        "--interpreter",
-        type=Path,
-        metavar="PYTHON",
-        help="the Python whose interpreter runs the .tflite here (default: this one)",
-    )
     client.add_options(p)
-    p.add_argument("--no-write", action="store_true", help="leave the card unchanged")
     command_options.add_proof(p)
     command_options.add_model(p)
     command_options.add_run(p)
@@ -166,15 +159,15 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         print(text_table.columns(_table(ways)))
     proven = args.accept_accuracy or not proof.faults
-    if not args.no_write:
-        verification = {
-            **card.verification,
-            "passed": proven and all(not way.comparison.faults for way in ways),
-            "accuracy_faults": list(proof.faults),
-            "ways": {way.name: way.to_json() for way in ways},
-        }
-        _write(args.model, replace(card, verification=verification))
-    if any(way.comparison.faults for way in ways):
+    same = all(not way.comparison.faults for way in ways)
+    verification = {
+        **card.verification,
+        "passed": proven and same,
+        "accuracy_faults": list(proof.faults),
+        "ways": {way.name: way.to_json() for way in ways},
+    }
+    _write(args.model, replace(card, verification=verification))
+    if not same:
         return frame.FAILED
     if not proven:
         reasons = "; ".join((*proof.faults, *proof.hints))
@@ -206,7 +199,7 @@ def _ways(
     copy = folder / "model.tflite"
     # The card may be beside the file, or made of its standard metadata.
     copy.write_bytes(join(foreign.own_part(args.model), card))
-    sandbox = command_options.sandbox(args, args.interpreter)
+    sandbox = command_options.sandbox(args)
     progress.step(f"running the .tflite here on {len(keras.photos)} photos")
     here = measure(sandbox, copy, keras, quantization)
     found = keras.parting(here.logits, tolerance)

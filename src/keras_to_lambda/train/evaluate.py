@@ -115,10 +115,10 @@ def evaluate(options: argparse.Namespace) -> Report:
 
     Raises:
         DataError: see `predict` and `sources.load`.
-        ConvertError: an option of the sandbox or the labels' file is wrong.
+        ConvertError: an option or the labels' file is wrong.
     """
     labels = label_files.read(options.labels) if options.labels else None
-    shared.sandbox(options)  # its options are wrong before the data is read
+    shared.wanted(options)  # its options are wrong before the data is read
     given = [name for name in (options.model, options.against) if name]
     models = [EvaluatedModel.of(name, options.preprocess) for name in given]
     seed = _trained_on(models[0], "seed", SEED)

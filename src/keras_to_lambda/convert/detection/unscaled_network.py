@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
-from keras_to_lambda.convert.detection.conventions import Floats
+from keras_to_lambda.convert.detection.evidence import Floats
 from keras_to_lambda.convert.inspection import foreign
+from keras_to_lambda.convert.load.saved_file import existing
 from keras_to_lambda.runtime.model_file.card import ModelCard
 
 
@@ -33,10 +34,8 @@ class UnscaledNetwork:
 
 def load(path: Path, wanted: dict[str, Any] | None = None) -> UnscaledNetwork:
     """Load a model of any kind that `k2l convert` reads; wanted: of `keras_model.Wanted`."""
-    wanted = wanted or {}
-    if not path.exists():
-        raise ConvertError(f"there is no model at {path}")
-    return (_tflite if path.suffix.lower() == ".tflite" else _keras)(path, wanted)
+    kind = _tflite if existing(path).suffix.lower() == ".tflite" else _keras
+    return kind(path, wanted or {})
 
 
 def _keras(path: Path, wanted: dict[str, Any]) -> UnscaledNetwork:

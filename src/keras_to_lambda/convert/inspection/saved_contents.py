@@ -199,8 +199,8 @@ def _notes(inputs: list[Facts]) -> list[str]:
 def _faults(inputs: list[Facts], outputs: list[Facts]) -> Iterator[str]:
     """Yield why tensors, as far as their shapes are known, are not a picture and its scores."""
     if len(inputs) > 1:
-        listed = ", ".join(f"{x['name']} {x['shape'] and tuple(x['shape'])}" for x in inputs)
-        yield f"it has {len(inputs)} inputs ({listed}); wrap it in a model with the image alone"
+        named = ", ".join(f"{x['name']} {x['shape'] and tuple(x['shape'])}" for x in inputs)
+        yield f"it has {len(inputs)} inputs ({named}); wrap it in a model with the image alone"
     elif inputs and inputs[0]["shape"] is not None:
         shape = input_shape.channels_last(inputs[0]["shape"])
         if len(shape) != 4 or shape[3] not in input_shape.CHANNELS:

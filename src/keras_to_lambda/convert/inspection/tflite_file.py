@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
 from keras_to_lambda.convert.network.operators import DAMAGED, names_of, number_of, of_flatbuffer
 from keras_to_lambda.convert.network.outputs import Ending, in_words
 from keras_to_lambda.runtime.common.errors import SetupError
@@ -24,12 +24,11 @@ WEIGHTS = ("FLOAT32", "FLOAT16", "BFLOAT16", *INTEGERS)
 def facts(path: Path) -> Facts:
     """The contents of a file, as JSON values."""
     found = graph(path)
-    stopped, described = found["stopped_by"], _described(path)
-    if isinstance(described, str):
-        stopped.append(described)
-        described = {"card": None, "card_from": None, "labels": []}
-    elif not stopped:
-        stopped += _disagreements(found, described)
+    described: Facts = {"card": None, "card_from": None, "labels": []}
+    try:
+        described = _described(path)
+    except SetupError as error:
+        found["stopped_by"].append(str(error))
     if len(found["outputs"]) == 1:
         units = math.prod(found["outputs"][0]["shape"][1:])
         with contextlib.suppress(*DAMAGED):
@@ -151,17 +150,16 @@ def _in_words(model: Any, weights: list[Any], types: dict[int, str]) -> str:
     constant = {tensor.buffer for tensor in _constants(model)}
     graph = model.subgraphs[0]
     flowing = {types.get(t.type, "?") for t in graph.tensors if t.buffer not in constant}
-    turned = {
-        types.get(graph.tensors[operator.inputs[0]].type)
+    unpacked = [
+        graph.tensors[operator.inputs[0]]
         for name, _, part, operator in _operators(model)
-        if name == "DEQUANTIZE"
-        and part is graph
-        and graph.tensors[operator.inputs[0]].buffer in constant
-    }
-    kinds = {types.get(x.type) for x in weights}
-    small = sorted(kind for kind in INTEGERS if kind in kinds)
+        if name == "DEQUANTIZE" and part is graph
+    ]
+    turned = {types.get(tensor.type) for tensor in unpacked if tensor.buffer in constant}
+    kinds = {types.get(x.type, "?") for x in weights}
+    small = sorted(kinds & {*INTEGERS})
     words = f"{' and '.join(small).lower()} weights"
-    if moving := sorted(flowing & {"INT8", "UINT8", "INT16"}) if small else []:
+    if small and (moving := sorted(flowing & {"INT8", "UINT8", "INT16"})):
         return f"{words}; {' and '.join(moving).lower()} activations (int8)"
     if turned & set(small):
         return f"{words}; turned into float32 when the model loads (weights)"
@@ -174,7 +172,7 @@ def _in_words(model: Any, weights: list[Any], types: dict[int, str]) -> str:
 
 def _strange(strangers: dict[str, list[str]]) -> Iterator[str]:
     for name, made in sorted(strangers.items()):
-        where = ", ".join(repr(tensor) for tensor in made[:3]) + (len(made) > 3) * " and others"
+        where = listed([repr(tensor) for tensor in made], 3)
         kind = "a custom operator: the interpreter does not have it; use a model without it"
         if name.startswith("Flex"):
             kind = (
@@ -187,8 +185,8 @@ def _strange(strangers: dict[str, list[str]]) -> Iterator[str]:
 def _shape_faults(inputs: list[Facts], outputs: list[Facts]) -> Iterator[str]:
     for tensors, kind in ((inputs, "input"), (outputs, "output")):
         if len(tensors) != 1:
-            listed = ", ".join(f"{x['name']} {tuple(x['shape'])}" for x in tensors)
-            yield f"it has {len(tensors)} {kind}s ({listed}); an image classifier has one"
+            named = listed([f"{x['name']} {tuple(x['shape'])}" for x in tensors])
+            yield f"it has {len(tensors)} {kind}s ({named}); an image classifier has one"
     if len(inputs) == 1:
         shape, dtype = tuple(inputs[0]["shape"]), inputs[0]["dtype"]
         if len(shape) == 3 and shape[0] == 1:
@@ -208,37 +206,15 @@ def _shape_faults(inputs: list[Facts], outputs: list[Facts]) -> Iterator[str]:
             yield f"it gives {shape}; an image classifier gives (1, labels)"
 
 
-def _described(path: Path) -> Facts | str:
-    """The card, wherever it is; or what is wrong with it."""
-    try:
-        card = cards.load(path)
-        cards.check_hash(path, card)
-    except SetupError as error:
-        return str(error)
+def _described(path: Path) -> Facts:
+    """The card, wherever it is."""
+    card = cards.load(path)
+    cards.check_hash(path, card)
+    aside, source = cards.beside(path), "standard metadata"
     with path.open("rb") as file:
-        inside = cards.read(file)[1] is not None
-    aside = cards.beside(path)
-    return {
-        "card": {k: v for k, v in card.to_json().items() if k != "labels"},
-        "card_from": "the file"
-        if inside
-        else aside.name
-        if aside.exists()
-        else "standard metadata",
-        "labels": list(card.labels),
-    }
-
-
-def _disagreements(found: Facts, described: Facts) -> Iterator[str]:
-    card = described["card"]
-    outputs, labels = math.prod(found["outputs"][0]["shape"]), len(described["labels"])
-    if outputs != labels and (outputs, labels) != (1, 2):
-        yield (
-            f"it has {outputs} outputs, its card has {labels} labels: give one label for each "
-            "output, in the output's order"
-        )
-    shape, source = [1, card["height"], card["width"], card["channels"]], found["inputs"][0]
-    if shape not in (source["shape"], [*source["shape"], 1]):
-        yield f"it takes {tuple(source['shape'])}, its card says {tuple(shape)}"
-    if source["dtype"] != card["dtype"]:
-        yield f"it takes {source['dtype']}, its card says {card['dtype']}"
+        if cards.read(file)[1] is not None:
+            source = "the file"
+        elif aside.exists():
+            source = aside.name
+    body = card.to_json()
+    return {"labels": body.pop("labels"), "card": body, "card_from": source}

@@ -43,6 +43,13 @@ _STRANGERS = (
 )
 
 
+def existing(path: Path) -> Path:
+    """The path of a model, if there is one."""
+    if not path.exists():
+        raise ConvertError(f"there is no model at {path}")
+    return path
+
+
 @dataclass(frozen=True)
 class SavedFile:
     """A model of Keras as a file.
@@ -78,8 +85,7 @@ class SavedFile:
         if folder is None:
             with tempfile.TemporaryDirectory(prefix="model-") as name:
                 return replace(cls.read(path, Path(name)), copy=None)
-        if not path.exists():
-            raise ConvertError(f"there is no model at {path}")
+        existing(path)
         try:
             if path.is_dir():
                 found, sha256 = _saved_model(path, folder / "model"), digest(path)

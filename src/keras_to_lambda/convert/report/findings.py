@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.cli.evaluation import wilson
-from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
 from keras_to_lambda.convert.quantize import metadata_writer
 from keras_to_lambda.convert.verification import accuracy
 from keras_to_lambda.convert.verification.accuracy import Verdict
@@ -132,7 +131,7 @@ class Findings:
         """The verdict, and what was checked."""
         if self.subject.comparison.faults:
             return "FAILED: " + "; ".join(self.subject.comparison.faults)
-        same, labels, unseen = f"the same answers as {self.reference}", self.card.labels, 0
+        same, labels = f"the same answers as {self.reference}", self.card.labels
         if self.proof.faults:
             faults = "; ".join(self.proof.faults)
             accepted = f"{same}; accepted by --accept-accuracy, although {faults}"
@@ -149,17 +148,12 @@ class Findings:
     @property
     def accuracy(self) -> str:
         """The accuracies of both sides, or why the samples give none."""
-        found, photos = self.subject.comparison, self.keras.photos
-        if found.accuracy is not None:
-            return (
-                f"{found.accuracy:.1%} ({self.reference} {found.reference_accuracy:.1%}), on "
-                f"{found.judged} photos in folders named after labels"
-            )
-        truth = ClassFolders(self.card.labels).truth(photos)
-        known = sum(place is not None for place in truth)
+        found = self.subject.comparison
+        if found.accuracy is None:
+            return "unknown: fewer than half of the samples are in folders named after labels"
         return (
-            f"unknown: {known} of {len(photos)} samples are in folders named after labels; at "
-            "least half are needed"
+            f"{found.accuracy:.1%} ({self.reference} {found.reference_accuracy:.1%}), on "
+            f"{found.judged} photos in folders named after labels"
         )
 
     @property
@@ -170,9 +164,10 @@ class Findings:
         if self.keras.unmatched:
             notes.append(self.keras.unmatched)
         if unseen:
-            names = ", ".join(unseen[:NAMED]) + ", ..." * (len(unseen) > NAMED)
             shown = accuracy.shown(len(unseen), labels)
-            notes.append(f"no sample of {shown}, whose order was not checked: {names}")
+            notes.append(
+                f"no sample of {shown}, whose order was not checked: {listed(unseen, NAMED)}"
+            )
         # Of a file that was written; of none there is nothing to add.
         if self.passed and (left_out := metadata_writer.objection(self.card)):
             notes.append(f"no standard model metadata: {left_out}")

@@ -52,6 +52,8 @@ ENVIRONMENT = (
 # What the C++ libraries write when an allocation fails, before they abort.
 OUT_OF_MEMORY = ("bad_alloc", "Cannot allocate memory", "out of memory", "MemoryError", "OOM when")
 LAST_WORDS_BYTES = 4000
+# Of address space, which is more than the memory used; on a large machine for large models.
+MEMORY_GB = max(12.0, 0.75e-9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Sandbox:
     call. python: the interpreter that the child runs in; None: this one.
     """
 
-    memory_gb: float = 12.0
+    memory_gb: float = MEMORY_GB
     minutes: float = 60.0
     python: Path | None = None
 
@@ -166,7 +168,7 @@ class Sandbox:
             listener.join(1)
         if not ended:
             raise ConvertError(
-                f"stopped after {self.minutes:g} minutes; raise --max-minutes or use a smaller file"
+                f"stopped after {self.minutes:g} minutes; the file may be damaged or too large"
             )
         return status
 
@@ -290,6 +292,6 @@ def _library(error: Exception) -> str | None:
 
 def _too_large(memory_gb: float) -> str:
     return (
-        f"it takes more than {memory_gb:g} GB of memory; --max-memory, where the command has it, "
-        "gives more, if you trust the file"
+        f"it takes more than {memory_gb:.0f} GB of memory: use a machine with more, if you trust "
+        "the file"
     )

@@ -41,7 +41,8 @@ def running(image: str, model: Path) -> Iterator[str]:
 def _docker(*arguments: str) -> str:
     done = subprocess.run(
         ["docker", *arguments],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if arguments[0] == "logs" else subprocess.PIPE,
         text=True,
         check=False,
     )
@@ -64,10 +65,4 @@ def _wait(url: str, name: str) -> None:
             time.sleep(0.1)
         else:
             return
-    words = subprocess.run(
-        ["docker", "logs", "--tail", "5", name],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    raise ConvertError(f"the container does not answer: {(words.stdout + words.stderr).strip()}")
+    raise ConvertError(f"the container does not answer: {_docker('logs', '--tail', '5', name)}")

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image, ImageOps
-from scipy import ndimage
 
+from keras_to_lambda.convert.verification import pipeline_diff
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard
 
 COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
@@ -46,9 +46,15 @@ def see(path: Path, card: ModelCard) -> Seen:
     Raises:
         OSError: Pillow cannot read the file.
     """
-    with _opened(path, card) as image:
-        decoded = np.asarray(image).reshape(image.height, image.width, card.channels)
-        resized = _resized(path, image, card).astype(np.float32)
+    if card.preprocessing.drawing != "none":
+        # Keras has no such step: the function's own is taken, and only the rest is compared.
+        with Image.open(path) as image:
+            image.load()
+        decoded, resized = pipeline_diff.served(path, card)
+    else:
+        with _opened(path, card) as image:
+            decoded = np.asarray(image).reshape(image.height, image.width, card.channels)
+            resized = _resized(path, image, card).astype(np.float32)
     return Seen(decoded, resized, _scaled(resized, card))
 
 
@@ -58,8 +64,6 @@ def _opened(path: Path, card: ModelCard) -> Image.Image:
     with Image.open(path) as file:
         file.load()
         image: Image.Image = file
-        if steps.drawing != "none":
-            return _ink(EXIF[steps.exif](image)).convert(MODES[card.channels])
         if image.mode in SIXTEEN_BITS and steps.interpolation.startswith("tf:"):
             # image_dataset_from_directory reads by tf.io.decode_image.
             pixels = tf.io.decode_image(path.read_bytes(), channels=1, expand_animations=False)
@@ -84,11 +88,7 @@ def sixteen_bits(path: Path) -> bool:
 def _plain(path: Path, card: ModelCard) -> bool:
     """Whether load_img does all that the card wants: it ignores the orientation and alpha."""
     steps = card.preprocessing
-    return (
-        steps.drawing == "none"
-        and steps.alpha == "drop"
-        and (steps.exif == "ignore" or orientation(path) == 1)
-    )
+    return steps.alpha == "drop" and (steps.exif == "ignore" or orientation(path) == 1)
 
 
 def _on(colour: str) -> Callable[[Image.Image], Image.Image]:
@@ -131,9 +131,6 @@ ALPHA: dict[str, Step] = {
 
 def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
     steps, size = card.preprocessing, (card.height, card.width)
-    if steps.drawing != "none":
-        pixels = _centred(np.asarray(image.convert("L"), np.float64), *size)
-        image = Image.fromarray(pixels).convert(MODES[card.channels])
     library, method = INTERPOLATION[steps.interpolation]
     if library is TENSORFLOW:
         pixels = keras.utils.img_to_array(image)
@@ -148,149 +145,6 @@ def _resized(path: Path, image: Image.Image, card: ModelCard) -> np.ndarray:
     else:
         image = PILLOW[steps.resize](image, (card.width, card.height), method)
     return np.asarray(keras.utils.img_to_array(image))
-
-
-def _border(values: np.ndarray) -> float:
-    """The upper median of the outermost pixels."""
-    inside = np.zeros(values.shape, bool)
-    inside[1:-1, 1:-1] = True
-    return float(np.quantile(values[~inside], 0.5, method="higher"))
-
-
-def _ink(image: Image.Image) -> Image.Image:
-    """A drawing's ink, light on black: transparency's opposite, or the distance from the paper."""
-    if image.mode in SIXTEEN_BITS:
-        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-    clear = image.has_transparency_data
-    image = image.convert("RGBA") if clear else image.convert("L")
-    if max(image.size) > 1000:
-        image = image.reduce(int(np.ceil(max(image.size) / 1000)))
-    if clear:
-        opacity = np.asarray(image)[..., 3]
-        if _border(opacity) < 128:
-            return Image.fromarray(opacity)
-        image = _on("white")(image).convert("L")
-    values = np.asarray(image, np.float64)
-    paper = _border(values)
-    if paper == 0:
-        return image
-    shadowed = _shadowed(values)
-    away = _from_local_paper(values) if shadowed else np.abs(values - paper)
-    peak = away.max()
-    if peak < 32:
-        return Image.fromarray(np.zeros(away.shape, np.uint8))
-    kept = np.where(away >= peak / 4, away, 0)
-    kept = np.where(_pen(kept), kept, 0)
-    if shadowed:
-        kept = _without_corners(kept)
-    return Image.fromarray(np.round(kept * 255 / peak).astype(np.uint8))
-
-
-def _filtered(values: np.ndarray, size: int, *filters: Callable[..., np.ndarray]) -> np.ndarray:
-    """Rank filters over squares; of an even side, the larger half is below and to the right."""
-    for each in filters:
-        found = each(values.astype(float), size, mode="nearest", origin=size % 2 - 1)
-        values = found.astype(values.dtype)
-    return values
-
-
-OPENING = (ndimage.minimum_filter, ndimage.maximum_filter)
-
-
-def _shadowed(values: np.ndarray) -> bool:
-    """Whether the tenths of a picture, in both directions, have paper of different light."""
-    if min(values.shape) < 100:
-        return False
-    tenths = [x for rows in np.array_split(values, 10) for x in np.array_split(rows, 10, axis=1)]
-    low, high = np.quantile([np.median(tenth) for tenth in tenths], (0.15, 0.85))
-    return bool(high - low > 24)
-
-
-def _from_local_paper(values: np.ndarray) -> np.ndarray:
-    size = max(3, round(min(values.shape) / 5) | 1)
-    darkest, dark, light, lightest = (
-        np.quantile(values, x) + 1 for x in (0.002, 0.15, 0.85, 0.998)
-    )
-    if lightest / light > dark / darkest:  # chalk on a board
-        return np.asarray(values - _filtered(values, size, *OPENING))
-    closed = _filtered(values, size, *OPENING[::-1])
-    return np.asarray((closed - values) * 255 / np.maximum(closed, 1))
-
-
-def _pen(kept: np.ndarray) -> np.ndarray:
-    """The pen's strokes: as thick as half of the ink's energy, and what is near such ink."""
-    there, energy, thickness = kept > 0, kept * kept, 1
-    for size in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
-        if energy[_filtered(there, size, *OPENING)].sum() < energy.sum() / 2:
-            break
-        thickness = size
-    if thickness >= 4:
-        near = _filtered(there, thickness // 3 + 1, *OPENING, ndimage.maximum_filter)
-    else:
-        reach = max(2, round(max(kept.shape) / 100))
-        near = _filtered(kept >= kept.max() / 2, 2 * reach + 1, ndimage.maximum_filter)
-    return np.asarray(there & near)
-
-
-def _without_corners(kept: np.ndarray) -> np.ndarray:
-    """Without what is connected with the border, if that is less than half."""
-    there = kept > 0
-    border = there.copy()
-    border[1:-1, 1:-1] = False
-    outer = ndimage.binary_propagation(border, np.ones((5, 5)), mask=there)
-    return kept if kept[outer].sum() > kept.sum() / 2 else np.where(outer, 0, kept)
-
-
-def _areas(start: int, end: int, cells: int, length: int) -> np.ndarray:
-    """(cells, length): the share of each pixel from `start` to `end` in each of `cells` parts."""
-    edges = start + (end - start) * np.arange(cells + 1) / cells
-    pixels = np.arange(length)
-    low = np.maximum(edges[:-1, None], pixels)
-    high = np.minimum(edges[1:, None], pixels + 1)
-    shares: np.ndarray = np.maximum(high - low, 0) * cells / (end - start)
-    return shares
-
-
-def _nearest(value: float) -> int:
-    """The nearest whole number; of a half, but for errors of summing, the next."""
-    return int(np.floor(np.round(value, 6) + 0.5))
-
-
-def _centred(ink: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Ink scaled to 20 of 28 pixels with its mass in the middle, as MNIST's was; uint8."""
-    fit = 20 * min(height, width) / 28
-
-    def ends(there: np.ndarray) -> list[tuple[int, int]]:
-        filled = [np.flatnonzero(there.any(axis)) for axis in (1, 0)]
-        return [(int(places[0]), int(places[-1]) + 1) for places in filled]
-
-    def middles(values: np.ndarray) -> list[float]:
-        return [
-            float(np.average(np.arange(len(mass)), weights=mass)) + 0.5
-            for mass in (values.sum(1), values.sum(0))
-        ]
-
-    if ink.max() == 0:
-        return np.zeros((height, width), np.uint8)
-    if ink.shape == (height, width):
-        longest = max(b - a for a, b in ends(ink > 0))
-        offset = [m - side / 2 for m, side in zip(middles(ink), (height, width), strict=True)]
-        if fit - 1.5 <= longest <= fit + 1.5 and min(offset) >= -1 and max(offset) <= 1.5:
-            return ink.astype(np.uint8)
-    both = ends(ink >= ink.max() / 4)
-    scale = _nearest(fit) / max(b - a for a, b in both)
-    rows, columns = (
-        _areas(a, b, max(1, _nearest((b - a) * scale)), length)
-        for (a, b), length in zip(both, ink.shape, strict=True)
-    )
-    small = np.round(np.round(rows @ ink @ columns.T, 6))
-    sheet = np.zeros((height, width), np.uint8)
-    places = [
-        slice(at := int(np.clip(_nearest(side / 2 - middle), 0, side - count)), at + count)
-        for side, middle, count in zip((height, width), middles(small), small.shape, strict=True)
-    ]
-    sheet[places[0], places[1]] = small
-    return sheet
 
 
 PILLOW: dict[str, Callable[..., Any]] = {

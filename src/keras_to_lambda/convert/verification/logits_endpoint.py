@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keras_to_lambda.client import Client, Reply
+from keras_to_lambda.client import Client
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 
 
@@ -24,6 +24,10 @@ class LogitsEndpoint:
     def __init__(self, client: Client, labels: Sequence[str] = ()) -> None:
         self._client, self.labels = client, tuple(labels)
 
+    def all_logits(self, photos: Iterable[Path]) -> npt.NDArray[np.float32]:
+        """Classify image files: float32, (photos, labels)."""
+        return np.stack([self.logits(photo.read_bytes()) for photo in photos])
+
     def logits(self, image: bytes) -> npt.NDArray[np.float32]:
         """Classify an image file: float32, (labels,).
 
@@ -31,13 +35,7 @@ class LogitsEndpoint:
             EndpointError: no answer. ConvertError: a refusal, or other labels.
         """
         body = json.dumps({"image": base64.b64encode(image).decode()}).encode()
-        return self._read(self._client.send(None, body, {"Content-Type": "application/json"}))
-
-    def all_logits(self, photos: Iterable[Path]) -> npt.NDArray[np.float32]:
-        """Classify image files: float32, (photos, labels)."""
-        return np.stack([self.logits(photo.read_bytes()) for photo in photos])
-
-    def _read(self, reply: Reply) -> npt.NDArray[np.float32]:
+        reply = self._client.send(None, body, {"Content-Type": "application/json"})
         url, answer = self._client.url, reply.content
         # The emulator answers 200 for a function's error too.
         failed = not isinstance(answer, dict) or "errorType" in answer or "error" in answer

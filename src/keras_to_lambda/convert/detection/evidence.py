@@ -1,0 +1,243 @@
+"""Evidence: how well each convention fits the photos, and what that shows.
+
+A convention is one usual way from photos to tensors: scaling, colour order, interpolation, resize,
+and the order of the labels. It is out if another does better by more than luck explains; a factor
+is found if all conventions that remain agree on it. Conventions with equal tensors always remain
+together, and so are never a random pick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_to_lambda.cli.evaluation import wilson
+from keras_to_lambda.runtime.model_file.card import Preprocessing
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+FACTORS = ("scaling", "color_order", "interpolation", "resize", "labels")
+ALPHA = 0.05
+DRAWS = 10_000  # of random signs
+# A photo's loss counts up to here: one hopeless photo must not outweigh a hundred.
+WORST_LOSS = math.log(1e4)
+NETWORKS = 60  # untrained ones to compare with
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one convention made of the photos.
+
+    labels: the order of the outputs, "alphabetical" or "given".
+    right: bool, (photos,): the top-1 output is the folder's.
+    loss: float64, (photos,), 0..WORST_LOSS: minus the log of the folder's probability.
+    """
+
+    steps: Preprocessing
+    labels: str
+    right: Bools
+    loss: Doubles
+
+    @classmethod
+    def of(cls, steps: Preprocessing, labels: str, scores: Floats, targets: Ints) -> Outcome:
+        """Judge scores: float32, (photos, outputs), logits or probabilities.
+
+        The loss is taken at the temperature that suits the convention best, which is the same
+        chance for all: one that only makes the network more or less sure of itself gains nothing.
+        targets: int64, (photos,), the expected output of each photo.
+        """
+        values = logits(scores)
+        usable = np.asarray(np.isfinite(values).all(axis=1))
+        values = np.where(usable[:, None], values, 0.0)
+        right = (values.argmax(axis=1) == targets) & usable
+        values -= values.max(axis=1, keepdims=True)
+        spread, weights = float(values.std()), class_weights(targets)
+        best = np.full(len(targets), math.log(values.shape[1]))
+        for step in np.arange(-4, 6.5, 0.5) if spread > 0 else ():
+            sharp = values * (2.0**step / spread)
+            log_sum = np.log(np.exp(sharp).sum(axis=1))
+            loss = np.minimum(log_sum - sharp[np.arange(len(targets)), targets], WORST_LOSS)
+            if weights @ loss < weights @ best:
+                best = loss
+        return cls(steps, labels, right, np.where(usable, best, WORST_LOSS))
+
+
+def logits(scores: Floats) -> Doubles:
+    """Whatever a classifier ends in -> logits, (photos, classes), of two classes or more.
+
+    A single output becomes two classes: a probability of the second one (a sigmoid), or its logit.
+    Rows that are not finite stay so.
+    """
+    values = np.asarray(scores, np.float64)
+    finite = values[np.isfinite(values).all(axis=1)]
+    shares = finite.size > 0 and finite.min() >= 0
+    if values.shape[1] == 1:
+        shares = shares and finite.max() <= 1
+        values = np.concatenate([1 - values if shares else np.zeros_like(values), values], axis=1)
+    else:  # the steps of a quantized softmax add up to some hundredths
+        shares = shares and np.abs(finite.sum(axis=1) - 1).max() < 0.05
+    return np.log(np.maximum(values, math.exp(-WORST_LOSS))) if shares else values
+
+
+def class_weights(targets: Ints) -> Doubles:
+    """A weight for each photo: every class counts the same, and all weights add up to 1."""
+    _, index, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / (len(counts) * counts[index]), np.float64)
+
+
+def accuracy(right: Bools, targets: Ints, confidence: float = 0.95) -> tuple[float, float, float]:
+    """The mean of the classes' accuracies, and its interval's lower and upper bound, 0..1.
+
+    Wilson's interval, on as many photos as would give the mean the same variance if the classes
+    were of one size: that many there are, if so.
+    """
+    weights = class_weights(targets)
+    share, total = min(float(weights @ right), 1.0), 1.0 / float(weights @ weights)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    return share, *wilson(share * total, total, z)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was found out about one convention.
+
+    accuracy, low, high: see `accuracy`. loss: the mean, each class counting the same. p: of being
+    the true one and still so much worse than the best, corrected for the number of conventions.
+    """
+
+    scaling: str
+    color_order: str
+    interpolation: str
+    resize: str
+    labels: str
+    accuracy: float
+    low: float
+    high: float
+    loss: float
+    p: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether it may be the true one."""
+        return self.p > ALPHA
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """What was found out about one of FACTORS.
+
+    fitting: the values that fit, best first. rival: the best convention with a value that does not.
+    p: the largest of all such conventions.
+    """
+
+    name: str
+    tried: tuple[str, ...]
+    fitting: tuple[str, ...]
+    rival: Row | None
+    p: float
+
+    @classmethod
+    def of(cls, name: str, rows: Sequence[Row]) -> Factor:
+        """Of a name, by the conventions in the order of their losses."""
+        values = [str(getattr(row, name)) for row in rows]
+        fitting = dict.fromkeys(v for v, row in zip(values, rows, strict=True) if row.fits)
+        others = [row for v, row in zip(values, rows, strict=True) if v not in fitting]
+        p = max((row.p for row in others), default=1.0)
+        return cls(name, (*dict.fromkeys(values),), (*fitting,), next(iter(others), None), p)
+
+    @property
+    def found(self) -> str | None:
+        """The value, if only one fits of several tried."""
+        return self.fitting[0] if len(self.fitting) == 1 and len(self.tried) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The evidence of the photos.
+
+    rows: every convention tried, by loss. bound: what the first one's accuracy is at least,
+    corrected for all conventions. floor: what it has to exceed before anything is named.
+    """
+
+    rows: tuple[Row, ...]
+    bound: float
+    floor: float
+    factors: dict[str, Factor]
+
+    @property
+    def convincing(self) -> bool:
+        """Whether the best accuracy is out of an untrained network's reach."""
+        return self.bound > self.floor
+
+    @property
+    def named(self) -> bool:
+        """Whether scaling and colour order were found.
+
+        A greyscale network has no order, and a quantized input may leave one scaling.
+        """
+        both = (self.factors["scaling"], self.factors["color_order"])
+        return self.convincing and all(x.found is not None or len(x.tried) == 1 for x in both)
+
+
+def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidence:
+    """Compare conventions on the same photos, each with the one of the smallest loss.
+
+    If a convention is the true one, no other fits better, and a photo's difference between the two
+    could as well have had the other sign: a paired permutation test that assumes no distribution.
+    By Bonferroni's correction the true convention, whichever it is, is ruled out wrongly at most
+    ALPHA of the time; and without that no factor is named wrongly. targets: int64, (photos,): the
+    class of each photo, whatever its number.
+    """
+    weights = class_weights(targets)
+    ordered = sorted(outcomes, key=lambda one: float(weights @ one.loss))
+    signs = np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, len(targets)))
+    rows = []
+    for one in ordered:
+        behind, steps = weights * (one.loss - ordered[0].loss), one.steps
+        # Rounding must not break ties.
+        as_large = int((signs @ behind >= behind.sum() - 1e-9).sum())
+        rows.append(
+            Row(
+                str(steps.scaling),
+                steps.color_order,
+                steps.interpolation,
+                steps.resize,
+                one.labels,
+                *accuracy(one.right, targets),
+                loss=float(weights @ one.loss),
+                p=min(1.0, len(outcomes) * (as_large + 1) / (DRAWS + 1)),
+            )
+        )
+    _, bound, _ = accuracy(ordered[0].right, targets, 1 - ALPHA / len(outcomes))
+    return Evidence(tuple(rows), bound, floor, {name: Factor.of(name, rows) for name in FACTORS})
+
+
+def least_accuracy(thumbnails: Floats, targets: Ints) -> float:
+    """The accuracy that a network needs before we believe that it was trained on such classes.
+
+    The larger of the square root of chance (1/classes), and the best (each class counting the same)
+    that any of NETWORKS random networks reaches on the same photos: untrained weights distinguish
+    classes that differ in brightness or colour alone. Each is a perceptron with one hidden layer,
+    of the pixels or of their mean.
+
+    thumbnails: float32, (photos, side, side, channels), 0..255. targets: int64, (photos,).
+    """
+    _, truth = np.unique(targets, return_inverse=True)
+    classes, weights = int(truth.max()) + 1, class_weights(targets)
+    random, best = np.random.default_rng(0), math.sqrt(1 / classes)
+    pixels = thumbnails / 127.5 - 1
+    views = pixels.reshape(len(pixels), -1), pixels.mean(axis=(1, 2))
+    for network in range(NETWORKS):
+        view = views[network % 2]
+        hidden = np.maximum(view @ random.normal(size=(view.shape[1], 40)), 0)
+        answers = (hidden @ random.normal(size=(40, classes))).argmax(axis=1)
+        best = max(best, float(weights @ (answers == truth)))
+    return best
