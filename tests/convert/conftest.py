@@ -118,9 +118,15 @@ def call_here(sandbox, target, *, reads=(), into=None, **arguments):
     """What Sandbox.call does, without the child: TensorFlow is imported already."""
     if into is not None:
         arguments["folder"] = str(into)
+    from keras_to_lambda.convert.common.conversion_errors import ConvertError
+    from keras_to_lambda.runtime.common.errors import SetupError
+
     module, _, function = target.partition(":")
-    result = getattr(importlib.import_module(module), function)(**json.loads(json.dumps(arguments)))
-    return json.loads(json.dumps(result))
+    job = getattr(importlib.import_module(module), function)
+    try:
+        return json.loads(json.dumps(job(**json.loads(json.dumps(arguments)))))
+    except SetupError as error:
+        raise ConvertError(str(error)) from error
 
 
 @pytest.fixture(scope="session")

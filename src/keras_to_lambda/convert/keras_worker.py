@@ -19,7 +19,7 @@ from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.cli import progress
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.common.scaling import for_channels
-from keras_to_lambda.convert.detection.sample_orientation import Flagged, mcnemar
+from keras_to_lambda.convert.detection.sample_orientation import Flagged
 from keras_to_lambda.convert.inspection import foreign
 from keras_to_lambda.convert.network import keras_model, operators, outputs, own_scaling
 from keras_to_lambda.convert.network.keras_model import KerasModel, Wanted
@@ -28,6 +28,7 @@ from keras_to_lambda.convert.quantize import flatbuffer, pixel_front
 from keras_to_lambda.convert.quantize.quantization import QUANTIZATIONS
 from keras_to_lambda.convert.sandbox import sandbox
 from keras_to_lambda.convert.verification import keras_preprocessing, pipeline_diff
+from keras_to_lambda.convert.verification.accuracy import better
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, distinct
 
 LOAD_WITHIN_S = 600
@@ -85,7 +86,7 @@ def run(
     with _timed(seconds, "answers"):
         answer = functools.partial(keras_model.predict, graph)
         flagged = _flagged(photos, card, answer)
-        if exif_open and flagged.fits:
+        if exif_open:
             card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
         progress.step(f"running {loaded.loaded_by} on {len(photos)} photos")
         kept: list[Path] = []
@@ -115,7 +116,7 @@ def run(
             provenance["output_option"] = output
         card = replace(card, output=kind.output, activation=kind.activation, provenance=provenance)
         notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
-        notes += flagged.note(card.preprocessing.exif, chosen_here=exif_open)
+        notes += flagged.note() if exif_open else []
         if deep:
             notes.append(
                 f"{deep} samples have 16 bits: read as by load_img, or with tf:bilinear as by "
@@ -247,7 +248,7 @@ def _flagged(photos: Sequence[str], card: ModelCard, answer: Answer) -> Flagged:
         judged=len(known),
         apply=int(applied.sum()),
         ignore=int(ignored.sum()),
-        p=mcnemar(applied, ignored),
+        fits="ignore" if better(applied, ignored) else "apply",
     )
 
 

@@ -131,7 +131,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Factor:
+class FactorFinding:
     """What was found out about one of FACTORS.
 
     fitting: the values that fit, best first. rival: the best convention with a value that does not.
@@ -145,7 +145,7 @@ class Factor:
     p: float
 
     @classmethod
-    def of(cls, name: str, rows: Sequence[Row]) -> Factor:
+    def of(cls, name: str, rows: Sequence[Row]) -> FactorFinding:
         """Of a name, by the conventions in the order of their losses."""
         values = [str(getattr(row, name)) for row in rows]
         fitting = dict.fromkeys(v for v, row in zip(values, rows, strict=True) if row.fits)
@@ -170,7 +170,7 @@ class Evidence:
     rows: tuple[Row, ...]
     bound: float
     floor: float
-    factors: dict[str, Factor]
+    factors: dict[str, FactorFinding]
 
     @property
     def convincing(self) -> bool:
@@ -217,27 +217,28 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidenc
             )
         )
     _, bound, _ = accuracy(ordered[0].right, targets, 1 - ALPHA / len(outcomes))
-    return Evidence(tuple(rows), bound, floor, {name: Factor.of(name, rows) for name in FACTORS})
+    return Evidence(
+        tuple(rows), bound, floor, {name: FactorFinding.of(name, rows) for name in FACTORS}
+    )
 
 
 def least_accuracy(thumbnails: Floats, targets: Ints) -> float:
     """The accuracy that a network needs before we believe that it was trained on such classes.
 
-    The larger of the square root of chance (1/classes), and the best (each class counting the same)
-    that any of NETWORKS random networks reaches on the same photos: untrained weights distinguish
-    classes that differ in brightness or colour alone. Each is a perceptron with one hidden layer,
-    of the pixels or of their mean.
+    The largest (each class counting the same) of the square root of chance (1/classes), of what the
+    nearest class by mean colour has right, and of the best of NETWORKS random perceptrons on the
+    same photos: untrained weights distinguish classes that differ in brightness or colour alone.
 
     thumbnails: float32, (photos, side, side, channels), 0..255. targets: int64, (photos,).
     """
     _, truth = np.unique(targets, return_inverse=True)
-    classes, weights = int(truth.max()) + 1, class_weights(targets)
-    random, best = np.random.default_rng(0), math.sqrt(1 / classes)
+    classes, weights = range(int(truth.max()) + 1), class_weights(targets)
     pixels = thumbnails / 127.5 - 1
-    views = pixels.reshape(len(pixels), -1), pixels.mean(axis=(1, 2))
-    for network in range(NETWORKS):
-        view = views[network % 2]
-        hidden = np.maximum(view @ random.normal(size=(view.shape[1], 40)), 0)
-        answers = (hidden @ random.normal(size=(40, classes))).argmax(axis=1)
-        best = max(best, float(weights @ (answers == truth)))
-    return best
+    colours, flat = pixels.mean(axis=(1, 2)), pixels.reshape(len(pixels), -1)
+    means = np.stack([colours[truth == one].mean(axis=0) for one in classes])
+    answers = [np.linalg.norm(colours[:, None] - means, axis=2).argmin(axis=1)]
+    random = np.random.default_rng(0)
+    for _ in range(NETWORKS):
+        hidden = np.maximum(flat @ random.normal(size=(flat.shape[1], 40)), 0)
+        answers.append((hidden @ random.normal(size=(40, len(classes)))).argmax(axis=1))
+    return max(math.sqrt(1 / len(classes)), *(float(weights @ (x == truth)) for x in answers))

@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 from keras_to_lambda.convert.common import text_table
-from keras_to_lambda.convert.detection.evidence import ALPHA, FACTORS, Evidence, Factor
+from keras_to_lambda.convert.detection.evidence import ALPHA, FACTORS, Evidence, FactorFinding
 from keras_to_lambda.convert.detection.trials import SCALINGS
 from keras_to_lambda.runtime.model_file.card import PRESETS, ModelCard
 
@@ -138,7 +138,7 @@ class Detected:
         }
 
 
-def _title(factor: Factor) -> str:
+def _title(factor: FactorFinding) -> str:
     return TITLES.get(factor.name, factor.name)
 
 
@@ -165,7 +165,7 @@ def _p(value: float) -> str:
     return f"{value:.2g}" if value >= 0.001 else "< 0.001"
 
 
-def _verdict(factor: Factor) -> str:
+def _verdict(factor: FactorFinding) -> str:
     title = f"{_title(factor)}:".ljust(15)
     shown = [_shown(factor.name, value) for value in factor.fitting]
     if len(factor.tried) == 1:

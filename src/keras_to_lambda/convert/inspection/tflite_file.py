@@ -149,7 +149,9 @@ def _in_words(model: Any, weights: list[Any], types: dict[int, str]) -> str:
     """The quantization, in the words of `--quantize`."""
     constant = {tensor.buffer for tensor in _constants(model)}
     graph = model.subgraphs[0]
-    flowing = {types.get(t.type, "?") for t in graph.tensors if t.buffer not in constant}
+    # Bytes without a scale are pixels.
+    quantized = [t for t in graph.tensors if t.buffer not in constant and len(_scales(t))]
+    flowing = {types.get(tensor.type, "?") for tensor in quantized}
     unpacked = [
         graph.tensors[operator.inputs[0]]
         for name, _, part, operator in _operators(model)
