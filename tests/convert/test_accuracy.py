@@ -412,15 +412,15 @@ def known(folder, write_json, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "tried", "advice"),
+    ("changes", "options", "tried"),
     [
-        ({}, (), False, "the model has not learned enough: train it with more --epochs or another"),
-        ({}, ("--preprocess", "raw"), True, "no other order of labels or scaling was found that"),
-        ({"test_accuracy": 0.97}, (), True, "check that the samples are like the photos of"),
+        ({}, (), False),
+        ({}, ("--preprocess", "raw"), True),
+        ({"test_accuracy": 0.97}, (), True),
     ],
 )
-def test_a_weak_training_is_advised_by_what_its_card_states(
-    changes, options, tried, advice, colours, convert, capsys, write_json
+def test_a_weak_training_is_advised_and_what_it_states_is_not_tried(
+    changes, options, tried, colours, convert, capsys, write_json
 ):
     model = keras.models.load_model(colours / "net.keras")
     model.get_layer("head").set_weights([np.eye(3)[:, [0, 0, 0]], np.array([2, 1, 0])])
@@ -430,7 +430,7 @@ def test_a_weak_training_is_advised_by_what_its_card_states(
     status, output = convert(colours / "net.keras", *options, names=None, photos=photos)
     assert status == 3
     text = capsys.readouterr().err
-    assert advice in text
+    assert "no other order of labels or scaling is known to fit significantly better" in text
     assert ("trying other scalings" in text) == tried
     assert not output.parent.exists()
 

@@ -62,6 +62,11 @@ exit status:
      accuracy that is significantly better than guessing). Only --report was written; the message
      names the order of labels or the scaling that would fit
 """
+NOTHING_FITS = (
+    "no other order of labels or scaling is known to fit significantly better: check that the "
+    "samples are like the photos of training, each in its label's folder; or the model has not "
+    "learned enough"
+)
 # Fields of Preprocessing that are options of the same name: default and meaning.
 STEPS = {
     "interpolation": (
@@ -236,11 +241,10 @@ def _convert(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return frame.FAILED
-        proof = findings.proof
-        advised = proof.faults and not proof.hints and proof.right < proof.judged
-        advice = [_advice(given, refuted=proof.refuted)] if advised else []
         if not findings.passed:
-            reasons = "; ".join([*proof.faults, *proof.hints, *advice])
+            proof = findings.proof
+            nothing = proof.judged > proof.right and not proof.hints
+            reasons = "; ".join([*proof.faults, *proof.hints, *[NOTHING_FITS] * nothing])
             frame.fail(
                 "k2l convert",
                 f"not written, because it is not verified: {reasons}. If the model is right all "
@@ -248,13 +252,11 @@ def _convert(args: argparse.Namespace) -> int:
             )
             return frame.NOT_VERIFIED
         written = _publish(args.out, folder, findings, args.command)
-        if findings.subject.comparison.accuracy is None:
-            advice.append(
-                "a wrong --labels or --preprocess would go unseen, as Keras was given the same; "
-                "put the samples into folders named after their labels to have that checked"
-            )
-    for line in advice:
-        progress.note(line)
+    if findings.subject.comparison.accuracy is None:
+        progress.note(
+            "a wrong --labels or --preprocess would go unseen, as Keras was given the same; put "
+            "the samples into folders named after their labels to have that checked"
+        )
     if not args.json:
         print(f"\nwrote {args.out}, " + " and ".join(path.name for path in written))
     return frame.OK
@@ -457,16 +459,6 @@ def _findings(
         decoding = scaled_decoding.examine(serving, flatbuffer_alone, found.card, large, folder)
         found = found.with_decoding(decoding)
     return found
-
-
-def _advice(given: _Given, *, refuted: bool) -> str:
-    """What to do about an accuracy that is too low, where nothing else fits better."""
-    check = "check that the samples are like the photos of training, each in its label's folder"
-    searched = "no other order of labels or scaling was found that fits significantly better"
-    if refuted:
-        return f"{searched}: {check}"
-    weak = "the model has not learned enough: train it with more --epochs or another --model"
-    return weak if given.stated else f"{searched}: {weak}, or {check}"
 
 
 def _flatbuffer(findings: Findings, folder: Path) -> bytes:

@@ -10,15 +10,12 @@ from typing import Any
 from keras_to_lambda.class_folders import images
 from keras_to_lambda.cli import frame, progress
 from keras_to_lambda.convert import command_options
-from keras_to_lambda.convert.common import labels, samples, source_card
+from keras_to_lambda.convert.common import labels, samples
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.detection import unscaled_network
 from keras_to_lambda.convert.detection.trials import Trials, search
 from keras_to_lambda.convert.detection.verdict import Detected
 from keras_to_lambda.convert.sandbox.sandbox import model_files
-from keras_to_lambda.runtime.common.errors import SetupError
-from keras_to_lambda.runtime.model_file import card as cards
-from keras_to_lambda.runtime.model_file.card import ModelCard
 
 EPILOG = """\
 examples:
@@ -122,17 +119,5 @@ def run(
         unread=len(found) - len(trials.samples),
         classes=len({s.folder for s in trials.samples}),
         labels=given,
-        card=_card(path),
     )
     return {"text": verdict.text(), "json": verdict.to_json()}
-
-
-def _card(path: Path) -> ModelCard | None:
-    """The card in a `.tflite`, or beside a model, if it has one: compared, and never used."""
-    try:
-        if path.suffix.lower() == ".tflite":
-            return cards.load(path)
-        aside = source_card.place(path.absolute())
-        return cards.load_json(aside) if aside.exists() else None
-    except SetupError:
-        return None

@@ -70,8 +70,7 @@ def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
     else:
         found = _from_lines(path, lines)
     for index, label in enumerate(found):
-        control = any(unicodedata.category(char) == "Cc" for char in label)
-        if not label or len(label.splitlines()) > 1 or control:
+        if not label or any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in label):
             raise ConvertError(
                 f"{path}: label {index} is {label!r}; give text without line breaks and control "
                 "characters"
@@ -154,12 +153,9 @@ def _structured(path: Path, text: str) -> tuple[str, ...]:
             raise ConvertError(f"{path} is not {what}: {error}; {_REMEDY}") from error
     if isinstance(value, _Pairs):
         return _in_order(path, _indexed(path, value))
-    if not isinstance(value, list) or not all(type(label) in (str, int) for label in value):
-        raise ConvertError(
-            f"{path} holds {_short(value)}; give a list of labels, or a dictionary of labels and "
-            "their outputs' indices"
-        )
-    return tuple(str(label).strip() for label in value)
+    if isinstance(value, list) and all(type(label) in (str, int) for label in value):
+        return tuple(str(label).strip() for label in value)
+    raise _unknown(path, value)
 
 
 class _Pairs(list[tuple[Any, Any]]):
@@ -190,11 +186,15 @@ def _indexed(path: Path, pairs: Sequence[tuple[Any, Any]]) -> list[tuple[int, st
             f"{path} maps numbers to other numbers, such as {pairs[0]}; give a JSON list of labels"
         )
     if not whole:
-        raise ConvertError(
-            f"{path} holds {_short(dict(pairs))}; give a list of labels, or a dictionary of labels "
-            "and their outputs' indices"
-        )
+        raise _unknown(path, dict(pairs))
     return whole[0]
+
+
+def _unknown(path: Path, value: Any) -> ConvertError:
+    return ConvertError(
+        f"{path} holds {_short(value)}; give a list of labels, or a dictionary of labels and their "
+        "outputs' indices"
+    )
 
 
 def _index(value: Any) -> int | None:

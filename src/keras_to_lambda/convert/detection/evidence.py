@@ -132,26 +132,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class FactorFinding:
-    """What was found out about one of FACTORS.
+    """What was found out about one of FACTORS: the values that were tried, and that fit.
 
-    fitting: the values that fit, best first. rival: the best convention with a value that does not.
-    p: the largest of all such conventions.
+    Both best first: by the smallest loss of a convention with the value.
     """
 
-    name: str
     tried: tuple[str, ...]
     fitting: tuple[str, ...]
-    rival: Row | None
-    p: float
-
-    @classmethod
-    def of(cls, name: str, rows: Sequence[Row]) -> FactorFinding:
-        """Of a name, by the conventions in the order of their losses."""
-        values = [str(getattr(row, name)) for row in rows]
-        fitting = dict.fromkeys(v for v, row in zip(values, rows, strict=True) if row.fits)
-        others = [row for v, row in zip(values, rows, strict=True) if v not in fitting]
-        p = max((row.p for row in others), default=1.0)
-        return cls(name, (*dict.fromkeys(values),), (*fitting,), next(iter(others), None), p)
 
     @property
     def found(self) -> str | None:
@@ -217,9 +204,15 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidenc
             )
         )
     _, bound, _ = accuracy(ordered[0].right, targets, 1 - ALPHA / len(outcomes))
-    return Evidence(
-        tuple(rows), bound, floor, {name: FactorFinding.of(name, rows) for name in FACTORS}
+    return Evidence(tuple(rows), bound, floor, {name: _factor(name, rows) for name in FACTORS})
+
+
+def _factor(name: str, rows: Sequence[Row]) -> FactorFinding:
+    tried, fitting = (
+        tuple(dict.fromkeys(str(getattr(row, name)) for row in some))
+        for some in (rows, [row for row in rows if row.fits])
     )
+    return FactorFinding(tried, fitting)
 
 
 def least_accuracy(thumbnails: Floats, targets: Ints) -> float:

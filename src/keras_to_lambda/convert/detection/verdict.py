@@ -12,9 +12,9 @@ from typing import Any
 from keras_to_lambda.convert.common import text_table
 from keras_to_lambda.convert.detection.evidence import ALPHA, FACTORS, Evidence, FactorFinding
 from keras_to_lambda.convert.detection.trials import SCALINGS
-from keras_to_lambda.runtime.model_file.card import PRESETS, ModelCard
 
 SHOWN = 10  # rows of the table
+LUCK = 0.99  # what an untrained network has right on photos that show nothing
 TITLES = {"color_order": "colour order", "labels": "label order"}
 # The factors that are options of `k2l convert`.
 OPTIONS = {
@@ -30,7 +30,7 @@ class Detected:
     """A finding as text or JSON.
 
     photos: how many were looked at. unread: how many could not be. classes: how many they show.
-    labels: the file. card: the model's own, if it has one: compared, and never used.
+    labels: the file.
     """
 
     finding: Evidence
@@ -39,7 +39,6 @@ class Detected:
     unread: int
     classes: int
     labels: Path | None
-    card: ModelCard | None
 
     def text(self) -> str:
         """Table, verdicts, options."""
@@ -49,8 +48,7 @@ class Detected:
         head += f"; {self.unread} photos could not be read" * (self.unread > 0)
         parts = [head, _table(finding)]
         if finding.convincing:
-            parts.append("\n".join(map(_verdict, finding.factors.values())))
-            parts += [_compared(self.card, finding)] if self.card else []
+            parts.append("\n".join(_verdict(*item) for item in finding.factors.items()))
         parts.append(self._options() if finding.named else f"NOT FOUND. {self.reason()}")
         return "\n\n".join(parts)
 
@@ -60,51 +58,43 @@ class Detected:
         if finding.named:
             return ""
         if finding.convincing:
-            both = [finding.factors[name] for name in FACTORS[:2]]
-            names = [_title(x) for x in both if x.found is None and len(x.tried) > 1]
+            both = ((name, finding.factors[name]) for name in FACTORS[:2])
+            names = [_title(x) for x, one in both if one.found is None and len(one.tried) > 1]
             return (
                 f"The photos do not separate the {' and the '.join(names)}: what is listed above "
                 f"fits equally. {self.photos} were tried; more may separate them (--max-samples), "
                 "best those of the training set. If the network normalizes its input itself, no "
                 "photos can."
             )
-        # With very few photos, some random network has them all right: not the photos' fault.
-        needed = self._needed(math.sqrt(1 / self.classes))
-        if needed <= self.photos and finding.floor > 0.99:
-            return (
-                "These photos cannot show whether the model was trained: untrained weights "
-                "distinguish the classes as well, by brightness or colour alone. Use photos of "
-                "classes that look less different, or of more classes."
-            )
-        if needed <= self.photos:
-            needed = self._needed(finding.floor)
+        # Wilson's lower bound of n right out of n is n / (n + z * z).
+        z = NormalDist().inv_cdf(1 - ALPHA / len(finding.rows) / 2)
+        floor = math.sqrt(1 / self.classes) if finding.floor > LUCK else finding.floor
+        needed = math.floor(z * z * floor / (1 - floor)) + 1
         if needed > self.photos:
             return (
                 f"{self.photos} photos are not enough: even a model that is always right could be "
                 f"luck. {needed} or more are needed, evenly from all classes."
             )
+        if finding.floor > LUCK:
+            return (
+                "These photos cannot show whether the model was trained: untrained weights "
+                "distinguish the classes as well, by brightness or colour alone. Use photos of "
+                "classes that look less different, or of more classes."
+            )
         return (
             "No convention makes the model convincingly better than an untrained one. The best "
             f"gets {finding.rows[0].accuracy:.1%} right, which is at least {finding.bound:.1%} "
             f"after correction for {len(finding.rows)} tries; it has to be more than "
-            f"{finding.floor:.1%}. If it was trained: on these classes, in this order (--labels)? "
-            "With a preprocessing that is not among the ones tried? More photos help if it is only "
-            "weak."
+            f"{finding.floor:.1%}. Check --labels, or give more photos; the preprocessing may also "
+            "be one that was not tried."
         )
-
-    def _needed(self, floor: float) -> int:
-        """How many photos a faultless model needs to get beyond a floor."""
-        # Wilson's lower bound of n right out of n is n / (n + z * z).
-        z = NormalDist().inv_cdf(1 - ALPHA / len(self.finding.rows) / 2)
-        return math.floor(z * z * floor / (1 - floor)) + 1
 
     def _options(self) -> str:
         factors = self.finding.factors
         lines = ["FOUND. Options for `k2l convert`:", f"  {shlex.join(_options(self.finding))}"]
         for name, option in OPTIONS.items():
             if others := " or ".join(factors[name].fitting[1:]):
-                title = _title(factors[name])
-                lines.append(f"  the {title} is open: {option} may as well be {others}")
+                lines.append(f"  the {_title(name)} is open: {option} may as well be {others}")
         file = "a file with the folders' names, sorted alphabetically"
         if self.finding.rows[0].labels == "given":
             file = shlex.quote(str(self.labels))
@@ -127,7 +117,6 @@ class Detected:
             "factors": {
                 name: {
                     "found": factor.found if convincing else None,
-                    "p": factor.p,
                     "tried": factor.tried,
                     "fitting": factor.fitting if convincing else factor.tried,
                 }
@@ -138,8 +127,8 @@ class Detected:
         }
 
 
-def _title(factor: FactorFinding) -> str:
-    return TITLES.get(factor.name, factor.name)
+def _title(name: str) -> str:
+    return TITLES.get(name, name)
 
 
 def _options(finding: Evidence) -> list[str]:
@@ -165,32 +154,9 @@ def _p(value: float) -> str:
     return f"{value:.2g}" if value >= 0.001 else "< 0.001"
 
 
-def _verdict(factor: FactorFinding) -> str:
-    title = f"{_title(factor)}:".ljust(15)
-    shown = [_shown(factor.name, value) for value in factor.fitting]
+def _verdict(name: str, factor: FactorFinding) -> str:
+    shown = [f"{x} [{SCALINGS[x]}]" if name == "scaling" else x for x in factor.fitting]
+    text = shown[0] if factor.found else f"not separated: {', '.join(shown)} fit equally"
     if len(factor.tried) == 1:
-        return f"{title} {shown[0]} (nothing else was tried)"
-    if factor.rival is None or factor.found is None:
-        return f"{title} not separated: {', '.join(shown)} fit equally"
-    rival = factor.rival
-    value = _shown(factor.name, getattr(rival, factor.name))
-    p = f"p {'' if factor.p < 0.001 else 'at most '}{_p(factor.p)}"
-    return f"{title} {shown[0]} (best rival {value}: {rival.accuracy:.1%}; {p})"
-
-
-def _shown(name: str, value: str) -> str:
-    return f"{value} [{SCALINGS[value]}]" if name == "scaling" else value
-
-
-def _compared(card: ModelCard, finding: Evidence) -> str:
-    """Whether the model's own card agrees."""
-    apart = []
-    for name in OPTIONS:
-        factor, stated = finding.factors[name], getattr(card.preprocessing, name)
-        fitting = {PRESETS.get(value, value) for value in factor.fitting}
-        known = PRESETS.get(stated, stated) if isinstance(stated, str) else None
-        if len(factor.tried) > 1 and known not in fitting:
-            apart.append(f"{_title(factor)} {stated}")
-    if apart:
-        return f"The model's card says otherwise: {', '.join(apart)}."
-    return "The model's card agrees."
+        text = f"{shown[0]} (nothing else was tried)"
+    return f"{_title(name)}:".ljust(15) + f" {text}"
