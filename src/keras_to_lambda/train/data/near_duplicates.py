@@ -55,7 +55,6 @@ class NearDuplicate(NamedTuple):
     first: tuple[str, int]
     second: tuple[str, int]
     similarity: float
-    same_label: bool
 
     @property
     def leak(self) -> bool:
@@ -92,7 +91,7 @@ def find(data: Dataset, every: Sequence[Fingerprint]) -> list[NearDuplicate]:
         if apart and len(found) < MOST:
             found.setdefault((one, two), similarity)
     return [
-        NearDuplicate(place[one], place[two], similarity, bool(targets[one] == targets[two]))
+        NearDuplicate(place[one], place[two], similarity)
         for (one, two), similarity in sorted(found.items(), key=lambda item: (-item[1], item[0]))
     ]
 
