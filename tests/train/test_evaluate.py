@@ -235,7 +235,7 @@ def test_a_keras_files_calibration_is_written_beside_it(compared, folder, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(evaluate.calibration, "write", denied)
-    assert evaluate._calibrated(compared[0], compared[0].model).notes[-1] == (
+    assert evaluate._calibrated(compared[0], compared[0].model.answers).notes[-1] == (
         "the calibration could not be written into colours.card.json: Permission denied"
     )
 

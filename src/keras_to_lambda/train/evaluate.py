@@ -20,6 +20,7 @@ from keras_to_lambda.convert.common import labels as label_files
 from keras_to_lambda.convert.common import scaling as scalings
 from keras_to_lambda.train.assess import calibration, evaluation_report
 from keras_to_lambda.train.assess.evaluation_report import Report
+from keras_to_lambda.train.assess.metrics import Predictions
 from keras_to_lambda.train.assess.split_predictions import (
     Evaluated,
     EvaluatedModel,
@@ -146,21 +147,21 @@ def evaluate(options: argparse.Namespace) -> Report:
         return predict(model, data, shown, options)
 
     evaluated = run(models[0], joined([split, held_out]) if calibrate else split)
-    evaluated, fitted = evaluated.cut(len(split))
+    fitted = evaluated.answers.rows(slice(len(split), None))
+    evaluated = replace(evaluated, answers=evaluated.answers.rows(slice(len(split))))
     against = run(models[1], split) if len(models) > 1 else None
     name = sources.name_of(options.data)
     made = Report(name, data, part, split, seed, evaluated, tuple(notes), against)
     return _calibrated(made, fitted) if calibrate else made
 
 
-def _calibrated(made: Report, fitted: Evaluated) -> Report:
+def _calibrated(made: Report, fitted: Predictions) -> Report:
     """The report, and a card, with a calibration by the model's answers to held-out pictures."""
     model = made.model.model
     assert model.card is not None
     assert model.place is not None
-    found = calibration.fit(
-        fitted.answers, f"{made.source}, validation", energies=fitted.output == "logits"
-    )
+    logits = made.model.output == "logits"
+    found = calibration.fit(fitted, f"{made.source}, validation", energies=logits)
     try:
         calibration.write(Path(model.where), model.place, found)
     except OSError as error:

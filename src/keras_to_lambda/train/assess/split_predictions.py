@@ -114,12 +114,6 @@ class Evaluated:
     output: str
     notes: tuple[str, ...]
 
-    def cut(self, count: int) -> tuple[Evaluated, Evaluated]:
-        """The first pictures, and the others."""
-        parts = (slice(None, count), slice(count, None))
-        first, rest = (replace(self, answers=self.answers.rows(part)) for part in parts)
-        return first, rest
-
 
 def predict(
     model: EvaluatedModel, data: Dataset, split: Split, options: argparse.Namespace
