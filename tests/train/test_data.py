@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import pickle
 import struct
 import tarfile
@@ -339,15 +338,6 @@ def test_each_class_keeps_a_picture_in_every_split():
     assert {name: [target for _, target in made[name]] for name in SPLITS} == {
         "train": [0, 1], "validation": [0, 1], "test": [0, 1],
     }  # fmt: skip
-
-
-def test_a_picture_of_an_array_is_a_png_for_the_function(tmp_path):
-    np.savez(tmp_path / "all.npz", x=arrays(30, 8, 3)[0], y=TARGETS)
-    data = sources.load(str(tmp_path / "all.npz"), 1)
-    split = data.splits["train"]
-    picture = Image.open(io.BytesIO(split.file(0, neutral(data))))
-    assert (picture.format, picture.size) == ("PNG", (8, 8))
-    assert split.path(0) is None
 
 
 @pytest.fixture
