@@ -30,15 +30,6 @@ def close_to(scores):
     return pytest.approx(scores, rel=1e-4, abs=1e-5)
 
 
-def test_requests_post_of_a_url_gives_the_flat_dict(emulator, image_host, local_scores):
-    scores = requests.post(
-        emulator.url, json={"url": f"http://{image_host}/t-shirt.jpg"}, timeout=30
-    ).json()
-
-    assert scores == close_to(local_scores(T_SHIRT.read_bytes()))
-    assert all(type(score) is float for score in scores.values())
-
-
 @pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
 def test_every_event_file_gets_its_answer(emulator, path, read_event, local_scores):
     answer = emulator.invoke(read_event(path))

@@ -31,7 +31,7 @@ from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, MAX_EVEN
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.serve import http_server, serve
-from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Context, Gateway
+from keras_to_lambda.serve.gateway import MAX_BODY_BYTES, Gateway
 from tests.http_host import waitress_thread
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -292,28 +292,6 @@ def test_pages_that_hang_are_bounded_and_leave_no_threads():
         assert answers == [500, 500, 503]
         assert ended(before)
         assert requests.get(url, timeout=60).status_code == 204
-
-
-def test_a_call_that_timed_out_leaves_no_thread(handler):
-    """A picture of 20,000 scans, which take minutes: decoding ends at the handler's deadline."""
-    file = io.BytesIO()
-    Image.new("RGB", (1000, 1000), "teal").save(file, "JPEG", progressive=True)
-    data = file.getvalue()
-    begin, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    slow = data[:end] + data[begin:end] * 20_000 + data[end:]
-    outcomes = []
-
-    def late(event, _):
-        answer = handler.handle(event, Context("late", 2.0))
-        outcomes.append(json.loads(answer["body"])["error"]["code"])
-        return answer
-
-    with serving(late, timeout_s=0.2) as url:
-        before = set(threading.enumerate())
-        answer = requests.post(f"{url}/predict", data=slow, timeout=60)
-        assert answer.status_code == 500
-        assert ended(before)
-    assert outcomes == ["deadline_exceeded"]
 
 
 def test_callers_of_slow_hosts_do_not_stop_the_others():
