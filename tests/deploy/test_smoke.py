@@ -410,7 +410,7 @@ def test_a_profile_is_for_the_signature_and_for_the_alias(
 # --- what no version causes is no reason to go back either
 
 
-# A gateway's own answer to a photo, or to what is no image.
+# A gateway's own answer to a photo, or to a non-image.
 GATEWAYS = {
     "throttles": (failing, "502"),
     # As template.yaml has a REST API word it.

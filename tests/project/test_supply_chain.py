@@ -117,7 +117,7 @@ def bom(tmp_path_factory):
     return path
 
 
-def test_the_sbom_is_valid_and_the_same_again(bom, tmp_path):
+def test_the_sbom_is_valid_cyclonedx_of_a_stated_time(bom):
     """By another validator than its writer's."""
     folder = next(SUPPLY.parent.glob("lib/*/site-packages/cyclonedx/schema/_res"))
     done = supply(
@@ -127,8 +127,6 @@ def test_the_sbom_is_valid_and_the_same_again(bom, tmp_path):
     assert done.returncode == 0, done.stdout
     written = json.loads(bom.read_text("utf-8"))["metadata"]["timestamp"]
     assert written == "2023-11-14T22:13:20+00:00"
-    sbom("-o", tmp_path / "again.json", SOURCE_DATE_EPOCH="1700000000")
-    assert (tmp_path / "again.json").read_bytes() == bom.read_bytes()
 
 
 def test_the_sbom_holds_every_locked_package_and_model_with_its_hashes(bom):
@@ -156,7 +154,6 @@ def test_the_sbom_holds_every_locked_package_and_model_with_its_hashes(bom):
     ("options", "message"),
     [
         (["--model", "models/none"], "no .tflite"),
-        (["-o", "/no/such/folder/sbom.json"], "No such file or directory"),
         (["--image", "no-such-image:nowhere"], "docker run failed"),
     ],
 )

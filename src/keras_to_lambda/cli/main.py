@@ -62,6 +62,7 @@ predictions.
   k2l --version      installed version"""
 
 
+@frame.command("k2l")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
