@@ -111,23 +111,6 @@ def test_an_update_keeps_what_the_user_edited(folder, capsys):
     assert main(["new", str(folder), "--update"]) == 0  # offered once
 
 
-def test_an_update_keeps_an_edited_new_version(folder, capsys):
-    older(folder, "template.yaml", "Description: old\n")
-    (folder / "template.yaml").write_text("Description: mine\n")
-    (folder / "template.yaml.new").write_text("Description: old\n")  # offered last, not edited
-    assert main(["new", str(folder), "--update"]) == 1
-    newest = (ROOT / "template.yaml").read_bytes()
-    assert (folder / "template.yaml.new").read_bytes() == newest
-    older(folder, "Dockerfile", "FROM old\n")
-    (folder / "Dockerfile").write_text("FROM mine\n")
-    (folder / "Dockerfile.new").write_text("FROM merged\n")
-    assert main(["new", str(folder), "--update"]) == 1
-    assert (folder / "Dockerfile.new").read_text() == "FROM merged\n"
-    assert (folder / "Dockerfile.new2").read_bytes() == (ROOT / "Dockerfile").read_bytes()
-    assert "the new version is Dockerfile.new2" in capsys.readouterr().out
-    assert not (folder / "template.yaml.new2").exists()
-
-
 def test_printed_paths_are_normalised(tmp_path, monkeypatch, capsys):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
-import http.server
 import json
 import os
 import shutil
@@ -16,11 +14,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
@@ -53,47 +52,36 @@ def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str
     return result
 
 
+def _ask(method: str, url: str, **options: Any) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False  # it would ask the environment for a proxy
+        return session.request(method, url, **{"timeout": 60, **options})
+
+
 def post(url: str, body: bytes, content_type: str = "application/json") -> tuple[int, Any]:
-    """Status and JSON of a POST. Not by urllib, which would ask the environment for a proxy."""
-    host, _, path = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=60)
-    try:
-        connection.request("POST", "/" + path, body, {"Content-Type": content_type})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
+    """Status and JSON of a POST."""
+    answer = _ask("POST", url, data=body, headers={"Content-Type": content_type})
+    return answer.status_code, answer.json()
 
 
-def get(url: str) -> tuple[bytes, dict[str, str]]:
-    """Body and headers, their names in lower case, of a GET that succeeds."""
-    host, _, path = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=60)
-    try:
-        connection.request("GET", "/" + path)
-        response = connection.getresponse()
-        body = response.read()
-        assert response.status == 200, body
-        return body, {name.lower(): value for name, value in response.getheaders()}
-    finally:
-        connection.close()
+def get(url: str) -> tuple[bytes, Mapping[str, str]]:
+    """Body and headers of a GET that succeeds."""
+    answer = _ask("GET", url)
+    assert answer.status_code == 200, answer.text
+    return answer.content, answer.headers
 
 
 def until_it_answers(host: str, what: str, ended: Callable[[], bool]) -> None:
     """Wait for an HTTP server: a proxy of Docker's accepts connections before there is one."""
     give_up = time.monotonic() + 60
     while not ended():
-        connection = http.client.HTTPConnection(host, timeout=5)
         try:
-            connection.request("GET", "/")
-            connection.getresponse().read()
-        except (OSError, http.client.HTTPException):
+            _ask("GET", f"http://{host}/", timeout=5)
+        except requests.RequestException:
             assert time.monotonic() < give_up, f"{what} does not answer after 60 s"
             time.sleep(0.05)
         else:
             return
-        finally:
-            connection.close()
     raise AssertionError(f"{what} ended as it started")
 
 

@@ -301,7 +301,7 @@ def test_without_the_extra_deploy_what_needs_it_is_skipped(doctor, monkeypatch):
     assert found["Python"].text.endswith("without yaml")
     assert "keras-to-lambda[deploy]" in found["Python"].fix
     assert found["parameters"] == Finding("skipped", "yaml is not installed")
-    assert VERBS["doctor"].needs == ()
+    assert not VERBS["doctor"].extra
 
 
 # Broken: what is to be deployed

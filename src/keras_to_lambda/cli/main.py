@@ -31,7 +31,6 @@ class Verb(NamedTuple):
 
 _KERAS = ("convert", ("tensorflow", "keras", "h5py", "ai_edge_quantizer"))
 _TRAIN = ("train", ("tensorflow", "keras", "sklearn", "matplotlib", "optuna", "imagehash"))
-_CLOUD = ("deploy", ("yaml", "awslambdaric"))
 VERBS = {
     "convert": Verb("convert.convert", "Keras file -> verified .tflite", *_KERAS),
     "inspect": Verb("convert.inspect_file", "what a model file holds", *_KERAS),
@@ -46,9 +45,9 @@ VERBS = {
     "search": Verb("train.search", "search for the best training options", *_TRAIN),
     "tree": Verb("train.tree", "decision tree as a baseline", *_TRAIN),
     "doctor": Verb("deploy.doctor.doctor", "check prerequisites, explain errors"),
-    "deploy": Verb("deploy.deploy_stack", "build and deploy the stack", *_CLOUD),
-    "smoke": Verb("deploy.rollout.smoke", "compare a deployment with the local models", *_CLOUD),
-    "batch": Verb("deploy.batch.batch", "classify millions of images in S3", *_CLOUD),
+    "deploy": Verb("deploy.deploy_stack", "build and deploy the stack", "deploy", ("yaml",)),
+    "smoke": Verb("deploy.rollout.smoke", "compare a deployment with the local models"),
+    "batch": Verb("deploy.batch.batch", "classify millions of images in S3"),
 }
 USAGE = """\
 usage: k2l VERB [OPTION ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -136,7 +135,7 @@ def update(folder: Path) -> int:
                 _write(path, data)
         elif data is not None:
             counts["edited"] += 1
-            offer = _offer(path, data, before.get(name, ""))
+            offer = path.with_name(f"{path.name}.new")
             _write(offer, data)
             print("".join(difference(name, old, data)), end="")
             print(f"{name} was edited and stays; the new version is {offer.relative_to(folder)}")
@@ -163,20 +162,6 @@ def difference(name: str, old: bytes, new: bytes) -> Iterator[str]:
         return
     before, after = (data.decode("utf-8", "replace").splitlines(True) for data in (old, new))
     yield from difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
-
-
-def _offer(path: Path, data: bytes, last: str) -> Path:
-    """Where a new version is written: NAME.new, or NAME.new2 and so on beside the user's edits.
-
-    last: the hash of what was offered last, which may be replaced.
-    """
-    for number in itertools.count(1):
-        offer = path.with_name(f"{path.name}.new{number if number > 1 else ''}")
-        if not os.path.lexists(offer):
-            return offer
-        if offer.is_file() and _hash(offer.read_bytes()) in (last, _hash(data)):
-            return offer
-    raise AssertionError
 
 
 def valid_stack(name: str) -> bool:
