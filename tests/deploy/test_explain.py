@@ -97,7 +97,7 @@ def test_each_sign_that_the_docs_show_is_found_as_it_is_printed(entry):
     assert entry.fix
     assert "\n" not in entry.sign + entry.cause + "".join(entry.fix)
     for fix in entry.fix:
-        # A command that is for a region can be told from the prose.
+        # A command that is for a region differs from the prose.
         assert fix.count("`") % 2 == 0
         assert not re.search(r"\b(aws|sam|k2l deploy) [a-z-]", re.sub("`[^`]*`", "", fix)), fix
     for sign in entry.sign.split("; "):

@@ -54,18 +54,6 @@ def test_the_four_maps_differ_only_in_what_they_read():
     assert {states[name]["Label"] for name in MAPS.values()} == set(MAPS.values())
 
 
-def test_each_kind_is_read_as_step_functions_documents_it():
-    readers = [definition()["States"][name]["ItemReader"] for name in MAPS.values()]
-    actions = [reader["Resource"].rpartition(":")[2] for reader in readers]
-    assert actions == ["listObjectsV2", "getObject", "getObject", "getObject"]
-    assert [reader.get("ReaderConfig") for reader in readers] == [
-        None,
-        {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"},
-        {"InputType": "JSONL"},
-        {"InputType": "MANIFEST"},
-    ]
-
-
 def test_a_batch_ends_within_the_five_minutes_of_an_express_workflow():
     """https://docs.aws.amazon.com/step-functions/latest/dg/choosing-workflow-type.html."""
 
