@@ -58,10 +58,14 @@ def honest_keras(folder):
     return written(folder, honest("net.keras"))
 
 
+def members_of(path):
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
 def members():
     """What is in an honest `.keras` file."""
-    with zipfile.ZipFile(io.BytesIO(honest("net.keras"))) as file:
-        return {name: file.read(name) for name in file.namelist()}
+    return members_of(io.BytesIO(honest("net.keras")))
 
 
 def archive(files, into=b""):
@@ -407,8 +411,7 @@ def behind_a_whole_zip(folder, trace):
 
 
 def bad_members(folder, trace):
-    with zipfile.ZipFile(keras_with(with_lambda)(folder, trace)) as file:
-        return {name: file.read(name) for name in file.namelist()}
+    return members_of(keras_with(with_lambda)(folder, trace))
 
 
 def zip_inside(folder, trace):

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,8 @@ def run(
         The network's card, as JSON; `pixels`, the type in which the flatbuffers take pixels (None:
         of a `.tflite`, which gets no front); and facts about the model and the run.
     """
-    seconds: dict[str, float] = {}
     progress.step("loading the model")
-    with _timed(seconds, "load"), sandbox.within(LOAD_WITHIN_S):
+    with sandbox.within(LOAD_WITHIN_S):
         if foreign.is_one(Path(model)):
             loaded = foreign.load(Path(model))
         else:
@@ -83,60 +82,59 @@ def run(
         ending = outputs.Ending.of(found)
         scaling = own_scaling.find(found, graph_def, image, tuple(graph.inputs[0].shape))
 
-    with _timed(seconds, "answers"):
-        answer = functools.partial(keras_model.predict, graph)
-        flagged = _flagged(photos, card, answer)
-        if exif_open:
-            card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
-        progress.step(f"running {loaded.loaded_by} on {len(photos)} photos")
-        kept: list[Path] = []
-        tensors, logits, parts, pictures, keras_ms, deep = [], [], [], [], [], 0
-        for photo in progress.progress([Path(photo) for photo in photos]):
-            try:
-                seen = keras_preprocessing.see(photo, card)
-            except OSError:  # Pillow's for what it cannot read
-                continue
-            kept.append(photo)
-            deep += keras_preprocessing.sixteen_bits(photo)
-            start = time.perf_counter()
-            logits.append(answer(seen.tensor))
-            keras_ms.append((time.perf_counter() - start) * 1000)
-            parts.append(pipeline_diff.differences(photo, seen, card))
-            pictures.append(np.rint(seen.resized.clip(0, 255)).astype(np.uint8))
-            if "int8" in quantizations:  # the others are not calibrated
-                tensors.append(seen.tensor)
-        if not logits:
-            raise ConvertError("none of the samples could be read")
-        rows = np.stack(logits)
-        if not np.isfinite(rows).all():
-            raise ConvertError(f"{model} answers with NaN or infinity; was it trained to the end?")
-        kind = outputs.decide(ending, rows, output)
-        provenance = {**card.provenance, "outputs": kind.note}
-        if output:  # for k2l verify
-            provenance["output_option"] = output
-        card = replace(card, output=kind.output, activation=kind.activation, provenance=provenance)
-        notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
-        notes += flagged.note() if exif_open else []
-        if deep:
-            notes.append(
-                f"{deep} samples have 16 bits: read as by load_img, or with tf:bilinear as by "
-                "image_dataset_from_directory; give the --interpolation of the training"
-            )
-        if scaling is not None and own_scaling.scales(card.preprocessing):
-            notes.append(_scaled_twice(scaling, accept_scaling))
-        if loaded.classes == 1:
-            sigmoid = kind.output == "probabilities"
-            loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
-            notes.append(loaded.notes[-1])
-            first = 1 - rows if sigmoid else np.zeros_like(rows)
-            rows, graph = np.concatenate([first, rows], axis=1), loaded.concrete()
-        np.savez(
-            Path(folder) / "keras.npz",
-            logits=rows,
-            read=np.isin(photos, [str(photo) for photo in kept]),
-            parts=np.array(parts, np.float32),
-            pictures=np.stack(pictures),
+    answer = functools.partial(keras_model.predict, graph)
+    flagged = _flagged(photos, card, answer)
+    if exif_open:
+        card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
+    progress.step(f"running {loaded.loaded_by} on {len(photos)} photos")
+    kept: list[Path] = []
+    tensors, logits, parts, pictures, keras_ms, deep = [], [], [], [], [], 0
+    for photo in progress.progress([Path(photo) for photo in photos]):
+        try:
+            seen = keras_preprocessing.see(photo, card)
+        except OSError:  # Pillow's for what it cannot read
+            continue
+        kept.append(photo)
+        deep += keras_preprocessing.sixteen_bits(photo)
+        start = time.perf_counter()
+        logits.append(answer(seen.tensor))
+        keras_ms.append((time.perf_counter() - start) * 1000)
+        parts.append(pipeline_diff.differences(photo, seen, card))
+        pictures.append(np.rint(seen.resized.clip(0, 255)).astype(np.uint8))
+        if "int8" in quantizations:  # the others are not calibrated
+            tensors.append(seen.tensor)
+    if not logits:
+        raise ConvertError("none of the samples could be read")
+    rows = np.stack(logits)
+    if not np.isfinite(rows).all():
+        raise ConvertError(f"{model} answers with NaN or infinity; was it trained to the end?")
+    kind = outputs.decide(ending, rows, output)
+    provenance = {**card.provenance, "outputs": kind.note}
+    if output:  # for k2l verify
+        provenance["output_option"] = output
+    card = replace(card, output=kind.output, activation=kind.activation, provenance=provenance)
+    notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
+    notes += flagged.note() if exif_open else []
+    if deep:
+        notes.append(
+            f"{deep} samples have 16 bits: read as by load_img, or with tf:bilinear as by "
+            "image_dataset_from_directory; give the --interpolation of the training"
         )
+    if scaling is not None and own_scaling.scales(card.preprocessing):
+        notes.append(_scaled_twice(scaling, accept_scaling))
+    if loaded.classes == 1:
+        sigmoid = kind.output == "probabilities"
+        loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
+        notes.append(loaded.notes[-1])
+        first = 1 - rows if sigmoid else np.zeros_like(rows)
+        rows, graph = np.concatenate([first, rows], axis=1), loaded.concrete()
+    np.savez(
+        Path(folder) / "keras.npz",
+        logits=rows,
+        read=np.isin(photos, [str(photo) for photo in kept]),
+        parts=np.array(parts, np.float32),
+        pictures=np.stack(pictures),
+    )
 
     dtype = pixel_front.dtype_of(card, deep=deep > 0)
     failed = {}
@@ -144,11 +142,10 @@ def run(
         if not loaded.flatbuffer:
             progress.step(f"converting: {name} ({QUANTIZATIONS[name].meaning})")
         try:
-            with _timed(seconds, name):
-                data = loaded.flatbuffer or pixel_front.attach(
-                    flatbuffer.build(graph, name, tensors, loaded.layers), card, dtype
-                )
-                (Path(folder) / f"{name}.tflite").write_bytes(data)
+            data = loaded.flatbuffer or pixel_front.attach(
+                flatbuffer.build(graph, name, tensors, loaded.layers), card, dtype
+            )
+            (Path(folder) / f"{name}.tflite").write_bytes(data)
         except ConvertError as error:
             if len(quantizations) == 1:
                 raise
@@ -164,17 +161,9 @@ def run(
         "flagged": asdict(flagged),
         "failed": failed,
         "keras_ms": float(np.median(keras_ms)),
-        "seconds": seconds,
         # Kilobytes on Linux (getrusage(2)).
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    begin = time.perf_counter()
-    yield
-    seconds[name] = round(time.perf_counter() - begin, 2)
 
 
 def _scaled_twice(scaling: OwnScaling, accepted: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int
     folder: gets logits.npy, float32 (photos, classes). threads: the thread counts to time; the
     answers are of the first. Returns ms: the median of one inference by thread count; decode_ms:
     the median of decoding a photo; load_ms: from the path to the end of the first inference;
-    peak_mb: the largest resident memory; interpreter: its package.
+    interpreter: its package.
     """
     start = time.perf_counter()
     classifier = runtime.Classifier(Path(model), threads[0])
@@ -62,7 +61,6 @@ def run(*, model: str, photos: Sequence[str], folder: str, threads: Sequence[int
         "ms": ms,
         "decode_ms": float(np.median(decodes)),
         "load_ms": load_ms,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         "interpreter": engine.package(),
     }
 

@@ -177,11 +177,10 @@ def _keras(path: Path, members: zipfile.ZipFile, size: int, folder: Path) -> Sav
         return SavedFile("keras", faults=faults)
     names = members.namelist()
     if keras_archive.CONFIG not in names:
-        if any(name.endswith("saved_model.pb") for name in names):
-            raise ConvertError(f"{path} is a SavedModel in a zip: unpack it and give the folder")
-        if any(name.endswith(".weights.h5") for name in names):
-            return SavedFile("keras", faults=(_WEIGHTS_ALONE,))
-        raise ConvertError(f"{path} is a zip archive without config.json: not a model of Keras")
+        raise ConvertError(
+            f"{path} is a zip archive without config.json: not a model of Keras; unpack it, if it "
+            "is a SavedModel"
+        )
     config = keras_configuration.parse(members.read(keras_archive.CONFIG))
     metadata = {}
     if keras_archive.METADATA in names:

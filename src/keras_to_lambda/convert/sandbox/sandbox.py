@@ -125,6 +125,9 @@ class Sandbox:
         if python is None:
             raise ConvertError(f"{self.python} cannot be run: No such file or program")
         read_end, write_end = os.pipe()
+        listener = threading.Thread(target=progress.relay, args=(read_end,), daemon=True)
+        listener.start()
+        deadline = time.monotonic() + self.minutes * 60
         work = job / "work"
         environment = {
             **{name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
@@ -148,13 +151,9 @@ class Sandbox:
                     start_new_session=True,
                 )
             except OSError as error:
-                os.close(read_end)
                 raise ConvertError(f"{python} cannot be run: {error.strerror}") from error
             finally:
                 os.close(write_end)
-        deadline = time.monotonic() + self.minutes * 60
-        listener = threading.Thread(target=progress.relay, args=(read_end,), daemon=True)
-        listener.start()
         ended = False
         try:
             while not (ended := _has_ended(child)) and time.monotonic() < deadline:
