@@ -168,7 +168,7 @@ def test_an_order_that_seems_to_fit_is_named_with_its_doubt(chosen, truth, label
     found = examine(answers, truth, labels, pictures(len(truth)))
     assert len(found.faults) == 1
     assert found.hints == ()
-    assert accuracy.slip([], answers, truth, labels) == hints
+    assert accuracy.slip([], answers.argmax(axis=1), np.array(truth), labels) == hints
 
 
 def test_a_scaling_that_seems_to_fit_is_named_with_its_doubt():
@@ -177,9 +177,53 @@ def test_a_scaling_that_seems_to_fit_is_named_with_its_doubt():
         {"scaling": "raw", "color_order": "rgb", "chosen": truth},
         {"scaling": "rescale", "color_order": "rgb", "chosen": [0, 2, 1, 2]},
     ]
-    assert accuracy.slip(trials, scores([2, 2, 2, 2], 3), truth, LABELS[:3]) == (
+    chosen = np.array([2, 2, 2, 2])
+    assert accuracy.slip(trials, chosen, np.array(truth), LABELS[:3]) == (
         "with --preprocess raw 4 of 4 would be right (too few photos to be sure)",
     )
+
+
+def trial(scaling, loss, p, **kind):
+    return {
+        "scaling": scaling, "color_order": "rgb", "loss": loss, "p": p, "own": False, "same": False
+    } | kind  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "hint", "doubt"),
+    [
+        # As many are right; the scores are much better, or as good.
+        (
+            (1.6, 0.001),
+            ("rescale", 0.4, 1),
+            "with --preprocess rescale their loss is 0.40, and 1.6",
+            "",
+        ),
+        ((0.4, 1), ("rescale", 0.41, 0.6), "", "on the samples --preprocess rescale fits as well"),
+        # Better, and by luck or by little.
+        ((1.6, 0.02), ("rescale", 0.4, 1), "", "--preprocess rescale fits as well"),
+        ((0.44, 0.001), ("rescale", 0.4, 1), "", "--preprocess rescale fits as well"),
+        # The model's own is the only one that fits.
+        ((0.4, 1), ("rescale", 1.6, 0.001), "", ""),
+    ],
+)
+def test_scores_show_the_scaling_where_answers_do_not(own, other, hint, doubt):
+    trials = [trial("raw", *own, own=True, same=True), trial(*other)]
+    for found, wanted in zip(accuracy.likelier(trials), (hint, doubt), strict=True):
+        assert wanted in found
+        assert bool(found) == bool(wanted)
+
+
+def test_a_scaling_with_the_same_scores_or_beside_an_unnamed_one_is_no_rival():
+    same = [trial("raw", 0.4, 1, own=True, same=True), trial("rescale", 0.4, 1, same=True)]
+    assert accuracy.likelier(same) == accuracy.likelier([trial("rescale", 0.4, 1)]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("truth", "enough"), [([0, 1] * 5, True), ([0, 1] * 4, False), ([0] * 19, False)]
+)
+def test_few_samples_or_of_one_label_cannot_show_a_scaling(truth, enough):
+    assert ("too few to show the scaling" in accuracy.too_few(np.array(truth))) != enough
 
 
 def test_an_order_of_a_low_accuracy_is_a_possibility():
@@ -367,8 +411,9 @@ def test_a_scaling_that_fits_better_is_a_fault_of_an_accuracy_above_chance(
     fault = "24 of 36 labelled samples are right, and significantly more would be with another"
     assert (f"NOT VERIFIED: {fault} scaling" in text) == (wanted == 3)
     assert ("or --preprocess mobilenet_v2" in error) == (wanted == 3)
-    # Four wrong photos could not show it.
-    assert ("trying other scalings" in error) == (wanted == 3)
+    # Four wrong photos cannot show it.
+    doubt = "scaling not proven: on the samples --preprocess rescale"
+    assert (doubt in text) == (wanted == 0)
 
 
 class Recorded:

@@ -181,25 +181,44 @@ def search(trials: Trials, places: dict[str, dict[str, int]]) -> Evidence:
 
 
 def scalings(
-    *, model: str, wanted: dict[str, Any], card: dict[str, Any], photos: Sequence[str]
+    *,
+    model: str,
+    wanted: dict[str, Any],
+    card: dict[str, Any],
+    photos: Sequence[str],
+    targets: Sequence[int],
 ) -> list[dict[str, Any]]:
     """What a model answers to photos under each scaling and colour order, all else by a card.
 
-    Runs in the sandbox. Returns an entry for each, in their order; none, where a photo cannot be
-    read here: scaling, color_order, and `chosen`: each photo's label by index.
+    Runs in the sandbox. targets: each photo's label by index.
+
+    Returns:
+        An entry for each, in their order; none, where a photo cannot be read here: scaling,
+        color_order; `chosen`: each photo's label by index; `loss` and `p` of `evidence.Row`; `own`:
+        it is the card's; `same`: so are its scores.
     """
     network = load(Path(model), wanted)
     steps = ModelCard.from_json(card).preprocessing
     trials = Trials(network, [Sample(Path(photo), "") for photo in photos], steps)
     if len(trials.samples) != len(photos):
         return []
+    colours = trials.colours()
     shape = {"interpolation": steps.interpolation, "resize": steps.resize}
-    trials.run(trials.colours(), [shape], "scaling and colour order")
+    trials.run(colours, [shape], "scaling and colour order")
+    truth, scores = np.array(targets, np.int64), list(trials.scores.values())
+    outcomes = [Outcome.of(way, "given", x, truth) for way, x in trials.scores.items()]
+    rows = {(x.scaling, x.color_order): x for x in evidence.compare(outcomes, truth, 0.0).rows}
+    kinds = [(PRESETS[x["scaling"]], x["color_order"]) for x in colours]
+    card_kind = (PRESETS.get(str(steps.scaling)), steps.color_order)
+    own = kinds.index(card_kind) if card_kind in kinds else None
     return [
         {
-            "scaling": steps.scaling,
-            "color_order": steps.color_order,
-            "chosen": evidence.logits(scores).argmax(axis=1).tolist(),
+            **colour,
+            "chosen": evidence.logits(scores[index]).argmax(axis=1).tolist(),
+            "loss": rows[colour["scaling"], colour["color_order"]].loss,
+            "p": rows[colour["scaling"], colour["color_order"]].p,
+            "own": index == own,
+            "same": own is not None and np.allclose(scores[index], scores[own], 1e-3, 1e-3),
         }
-        for steps, scores in trials.scores.items()
+        for index, colour in enumerate(colours)
     ]

@@ -173,6 +173,8 @@ class Findings:
             notes.append(f"no standard model metadata: {left_out}")
         if self.proof.doubt:
             notes.append(f"{self.proof.doubt}: give more samples of each label")
+        if self.proof.scaling:
+            notes.append(f"scaling not proven: {self.proof.scaling}")
         if found.samples < ENOUGH and found.agreement == 1:
             least, wanted = (wilson(count, count)[0] for count in (found.samples, ENOUGH))
             notes.append(

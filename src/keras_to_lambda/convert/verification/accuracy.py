@@ -22,6 +22,9 @@ Bools = npt.NDArray[np.bool_]
 
 # Risk of error of the verdicts "no better than chance", "below the card", "another order".
 ALPHA_CHANCE, ALPHA_CLAIM, ALPHA_ORDER = 0.05, 0.01, 0.05
+# Risk that the right scaling is refused; another must also have less than this share of its loss.
+ALPHA_SCALING, BETTER_LOSS = 0.01, 0.8
+SCALINGS = 10  # with colour orders, at most: how many are compared
 # Answers that differ by less than this share of their size are the same.
 SAME = 1e-6
 # Scores of all samples that differ by less than this share of what labels differ by are nearly the
@@ -64,7 +67,7 @@ class Verdict:
     faults: why they do not show that the model is right; empty: they do, or are too few. hints:
     what would fit better. right, judged: of the labelled samples. unseen: labels without a sample.
     refuted: the accuracy is significantly below the card's. doubt: it is above chance, but not
-    significantly.
+    significantly. scaling: why they do not show the scaling; empty: they do, or were not asked.
     """
 
     faults: tuple[str, ...]
@@ -74,6 +77,7 @@ class Verdict:
     unseen: tuple[str, ...] = ()
     refuted: bool = False
     doubt: str = ""
+    scaling: str = ""
 
 
 def examine(
@@ -122,6 +126,7 @@ def examine(
     return Verdict(tuple(faults), tuple(hints), right, judged, unseen, refuted, doubt)
 
 
+_STATE = "make sure that --preprocess is that of training"
 _UNLABELLED = (
     "fewer than half of the samples are in folders named after labels, and a .tflite has no Keras "
     "file to compare with: put them into such folders"
@@ -245,11 +250,6 @@ def better(own: Bools, other: Bools, tries: float = 0.0) -> bool:
     return math.log(p_value(gained, gained + lost, 0.5, "greater")) + tries < math.log(ALPHA_ORDER)
 
 
-def may_be_better(gained: int, tried: int = 1) -> bool:
-    """Whether so many gained samples, and none lost, are significantly more among so many tries."""
-    return better(np.zeros(gained, bool), np.ones(gained, bool), math.log(max(tried, 1)))
-
-
 @dataclass(frozen=True, slots=True)
 class _Guess:
     """What may have been the way in training.
@@ -345,8 +345,8 @@ def _described(places: Ints, moved: Sequence[int], labels: Sequence[str]) -> str
 
 def slip(
     trials: Sequence[Mapping[str, Any]],
-    own: Scores,
-    truth: Sequence[int | None],
+    chosen: Ints,
+    targets: Ints,
     labels: Sequence[str],
     card_labels: Sequence[str] = (),
     *,
@@ -354,16 +354,11 @@ def slip(
 ) -> tuple[str, ...]:
     """The scaling, and order of labels, that fits significantly better; else, what seems to.
 
-    trials: as `trials.scalings` returns them. own: the answers, (samples, labels). unsure: also
-    what fits without being significantly better.
+    trials: as `trials.scalings` returns them. chosen, targets: of the same samples, the label that
+    the model gives and the right one. unsure: also what fits without being significantly better.
     """
-    known, targets = labelled(truth)
-    chosen, tries = own[known].argmax(axis=1), math.log(max(len(trials), 1))
-    guesses = []
-    for trial in trials:
-        option = f"--preprocess {trial['scaling']}"
-        option += " --color-order bgr" * (trial["color_order"] == "bgr")
-        guesses.append(_Guess(option, np.array(trial["chosen"], np.int64)[known], tries))
+    tries = math.log(max(len(trials), 1))
+    guesses = [_Guess(_option(x), np.array(x["chosen"], np.int64), tries) for x in trials]
     both = []
     for guess in guesses:
         orders = _orders(guess.chosen, targets, labels, card_labels)
@@ -378,3 +373,40 @@ def slip(
     kinds = (_orders(chosen, targets, labels, card_labels), guesses)
     likely = [_fitting(kind, chosen, targets, labels, sure=False) for kind in kinds]
     return tuple(_hint(found, targets, sure=False) for found in likely if found)
+
+
+def too_few(targets: Ints) -> str:
+    """Why labelled samples cannot show the scaling, whatever the answers; empty: they may."""
+    if len(set(targets.tolist())) > 1 and SCALINGS * 0.5 ** len(targets) < ALPHA_SCALING:
+        return ""
+    return f"{len(targets)} labelled samples are too few to show the scaling: {_STATE}"
+
+
+def likelier(trials: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """A scaling under which the scores of the labelled samples are significantly better.
+
+    As many may be right under a wrong scaling; their scores still differ. The loss is taken at the
+    temperature that suits each scaling best.
+
+    trials: as `trials.scalings` returns them.
+
+    Returns:
+        a hint, or ""; and why the samples do not show which scaling is right, or "".
+    """
+    own = [trial for trial in trials if trial["own"]]
+    if not own:  # a scaling that has no name: there is nothing to hold it against
+        return "", ""
+    others = [trial for trial in trials if not trial["same"]]
+    best = min([*own, *others], key=lambda trial: float(trial["loss"]))
+    if own[0]["p"] < ALPHA_SCALING and best["loss"] < BETTER_LOSS * own[0]["loss"]:
+        losses = f"their loss is {best['loss']:.2f}, and {own[0]['loss']:.2f} with this scaling"
+        return f"with {_option(best)} {losses}", ""
+    fitting = [_option(trial) for trial in others if trial["p"] > ALPHA_ORDER]
+    if not fitting:
+        return "", ""
+    return "", f"on the samples {' or '.join(fitting[:3])} fits as well: {_STATE}"
+
+
+def _option(trial: Mapping[str, Any]) -> str:
+    bgr = " --color-order bgr" * (trial["color_order"] == "bgr")
+    return f"--preprocess {trial['scaling']}{bgr}"

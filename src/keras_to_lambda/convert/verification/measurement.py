@@ -15,6 +15,7 @@ from keras_to_lambda.class_folders import ClassFolders
 from keras_to_lambda.cli import progress
 from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
+from keras_to_lambda.convert.common.samples import spread
 from keras_to_lambda.convert.inspection import tflite_file
 from keras_to_lambda.convert.quantize.quantization import Tolerance, tolerance_of
 from keras_to_lambda.convert.sandbox import untrusted_results
@@ -31,6 +32,8 @@ from keras_to_lambda.convert.verification.quantization_choice import Candidate
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.model_file.card import load as load_card
 
+# Photos that scalings are tried on, where nothing else is in doubt.
+SCALING_PHOTOS = 40
 # The interpreter's words for an operator that is newer than itself.
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
 
@@ -133,7 +136,7 @@ class KerasSide:
         stated: the training itself stated labels and scaling: no others are tried, unless the
         accuracy is below the card's.
         """
-        labels, truth = self.card.labels, np.array(self.truth, object)
+        labels, (known, targets) = self.card.labels, labelled(self.truth)
         found = accuracy.examine(
             answers,
             self.truth,
@@ -143,43 +146,43 @@ class KerasSide:
             card_labels=card_labels,
             sole_proof=sole_proof,
         )
-        if found.right == found.judged or found.hints or (stated and not found.refuted):
+        if not found.judged or found.hints or (stated and not found.refuted):
             return found
-
-        def tried(photos: Sequence[Path]) -> list[dict[str, Any]]:
-            progress.step(f"trying other scalings on {len(photos)} photos")
-            paths = [str(photo.absolute()) for photo in photos]
-            trials: list[dict[str, Any]] = sandbox.call(
-                "keras_to_lambda.convert.detection.trials:scalings",
-                reads=[*model_files(model.absolute(), wanted.get("custom")), *paths],
-                model=str(model.absolute()),
-                wanted=dict(wanted),
-                card=self.card.to_json(),
-                photos=paths,
-            )
-            return trials
-
-        unsure = bool(found.faults)
-        if not (unsure or found.doubt):
-            # Only wrong photos can be gained: where these are too few, the rest is not run.
-            wrong = [i for i in labelled(self.truth)[0] if answers[i].argmax() != truth[i]]
-            if not accuracy.may_be_better(len(wrong)):
-                return found
-            trials = tried([self.photos[index] for index in wrong])
-            gained = max((int((x["chosen"] == truth[wrong]).sum()) for x in trials), default=0)
-            if not accuracy.may_be_better(gained, len(trials)):
-                return found
-        trials = tried(self.photos)
-        hints = accuracy.slip(trials, answers, self.truth, labels, card_labels, unsure=unsure)
-        if not hints:
-            return found
-        # Another scaling is a fault, and turns a doubt into one.
-        better = (
-            f"{found.right} of {found.judged} labelled samples are right, and significantly more "
-            "would be with another scaling"
+        unsure = bool(found.faults or found.doubt)
+        if not unsure:
+            if why := accuracy.too_few(targets):
+                return replace(found, scaling=why)
+            some = spread(list(range(len(known))), SCALING_PHOTOS)
+            known, targets = known[some], targets[some]
+        progress.step(f"trying other scalings on {len(known)} photos")
+        photos = [str(self.photos[index].absolute()) for index in known]
+        trials: list[dict[str, Any]] = sandbox.call(
+            "keras_to_lambda.convert.detection.trials:scalings",
+            reads=[*model_files(model.absolute(), wanted.get("custom")), *photos],
+            model=str(model.absolute()),
+            wanted=dict(wanted),
+            card=self.card.to_json(),
+            photos=photos,
+            targets=targets.tolist(),
         )
-        faults = found.faults or (found.doubt or better,)
-        return replace(found, faults=faults, hints=hints, doubt="")
+        own = answers[known].argmax(axis=1)
+        hints = accuracy.slip(trials, own, targets, labels, card_labels, unsure=bool(found.faults))
+        if hints:
+            # Another scaling is a fault, and turns a doubt into one.
+            fault = (
+                f"{found.right} of {found.judged} labelled samples are right, and significantly "
+                "more would be with another scaling"
+            )
+            return replace(
+                found, faults=found.faults or (found.doubt or fault,), hints=hints, doubt=""
+            )
+        if found.faults:
+            return found
+        hint, scaling = accuracy.likelier(trials)
+        if hint:
+            fault = "the samples fit another scaling significantly better"
+            return replace(found, faults=(fault,), hints=(hint,), doubt="")
+        return replace(found, scaling=scaling)
 
     def compare(self, answers: np.ndarray, tolerance: Tolerance) -> Comparison:
         """Compare another path's logits, float32 (photos, classes), with Keras's."""
