@@ -118,6 +118,28 @@ def preprocessing_table() -> str:
     return table("field of `preprocessing`", "values", "default", rows=rows)
 
 
+def prices_table() -> str:
+    """Every price."""
+    rows = []
+    for name, price in estimate.PRICES.items():
+        count = f"{price.units:,} x " if price.units > 1 else ""
+        link, _, date = price.seen.partition(" ")
+        usd = f"{price.usd:.10f}".rstrip("0").rstrip(".")
+        rows.append(
+            (f"[`{name}`]({price.page})", usd, f"{count}{price.unit}", f"[seen]({link}) {date}")
+        )
+    return markdown(("what", "$", "for", "where it was seen"), rows, words=(0, 2, 3))
+
+
+WAYS = {
+    "REST API, photo of 300 KB in the request": ("rest", 300_000),
+    "HTTP API, photo of 300 KB in the request": ("http", 300_000),
+    "HTTP API, photo of 2 MB in the request": ("http", 2_000_000),
+    "uploads, by the queue": ("sqs", 0),
+    "batch run": ("map", 0),
+}
+
+
 def million() -> str:
     """The cost of a million images, by the p50 that `make receipt DOCS=1` measured at 1,769 MB."""
     page = (ROOT / "docs" / "cost.md").read_text(encoding="utf-8")
@@ -125,9 +147,13 @@ def million() -> str:
     if found is None:
         raise SystemExit("docs/cost.md has no row of the default model at 1,769 MB: make receipt")
     ms = float(found[1])
+    rows = [
+        (name, *(f"{dollars:.2f}" for dollars in estimate.million(way, ms, image_bytes=size)))
+        for name, (way, size) in WAYS.items()
+    ]
     return (
         f"By the measured {ms} ms of the default model at 1,769 MB:\n\n"
-        f"{estimate.million_table(ms)}\n\n"
+        f"{markdown(('way', '$', 'of which Lambda'), rows)}\n\n"
         "The least time is the function's own, divided by the invocations that run at a time: "
         f"{1e6 * ms / 10 / 60_000:.0f} minutes for ten\nof them, "
         f"{1e6 * ms / 1000 / 1000:.0f} seconds for 1,000. S3, the internet and cold starts come on "
@@ -136,7 +162,7 @@ def million() -> str:
 
 
 TABLES = {
-    "prices": estimate.price_table,
+    "prices": prices_table,
     "million": million,
     "settings": settings_table,
     "errors": errors_table,

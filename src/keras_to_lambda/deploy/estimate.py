@@ -105,32 +105,3 @@ def million(
             workflow = each("states_request") + seconds * 64 / 1024 * each("states_gb_second")
             dollars += calls * (workflow + each("s3_put"))
     return dollars, ours
-
-
-def price_table() -> str:
-    """Every price, for the docs."""
-    rows = ["| what | $ | for | where it was seen |", "| --- | ---: | --- | --- |"]
-    for name, price in PRICES.items():
-        count = f"{price.units:,} x " if price.units > 1 else ""
-        link, _, date = price.seen.partition(" ")
-        usd = f"{price.usd:.10f}".rstrip("0").rstrip(".")
-        rows.append(
-            f"| [`{name}`]({price.page}) | {usd} | {count}{price.unit} | [seen]({link}) {date} |"
-        )
-    return "\n".join(rows)
-
-
-def million_table(ms: float) -> str:
-    """What a million images cost by each way, for the docs."""
-    ways = {
-        "REST API, photo of 300 KB in the request": ("rest", 300_000),
-        "HTTP API, photo of 300 KB in the request": ("http", 300_000),
-        "HTTP API, photo of 2 MB in the request": ("http", 2_000_000),
-        "uploads, by the queue": ("sqs", 0),
-        "batch run": ("map", 0),
-    }
-    rows = ["| way | $ | of which Lambda |", "| --- | ---: | ---: |"]
-    for name, (way, size) in ways.items():
-        dollars, ours = million(way, ms, image_bytes=size)
-        rows.append(f"| {name} | {dollars:.2f} | {ours:.2f} |")
-    return "\n".join(rows)

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from keras_to_lambda import aws
@@ -84,17 +85,8 @@ def architecture(setup: Setup) -> Finding:
     return fail(f"{text}, and no emulation of it", f"{install}; or {other}")
 
 
-def sam(setup: Setup) -> Finding:
-    """AWS SAM's command line."""
-    return _tool(setup, "sam", "aws-sam-cli")
-
-
-def awscli(setup: Setup) -> Finding:
-    """AWS's command line."""
-    return _tool(setup, "aws", "awscli")
-
-
 def _tool(setup: Setup, name: str, package: str) -> Finding:
+    """One of AWS's command lines."""
     path = setup.tool(name)
     if not path:
         return fail(f"{name} is not on PATH", f"`pipx install {package}`")
@@ -295,8 +287,8 @@ CHECKS: dict[str, Callable[[Setup], Finding]] = {
     "Python": python,
     "Docker": docker,
     "architecture": architecture,
-    "sam": sam,
-    "aws": awscli,
+    "sam": partial(_tool, name="sam", package="aws-sam-cli"),
+    "aws": partial(_tool, name="aws", package="awscli"),
     "template": template,
     "parameters": parameters,
     "model": model,

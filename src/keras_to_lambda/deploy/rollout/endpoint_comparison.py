@@ -54,6 +54,11 @@ class Difference(NamedTuple):
     local: float | None
     remote: float | None
 
+    def __str__(self) -> str:
+        here, there = ("-" if n is None else f"{n:.5g}" for n in (self.local, self.remote))
+        where = f"{self.model}, {self.sample[-24:]} as {self.way}"
+        return f"{where}: {self.label[:24]} is {there} there, {here} here"
+
 
 @dataclass
 class Found:

@@ -20,7 +20,6 @@ from keras_to_lambda.client import Client, EndpointError
 from keras_to_lambda.deploy.rollout.alias import Alias
 from keras_to_lambda.deploy.rollout.endpoint_comparison import (
     WAIT_S,
-    Difference,
     Found,
     LocalModel,
     SmokeSample,
@@ -209,16 +208,7 @@ def lines(outcome: SmokeOutcome) -> Iterator[str]:
     yield from (f"  {name:{width}}  {text}" for name, text in facts.items())
     for who, one in passes.items():
         yield from (f"  - {who}: {fault}" for fault in [*one.faults, *one.unproven])
-        if one.differences:
-            yield from ("", f"  {who}", *_table(one.differences))
+        yield from (f"  - {who}: {each}" for each in one.differences[:ROWS])
+        if len(one.differences) > ROWS:
+            yield f"  and {len(one.differences) - ROWS} more"
     yield from (f"\n  {text}" for text in (outcome.rollback, outcome.back) if text)
-
-
-def _table(differences: Sequence[Difference]) -> Iterator[str]:
-    yield f"  {'model':12} {'sample':24} {'way':7} {'label':16} {'here':>10} {'deployed':>10}"
-    for one in differences[:ROWS]:
-        here, there = ("-" if n is None else f"{n:.5g}" for n in (one.local, one.remote))
-        row = f"  {one.model:12.12} {one.sample[-24:]:24} {one.way:7} {one.label:16.16}"
-        yield f"{row} {here:>10} {there:>10}"
-    if len(differences) > ROWS:
-        yield f"  and {len(differences) - ROWS} more"
