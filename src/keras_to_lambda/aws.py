@@ -7,9 +7,8 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 from botocore.parsers import ResponseParserError
 from botocore.utils import validate_region_name
@@ -17,6 +16,9 @@ from botocore.utils import validate_region_name
 from keras_to_lambda import project
 from keras_to_lambda.explain import advice
 from keras_to_lambda.runtime.common.errors import UserError
+
+if TYPE_CHECKING:
+    import boto3
 
 BOTO_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
 
@@ -66,6 +68,8 @@ def session(region: str | None = None, profile: str | None = None) -> boto3.Sess
     Raises:
         AwsError: no such profile, or no region, or not a region's name.
     """
+    import boto3  # a tenth of a second, which most calls of `serve` and `verify` do without
+
     with errors("AWS"):
         found = boto3.Session(region_name=region, profile_name=profile)
         if not found.region_name:
