@@ -11,6 +11,7 @@ Exit status: 0 done; 1 it cannot be done, or images have no answer; 2 wrong use;
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
 import sys
 import time
@@ -205,6 +206,8 @@ def _results(cloud: Cloud, args: argparse.Namespace) -> int:
     output: Path | None = args.output
     if output and output.suffix not in result_table.WRITERS:
         raise BatchError(f"{output}: name it {' or '.join(result_table.WRITERS)}")
+    if output and output.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
+        raise BatchError(f"{output} needs pyarrow: `pip install pyarrow`, or name it .csv")
     run = runs.load(cloud, args.run)
     runs.ended(cloud, run)
     with Ledger() as ledger:
