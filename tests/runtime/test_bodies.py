@@ -243,6 +243,10 @@ REFUSED = [
         ({"url": URL, "threshold": text}, errors.InvalidRequest, "a number")
         for text in ("1_0", "٣", " 1")
     ),
+    *(
+        ({"url": URL, wrong: 1}, errors.InvalidRequest, f"unknown option {wrong}; use {right}")
+        for wrong, right in {"treshold": "threshold", "top_n": "top_k", "Modle": "model"}.items()
+    ),
 ]
 REFUSED_TEXT = [
     ("", '"hello"', errors.InvalidJson, "is a string"),

@@ -27,6 +27,8 @@ MAX_CODINGS = 4  # of one body
 # How images begin after `curl -d @FILE`, which leaves out CR, LF and NUL; every image has a NUL.
 STRIPPED = tuple(first for first in BEGINNINGS if len(first) > 2)  # BM may be text
 MAX_NAME = 20  # longer ones are none of NAMES
+# Of so many other members it is looked at whether one is a misspelt option, and how alike both are.
+MAX_OTHERS, ALIKE = 64, 0.75
 SCORES = ("logits", "probabilities")
 ANSWERS = ("scores", "best", "list", "values")
 # Text of a number as JSON writes it (RFC 8259, 6), and of one that top_k can be.
@@ -66,7 +68,7 @@ class Options(NamedTuple):
     ) -> Options:
         """Read the options of a query and of a body, which counts first; all else is ignored.
 
-        Raises InvalidRequest: one is wrong.
+        Raises InvalidRequest: one is wrong or misspelt.
         """
         if not (query or body):
             return cls()
@@ -79,6 +81,7 @@ class Options(NamedTuple):
         for name in NAMES:
             if name in given:  # of a query, as those of a body have been taken out
                 raise InvalidRequest(f"unknown option {name}; send the image in the body")
+        _refuse_misspelt([x for x in given if x not in cls._fields and len(x) <= MAX_NAME])
         top_k, scores, model, answer, threshold = (given.get(name) for name in cls._fields)
         if isinstance(top_k, str) and re.fullmatch(WHOLE, top_k):
             top_k = int(top_k)  # from a query
@@ -92,6 +95,16 @@ class Options(NamedTuple):
         if model is not None and not (isinstance(model, str) and model):
             raise InvalidRequest("model must be a model's name")
         return cls(top_k, scores, model, answer, _number(threshold, "threshold"))
+
+
+def _refuse_misspelt(others: list[str]) -> None:
+    """Ignored, an option that is misspelt would give another answer than was meant."""
+    if others:
+        import difflib  # for these requests alone
+
+        for other in others[:MAX_OTHERS]:
+            for near in difflib.get_close_matches(other.lower(), Options._fields, 1, ALIKE):
+                raise InvalidRequest(f"unknown option {clean(other)}; use {near}")
 
 
 def _number(value: Any, name: str) -> float | None:
