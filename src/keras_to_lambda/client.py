@@ -190,7 +190,9 @@ class Client:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise EndpointError(f"{url} cannot be reached: {_root(error)}") from error
+            cause = _cause(error)
+            said = str(cause) or type(cause).__name__
+            raise EndpointError(f"{url} cannot be reached: {said}") from error
         named = {name.lower(): value for name, value in response.headers.items()}
         ms = (time.perf_counter() - began) * 1000
         return Reply(response.status_code, named, response.content, ms)
@@ -252,8 +254,3 @@ def _cause(error: BaseException) -> BaseException:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return error
-
-
-def _root(error: BaseException) -> str:
-    cause = _cause(error)
-    return str(cause) or type(cause).__name__
