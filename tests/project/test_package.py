@@ -96,6 +96,7 @@ def test_wheel_and_sdist_have_licence_types_metadata_and_what_the_verbs_need(dis
         "keras_to_lambda/models/clothing/clothing.tflite",
         "keras_to_lambda/skeleton/template.yaml",
         "keras_to_lambda/errors.toml",
+        "keras_to_lambda/convert/scan/known_names.txt",
         f"{place.partition('/')[0]}/licenses/LICENSE",
     ):
         assert name in names, name
