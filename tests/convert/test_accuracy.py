@@ -528,20 +528,13 @@ def test_options_against_the_card_are_reported_and_its_accuracy_is_dropped(
 
 @pytest.mark.parametrize(
     ("field", "value", "stale"),
-    [
-        ("resize", "crop", True),
-        ("interpolation", "tf:bilinear", True),
-        ("color_order", "bgr", True),
-        ("drawing", "mnist", True),
-        ("exif", "apply", False),
-        ("alpha", "white", False),
-    ],
+    [("interpolation", "tf:bilinear", True), ("drawing", "mnist", True), ("alpha", "white", False)],
 )
 def test_each_option_against_the_card_is_reported(field, value, stale):
-    option = f"--{field.replace('_', '-')}"
-    args = convert_command.parser().parse_args(["m", "-o", "o", "--samples", "s", option, value])
+    arguments = ["m", "-o", "o", "--samples", "s", f"--{field}", value]
+    args = convert_command.parser().parse_args(arguments)
     card = cards.ModelCard("x", RIGHT, 8, 8)
-    reason = f"{option} is not its {getattr(card.preprocessing, field)}"
+    reason = f"--{field} is not its {getattr(card.preprocessing, field)}"
     assert convert_command._contradictions(args, card, RIGHT) == ([reason], stale)
 
 
