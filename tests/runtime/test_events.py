@@ -82,12 +82,6 @@ def sources_below(kind):
         yield from sources_below(each)
 
 
-def test_every_event_source_is_tried_with_an_event():
-    """The sources in the order of `detect`; a new one belongs into its module's SOURCES."""
-    written = set(sources_below(EventSource)) - {Records, unsupported.Unsupported}
-    assert written - set(events.EVENT_SOURCES) == set(), "not in the SOURCES of its module"
-
-
 def test_no_source_takes_a_payload_of_documented_names_alone():
     """`detect` then asks none of them."""
     for name in events.PAYLOAD:
@@ -97,36 +91,25 @@ def test_no_source_takes_a_payload_of_documented_names_alone():
             assert found == []
 
 
-def test_every_event_source_has_a_golden_event():
-    found = {
-        type(events.detect(json.loads(path.read_text(encoding="utf-8"))["event"]))
-        for path in GOLDEN
-    }
-    assert set(events.EVENT_SOURCES) - found == set(), "no event of it in tests/events"
-
-
-def test_every_event_source_is_in_the_documentation():
-    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
-    titles = {source.title for source in events.EVENT_SOURCES}
-    assert {title for title in titles if title not in page} == set(), "not in docs/serving.md"
-
-
-def test_no_supported_service_is_in_the_table_of_unsupported_ones():
+def test_every_event_source_is_in_its_table_the_documentation_and_a_golden_event():
+    """The sources in the order of `detect`; a new one belongs into its module's SOURCES."""
+    known = set(events.EVENT_SOURCES)
+    written = set(sources_below(EventSource)) - {Records, unsupported.Unsupported}
+    assert written - known == set(), "not in the SOURCES of its module"
+    golden = [json.loads(path.read_text(encoding="utf-8")) for path in GOLDEN]
+    found = {type(events.detect(each["event"])) for each in golden}
+    assert known - found == set(), "no event of it in tests/events"
+    page = (Path(__file__).parent.parent.parent / "docs/serving.md").read_text(encoding="utf-8")
+    assert {x.title for x in known if x.title not in page} == set(), "not in docs/serving.md"
+    services = set(unsupported.SOURCES.values()) | {name for name, _ in unsupported.SERVICES}
+    assert services - {each["answer"].get("says") for each in golden} == set(), "no golden event"
     assert {source.name for source in records.SOURCES} & set(unsupported.SOURCES) == set()
-
-
-def test_an_unsupported_event_names_the_supported_sources():
     with pytest.raises(ClassifierError) as caught:
         unsupported.Unsupported({"eventSource": "camera"}).jobs(Settings())
     message = caught.value.message
     assert message.startswith("unsupported event source: camera; supported: HTTP, SQS, SNS, S3, ")
     assert message.endswith(" and direct invocation")
-    assert [x.title for x in events.EVENT_SOURCES if x.title not in message] == []
-
-
-def test_every_service_has_a_golden_event():
-    said = {json.loads(path.read_text("utf-8"))["answer"].get("says") for path in GOLDEN}
-    assert set(unsupported.SOURCES.values()) | {name for name, _ in unsupported.SERVICES} <= said
+    assert {x.title for x in known if x.title not in message} == set()
 
 
 @pytest.mark.parametrize("family", ["several", "list"])
@@ -155,15 +138,7 @@ def test_what_has_an_image_is_a_payload_whatever_else_it_has(others, handler, jp
 
 @pytest.mark.parametrize(
     "payload",
-    [
-        {"agent": 1},
-        {"records": []},
-        {"info": {}},
-        {"request": {}},
-        {"requestContext": {}},
-        [],
-        [{}],
-    ],
+    [*({name: {}} for name in ("agent", "records", "info", "request", "requestContext")), [], [{}]],
 )
 def test_what_only_resembles_a_service_s_event_is_a_payload(payload):
     assert type(events.detect(payload)) is events.Direct

@@ -56,6 +56,28 @@ def test_no_format_that_is_decoded_is_refused_by_name():
     assert [first for first in refused if formats.of(first + bytes(20))] == []
 
 
+def bmp(bits=24, compression=0, header=40):
+    info = struct.pack("<IiiHHIIiiII", header, 4, 4, 1, bits, compression, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 118 + header, 0, 0, 14 + header) + info + bytes(64)
+
+
+def teal(kind="JPEG"):
+    return encoded(Image.new("RGB", (64, 64), "teal"), kind)
+
+
+def frame_of(marker, precision):
+    """A JPEG whose frame header has another marker and precision."""
+    start, _, rest = teal().partition(b"\xff\xc0")
+    return start + bytes((0xFF, marker)) + rest[:2] + bytes((precision,)) + rest[3:]
+
+
+def apples():
+    png = teal("PNG")
+    return (
+        png[:8] + struct.pack(">I4s4sI", 4, b"CgBI", bytes(4), 0) + png[8 : png.index(b"IDAT") - 4]
+    )
+
+
 NAMES = [
     (tiff(), "a TIFF image; convert it to JPEG or PNG"),
     (tiff(0x0100, order=">"), "a TIFF image"),
@@ -63,9 +85,7 @@ NAMES = [
     (tiff(0x00FE, 0xC612), r"a raw photo \(DNG\)"),
     (tiff(0x010F, 0x014A, order=">"), "a camera's raw photo"),
     (b"II*\0\x10\0\0\0CR\2\0" + bytes(100), "CR2"),
-    (b"\0\0\1\0\1\0" + bytes(100), "ICO"),
     (b"\0\0\2\0\1\0" + bytes(100), "CUR"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000"),
     (b"\xff\x4f\xff\x51" + bytes(100), "JPEG 2000"),
     (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100), "JPEG XL"),
     (b"\xff\x0a" + bytes(100), "JPEG XL"),
@@ -104,6 +124,20 @@ NAMES = [
     (base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(60)), "base64"),
     (base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)), "base64"),
     (b"", "empty"),
+    # Sound pictures of kinds that Pillow lacks are not called damaged.
+    (bmp(compression=4), "a rare kind of BMP: .*compression"),  # a JPEG inside
+    (bmp(bits=2), "a rare kind of BMP: .*pixel depth"),
+    (bmp(bits=64), "a rare kind of BMP: .*pixel depth"),
+    (bmp(bits=16, compression=3), "a rare kind of BMP: .*bitfields"),
+    (bmp(compression=1 << 20), "a rare kind of BMP: .*compression"),
+    (frame_of(0xC1, 12), "a JPEG of 12 bits"),
+    (frame_of(0xC5, 8), "hierarchical"),
+    (frame_of(0xF7, 8), "JPEG-LS"),
+    (apples(), "CgBI"),
+    # What Pillow writes.
+    *((teal(kind), kind) for kind in ("TIFF", "ICO", "PPM", "TGA", "DDS", "SGI", "PCX", "QOI")),
+    *((teal(kind), kind) for kind in ("EPS", "PDF", "AVIF", "ICNS")),
+    (teal("JPEG2000"), "JPEG 2000"),
 ]
 
 
@@ -116,75 +150,4 @@ def test_what_is_refused_is_called_by_its_name(data, name):
 @pytest.mark.parametrize("data", [b"hello", bytes(200), b"Quick notes, and a text.", b"\xff\xd8"])
 def test_what_matches_no_signature_is_not_called_by_a_name(data):
     with pytest.raises(UnsupportedFormat, match="the first bytes match none; send JPEG, PNG"):
-        decode(data, STEPS, 3, LIMIT)
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        *[("TIFF", "TIFF"), ("ICO", "ICO"), ("JPEG2000", "JPEG 2000"), ("PPM", "PPM")],
-        *[("TGA", "TGA"), ("DDS", "DDS"), ("SGI", "SGI"), ("PCX", "PCX"), ("QOI", "QOI")],
-        *[("EPS", "EPS"), ("PDF", "PDF"), ("AVIF", "AVIF"), ("ICNS", "ICNS")],
-    ],
-)
-def test_what_pillow_writes_is_called_by_its_name(kind, name):
-    with pytest.raises(UnsupportedFormat, match=name):
-        decode(encoded(Image.new("RGB", (64, 64), "teal"), kind), STEPS, 3, LIMIT)
-
-
-def bmp(bits=24, compression=0, header=40):
-    info = struct.pack("<IiiHHIIiiII", header, 4, 4, 1, bits, compression, 0, 0, 0, 0, 0)
-    start = 14 + header
-    return (
-        b"BM"
-        + struct.pack("<IHHI", start + 64, 0, 0, start)
-        + info.ljust(header, b"\0")
-        + bytes(64)
-    )
-
-
-@pytest.mark.parametrize(
-    ("data", "name"),
-    [
-        (bmp(compression=4), "compression"),  # a JPEG inside
-        (bmp(bits=2), "pixel depth"),
-        (bmp(bits=64), "pixel depth"),
-        (bmp(bits=16, compression=3), "bitfields"),
-        (bmp(compression=1 << 20), "compression"),
-    ],
-)
-def test_a_sound_bmp_that_pillow_lacks_is_not_damaged(data, name):
-    with pytest.raises(UnsupportedFormat, match=f"a rare kind of BMP: .*{name}"):
-        decode(data, STEPS, 3, LIMIT)
-
-
-def frame_of(marker, precision):
-    jpeg = encoded(Image.new("RGB", (16, 16), "teal"))
-    at = jpeg.index(b"\xff\xc0")
-    return (
-        jpeg[:at]
-        + bytes((0xFF, marker))
-        + jpeg[at + 2 : at + 4]
-        + bytes((precision,))
-        + jpeg[at + 5 :]
-    )
-
-
-def apples():
-    png = encoded(Image.new("RGB", (16, 16), "teal"), "PNG")
-    at = png.index(b"IDAT") - 4
-    return png[:8] + struct.pack(">I4s4sI", 4, b"CgBI", bytes(4), 0) + png[8:at]
-
-
-@pytest.mark.parametrize(
-    ("data", "name"),
-    [
-        (frame_of(0xC1, 12), "a JPEG of 12 bits"),
-        (frame_of(0xC5, 8), "hierarchical"),
-        (frame_of(0xF7, 8), "JPEG-LS"),
-        (apples(), "CgBI"),
-    ],
-)
-def test_a_sound_picture_that_is_not_decoded_is_not_damaged(data, name):
-    with pytest.raises(UnsupportedFormat, match=name):
         decode(data, STEPS, 3, LIMIT)
