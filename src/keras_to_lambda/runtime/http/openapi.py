@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_to_lambda.runtime.common.errors import UndecodableImage
+from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.model.registry import Models
 
@@ -26,6 +27,8 @@ def openapi(models: Models, settings: Settings) -> dict[str, Any]:
         option["default"] = models.default
     schemas["Models"]["properties"]["default"]["enum"] = [*names, None]
     schemas["Predict"]["properties"]["images"]["anyOf"][0]["maxItems"] = settings.max_images
+    sent = components["requestBodies"]["images"]["content"]
+    sent |= {kind: {"schema": {}} for kind in MEDIA_TYPES.values()}
     scores = dict.fromkeys(models.installed[names[0]].card.labels[:3], 0.5)
     answer = described["paths"]["/predict"]["post"]["responses"]["200"]
     examples = answer["content"]["application/json"]["examples"]
