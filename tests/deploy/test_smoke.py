@@ -14,10 +14,8 @@ import itertools
 import json
 import re
 import shutil
-import threading
 from pathlib import Path
 from urllib.parse import parse_qs
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import boto3
 import pytest
@@ -32,6 +30,7 @@ from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.serve.gateway import Gateway
 from tests import aws_signature
 from tests.altered_model import CLOTHING, altered_clothing
+from tests.http_host import wsgi as served
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "models" / "digits" / "digits.tflite"
@@ -61,23 +60,6 @@ def another():
 @pytest.fixture(scope="session")
 def altered(tmp_path_factory):
     return app(altered_clothing(tmp_path_factory.mktemp("altered")))
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextlib.contextmanager
-def served(application):
-    with make_server("127.0.0.1", 0, application, handler_class=Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/predict"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def fixed(status, body):
@@ -212,7 +194,7 @@ def invoked(moto, monkeypatch):
             start(f"{answer.status_code} {answer.reason}", [("Content-Type", "application/json")])
             return [answer.content]
 
-        url = stack.enter_context(served(front)).removesuffix("/predict")
+        url = stack.enter_context(served(front))
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
 
     with contextlib.ExitStack() as stack:
