@@ -28,11 +28,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
-from keras_to_lambda.deploy.emulator import (
-    Emulator,
-    EmulatorError,
-    FunctionError,
-)
+from keras_to_lambda.deploy.emulator import Emulator, EmulatorError, FunctionError
 from keras_to_lambda.runtime.common.aws_lambda import TIMEOUT_S
 from keras_to_lambda.serve import http_server
 from keras_to_lambda.serve.gateway import Gateway, StartResponse

@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.serve.gateway import Gateway
+from tests import aws_signature
+from tests.http_host import wsgi
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -34,4 +40,16 @@ def running(*arguments, **environ):
 @pytest.fixture(scope="session")
 def server():
     with running() as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def handler():
+    return Handler(Settings(num_threads=1, log_level="FATAL"))
+
+
+@pytest.fixture(scope="session")
+def guarded(handler):
+    """The function behind a gateway that a key or a signature opens: its URL."""
+    with wsgi(aws_signature.guarded(Gateway(handler.handle))) as url:
         yield url

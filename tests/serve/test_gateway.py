@@ -27,6 +27,7 @@ import requests
 import waitress.task
 from PIL import Image
 
+from keras_to_lambda import project
 from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, MAX_EVENT_BYTES
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
@@ -42,11 +43,6 @@ def picture(seed):
     buffer = io.BytesIO()
     Image.fromarray(noise).resize((200, 160)).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def handler():
-    return Handler(Settings(num_threads=1, log_level="FATAL"))
 
 
 def serving(handler, **options):
@@ -92,13 +88,11 @@ def test_errors_have_their_status_at_one_door_and_their_name_at_the_other(url):
     assert requests.options(f"{url}/predict", timeout=60).status_code == 204
 
 
+LIMIT = MAX_EVENT_BYTES * 3 // 4
+
+
 @pytest.mark.parametrize(
-    ("size", "status"),
-    [
-        (MAX_EVENT_BYTES * 3 // 4 - 3000, 415),
-        (MAX_EVENT_BYTES * 3 // 4, 413),
-        (MAX_BODY_BYTES + 1, 413),
-    ],
+    ("size", "status"), [(LIMIT - 3000, 415), (LIMIT, 413), (MAX_BODY_BYTES + 1, 413)]
 )
 def test_a_body_over_the_gateways_limit_is_refused_and_one_just_under_it_is_not(url, size, status):
     """As an event it is a third larger, in base64: over 4.5 MB Lambda refuses it."""
@@ -222,26 +216,22 @@ def test_the_event_is_api_gateways():
     assert set(golden["requestContext"]) == set(plain["requestContext"])
 
 
+FAILED = b'{"message": "Internal Server Error"}'
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "body"),
     [
         ({"statusCode": 418, "body": "tea"}, 418, b"tea"),
         ({"statusCode": "201"}, 201, b""),
-        (
-            {"statusCode": 200, "body": "/wAB", "isBase64Encoded": True, "headers": {"X-A": 1}},
-            200,
-            b"\xff\x00\x01",
-        ),
+        ({"statusCode": 200, "body": "/wAB", "isBase64Encoded": True}, 200, b"\xff\x00\x01"),
+        ({"statusCode": 200, "headers": {"X-A": 1}}, 200, b""),
         # Format 2.0 takes any other JSON for the body of a success.
         ({"dress": 1.5}, 200, b'{"dress": 1.5}'),
         ([1], 200, b"[1]"),
-        ({"statusCode": "fine"}, 500, b'{"message": "Internal Server Error"}'),
-        (
-            {"statusCode": 200, "body": {"not": "text"}},
-            500,
-            b'{"message": "Internal Server Error"}',
-        ),
-        ({1, 2}, 500, b'{"message": "Internal Server Error"}'),
+        ({"statusCode": "fine"}, 500, FAILED),
+        ({"statusCode": 200, "body": {"not": "text"}}, 500, FAILED),
+        ({1, 2}, 500, FAILED),
     ],
 )
 def test_what_a_function_answers_is_read_as_the_gateway_reads_it(answer, status, body):
@@ -273,14 +263,6 @@ def test_a_function_that_raises_or_hangs_is_a_500_here_and_named_there(
     assert (printed or message) in capfd.readouterr().err
 
 
-def ended(before):
-    """Whether the threads that came since have ended, waiting for each."""
-    threads = set(threading.enumerate()) - before
-    for thread in threads:
-        thread.join(60)
-    return not any(thread.is_alive() for thread in threads)
-
-
 def test_pages_that_hang_are_bounded_and_leave_no_threads():
     held = threading.Event()
     with serving(
@@ -290,7 +272,9 @@ def test_pages_that_hang_are_bounded_and_leave_no_threads():
         answers = [requests.get(url, timeout=60).status_code for _ in range(3)]
         held.set()
         assert answers == [500, 500, 503]
-        assert ended(before)
+        for thread in set(threading.enumerate()) - before:
+            thread.join(60)
+            assert not thread.is_alive()
         assert requests.get(url, timeout=60).status_code == 204
 
 
@@ -363,18 +347,14 @@ def test_what_is_printed_can_be_opened_and_the_curl_line_works():
     assert max(scores, key=scores.get) == "dress"
 
 
-def test_the_sample_of_the_greeting_is_the_folders_own(tmp_path, monkeypatch):
-    from keras_to_lambda import project
-
-    handler = Handler(Settings(num_threads=1, log_level="FATAL"))
+def test_the_sample_of_the_greeting_is_the_folders_own(handler, tmp_path, monkeypatch):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "pants.jpg").write_bytes(b"")
-    monkeypatch.chdir(tmp_path)  # not a project
-    assert serve._sample(handler) == "samples/pants.jpg"
-    monkeypatch.setattr(project, "ROOT", tmp_path)
-    assert serve._sample(handler) == "samples/pants.jpg"
-    monkeypatch.chdir(tmp_path.parent)
-    assert serve._sample(handler) == f"{tmp_path.name}/samples/pants.jpg"
-    monkeypatch.chdir("/")
-    monkeypatch.setattr(project, "ROOT", tmp_path / "none")
-    assert Path(serve._sample(handler)).is_file()
+    for here, root, sample in (
+        (tmp_path, project.ROOT, "samples/pants.jpg"),  # not a project
+        (tmp_path, tmp_path, "samples/pants.jpg"),
+        (tmp_path.parent, tmp_path, f"{tmp_path.name}/samples/pants.jpg"),
+    ):
+        monkeypatch.chdir(here)
+        monkeypatch.setattr(project, "ROOT", root)
+        assert serve._sample(handler) == sample

@@ -12,11 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.serve.gateway import Gateway
-from tests import aws_signature
-from tests.http_host import HttpHost, QuietFiles, wsgi
+from tests.http_host import HttpHost, QuietFiles
 from tests.serve.conftest import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,21 +51,6 @@ def block(language, having=""):
     return found[0]
 
 
-@pytest.fixture
-def signed_addresses(monkeypatch):
-    """The function's address behind a gateway that wants a key or a signature."""
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("AWS_SESSION_TOKEN", "token"),
-        ("API_KEY", "a key"),
-    ):
-        monkeypatch.setenv(name, value)
-    gateway = Gateway(Handler(Settings(num_threads=1, log_level="FATAL")).handle)
-    with wsgi(aws_signature.guarded(gateway)) as url:
-        yield {"http://127.0.0.1:9000": url}
-
-
 def run(command, place, addresses, code, name=None):
     for shown, real in addresses.items():
         code = code.replace(shown, real)
@@ -85,10 +66,6 @@ def run(command, place, addresses, code, name=None):
     return done.stdout
 
 
-def needs(program):
-    return pytest.mark.skipif(not shutil.which(program), reason=f"no {program} on this machine")
-
-
 def test_curl(place, addresses):
     code = "\n".join(f"{line}; echo" for line in block("sh", "-F file=").splitlines())
     lines = run(["bash", "-ec"], place, addresses, code).splitlines()
@@ -100,20 +77,15 @@ def test_curl(place, addresses):
     assert tensor["shape"] == [160, 160, 3]
 
 
-def test_python(place, addresses):
-    code = block("python", "probabilities")
-    lines = run([sys.executable, "it.py"], place, addresses, code, "it.py").splitlines()
-    assert [line.split()[0] for line in lines] == ["t-shirt", "dress", "longsleeve"]
-    assert lines[0].endswith("%")
-
-
-def test_boto3(place, addresses):
-    code = block("python", "lambda")
-    out = run([sys.executable, "it.py"], place, addresses, code, "it.py")
-    assert out.startswith("{'t-shirt': 3.")
-
-
-def test_requests_with_a_key_or_a_signature(place, signed_addresses):
+def test_requests_with_a_key_or_a_signature(place, guarded, monkeypatch):
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "token"),
+        ("API_KEY", "a key"),
+    ):
+        monkeypatch.setenv(name, value)
+    signed_addresses = {"http://127.0.0.1:9000": guarded}
     by_key, signed = block("sh", "x-api-key").split("\n", 1)
     for code in (by_key, signed):
         answer = run(["bash", "-ec"], place, signed_addresses, code)
@@ -122,17 +94,22 @@ def test_requests_with_a_key_or_a_signature(place, signed_addresses):
     assert out.startswith("{'t-shirt': 3.")
 
 
-@needs("node")
-def test_javascript(place, addresses):
-    out = run(["node", "it.mjs"], place, addresses, block("js"), "it.mjs")
-    assert "'t-shirt': 3." in out
-
-
-@needs("java")
-def test_a_mobile_app(place, addresses):
-    """On a desktop's Java, whose HttpURLConnection is Android's; no phone has been at hand."""
-    out = run(["java", "Predict.java"], place, addresses, block("java"), "Predict.java")
-    assert list(json.loads(out)) == ["t-shirt", "dress", "longsleeve"]
+# A desktop's Java, whose HttpURLConnection is Android's; no phone has been at hand.
+@pytest.mark.parametrize(
+    ("program", "language", "having", "name", "printed"),
+    [
+        (sys.executable, "python", "probabilities", "it.py",
+         r"t-shirt .*%\ndress .*%\nlongsleeve .*%$"),
+        (sys.executable, "python", "lambda", "it.py", r"\{'t-shirt': 3\."),
+        ("node", "js", "", "it.mjs", r"\{\s*'t-shirt': 3\."),
+        ("java", "java", "", "Predict.java", r'\{"t-shirt".*"dress".*"longsleeve"[^,]*\}$'),
+    ],
+)  # fmt: skip
+def test_programs(program, language, having, name, printed, place, addresses):
+    if not shutil.which(program):
+        pytest.skip(f"no {program} on this machine")
+    out = run([program, name], place, addresses, block(language, having), name)
+    assert re.match(printed, out.strip()), out
 
 
 def test_the_terminal(place, addresses):
