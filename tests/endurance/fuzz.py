@@ -33,6 +33,7 @@ from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.inference.request import FORM
 from keras_to_lambda.runtime.sources import s3
+from tests.endurance.soak import PART, http
 from tests.runtime.test_limits import BOMBS, HEAVY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,8 +136,8 @@ def is_sound(answer: Any) -> bool:
 
 def events() -> list[Any]:
     """The golden events; their objects in S3 are asked for, and no bucket is allowed."""
-    folder = ROOT / "tests" / "events"
-    return [json.loads(path.read_text("utf-8"))["event"] for path in sorted(folder.glob("*.json"))]
+    paths = sorted((ROOT / "tests" / "events").glob("*.json"))
+    return [json.loads(path.read_text("utf-8"))["event"] for path in paths]
 
 
 def cases(choose: random.Random) -> Callable[[], tuple[str, Any]]:
@@ -144,40 +145,27 @@ def cases(choose: random.Random) -> Callable[[], tuple[str, Any]]:
     images, shapes = pictures(), events()
     heavy = [*(data for data, _ in BOMBS.values()), *HEAVY.values()]
 
-    def http(body: bytes, kind: str) -> dict[str, Any]:
-        path = choose.choice(("/predict", "/tensor"))
-        return {
-            "rawPath": path,
-            "headers": {"content-type": kind},
-            "requestContext": {"http": {"method": "POST", "path": path}},
-            "body": base64.b64encode(body).decode(),
-            "isBase64Encoded": True,
-        }
-
     def case() -> tuple[str, Any]:
+        path = choose.choice(("/predict", "/tensor"))
         match choose.randrange(6):
-            case 5:
-                data = damaged(choose.choice(heavy), choose)
-                return "heavy", {"image": base64.b64encode(data).decode(), "top_k": 1}
             case 4:
                 image = base64.b64encode(choose.choice(images))
                 body = choose.choice((b"image=%s&go=1", b"%s", b'"%s"', b"url=data:,%s&top_k=1"))
                 body = damaged(body % image, choose)
                 body = damaged(gzip.compress(body), choose) if choose.random() < 0.3 else body
-                return "body", http(body, choose.choice((FORM, "text/plain", "application/json")))
-            case 0 | 1:
-                data = damaged(choose.choice(images), choose)
-                return "image", {"image": base64.b64encode(data).decode(), "top_k": 1}
+                return "body", http(
+                    path, body, choose.choice((FORM, "text/plain", "application/json"))
+                )
+            case 0 | 1 | 5 as number:
+                kind, files = ("heavy", heavy) if number == 5 else ("image", images)
+                data = damaged(choose.choice(files), choose)
+                return kind, {"image": base64.b64encode(data).decode(), "top_k": 1}
             case 2:
                 return "event", changed(choose.choice(shapes), choose)
             case _:
-                image = choose.choice(images)
-                form = (
-                    b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
-                    + image[:400]
-                    + b'\r\n--b\r\nContent-Disposition: form-data; name="top_k"\r\n\r\n1\r\n--b--'
-                )
-                return "form", http(damaged(form, choose), "multipart/form-data; boundary=b")
+                form = b'%s"f"; filename="a"\r\n\r\n%s\r\n%s"top_k"\r\n\r\n1\r\n--b--'
+                form %= (PART, choose.choice(images)[:400], PART)
+                return "form", http(path, damaged(form, choose))
 
     return case
 
@@ -189,15 +177,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--seed", type=int, default=int(time.time()), help="default: the time")
     args = p.parse_args(argv)
     # Small limits reach the same code in less time.
-    handler = Handler(
-        Settings(
-            num_threads=1,
-            log_level="FATAL",
-            max_image_pixels=4_000_000,
-            fetch_allowed_hosts=frozenset({"fuzz.invalid"}),
-            results_prefix=("answers", "out/"),
-        )
-    )
+    settings = Settings(
+        num_threads=1, log_level="FATAL", max_image_pixels=4_000_000,
+        fetch_allowed_hosts=frozenset({"fuzz.invalid"}), results_prefix=("answers", "out/"),
+    )  # fmt: skip
+    handler = Handler(settings)
     # There is no S3 here: result lines are judged in its place.
     lines: list[bytes] = []
     s3.write = lambda key, content, *_: lines.append(content) or key  # type: ignore[assignment]
@@ -207,7 +191,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     findings = 0
     end = time.monotonic() + args.seconds
     print(f"fuzzing for {args.seconds:g} s, seed {args.seed}", flush=True)
-    reported = time.monotonic()
     while time.monotonic() < end:
         kind, event = case()
         # A hang in C has no exception: its traceback is printed, and the process ends.
@@ -232,9 +215,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             place = FINDINGS / f"{args.seed}-{findings}.json"
             place.write_text(json.dumps(event, default=str), "utf-8")
             print(f"FOUND {kind}: {outcome}; the event is in {place.relative_to(ROOT)}")
-        if time.monotonic() - reported > 10:
-            reported = time.monotonic()
-            print(f"  {outcomes.total():,} events, {findings} findings", flush=True)
     for name, count in sorted(outcomes.items()):
         print(f"  {count:8,}  {name}")
     print(f"{outcomes.total():,} events, {findings} findings")

@@ -71,7 +71,6 @@ class Result(NamedTuple):
 
     @property
     def statuses(self) -> Counter[int]:
-        """How many answers there were of each status."""
         return Counter(answer.status for answer in self.answers)
 
     def quantile(self, share: float, status: int) -> str:
@@ -81,7 +80,6 @@ class Result(NamedTuple):
         return f"{1000 * times[at]:.0f}" if times else "0"
 
     def row(self) -> list[str]:
-        """The table's."""
         counts = self.statuses
         by_status = ", ".join(f"{count} x {status}" for status, count in sorted(counts.items()))
         for status in {429, 500} & set(counts):

@@ -36,7 +36,6 @@ class Host(Quiet):
     photo = (ROOT / "samples" / "t-shirt.jpg").read_bytes()
 
     def do_GET(self) -> None:  # http.server's name
-        """Answer by path."""
         if self.path == "/loop":
             self.send_response(302)
             self.send_header("Location", "/loop")
@@ -49,39 +48,39 @@ class Host(Quiet):
         self.wfile.write(self.photo[:half])
 
 
-def kinds(host: str) -> list[Any]:
-    """One of each kind."""
-    photo = base64.b64encode(Host.photo).decode()
-    form = (
-        b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
-        + Host.photo
-        + b"\r\n--b--\r\n"
-    )
-    post = {
-        "rawPath": "/predict",
-        "headers": {"content-type": "multipart/form-data; boundary=b"},
-        "requestContext": {"http": {"method": "POST", "path": "/predict"}},
-        "body": base64.b64encode(form).decode(),
+PART = b"--b\r\nContent-Disposition: form-data; name="
+FORM = "multipart/form-data; boundary=b"
+
+
+def http(path: str, body: bytes = b"", kind: str = FORM, method: str = "POST") -> dict[str, Any]:
+    """An HTTP API's event."""
+    return {
+        "rawPath": path,
+        "headers": {"content-type": kind},
+        "requestContext": {"http": {"method": method, "path": path}},
+        "body": base64.b64encode(body).decode(),
         "isBase64Encoded": True,
     }
+
+
+def kinds(host: str) -> list[Any]:
+    """One event of each kind."""
+    photo = base64.b64encode(Host.photo).decode()
+    form = b'%s"f"; filename="a"\r\n\r\n%s\r\n--b--\r\n' % (PART, Host.photo)
     return [
         {"image": photo},
         {"url": f"http://{host}/photo"},
         {"images": [f"http://{host}/photo", {"image": photo}, f"http://{host}/missing"]},
-        post,
+        *(http(path, form) for path in ("/predict", "/tensor")),
         {"url": f"http://{host}/missing"},
         {"url": f"http://{host}/half"},
         {"url": f"http://{host}/loop"},
         {"url": "http://169.254.169.254/latest/"},
         {"image": photo[: len(photo) // 2 // 4 * 4]},
         {"image": "!"},
-        {**post, "rawPath": "/tensor"},
-        *(
-            {**post, "rawPath": path, "requestContext": {"http": {"method": "GET"}}}
-            for path in ("/models", "/", "/samples")
-        ),
+        *(http(path, method="GET") for path in ("/models", "/", "/samples")),
         None,
-    ]  # fmt: skip
+    ]
 
 
 def held(pid: int | str = "self") -> tuple[float, int]:
