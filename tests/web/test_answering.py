@@ -18,6 +18,7 @@ from tests.web.use import (
     SAMPLES,
     T_SHIRT,
     THREE,
+    ask,
     best,
     choose,
     done,
@@ -25,6 +26,7 @@ from tests.web.use import (
     give,
     give_bytes,
     padded,
+    press,
     sample,
     saved,
     says,
@@ -68,7 +70,7 @@ def test_bars_are_sorted_and_add_up(page):
     np.testing.assert_allclose(powers / powers.sum() * 100, shares, atol=0.6)
     widths = "[...document.querySelectorAll('.track i')].map(bar => parseFloat(bar.style.width))"
     np.testing.assert_allclose(page.evaluate(widths), shares, atol=0.11)
-    page.get_by_role("button", name="Logit", exact=True).click()
+    press(page, "Logit")
     expect(page.get_by_role("button", name="Logit", exact=True)).to_be_focused()
     span = logits[0] - logits[-1]
     assert page.evaluate(widths)[0] == pytest.approx(100 * logits[0] / span, abs=0.2)
@@ -78,13 +80,23 @@ def test_bars_are_sorted_and_add_up(page):
     assert "bars=logits" in page.url
 
 
-def test_a_model_of_probabilities_has_no_column_or_switch_of_logits(described):
-    def two(description):
-        description["models"] = description["models"][:1]
-        description["default"] = "clothing"
-        description["models"][0].update(output="probabilities", labels=["muffin", "chihuahua"])
+@pytest.fixture
+def binary(described):
+    """Opens the page with one model of two labels."""
 
-    page = described(two)
+    def open_page(**changes):
+        def two(description):
+            [model] = description["models"] = description["models"][:1]
+            description["default"] = model["name"]
+            model.update(labels=["muffin", "chihuahua"], **changes)
+
+        return described(two)
+
+    return open_page
+
+
+def test_a_model_of_probabilities_has_no_column_or_switch_of_logits(binary):
+    page = binary(output="probabilities")
     page.route("**/tensor*", fulfilled([0.513, 0.487]))
     give(page, T_SHIRT)
     expect(page.locator(".best.weak")).to_have_text("muffin 51.3%")
@@ -113,22 +125,17 @@ CALIBRATION = {
              {"low": 0.7, "high": 1.0, "pictures": 60, "right": 57}],
     "classes": {"muffin": {"predicted": 31, "right": 23}},
 }  # fmt: skip
-STATED = {
-    "sure": ([4.0, 0.0], "Right in 95% of such cases in testing (57 of 60). "
-             "Of its answers “muffin”, 23 of 31 were right.", False),
-    "unsure": ([0.0, 1.0], "Right in 50% of such cases in testing (20 of 40).", True),
-    "unlike": ([-3.0, -8.0], "Unlike the test photos: the model may not know such things.", True),
-}  # fmt: skip
+STATED = [
+    ([4.0, 0.0], "Right in 95% of such cases in testing (57 of 60). "
+     "Of its answers “muffin”, 23 of 31 were right.", False),
+    ([0.0, 1.0], "Right in 50% of such cases in testing (20 of 40).", True),
+    ([-3.0, -8.0], "Unlike the test photos: the model may not know such things.", True),
+]  # fmt: skip
 
 
-def test_an_answer_says_how_often_such_answers_were_right_in_testing(described):
-    def calibrated(description):
-        description["models"] = description["models"][:1]
-        description["default"] = "clothing"
-        description["models"][0].update(labels=["muffin", "chihuahua"], calibration=CALIBRATION)
-
-    page = described(calibrated)
-    for values, text, weak in STATED.values():
+def test_an_answer_says_how_often_such_answers_were_right_in_testing(binary):
+    page = binary(calibration=CALIBRATION)
+    for values, text, weak in STATED:
         page.unroute_all()
         page.route("**/tensor*", fulfilled(values))
         give(page, T_SHIRT)
@@ -151,7 +158,7 @@ def test_the_parts_that_mattered_are_shown_after_their_cost(page):
     expect(page.locator(".why")).to_contain_text(
         "Sends 50 copies with a part covered, in 4 requests"
     )
-    page.get_by_role("button", name="Show which parts mattered").click()
+    press(page, "Show which parts mattered")
     expect(page.locator("img.heat")).to_be_visible()
     expect(page.locator(".why")).to_contain_text(re.compile("“t-shirt”: covering|No single part"))
     assert asked.count("predict?model=clothing&answer=values") == 4
@@ -188,15 +195,15 @@ LANGUAGES = ["curl", "Python", *(["JavaScript"] if shutil.which("node") else [])
 
 
 @pytest.mark.parametrize("by", ["file", "address", "drawing", "scaled"])
-def test_the_code_that_is_shown_runs_and_gives_what_is_shown(
+def test_the_code_that_is_shown_gives_what_is_shown_and_fails_where_the_function_does(
     page, by, image_host, tmp_path, context
 ):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     if by == "file":
-        give(page, Path(shutil.copy(T_SHIRT, tmp_path / 'it\'s a "photo" $HOME.jpg')))
+        photo = Path(shutil.copy(T_SHIRT, tmp_path / 'it\'s a "photo" $HOME.jpg'))
+        give(page, photo)
     elif by == "address":
-        page.get_by_label("Address of a photo").fill(f"http://{image_host}/t-shirt.jpg?x='1'")
-        page.keyboard.press("Enter")
+        ask(page, f"http://{image_host}/t-shirt.jpg?x='1'")
     elif by == "scaled":
         give(page, padded(tmp_path, "photo12mp.jpg"))
     else:
@@ -211,7 +218,7 @@ def test_the_code_that_is_shown_runs_and_gives_what_is_shown(
         assert name in page.get_by_label("Code", exact=True).text_content()
         shutil.copy(saved(page, "Save what was sent"), tmp_path / name)
     for language in LANGUAGES if by in ("file", "address") else LANGUAGES[:1]:
-        page.get_by_role("button", name=language, exact=True).click()
+        press(page, language)
         page.bring_to_front()  # whose page has the focus may write the clipboard
         page.get_by_role("button", name=re.compile("Copy$|Copied")).click()
         # Not by the button's "Copied", which stays for two seconds: a busy machine may miss them.
@@ -222,23 +229,16 @@ def test_the_code_that_is_shown_runs_and_gives_what_is_shown(
         code = page.evaluate("navigator.clipboard.readText()")
         ended = runs(code, language, tmp_path)
         assert printed(ended.stdout) == shown(page), ended.stderr
+        if by == "file":
+            photo.write_text("not a picture")
+            ended = runs(code, language, tmp_path)
+            assert ended.returncode != 0
+            assert "unsupported_format" in ended.stdout + ended.stderr
+            shutil.copy(T_SHIRT, photo)
     if by == "drawing":
-        page.get_by_role("button", name="digits-tree", exact=True).click()
+        press(page, "digits-tree")
         code = page.get_by_label("Code", exact=True).text_content()
         assert printed(runs(code, language, tmp_path).stdout) == shown(page, 1)
-
-
-def test_the_code_fails_where_the_function_does(page, tmp_path):
-    give(page, T_SHIRT)
-    says(page, "t-shirt")
-    page.get_by_text("This request as code").click()
-    (tmp_path / "t-shirt.jpg").write_text("not a picture")
-    for language in LANGUAGES:
-        page.get_by_role("button", name=language, exact=True).click()
-        code = page.get_by_label("Code", exact=True).text_content()
-        ended = runs(code, language, tmp_path)
-        assert ended.returncode != 0
-        assert "unsupported_format" in ended.stdout + ended.stderr
 
 
 # What is kept
@@ -247,7 +247,7 @@ def test_the_code_fails_where_the_function_does(page, tmp_path):
 def test_an_answer_is_kept_as_a_page_that_needs_nothing_beside_it(page, context, tmp_path):
     give(page, SAMPLES / "pants.jpg")
     says(page, "pants")
-    page.get_by_role("button", name="Yes").click()
+    press(page, "Yes")
     file = Path(shutil.copy(saved(page, "Keep as a page"), tmp_path / "answer.html"))
     text = file.read_text("utf-8")
     assert not re.search(r"<script|<link|src=.(?!data:)|https?://(?!127\.0\.0\.1)", text)
@@ -265,12 +265,11 @@ def test_a_link_restores_model_options_and_the_picture_of_an_address(
 ):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     choose(page, "digits", against="clothing")
-    page.get_by_label("Address of a photo").fill(f"http://{image_host}/pants.jpg")
-    page.keyboard.press("Enter")
+    ask(page, f"http://{image_host}/pants.jpg")
     expect(page.locator(".best").nth(1)).to_contain_text("pants")
     page.locator(".shares select").first.select_option("3")
     page.bring_to_front()
-    page.get_by_role("button", name="Copy a link").click()
+    press(page, "Copy a link")
     expect(page.get_by_role("button", name="Link copied")).to_be_visible()
     other = opened(page.evaluate("navigator.clipboard.readText()"))
     expect(other.get_by_role("combobox", name="Model")).to_have_value("digits")

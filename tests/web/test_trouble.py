@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.web.use import ROOT, T_SHIRT, best, give, give_bytes, padded, sample, says
+from tests.web.use import ROOT, T_SHIRT, ask, give, give_bytes, padded, press, sample, says
 
 
 def explained(page, code, words, again):
@@ -33,8 +33,7 @@ def test_an_error_of_each_kind_that_a_picture_can_cause(page, image_host, tmp_pa
         f"http://{image_host}/slow.jpg": ("deadline_exceeded", "It took too long"),
     }
     for address, (code, words) in addresses.items():
-        page.get_by_label("Address of a photo").fill(address)
-        page.keyboard.press("Enter")
+        ask(page, address)
         explained(page, code, words, again=True)
 
 
@@ -68,7 +67,7 @@ def test_a_key_that_the_api_wants_is_asked_for_and_sent(page):
     sample(page, "skirt")
     expect(page.locator(".error h2")).to_have_text("The API needs a key")
     page.unroute_all()
-    page.get_by_role("button", name="Clear the list").click()
+    press(page, "Clear the list")
     keys = []
 
     def locked(route):
@@ -92,18 +91,6 @@ def test_a_key_that_the_api_wants_is_asked_for_and_sent(page):
     sample(page, "dress")
     says(page, "dress")
     assert keys == [None, "secret", "secret"]
-
-
-def test_focus_stays_where_it_was_when_an_answer_comes(page, context, expected):
-    expected.append("ERR_INTERNET_DISCONNECTED")
-    expect(page.locator("#samples img").first).to_be_visible()
-    context.set_offline(True)
-    sample(page, "t-shirt")
-    expect(page.locator(".error h2")).to_contain_text("You are offline")
-    context.set_offline(False)
-    page.get_by_role("button", name="Try again").click()
-    says(page, "t-shirt")
-    expect(best(page)).to_be_focused()
 
 
 def test_every_code_of_the_function_has_its_words(page):
@@ -138,7 +125,7 @@ def slow(page, context):
 def test_an_upload_shows_its_progress_and_can_be_made_smaller(slow, tmp_path):
     give(slow, padded(tmp_path, "photo4mb.jpg", 4_000_000))
     expect(slow.locator(".wait")).to_contain_text("of 4.0 MB")
-    slow.get_by_role("button", name="Send a smaller copy (the model sees 160 \u00d7 160)").click()
+    press(slow, "Send a smaller copy (the model sees 160 \u00d7 160)")
     says(slow, "t-shirt")
     expect(slow.locator("figcaption").first).to_contain_text("photo4mb-512.jpg")
 
@@ -191,5 +178,5 @@ def test_a_worker_that_cannot_be_loaded_is_explained_and_tried_again(
     give(page, padded(tmp_path, "large.jpg"))
     expect(page.locator(".error h2")).to_contain_text("cannot be reached")
     context.unroute_all()
-    page.get_by_role("button", name="Try again").click()
+    press(page, "Try again")
     says(page, "t-shirt")

@@ -52,14 +52,3 @@ def test_a_page_that_is_named_shows_the_playground_in_a_frame(context, site):
         expect(frame.get_by_role("combobox", name="Compare with")).to_have_value("digits-tree")
         frame.get_by_role("button", name="7", exact=True).click()
         expect(frame.locator(".best").first).to_contain_text("7")
-
-
-def test_a_page_that_is_not_named_does_not(context, site, server):
-    url, pages = site
-    pages["/"] = EMBEDDING.replace("http://127.0.0.1:9000", server)
-    page = context.new_page()
-    refused = []
-    page.on("console", lambda line: refused.append(line.text))
-    page.goto(url)
-    expect(page.frame_locator("iframe").locator("#sheet")).to_have_count(0)
-    assert any("frame-ancestors" in text for text in refused)

@@ -44,8 +44,17 @@ def padded(folder: Path, name: str, more: int = 8_000_000) -> Path:
     return file
 
 
+def ask(page: Page, address: str) -> None:
+    page.get_by_label("Address of a photo").fill(address)
+    page.keyboard.press("Enter")
+
+
+def press(page: Page | Locator, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
 def sample(page: Page, name: str) -> None:
-    page.locator("#samples").get_by_role("button", name=name, exact=True).click()
+    press(page.locator("#samples"), name)
 
 
 def choose(page: Page, model: str, against: str | None = None) -> None:
@@ -97,5 +106,10 @@ def in_format(kind: str, **options: object) -> bytes:
 def saved(page: Page, name: str) -> Path:
     """The file that a button or link saves."""
     with page.expect_download() as download:
-        page.get_by_role("button", name=name, exact=True).click()
+        press(page, name)
     return Path(download.value.path())
+
+
+def sent(page: Page) -> Image.Image:
+    """The picture that was sent, as it is saved."""
+    return Image.open(io.BytesIO(saved(page, "Save what was sent").read_bytes()))
