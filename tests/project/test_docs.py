@@ -48,31 +48,25 @@ def test_the_card_in_the_docs_has_every_field_and_is_valid():
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_to_a_file_leads_to_one(path):
+def test_every_file_that_is_named_exists(path):
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT[path]):
         # ../../actions/ is the workflow's page, wherever the repository is hosted.
         if not link.startswith(("https://", "http://", "../../actions/")):
             assert (path.parent / link).exists(), link
+    for name in re.findall(r"events/([a-z0-9-]+\.json)", TEXT[path]):
+        assert (ROOT / "events" / name).exists(), name
 
 
 def test_every_make_target_exists_and_has_a_help_line():
-    targets = set(re.findall(r"(?:`|^)make ([a-z][a-z0-9-]*)", EVERYTHING, re.MULTILINE))
+    workflows = (ROOT / ".github" / "workflows").glob("*.yml")
+    text = "\n".join([EVERYTHING, *(path.read_text("utf-8") for path in workflows)])
+    targets = set(re.findall(r"(?:`|^ *|run: )make ([a-z][a-z0-9-]*)", text, re.MULTILINE))
     assert {"demo", "test", "run", "help", "emulator"} <= targets
     listed = subprocess.run(
         ["make", "help"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
     for target in targets:
         assert re.search(rf"^  make {target} ", listed, re.MULTILINE), target
-
-
-def test_files_that_run_a_model_directly_are_repeated_with_the_other_engine():
-    modules = re.compile(
-        r"model\.interpreter import (?!ONE_UNIT)|model import .*(engine|interpreter|litert)"
-    )
-    texts = {path.name: path.read_text() for path in (ROOT / "tests" / "runtime").glob("test_*.py")}
-    running = {name for name, text in texts.items() if modules.search(text)}
-    marked = {name for name, text in texts.items() if "pytestmark = pytest.mark.engine" in text}
-    assert "test_engine.py" in running <= marked
 
 
 def test_every_module_and_verb_named_as_a_command_is_one():
@@ -95,13 +89,6 @@ def test_what_the_docs_show_of_the_demo_is_what_the_function_answers():
     assert shown == pytest.approx(answer, rel=1e-4, abs=1e-4)
 
 
-def test_events_that_are_named_exist():
-    named = set(re.findall(r"events/([a-z0-9-]+\.json)", EVERYTHING))
-    assert named
-    for name in named:
-        assert (ROOT / "events" / name).exists(), name
-
-
 def test_the_table_of_old_files_has_each_of_them():
     rows = re.findall(
         r"^\| (?:keras|tensorflow) .*$", TEXT[ROOT / "docs" / "files.md"], re.MULTILINE
@@ -120,11 +107,7 @@ def test_the_table_of_old_files_has_each_of_them():
 
 @pytest.mark.parametrize(
     ("name", "photos", "least", "samples"),
-    [
-        ("clothing", 372, 0.75, 341),
-        ("digits", 1500, 0.98, 1500),
-        ("digits-tree", 1500, 0.7, 1500),
-    ],
+    [("clothing", 372, 0.75, 341), ("digits", 1500, 0.98, 1500), ("digits-tree", 1500, 0.7, 1500)],
 )
 def test_a_committed_model_is_small_and_verified_and_its_figures_are_those_of_the_run(
     name, photos, least, samples

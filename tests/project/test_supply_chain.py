@@ -19,7 +19,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
+import yaml
 
 from tests.unavailable import unavailable
 
@@ -192,12 +192,7 @@ def test_actionlint_finds_nothing_in_the_workflows(tmp_path):
 @functools.cache
 def scripts(workflow: Path) -> dict[str, str]:
     """Every `run:` of a workflow, by job and number."""
-    read = (
-        "import json, sys; from ruamel.yaml import YAML;"
-        "json.dump(YAML(typ='safe').load(sys.stdin), sys.stdout)"
-    )
-    text = workflow.read_text("utf-8")
-    jobs = json.loads(supply("python", "-c", read, input=text).stdout)["jobs"]
+    jobs = yaml.safe_load(workflow.read_text("utf-8"))["jobs"]
     return {
         f"{job}-{number}": step["run"]
         for job, content in jobs.items()
@@ -228,53 +223,12 @@ def test_actions_are_pinned_by_commit_with_their_version_and_listed_in_the_docs(
         assert f"| `{action}` | {version} | `{commit}` |" in docs
 
 
-def test_every_make_target_of_a_workflow_exists():
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    all_scripts = "\n".join(text for path in WORKFLOWS for text in scripts(path).values())
-    for line in re.findall(r"^make (.*)", all_scripts, re.MULTILINE):
-        for target in re.findall(r"(?<!\S)[a-z][a-z-]*(?!\S)", line.partition("#")[0]):
-            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_the_release_puts_the_digest_into_the_template_and_sam_leaves_it_there(tmp_path):
-    """The step's own sed, then the real `sam package` against a local S3."""
-    sam = ROOT / ".venv-aws" / "bin" / "sam"
-    if not sam.exists():
-        unavailable("sam is not installed: make setup", "REQUIRE_SUPPLY")
+def test_the_release_puts_the_digest_into_the_template(tmp_path):
     image = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/keras-to-lambda@{DIGEST}"
     step = next(s for s in scripts(ROOT / ".github/workflows/release.yml").values() if "sed " in s)
     stamp = step.splitlines()[:2]
     assert [line.split()[0] for line in stamp] == ["sed", "grep"]
     shutil.copy(ROOT / "template.yaml", tmp_path)
-    (tmp_path / "deploy").mkdir()
-    for machine in (ROOT / "deploy").glob("*.asl.json"):
-        shutil.copy(machine, tmp_path / "deploy")
     stamped = run("bash", "-ec", "\n".join(stamp), cwd=tmp_path, env={**os.environ, "IMAGE": image})
     assert stamped.returncode == 0, stamped.stderr
     assert (tmp_path / "release.yaml").read_text("utf-8").count(image) == 1
-
-    aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    aws.start()
-    try:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws.get_host_and_port()[1]}",
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "SAM_CLI_TELEMETRY": "0",
-        }
-        made = run(sam.with_name("aws"), "s3", "mb", "s3://artifacts", env=environment)
-        assert made.returncode == 0, made.stderr
-        packed = run(
-            *(sam, "package", "--template-file", "release.yaml", "--s3-bucket", "artifacts"),
-            *("--image-repository", image.partition("@")[0]),
-            *("--output-template-file", "packed.yaml"),
-            cwd=tmp_path,
-            env=environment,
-        )
-    finally:
-        aws.stop()
-
-    assert packed.returncode == 0, packed.stderr
-    assert f"ImageUri: {image}\n" in (tmp_path / "packed.yaml").read_text("utf-8")
