@@ -11,14 +11,10 @@ import pytest
 from PIL import Image
 
 from keras_to_lambda.train import explore
-from keras_to_lambda.train.explore import main
 from tests.train.conftest import scene
 
-EACH = {
-    "train": {"cat": 12, "dog": 6},
-    "validation": {"cat": 3, "dog": 3},
-    "test": {"cat": 2, "dog": 8},
-}
+# By split: cats and dogs.
+EACH = {"train": (12, 6), "validation": (3, 3), "test": (2, 8)}
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +22,8 @@ def root(tmp_path_factory):
     """Photos of two classes: a dog of train is in test, a cat of train is a dog as well."""
     root = tmp_path_factory.mktemp("explore") / "pets"
     seed = 0
-    for split, classes in EACH.items():
-        for label, count in classes.items():
+    for split, counts in EACH.items():
+        for label, count in zip(("cat", "dog"), counts, strict=True):
             (root / split / label).mkdir(parents=True)
             for number in range(count):
                 seed += 1
@@ -101,7 +97,7 @@ def test_arrays_are_explored(tmp_path, capsys, monkeypatch):
     images = np.stack([np.asarray(scene(seed, (28, 28)).convert("L")) for seed in range(60)])
     np.savez(tmp_path / "digits.npz", x_train=images, y_train=np.arange(60) % 3)
     monkeypatch.chdir(tmp_path)
-    assert main(["digits.npz"]) == 0
+    assert explore.main(["digits.npz"]) == 0
     assert "All pictures have 28 x 28 pixels." in Path("digits.exploration.html").read_text("utf-8")
     out = capsys.readouterr().out
     assert "It has no broken files or near-duplicates." in out
@@ -113,7 +109,7 @@ def test_arrays_are_explored(tmp_path, capsys, monkeypatch):
 )
 def test_wrong_options_are_errors(root, tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
-    assert main([str(root) if word == "DATA" else word for word in options]) == 2
+    assert explore.main([str(root) if word == "DATA" else word for word in options]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -123,7 +119,6 @@ def test_labels_are_escaped(tmp_path):
         (tmp_path / label).mkdir()
         for number in range(3):
             scene(number, (64, 48)).save(tmp_path / label / f"{number}.png")
-    found = explore.explore(str(tmp_path))
-    page = explore.html(found)
+    page = explore.html(explore.explore(str(tmp_path)))
     assert "a &lt;b&gt;" in page
     assert "a <b>" not in page
