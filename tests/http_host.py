@@ -19,6 +19,14 @@ class Quiet(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """Answer; Content-Length is the body's, unless `headers` has another."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
 
 class QuietFiles(Quiet, http.server.SimpleHTTPRequestHandler):
     """Serves a folder."""

@@ -109,13 +109,6 @@ class Faults(Quiet):
                 given = {key: value[0] for key, value in parse_qs(query).items()}
                 getattr(self, "do_" + name.replace("-", "_"))(**given)
 
-    def reply(self, status, body, headers=None):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
     def do_photo(self, **_):
         assert self.headers["Accept-Encoding"] == "identity"
         assert self.headers["Accept"] == "*/*"
@@ -252,29 +245,39 @@ def s3_server():
         server.terminate()
 
 
-@pytest.fixture
-def s3(s3_server, monkeypatch):
-    """S3 with a photo and a text in the bucket `photos`, and an empty bucket `answers`."""
+AWS_ENVIRON = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="session")
+def s3_client(s3_server):
     import boto3
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in AWS_ENVIRON.items():
+            patch.setenv(name, value)
+        return boto3.client("s3", endpoint_url=s3_server)
+
+
+@pytest.fixture
+def s3(s3_server, s3_client, monkeypatch):
+    """S3 with a photo and a text in the bucket `photos`, and an empty bucket `answers`."""
     import requests
 
     from keras_to_lambda.runtime.sources import s3 as storage
 
-    for name, value in {
-        "AWS_ENDPOINT_URL_S3": s3_server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
+    for name, value in {"AWS_ENDPOINT_URL_S3": s3_server, **AWS_ENVIRON}.items():
         monkeypatch.setenv(name, value)
     storage._client.cache_clear()
-    client = boto3.client("s3")
     requests.post(f"{s3_server}/moto-api/reset", timeout=60)
+    client = s3_client
     for bucket in ("photos", "answers"):
         client.create_bucket(Bucket=bucket)
     shirt = Path(__file__).parent.parent.parent / "samples" / "t-shirt.jpg"
     client.put_object(Bucket="photos", Key="in/t shirt+1.jpg", Body=shirt.read_bytes())
     client.put_object(Bucket="photos", Key="in/no image.txt", Body=b"hello")
     yield Buckets(client, s3_server)
-    client.close()
     storage._client.cache_clear()

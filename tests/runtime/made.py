@@ -24,6 +24,12 @@ def served(path=MODELS, **settings):
     return Handler(Settings(model_path=str(path), **quiet | settings))
 
 
+def configured(**environ):
+    """A handler by the environment, quiet, that may read the bucket `photos`."""
+    quiet = {"S3_ALLOWED_BUCKETS": "photos", "NUM_THREADS": "1", "LOG_LEVEL": "FATAL"}
+    return Handler(Settings.from_environ(quiet | environ))
+
+
 def encoded(image, kind="JPEG", **options):
     """A picture as the bytes of a file."""
     file = io.BytesIO()

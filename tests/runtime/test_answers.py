@@ -12,12 +12,7 @@ import numpy as np
 import pytest
 
 from keras_to_lambda.cli import predict
-from keras_to_lambda.runtime.common.errors import (
-    InvalidRequest,
-    ModelNotFound,
-    ModelNotNamed,
-    SetupError,
-)
+from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.common.settings import MODELS, Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.inference.predictions import ranked, shaped, softmax
@@ -82,7 +77,7 @@ def test_logits_are_refused_where_probabilities_come_out(activation, tmp_path, j
     end, card = cards.read(io.BytesIO(model))
     other = dataclasses.replace(card, output="probabilities", activation=activation)
     path.write_bytes(cards.join(model[:end], other))
-    with pytest.raises(InvalidRequest, match=f"this model ends in a {activation}: it has"):
+    with pytest.raises(errors.InvalidRequest, match=f"this model ends in a {activation}: it has"):
         served(path).pipeline.classify([Raw(jpeg)], Options(None, "logits", None))
 
 
@@ -127,7 +122,7 @@ def test_the_best_label_comes_with_what_testing_says_of_such_answers(changes, ou
     ],
 )
 def test_a_wrong_shape_or_threshold_is_refused(asked):
-    with pytest.raises(InvalidRequest, match=r"^(answer|threshold) must be"):
+    with pytest.raises(errors.InvalidRequest, match=r"^(answer|threshold) must be"):
         Options.read(asked)
 
 
@@ -159,11 +154,11 @@ def test_of_several_models_without_a_default_one_has_to_be_named(folder, jpeg, c
     handler = served(folder)
     assert handler.models.default is None
     assert not handler.models._loaded
-    with pytest.raises(ModelNotNamed, match="one of clothing, digits"):
+    with pytest.raises(errors.ModelNotNamed, match="one of clothing, digits"):
         handler.handle(inline(jpeg))
-    with pytest.raises(ModelNotNamed):
+    with pytest.raises(errors.ModelNotNamed):
         handler.handle({"Items": [inline(jpeg)]})
-    with pytest.raises(ModelNotFound, match="clothing, digits"):
+    with pytest.raises(errors.ModelNotFound, match="clothing, digits"):
         handler.handle({**inline(jpeg), "model": "pets"})
     assert len(handler.handle({**inline(jpeg), "model": "clothing"})) == 10
     assert set(handler.models._loaded) == {"clothing"}
@@ -201,12 +196,7 @@ def test_another_model_changes_no_answer(folder, jpeg):
         (".", "clothing", {}, "clothing"),
         (".", "clothing", {"DEFAULT_MODEL": "digits"}, "digits"),
         ("digits.tflite", "clothing", {}, "digits"),
-        (
-            ".",
-            "hats",
-            {},
-            r"no model 'hats', which .*default\.txt names; there is clothing, digits",
-        ),
+        (".", "hats", {}, r"'hats', which .*default\.txt names; there is clothing, digits"),
         (".", "", {"DEFAULT_MODEL": "pets"}, "no model 'pets'; there is clothing, digits"),
     ],
 )
@@ -218,7 +208,7 @@ def test_the_default_is_a_setting_or_the_folders_or_the_only_one(
     if default.isalpha():
         assert Handler(settings).models.default == default
     else:
-        with pytest.raises(SetupError, match=default):
+        with pytest.raises(errors.SetupError, match=default):
             Handler(settings)
 
 
@@ -229,12 +219,12 @@ def test_the_project_s_own_folder_names_clothing_and_every_model_may_be_loaded_a
 
 
 def test_a_wrong_folder_is_reported_at_start(tmp_path):
-    with pytest.raises(SetupError, match=r"no \.tflite file"):
+    with pytest.raises(errors.SetupError, match=r"no \.tflite file"):
         served(tmp_path)
     for name in ("one.tflite", "two.tflite"):
         shutil.copy(DIGITS, tmp_path / name)
-    with pytest.raises(SetupError, match="both named 'digits'"):
+    with pytest.raises(errors.SetupError, match="both named 'digits'"):
         served(tmp_path)
     (tmp_path / "one.tflite").write_bytes(b"nonsense")
-    with pytest.raises(SetupError):
+    with pytest.raises(errors.SetupError):
         served(tmp_path)

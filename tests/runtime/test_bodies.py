@@ -9,11 +9,15 @@ import zlib
 from urllib.parse import quote, unquote, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.events.records import _jobs
+from keras_to_lambda.runtime.inference import multipart_form
 from keras_to_lambda.runtime.inference.request import Options, Request
 from keras_to_lambda.runtime.sources.images import Base64, Raw, Url
 from tests.runtime.made import encoded, outcome, v2
@@ -110,17 +114,21 @@ def test_a_form_of_one_line_has_options_and_several_images():
 
 
 @pytest.mark.parametrize(
-    ("images", "expected"),
+    ("body", "expected"),
     [
         ({"images": [B64, URL, {"image": URL}]}, (Base64(B64), Url(URL), Url(URL))),
         ({"urls": [URL]}, (Url(URL),)),
         ({"imageUrls": [URL, URL]}, (Url(URL), Url(URL))),
         ({"files": [{"b64": B64, "id": 7}]}, (Base64(B64),)),
+        ([URL], (Url(URL),)),
+        ([{"url": URL}, {"image": B64}], (Url(URL), Base64(B64))),
+        ([{"photo": B64}], (Base64(B64),)),
     ],
 )
-def test_lists_are_read_by_the_same_rules(images, expected):
-    request = Request.from_json(images)
+def test_lists_are_read_by_the_same_rules(body, expected):
+    request = Request.from_body(json.dumps(body).encode(), "application/json")
     assert (request.images, request.many) == (expected, True)
+    assert len(Request.from_json([B64, 5]).images) == 2
 
 
 @pytest.mark.parametrize(
@@ -166,7 +174,16 @@ def test_a_packed_body_that_cannot_be_read_is_an_error_of_its_own(body, encoding
     assert type(caught.value) is error
 
 
-PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+MULTIPART = "multipart/form-data; boundary="
+
+
+def form(*parts, boundary=b"b"):
+    """A multipart form; of each part: its name, what follows it in the header, its content."""
+    part = b'--%s\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    return b"".join(part % (boundary, *each) for each in parts) + b"--" + boundary + b"--"
+
+
+FILE = (b"f", b'; filename="a"', JPEG)
 
 
 @pytest.mark.parametrize(
@@ -194,33 +211,85 @@ PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
     ],
 )
 def test_a_form_s_images_are_found_among_the_page_s_own_fields(parts, images):
-    body = b"".join(PART % part for part in parts) + b"--b--"
-    request = Request.from_body(body, "multipart/form-data; boundary=b")
+    request = Request.from_body(form(*parts), MULTIPART + "b")
     assert (request.images, request.options) == (images, Options())
 
 
 def test_a_form_has_files_urls_and_options():
-    body = (
-        PART % (b"file", b'; filename="a.jpg"', b"\xff\xd8\r\n--x")
-        + PART % (b"file", b'; filename=""', b"")  # a field that was left empty
-        + PART % (b"url", b"", URL.encode())
-        + PART % (b"top_k", b"", b" 3\n")
-        + b"--b--"
+    body = form(
+        (b"file", b'; filename="a.jpg"', b"\xff\xd8\r\n--x"),
+        (b"file", b'; filename=""', b""),  # a field that was left empty
+        (b"url", b"", URL.encode()),
+        (b"top_k", b"", b" 3\n"),
     )
-    request = Request.from_body(body, "multipart/form-data; boundary=b", {"scores": "logits"})
+    request = Request.from_body(body, MULTIPART + "b", {"scores": "logits", "top_k": "4"})
     assert request.images == (Raw(b"\xff\xd8\r\n--x"), Url(URL))
     assert (request.many, request.options) == (True, Options(top_k=3, scores="logits"))
 
 
-@pytest.mark.parametrize("part", [PART % (b"f", b'; filename="a"', JPEG), PART % (b"f", b"", b"")])
-def test_a_form_of_too_many_parts_is_called_that(part):
-    with pytest.raises(errors.TooManyImages, match="more than 80 parts"):
-        Request.from_body(part * 81 + b"--b--", "multipart/form-data; boundary=b")
+@pytest.mark.parametrize(
+    ("parts", "error", "words"),
+    [
+        ([FILE] * 81, errors.TooManyImages, "more than 80 parts"),
+        ([(b"f", b"", b"")] * 81, errors.TooManyImages, "more than 80 parts"),
+        ([FILE] * 17, errors.TooManyImages, "17"),
+        ([(b"f", b'; filename=""', b""), (b"colour", b"", b"red")], errors.MissingImage, "colour"),
+        ([FILE, (b"top_k", b"", b"x" * 9000)], errors.InvalidRequest, "top_k"),
+        ([FILE, (b"top_k", b"", b"\xff")], errors.InvalidRequest, "top_k"),
+    ],
+)
+def test_a_bad_form_is_one_of_our_errors(parts, error, words):
+    with pytest.raises(error, match=words) as caught:
+        Request.from_body(form(*parts), MULTIPART + "b")
+    assert type(caught.value) is error
+
+
+def test_an_empty_file_has_its_place_among_the_answers(handler, jpeg):
+    body = form((b"file", b'; filename="a"', b""), (b"file", b'; filename="b"', jpeg))
+    answer = json.loads(handler.handle(v2(body, content_type=MULTIPART + "b"))["body"])
+    assert answer[0]["error"]["code"] == "unsupported_format"
+    assert len(answer[1]) == 10
 
 
 def test_a_form_without_its_type_is_called_one(handler):
-    event = v2(PART % (b"f", b'; filename="a"', JPEG) + b"--b--")
+    event = v2(form(FILE))
     assert "it is a multipart form; let your HTTP library set" in handler.handle(event)["body"]
+
+
+KINDS = [
+    f"multipart/form-data{x}" for x in ("; boundary=xyz", "", "; boundary=", '; boundary="x', "; x")
+]
+PIECES = [
+    *(b"--xyz", b"--", b"\r\n", b": ", b"\0", b"\xff\xd8\xff"),
+    *(b"Content-Disposition: form-data; ", b'name="f"', b"filename=a"),
+]
+
+
+@hypothesis_settings(max_examples=100)
+@given(
+    body=st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join),
+    kind=st.sampled_from(KINDS),
+)
+def test_any_bytes_as_a_form_are_a_request_or_one_of_our_errors(body, kind):
+    try:
+        images, _ = multipart_form.multipart(body, kind, max_images=4)
+    except errors.ClassifierError as error:
+        assert error.status in (400, 413)  # noqa: PT017
+    else:
+        assert images
+
+
+@hypothesis_settings(max_examples=60)
+@given(
+    contents=st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=4),
+    boundary=st.text("abcXYZ019-", min_size=10, max_size=20),
+)
+def test_a_form_gives_back_what_was_put_in(contents, boundary):
+    parts = [(b"f", b'; filename="a"', content) for content in contents]
+    if not any(boundary.encode() in content for content in contents):
+        body = form(*parts, boundary=boundary.encode())
+        images = [Raw(content) for content in contents]
+        assert multipart_form.multipart(body, MULTIPART + boundary, 4) == (images, {})
 
 
 # What came as JSON or text, its error, and words of it.
@@ -289,17 +358,6 @@ def test_members_that_are_like_no_option_are_ignored(kind, body):
 
 
 @pytest.mark.parametrize(
-    "body",
-    [[URL], [{"url": URL}, {"image": B64}], [B64, 5], [{"photo": B64}]],
-)
-def test_a_list_of_images_is_read_as_images(body):
-    found = Request.from_body(json.dumps(body).encode(), "application/json")
-    assert found.many
-    assert len(found.images) == len(body)
-    assert isinstance(found.images[0], (Url, Base64))
-
-
-@pytest.mark.parametrize(
     ("kind", "body"),
     [("", json.dumps({"url": URL, "topK": 3})), (FORM, f"url={URL}&top-k=3"), ("text/plain", URL)],
 )
@@ -324,8 +382,10 @@ def test_what_has_a_format_of_its_own_is_left_to_the_decoder_to_name(body):
 
 
 def test_a_gateway_that_turned_bytes_into_text_is_answered_with_that_whatever_the_type(handler):
-    event = v2(JPEG.decode(errors="replace"), content_type=FORM)
-    assert "BinaryMediaTypes" in handler.handle(event)["body"]
+    for body, kind in ((JPEG, FORM), (form(FILE), MULTIPART + "b")):
+        answer = handler.handle(v2(body.decode(errors="replace"), content_type=kind))
+        assert answer["statusCode"] == 400
+        assert "BinaryMediaTypes" in answer["body"]
     _, code = outcome(handler.handle(v2(B64, content_type="image/jpeg")))
     assert code in ("undecodable_image", "unsupported_format")
 

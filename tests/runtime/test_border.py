@@ -12,22 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_to_lambda.runtime.common import text
-from keras_to_lambda.runtime.common.errors import (
-    AnswerTooLarge,
-    ClassifierError,
-    InternalError,
-    InvalidRequest,
-    ResultsNotKept,
-)
-from keras_to_lambda.runtime.common.settings import Settings
+from keras_to_lambda.runtime.common import errors, text
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import pixels
 from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.inference import telemetry
 from keras_to_lambda.runtime.inference.pipeline import Invocation
 from keras_to_lambda.runtime.model.engine import EngineError
-from tests.runtime.made import encoded, inline, outcome, queue, v2
+from tests.runtime.made import configured, encoded, inline, outcome, queue, v2
 
 HALF = "\ud800"  # half a surrogate pair, as JSON can spell it and UTF-8 cannot
 PHOTO = "s3://photos/in/t shirt+1.jpg"
@@ -78,7 +70,7 @@ POISONED = {
 @pytest.mark.parametrize("name", POISONED)
 def test_half_a_character_is_a_bad_request_wherever_it_is(name, handler):
     payload, code = POISONED[name]
-    with pytest.raises(ClassifierError) as caught:
+    with pytest.raises(errors.ClassifierError) as caught:
         handler.handle(payload)
     assert (caught.value.code, caught.value.transient) == (code, False)
     message = str(caught.value)
@@ -145,8 +137,8 @@ def test_stages_and_ids_are_given_back_as_far_as_they_can_be_encoded(handler):
     [
         ({"warm": HALF}, {"warm": "?"}),
         ({"a": 1.5, HALF: 2.5}, {"a": 1.5, "?": 2.5}),
-        ({"a": 1.5, "b": math.nan}, InternalError),
-        ({"a" * 7_000_000: 1.5}, AnswerTooLarge),
+        ({"a": 1.5, "b": math.nan}, errors.InternalError),
+        ({"a" * 7_000_000: 1.5}, errors.AnswerTooLarge),
     ],
 )
 def test_what_no_rule_foresaw_is_stopped_at_the_border(answer, sent, handler, monkeypatch):
@@ -180,13 +172,7 @@ def test_a_map_s_items_with_half_a_character_fail_alone(handler, jpeg):
 
 @pytest.fixture
 def quiet(s3):
-    environ = {
-        "S3_ALLOWED_BUCKETS": "photos",
-        "RESULTS_PREFIX": "s3://answers/out",
-        "NUM_THREADS": "1",
-        "LOG_LEVEL": "FATAL",
-    }
-    return Handler(Settings.from_environ(environ))
+    return configured(RESULTS_PREFIX="s3://answers/out")
 
 
 GOOD = json.dumps({"url": PHOTO, "top_k": 1})
@@ -202,9 +188,7 @@ GOOD = json.dumps({"url": PHOTO, "top_k": 1})
         "[" * 100_000,
         HALF,
         5,
-        json.dumps(
-            {"Records": [{"eventSource": "aws:s3", "s3": 5, "eventName": "ObjectCreated:"}]}
-        ),
+        '{"Records": [{"eventSource": "aws:s3", "s3": 5, "eventName": "ObjectCreated:"}]}',
     ],
 )
 def test_a_message_that_never_can_be_read_is_a_line_and_its_neighbours_are_answered(
@@ -238,7 +222,12 @@ def failing(real, when, error):
     [
         ("events.result_lines", "line", lambda image, *_: image.url[-5:] == "2.jpg", KeyError("x")),
         ("events.result_lines", "keep", lambda job, *_: job.message == "m1", UnicodeError("x")),
-        ("events.result_lines", "keep", lambda job, *_: job.message == "m1", ResultsNotKept("x")),
+        (
+            "events.result_lines",
+            "keep",
+            lambda job, *_: job.message == "m1",
+            errors.ResultsNotKept("x"),
+        ),
         ("inference.request", "kind", lambda value: value == 5, ZeroDivisionError()),
         ("sources.s3", "read", lambda bucket, key, *_: key.endswith("2.jpg"), OSError()),
     ],
@@ -247,11 +236,8 @@ def test_a_fault_of_ours_is_one_message_s_which_comes_again_alone(
     module, function, when, error, quiet, s3, monkeypatch
 ):
     place = importlib.import_module(f"keras_to_lambda.runtime.{module}")
-    bad = (
-        "5"
-        if module == "inference.request"
-        else json.dumps({"url": PHOTO.replace("1.jpg", "2.jpg")})
-    )
+    other = json.dumps({"url": PHOTO.replace("1.jpg", "2.jpg")})
+    bad = "5" if module == "inference.request" else other
     monkeypatch.setattr(place, function, failing(getattr(place, function), when, error))
     answer = quiet.handle(queue(GOOD, bad, GOOD))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
@@ -270,11 +256,8 @@ def test_an_inference_that_fails_for_one_image_fails_for_it_alone(settings, monk
         return real(tensors)
 
     monkeypatch.setattr(model, "batch", batch)
-    images = [
-        inline(encoded(Image.new("RGB", (9, 9), colour), "PNG"))
-        for colour in ("white", "black", "red")
-    ]
-    answers = handler.handle({"images": images})
+    flat = (Image.new("RGB", (9, 9), colour) for colour in ("white", "black", "red"))
+    answers = handler.handle({"images": [inline(encoded(image, "PNG")) for image in flat]})
     assert ["error" in answer for answer in answers] == [False, True, False]
     assert answers[1]["error"]["code"] == "internal_error"
 
@@ -297,10 +280,9 @@ def dig(depth):
 
 def test_no_line_of_the_log_is_longer_than_8_kb(settings, capsys, monkeypatch):
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "\U0001f600" * 10_000)
-    loud = Handler(
-        dataclasses.replace(settings, log_level="INFO", metrics_namespace="n", max_images=500)
-    )
-    error = InvalidRequest("x", reason="\U0001f600" * 10_000)
+    changes = {"log_level": "INFO", "metrics_namespace": "n", "max_images": 500}
+    loud = Handler(dataclasses.replace(settings, **changes))
+    error = errors.InvalidRequest("x", reason="\U0001f600" * 10_000)
     monkeypatch.setattr(Invocation, "_tensor", lambda *_: (_ for _ in ()).throw(error))
     capsys.readouterr()
     loud.handle({"images": ["data:,x"] * 300})
@@ -310,7 +292,7 @@ def test_no_line_of_the_log_is_longer_than_8_kb(settings, capsys, monkeypatch):
     assert (line["failures"], len(line["failed"])) == (300, 10)
     assert len(line["_aws"]["CloudWatchMetrics"][0]["Metrics"]) > 3
     monkeypatch.setattr(Invocation, "_tensor", lambda *_: dig(500))
-    with pytest.raises(InternalError):
+    with pytest.raises(errors.InternalError):
         loud.handle({"url": "data:,x"})
     fault = capsys.readouterr().out.splitlines()[0]
     assert len(fault) < 4000

@@ -7,11 +7,10 @@ import json
 import pytest
 
 from keras_to_lambda.runtime import check
-from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.image import plain_jpeg, preprocess
 from keras_to_lambda.runtime.model import litert
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
+from tests.runtime.made import served
 from tests.small_tflite import network
 
 pytestmark = pytest.mark.engine
@@ -29,9 +28,7 @@ def model(tmp_path):
 
 
 def checked(path, *, compare=True):
-    return check.check(
-        Handler(Settings(model_path=str(path), num_threads=1, log_level="FATAL")), compare=compare
-    )
+    return check.check(served(path), compare=compare)
 
 
 def test_a_sound_model_passes_each_comparison(model):

@@ -89,7 +89,6 @@ BAD = {
     "unknown scheme": ({"url": "ftp://example.com/x.jpg"}, errors.InvalidUrl),
     "silent host": ({"url": "http://HOST/stall"}, errors.DeadlineExceeded),
     "404": ({"url": "http://HOST/missing"}, errors.FetchFailed),
-    "HTML": ({"url": "http://HOST/document?kind=html"}, errors.UnsupportedFormat),
     "truncated JPEG": ({"url": "http://HOST/document?kind=cut"}, errors.UndecodableImage),
     "not base64": ({"image": "!!"}, errors.InvalidRequest),
     "unknown scores": ({"url": "data:,x", "scores": "odds"}, errors.InvalidRequest),
@@ -169,11 +168,7 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(KEYS) | st.text(max_size=4),
-            inner,
-            max_size=5,
-        )
+        | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=4), inner, max_size=5)
     ),
     max_leaves=12,
 )

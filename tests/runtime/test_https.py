@@ -25,14 +25,9 @@ def secure_host(jpeg, tmp_path, monkeypatch):
     class Photo(Quiet):
         def do_GET(self):
             if self.path == "/to-http":
-                self.send_response(302)
-                self.send_header("Location", "http://localhost/photo")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(jpeg)))
-            self.end_headers()
-            self.wfile.write(jpeg)
+                self.reply(302, b"", {"Location": "http://localhost/photo"})
+            else:
+                self.reply(200, jpeg)
 
     # The variable that OpenSSL itself reads, so that the real verification runs.
     bundle = tmp_path / "authority.pem"

@@ -78,10 +78,7 @@ def test_a_bucket_that_is_not_allowed_costs_no_import(asked):
 
 
 def test_a_photo_by_url_is_answered_without_what_costs_a_start(asked, far_host):
-    answer, modules = asked(
-        {"url": f"http://{far_host}/photo"},
-        FETCH_PRIVATE_HOSTS=far_host,
-    )  # fmt: skip
+    answer, modules = asked({"url": f"http://{far_host}/photo"}, FETCH_PRIVATE_HOSTS=far_host)
     assert len(answer) == 10
     # http.client imports email, and so more of the standard library.
     assert not modules & {"numpy", "PIL.Image", "dataclasses", "inspect", "urllib.request"}

@@ -76,15 +76,13 @@ def test_it_classifies(dtype, write):
         np.testing.assert_allclose(scores[index], 0.773, atol=0.01)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize(
-    ("dtype", "end", "output", "activation"),
+    ("end", "output", "activation"),
     [
-        ("float32", "SOFTMAX", "probabilities", "softmax"),
-        ("float32", "LOGISTIC", "probabilities", "sigmoid"),
-        ("float32", None, "logits", "softmax"),
-        ("uint8", "SOFTMAX", "probabilities", "softmax"),
-        ("uint8", "LOGISTIC", "probabilities", "sigmoid"),
-        ("uint8", None, "logits", "softmax"),
+        ("SOFTMAX", "probabilities", "softmax"),
+        ("LOGISTIC", "probabilities", "sigmoid"),
+        (None, "logits", "softmax"),
     ],
 )
 def test_what_comes_out_is_seen_from_the_network(dtype, end, output, activation, write):

@@ -13,6 +13,7 @@ from keras_to_lambda.runtime.image import pixels, plain_jpeg
 from keras_to_lambda.runtime.image.budget import Limits
 from keras_to_lambda.runtime.image.decode import Picture
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
+from tests.runtime.made import encoded
 
 NOISE = np.random.default_rng(5).integers(0, 255, (7, 9, 3), dtype=np.uint8)
 PHOTO = Image.fromarray(NOISE).resize((211, 147), Image.Resampling.BICUBIC)
@@ -28,9 +29,7 @@ def card(channels=3, side=64, **steps):
 
 
 def jpeg(mode="RGB", **options):
-    file = io.BytesIO()
-    PHOTO.convert(mode).save(file, "JPEG", **options)
-    return file.getvalue()
+    return encoded(PHOTO.convert(mode), **options)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +60,9 @@ def test_pixels_are_those_of_pillow(mode, options, name):
 def test_a_photo_of_the_models_size_is_not_resized():
     data = jpeg()
     model = card(side=147)
-    square = Image.open(io.BytesIO(data)).crop((0, 0, 147, 147))
-    file = io.BytesIO()
-    square.save(file, "JPEG")
-    photo = pixels.opened(file.getvalue(), model, Limits())
-    assert pixels.prepare(photo, model) == Image.open(file).tobytes()
+    square = encoded(Image.open(io.BytesIO(data)).crop((0, 0, 147, 147)))
+    photo = pixels.opened(square, model, Limits())
+    assert pixels.prepare(photo, model) == Image.open(io.BytesIO(square)).tobytes()
 
 
 @pytest.mark.parametrize(("side", "size"), [(8, (27, 19)), (30, (106, 74)), (90, (211, 147))])
@@ -83,23 +80,22 @@ def test_a_scaled_photo_is_decoded_at_pillows_fraction(side, size):
 TABLE = jpeg().index(b"\xff\xdb")
 
 
+def with_header(content):
+    return jpeg()[:TABLE] + content + jpeg()[TABLE:]
+
+
 @pytest.mark.parametrize(
     ("data", "model"),
     [
-        pytest.param(jpeg("CMYK"), card(), id="CMYK"),
-        pytest.param(jpeg("L"), card(), id="grey for a model of colours"),
-        pytest.param(jpeg(), card(1), id="colours for a grey model"),
-        pytest.param(jpeg(exif=ON_ITS_SIDE), card(exif="apply"), id="on its side"),
-        pytest.param(jpeg()[:TABLE] + b"\0" + jpeg()[TABLE:], card(), id="a byte between segments"),
-        pytest.param(
-            jpeg()[:TABLE] + 1000 * jpeg()[TABLE : TABLE + 69] + jpeg()[TABLE:],
-            card(),
-            id="a long header",
-        ),
-        pytest.param(
-            jpeg()[:TABLE] + b"\xff\xcc\0\2" + jpeg()[TABLE:], card(), id="arithmetic coding"
-        ),
+        (jpeg("CMYK"), card()),
+        (jpeg("L"), card()),
+        (jpeg(), card(1)),
+        (jpeg(exif=ON_ITS_SIDE), card(exif="apply")),
+        (with_header(b"\0"), card()),
+        (with_header(jpeg()[TABLE : TABLE + 69] * 1000), card()),
+        (with_header(b"\xff\xcc\0\2"), card()),
     ],
+    ids=["CMYK", "L", "RGB", "on its side", "a byte between", "a long header", "arithmetic coding"],
 )
 def test_what_is_not_common_is_left_to_pillows_python(data, model):
     assert plain_jpeg.opened(data, model, Limits()) is None

@@ -111,10 +111,7 @@ def test_the_scaling_is_keras_image_helpers_to_the_last_bit(scaling, same):
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 @pytest.mark.parametrize(
     "scaling",
-    [
-        *PRESETS,
-        Affine((2.0, -0.5, 1 / 255), (-1.0, 3.0, 0.0)),
-    ],
+    [*PRESETS, Affine((2.0, -0.5, 1 / 255), (-1.0, 3.0, 0.0))],
 )
 def test_a_tensor_tells_the_picture_that_it_is_of(scaling, order):
     pixels = np.random.default_rng(5).integers(0, 256, (16, 16, 3)).astype(np.float32)
@@ -129,17 +126,9 @@ def test_a_channel_that_the_scaling_loses_is_black():
     assert seen.tolist() == [[[0, 7, 7]] * 2] * 2
 
 
-@pytest.mark.parametrize("interpolation", ["pillow:bilinear", "tf:bilinear"])
-def test_a_choice_that_nothing_implements_is_an_error(interpolation, monkeypatch):
-    monkeypatch.setitem(CHOICES, "resize", (*CHOICES["resize"], "fill"))
-    card = dataclasses.replace(CARD, preprocessing=Preprocessing("fill", interpolation))
-    with pytest.raises(KeyError, match="fill"):
-        resize(Image.new("RGB", (9, 5)), card)
-
-
 @pytest.mark.parametrize("interpolation", ["tf:bilinear", "tf:nearest", "tf:bicubic"])
 @pytest.mark.parametrize("mode", CHOICES["resize"])
-@pytest.mark.parametrize("size", [(90, 31), (31, 90), (5, 3), (400, 2), (2, 400)])
+@pytest.mark.parametrize("size", [(90, 31), (5, 3), (400, 2), (2, 400)])
 def test_tensorflows_pixels_row_by_row_are_those_of_the_whole(
     size, mode, interpolation, monkeypatch
 ):

@@ -26,8 +26,10 @@ from tests.http_host import HttpHost, Quiet
 
 DIGITS = Path(MODELS, "digits", "digits.tflite").read_bytes()
 CLOTHING = Path(MODELS, "clothing", "clothing.tflite").read_bytes()
+HTML = b"<html>"
 SHA256 = hashlib.sha256(DIGITS).hexdigest()
 PATH = "s3://models/digits.tflite"
+LIVE = "models:/digits@live"
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +77,7 @@ def test_a_second_start_downloads_nothing_until_the_object_changes(upload):
         ("s3://models/x.tflite", {}, {}, "NoSuchKey"),
         (PATH, {}, {}, "the object has no SHA-256"),
         (PATH, {"Metadata": {"sha256": "a" * 64}}, {}, f"SHA-256 is {SHA256}, expected aaa"),
-        (
-            PATH,
-            {"Body": b"<html>", "Metadata": metadata(b"<html>")},
-            {},
-            "the download is not a .tflite model",
-        ),
+        (PATH, {"Body": HTML, "Metadata": metadata(HTML)}, {}, "is not a .tflite model"),
         (PATH, {"Metadata": metadata(DIGITS)}, {"MODEL_SHA256": "b" * 64}, "expected bbb"),
     ],
 )
@@ -102,7 +99,7 @@ def test_the_model_of_an_earlier_start_is_kept(fault, upload, s3, capsys):
     elif fault == "altered":
         upload(CLOTHING, Metadata=metadata(DIGITS[:-1]))
     else:
-        upload(b"<html>", Metadata=metadata(b"<html>"))
+        upload(HTML, Metadata=metadata(HTML))
     assert Path(start()).read_bytes() == DIGITS
     line = json.loads(capsys.readouterr().out)
     assert (line["level"], line["outcome"]) == ("ERROR", "model_not_renewed")
@@ -189,28 +186,19 @@ class Registry(Quiet):
         url = urlsplit(self.path)
         query = {key: value[0] for key, value in parse_qs(url.query).items()}
         self.seen.append((url.path, self.headers.get("Authorization")))
-        versions = {
-            "registered-models/alias": {"name": "digits", "alias": "live"},
-        }
+        alias = ("/api/2.0/mlflow/registered-models/alias", {"name": "digits", "alias": "live"})
         file = {"name": "digits", "version": "3", "path": "digits.tflite"}
-        if query == versions.get(url.path.removeprefix("/api/2.0/mlflow/")):
+        if (url.path, query) == alias:
             tags = [{"key": key, "value": value} for key, value in self.tags.items()]
             version = {"name": "digits", "version": "3", "tags": tags}
             self.reply(200, json.dumps({"model_version": version}).encode())
         elif (url.path, query) == ("/model-versions/get-artifact", file):
             if self.elsewhere:
-                self.reply(302, b"", Location=f"http://{self.elsewhere}/file")
+                self.reply(302, b"", {"Location": f"http://{self.elsewhere}/file"})
             else:
-                self.reply(200, DIGITS, **self.announced)
+                self.reply(200, DIGITS, self.announced)
         else:
             self.reply(200, DIGITS) if url.path == "/file" else self.reply(404, b"{}")
-
-    def reply(self, status, body, **headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
 
 
 @pytest.fixture
@@ -221,7 +209,7 @@ def registry():
         yield kind, server.address
 
 
-def from_registry(host, path="models:/digits@live", **environ):
+def from_registry(host, path=LIVE, **environ):
     reached = {"MLFLOW_TRACKING_URI": f"http://{host}", "FETCH_PRIVATE_HOSTS": host}
     return start(path, **{**reached, **environ})
 
@@ -237,17 +225,12 @@ def test_a_registered_model_is_served_and_downloaded_once(registry):
     ("path", "environ", "tags", "reason"),
     [
         ("models:/digits", {}, {}, "use models:/NAME@ALIAS"),
-        ("models:/digits@live", {"MLFLOW_TRACKING_URI": ""}, {}, "set MLFLOW_TRACKING_URI"),
-        (
-            "models:/digits@live",
-            {"FETCH_PRIVATE_HOSTS": ""},
-            {},
-            "version live of digits at http://",
-        ),
+        (LIVE, {"MLFLOW_TRACKING_URI": ""}, {}, "set MLFLOW_TRACKING_URI"),
+        (LIVE, {"FETCH_PRIVATE_HOSTS": ""}, {}, "version live of digits at http://"),
         ("models:/digits@old", {}, {}, "version old of digits at http://"),
         ("models:/digits/3", {}, {}, "use models:/NAME@ALIAS"),
-        ("models:/digits@live", {}, {}, "version 3 has no tag sha256"),
-        ("models:/digits@live", {}, {"sha256": "d" * 64}, f"SHA-256 is {SHA256}, expected ddd"),
+        (LIVE, {}, {}, "version 3 has no tag sha256"),
+        (LIVE, {}, {"sha256": "d" * 64}, f"SHA-256 is {SHA256}, expected ddd"),
     ],
 )
 def test_a_version_that_cannot_be_proven_is_refused(registry, path, environ, tags, reason):

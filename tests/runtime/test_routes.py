@@ -14,20 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from keras_to_lambda.runtime.common import errors
-from keras_to_lambda.runtime.common.errors import ClassifierError, SetupError
+from keras_to_lambda.runtime.common.errors import SetupError
 from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
-from keras_to_lambda.runtime.inference import multipart_form
-from keras_to_lambda.runtime.inference.request import Options, Request
+from keras_to_lambda.runtime.inference.request import Options
 from keras_to_lambda.runtime.sources import images as sources
-from keras_to_lambda.runtime.sources.images import Raw
 from tests.runtime.made import DIGITS, inline, outcome, served, v1, v2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -265,89 +260,3 @@ def test_the_description_has_every_error_and_option(handler):
     for kind in errors.every():
         assert kind.code in post["responses"][str(kind.status)]["description"].split("; ")[0]
     assert {*MEDIA_TYPES.values()} < set(post["requestBody"]["content"])
-
-
-def form(*parts, boundary=b"xyz"):
-    body = b"".join(
-        b"--" + boundary + b"\r\n" + headers + b"\r\n\r\n" + content + b"\r\n"
-        for headers, content in parts
-    )
-    return body + b"--" + boundary + b"--\r\n", f"multipart/form-data; boundary={boundary.decode()}"
-
-
-def field(name, content, filename=None):
-    head = f'Content-Disposition: form-data; name="{name}"'
-    return (head + (f'; filename="{filename}"' if filename is not None else "")).encode(), content
-
-
-FILE = field("file", b"x", "a.jpg")
-
-
-@pytest.mark.parametrize(
-    ("parts", "error"),
-    [
-        ([field("file", b"", ""), field("colour", b"red")], errors.MissingImage),
-        ([FILE, field("top_k", b"x" * 9000)], errors.InvalidRequest),
-        ([FILE, field("top_k", b"\xff")], errors.InvalidRequest),
-        ([FILE] * 5, errors.TooManyImages),
-    ],
-)
-def test_a_bad_form_is_one_of_our_errors(parts, error):
-    body, kind = form(*parts)
-    with pytest.raises(error) as caught:
-        Request.from_body(body, kind, max_images=4)
-    assert type(caught.value) is error
-
-
-def test_an_empty_file_has_its_place_among_the_answers(handler, jpeg):
-    body, kind = form(field("file", b"", "a.jpg"), field("file", jpeg, "b.jpg"))
-    answer = json.loads(handler.handle(v2(body, content_type=kind))["body"])
-    assert answer[0]["error"]["code"] == "unsupported_format"
-    assert len(answer[1]) == 10
-
-
-def test_an_option_of_the_body_counts_before_one_of_the_query():
-    body = {"url": "https://example.com/b.jpg", "top_k": 3, "model": None}
-    request = Request.from_json(body, {"top_k": "4", "model": "digits"})
-    assert request.options == Options(top_k=3, model="digits")
-
-
-def test_a_form_through_a_gateway_that_damages_it_is_answered_with_that(handler):
-    body, kind = form(FILE)
-    answer = handler.handle(v2(body.decode(), content_type=kind))
-    assert answer["statusCode"] == 400
-    assert "BinaryMediaTypes" in answer["body"]
-
-
-FORM = "multipart/form-data"
-KINDS = [f"{FORM}{rest}" for rest in ("; boundary=xyz", "", "; boundary=", '; boundary="x', "; x")]
-PIECES = [
-    *(b"--xyz", b"--", b"\r\n", b": ", b"\0", b"\xff\xd8\xff"),
-    *(b"Content-Disposition: form-data; ", b'name="f"', b"filename=a"),
-]
-
-
-@hypothesis_settings(max_examples=150)
-@given(
-    body=st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join),
-    kind=st.sampled_from(KINDS),
-)
-def test_any_bytes_as_a_form_are_a_request_or_one_of_our_errors(body, kind):
-    try:
-        images, _ = multipart_form.multipart(body, kind, max_images=4)
-    except ClassifierError as error:
-        assert error.status in (400, 413)  # noqa: PT017
-    else:
-        assert images
-
-
-@hypothesis_settings(max_examples=100)
-@given(
-    contents=st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=4),
-    boundary=st.text("abcXYZ019-", min_size=10, max_size=20).map(str.encode),
-)
-def test_a_form_gives_back_what_was_put_in(contents, boundary):
-    body, kind = form(*(field("f", x, "a") for x in contents), boundary=boundary)
-    if not any(boundary in content for content in contents):
-        images = [Raw(content) for content in contents]
-        assert multipart_form.multipart(body, kind, 4) == (images, {})

@@ -8,24 +8,12 @@ import time
 
 import pytest
 
-from keras_to_lambda.runtime.common.errors import (
-    DeadlineExceeded,
-    ImageTooLarge,
-    ObjectNotRead,
-    ResultsNotKept,
-)
-from keras_to_lambda.runtime.common.settings import Settings
-from keras_to_lambda.runtime.handler import Handler
+from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.sources import s3 as storage
 from tests.http_host import HttpHost, Quiet
-from tests.runtime.made import queue
+from tests.runtime.made import configured, queue
 
 PHOTO = "s3://photos/in/t shirt+1.jpg"
-
-
-def handler(**environ):
-    environ = {"S3_ALLOWED_BUCKETS": "photos", "NUM_THREADS": "1", "LOG_LEVEL": "FATAL", **environ}
-    return Handler(Settings.from_environ(environ))
 
 
 class BreaksOff(Quiet):
@@ -34,29 +22,27 @@ class BreaksOff(Quiet):
     photo = b""
 
     def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.photo)))
-        self.end_headers()
-        self.wfile.write(self.photo[: len(self.photo) // 2])
+        half = self.photo[: len(self.photo) // 2]
+        self.reply(200, half, {"Content-Length": str(len(self.photo))})
 
 
 @pytest.fixture(scope="module")
 def served():
-    return handler(FETCH_TIMEOUT_S="60")
+    return configured(FETCH_TIMEOUT_S="60")
 
 
 @pytest.mark.parametrize(
     "url", ["s3://other/key.jpg", "s3://photos/missing.jpg", "s3://PHOTOS/in/t shirt+1.jpg"]
 )
 def test_what_is_not_given_is_one_error(url, served, s3):
-    with pytest.raises(ObjectNotRead):
+    with pytest.raises(errors.ObjectNotRead):
         served.handle({"url": url})
 
 
 def test_an_object_is_classified_up_to_the_limit(served, s3):
     assert list(served.handle({"url": PHOTO, "top_k": 1})) == ["t-shirt"]
-    with pytest.raises(ImageTooLarge):
-        handler(MAX_IMAGE_BYTES="1000").handle({"url": PHOTO})
+    with pytest.raises(errors.ImageTooLarge):
+        configured(MAX_IMAGE_BYTES="1000").handle({"url": PHOTO})
 
 
 def test_half_an_object_is_not_taken_for_the_whole(jpeg, s3, monkeypatch):
@@ -64,8 +50,8 @@ def test_half_an_object_is_not_taken_for_the_whole(jpeg, s3, monkeypatch):
     with HttpHost(half) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{server.address}")
         storage._client.cache_clear()
-        with pytest.raises(ObjectNotRead):
-            handler().handle({"url": PHOTO})
+        with pytest.raises(errors.ObjectNotRead):
+            configured().handle({"url": PHOTO})
     storage._client.cache_clear()
 
 
@@ -94,15 +80,12 @@ def test_a_connection_that_died_while_the_process_was_frozen_is_made_again(s3, j
 
         def do_GET(self):
             Closing.asked += 1
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(jpeg)))
-            self.end_headers()
-            self.wfile.write(jpeg)
+            self.reply(200, jpeg)
             self.close_connection = True
 
     with HttpHost(Closing) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_S3", f"http://{server.address}")
-        frozen = handler(FETCH_TIMEOUT_S="60")
+        frozen = configured(FETCH_TIMEOUT_S="60")
         for _ in range(3):
             assert frozen.handle({"url": "s3://photos/x.jpg", "top_k": 1})
             time.sleep(0.05)
@@ -113,36 +96,36 @@ def test_a_silent_s3_ends_at_the_deadline(monkeypatch, s3):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
         storage._client.cache_clear()
-        with pytest.raises((DeadlineExceeded, ObjectNotRead)):
-            handler(FETCH_TIMEOUT_S="0.3").handle({"url": PHOTO})
+        with pytest.raises((errors.DeadlineExceeded, errors.ObjectNotRead)):
+            configured(FETCH_TIMEOUT_S="0.3").handle({"url": PHOTO})
 
 
 def test_answers_that_cannot_be_kept_are_tried_again(s3):
     event = queue(json.dumps({"url": PHOTO}), ids=["m-1"])
-    lost = handler(RESULTS_PREFIX="s3://no-such-bucket/out")
+    lost = configured(RESULTS_PREFIX="s3://no-such-bucket/out")
     assert lost.handle(event) == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
     notified = {
         "eventSource": "aws:s3",
         "eventName": "ObjectCreated:Put",
         "s3": {"bucket": {"name": "photos"}, "object": {"key": "in/t+shirt%2B1.jpg"}},
     }
-    with pytest.raises(ResultsNotKept):
+    with pytest.raises(errors.ResultsNotKept):
         lost.handle({"Records": [notified]})
 
 
 def test_an_object_that_is_gone_is_final_and_one_that_is_refused_is_not(s3):
     for key in ("gone.jpg", "in/t shirt+1.jpg"):
-        [line] = handler().handle({"Items": [{"Bucket": "photos", "Key": key}]})["answers"]
+        [line] = configured().handle({"Items": [{"Bucket": "photos", "Key": key}]})["answers"]
         assert ("error" in line, "retry" in line) == (key == "gone.jpg", False)
     assert line["image"] == "s3://photos/in/t shirt+1.jpg"
-    [line] = handler(S3_ALLOWED_BUCKETS="other").handle(
+    [line] = configured(S3_ALLOWED_BUCKETS="other").handle(
         {"Items": [{"Bucket": "photos", "Key": "x"}]}
     )["answers"]
     assert (line["error"]["code"], line["retry"]) == ("fetch_failed", True)
 
 
 def test_the_same_message_twice_is_kept_once_and_two_messages_twice(s3):
-    keeping = handler(RESULTS_PREFIX="s3://answers/out/")
+    keeping = configured(RESULTS_PREFIX="s3://answers/out/")
 
     def event(*ids):
         return queue(*[json.dumps({"url": PHOTO})] * len(ids), ids=ids)
