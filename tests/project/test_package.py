@@ -42,15 +42,10 @@ def installed(folder, *arguments):
     """An environment with packages, by uv where it is found; its Python."""
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    uv = shutil.which("uv")
-    if uv is None and (ROOT / ".venv-uv" / "bin" / "uv").exists():
-        uv = ROOT / ".venv-uv" / "bin" / "uv"
-    installer = (
-        [uv, "pip", "install", "--python", python]
-        if uv
-        else [sys.executable, "-m", "pip", "--python", python, "install"]
-    )
-    done = run(*installer, "-q", *arguments)
+    uv = shutil.which("uv") or shutil.which("uv", path=ROOT / ".venv-uv" / "bin")
+    by_uv = [uv, "pip", "install", "--python", python]
+    by_pip = [sys.executable, "-m", "pip", "--python", python, "install"]
+    done = run(*(by_uv if uv else by_pip), "-q", *arguments)
     if done.returncode:
         unavailable(f"no package index: {done.stderr.strip()[-300:]}", "REQUIRE_PACKAGE")
     return python
@@ -127,12 +122,9 @@ def test_a_new_folder_and_its_page_are_served(k2l, tmp_path):
     done = run(k2l, "predict", "--check", cwd=tmp_path / "my-api")
     assert "hash and inference checked" in done.stdout, done.stderr
     server = subprocess.Popen(
-        [k2l, "serve", "--port", "0"],
-        cwd=tmp_path / "my-api",
-        stdout=subprocess.PIPE,
-        text=True,
+        [k2l, "serve", "--port", "0"], cwd=tmp_path / "my-api", stdout=subprocess.PIPE, text=True,
         env=CLEAN,
-    )
+    )  # fmt: skip
     try:
         line = server.stdout.readline()
         assert line.startswith("serving digits (default); ")

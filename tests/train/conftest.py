@@ -64,14 +64,18 @@ def pictures():
     return fill
 
 
+@pytest.fixture(scope="session")
+def shapes(pictures, tmp_path_factory):
+    """A folder of twenty pictures of each class, which tests only read."""
+    return pictures(tmp_path_factory.mktemp("data") / "shapes")
+
+
 @pytest.fixture
 def run(capfd):
-    """`k2l train` in this process: exit status, standard output and standard error."""
-    from keras_to_lambda.train.train import main
+    """A command in this process: exit status, standard output and standard error."""
 
-    def call(*arguments):
-        status = main([str(argument) for argument in arguments])
-        printed = capfd.readouterr()
-        return status, printed.out, printed.err
+    def call(main, *arguments):
+        capfd.readouterr()
+        return main([str(argument) for argument in arguments]), *capfd.readouterr()
 
     return call

@@ -30,13 +30,8 @@ from keras_to_lambda.train.fit.recipe import (
 
 
 @pytest.fixture(scope="module")
-def data(pictures, tmp_path_factory):
-    return pictures(tmp_path_factory.mktemp("fitting") / "shapes", each=20)
-
-
-@pytest.fixture(scope="module")
-def loaded(data):
-    return sources.load(str(data), 1)
+def loaded(shapes):
+    return sources.load(str(shapes), 1)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +73,7 @@ def test_only_the_last_layers_are_tuned_and_batch_normalizations_stay_frozen(tra
     changed = [
         index
         for index, (before, after) in enumerate(zip(base.layers, tuned.layers, strict=True))
-        if any(
-            map(lambda a, b: not np.array_equal(a, b), before.get_weights(), after.get_weights())
-        )
+        if not all(map(np.array_equal, before.get_weights(), after.get_weights()))
     ]
     assert changed
     assert min(changed) >= len(base.layers) - 12
@@ -126,10 +119,10 @@ def test_the_learning_rate_follows_its_schedule_and_another_run_does_not_continu
     assert "has another run: starting from the beginning" in capsys.readouterr().out
 
 
-def test_a_killed_run_continues_from_its_last_epoch(data, tmp_path, monkeypatch, capsys):
+def test_a_killed_run_continues_from_its_last_epoch(shapes, tmp_path, monkeypatch, capsys):
     """kill -9 after the second epoch; the same command ends with all epochs, each once."""
     output = tmp_path / "shapes"
-    line = ["train", str(data), "-o", str(output), "--model", "mlp", "--size", "32", "--epochs",
+    line = ["train", str(shapes), "-o", str(output), "--model", "mlp", "--size", "32", "--epochs",
             "6", "--batch-size", "4", "--track", "none"]  # fmt: skip
     log = output / "shapes.checkpoints" / "state" / "history.json"
     process = subprocess.Popen(

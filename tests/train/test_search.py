@@ -49,14 +49,9 @@ def test_a_wrong_factor_is_named(text, message):
         Factor.read(text)
 
 
-@pytest.fixture(scope="module")
-def data(pictures, tmp_path_factory):
-    return pictures(tmp_path_factory.mktemp("search") / "data", each=14)
-
-
-def test_values_reach_the_recipe(data):
-    args = search.parser().parse_args([str(data), "--weights", "none"])
-    loaded = photos.load(data, 1)
+def test_values_reach_the_recipe(shapes):
+    args = search.parser().parse_args([str(shapes), "--weights", "none"])
+    loaded = photos.load(shapes, 1)
     values = {"model": "MobileNetV2", "size": 96, "learning_rate": 0.003, "inner": 12,
               "dropout": "0.25", "augment": "none"}  # fmt: skip
     made = recipe_options.recipe(search.applied(args, values), loaded)
@@ -66,8 +61,8 @@ def test_values_reach_the_recipe(data):
     assert recipe_options.recipe(search.applied(args, {"inner": "0"}), loaded).inner == ()
 
 
-def run(data, output, *more):
-    return search.main([str(data), "-o", str(output), *OPTIONS, *more])
+def run(shapes, output, *more):
+    return search.main([str(shapes), "-o", str(output), *OPTIONS, *more])
 
 
 def found_in(output):
@@ -77,9 +72,9 @@ def found_in(output):
     return study.trials, re.findall(r"<tr[^>]*>(?=<td)(.*?)</tr>", html)
 
 
-def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path, capfd):
+def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(shapes, tmp_path, capfd):
     factors = ("--factor", "learning_rate=0.0001|0.004", "--factor", "dropout=0|0.5")
-    assert run(data, tmp_path, "--one-at-a-time", *factors) == 0
+    assert run(shapes, tmp_path, "--one-at-a-time", *factors) == 0
     printed = capfd.readouterr().out
     trials, rows = found_in(tmp_path)
     # Two rates, then the other dropout at the better rate; a known trial is not trained again.
@@ -103,12 +98,12 @@ def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(data, tmp_path
     assert "Training by dropout" in html
     assert not (tmp_path / "cache").exists()
     # A second run has nothing left to do.
-    assert run(data, tmp_path, "--one-at-a-time", *factors) == 0
+    assert run(shapes, tmp_path, "--one-at-a-time", *factors) == 0
     assert len(found_in(tmp_path)[0]) == 3
 
 
-def test_a_killed_search_continues_and_loses_no_trial(data, tmp_path, capfd):
-    line = ["search", str(data), "-o", str(tmp_path), *OPTIONS, "--trials", "4", "--factor",
+def test_a_killed_search_continues_and_loses_no_trial(shapes, tmp_path, capfd):
+    line = ["search", str(shapes), "-o", str(tmp_path), *OPTIONS, "--trials", "4", "--factor",
             "dropout=0..0.5"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "keras_to_lambda", *line], stdout=subprocess.PIPE,

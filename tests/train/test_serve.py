@@ -26,6 +26,7 @@ from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.load import registries
 from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.train import train
 from keras_to_lambda.train.fit import history
 
 K2L = (sys.executable, "-m", "keras_to_lambda")
@@ -34,11 +35,6 @@ TRACKERS = all(map(importlib.util.find_spec, ("wandb", "mlflow")))
 needs_tracking = pytest.mark.skipif(
     not TRACKERS, reason="wandb and mlflow are not installed: make tracking"
 )
-
-
-@pytest.fixture(scope="module")
-def data(pictures, tmp_path_factory):
-    return pictures(tmp_path_factory.mktemp("serve") / "shapes", each=20)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +52,7 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def served(data, environment, tmp_path_factory):
+def served(shapes, environment, tmp_path_factory):
     """From scratch, tracked, checkpoints kept, converted, served: folder, output, an answer."""
     folder = tmp_path_factory.mktemp("trained")  # MLflow keeps artifacts below it
     where = "tensorboard,wandb,mlflow" if TRACKERS else "tensorboard"
@@ -65,7 +61,7 @@ def served(data, environment, tmp_path_factory):
         port = probe.getsockname()[1]
     with (folder / "printed.txt").open("w") as printed:
         server = subprocess.Popen(
-            [*K2L, "train", str(data), "-o", str(folder / "shapes"), "--size", "32", "--epochs",
+            [*K2L, "train", str(shapes), "-o", str(folder / "shapes"), "--size", "32", "--epochs",
              "3", "--batch-size", "16", "--augment", "light", "--keep-checkpoints", "--track",
              where, "--serve", str(port)],
             cwd=folder, env=environment, stdout=printed, stderr=subprocess.STDOUT,
@@ -80,7 +76,7 @@ def served(data, environment, tmp_path_factory):
                     time.sleep(0.2)
             text = (folder / "printed.txt").read_text()
             assert server.returncode is None, text
-            image = base64.b64encode((data / "disc" / "000.png").read_bytes()).decode()
+            image = base64.b64encode((shapes / "disc" / "000.png").read_bytes()).decode()
             answer = requests.post(f"{url}/predict", json={"image": image}, timeout=30).json()
         finally:
             server.terminate()
@@ -138,37 +134,41 @@ def test_a_kept_checkpoint_is_a_whole_model_with_its_card(trained, record):
         assert json.loads(source_card.place(path).read_text())["height"] == 32
 
 
-def test_the_docs_code_draws_feature_maps(trained, data, tmp_path, monkeypatch):
+def test_the_docs_code_draws_feature_maps(trained, shapes, tmp_path, monkeypatch):
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "photos").symlink_to(trained)
     (trained / "photos.keras").symlink_to(trained / "shapes.keras")
-    shutil.copy(data / "disc" / "000.png", tmp_path / "photo.jpg")
+    shutil.copy(shapes / "disc" / "000.png", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     exec(code, {})
     assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_folder_that_was_not_named_is_not_overwritten(data, trained, run, tmp_path, monkeypatch):
+def test_a_folder_that_was_not_named_is_not_overwritten(
+    shapes, trained, run, tmp_path, monkeypatch
+):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "shapes").symlink_to(trained)
     monkeypatch.chdir(tmp_path)
-    status, _, error = run(data, "--size", "32", "--epochs", "1", "--track", "none")
+    status, _, error = run(train.main, shapes, "--size", "32", "--epochs", "1", "--track", "none")
     assert status == 2
     assert "models/shapes has a model: give another folder" in error
 
 
-def test_what_is_wrong_is_named_before_the_training(data, run, tmp_path):
+def test_what_is_wrong_is_named_before_the_training(shapes, run, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        status, _, error = run(tmp_path, "--serve", port)
+        status, _, error = run(train.main, tmp_path, "--serve", port)
     assert status == 2
     assert f"port {port} is not available: use --serve {port + 1}" in error
-    status, _, error = run(data, "-o", tmp_path / "out", "--track", "tensorboard,paper")
+    status, _, error = run(
+        train.main, shapes, "-o", tmp_path / "out", "--track", "tensorboard,paper"
+    )
     assert status == 2
     assert "--track paper is unknown; use tensorboard, wandb, mlflow or none" in error
 
@@ -224,10 +224,10 @@ def test_mlflow_has_parameters_metrics_and_a_registered_model(served, record, en
 
 
 @needs_tracking
-def test_a_registered_model_is_converted_by_its_name(data, served, environment):
+def test_a_registered_model_is_converted_by_its_name(shapes, served, environment):
     out = served[0] / "from_registry.tflite"
     done = subprocess.run(
-        [*K2L, "convert", "models:/shapes/1", "--samples", str(data), "-o", str(out),
+        [*K2L, "convert", "models:/shapes/1", "--samples", str(shapes), "-o", str(out),
          "--accept-accuracy"],
         cwd=served[0], env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
