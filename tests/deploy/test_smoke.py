@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 import boto3
 import pytest
 import requests
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from keras_to_lambda.deploy.rollout import endpoint_comparison, smoke
@@ -387,6 +388,27 @@ def test_a_profile_is_for_the_signature_and_for_the_alias(
         status, result, _ = run(capsys, url, "--iam", "--function", FUNCTION, "--profile", "work")
     assert status == 0
     assert result.facts["alias"] == f"{FUNCTION}:live, version 3"
+    assert result.found.facts["without credentials"] == "403"
+
+
+def test_a_stack_that_answers_callers_without_credentials_is_reported(
+    function, invoked, right, capsys
+):
+    invoked(v3=right)
+    with served(right) as url:
+        status, result, _ = run(capsys, url, "--api-key", "key", "--function", FUNCTION)
+    assert status == 1
+    [said] = texts(result.found)
+    assert re.fullmatch("a call without credentials is answered with 4.*, not refused", said)
+    assert live() == Routing("3")
+
+
+def test_waiting_for_the_first_answer_is_said_once(right, capsys, monkeypatch):
+    monkeypatch.setattr(endpoint_comparison, "WAIT_S", 1)
+    starting = iter([True, True])
+    with served(played(right, failing, lambda *_: next(starting, False))) as url:
+        status, _, err = run(capsys, url)
+    assert (status, err.count("smoke: waiting up to 1 s for http://")) == (0, 1)
 
 
 # --- what no version causes is no reason to go back either
@@ -512,7 +534,27 @@ def test_a_version_that_was_led_away_from_is_never_gone_back_to(function, routed
     assert result.rollback == (
         "led the alias from version 4 to 2; version 3: was found faulty before"
     )
-    assert noted(function) == "found faulty: 3, 4"
+    assert noted(function) == "[found faulty: 3, 4]"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("owner team-a", "owner team-a [found faulty: 3]"),
+        (
+            "of 7 [found faulty: 3, 1] by hand, ticket 2",
+            "of 7 by hand, ticket 2 [found faulty: 1, 3]",
+        ),
+        ("found faulty: 2", "found faulty: 2 [found faulty: 3]"),
+        ("x" * 230 + " [found faulty: 10, 11, 12]", "x" * 230 + " [found faulty: 11, 12, 3]"),
+        ("x" * 250, "x" * 250),
+    ],
+    ids=["its own text", "digits around", "no note of ours", "the oldest go", "no room"],
+)
+def test_the_description_of_an_alias_keeps_its_own_text(function, before, after):
+    function.update_alias(FunctionName=FUNCTION, Name="live", Description=before)
+    assert "from version 3 to 2" in Alias(FUNCTION).roll_back("3", lambda _: "")
+    assert noted(function) == after
 
 
 def test_where_no_version_before_answers_the_alias_stays_and_that_is_said_aloud(
@@ -540,7 +582,7 @@ def test_only_some_versions_are_tried_as_the_faulty_one_is_live_meanwhile(functi
         Alias(FUNCTION).roll_back("3", doubt)
     assert tried == ["2"]
     # One that was found faulty is not tried, and does not count.
-    function.update_alias(FunctionName=FUNCTION, Name="live", Description="found faulty: 2")
+    function.update_alias(FunctionName=FUNCTION, Name="live", Description="[found faulty: 2]")
     with pytest.raises(AliasError, match="version 2: was found faulty before"):
         Alias(FUNCTION).roll_back("3", doubt)
     assert tried == ["2", "1"]
@@ -593,7 +635,7 @@ def test_a_new_version_that_no_call_over_http_has_reached_is_judged(
     assert not result.trial.same
     assert result.rollback == "took the canary's weight away"
     assert live() == Routing("2")
-    assert noted(function) == "found faulty: 3"
+    assert noted(function) == "[found faulty: 3]"
 
 
 def test_a_new_version_that_may_not_be_invoked_is_not_led_away_from(
@@ -637,6 +679,9 @@ def test_whose_answers_differ_is_reported_in_lines_of_a_terminal(
     lines = capsys.readouterr().out.splitlines()
     for who in ("over HTTP", "version 3"):
         assert any(re.match(f"  - {who}: clothing, .*: t-shirt is ", line) for line in lines)
+        assert any(
+            re.match(rf"  {who} .*difference [\d.]+ \(up to [\d.]+ allowed", x) for x in lines
+        )
     assert any(line.startswith("  version 3 ") and "DIFFERENT" in line for line in lines)
     assert max(map(len, lines)) <= 100
 
@@ -653,9 +698,13 @@ def test_a_first_version_has_none_before_it_and_that_is_said_aloud(function):
     assert live() == Routing("1")
 
 
-@pytest.mark.parametrize("left_at", ["2", "3"], ids=["led back", "done before its stop"])
+@pytest.mark.parametrize(
+    ("left_at", "denied"),
+    [("2", False), ("2", True), ("3", False)],
+    ids=["led back", "no note", "done before its stop"],
+)
 @pytest.mark.parametrize("name", [FUNCTION, f"{ARN}:live"])
-def test_a_canary_is_stopped_by_codedeploy(name, left_at, function, aws, monkeypatch):
+def test_a_canary_is_stopped_by_codedeploy(name, left_at, denied, function, aws, monkeypatch):
     """moto has no deployments: botocore's Stubber holds their answers to AWS's description."""
     canary(function)
     alias, client = Alias(name), aws("codedeploy")
@@ -671,6 +720,10 @@ def test_a_canary_is_stopped_by_codedeploy(name, left_at, function, aws, monkeyp
             FunctionVersion=left_at,
             RoutingConfig={"AdditionalVersionWeights": {}},
         )
+
+    def deny(**_):
+        error = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
+        raise ClientError(error, "UpdateAlias")
 
     client.meta.events.register("before-parameter-build.codedeploy.StopDeployment", lead_back)
     with Stubber(client) as stub:
@@ -694,7 +747,18 @@ def test_a_canary_is_stopped_by_codedeploy(name, left_at, function, aws, monkeyp
             with pytest.raises(AliasError, match="is at version 3 after 0 s, not at version 2"):
                 alias.roll_back("3", str)
             return
-        assert alias.roll_back("3", str) == "stopped CodeDeploy's OURS, which led all calls back"
+        if denied:
+            stopped = "before-parameter-build.codedeploy.StopDeployment"
+            update = "before-parameter-build.lambda.UpdateAlias"
+            client.meta.events.register_last(
+                stopped, lambda **_: function.meta.events.register(update, deny)
+            )
+        done = alias.roll_back("3", str)
         stub.assert_no_pending_responses()
     assert alias.routing() == Routing("2")
-    assert noted(function) == "found faulty: 3"
+    led_back = "stopped CodeDeploy's OURS, which led all calls back"
+    if denied:
+        assert done.startswith(f"{led_back}; that version 3 is faulty could not be noted: ")
+        assert "AccessDenied" in done
+    else:
+        assert (done, noted(function)) == (led_back, "[found faulty: 3]")

@@ -24,7 +24,8 @@ NO_WEIGHTS: dict[str, Any] = {"AdditionalVersionWeights": {}}
 CANDIDATES = 5  # versions that are tried; each may be a cold start, while the faulty one is live
 # An alias's description has the versions that it was led away from: UpdateAlias writes it in the
 # same step that moves the alias, and needs no other permission. Tags are of the whole function.
-NOTE = "found faulty: "
+NOTE = re.compile(r"\s*\[found faulty: ([\d, ]*)\]")
+DESCRIPTION_CHARS = 256  # that Lambda takes
 # https://docs.aws.amazon.com/lambda/latest/api/API_GetAlias.html#API_GetAlias_RequestParameters
 FUNCTION = re.compile(
     r"(?P<function>(?:(?:arn:[\w-]+:lambda:[\w-]+:)?\d{12}:(?:function:)?)?(?P<name>[\w-]+))"
@@ -134,7 +135,7 @@ class Alias:
                 "rolled back already. Deploy a new version, or move it with `aws lambda "
                 "update-alias`"
             )
-        noted, against, tried = self._noted(), [], 0
+        (_, noted), against, tried = self._described(), [], 0
         for version in map(str, sorted(numbers, reverse=True)):
             if version == faulty:
                 continue
@@ -207,8 +208,12 @@ class Alias:
                     "at it in the console"
                 )
             time.sleep(2)
-        self._update(faulty)  # not before: CodeDeploy need not bear that it is altered
-        return f"stopped CodeDeploy's {deployment}, which led all calls back"
+        done = f"stopped CodeDeploy's {deployment}, which led all calls back"
+        try:
+            self._update(faulty)  # not before: CodeDeploy need not bear that it is altered
+        except aws.AwsError as error:
+            done += f"; that version {faulty} is faulty could not be noted: {error}"
+        return done
 
     def _deployment(self) -> tuple[str, list[str]]:
         """CodeDeploy's deployment that shifts this alias now, or "", and those that are unreadable.
@@ -241,14 +246,20 @@ class Alias:
         found = self._call("codedeploy", "batch_get_deployment_targets", **of_it, targetIds=ids)
         return found["deploymentTargets"]
 
-    def _noted(self) -> list[str]:
-        """The versions that it was led away from, the oldest first."""
+    def _described(self) -> tuple[str, list[str]]:
+        """Its own description, and the versions that it was led away from, the oldest first."""
         description = self._call("lambda", "get_alias", **self._this).get("Description", "")
-        return re.findall(r"\d+", description.partition(NOTE)[2])
+        note = NOTE.search(description)
+        return NOTE.sub("", description), re.findall(r"\d+", note[1]) if note else []
 
     def _update(self, faulty: str, **changes: Any) -> None:
-        """Alter the alias, and note in the same step which version is faulty."""
-        # Lambda takes 256 characters.
-        noted = [*(version for version in self._noted() if version != faulty), faulty][-20:]
-        described = {"Description": NOTE + ", ".join(noted)}
+        """Alter the alias, and note in the same step which version is faulty.
+
+        Where there is no room for all, the oldest versions are left out.
+        """
+        own, noted = self._described()
+        noted = [*(version for version in noted if version != faulty), faulty]
+        texts = (f"{own} [found faulty: {', '.join(noted[at:])}]" for at in range(len(noted)))
+        fitting = (text.lstrip() for text in texts if len(text.lstrip()) <= DESCRIPTION_CHARS)
+        described = {"Description": next(fitting, own)}
         self._call("lambda", "update_alias", **self._this, **described, **changes)

@@ -65,7 +65,7 @@ class Found:
     """What a pass over the endpoint found.
 
     faults: of the answers. unproven: what is wrong, too, and proves nothing about a version.
-    compared: answers. largest: difference of a score.
+    compared: answers. largest: difference of a score. allowed: of the models the largest.
     default: the model that is asked by default. another: a model has another SHA-256 than here.
     """
 
@@ -75,6 +75,7 @@ class Found:
     differences: list[Difference] = field(default_factory=list)
     compared: int = 0
     largest: float = 0.0
+    allowed: float = 0.0
     default: str = ""
     another: bool = False
 
@@ -161,6 +162,7 @@ def compare(
             said = f"SHA-256 {str(sha256)[:12]}, here {str(model.sha256)[:12]}"
             found.faults.append(f"model {name} is another: {said}")
             found.another = True
+        found.allowed = max(found.allowed, model.allowed)
         for sample in samples:
             _compare_sample(endpoint, name, model, sample, found)
     return found
@@ -195,6 +197,20 @@ def check_refusal(endpoint: Client, found: Found) -> None:
     found.facts["non-image"] = str(wrong)
     if (wrong.status, wrong.code) != (UnsupportedFormat.status, UnsupportedFormat.code):
         found.faults.append(f"a non-image is answered with {wrong}, not 415")
+
+
+def check_stranger(endpoint: Client, found: Found) -> None:
+    """Where the caller has credentials, one without them is refused: else the stack is open.
+
+    Raises:
+        EndpointError
+    """
+    if not (endpoint.key or endpoint.signature):
+        return
+    answer = Client(endpoint.url).request(headers={"Content-Type": "application/json"})
+    found.facts["without credentials"] = str(answer)
+    if answer.status not in {401, 403}:
+        found.unproven.append(f"a call without credentials is answered with {answer}, not refused")
 
 
 def judge(
@@ -252,6 +268,7 @@ def first_answer(endpoint: Client, sample: SmokeSample) -> Reply:
         EndpointError: none within WAIT_S seconds; or it refuses us.
     """
     give_up = time.monotonic() + WAIT_S
+    waiting = False
     while True:
         try:
             reply = endpoint.request(body=sample.image, headers={"Content-Type": sample.type})
@@ -262,6 +279,9 @@ def first_answer(endpoint: Client, sample: SmokeSample) -> Reply:
             if reply.status < 500 or time.monotonic() > give_up:
                 refused(reply, endpoint.url)
                 return reply
+        if not waiting:
+            waiting = True
+            note(f"waiting up to {WAIT_S:.0f} s for {endpoint.url} ...")
         time.sleep(min(1.0, WAIT_S / 10))
 
 

@@ -24,6 +24,7 @@ from keras_to_lambda.deploy.rollout.endpoint_comparison import (
     LocalModel,
     SmokeSample,
     check_refusal,
+    check_stranger,
     compare,
     doubt,
     first_answer,
@@ -137,6 +138,7 @@ def smoke(args: argparse.Namespace) -> SmokeOutcome:
         found = Found([f"it answered {first} for {WAIT_S:.0f} s"])
     else:
         found = compare(endpoint, models, samples)
+        check_stranger(endpoint, found)
     outcome = SmokeOutcome(found, {"URL": endpoint.url})
     if alias:
         outcome.facts["alias"] = f"{alias}, {routing}"
@@ -202,7 +204,8 @@ def lines(outcome: SmokeOutcome) -> Iterator[str]:
     passes = {"over HTTP": found, **({f"version {outcome.newest}": trial} if trial else {})}
     for who, one in passes.items():
         verdict = "as here" if one.same else "DIFFERENT"
-        facts[who] = f"{verdict}: {one.compared} answers, largest difference {one.largest:.2g}"
+        largest = f"largest difference {one.largest:.2g} (up to {one.allowed:.2g} allowed)"
+        facts[who] = f"{verdict}: {one.compared} answers, {largest}"
     facts["verdict"] = "the same" if outcome.same else "DIFFERENT"
     width = max(map(len, facts))
     yield from (f"  {name:{width}}  {text}" for name, text in facts.items())
