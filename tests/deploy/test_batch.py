@@ -14,6 +14,7 @@ import pytest
 from botocore.stub import Stubber
 
 from keras_to_lambda.deploy.batch import runs
+from keras_to_lambda.deploy.batch.batch import _reported
 from keras_to_lambda.deploy.batch.cloud import BatchError, Cloud
 from keras_to_lambda.deploy.batch.image_list import Images
 from keras_to_lambda.runtime.common.errors import UserError
@@ -100,6 +101,15 @@ def test_progress_counts_the_images_whose_batch_has_ended(planned):
     assert now.seconds == 6
 
 
+def test_a_run_at_work_shows_its_failed_batches():
+    images = {"total": 100, "succeeded": 30, "failed": 20}
+    now = runs.Progress("run", "RUNNING", images, {"failed": 2, "succeeded": 3}, 10.0, "")
+    assert _reported(None, None, None, now) == [
+        "run: running, 10 s, 50 of 100 images (50%), 5.0 a second, about 10 s left",
+        "  batches: 2 failed",
+    ]
+
+
 def test_what_has_no_images_takes_no_name(aws, batch):
     aws.s3.put_object(Bucket="photos", Key="empty.csv", Body=b"url\n")
     for source, said in (
@@ -122,6 +132,7 @@ def test_what_has_no_images_takes_no_name(aws, batch):
         (["status", "none"], "there is no run none"),
         (["results", "none"], "there is no run none"),
         (["results", "none", "-o", "x.xls"], "name it .parquet or .csv"),
+        (["results", "none", "-o", "no/such/folder/x.csv"], "in a folder that exists"),
         (["start", "s3://photos"], "is not s3://bucket/"),
         (["start", "s3://photos/in"], "end a prefix with a slash"),
         (["start", "s3://photos/list.txt"], "end a prefix with a slash"),

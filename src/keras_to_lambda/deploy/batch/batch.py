@@ -172,11 +172,12 @@ def _reported(cloud: Cloud, args: argparse.Namespace, run: BatchRun, now: Progre
         f"{now.part}: {now.status.lower()}, {_time(now.seconds)}, {now.done:,} of {total:,} images"
     )
     line += f" ({now.done / total:.0%})" * bool(total) + f", {a_second:,.1f} a second"
-    if not now.ended:
-        left = f", about {_time((total - now.done) / a_second)} left" if now.done else ""
-        return [line + left]
+    if not now.ended and now.done:
+        line += f", about {_time((total - now.done) / a_second)} left"
     failed = [f"{now.batches[k]:,} {k}" for k in runs.DONE[1:] if now.batches.get(k)]
     lines = [line, *([f"  batches: {', '.join(failed)}"] if failed else [])]
+    if not now.ended:
+        return lines
     if now.error:
         lines.append(f"  {now.error[:300]}")
     done = now.status == "SUCCEEDED" and not failed
@@ -208,6 +209,8 @@ def _results(cloud: Cloud, args: argparse.Namespace) -> int:
         raise BatchError(f"{output}: name it {' or '.join(result_table.WRITERS)}")
     if output and output.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
         raise BatchError(f"{output} needs pyarrow: `pip install pyarrow`, or name it .csv")
+    if output and (output.is_dir() or not output.parent.is_dir()):
+        raise BatchError(f"{output}: use a file's name in a folder that exists")
     run = runs.load(cloud, args.run)
     runs.ended(cloud, run)
     with Ledger() as ledger:
