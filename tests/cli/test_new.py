@@ -111,6 +111,33 @@ def test_an_update_keeps_what_the_user_edited(folder, capsys):
     assert main(["new", str(folder), "--update"]) == 0  # offered once
 
 
+@pytest.mark.parametrize("there", ["a file", "a link", "a folder"])
+def test_an_update_writes_over_nothing_that_it_did_not_write(folder, tmp_path, capsys, there):
+    older(folder, "template.yaml", "Description: old\n")
+    (folder / "template.yaml").write_text("Description: mine\n")
+    older(folder, "Dockerfile", "FROM old\n")
+    (folder / "Dockerfile").rename(tmp_path / "elsewhere")
+    (tmp_path / "precious").write_text("precious")
+    (folder / "Dockerfile").symlink_to(tmp_path / "elsewhere")
+    offer = folder / "template.yaml.new"
+    if there == "a file":
+        offer.write_text("precious")
+    elif there == "a link":
+        offer.symlink_to(tmp_path / "precious")
+    else:
+        offer.mkdir()
+    for _ in range(2):  # it is offered until it could be written
+        capsys.readouterr()
+        assert main(["new", str(folder), "--update"]) == 1
+        assert "template.yaml.new is not ours and stays" in capsys.readouterr().out
+    assert offer.is_dir() or offer.read_text() == "precious"
+    assert (tmp_path / "elsewhere").read_text() == "FROM old\n"
+    assert (folder / "Dockerfile").read_bytes() == (ROOT / "Dockerfile").read_bytes()
+    offer.rename(tmp_path / "renamed")
+    assert main(["new", str(folder), "--update"]) == 1
+    assert offer.read_bytes() == (ROOT / "template.yaml").read_bytes()
+
+
 def test_printed_paths_are_normalised(tmp_path, monkeypatch, capsys):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -120,13 +120,15 @@ def update(folder: Path) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} has no usable {RECORD}: `k2l new` did not write it") from error
     new = dict(contents(stack))
+    # Of an edited file the new hash too: the next update compares with what was offered now.
+    after = {name: _hash(data) for name, data in new.items()}
     counts = dict.fromkeys(("renewed", "removed", "edited"), 0)
     for name in sorted({*new, *before}):
         path, data = folder / name, new.get(name)
         old = path.read_bytes() if path.is_file() else None
-        if old == data or (data is not None and _hash(data) == before.get(name)):
+        if old == data or (data is not None and after[name] == before.get(name)):
             continue  # the same, or the user's edit of what has not changed
-        if old is None or _hash(old) == before.get(name):
+        if not os.path.lexists(path) or (old is not None and _hash(old) == before.get(name)):
             counts["renewed" if data is not None else "removed"] += 1
             print("".join(difference(name, old or b"", data or b"")), end="")
             if data is None:
@@ -135,12 +137,16 @@ def update(folder: Path) -> int:
                 _write(path, data)
         elif data is not None:
             counts["edited"] += 1
+            print("".join(difference(name, old or b"", data)), end="")
             offer = path.with_name(f"{path.name}.new")
-            _write(offer, data)
-            print("".join(difference(name, old, data)), end="")
-            print(f"{name} was edited and stays; the new version is {offer.relative_to(folder)}")
-    # Of an edited file the new hash too: the next update compares with what was offered now.
-    _record(folder, {name: _hash(data) for name, data in new.items()}, stack)
+            if _replaceable(offer, {before.get(name), after[name]}):
+                _write(offer, data)
+                done = f"the new version is {offer.relative_to(folder)}"
+            else:
+                after[name] = before.get(name, "")  # the next update offers it again
+                done = f"{offer.relative_to(folder)} is not ours and stays: rename it, update again"
+            print(f"{name} was edited and stays; {done}")
+    _record(folder, after, stack)
     print(", ".join(f"{count} {word}" for word, count in counts.items()))
     return frame.FAILED if counts["edited"] else frame.OK
 
@@ -187,6 +193,15 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _replaceable(path: Path, hashes: set[str | None]) -> bool:
+    """Whether nothing is there, or a file, not a link, that one of the hashes is of."""
+    if not path.is_file() or path.is_symlink():
+        return not os.path.lexists(path)
+    return _hash(path.read_bytes()) in hashes
+
+
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        path.unlink()  # what it leads to may be another project's
     path.write_bytes(data)
