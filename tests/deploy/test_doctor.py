@@ -308,6 +308,27 @@ def test_a_template_that_sam_refuses(copy, capsys, monkeypatch):
     assert "validate --lint" in out
 
 
+@pytest.mark.parametrize(
+    ("region", "environment", "linted"),
+    [("eu-west-3", "eu-west-1", "eu-west-3"), (None, "eu-west-1", "eu-west-1"),
+     (None, None, "us-east-1")],
+)  # fmt: skip
+def test_the_template_is_judged_for_the_region_that_it_goes_to(
+    region, environment, linted, monkeypatch
+):
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    if environment:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", environment)
+    setup = Setup(region, offline=True)
+    done = subprocess.CompletedProcess((), 0, "", "")
+    seen = {}
+    monkeypatch.setattr(setup, "tool", lambda _: "sam")
+    monkeypatch.setattr(setup, "run", lambda *_, **given: seen.update(given) or done)
+    assert checks.template(setup).status == "ok"
+    assert seen["AWS_DEFAULT_REGION"] == linted
+
+
 def test_a_template_that_is_no_yaml_breaks_its_own_checks_alone(doctor, copy):
     (copy / "template.yaml").write_text("a: [1\nb: }", encoding="utf-8")
 

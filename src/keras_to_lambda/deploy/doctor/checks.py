@@ -100,8 +100,12 @@ def template(setup: Setup) -> Finding:
     count = len(setup.template.body["Resources"])
     if not sam:
         return warn(f"{count} resources, not validated: no sam", "`pipx install aws-sam-cli`")
+    try:
+        where = aws.session(setup.region, setup.profile).region_name
+    except aws.AwsError:
+        where = "us-east-1"  # sam needs one; the check `region` reports that there is none
     lint = (sam, "validate", "--lint", "-t", "template.yaml")
-    ran = setup.run(*lint, timeout_s=120, AWS_DEFAULT_REGION=setup.region or "us-east-1")
+    ran = setup.run(*lint, timeout_s=120, AWS_DEFAULT_REGION=where)
     if ran.returncode:
         first = next((x for x in ran.stdout.splitlines() if re.match(r"[EW]\d{4}", x)), "")
         return fail(first or last_words(ran), "`sam validate --lint` shows where it is wrong")
