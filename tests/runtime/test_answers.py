@@ -197,7 +197,7 @@ def test_another_model_changes_no_answer(folder, jpeg):
         (".", "clothing", {"DEFAULT_MODEL": "digits"}, "digits"),
         ("digits.tflite", "clothing", {}, "digits"),
         (".", "hats", {}, r"'hats', which .*default\.txt names; there is clothing, digits"),
-        (".", "", {"DEFAULT_MODEL": "pets"}, "no model 'pets'; there is clothing, digits"),
+        (".", "", {"DEFAULT_MODEL": "pets"}, "'pets', which DEFAULT_MODEL .*; there is clothing"),
     ],
 )
 def test_the_default_is_a_setting_or_the_folders_or_the_only_one(

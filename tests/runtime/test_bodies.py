@@ -316,8 +316,17 @@ REFUSED = [
         ({"url": URL, wrong: 1}, errors.InvalidRequest, f"unknown option {wrong}; use {right}")
         for wrong, right in {"treshold": "threshold", "top_n": "top_k", "Modle": "model"}.items()
     ),
+    ({"url": URL, "top_k": 1, "topK": 4}, errors.InvalidRequest, "top_k was given twice"),
 ]
 REFUSED_TEXT = [
+    (FORM, f"treshold=3&url={URL}", errors.InvalidRequest, "unknown option treshold"),
+    (
+        MULTIPART + "b",
+        form((b"treshold", b"", b"3"), (b"url", b"", URL.encode())).decode(),
+        errors.InvalidRequest,
+        "unknown option treshold",
+    ),
+    (FORM, f"top_k=1&top-k=4&url={URL}", errors.InvalidRequest, "top_k was given twice"),
     ("", '"hello"', errors.InvalidJson, "is a string"),
     ("", "hello there", errors.UnsupportedFormat, "text of 11 characters"),
     ("text/csv", "a,b\n1,2", errors.UnsupportedFormat, "base64 of an image"),

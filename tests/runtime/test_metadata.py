@@ -108,7 +108,9 @@ def test_the_card_in_the_file_comes_first_and_then_the_one_beside(write):
 def test_without_metadata_there_is_no_card(write):
     path = write(third_party(network()))
     assert tflite_metadata.read(path) is None
-    with pytest.raises(SetupError, match=r"no card in it.*colours\.card\.json"):
+    with pytest.raises(
+        SetupError, match=r"no card in it.*; get the whole file, or .*colours\.card\.json"
+    ):
         cards.load(path)
 
 
@@ -117,7 +119,10 @@ def test_missing_labels_are_named_with_the_command_that_adds_them(write):
     with pytest.raises(SetupError) as caught:
         cards.load(path)
     message = str(caught.value)
-    assert "its metadata names 'labels.txt', which is not in the file" in message
+    assert (
+        "its metadata names 'labels.txt', which is not in the file; get the whole file, or write"
+        in message
+    )
     assert "`k2l convert colours.tflite --labels FILE --preprocess NAME" in message
     assert "damaged" not in message
     found = tflite_metadata.read(path)

@@ -6,12 +6,14 @@ what such a server answers to a name, an alias or a token that it does not know.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import resource
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -121,7 +123,7 @@ def test_a_pinned_model_that_is_here_needs_no_network_but_right_settings(upload,
         start(MODEL_SHA256=SHA256)
 
 
-def test_what_a_killed_start_left_is_replaced_and_two_starts_take_turns(upload):
+def test_what_a_killed_start_left_is_replaced_and_starts_do_not_disturb_each_other(upload):
     upload(Metadata=metadata(DIGITS))
     part = Path(start() + ".part")
     part.with_suffix("").unlink()
@@ -131,6 +133,31 @@ def test_what_a_killed_start_left_is_replaced_and_two_starts_take_turns(upload):
             DIGITS
         }
     assert not part.exists()
+
+
+def test_a_download_that_hangs_holds_up_no_other(upload):
+    upload(Metadata=metadata(DIGITS))
+    path = Path(start())
+    path.unlink()
+    begun, ended = Event(), Event()
+
+    def chunks():
+        begun.set()
+        yield DIGITS[:9]
+        ended.wait(60)
+        yield DIGITS[9:]
+
+    hung = contextlib.nullcontext((SHA256, chunks()))
+    with ThreadPoolExecutor() as pool:
+        renewal = pool.submit(remote_model._renew, str(path), lambda _: hung, Deadline(60))
+        assert begun.wait(60)
+        try:
+            assert Path(start()).read_bytes() == DIGITS
+        finally:
+            ended.set()
+        renewal.result()
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == DIGITS
 
 
 @pytest.mark.parametrize(

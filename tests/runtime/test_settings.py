@@ -20,6 +20,7 @@ from keras_to_lambda.runtime.common.settings import Settings, vcpus
             {"FETCH_ALLOWED_HOSTS": "A.example, b.example"},
             {"fetch_allowed_hosts": {"a.example", "b.example"}},
         ),
+        ({"FETCH_ALLOWED_PORTS": "80 443,8080"}, {"fetch_allowed_ports": {80, 443, 8080}}),
         # As they are looked up.
         ({"FETCH_ALLOWED_HOSTS": "Fa\u00df.de"}, {"fetch_allowed_hosts": {"xn--fa-hia.de"}}),
         (
@@ -37,11 +38,12 @@ def test_values_are_read_and_have_defaults(environ, expected):
 def test_every_fault_is_in_one_message():
     environ = {
         "NUM_THREADS": "0", "MAX_IMAGE_BYTES": "20MB", "FETCH_TIMEOUT_S": "nan",
-        "FETCH_PRIVATE_HOSTS": "intranet", "LOG_LEVEL": "loud",
+        "FETCH_PRIVATE_HOSTS": "intranet", "LOG_LEVEL": "loud", "FETCH_ALLOWED_PORTS": "80;81",
     }  # fmt: skip
     with pytest.raises(SetupError) as caught:
         Settings.from_environ(environ)
     assert [name for name in environ if name not in str(caught.value)] == []
+    assert "must be port numbers, separated by commas or spaces" in str(caught.value)
 
 
 @pytest.mark.parametrize("memory_mb", ["128", "1769", "3537"])

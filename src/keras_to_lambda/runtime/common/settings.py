@@ -106,9 +106,8 @@ def _is_port(text: str) -> bool:
 
 def _ports(text: str) -> frozenset[int]:
     names = _list(text)
-    _checked(
-        text, bool(names) and all(map(_is_port, names)), "must be port numbers, separated by commas"
-    )
+    right = bool(names) and all(map(_is_port, names))
+    _checked(text, right, "must be port numbers, separated by commas or spaces")
     return frozenset(map(int, names))
 
 

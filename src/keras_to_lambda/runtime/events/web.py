@@ -143,7 +143,7 @@ class HttpApi(Synchronous):
 
     def _query(self) -> dict[str, str]:
         query = _dict(self._event, "queryStringParameters")
-        return {key: str(_last(value)) for key, value in query.items()}
+        return {key: str(_last(value)) for key, value in query.items() if value != []}
 
     def _body(self, content_type: str) -> bytes:
         body = self._event.get("body") or ""
@@ -223,7 +223,8 @@ class LoadBalancer(RestApi):
 
         query = super()._query()
         for key, values in _dict(self._event, "multiValueQueryStringParameters").items():
-            query[key] = str(_last(values))
+            if values:
+                query[key] = str(_last(values))
         return {unquote_plus(key): unquote_plus(value) for key, value in query.items()}
 
     def _envelope(

@@ -66,7 +66,8 @@ OTHERS: tuple[tuple[tuple[bytes, ...], int, str], ...] = (
     ((b"AVI ",), 8, "an AVI video" + FRAME),
     ((b"FLV\x01", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u\x8ef\xcf\x11"), 0, "a video" + FRAME),
     ((b"WAVE",), 8, "a sound file; send an image"),
-    ((b"ID3", b"fLaC", b"OggS"), 0, "a sound file; send an image"),
+    ((b"ID3", b"fLaC"), 0, "a sound file; send an image"),
+    ((b"OggS",), 0, "an Ogg file" + FRAME),
     (
         (b"PK\x03\x04", b"PK\x05\x06"),
         0,
@@ -74,9 +75,11 @@ OTHERS: tuple[tuple[tuple[bytes, ...], int, str], ...] = (
     ),
     ((b"\x1f\x8b",), 0, "gzip-compressed data; send the image itself"),
     ((b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"), 0, "compressed data; send the image itself"),
+    ((b"ustar",), 257, "a tar archive; send the image in it"),
     ((b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07"), 0, "an archive; send the image in it"),
     ((b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",), 0, "an Office document; send the image in it"),
     ((b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"), 0, "an array (NumPy or HDF5); send it as PNG"),
+    ((b"\x7fELF", b"MZ"), 0, "a program; send an image"),
 )
 # ISO base media files name their brands in the first box (ISO 14496-12, 4.3). The first fits.
 BRANDS: tuple[tuple[frozenset[bytes], str], ...] = tuple(
@@ -160,11 +163,13 @@ def _tga(data: bytes) -> str | None:
     return TARGA if sane and sides and (palette == 1) == (kind in (1, 9)) else None
 
 
+PAGE = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title")
 # Beginnings of a text in lower case, without white space in front, and what it is.
 TEXTS: tuple[tuple[tuple[bytes, ...], str], ...] = (
-    ((b"<!doctype html", b"<html", b"<head", b"<body", b"<!--", b"<title"), "an HTML page" + LINK),
+    ((b"<!--",), "an HTML page" + LINK),
     ((b"<?xml",), f"an XML document; send {NAMES}"),
     ((b"--",), "a multipart form; let your HTTP library set Content-Type, with its boundary"),
+    ((b"{\\rtf",), "an RTF document; send the image in it"),
     ((b"{", b"["), f"JSON; send {NAMES}"),
     ((b"http://", b"https://"), 'a URL; send it as {"url": "..."}'),
     ((b"data:image/",), 'a data: URL; send it as {"url": "..."}'),
@@ -181,10 +186,11 @@ def _text(data: bytes) -> str | None:
         start = start.decode("utf-16", "replace").encode()
     start = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     lower = start.lower()
-    if b"<svg" in lower:
-        return "an SVG drawing" + CONVERT
-    if lower.startswith(b"<?xml") and b"<html" in lower:
+    before, svg, _ = lower.partition(b"<svg")  # a page may have drawings in it
+    if before.startswith(PAGE) or (before.startswith((b"<?xml", b"<!--")) and b"<html" in before):
         return "an HTML page" + LINK
+    if svg:
+        return "an SVG drawing" + CONVERT
     for marks, name in TEXTS:
         if lower.startswith(marks) and ALSO.get(marks[0], b"") in lower:
             return name

@@ -107,9 +107,9 @@ def _sorted(pairs: Sequence[Pair], max_images: int) -> tuple[list[Source], dict[
             images.append(value)
         elif not value.strip():
             continue  # as browsers send a field that was left empty
-        elif option(name) in Options._fields:
+        elif field(name) is None:
             options[name] = value.strip()
-        elif field(name):
+        else:
             found = recognised(value)
             if value[:5].lower() == "data:" and "," not in value:
                 # curl -F takes what follows a semicolon for the part's type.

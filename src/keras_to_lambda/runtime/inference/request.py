@@ -72,12 +72,7 @@ class Options(NamedTuple):
         """
         if not (query or body):
             return cls()
-        given: dict[str, Any] = {}
-        for name, value in (*(query or {}).items(), *(body or {}).items()):
-            if not (encodable(name) and (not isinstance(value, str) or encodable(value))):
-                raise InvalidRequest("the request has an unpaired surrogate; send valid Unicode")
-            if value is not None:
-                given[option(name)] = value
+        given = _by_option(query or {}) | _by_option(body or {})
         for name in NAMES:
             if name in given:  # of a query, as those of a body have been taken out
                 raise InvalidRequest(f"unknown option {name}; send the image in the body")
@@ -95,6 +90,16 @@ class Options(NamedTuple):
         if model is not None and not (isinstance(model, str) and model):
             raise InvalidRequest("model must be a model's name")
         return cls(top_k, scores, model, answer, _number(threshold, "threshold"))
+
+
+def _by_option(members: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in members.items():
+        if not (encodable(name) and (not isinstance(value, str) or encodable(value))):
+            raise InvalidRequest("the request has an unpaired surrogate; send valid Unicode")
+        if value is not None and found.setdefault(option(name), value) != value:
+            raise InvalidRequest(f"{option(name)} was given twice; give it once")
+    return found
 
 
 def _refuse_misspelt(others: list[str]) -> None:

@@ -52,7 +52,7 @@ class Models:
             found[card.name] = Installed(path, card)
         self.installed = dict(sorted(found.items()))
         self.default: str | None = settings.default_model or None
-        where = ""
+        where = ", which DEFAULT_MODEL or --model names"
         if self.default is None:
             if len(self.installed) == 1:
                 self.default = min(self.installed)

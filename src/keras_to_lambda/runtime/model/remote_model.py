@@ -91,34 +91,38 @@ def _reason(error: Exception, seconds: float) -> str:
 
 def _renew(path: str, opened: Opened, deadline: Deadline) -> None:
     """Replace the file at `path`, unless its hash is the expected one."""
-    part = path + ".part"
-    with _locked(os.path.dirname(path)), opened(deadline) as (expected, chunks):  # noqa: PTH120
+    with _part(path) as part, opened(deadline) as (expected, chunks):
         if expected == _digest(path):
             return
+        digest = _written(part, chunks, deadline)
+        if digest != expected:
+            raise SetupError(f"SHA-256 is {digest}, expected {expected}")
         try:
-            digest = _written(part, chunks, deadline)
-            if digest != expected:
-                raise SetupError(f"SHA-256 is {digest}, expected {expected}")
-            try:
-                cards.load(part)
-            except SetupError as error:
-                raise SetupError(str(error).replace(part, "the download")) from error
-            deadline.remaining_s("the download")  # else it was given up: another model is served
-            os.replace(part, path)  # noqa: PTH105  # whole, or not at all
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(part)  # noqa: PTH108
+            cards.load(part)
+        except SetupError as error:
+            raise SetupError(str(error).replace(part, "the download")) from error
+        deadline.remaining_s("the download")  # else it was given up: another model is served
+        os.replace(part, path)  # noqa: PTH105  # whole, or not at all
 
 
 @contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """One process of this machine at a time; the lock of one that was killed is free."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _part(path: str) -> Iterator[str]:
+    """The name of a download: always the same, so that what a killed start left is replaced.
+
+    While another download runs, a name of its own: that one may hang, or have been given up.
+    """
+    part = path + ".part"
+    lock = os.open(os.path.dirname(path), os.O_RDONLY)  # noqa: PTH120
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free after its holder was killed
+        except BlockingIOError:
+            part = f"{path}.{os.urandom(8).hex()}"
+        yield part
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)  # noqa: PTH108
+        os.close(lock)
 
 
 def _written(path: str, chunks: Iterator[bytes], deadline: Deadline) -> str:

@@ -399,12 +399,15 @@ def _third_party(path: str | os.PathLike[str]) -> ModelCard:
     body = tflite_metadata.read(path)
     if body is None:
         raise SetupError(
-            f"{path} has no card in it: it is another program's, or was cut short; {remedy}"
+            f"{path} has no card in it: it is another program's, or was cut short; "
+            f"get the whole file, or {remedy}"
         )
     file = body.pop("label_file")
     if body["labels"] is None:
-        missing = f"names {file!r}, which is not in the file" if file else "names no label file"
-        raise SetupError(f"{path}: its labels are missing: its metadata {missing}; {remedy}")
+        missing = "names no label file; "
+        if file:
+            missing = f"names {file!r}, which is not in the file; get the whole file, or "
+        raise SetupError(f"{path}: its labels are missing: its metadata {missing}{remedy}")
     if body["preprocessing"]["scaling"] is None:
         raise SetupError(
             f"{path}: its metadata does not say how pixels are scaled for {body['channels']} "
