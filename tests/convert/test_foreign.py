@@ -88,8 +88,15 @@ STEPS = {"uint8": (1 / 127.5, 127), "int8": (1 / 127.5, 0)}
             "probabilities",
         ),
         (with_metadata(network()), (), Affine((1 / 127.5,) * 3, (-1.0,) * 3), "probabilities"),
+        # No scaling that has a name fits: no other is tried on the samples.
+        (
+            network("uint8", steps=(1 / 50, 0)),
+            LABELS,
+            Affine((1 / 50,) * 3, (0,) * 3),
+            "probabilities",
+        ),
     ],
-    ids=["float", "numbers", "uint8", "int8", "agreeing", "float scores", "metadata"],
+    ids=["float", "numbers", "uint8", "int8", "agreeing", "float scores", "metadata", "own steps"],
 )
 def test_the_card_is_written_into_the_file(place, convert, flatbuffer, options, scaling, output):
     options = [str(place / "labels.txt") if word == "LABELS" else word for word in options]

@@ -3,14 +3,15 @@
     python -m keras_to_lambda.deploy.sbom -o sbom.cdx.json [--image keras-to-lambda]
 
 cyclonedx-py (https://github.com/CycloneDX/cyclonedx-python) describes the packages of
-requirements.txt, each with every hash that the lock allows. Added here: the models with their
-cards. With --image, an image that holds another package, file or model is an error, and nothing is
-written. Runs in .venv-supply.
+requirements.txt, each with every hash that the lock allows. Added here: their licences, and the
+models with their cards. With --image, an image that holds another package, file or model is an
+error, and nothing is written. Runs in .venv-supply.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -135,11 +136,25 @@ def build(model: str = "models", image: str | None = None) -> str:
     kept = [c for c in bom["components"] if _name(c["name"]) in here["package"]]
     for component in kept:
         component.pop("description", None)  # the lock's line, hashes and all
+        component["licenses"] = _licences(component["name"])
     models = [_model(path, sha) for path, sha in here["file"].items() if path.endswith(".tflite")]
     bom["components"] = [*kept, *models]
     refs = {component["bom-ref"] for component in kept}
     bom["dependencies"] = [one for one in bom.get("dependencies", []) if one["ref"] in refs]
     return json.dumps(bom, indent=1, sort_keys=True) + "\n"
+
+
+def _licences(package: str) -> list[dict[str, Any]]:
+    """As the package's own metadata name them; .venv-supply has the locked packages."""
+    try:
+        about = importlib.metadata.metadata(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise SbomError(f"{package} is not installed here; run `make sbom`") from error
+    if about["License-Expression"]:
+        return [{"expression": about["License-Expression"]}]
+    stated = [c for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
+    names = [c.rpartition(" :: ")[2] for c in stated] or (about["License"] or "").splitlines()[:1]
+    return [{"license": {"name": name}} for name in names]
 
 
 def _output(*command: str) -> str:
