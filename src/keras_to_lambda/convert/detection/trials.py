@@ -193,16 +193,16 @@ def scalings(
     Runs in the sandbox. targets: each photo's label by index.
 
     Returns:
-        An entry for each, in their order; none, where a photo cannot be read here: scaling,
-        color_order; `chosen`: each photo's label by index; `loss` and `p` of `evidence.Row`; `own`:
-        it is the card's; `same`: so are its scores.
+        An entry for each, in their order; none, where a photo cannot be read here, or no scaling
+        fits a quantized input: scaling, color_order; `chosen`: each photo's label by index; `loss`
+        and `p` of `evidence.Row`; `own`: it is the card's; `same`: so are its scores.
     """
     network = load(Path(model), wanted)
     steps = ModelCard.from_json(card).preprocessing
     trials = Trials(network, [Sample(Path(photo), "") for photo in photos], steps)
-    if len(trials.samples) != len(photos):
-        return []
     colours = trials.colours()
+    if not colours or len(trials.samples) != len(photos):
+        return []
     shape = {"interpolation": steps.interpolation, "resize": steps.resize}
     trials.run(colours, [shape], "scaling and colour order")
     truth, scores = np.array(targets, np.int64), list(trials.scores.values())
