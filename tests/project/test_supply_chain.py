@@ -144,7 +144,7 @@ def test_the_sbom_holds_every_locked_package_and_model_with_its_hashes(bom):
     assert held == locked
     licences = {c["name"]: c["licenses"] for c in components if c["type"] == "library"}
     assert all(licences.values())
-    assert licences["boto3"] == [{"expression": "Apache-2.0"}]
+    assert licences["boto3"] == [{"license": {"name": "Apache-2.0"}}]
     models = {c["name"]: c for c in components if c["type"] == "machine-learning-model"}
     assert set(models) == {"clothing", "digits", "digits-tree"}
     digest = hashlib.sha256((ROOT / "models/clothing/clothing.tflite").read_bytes()).hexdigest()
