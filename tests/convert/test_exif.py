@@ -73,6 +73,7 @@ def test_the_flag_is_applied_by_default_and_counted(kind, run, photos, capsys):
     assert card.verification["flagged"] == flagged
     out = capsys.readouterr().out
     assert "16 samples have a flag; it is applied" in out
+    assert "16 samples with an EXIF" not in out
 
 
 def test_a_model_that_was_trained_with_the_flag_ignored_keeps_it_ignored(run, photos, capsys):
@@ -107,14 +108,24 @@ def test_the_samples_of_a_model_with_one_output_decide_as_well(convert, photos, 
 
 
 def test_few_flagged_samples_show_nothing_and_the_default_stays(run, photos):
-    card = run(photos("stored", orientations=(6, 1, 1, 1)))
-    assert card.verification["flagged"]["ignore"] == 4
+    folder = photos("stored", orientations=(6,), labels=("left",), each=5)
+    card = run(folder, "--accept-accuracy")
+    flagged = {"samples": 5, "judged": 5, "apply": 0, "ignore": 5, "fits": ""}
+    assert card.verification["flagged"] == flagged
     assert card.preprocessing.exif == "apply"
 
 
-def test_an_option_overrules_what_the_samples_show(run, photos):
-    card = run(photos("stored"), "--exif", "apply", "--accept-accuracy")
-    assert card.preprocessing.exif == "apply"
+@pytest.mark.parametrize(
+    ("given", "seen_as", "fits"), [("apply", "stored", "ignore"), ("ignore", "seen", "apply")]
+)
+def test_an_option_overrules_what_the_samples_show_which_is_noted(
+    given, seen_as, fits, run, photos, capsys
+):
+    card = run(photos(seen_as), "--exif", given, "--accept-accuracy")
+    assert card.preprocessing.exif == given
+    out = capsys.readouterr().out
+    assert f"note: exif: {given} is given, but of 16 samples" in out
+    assert f"compare with --exif {fits}" in out
 
 
 @pytest.mark.parametrize(

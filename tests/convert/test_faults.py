@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -66,6 +67,7 @@ def test_an_output_that_cannot_be_written_is_named(models, samples, labels, tmp_
 
 def test_a_path_that_is_no_model_is_named(refused, tmp_path):
     assert "there is no model at" in refused(tmp_path / "none.keras")
+    assert refused(Path("/")) == "k2l convert: there is no model at /"
     (tmp_path / "folder").mkdir()
     assert "not a SavedModel" in refused(tmp_path / "folder")
 

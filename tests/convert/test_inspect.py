@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 
 import flatbuffers
 import h5py
@@ -81,12 +82,23 @@ def test_a_served_model_is_reported_and_exits_with_0(flatbuffer, write, network,
     assert found["quantization"] == "float32 (none)"
 
 
-def test_without_a_card_or_with_one_of_other_labels_the_remedy_is_said(flatbuffer, write, capsys):
+def test_without_a_card_the_remedy_is_said(flatbuffer, write, capsys):
     assert main([str(write(flatbuffer))]) == 1
     assert "net.card.json" in capsys.readouterr().out
-    card = cards.ModelCard(name="net", labels=("a", "b"), height=40, width=40)
-    found = inspect(write(cards.join(flatbuffer, card)))
-    assert any("its card has 2 labels: give one" in reason for reason in found["stopped_by"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ("a", "b")}, "output of shape (1, 5), its card has 2 labels: give one"),
+        ({"height": 41}, "of shape (1, 40, 40, 3), its card says (1, 41, 40, 3)"),
+        ({"channels": 1}, "of shape (1, 40, 40, 3), its card says (1, 40, 40, 1)"),
+        ({"dtype": "uint8"}, "takes float32, its card says uint8"),
+    ],
+)
+def test_a_card_of_another_network_stops_it(changes, message, flatbuffer, write):
+    [stopped] = inspect(write(cards.join(flatbuffer, replace(CARD, **changes))))["stopped_by"]
+    assert message in stopped
 
 
 def test_several_inputs_and_outputs_are_reported_by_name(write):
@@ -198,21 +210,36 @@ def test_the_content_tells_the_kind_and_not_the_name(models, tmp_path):
     assert SavedFile.read(tmp_path / "net.h5").kind == "keras"
 
 
+def quantized(method, mode):
+    config = {"mode": mode, "source_name": "float32"}
+    return {
+        "class_name": f"{method}DTypePolicy",
+        "module": "keras.dtype_policies",
+        "registered_name": None,
+        "config": config,
+    }
+
+
 @pytest.mark.parametrize(
     ("node", "own"),
     [
-        ({"class_name": "system", "module": "os", "config": None}, ("os", "system")),
-        ({"class_name": "function", "module": "os", "config": "system"}, ("os", "system")),
-        ({"class_name": "Halve", "module": "my.layers", "config": {}}, ("my.layers", "Halve")),
+        ({"class_name": "system", "module": "os", "config": None}, (("os", "system"),)),
+        ({"class_name": "function", "module": "os", "config": "system"}, (("os", "system"),)),
+        ({"class_name": "Halve", "module": "my.layers", "config": {}}, (("my.layers", "Halve"),)),
+        # A mode of Keras with slashes, which is no path.
+        (quantized("GPTQ", "gptq/4/128"), ()),
+        (quantized("AWQ", "awq/4/-1"), ()),
     ],
 )
-def test_what_is_not_of_keras_is_reported_by_module_and_name(node, own, models, write):
+def test_what_is_not_of_keras_and_nothing_else_is_reported_by_module_and_name(
+    node, own, models, write
+):
     members = members_of(models["keras"])
     config = json.loads(members["config.json"])
     config["config"]["layers"][1]["config"]["activation"] = {"deep": [{"down": node}]}
     members["config.json"] = json.dumps(config)
     saved = SavedFile.read(write(archive(members), "net.keras"))
-    assert (saved.own, saved.code) == ((own,), ())
+    assert (saved.own, saved.code, saved.faults) == (own, (), ())
 
 
 def test_a_loss_of_the_users_own_is_not_in_the_way(models, write):

@@ -284,7 +284,7 @@ def test_one_of_several_outputs_is_chosen(save, tmp_path):
     path, folder = save(model), tmp_path / "net"
     model.export(folder, verbose=False)
     assert "2 outputs (d2 (None, 2), d5 (None, 5)): choose one with --head NAME" in stopped(path)
-    assert "no output 'colour'; it has d2, d5" in stopped(path, head="colour")
+    assert "no output 'colour'; it has d2, d5, or 0 to 1" in stopped(path, head="colour")
     assert "choose one with --head" in stopped(folder)
     for where, head in ((path, "d5"), (path, "1"), (folder, "output_1"), (folder, "1")):
         found = answers(where, head=head)

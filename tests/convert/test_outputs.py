@@ -62,6 +62,9 @@ ENDINGS = {
     "clipped line": (lambda x: ops.clip(0.2 * x + 0.5, 0, 1), (0, 1), set()),
     "by exp": (lambda x: 1 / (1 + ops.exp(-x)), (0, 1), set()),
     "by tanh": (lambda x: 0.5 * (ops.tanh(x / 2) + 1), (0, 1), set()),
+    "square": (lambda x: ops.square(ops.tanh(x)), (0, 1), set()),
+    "root": (lambda x: ops.sqrt(ops.sigmoid(x)), (0, 1), {"sigmoid"}),
+    "reciprocal root": (lambda x: ops.rsqrt(1 + ops.exp(x)), (0, 1), set()),
     "complement": (lambda x: 1 - ops.sigmoid(x), (0, 1), {"sigmoid"}),
     "both": (
         lambda x: ops.concatenate([1 - ops.sigmoid(x[:, :1]), ops.sigmoid(x[:, :1])]),

@@ -80,5 +80,11 @@ def test_without_a_repair_its_file_fails_or_answers_otherwise(name, path, monkey
     assert converted(path) != repaired
 
 
+def test_weights_are_moved_by_their_numbers_and_none_is_lost():
+    old = {"conv2d_10": "d", "conv2d_9": "c", "conv2d": "a", "conv2d_0": "b", "_x": "e"}
+    found = dict(repairs._renumbered(old))
+    assert found == {"conv2d": "a", "conv2d_1": "b", "conv2d_2": "c", "conv2d_3": "d", "_x": "e"}
+
+
 def test_every_repair_has_a_file_that_needs_it():
     assert set(repairs.REPAIRS) - set(NEEDED_BY) == set(), "name a file in NEEDED_BY"

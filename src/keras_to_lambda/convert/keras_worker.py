@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from keras_to_lambda.convert.verification.accuracy import better
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, distinct
 
 LOAD_WITHIN_S = 600
+TWO_SIDED = math.log(2)  # for `better`: either way may be the more accurate
 Answer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -84,7 +86,7 @@ def run(
 
     answer = functools.partial(keras_model.predict, graph)
     flagged = _flagged(photos, card, answer)
-    if exif_open:
+    if exif_open and flagged.fits:
         card = replace(card, preprocessing=replace(card.preprocessing, exif=flagged.fits))
     progress.step(f"running {loaded.loaded_by} on {len(photos)} photos")
     kept: list[Path] = []
@@ -114,7 +116,7 @@ def run(
         provenance["output_option"] = output
     card = replace(card, output=kind.output, activation=kind.activation, provenance=provenance)
     notes = [*loaded.notes, f"outputs: {kind.note}", *([kind.doubt] if kind.doubt else [])]
-    notes += flagged.note() if exif_open else []
+    notes += flagged.note(card.preprocessing.exif, chosen_here=exif_open)
     if deep:
         notes.append(
             f"{deep} samples have 16 bits: read as by load_img, or with tf:bilinear as by "
@@ -237,7 +239,8 @@ def _flagged(photos: Sequence[str], card: ModelCard, answer: Answer) -> Flagged:
         judged=len(known),
         apply=int(applied.sum()),
         ignore=int(ignored.sum()),
-        fits="ignore" if better(applied, ignored) else "apply",
+        fits="ignore" * better(applied, ignored, TWO_SIDED)
+        or "apply" * better(ignored, applied, TWO_SIDED),
     )
 
 

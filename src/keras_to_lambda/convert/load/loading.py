@@ -110,7 +110,8 @@ def chosen(
         )
     choices = [*names, *map(str, range(len(names)))]
     if head is not None and head not in choices:
-        raise ConvertError(f"{path} has no output {head!r}; it has {', '.join(names)}")
+        listed = f"{', '.join(names)}, or 0 to {len(names) - 1}"
+        raise ConvertError(f"{path} has no output {head!r}; it has {listed}")
     return 0 if head is None else choices.index(head) % len(names)
 
 

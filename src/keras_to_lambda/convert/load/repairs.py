@@ -225,15 +225,15 @@ def _copy(old: Any, new: Any) -> None:
 
 def _renumbered(group: Any) -> Iterator[tuple[str, Any]]:
     """Yield the layers' groups by their new names: the same order in each class, without gaps."""
-    order: dict[str, dict[int, Any]] = {}
+    order: dict[str, list[tuple[int, Any]]] = {}
     for name, entry in group.items():
         kind, _, number = name.rpartition("_")
         if not (kind and number.isdecimal()):
             kind, number = name, "0"
-        order.setdefault(kind, {})[int(number)] = entry
+        order.setdefault(kind, []).append((int(number), entry))
     for kind, entries in order.items():
-        for index, number in enumerate(sorted(entries)):
-            yield f"{kind}_{index}" if index else kind, entries[number]
+        for index, (_, entry) in enumerate(sorted(entries, key=lambda pair: pair[0])):
+            yield f"{kind}_{index}" if index else kind, entry
 
 
 @_repair("mixed-precision", NETWORK)

@@ -45,7 +45,7 @@ _STRANGERS = (
 
 def existing(path: Path) -> Path:
     """The path of a model, if there is one."""
-    if not path.exists():
+    if not (path.exists() and path.absolute().name):
         raise ConvertError(f"there is no model at {path}")
     return path
 

@@ -57,7 +57,7 @@ NAMES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "logistic": SIGMOID}
 # Operators behind which any number can come.
 _OPEN = """
     matmul batchmatmul batchmatmulv2 fullyconnected einsum conv2d depthwiseconv2dnative
-    depthwiseconv2d log elu leakyrelu selu prelu fusedbatchnormv3 square sqrt rsqrt"""
+    depthwiseconv2d log elu leakyrelu selu prelu fusedbatchnormv3"""
 OPEN = frozenset(_OPEN.split())
 
 
@@ -78,10 +78,22 @@ def _reciprocal(x: Limits) -> Limits:
     return (1 / x[1] if x[1] else -INFINITY), 1 / x[0]
 
 
+def _relu(x: Limits) -> Limits:
+    return max(x[0], 0.0), max(x[1], 0.0)
+
+
+def _root(x: Limits) -> Limits:
+    low, high = map(math.sqrt, _relu(x))
+    return low, high
+
+
 # Operators of one number.
 SINGLE: Mapping[str, Callable[[Limits], Limits]] = {
     "exp": _exp,
-    "relu": lambda x: (max(x[0], 0.0), max(x[1], 0.0)),
+    "relu": _relu,
+    "square": lambda x: _relu(_product(x, x)),
+    "sqrt": _root,
+    "rsqrt": lambda x: _reciprocal(_root(x)),
     "neg": lambda x: (-x[1], -x[0]),
     **dict.fromkeys(("inv", "reciprocal"), _reciprocal),
 }

@@ -41,6 +41,8 @@ _WORD = re.compile(r"[\w.,> -]{0,100}", re.ASCII)
 LONGEST_TEXT = 150
 # Networks in networks are a few levels each.
 MAX_DEPTH = 200
+# A mode of GPTQ or AWQ, with slashes: bits and the size of a group.
+_QUANTIZATION = re.compile(r"(gptq|awq)/-?\d+/-?\d+\w*", re.ASCII)
 
 
 @dataclass
@@ -254,7 +256,9 @@ def _judge_text(text: str, place: _Place, layers: set[str], found: Judgment) -> 
     if _RESOLVED.fullmatch(key):
         if text not in known.KERAS_FUNCTIONS | known.KERAS_CLASSES:
             found.own.append(("", text))
-    elif key in _FILES or text.startswith("~") or "/" in text or "\\" in text:
+    elif key in _FILES or (
+        (text.startswith("~") or "/" in text or "\\" in text) and not _QUANTIZATION.fullmatch(text)
+    ):
         found.faults.append(f"it names a file or an address ({key}: {text!r}), which is not read")
     elif len(text) > LONGEST_TEXT:
         found.code.append(f"a text of {len(text)} characters ({key})")
