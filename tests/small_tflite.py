@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -93,3 +96,11 @@ def network(
     builder = flatbuffers.Builder(0)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def third_party(flatbuffer, labels="red\ngreen\nblue\n"):
+    """The file as others write it: metadata in it, and nothing but labels.txt behind it."""
+    buffer = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("labels.txt"), labels)
+    return buffer.getvalue()

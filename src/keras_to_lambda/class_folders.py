@@ -26,15 +26,18 @@ def ignored(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def images(root: Path) -> list[Path]:
-    """All images below a folder, sorted by path."""
+def files(root: Path) -> list[Path]:
+    """All files of the user below a folder, sorted by path; links that lead nowhere are files."""
     return sorted(
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in MEDIA_TYPES
-        and not any(ignored(part) for part in path.relative_to(root).parts)
-        and path.is_file()
+        if not any(map(ignored, path.relative_to(root).parts)) and not path.is_dir()
     )
+
+
+def images(root: Path) -> list[Path]:
+    """All images below a folder, sorted by path."""
+    return [p for p in files(root) if p.suffix.lower() in MEDIA_TYPES and p.is_file()]
 
 
 def unzipped(archive: Path) -> Path:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -21,18 +19,10 @@ from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model.interpreter import Classifier
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
-from tests.small_tflite import network
+from tests.small_tflite import network, third_party
 
 COLOURS = {"red": (230, 20, 30), "green": (10, 220, 40), "blue": (20, 30, 240)}
 STATED = ModelCard("x", tuple(COLOURS), 8, 8, preprocessing=Preprocessing(scaling="mobilenet"))
-
-
-def with_metadata(flatbuffer):
-    """As others write it: metadata in the file, and labels.txt alone in its archive."""
-    buffer = io.BytesIO(attach(flatbuffer, STATED))
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr("labels.txt", "red\ngreen\nblue\n")
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -87,7 +77,12 @@ STEPS = {"uint8": (1 / 127.5, 127), "int8": (1 / 127.5, 0)}
             Affine((1 / 127.5,) * 3, (-127 / 127.5,) * 3),
             "probabilities",
         ),
-        (with_metadata(network()), (), Affine((1 / 127.5,) * 3, (-1.0,) * 3), "probabilities"),
+        (
+            third_party(attach(network(), STATED)),
+            (),
+            Affine((1 / 127.5,) * 3, (-1.0,) * 3),
+            "probabilities",
+        ),
         # No scaling that has a name fits: no other is tried on the samples.
         (
             network("uint8", steps=(1 / 50, 0)),

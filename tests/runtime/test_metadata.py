@@ -27,7 +27,7 @@ flatbuffers = pytest.importorskip("flatbuffers", reason="no ai-edge-litert here"
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="no ai-edge-litert here")
 
 from keras_to_lambda.convert.quantize.metadata_writer import attach  # noqa: E402
-from tests.small_tflite import network  # noqa: E402
+from tests.small_tflite import network, third_party  # noqa: E402
 
 CARD = ModelCard(
     name="colours",
@@ -36,14 +36,6 @@ CARD = ModelCard(
     width=8,
     preprocessing=Preprocessing(scaling="mobilenet"),
 )
-
-
-def third_party(flatbuffer, labels="red\ngreen\nblue\n"):
-    """The file as others write it: metadata in it, and nothing but labels.txt behind it."""
-    buffer = io.BytesIO(flatbuffer)
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr(zipfile.ZipInfo("labels.txt"), labels)
-    return buffer.getvalue()
 
 
 @pytest.fixture

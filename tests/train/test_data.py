@@ -64,6 +64,27 @@ def test_folders_are_read_as_flow_from_directory_reads_them(pictures, tmp_path):
     assert data.broken == (("between/", "class folder without photos; kept as a label"),)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.heic", b"\0\0\0\x18ftypheic" + bytes(12), "convert it to JPEG or PNG"),
+        ("notes.txt", b"no picture", "image"),
+        ("photo", None, ""),
+    ],
+)
+def test_a_file_is_read_by_its_content_or_named(name, content, reason, pictures, tmp_path):
+    for label in ("disc", "only"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            Image.new("RGB", (8, 8)).save(tmp_path / label / f"{number}.png")
+    path = tmp_path / "only" / name
+    path.write_bytes(content or (tmp_path / "disc" / "0.png").read_bytes())
+    data = sources.load(str(tmp_path), 1)
+    assert sum(counts(data).values()) == 8 + (not content)
+    assert [file for file, _ in data.broken] == [f"only/{name}"] * bool(content)
+    assert all(reason in why for _, why in data.broken)
+
+
 def test_splits_of_the_data_are_kept_and_a_broken_file_is_left_out(pictures, tmp_path):
     for number, name in enumerate(("Training", "val", "testing")):
         pictures(tmp_path / name, each=5, seed=number)
@@ -100,14 +121,16 @@ def write_table(root, rows, name="images.csv"):
     return root / name
 
 
-@pytest.mark.parametrize("name", ["images.csv", "photos.tsv"])
+@pytest.mark.parametrize("name", ["images.csv", "photos.tsv", "train.csv"])
 def test_a_table_names_photos_labels_and_splits(name, pictures, tmp_path):
     root = pictures(tmp_path / "images", each=4).parent
     rows = [("image", "Label", "subset")]
     rows += [(f"{c}/{n:03}", c, ("", "", "val", "test")[n]) for c in CLASSES for n in range(4)]
     rows += [("gone", "disc", ""), ("disc/000", "", "")]
     path = write_table(root, rows, name)
-    data = sources.load(str(root if name == "images.csv" else path), 1)
+    if name == "train.csv":  # as Kaggle's folders have it
+        write_table(root, [("image", "label")], "sample_submission.csv")
+    data = sources.load(str(path if name == "photos.tsv" else root), 1)
     assert counts(data) == {"train": 6, "validation": 3, "test": 3}
     assert data.splits["test"].names[0] == "disc/003.png"
     assert set(data.broken) == {("gone", "no such file"), ("disc/000", "no label")}

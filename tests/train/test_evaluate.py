@@ -18,6 +18,7 @@ from PIL import Image
 
 from keras_to_lambda import atomic_files, html_report
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
+from keras_to_lambda.convert.quantize.metadata_writer import attach
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from keras_to_lambda.runtime.model_file import card as cards
@@ -27,7 +28,7 @@ from keras_to_lambda.train import evaluate
 from keras_to_lambda.train.assess import split_predictions
 from keras_to_lambda.train.assess.split_predictions import EvaluatedModel
 from keras_to_lambda.train.data.dataset import DataError, Split
-from tests import http_host, labelled_zip
+from tests import http_host, labelled_zip, small_tflite
 
 COLOURS = {"blue": (30, 40, 200), "green": (30, 190, 60), "red": (210, 40, 30)}
 # The model's order is not the data's, which is alphabetical.
@@ -224,6 +225,17 @@ def test_a_keras_files_calibration_is_written_beside_it(compared, folder, monkey
     assert evaluate._calibrated(compared[0], compared[0].model.answers).notes[-1] == (
         "the calibration could not be written into colours.card.json: Permission denied"
     )
+
+
+def test_a_third_partys_file_keeps_its_labels_and_gets_no_calibration(folder, tmp_path, run):
+    model = tmp_path / "net.tflite"
+    model.write_bytes(small_tflite.third_party(attach(small_tflite.network(), CARD)))
+    status, out, _ = run(evaluate.main, model, "--data", folder / "data", "--json")
+    assert status == 0
+    assert json.loads(out)["model"]["labels"] == list(LABELS)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "net.tflite", "net.evaluation.html", "net.evaluation.json",
+    }  # fmt: skip
 
 
 def test_photos_that_were_labelled_in_the_playground_are_evaluated(folder, copied, tmp_path, run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -37,6 +38,15 @@ def root(tmp_path_factory):
     turned[0x0112] = 6
     scene(99, (150, 300)).save(root / "train" / "cat" / "turned.jpg", exif=turned)
     return root
+
+
+@pytest.fixture(scope="module")
+def unreadable(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unreadable")
+    for label in ("cat", "dog"):
+        (folder / label).mkdir()
+        shutil.copy(root / "train" / "cat" / "broken.jpg", folder / label)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +115,18 @@ def test_arrays_are_explored(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("nowhere",), "nowhere"), (("DATA", "-o", "page.txt"), "must end in .html")],
+    [
+        (("nowhere",), "nowhere"),
+        (("DATA", "-o", "page.txt"), "must end in .html"),
+        (("BROKEN",), "no picture can be read: cat/broken.jpg: "),
+    ],
 )
-def test_wrong_options_are_errors(root, tmp_path, monkeypatch, capsys, options, message):
+def test_wrong_options_are_errors(
+    root, unreadable, tmp_path, monkeypatch, capsys, options, message
+):
     monkeypatch.chdir(tmp_path)
-    assert explore.main([str(root) if word == "DATA" else word for word in options]) == 2
+    places = {"DATA": str(root), "BROKEN": str(unreadable)}
+    assert explore.main([places.get(word, word) for word in options]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

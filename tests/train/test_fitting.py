@@ -107,6 +107,19 @@ def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(perceptron):
     assert right == pytest.approx(max(accuracies), abs=1e-4)
 
 
+def test_labels_are_smoothed_in_training_alone(perceptron):
+    run = perceptron(
+        epochs=1, learning_rate=1e-9, label_smoothing=0.6, balance=0,
+        augmentation=AUGMENTATIONS["none"],
+    )  # fmt: skip
+    model, [entry] = run.fit(), run.history
+    for split, smooth, name in (("train", 0.6, "loss"), ("validation", 0, "validation_loss")):
+        truth = np.eye(3)[run.data.splits[split].targets]
+        scores = fitting.logits(model, run.data, split, run.card)
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smooth)
+        assert entry[name] == pytest.approx(float(loss(truth, scores)), abs=2e-3)
+
+
 def test_the_learning_rate_follows_its_schedule_and_another_run_does_not_continue(
     perceptron, capsys
 ):

@@ -61,6 +61,20 @@ def test_options_reach_the_recipe():
     assert (recipe.keep, recipe.patience, recipe.schedule) == ("best", 4, "plateau:0.5")
 
 
+@pytest.mark.parametrize(
+    ("given", "data", "mixes"),
+    [
+        ("", of_arrays(32, 32, 3), [0.5, 0.2]),
+        ("--model mlp", PHOTOS, [0]),
+        ("--model mlp", of_arrays(32, 32, 3), [0]),
+        ("--model Xception --weights none", PHOTOS, [0]),
+        ("--model mlp --augment mixup=0.3", PHOTOS, [0.3]),
+    ],
+)
+def test_only_the_residual_net_blends_unless_it_is_asked_for(given, data, mixes):
+    assert [phase.mix for phase in made(given, data).phases()] == mixes
+
+
 def test_a_network_from_scratch_grows_and_continues_its_schedule():
     phases = made("--epochs 50").phases()
     assert [(p.size, p.first, p.last, p.mix) for p in phases] == [

@@ -19,10 +19,12 @@ from PIL import ExifTags, Image
 
 from keras_to_lambda import atomic_files, html_report
 from keras_to_lambda.cli import frame, progress
+from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.train.data import near_duplicates, sources
 from keras_to_lambda.train.data.dataset import (
     SEED,
     SPLITS,
+    DataError,
     Dataset,
     joined,
     neutral,
@@ -56,7 +58,10 @@ class Exploration:
 
 
 def explore(source: str) -> Exploration:
-    """Read a data set, as `sources.load` takes it, and look at all of it."""
+    """Read a data set, as `sources.load` takes it, and look at all of it.
+
+    Raises DataError: see `sources.load`; or no picture can be read.
+    """
     data = sources.load(source, SEED)
     every, card = joined(data.splits[name] for name in SPLITS), neutral(data)
 
@@ -68,6 +73,10 @@ def explore(source: str) -> Exploration:
         return picture.size, near_duplicates.fingerprint(picture), turned
 
     measured = list(prefetch(measure, range(len(every)), "pictures"))
+    if not measured:
+        raise DataError(
+            f"{source}: no picture can be read: {listed([*map(': '.join, data.broken)])}"
+        )
     sizes, prints, turned = zip(*measured, strict=True)
     pairs = near_duplicates.find(data, prints)
     counts = [np.bincount(data.splits[name].targets, minlength=len(data.labels)) for name in SPLITS]

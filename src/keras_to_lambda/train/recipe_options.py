@@ -186,11 +186,15 @@ def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
     base = _of_pictures(data)
     if own == "mlp":
         base = dataclasses.replace(
-            base, network=Perceptron(), learning_rate=MLP_RATE, stages=ONE_SIZE,
+            base, network=Perceptron(), learning_rate=MLP_RATE,
             size=base.size if data.shape else MLP_SIZE,
         )  # fmt: skip
     elif own != "residual":
         base = _backbone(options, data, base)
+    if own != "residual":  # blends are for the residual net
+        base = dataclasses.replace(
+            base, stages=ONE_SIZE, augmentation=dataclasses.replace(base.augmentation, mixup=0)
+        )
     given = {
         field.name: value
         for field in dataclasses.fields(Recipe)
@@ -250,5 +254,5 @@ def _backbone(options: argparse.Namespace, data: Dataset, base: Recipe) -> Recip
         base = TRANSFER
     return dataclasses.replace(
         base, network=Backbone(name, weights, options.width or 1.0), channels=3,
-        scaling=backbones.scaling(name), size=SMALLEST if small else base.size, stages=ONE_SIZE,
+        scaling=backbones.scaling(name), size=SMALLEST if small else base.size,
     )  # fmt: skip

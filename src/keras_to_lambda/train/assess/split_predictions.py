@@ -80,7 +80,8 @@ class EvaluatedModel:
             loaded = cards.load(path)
             with path.open("rb") as file:
                 inside = cards.read(file)[1] is not None
-            place = path if inside else cards.beside(path)
+            beside = cards.beside(path)
+            place = path if inside else beside if beside.exists() else None
             return cls("tflite", model, loaded.name, name, loaded, place)
         saved_file.kind_of(path)
         place = source_card.place(path.resolve())
@@ -100,7 +101,7 @@ class EvaluatedModel:
 
     def labelled(self, labels: Sequence[str]) -> EvaluatedModel:
         """With labels in the order of the outputs, unless the model's card has them."""
-        if self.card is None or self.place is not None:
+        if self.card is None or self.place is not None or self.kind == "tflite":
             return self
         return replace(self, card=replace(self.card, labels=tuple(labels)))
 

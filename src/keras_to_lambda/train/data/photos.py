@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_to_lambda.class_folders import ignored, images
+from keras_to_lambda.class_folders import files, ignored
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.model_file.card import Preprocessing
@@ -129,8 +129,8 @@ def _folders(top: Path) -> list[Path]:
 
 
 def _classes(top: Path) -> dict[str, list[Path]]:
-    """The images below each class folder."""
-    return {folder.name: images(folder) for folder in _folders(top)}
+    """The files below each class folder; what is not an image is a fault."""
+    return {folder.name: files(folder) for folder in _folders(top)}
 
 
 def _check(root: Path, paths: list[Path], head: bytes) -> tuple[dict[Path, str], str]:

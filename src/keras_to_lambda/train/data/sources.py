@@ -28,6 +28,8 @@ keras:NAME  mnist, fashion_mnist, cifar10 or cifar100, by keras.datasets
 ...#coarse  CIFAR-100 with its 20 coarse labels, in any of its forms
 """
 COARSE = "#coarse"
+# Names of a folder's table that count before others: Kaggle has sample_submission.csv beside it.
+TABLES = ("images", "labels", "data", "metadata", "train")
 
 # Labels of keras.datasets; of cifar100, by the kind of label.
 KERAS: dict[str, tuple[str, ...]] = {
@@ -97,6 +99,7 @@ def _folder(root: Path, seed: int) -> Dataset:
     if arrays.has_npy(root):
         return arrays.load(root, seed)
     lists = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+    lists = [path for path in lists if path.stem in TABLES] or lists
     if lists and not photos.found(root, table.FOLDERS):
         if len(lists) > 1:
             names = " and ".join(path.name for path in lists)

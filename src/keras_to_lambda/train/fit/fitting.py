@@ -119,11 +119,11 @@ class TrainingRun:
         count = len(data.splits["train"])
         size = min(recipe.batch_size, count)
         train, validation = self._batches(phase, card, network, size)
+        smooth = recipe.label_smoothing  # not by the loss, which validation shares
+        train = train.map(lambda x, y: (x, y * (1 - smooth) + smooth / len(data.labels)))
         fitted = network.model if phase.layers else network.head
         optimizer = _optimizer(recipe, phase, count // size)
-        loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing
-        )
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         fitted.compile(optimizer, loss, metrics=["accuracy"])
         optimizer.build(fitted.trainable_variables)
         if previous and not recipe.pretrained:  # one schedule for all sizes
