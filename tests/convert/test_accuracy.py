@@ -183,40 +183,49 @@ def test_a_scaling_that_seems_to_fit_is_named_with_its_doubt():
     )
 
 
-def trial(scaling, loss, p, **kind):
+def trial(scaling, loss, p=1.0, fitted=(1.0, 1.0), worse=1.0, right=3, **kind):
+    chosen = [0, 1, 2, 3][:right] + [9] * (4 - right)
     return {
-        "scaling": scaling, "color_order": "rgb", "loss": loss, "p": p, "own": False, "same": False
+        "scaling": scaling, "color_order": "rgb", "chosen": chosen, "loss": loss, "p": p,
+        "fitted": fitted[0], "fitted_p": fitted[1], "worse": worse, "own": False, "same": False,
     } | kind  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("own", "other", "hint", "doubt"),
+    ("loss", "other", "hint", "doubt"),
     [
-        # As many are right; the scores are much better, or as good.
+        # As many are right, and the scores are much better: in training, or at their best.
         (
-            (1.6, 0.001),
-            ("rescale", 0.4, 1),
-            "with --preprocess rescale their loss is 0.40, and 1.6",
+            1.6,
+            trial("rescale", 0.4, 0.001),
+            "(3 of 4 right, loss 0.40; with this scaling 3 of 4",
             "",
         ),
-        ((0.4, 1), ("rescale", 0.41, 0.6), "", "on the samples --preprocess rescale fits as well"),
-        # Better, and by luck or by little.
-        ((1.6, 0.02), ("rescale", 0.4, 1), "", "--preprocess rescale fits as well"),
-        ((0.44, 0.001), ("rescale", 0.4, 1), "", "--preprocess rescale fits as well"),
+        (1.6, trial("rescale", 1.4, 1, (0.5, 0.001)), "with --preprocess rescale", ""),
+        # As good; or better by luck, by little, with fewer right.
+        (0.4, trial("rescale", 0.41), "", "3 of 4 right, loss 0.40, and with --preprocess rescale"),
+        (1.6, trial("rescale", 0.4, 0.02), "", "rescale (3 of 4 right, loss 0.40)"),
+        (0.6, trial("rescale", 0.4, 0.001), "", "rescale (3 of 4 right, loss 0.40)"),
+        (0.2, trial("rescale", 0.04, 0.001), "", "rescale (3 of 4 right, loss 0.04)"),
+        (1.6, trial("rescale", 0.4, 0.001, right=2), "", "rescale (2 of 4 right, loss 0.40)"),
+        # Better at its best temperature only, as what is too sure of itself.
+        (0.4, trial("rescale", 2.0, 1, (0.1, 0.001)), "", "rescale (3 of 4 right, loss 2.00)"),
         # The model's own is the only one that fits.
-        ((0.4, 1), ("rescale", 1.6, 0.001), "", ""),
+        (0.4, trial("rescale", 1.6, worse=0.001), "", ""),
     ],
 )
-def test_scores_show_the_scaling_where_answers_do_not(own, other, hint, doubt):
-    trials = [trial("raw", *own, own=True, same=True), trial(*other)]
-    for found, wanted in zip(accuracy.likelier(trials), (hint, doubt), strict=True):
+def test_scores_show_the_scaling_where_answers_do_not(loss, other, hint, doubt):
+    trials = [trial("raw", loss, own=True, same=True), other]
+    targets = np.arange(4)
+    for found, wanted in zip(accuracy.likelier(trials, targets), (hint, doubt), strict=True):
         assert wanted in found
         assert bool(found) == bool(wanted)
 
 
 def test_a_scaling_with_the_same_scores_or_beside_an_unnamed_one_is_no_rival():
-    same = [trial("raw", 0.4, 1, own=True, same=True), trial("rescale", 0.4, 1, same=True)]
-    assert accuracy.likelier(same) == accuracy.likelier([trial("rescale", 0.4, 1)]) == ("", "")
+    same = [trial("raw", 0.4, own=True, same=True), trial("rescale", 0.4, same=True)]
+    for trials in (same, [trial("rescale", 0.4)]):
+        assert accuracy.likelier(trials, np.arange(4)) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -422,7 +431,7 @@ def test_a_scaling_that_fits_better_is_a_fault_of_an_accuracy_above_chance(
     assert output.exists() == (wanted == 0)
     assert verdict in text
     assert (f"NOT VERIFIED: {verdict}" in text) == (wanted == 3)
-    assert ("with --preprocess rescale" in error) == (wanted == 3)
+    assert ("with --preprocess" in error) == (wanted == 3)
 
 
 class Recorded:

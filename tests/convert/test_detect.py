@@ -271,7 +271,7 @@ def test_conventions_that_fit_alike_are_rarely_ruled_out():
     for _ in range(20):
         losses = random.exponential(size=60)[:, None] + random.exponential(size=(60, len(tried)))
         outcomes = [
-            Outcome(one, "given", loss < 1.5, loss)
+            Outcome(one, "given", loss < 1.5, loss, loss)
             for one, loss in zip(tried, losses.T, strict=True)
         ]
         rows = evidence.compare(outcomes, targets, 0.5).rows

@@ -158,6 +158,8 @@ def _verify(args: argparse.Namespace) -> int:
         )
     else:
         print(text_table.columns(_table(ways)))
+    if proof.scaling:
+        progress.note(f"scaling not proven: {proof.scaling}")
     proven = args.accept_accuracy or not proof.faults
     same = all(not way.comparison.faults for way in ways)
     verification = {

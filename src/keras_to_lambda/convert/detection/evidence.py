@@ -39,12 +39,14 @@ class Outcome:
     labels: the order of the outputs, "alphabetical" or "given".
     right: bool, (photos,): the top-1 output is the folder's.
     loss: float64, (photos,), 0..WORST_LOSS: minus the log of the folder's probability.
+    trained: the same at the temperature of training, 1.
     """
 
     steps: Preprocessing
     labels: str
     right: Bools
     loss: Doubles
+    trained: Doubles
 
     @classmethod
     def of(cls, steps: Preprocessing, labels: str, scores: Floats, targets: Ints) -> Outcome:
@@ -61,13 +63,18 @@ class Outcome:
         values -= values.max(axis=1, keepdims=True)
         spread, weights = float(values.std()), class_weights(targets)
         best = np.full(len(targets), math.log(values.shape[1]))
-        for step in np.arange(-4, 6.5, 0.5) if spread > 0 else ():
-            sharp = values * (2.0**step / spread)
+
+        def loss(sharp: Doubles) -> Doubles:
             log_sum = np.log(np.exp(sharp).sum(axis=1))
-            loss = np.minimum(log_sum - sharp[np.arange(len(targets)), targets], WORST_LOSS)
-            if weights @ loss < weights @ best:
-                best = loss
-        return cls(steps, labels, right, np.where(usable, best, WORST_LOSS))
+            losses = log_sum - sharp[np.arange(len(targets)), targets]
+            return np.asarray(np.minimum(losses, WORST_LOSS), np.float64)
+
+        for step in np.arange(-4, 6.5, 0.5) if spread > 0 else ():
+            tried = loss(values * (2.0**step / spread))
+            if weights @ tried < weights @ best:
+                best = tried
+        losses = (np.where(usable, each, WORST_LOSS) for each in (best, loss(values)))
+        return cls(steps, labels, right, *losses)
 
 
 def logits(scores: Floats) -> Doubles:
@@ -174,6 +181,14 @@ class Evidence:
         return self.convincing and all(x.found is not None or len(x.tried) == 1 for x in both)
 
 
+def luck(loss: Doubles, less: Doubles, targets: Ints) -> float:
+    """The chance that one of two equally good conventions has so much more loss: see `compare`."""
+    signs = np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, len(targets)))
+    behind = class_weights(targets) * (loss - less)
+    # Rounding must not break ties.
+    return (int((signs @ behind >= behind.sum() - 1e-9).sum()) + 1) / (DRAWS + 1)
+
+
 def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidence:
     """Compare conventions on the same photos, each with the one of the smallest loss.
 
@@ -185,12 +200,9 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidenc
     """
     weights = class_weights(targets)
     ordered = sorted(outcomes, key=lambda one: float(weights @ one.loss))
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, len(targets)))
     rows = []
     for one in ordered:
-        behind, steps = weights * (one.loss - ordered[0].loss), one.steps
-        # Rounding must not break ties.
-        as_large = int((signs @ behind >= behind.sum() - 1e-9).sum())
+        steps = one.steps
         rows.append(
             Row(
                 str(steps.scaling),
@@ -200,7 +212,7 @@ def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidenc
                 one.labels,
                 *accuracy(one.right, targets),
                 loss=float(weights @ one.loss),
-                p=min(1.0, len(outcomes) * (as_large + 1) / (DRAWS + 1)),
+                p=min(1.0, len(outcomes) * luck(one.loss, ordered[0].loss, targets)),
             )
         )
     _, bound, _ = accuracy(ordered[0].right, targets, 1 - ALPHA / len(outcomes))

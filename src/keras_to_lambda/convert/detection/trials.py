@@ -15,7 +15,7 @@ from keras_to_lambda.cli import progress
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.common.samples import Sample, spread
 from keras_to_lambda.convert.detection import evidence
-from keras_to_lambda.convert.detection.evidence import Evidence, Floats, Ints, Outcome
+from keras_to_lambda.convert.detection.evidence import Doubles, Evidence, Floats, Ints, Outcome
 from keras_to_lambda.convert.detection.unscaled_network import UnscaledNetwork, load
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
@@ -194,31 +194,40 @@ def scalings(
 
     Returns:
         An entry for each, in their order; none, where a photo cannot be read here, or no scaling
-        fits a quantized input: scaling, color_order; `chosen`: each photo's label by index; `loss`
-        and `p` of `evidence.Row`; `own`: it is the card's; `same`: so are its scores.
+        fits the input: scaling, color_order; `chosen`: each photo's label by index; `own`: it is
+        the card's; `same`: so are its scores; `loss`: the mean, at the temperature of training;
+        `fitted`: at the one that suits it best; `p` and `fitted_p`: the chance that the own one
+        has so much more loss, corrected for their number; `worse`: that this one has.
     """
     network = load(Path(model), wanted)
     steps = ModelCard.from_json(card).preprocessing
     trials = Trials(network, [Sample(Path(photo), "") for photo in photos], steps)
     colours = trials.colours()
-    if not colours or len(trials.samples) != len(photos):
+    if len(trials.samples) != len(photos) or not colours:
         return []
     shape = {"interpolation": steps.interpolation, "resize": steps.resize}
     trials.run(colours, [shape], "scaling and colour order")
     truth, scores = np.array(targets, np.int64), list(trials.scores.values())
-    outcomes = [Outcome.of(way, "given", x, truth) for way, x in trials.scores.items()]
-    rows = {(x.scaling, x.color_order): x for x in evidence.compare(outcomes, truth, 0.0).rows}
+    found = [Outcome.of(way, "given", x, truth) for way, x in trials.scores.items()]
     kinds = [(PRESETS[x["scaling"]], x["color_order"]) for x in colours]
     card_kind = (PRESETS.get(str(steps.scaling)), steps.color_order)
     own = kinds.index(card_kind) if card_kind in kinds else None
+    weights, ours = evidence.class_weights(truth), found[own or 0]
+
+    def luck(loss: Doubles, less: Doubles) -> float:
+        return min(1.0, len(colours) * evidence.luck(loss, less, truth))
+
     return [
         {
             **colour,
             "chosen": evidence.logits(scores[index]).argmax(axis=1).tolist(),
-            "loss": rows[colour["scaling"], colour["color_order"]].loss,
-            "p": rows[colour["scaling"], colour["color_order"]].p,
             "own": index == own,
             "same": own is not None and np.allclose(scores[index], scores[own], 1e-3, 1e-3),
+            "loss": float(weights @ this.trained),
+            "fitted": float(weights @ this.loss),
+            "p": luck(ours.trained, this.trained),
+            "fitted_p": luck(ours.loss, this.loss),
+            "worse": luck(this.trained, ours.trained),
         }
-        for index, colour in enumerate(colours)
+        for index, (colour, this) in enumerate(zip(colours, found, strict=True))
     ]

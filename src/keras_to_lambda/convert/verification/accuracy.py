@@ -23,7 +23,8 @@ Bools = npt.NDArray[np.bool_]
 # Risk of error of the verdicts "no better than chance", "below the card", "another order".
 ALPHA_CHANCE, ALPHA_CLAIM, ALPHA_ORDER = 0.05, 0.01, 0.05
 # Risk that the right scaling is refused; another must also have less than this share of its loss.
-ALPHA_SCALING, BETTER_LOSS = 0.01, 0.8
+ALPHA_SCALING, FITTED_LOSS, TRAINED_LOSS = 0.01, 0.8, 0.5
+LESS_LOSS = 0.2  # and by so much, as a network that is only surer of what is right gains little
 SCALINGS = 10  # with colour orders, at most: how many are compared
 # Answers that differ by less than this share of their size are the same.
 SAME = 1e-6
@@ -382,29 +383,49 @@ def too_few(targets: Ints) -> str:
     return f"{len(targets)} labelled samples are too few to show the scaling: {_STATE}"
 
 
-def likelier(trials: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def likelier(trials: Sequence[Mapping[str, Any]], targets: Ints) -> tuple[str, str]:
     """A scaling under which the scores of the labelled samples are significantly better.
 
-    As many may be right under a wrong scaling; their scores still differ. The loss is taken at the
-    temperature that suits each scaling best.
+    As many may be right under a wrong scaling; the scores still differ. A network that is only more
+    sure of itself than in training gains at the temperature that suits it best, and one that is
+    less sure at that of training: the other scaling has to do better at both, at one of them
+    significantly, with as many samples right.
 
-    trials: as `trials.scalings` returns them.
+    trials: as `trials.scalings` returns them. targets: the right labels of the same samples.
 
     Returns:
         a hint, or ""; and why the samples do not show which scaling is right, or "".
     """
-    own = [trial for trial in trials if trial["own"]]
-    if not own:  # a scaling that has no name: there is nothing to hold it against
+    own = next((trial for trial in trials if trial["own"]), None)
+    if own is None:  # a scaling that has no name: there is nothing to hold it against
         return "", ""
-    others = [trial for trial in trials if not trial["same"]]
-    best = min([*own, *others], key=lambda trial: float(trial["loss"]))
-    if own[0]["p"] < ALPHA_SCALING and best["loss"] < BETTER_LOSS * own[0]["loss"]:
-        losses = f"their loss is {best['loss']:.2f}, and {own[0]['loss']:.2f} with this scaling"
-        return f"with {_option(best)} {losses}", ""
-    fitting = [_option(trial) for trial in others if trial["p"] > ALPHA_ORDER]
-    if not fitting:
+    others = sorted((x for x in trials if not x["same"]), key=lambda trial: float(trial["loss"]))
+    right = {id(x): int((np.array(x["chosen"]) == targets).sum()) for x in (own, *others)}
+
+    def shown(trial: Mapping[str, Any]) -> str:
+        return f"{right[id(trial)]} of {len(targets)} right, loss {trial['loss']:.2f}"
+
+    for trial in others:
+        fits = trial["loss"] < own["loss"] and right[id(trial)] >= right[id(own)]
+        sure = trial["p"] < ALPHA_SCALING and trial["loss"] < min(
+            TRAINED_LOSS * own["loss"], own["loss"] - LESS_LOSS
+        )
+        fitted = trial["fitted_p"] < ALPHA_SCALING and trial["fitted"] < FITTED_LOSS * own["fitted"]
+        if fits and (sure or fitted):
+            return f"with {_option(trial)} ({shown(trial)}; with this scaling {shown(own)})", ""
+    close = [
+        f"{_option(trial)} ({shown(trial)})"
+        for trial in others
+        if trial["worse"] > ALPHA_ORDER and not _loses(trial, own, targets)
+    ]
+    if not close:
         return "", ""
-    return "", f"on the samples {' or '.join(fitting[:3])} fits as well: {_STATE}"
+    return "", f"{shown(own)}, and with {'; with '.join(close[:3])}: {_STATE}"
+
+
+def _loses(trial: Mapping[str, Any], own: Mapping[str, Any], targets: Ints) -> bool:
+    theirs, ours = (np.array(x["chosen"]) == targets for x in (trial, own))
+    return better(theirs, ours)
 
 
 def _option(trial: Mapping[str, Any]) -> str:

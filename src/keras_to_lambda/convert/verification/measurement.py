@@ -33,7 +33,7 @@ from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.runtime.model_file.card import load as load_card
 
 # Photos that scalings are tried on, where nothing else is in doubt.
-SCALING_PHOTOS = 40
+SCALING_PHOTOS = 100
 # The interpreter's words for an operator that is newer than itself.
 _MISSING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
 
@@ -178,7 +178,7 @@ class KerasSide:
             )
         if found.faults:
             return found
-        hint, scaling = accuracy.likelier(trials)
+        hint, scaling = accuracy.likelier(trials, targets)
         if hint:
             fault = "the samples fit another scaling significantly better"
             return replace(found, faults=(fault,), hints=(hint,), doubt="")
