@@ -217,12 +217,6 @@ def test_logits_of_several_labels_become_probabilities_by_a_sigmoid(answered):
     np.testing.assert_allclose(list(shares.values()), 1 / (1 + np.exp(-expected)), atol=1e-5)
 
 
-def test_a_file_given_to_the_output_option_is_explained(convert, models, capsys):
-    with pytest.raises(SystemExit):
-        convert(models["keras"], "--output", "x.tflite")
-    assert "for the file: -o x.tflite" in capsys.readouterr().err
-
-
 def test_inspect_names_a_keras_file_of_several_labels_at_once(tmp_path):
     image = keras.Input((16, 16, 3))
     x = layers.GlobalAveragePooling2D()(image)
