@@ -89,7 +89,7 @@ def explain(text: str) -> list[Explained]:
         entry = next((entry for entry in known() if entry.pattern.search(line)), None)
         if entry and entry.id not in found:
             parts = entry.sign.split("; ")
-            sign = next((part for part in parts if part in line), entry.sign)
+            sign = next((part for part in parts if part in line), f"like {parts[0]}")
             found[entry.id] = Explained(entry, number, sign)
     return list(found.values())
 

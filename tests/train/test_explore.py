@@ -86,7 +86,7 @@ def test_the_sentences_have_the_figures(found):
     )
     assert explore.sizes(found) == (
         "3 sizes, from 64 x 48 to 300 x 150 pixels. Of the shorter sides 100.0% below 160, 100.0% "
-        "below 224 pixels: an input of that size enlarges them. 1 file with an EXIF orientation: "
+        "below 224 pixels, which an input of that size enlarges. 1 file with an EXIF orientation: "
         "k2l train turns them, Keras' own loaders do not."
     )
 

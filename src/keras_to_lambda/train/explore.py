@@ -140,7 +140,7 @@ def sizes(found: Exploration) -> str:
         text = (
             f"{counted(len(np.unique(sides, axis=0)), 'size')}, from {sides[:, 0].min()} x "
             f"{sides[:, 1].min()} to {sides[:, 0].max()} x {sides[:, 1].max()} pixels. Of the "
-            f"shorter sides {low} pixels: an input of that size enlarges them."
+            f"shorter sides {low} pixels, which an input of that size enlarges."
         )
     if found.turned:
         text += (
