@@ -227,7 +227,7 @@ def test_nothing_of_a_log_is_shown(monkeypatch, capsys):
 
     assert status == 0
     assert out.startswith("line 1: Task timed out after\n")
-    assert "line 2: COPY failed" in out
+    assert "line 2: like COPY failed" in out
     assert "wJalr" not in out
 
 
