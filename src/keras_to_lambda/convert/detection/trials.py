@@ -15,7 +15,14 @@ from keras_to_lambda.cli import progress
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.common.samples import Sample, spread
 from keras_to_lambda.convert.detection import evidence
-from keras_to_lambda.convert.detection.evidence import Doubles, Evidence, Floats, Ints, Outcome
+from keras_to_lambda.convert.detection.evidence import (
+    Bools,
+    Doubles,
+    Evidence,
+    Floats,
+    Ints,
+    Outcome,
+)
 from keras_to_lambda.convert.detection.unscaled_network import UnscaledNetwork, load
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
@@ -197,7 +204,8 @@ def scalings(
         fits the input: scaling, color_order; `chosen`: each photo's label by index; `own`: it is
         the card's; `same`: so are its scores; `loss`: the mean, at the temperature of training;
         `fitted`: at the one that suits it best; `p` and `fitted_p`: the chance that the own one
-        has so much more loss, corrected for their number; `worse`: that this one has.
+        has so much more loss, corrected for their number, `p` on the photos that not both have
+        right, as being surer of what is right shows nothing; `worse`: that this one has.
     """
     network = load(Path(model), wanted)
     steps = ModelCard.from_json(card).preprocessing
@@ -214,8 +222,9 @@ def scalings(
     own = kinds.index(card_kind) if card_kind in kinds else None
     weights, ours = evidence.class_weights(truth), found[own or 0]
 
-    def luck(loss: Doubles, less: Doubles) -> float:
-        return min(1.0, len(colours) * evidence.luck(loss, less, truth))
+    def luck(loss: Doubles, less: Doubles, counted: Bools | bool = True) -> float:
+        own_loss, its_loss = (np.where(counted, each, 0.0) for each in (loss, less))
+        return min(1.0, len(colours) * evidence.luck(own_loss, its_loss, truth))
 
     return [
         {
@@ -225,7 +234,7 @@ def scalings(
             "same": own is not None and np.allclose(scores[index], scores[own], 1e-3, 1e-3),
             "loss": float(weights @ this.trained),
             "fitted": float(weights @ this.loss),
-            "p": luck(ours.trained, this.trained),
+            "p": luck(ours.trained, this.trained, ~(ours.right & this.right)),
             "fitted_p": luck(ours.loss, this.loss),
             "worse": luck(this.trained, ours.trained),
         }
