@@ -87,7 +87,8 @@ test: ## the tests that need no container and no engine
 	@$(MAKE) -j3 $(DEV) $(TF_DEV) $(AWS) $(SUPPLY)
 	@$(MAKE) tracking
 	@.venv/bin/python -m pytest -n 4 $(BY_FILE) $(patsubst %,tests/%,deploy web emulator project serve cli runtime)
-	@$(MAKE) -j2 --output-sync=line test-tflite test-keras
+	@$(MAKE) test-tflite
+	@$(MAKE) test-keras
 
 test-keras: $(TF_DEV) tracking ## the tests of train and convert
 	@.venv-tf/bin/python -m pytest -n 2 $(BY_FILE) tests/train tests/convert
