@@ -55,7 +55,7 @@ class WeightsAndBiases(TensorBoard):
         LOGS.mkdir(parents=True, exist_ok=True)
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", self.name), id=self.key, resume="allow",
-            config=self.facts, dir=str(LOGS), settings=self._wandb.Settings(silent=True),
+            config=self.facts, dir=str(LOGS.absolute()), settings=self._wandb.Settings(silent=True),
         )  # fmt: skip
 
     def callback(self) -> keras.callbacks.Callback:
