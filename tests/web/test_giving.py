@@ -288,13 +288,15 @@ def test_the_part_that_a_cropping_model_sees_is_drawn_on_the_original(described)
         give_bytes(page, f"{size[0]}.png", file.getvalue(), "image/png")
         expect(page.locator(CAPTION)).to_contain_text(f"{size[0]}.png")
         expect(page.locator(".cut")).to_be_visible()
-        place = page.evaluate(
-            """() => {
-                const { left, top } = document.querySelector(".cut").style;
-                return [left, top].map(parseFloat);
-            }"""
+        # The part is placed when the picture has been laid out.
+        page.wait_for_function(
+            """([left, top]) => {
+                const { style } = document.querySelector(".cut");
+                const apart = [parseFloat(style.left) - left, parseFloat(style.top) - top];
+                return apart.every((each) => Math.abs(each) < 0.01);
+            }""",
+            arg=list(part),
         )
-        assert place == pytest.approx(part, abs=0.01)
 
 
 # The sheet
