@@ -282,7 +282,7 @@ def test_both_formats_say_the_same_and_twice(batch, tmp_path):
 def test_the_ledger_is_reported_before_a_table_that_cannot_be_written(batch):
     batch.photos(2)
     assert batch.run(batch.url(batch.prefix)) == "SUCCEEDED"
-    # A folder that exists, and in which nobody can make a file.
+    # A folder that exists and takes no files.
     code, out, err = batch("results", batch.name, "-o", "/proc/self/out.csv")
     assert (code, err.count("\n"), "/proc/self" in err) == (1, 1, True)
     assert "answered                                    2" in out

@@ -45,7 +45,7 @@ def test_files_beside_the_project_or_elsewhere_are_not_taken_for_modules(python,
     path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
     elsewhere = help_of(python, module, tmp_path, PYTHONPATH=path)
     for each in ROOT.iterdir():
-        if not each.name.startswith("."):
+        if not each.name.startswith((".", "__pycache__")):
             (tmp_path / each.name).symlink_to(each)
     for done in (elsewhere, help_of(python, module, tmp_path)):
         assert done.returncode == 0, done.stderr
