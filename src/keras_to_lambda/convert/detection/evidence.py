@@ -8,6 +8,7 @@ together, and so are never a random pick.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,10 +184,15 @@ class Evidence:
 
 def luck(loss: Doubles, less: Doubles, targets: Ints) -> float:
     """The chance that one of two equally good conventions has so much more loss: see `compare`."""
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, len(targets)))
     behind = class_weights(targets) * (loss - less)
     # Rounding must not break ties.
-    return (int((signs @ behind >= behind.sum() - 1e-9).sum()) + 1) / (DRAWS + 1)
+    return (int((_signs(len(targets)) @ behind >= behind.sum() - 1e-9).sum()) + 1) / (DRAWS + 1)
+
+
+@functools.lru_cache(maxsize=1)
+def _signs(photos: int) -> Doubles:
+    """Random signs, (DRAWS, photos): the same for each convention, and drawn once for all."""
+    return np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, photos))
 
 
 def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidence:

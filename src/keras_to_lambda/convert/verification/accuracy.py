@@ -400,13 +400,15 @@ def likelier(trials: Sequence[Mapping[str, Any]], targets: Ints) -> tuple[str, s
     if own is None:  # a scaling that has no name: there is nothing to hold it against
         return "", ""
     others = sorted((x for x in trials if not x["same"]), key=lambda trial: float(trial["loss"]))
-    right = {id(x): int((np.array(x["chosen"]) == targets).sum()) for x in (own, *others)}
+
+    def right(trial: Mapping[str, Any]) -> Bools:
+        return np.asarray(np.array(trial["chosen"]) == targets)
 
     def shown(trial: Mapping[str, Any]) -> str:
-        return f"{right[id(trial)]} of {len(targets)} right, loss {trial['loss']:.2f}"
+        return f"{right(trial).sum()} of {len(targets)} right, loss {trial['loss']:.2f}"
 
     for trial in others:
-        fits = trial["loss"] < own["loss"] and right[id(trial)] >= right[id(own)]
+        fits = trial["loss"] < own["loss"] and right(trial).sum() >= right(own).sum()
         sure = trial["p"] < ALPHA_SCALING and trial["loss"] < min(
             TRAINED_LOSS * own["loss"], own["loss"] - LESS_LOSS
         )
@@ -416,16 +418,11 @@ def likelier(trials: Sequence[Mapping[str, Any]], targets: Ints) -> tuple[str, s
     close = [
         f"{_option(trial)} ({shown(trial)})"
         for trial in others
-        if trial["worse"] > ALPHA_ORDER and not _loses(trial, own, targets)
+        if trial["worse"] > ALPHA_ORDER and not better(right(trial), right(own))
     ]
     if not close:
         return "", ""
     return "", f"{shown(own)}, and with {'; with '.join(close[:3])}: {_STATE}"
-
-
-def _loses(trial: Mapping[str, Any], own: Mapping[str, Any], targets: Ints) -> bool:
-    theirs, ours = (np.array(x["chosen"]) == targets for x in (trial, own))
-    return better(theirs, ours)
 
 
 def _option(trial: Mapping[str, Any]) -> str:
