@@ -31,7 +31,7 @@ AWS := .venv-aws/.ready
 TFLITE := .venv-tflite/.ready
 SUPPLY := .venv-supply/.ready
 # Files of tests in the order that is given: the slow ones first, the many short ones last.
-BY_FILE := --dist loadfile --no-loadscope-reorder
+BY_FILE := --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 # The function's own settings, where the project's samples are served from this machine.
 LOCAL := OPENBLAS_NUM_THREADS=1 FETCH_PRIVATE_HOSTS=127.0.0.1:8000
 
@@ -96,13 +96,13 @@ test-keras: $(TF_DEV) tracking ## the tests of train and convert
 test-tflite: ## the engine's tests with tflite-runtime in place of ai-edge-litert (Python 3.11)
 ifneq ($(PYTHON311),)
 	@$(MAKE) $(TFLITE)
-	@.venv-tflite/bin/python -m pytest -n 2 --dist loadfile -m engine tests/runtime
+	@.venv-tflite/bin/python -m pytest -n 2 $(BY_FILE) -m engine tests/runtime
 else
 	@echo "SKIPPED tests with tflite-runtime: its last release needs Python 3.11, which is not here"
 endif
 
 test-busy: $(DEV) ## the handler's and the local server's tests while every core is busy
-	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q -n 2 --dist loadfile tests/runtime tests/serve/test_gateway.py
+	@.venv/bin/python -m tests.busy .venv/bin/python -m pytest -q -n 2 $(BY_FILE) tests/runtime tests/serve/test_gateway.py
 
 test-old-keras: $(TF_DEV) ## model files written by TensorFlow 2.13 and 2.15, converted (Python 3.11)
 ifneq ($(PYTHON311),)
