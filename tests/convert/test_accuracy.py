@@ -353,7 +353,7 @@ RIGHT = ("red", "green", "blue")
     [
         (
             ("red", "green", "blue"),
-            "verified: the same answers as Keras, and the accuracy\n",
+            "verified: the same answers as Keras, and the accuracy; scaling not proven\n",
             "agreement on all 12 photos shows an agreement of at least 76% (95% confidence)",
         ),
         (

@@ -35,7 +35,7 @@ def test_without_a_card_labels_and_preprocess_are_asked_for(models, refused, tmp
     assert "net.card.json is not JSON" in refused(path, names=None)
 
 
-def test_samples_that_cannot_be_read_are_named_or_counted(models, convert, refused, tmp_path):
+def test_samples_that_cannot_be_read_are_named(models, convert, refused, tmp_path, capfd):
     folder = tmp_path / "photos"
     assert "no folder of samples" in refused(models["keras"], photos=folder)
     folder.mkdir()
@@ -48,6 +48,7 @@ def test_samples_that_cannot_be_read_are_named_or_counted(models, convert, refus
     assert status == 0
     verification = cards.load(output).verification
     assert (verification["samples"], verification["skipped"]) == (3, 1)
+    assert "1 of 4 samples cannot be read: a.jpg" in capfd.readouterr().err
 
 
 def test_an_output_that_cannot_be_written_is_named(models, samples, labels, tmp_path, capsys):

@@ -170,6 +170,17 @@ def test_a_model_that_can_be_converted_exits_with_0(kind, models, network, capsy
         assert (saved.classes, saved.code, saved.faults) == (names, (), ())
 
 
+def test_the_card_beside_a_keras_file_gives_its_labels(models, tmp_path):
+    path, aside = tmp_path / "net.keras", tmp_path / "net.card.json"
+    path.write_bytes(models["keras"].read_bytes())
+    aside.write_text(json.dumps(CARD.to_json()), encoding="utf-8")
+    found = inspect(path)
+    assert (found["labels"], found["card_from"]) == (list(CARD.labels), "net.card.json")
+    aside.write_text("{", encoding="utf-8")
+    [stopped] = inspect(path)["stopped_by"]
+    assert "net.card.json is not JSON" in stopped
+
+
 def test_a_network_in_a_network_has_the_outer_ones_input_and_output(network, tmp_path):
     inner = network(classes=7)
     layers = [keras.Input((40, 40, 3)), inner, keras.layers.Dense(2, name="last")]

@@ -530,7 +530,7 @@ def test_findings_come_as_they_are_made(monkeypatch, capsys):
 
     assert main([]) == 0
     assert seen == ["ok       first         one\n"]
-    assert capsys.readouterr().out == "skipped  second        two\n\n1 ok, 1 skipped\n"
+    assert capsys.readouterr().out == f"skipped  second        two\n\n1 ok, 1 skipped in {ROOT}\n"
 
 
 def test_every_check_has_a_row_in_the_document():

@@ -62,6 +62,7 @@ def explore(source: str) -> Exploration:
 
     Raises DataError: see `sources.load`; or no picture can be read.
     """
+    progress.step(f"reading {source}")
     data = sources.load(source, SEED)
     every, card = joined(data.splits[name] for name in SPLITS), neutral(data)
 
@@ -72,6 +73,7 @@ def explore(source: str) -> Exploration:
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
         return picture.size, near_duplicates.fingerprint(picture), turned
 
+    progress.step(f"comparing {len(every):,} pictures")
     measured = list(prefetch(measure, range(len(every)), "pictures"))
     if not measured:
         raise DataError(
@@ -218,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 2 for wrong arguments or data."""
     options = parser().parse_args(arguments)
     words = sys.argv[1:] if arguments is None else arguments
+    progress.use("explore")
     output: Path = options.output or Path(sources.name_of(options.data) + SUFFIX)
     atomic_files.checked(output)
     found = explore(options.data)

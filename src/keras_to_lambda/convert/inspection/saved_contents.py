@@ -14,6 +14,7 @@ from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.network import input_shape, layer_shapes
 from keras_to_lambda.convert.network.outputs import MULTI_LABEL
 from keras_to_lambda.convert.scan import saved_model_graph as graphs
+from keras_to_lambda.runtime.common.errors import SetupError
 
 Facts = dict[str, Any]
 
@@ -26,7 +27,7 @@ def facts(path: Path, saved: SavedFile) -> Facts:
     network = _graph(path, saved) if saved.kind == "saved_model" else _configuration(saved)
     inputs, outputs = network["inputs"], network["outputs"]
     counts: Counter[str] = Counter(network["operators"])
-    aside = source_card.place(path.absolute())
+    described, wrong = _described(source_card.place(path.absolute()))
     files = path.rglob("*") if path.is_dir() else [path]
     return {
         "kind": saved.kind,
@@ -37,17 +38,28 @@ def facts(path: Path, saved: SavedFile) -> Facts:
         "outputs": outputs,
         "operators": [{"name": x, "count": count} for x, count in sorted(counts.items())],
         "parameters": network["parameters"],
-        "card": None,
-        "card_from": aside.name if aside.exists() else None,
-        "labels": [],
+        **described,
         "notes": [*_notes(inputs), *network["notes"]],
         "stopped_by": [
             *obstacles.found(saved.config),
             *saved.refusals(),
             *network["stopped_by"],
             *_faults(inputs, outputs),
+            *wrong,
         ],
     }
+
+
+def _described(aside: Path) -> tuple[Facts, list[str]]:
+    """What the card beside the file says, and what is wrong with it."""
+    nothing = {"card": None, "card_from": None, "labels": []}
+    if not aside.exists():
+        return nothing, []
+    try:
+        body = source_card.load(aside).to_json()
+    except SetupError as error:
+        return nothing, [str(error)]
+    return {"labels": body.pop("labels"), "card": body, "card_from": aside.name}, []
 
 
 def _configuration(saved: SavedFile) -> Facts:

@@ -141,9 +141,12 @@ class Findings:
         verified = f"verified{', on one sample alone' * (len(self.keras.photos) == 1)}: {same}"
         if not self.proof.judged:
             return f"{verified}; accuracy, labels and scaling not checked"
+        if self.proof.doubt:
+            return f"{verified}; accuracy not proven"
         unseen = len(self.proof.unseen)
         seen = f" for {accuracy.shown(len(labels) - unseen, labels)}" if unseen else ""
-        return f"{verified}, and the accuracy{seen}"
+        rivals = "; scaling not proven" * bool(self.proof.scaling)
+        return f"{verified}, and the accuracy{seen}{rivals}"
 
     @property
     def accuracy(self) -> str:

@@ -89,13 +89,15 @@ class KerasSide:
         read = shaped(arrays.get("read"), np.bool_, len(photos))
         seen, stages = int(read.sum()), len(pipeline_diff.STAGES)
         kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
+        if bad := [path.relative_to(root) for path in photos if path not in kept]:
+            progress.note(f"{len(bad)} of {len(photos)} samples cannot be read: {listed(bad)}")
         card = ModelCard.from_json(facts["card"])
         folders = ClassFolders(card.labels)
         return cls(
             facts=facts,
             card=card,
             photos=kept,
-            skipped=int((~read).sum()),
+            skipped=len(bad),
             logits=shaped(arrays.get("logits"), np.float32, seen, None),
             parts=shaped(arrays.get("parts"), np.float32, seen, stages),
             pictures=shaped(arrays.get("pictures"), np.uint8, seen, None, None, None),

@@ -37,6 +37,8 @@ def examine(setup: Setup) -> Iterator[tuple[str, Finding]]:
         text = "not a project folder; run it in a clone or in a folder made by `k2l new`"
         yield "project", warn(text)
     for name in names:
+        if sys.stdout.isatty():  # until the finding is printed over it
+            print(f"{'...':{STATUS_WIDTH}}{name}", end="\r", flush=True)
         try:
             finding = CHECKS[name](setup)
         except Skip as why:
@@ -53,7 +55,9 @@ def check(setup: Setup) -> bool:
     for name, finding in examine(setup):
         count[finding.status] += 1
         print(shown(name, finding), flush=True)
-    print(f"\n{', '.join(f'{number} {status}' for status, number in count.items())}", flush=True)
+    print(
+        f"\n{', '.join(f'{number} {status}' for status, number in count.items())} in {setup.root}"
+    )
     return not count["FAIL"]
 
 
