@@ -28,9 +28,9 @@ from pathlib import Path
 
 import requests
 
+from benchmarks.estimate import compute, each
 from benchmarks.material import ROOT, before
 from benchmarks.table import markdown, number, put
-from keras_to_lambda.deploy.estimate import compute, each
 from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH, MB_PER_VCPU
 
 DOCS = ROOT / "docs"

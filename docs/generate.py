@@ -11,9 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
+from benchmarks import estimate
 from benchmarks.table import markdown
 from keras_to_lambda import explain
-from keras_to_lambda.deploy import estimate
 from keras_to_lambda.deploy.doctor import template
 from keras_to_lambda.runtime.common import errors
 from keras_to_lambda.runtime.common.settings import MODELS, Settings

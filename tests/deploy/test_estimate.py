@@ -1,4 +1,4 @@
-"""deploy.estimate: dollars, by hand."""
+"""estimate: dollars, by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from keras_to_lambda.deploy import estimate
+from benchmarks import estimate
 
 
 @pytest.mark.parametrize(

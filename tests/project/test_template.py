@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.estimate import each as dollars_for
 from keras_to_lambda.deploy.doctor.template import Template
-from keras_to_lambda.deploy.estimate import each as dollars_for
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.inference.telemetry import METRICS
 

@@ -78,6 +78,9 @@ def folder(tmp_path_factory):
     (folder / "data" / "test" / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     network().save(folder / "colours.keras")
     (folder / "colours.card.json").write_text(json.dumps(CARD.to_json()), encoding="utf-8")
+    names = ("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy")
+    run = {"history": [dict(zip(names, (epoch, 1, 0.5, 1, 0.5), strict=True)) for epoch in (1, 2)]}
+    (folder / "training.json").write_text(json.dumps(run), encoding="utf-8")
     graph = keras_model.load(folder / "colours.keras").concrete()
     (folder / "lite").mkdir()
     lite = cards.join(flatbuffer.build(graph, "none", []), CARD)
@@ -169,7 +172,8 @@ def test_the_page_needs_no_network_and_each_mistake_leads_to_its_pictures(compar
     assert len(set(anchors)) == len(anchors)
     assert set(links) <= set(anchors)
     assert {link for link in links if link.startswith("pair-")} == {"pair-0-2", "pair-1-0"}
-    for text in ("print-color-adjust: exact", "prefers-color-scheme: dark", "k2l evaluate MODEL"):
+    for text in ("print-color-adjust: exact", "prefers-color-scheme: dark", "k2l evaluate MODEL",
+                 "How it was trained"):  # fmt: skip
         assert text in page
     # No path of this machine.
     for text in (page, json.dumps(record)):

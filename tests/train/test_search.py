@@ -14,6 +14,7 @@ import pytest
 
 from keras_to_lambda.train import recipe_options, search
 from keras_to_lambda.train.data import photos
+from keras_to_lambda.train.fit import fitting
 from keras_to_lambda.train.search import Factor
 
 OPTIONS = ("--model", "mlp", "--size", "32", "--epochs", "2", "--batch-size", "16")
@@ -100,6 +101,29 @@ def test_one_at_a_time_each_factor_is_varied_from_the_best_so_far(shapes, tmp_pa
     # A second run has nothing left to do.
     assert run(shapes, tmp_path, "--one-at-a-time", *factors) == 0
     assert len(found_in(tmp_path)[0]) == 3
+
+
+def test_a_trial_that_was_stopped_by_ctrl_c_comes_first(shapes, tmp_path, monkeypatch, capfd):
+    fit, begun = fitting.TrainingRun.fit, []
+
+    def stopped(run):
+        begun.append(run)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return fit(run)
+
+    monkeypatch.setattr(fitting.TrainingRun, "fit", stopped)
+    line = ("--trials", "3", "--factor", "dropout=0..0.5")
+    assert run(shapes, tmp_path, *line) == 130
+    assert "the same command continues" in capfd.readouterr().err
+    assert run(shapes, tmp_path, *line) == 0
+    trials, rows = found_in(tmp_path)
+    assert [trial.state.name for trial in trials[:2]] == ["COMPLETE", "FAIL"]
+    assert trials[2].params == trials[1].params
+    assert len(rows) == 3
+    with pytest.raises(SystemExit):
+        run(shapes, tmp_path, "--trials", "0")
+    assert "--trials" in capfd.readouterr().err
 
 
 def test_a_killed_search_continues_and_loses_no_trial(shapes, tmp_path, capfd):

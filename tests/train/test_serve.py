@@ -22,6 +22,7 @@ import requests
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from keras_to_lambda.convert import convert
 from keras_to_lambda.convert.common import source_card
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.load import registries
@@ -119,7 +120,7 @@ def test_the_history_has_both_accuracies_of_every_epoch(record):
     assert [line.get_linestyle() for line in figure.axes[1].lines] == ["--", "-"] * 2
 
 
-def test_a_kept_checkpoint_is_a_whole_model_with_its_card(trained, record):
+def test_a_kept_checkpoint_is_a_whole_model_with_its_card(trained, record, tmp_path):
     folder = trained / "shapes.checkpoints"
     paths = sorted(folder.glob("*.keras"))
     assert 1 <= len(paths) <= 3
@@ -132,6 +133,10 @@ def test_a_kept_checkpoint_is_a_whole_model_with_its_card(trained, record):
         assert (model.input_shape, model.output_shape) == ((None, 32, 32, 3), (None, 3))
         assert source_card.place(path) == path.with_suffix(".card.json")
         assert json.loads(source_card.place(path).read_text())["height"] == 32
+    output = tmp_path / "epoch.tflite"
+    line = [str(paths[-1]), "--samples", str(trained / "samples"), "-o", str(output), "--quiet"]
+    assert convert.main([*line, "--accept-accuracy"]) == 0
+    assert cards.load(output).labels == ("disc", "plain", "stripes")
 
 
 def test_the_docs_code_draws_feature_maps(trained, shapes, tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def named(images: Sequence[str], labels: Sequence[str]) -> Iterator[Item]:
             truth = folders.truth(files)
             note = folders.unmatched(files, Path(name))
             if note and any(place is not None for place in truth):
-                print(f"classifier: note: {note}", file=sys.stderr)
+                print(f"k2l predict: note: {note}", file=sys.stderr)
             for file, place in zip(files, truth, strict=True):
                 yield _file(file, None if place is None else labels[place])
         elif Path(name).is_file():

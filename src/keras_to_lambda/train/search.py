@@ -153,6 +153,10 @@ class Search:
         )  # fmt: skip
         try:
             run.fit()
+        except KeyboardInterrupt:
+            if not self.args.one_at_a_time:  # which finds what is missing anyway
+                self.study.enqueue_trial(trial.params)
+            raise
         finally:
             trial.set_user_attr("seconds", round(run.seconds, 1))
             trial.set_user_attr("history", run.history)
@@ -366,8 +370,9 @@ def _own(parser: argparse.ArgumentParser) -> None:
     add("--factor", type=Factor.read, action="append", metavar="NAME=VALUES", help="option to "
         "vary: NAME=a|b|c, or NAME=low..high; repeatable, in the order in which they are tried one "
         f"at a time (default: {' '.join(FACTORS)}); names: {', '.join(READERS)}")  # fmt: skip
-    add("--trials", type=int, default=20, metavar="N", help="number of trials, earlier ones "
-        "included; one at a time, it follows from the values (default: %(default)s)")  # fmt: skip
+    add("--trials", type=recipe_options.whole(1, 100_000), default=20, metavar="N", help="number "
+        "of trials, earlier ones included; one at a time, it follows from the values (default: "
+        "%(default)s)")  # fmt: skip
     add("--one-at-a-time", action="store_true", help="each factor in turn, the others at their "
         "best so far, instead of all together")  # fmt: skip
 

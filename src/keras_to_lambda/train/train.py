@@ -15,6 +15,7 @@ from pathlib import Path
 
 from keras_to_lambda.cli import frame
 from keras_to_lambda.convert.common import output_folders
+from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train import recipe_options
@@ -174,12 +175,14 @@ def read(source: str, seed: int | None) -> Dataset:
     data = sources.load(source, SEED if seed is None else seed)
     seen = {int(target) for split in data.splits.values() for target in split.targets}
     trained = {int(target) for target in data.splits["train"].targets}
-    # A label without any picture is kept, as Keras' flow_from_directory does.
     if message := untrained(data.labels, trained | (set(range(len(data.labels))) - seen)):
         raise DataError(message)
     counts = ", ".join(f"{len(photos)} {name}" for name, photos in data.splits.items())
     labels = ", ".join(data.labels[:20]) + (" ..." if len(data.labels) > 20 else "")
     print(f"{len(data.labels)} classes ({labels}); photos: {counts}", flush=True)
+    # A label without any picture is kept, as Keras' flow_from_directory does.
+    if empty := [name for target, name in enumerate(data.labels) if target not in seen]:
+        print(f"no photos of {listed(empty)}; kept as a label", file=sys.stderr, flush=True)
     for path, reason in data.broken:
         print(f"skipped {path}: {reason}", file=sys.stderr, flush=True)
     return data

@@ -185,14 +185,19 @@ class Evidence:
 def luck(loss: Doubles, less: Doubles, targets: Ints) -> float:
     """The chance that one of two equally good conventions has so much more loss: see `compare`."""
     behind = class_weights(targets) * (loss - less)
-    # Rounding must not break ties.
-    return (int((_signs(len(targets)) @ behind >= behind.sum() - 1e-9).sum()) + 1) / (DRAWS + 1)
+    signs, at_least = _signs(len(targets)), behind.sum() - 1e-9  # rounding must not break ties
+    # In blocks: as float64 the signs of many photos would take gigabytes.
+    reached = sum(int((block @ behind >= at_least).sum()) for block in np.array_split(signs, 100))
+    return (reached + 1) / (DRAWS + 1)
 
 
 @functools.lru_cache(maxsize=1)
-def _signs(photos: int) -> Doubles:
+def _signs(photos: int) -> npt.NDArray[np.int8]:
     """Random signs, (DRAWS, photos): the same for each convention, and drawn once for all."""
-    return np.random.default_rng(0).choice((-1.0, 1.0), (DRAWS, photos))
+    signs = np.random.default_rng(0).integers(0, 2, (DRAWS, photos), dtype=np.int8)
+    signs *= 2
+    signs -= 1
+    return signs
 
 
 def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidence:

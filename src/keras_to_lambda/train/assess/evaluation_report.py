@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from sklearn import metrics as sk
 
 from keras_to_lambda import html_report
 from keras_to_lambda.train.assess.metrics import Record, compare, figures, weakest
-from keras_to_lambda.train.assess.split_predictions import Evaluated
+from keras_to_lambda.train.assess.split_predictions import Evaluated, EvaluatedModel
 from keras_to_lambda.train.data.dataset import SPLITS, Dataset, Split, neutral
+from keras_to_lambda.train.fit import history
 
 TEMPLATE = Path(__file__).with_name("evaluation.html.jinja")
 MATRIX = 40  # labels; of more, those with the most mistakes are shown
@@ -221,6 +223,7 @@ def html(report: Report, record: Record, command: str) -> str:
         ),
         matrix=_matrix(found, {pair[:2] for pair in wrong}),
         wrong=wrong,
+        training=_training(report.model.model),
         curves=_curves(report.model, found),
         reliability=_reliability(found),
         calibration=report.calibration,
@@ -278,6 +281,18 @@ def _matrix(found: Record, linked: set[tuple[int, int]]) -> Record:
 
     rows = [(labels[i], [cell(i, j) for j in used]) for i in used]
     return {"labels": [labels[i] for i in used], "rows": rows, "whole": len(labels) <= MATRIX}
+
+
+def _training(model: EvaluatedModel) -> Any:
+    """The curves of the run that `k2l train` left beside the model; None: there is none."""
+    place = Path(model.where).with_name("training.json")
+    if model.kind == "endpoint" or not place.exists():
+        return None
+    try:
+        entries = json.loads(place.read_text(encoding="utf-8"))["history"]
+        return html_report.plot(history.plot({model.name: entries}), "Training by epoch")
+    except (OSError, ValueError, KeyError, TypeError):  # of another program
+        return None
 
 
 def _curves(evaluated: Evaluated, found: Record) -> list[Any]:

@@ -95,8 +95,7 @@ def assemble(
         root: the files' names are relative to it. members: the files, each once.
         head: hashed before the files. labels: sorted; default: those of the members.
     """
-    used = {member.label for member in members}
-    labels = labels or sorted(used)
+    labels = labels or sorted({member.label for member in members})
     broken, digest = _check(root, [member.path for member in members], head)
     place = {label: number for number, label in enumerate(labels)}
     given: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}
@@ -108,9 +107,6 @@ def assemble(
         if not given[name]:
             raise DataError(f"no photo for {name} can be read: at least one is needed")
     faults = [(_name(root, path), reason) for path, reason in broken.items()]
-    faults += [
-        (f"{label}/", "class folder without photos; kept as a label") for label in {*labels} - used
-    ]
     splits = completed(given, seed)
     return Dataset(
         tuple(labels), {name: _split(splits[name]) for name in SPLITS}, tuple(faults), digest

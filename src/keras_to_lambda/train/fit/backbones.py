@@ -179,6 +179,8 @@ def _imagenet(backbone: Backbone, size: int) -> list[Weights]:
                 raise
             file, reason = found[1].rpartition("/")[2], found[2].strip()
         else:
+            if published != size:
+                print(f"{backbone.name}: ImageNet's weights are those for {published} pixels")
             return weights
     raise DataError(
         f"ImageNet's weights for {backbone.name} could not be downloaded ({reason}); put the file "

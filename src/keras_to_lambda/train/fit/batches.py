@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -146,7 +147,7 @@ def features(
         dataclasses.astuple(recipe.augmentation),
     )  # fmt: skip
 
-    def view(name: str, steps: tf.data.Dataset) -> tuple[Floats, Floats]:
+    def view(name: str, steps: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> tuple[Floats, Floats]:
         path = folder / f"features-{_key((key, name))}.npz"
         if not path.exists():
             print(f"features of the frozen network, {name}: computed once", flush=True)
@@ -163,7 +164,9 @@ def features(
     size = min(BATCH, len(images))
     crops = training(images, truth, card, size, augment, recipe.seed).take(len(images) // size)
     views = [view("train", served(images, truth, card))]
-    views += [view(f"view {n} of {recipe.views}", crops) for n in range(1, recipe.views + 1)]
+    if recipe.views:  # in one file, as each view continues the random numbers of the one before
+        steps = itertools.chain.from_iterable([crops] * recipe.views)
+        views.append(view(f"{recipe.views} augmented views", steps))
     held_back = served(stored(data, "validation", card, folder), one_hot(data, "validation"), card)
     found, labels = map(np.concatenate, zip(*views, strict=True))
     return (found, labels), view("validation", held_back)

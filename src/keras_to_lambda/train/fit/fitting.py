@@ -134,12 +134,17 @@ class TrainingRun:
         start = 0.0
         if previous and recipe.keep == "best":
             start = fitted.evaluate(validation, verbose=0, return_dict=True)["accuracy"]
-        epochs = Epochs(self, phase, card, network.model, start)
+        best_epochs = BestEpochs(self, phase, card, network.model, start)
         callbacks = [
-            # Before the averages are swapped in, which are no state to continue from.
-            keras.callbacks.BackupAndRestore(self.state / f"backup-{phase.first}"),
+            # First the entry: a backup is of an epoch that the history has.
+            Entries(self, phase),
+            # Before the averages are swapped in, which are no state to continue from. Kept until
+            # the run ends: the phase's result is not written yet.
+            keras.callbacks.BackupAndRestore(
+                self.state / f"backup-{phase.first}", delete_checkpoint=False
+            ),
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-            epochs,
+            best_epochs,
             *self.more_callbacks(),
         ]
         if recipe.patience:
@@ -163,7 +168,7 @@ class TrainingRun:
             verbose=self.verbose,
         )
         if recipe.keep == "best":
-            best = epochs.paths()[-1:]
+            best = best_epochs.paths()[-1:]
             kept = keras.saving.load_model(best[0], compile=False) if best else previous
             if kept:
                 network.model.set_weights(kept.get_weights())
@@ -192,8 +197,38 @@ class TrainingRun:
         return batches.training(images, truth, card, size, augment, seed), validation.cache()
 
 
-class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
-    """Adds each epoch to the history, and keeps the best few as NAME-EPOCH-ACCURACY.keras.
+class Entries(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds each epoch to the history."""
+
+    def __init__(self, run: TrainingRun, phase: Phase) -> None:
+        super().__init__()
+        self._run, self._phase = run, phase
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the entry, in place of that of an epoch which an interrupted run did not finish."""
+        found = {name: round(float(value), 4) for name, value in (logs or {}).items()}
+        history = self._run.history
+        history[:] = [entry for entry in history if entry["epoch"] <= epoch]
+        history.append({
+            "epoch": epoch + 1,
+            "phase": self._phase.name,
+            "size": self._phase.size,
+            "loss": found["loss"],
+            "accuracy": found["accuracy"],
+            "validation_loss": found["val_loss"],
+            "validation_accuracy": found[ACCURACY],
+            "learning_rate": float(f"{float(self.model.optimizer.learning_rate):.4g}"),
+            "seconds": round(time.monotonic() - self._start, 2),
+        })  # fmt: skip
+        write_json(self._run.log, history)
+
+
+class BestEpochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """Keeps the best few epochs of a phase as NAME-EPOCH-ACCURACY.keras.
 
     Args:
         card: of `whole`, the model from pictures to logits, also where its head alone is fitted.
@@ -211,30 +246,10 @@ class Epochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
 
     def set_model(self, model: keras.Model) -> None:
         """Save the whole model, whatever is fitted."""
-        self._optimizer = model.optimizer
         super().set_model(self._whole)
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock."""
-        self._start = time.monotonic()
-
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the entry; save a better model, and remove all but the best few of this phase."""
-        # First the entry: a run that is killed while it saves the model keeps it.
-        found = {name: round(float(value), 4) for name, value in (logs or {}).items()}
-        history = self._run.history
-        history[epoch:] = [{
-            "epoch": epoch + 1,
-            "phase": self._phase.name,
-            "size": self._phase.size,
-            "loss": found["loss"],
-            "accuracy": found["accuracy"],
-            "validation_loss": found["val_loss"],
-            "validation_accuracy": found[ACCURACY],
-            "learning_rate": float(f"{float(self._optimizer.learning_rate):.4g}"),
-            "seconds": round(time.monotonic() - self._start, 2),
-        }]  # fmt: skip
-        write_json(self._run.log, history)
+        """Save a better model, and remove all but the best few of this phase."""
         super().on_epoch_end(epoch, logs)
         for path in self.paths():
             write_json(path.with_suffix(".card.json"), self._card.to_json())

@@ -107,14 +107,17 @@ class MLflow(TensorBoard):
         version = client.create_model_version(self.name, source, run, tags=tags).version
         self._mlflow.end_run()
         name = f"models:/{self.name}/{version}"
-        print(f"registered as {name}, which convert takes as MODEL and a function as MODEL_PATH")
+        print(
+            f"registered as {name}, which convert takes as MODEL; a function takes an alias of it, "
+            f"MODEL_PATH=models:/{self.name}@ALIAS"
+        )
 
 
 TRACKERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
 
 
 def start(wanted: str, name: str, recipe: Recipe, data: Dataset, command: str) -> list[TensorBoard]:
-    """Begin to track, or continue with an interrupted run of the same recipe and data.
+    """Begin to track.
 
     Args:
         wanted: names of TRACKERS, comma-separated, or "none".
