@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -66,8 +67,9 @@ def test_a_bar_is_as_fine_as_the_terminals_encoding_allows(encoding, bar):
     assert output.bar(12.5 / 24, 24, out) == bar.ljust(24)
 
 
-def test_a_folder_is_a_line_each_and_tells_how_fast_it_was(run):
-    done = run("samples", "--workers", "2")
+def test_a_folder_is_a_line_each_and_tells_how_fast_it_was(run, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    done = run("samples")
     assert done.returncode == 0
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         [f"samples/{label}.jpg", label]
@@ -124,7 +126,7 @@ def test_a_pipe_and_a_data_url_are_images(run, monkeypatch):
     record = json.loads(done.stdout)
     assert record["image"] == "-"
     assert max(record["scores"], key=record["scores"].get) == "pants"
-    done = run("data:,not-an-image", "samples/pants.jpg", "--format", "jsonl", "--workers", "2")
+    done = run("data:,not-an-image", "samples/pants.jpg", "--format", "jsonl")
     assert done.returncode == 1
     first, second = map(json.loads, done.stdout.splitlines())
     assert first["error"]["code"] == "unsupported_format"
@@ -146,7 +148,6 @@ def test_another_installed_model_is_named_and_a_file_is_a_path(run):
         (("samples/pants.jpg", "--model", "samples"), "no .tflite file in samples"),
         (("absent.jpg",), "no such file: absent.jpg"),
         (("LICENSE", "--top-k", "0"), "--top-k must be 1 or more"),
-        (("samples/pants.jpg", "--workers", "0"), "--workers must be 1 or more"),
         (("samples/pants.jpg", "--model", "cats"), "there is clothing, digits, digits-tree"),
         (("samples/pants.jpg", "--model", "absent.tflite"), "absent.tflite"),
         (("events",), "no images in events"),
@@ -179,9 +180,9 @@ def test_many_classes_are_reported_by_what_was_confused_most():
 
 def test_progress_is_shown_on_a_terminal_alone(run, monkeypatch):
     pytest.importorskip("tqdm")
-    assert "/6 [" not in run("samples", "--workers", "1").stderr
+    assert "/6 [" not in run("samples").stderr
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert "/6 [" in run("samples", "--workers", "1").stderr
+    assert "/6 [" in run("samples").stderr
 
 
 @pytest.mark.parametrize(

@@ -59,12 +59,6 @@ Every setting of the function (MODEL_PATH, ...) is read from the environment."""
         "row for each label (default: %(default)s)",
     )
     p.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="images at a time, each on one processor (default: as many as there are)",
-    )
-    p.add_argument(
         "--check",
         action="store_true",
         help="check the model's hash and card and run one inference; for builds",
@@ -79,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = p.parse_args(argv)
     if not args.images and not args.check:
         p.error("give at least one IMAGE, or --check")
-    for name in ("top_k", "workers"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            p.error(f"--{name.replace('_', '-')} must be 1 or more")
+    if args.top_k < 1:
+        p.error("--top-k must be 1 or more")
     settings = _settings(args.model)
     if args.check:
         handler = Handler(settings)
@@ -104,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     others = [name for name in handler.models.installed if name != handler.models.default]
     chosen = f"; others, by --model: {', '.join(others)}" if others else ""
     print(f"model: {card.name}{chosen}", file=sys.stderr)
-    workers = min(args.workers or os.cpu_count() or 1, len(asked))
+    workers = min(os.cpu_count() or 1, len(asked))
     start = time.perf_counter()
     options = Options(args.top_k, args.scores)
     results = inputs.classified(asked, handler, workers)
