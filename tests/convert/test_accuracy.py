@@ -128,6 +128,7 @@ def test_samples_without_labels_are_no_proof_of_a_tflite():
         ([[8, 1, 0], [7, 1, 0]], 0, ""),
         # Without content, whatever the samples' labels.
         (np.zeros((4, 3)), None, "gives every label the same score"),
+        ([[0.333334, 0.333333, 0.333333], [0.333332, 0.333333, 0.333335]], None, "the same score"),
         (np.ones((4, 3)) * np.arange(4)[:, None], None, "gives every label the same score"),
         (np.tile([0.1, 0.7, 0.2], (4, 1)), None, "answers the same for all 4 samples"),
         ([[0.1, 0.7, 0.2]], None, ""),

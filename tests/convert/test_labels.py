@@ -135,8 +135,8 @@ def test_imagenet_is_the_list_that_keras_keeps(tmp_path, monkeypatch):
     from pathlib import Path
 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with pytest.raises(ConvertError, match=r"there is no .*imagenet_class_index\.json; Keras"):
-        labels.read(Path("imagenet"))
+    names = distinct(labels.read(Path("imagenet")))  # ours, where Keras has not been online
+    assert (len(set(names)), names[2], names[999]) == (1000, "great_white_shark", "toilet_tissue")
     (tmp_path / "models").mkdir()
     index = {str(i): [f"n0144{i:04}", f"fish {i}"] for i in range(1000)}
     (tmp_path / "models" / "imagenet_class_index.json").write_text(json.dumps(index))

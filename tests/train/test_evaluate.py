@@ -158,8 +158,7 @@ def test_the_conclusion_is_two_sentences_and_names_the_models_by_their_files(com
     )
     alone = replace(compared[0], against=None)
     assert evaluate.evaluation_report.to_json(alone)["conclusion"].endswith(
-        "Its weakest labels are red (F1 0.727) and green (F1 0.750), though 5 pictures of red are "
-        "few."
+        "Its weakest labels are red (F1 0.727) and green (F1 0.750), with few pictures of red (5)."
     )
 
 

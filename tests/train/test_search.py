@@ -25,6 +25,7 @@ OPTIONS = ("--model", "mlp", "--size", "32", "--epochs", "2", "--batch-size", "1
     [
         ("learning_rate=0.0001..0.01", (0.0001, 0.0003162, 0.001, 0.003162, 0.01)),
         ("dropout=0..0.8", (0.0, 0.2, 0.4, 0.6, 0.8)),
+        ("learning-rate=0.1|0.2", ("0.1", "0.2")),
         ("inner=0|10|100", ("0", "10", "100")),
         ("batch_size=8..10", (8, 9, 10)),
         ("model=Xception|MobileNetV2", ("Xception", "MobileNetV2")),
@@ -124,6 +125,16 @@ def test_a_trial_that_was_stopped_by_ctrl_c_comes_first(shapes, tmp_path, monkey
     with pytest.raises(SystemExit):
         run(shapes, tmp_path, "--trials", "0")
     assert "--trials" in capfd.readouterr().err
+
+
+def test_values_that_no_network_has_together_are_refused_before_the_first_trial(
+    shapes, tmp_path, capfd
+):
+    line = [str(shapes), "-o", str(tmp_path / "search"), "--weights", "none"]
+    factors = ("--factor", "model=MobileNetV2|Xception", "--factor", "size=48|96")
+    assert search.main([*line, *factors]) == 2
+    assert "Xception at 48 pixels" in capfd.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "search").exists()
 
 
 def test_a_killed_search_continues_and_loses_no_trial(shapes, tmp_path, capfd):

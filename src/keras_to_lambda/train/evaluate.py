@@ -128,7 +128,7 @@ def evaluate(options: argparse.Namespace) -> Report:
     models = [model.labelled(labels or data.labels) for model in models]
     for model in models:  # the second model's labels before the first one's minutes
         if model.card:
-            matched(data.labels, model.card.labels, model.file)
+            matched(data, model.card.labels, model.file)
 
     part, held_out = options.split, data.splits["validation"]
     whole = part == ALL_SPLITS

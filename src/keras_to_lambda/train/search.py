@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import itertools
 import json
 import shlex
 import shutil
@@ -28,7 +29,7 @@ from keras_to_lambda.train import recipe_options, train
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 from keras_to_lambda.train.fit import history, quiet
-from keras_to_lambda.train.fit.recipe import Recipe
+from keras_to_lambda.train.fit.recipe import Backbone, Recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +44,7 @@ FACTORS = (
     "dropout=0|0.2|0.5",
     "augment=none|light|strong",
 )
+SHAPING = ("model", "size", "width", "fine_tune")  # not every network has every value of these
 READERS = {name: read for name, read in recipe_options.READERS.items() if name != "seed"}
 
 
@@ -62,6 +64,7 @@ class Factor:
     def read(cls, text: str) -> Factor:
         """From the command line: name=a|b|c, or name=low..high."""
         name, _, given = text.partition("=")
+        name = name.replace("-", "_")
         if name not in READERS or not given:
             raise argparse.ArgumentTypeError(
                 f"{text!r}: use NAME=a|b|c or NAME=low..high; NAME is one of {', '.join(READERS)}"
@@ -202,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     args = parser().parse_args(given)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     args.factor = args.factor or [Factor.read(text) for text in FACTORS]
     names = [factor.name for factor in args.factor]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -212,9 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quiet.tensorflow()
     first = {factor.name: factor.start for factor in args.factor}
     plain = recipe_options.recipe(applied(args, first), data)
-    for factor in args.factor:  # before the first trial's minutes
-        for value in factor.values:
-            recipe_options.recipe(applied(args, {**first, factor.name: value}), data)
+    _check(args, data, first)
     output.mkdir(parents=True, exist_ok=True)
     search = Search(args, data, _study(args, data, plain, output), output)
     if args.one_at_a_time:
@@ -225,6 +226,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for folder in ("cache", "trials"):
         shutil.rmtree(output / folder, ignore_errors=True)
     return 0
+
+
+def _check(args: argparse.Namespace, data: Dataset, first: Mapping[str, Any]) -> None:
+    """Refuse values that no trial can have, and fetch weights, before the first trial's minutes."""
+    from keras_to_lambda.train.fit import backbones
+
+    def recipe(values: Mapping[str, Any]) -> Recipe:
+        return recipe_options.recipe(applied(args, {**first, **values}), data)
+
+    shaping = {each.name: each.values for each in args.factor if each.name in SHAPING}
+    for values in itertools.product(*shaping.values()):
+        wanted = recipe(dict(zip(shaping, values, strict=True)))
+        if shaping and isinstance(wanted.network, Backbone):
+            for size in {phase.size for phase in wanted.phases()}:
+                backbones.build(wanted.network, size)
+            backbones.fetch(wanted.network, wanted.phases()[0].size)
+    for factor in args.factor:
+        for value in factor.values if factor.name not in SHAPING else ():
+            recipe({factor.name: value})
 
 
 def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path) -> optuna.Study:

@@ -34,17 +34,16 @@ _REMEDY = "give one label per line, or a JSON list if these are the labels as th
 
 
 def located(path: Path) -> Path:
-    """The file that `--labels` means: `imagenet` is the copy that Keras keeps of its own list."""
+    """The file that `--labels` means: `imagenet` is Keras' own list, or else ours.
+
+    Ours has the first name of each class, in the order of all networks of keras.applications
+    (imagenet_labels.txt of github google-coral/test_data, Apache 2.0).
+    """
     if str(path) != "imagenet" or path.exists():
         return path
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     file = home / "models" / "imagenet_class_index.json"
-    if not file.exists():
-        raise ConvertError(
-            f"--labels imagenet: there is no {file}; Keras downloads it at the first "
-            "keras.applications.imagenet_utils.decode_predictions(...)"
-        )
-    return file
+    return file if file.exists() else Path(__file__).with_name("imagenet_labels.txt")
 
 
 def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:

@@ -152,6 +152,9 @@ def kind_of(file: Path, path: Path | None = None) -> str:
     """The kind by a file's first bytes: "keras", "h5" or "saved_model"; `path` is for messages."""
     path = path or file
     if file.is_dir():
+        inside = sorted(x.name for x in file.iterdir() if x.suffix in (".keras", ".h5", ".tflite"))
+        if inside and not (file / saved_model_graph.GRAPH).exists():
+            raise ConvertError(f"{path} is a folder; give the model in it: {listed(inside)}")
         return "saved_model"
     try:
         with file.open("rb") as stream:

@@ -26,8 +26,9 @@ ALPHA_CHANCE, ALPHA_CLAIM, ALPHA_ORDER = 0.05, 0.01, 0.05
 ALPHA_SCALING, FITTED_LOSS, TRAINED_LOSS = 0.01, 0.8, 0.5
 LESS_LOSS = 0.2  # and by so much, as a network that is only surer of what is right gains little
 SCALINGS = 10  # with colour orders, at most: how many are compared
-# Answers that differ by less than this share of their size are the same.
-SAME = 1e-6
+# Logits that differ by less than this, or than this share of the largest, are the same: a softmax
+# makes less than a ten-thousandth of a difference of them.
+LEAST_SPREAD, SAME = 1e-4, 1e-6
 # Scores of all samples that differ by less than this share of what labels differ by are nearly the
 # same: any network that always gives one label has such.
 NEARLY_SAME = 0.01
@@ -147,12 +148,21 @@ def _several(pictures: npt.NDArray[np.uint8]) -> bool:
     return len({picture.tobytes() for picture in pictures}) > 1
 
 
+def _logits(answers: Scores) -> npt.NDArray[np.float64]:
+    """Answers as logits: probabilities near 1 are alike, and their logarithms are not."""
+    logits = answers.astype(np.float64)
+    if logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1).max() < 0.05:
+        logits = np.log(np.maximum(logits, 1e-30))
+    return logits
+
+
 def _without_content(answers: Scores, pictures: npt.NDArray[np.uint8]) -> list[str]:
     """Why answers would prove nothing, whatever they are compared with."""
-    least = SAME * max(float(np.abs(answers).max()), 1e-12)
-    if float(np.ptp(answers, axis=1).max()) <= least:
+    logits = _logits(answers)
+    least = max(SAME * float(np.abs(logits).max()), LEAST_SPREAD)
+    if float(np.ptp(logits, axis=1).max()) <= least:
         return ["the network gives every label the same score: its answers prove nothing"]
-    if _several(pictures) and float(np.ptp(answers, axis=0).max()) <= least:
+    if _several(pictures) and float(np.ptp(logits, axis=0).max()) <= least:
         return [
             f"the network answers the same for all {len(answers)} samples: its answers prove "
             "nothing; check that it was trained, and that --preprocess is that of training"
@@ -171,10 +181,7 @@ def _always_one(
     if count > 1:
         measured = _measured(int((targets == place).sum()), len(targets))
         return f"{measured}: all samples, of {count} labels, get the label {labels[place]!r}"
-    logits = answers.astype(np.float64)
-    if logits.min() >= 0 and np.abs(logits.sum(axis=1) - 1).max() < 0.05:
-        # Probabilities near 1 are alike, and their logarithms are not.
-        logits = np.log(np.maximum(logits, 1e-30))
+    logits = _logits(answers)
     alike = np.ptp(logits, axis=0).max() <= NEARLY_SAME * np.ptp(logits, axis=1).max()
     if not (alike and _several(pictures)):
         return ""

@@ -128,9 +128,7 @@ def conclusion(record: Record) -> str:
         return f"{first} No label stands out as weak."
     names = " and ".join(f"{row['label']} (F1 {row['f1']:.3f})" for row in weak)
     few = [row for row in weak if row["pictures"] < FEW]
-    rest = "".join(
-        f", though {row['pictures']} pictures of {row['label']} are few" for row in few[:1]
-    )
+    rest = "".join(f", with few pictures of {row['label']} ({row['pictures']})" for row in few[:1])
     return f"{first} Its weakest label{'s are' if len(weak) > 1 else ' is'} {names}{rest}."
 
 
@@ -188,7 +186,7 @@ def text(record: Record) -> str:
         record["conclusion"],
         f"accuracy {ranged(found['accuracy'])}, {found['right']:,} of {found['pictures']:,} right",
         *(f"accuracy of {one['file']} {ranged(one['accuracy'])}" for one in [other] if one),
-        f"top-{found['k']} accuracy {ranged(found['top_k'])}",
+        *[f"top-{found['k']} accuracy {ranged(found['top_k'])}"] * (found["k"] > 1),
         f"macro F1 {found['averages']['macro_f1']:.3f}, calibration error (ECE) {found['ece']:.3f}",
         *confusions,
         *(f"note: {note}" for note in notes),
@@ -208,7 +206,7 @@ def html(report: Report, record: Record, command: str) -> str:
         notes=[*record["notes"], *found["notes"]],
         tiles=[
             (three(found["accuracy"]["value"]), "accuracy"),
-            (three(found["top_k"]["value"]), f"top-{found['k']} accuracy"),
+            *[(three(found["top_k"]["value"]), f"top-{found['k']} accuracy")] * (found["k"] > 1),
             (three(found["averages"]["macro_f1"]), "macro F1"),
             (
                 f"{found['pictures'] - found['right']:,}",

@@ -35,7 +35,7 @@ from keras_to_lambda.convert.verification.logits_endpoint import LogitsEndpoint
 from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.runtime.image.preprocess import prepare
 from keras_to_lambda.runtime.model_file import card as cards
-from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing
+from keras_to_lambda.runtime.model_file.card import Affine, ModelCard, Preprocessing, distinct
 from keras_to_lambda.train.assess.metrics import Predictions
 from keras_to_lambda.train.data.dataset import DataError, Dataset, Split, neutral, prefetch
 
@@ -103,7 +103,7 @@ class EvaluatedModel:
         """With labels in the order of the outputs, unless the model's card has them."""
         if self.card is None or self.place is not None or self.kind == "tflite":
             return self
-        return replace(self, card=replace(self.card, labels=tuple(labels)))
+        return replace(self, card=replace(self.card, labels=distinct(tuple(labels))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def predict(
     else:
         model, scores = _by_file(model, split, options)
         names = model.card.labels if model.card else ()
-    place, extra = matched(data.labels, names, model.file)
+    place, extra = matched(data, names, model.file)
     if not np.isfinite(scores).all():
         raise DataError(
             f"{model.file} answers with NaN or infinity; train it again, with a lower learning rate"
@@ -144,22 +144,25 @@ def predict(
 
 
 def matched(
-    ours: Sequence[str], theirs: Sequence[str], model: str
+    data: Dataset, theirs: Sequence[str], model: str
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Find the data's labels among the model's, by the rule for class folders.
 
+    A label that no picture shows may be unknown to the model.
+
     Returns:
-        int64, (ours,): the index of each; and the labels that only the model knows.
+        int64, (labels,): the index of each, or -1; and the labels that only the model knows.
     """
-    folders = ClassFolders(theirs)
+    folders, ours = ClassFolders(theirs), data.labels
     places = [folders.place(label) for label in ours]
-    if unknown := [label for label, place in zip(ours, places, strict=True) if place is None]:
+    shown = np.unique(np.concatenate([split.targets for split in data.splits.values()]))
+    if unknown := [ours[target] for target in shown if places[target] is None]:
         raise DataError(
             f"{model} lacks {len(unknown)} of the data's {len(ours)} labels ({listed(unknown)}); "
             f"its own are {listed(theirs)}; give data with the labels that it was trained on"
         )
     extra = [label for index, label in enumerate(theirs) if index not in set(places)]
-    return np.array(places, np.int64), extra
+    return np.array([-1 if place is None else place for place in places], np.int64), extra
 
 
 def _output(model: EvaluatedModel, scores: Scores) -> tuple[str, list[str]]:
@@ -303,7 +306,7 @@ def _by_endpoint(
             raise DataError(f"the request with {split.names[index]} failed: {error}") from error
 
     endpoint, first = answer(0)
-    matched(data.labels, endpoint.labels, model.file)  # before all other pictures are sent
+    matched(data, endpoint.labels, model.file)  # before all other pictures are sent
     title = "" if progress.is_quiet() else "pictures"
     rest = prefetch(lambda index: answer(index, endpoint.labels)[1], range(1, len(split)), title)
     return endpoint.labels, np.stack([first, *rest])
