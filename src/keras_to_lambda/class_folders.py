@@ -26,6 +26,18 @@ def ignored(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
+def folders(top: Path) -> list[Path]:
+    """The folders of the user in a folder, sorted."""
+    return sorted(path for path in top.iterdir() if path.is_dir() and not ignored(path.name))
+
+
+def unwrapped(root: Path) -> Path:
+    """A folder, or the one in it if that is alone, without photos beside it, and has folders."""
+    inside = folders(root)
+    alone = len(inside) == 1 and not any(p.suffix.lower() in MEDIA_TYPES for p in root.glob("*.*"))
+    return inside[0] if alone and folders(inside[0]) else root
+
+
 def files(root: Path) -> list[Path]:
     """All files of the user below a folder, sorted by path; links that lead nowhere are files."""
     return sorted(
@@ -76,10 +88,11 @@ def unzipped(archive: Path) -> Path:
     except UnicodeDecodeError as error:
         raise ValueError(f"{archive} cannot be unpacked: a name is not UTF-8") from error
     if not images(root):
-        raise ValueError(f"{archive} has no photos")
-    # A folder that was zipped as a whole.
-    while len(inside := [*root.iterdir()]) == 1 and any(inside[0].glob("*/")):
-        [root] = inside
+        arrays = any(name.endswith(".npy") for name in file.namelist())
+        hint = "; unpack it, and give the folder with its .npy files" * arrays
+        raise ValueError(f"{archive} has no photos{hint}")
+    while (inside := unwrapped(root)) != root:  # a folder that was zipped as a whole
+        root = inside
     return root
 
 

@@ -99,6 +99,62 @@ def test_splits_of_the_data_are_kept_and_a_broken_file_is_left_out(pictures, tmp
 
 
 @pytest.mark.parametrize(
+    ("train_folder", "test_folder"),
+    [
+        ("training_set", "test_set"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("all/train", "all/Test-Set"),
+    ],
+)
+def test_splits_are_found_by_other_names_and_in_one_folder(
+    train_folder, test_folder, pictures, tmp_path
+):
+    pictures(tmp_path / train_folder, each=5)
+    pictures(tmp_path / test_folder, each=4)
+    data = sources.load(str(tmp_path), 1)
+    assert data.labels == CLASSES
+    assert counts(data) == {"train": 12, "validation": 3, "test": 12}
+
+
+def test_class_folders_in_one_folder_are_found_and_may_end_like_a_split(pictures, tmp_path):
+    pictures(tmp_path / "all", each=5, classes=("bullet_train/a", "disc"))
+    assert sources.load(str(tmp_path), 1).labels == ("bullet_train", "disc")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "test has no files; the test split is set aside from train"),
+        (("1.png", "2.png"), "test has 2 files but no class folders: they have no labels and are"),
+    ],
+)
+def test_a_split_without_class_folders_is_reported(files, message, pictures, tmp_path, capsys):
+    pictures(tmp_path / "train", each=5)
+    (tmp_path / "test").mkdir()
+    for name in files:
+        Image.new("RGB", (8, 8)).save(tmp_path / "test" / name)
+    assert counts(sources.load(str(tmp_path), 1))["test"] == 3
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("disc",), "^disc: no picture can be read: disc/000.png: .*; 4 files in all"),
+        (CLASSES, "^train: no picture can be read: disc/000.png: .*; 12 files in all"),
+    ],
+)
+def test_a_label_or_split_without_a_readable_photo_is_an_error(
+    folders, message, pictures, tmp_path
+):
+    root = pictures(tmp_path / "data", each=4)
+    for path in (path for folder in folders for path in (root / folder).iterdir()):
+        path.write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=message):
+        sources.load(str(root), 1)
+
+
+@pytest.mark.parametrize(
     ("folders", "message"),
     [
         ((), "has no data; expected class folders"),
@@ -138,10 +194,30 @@ def test_a_table_names_photos_labels_and_splits(name, pictures, tmp_path):
     assert set(data.broken) == {("gone", "no such file"), ("disc/000", "no label")}
 
 
+@pytest.mark.parametrize("header", [("filepath", "labels"), ("image_name", "class_name")])
+def test_all_photos_of_a_table_without_splits_are_samples(header, pictures, tmp_path):
+    pictures(tmp_path / "images", each=4)
+    rows = [(f"{c}/{n:03}.png", c) for c in CLASSES for n in range(4)]
+    with samples.local(write_table(tmp_path, [header, *rows]), 99) as folder:
+        assert len(samples.photos(folder, 99)) == 12
+
+
+def test_a_table_of_pixels_is_read(tmp_path):
+    images, targets = arrays()
+    rows = np.column_stack([targets, images.reshape(30, 64)]).tolist()
+    header = ("label", *map("pixel{}".format, range(64)))
+    data = sources.load(str(write_table(tmp_path, [header, *rows])), 1)
+    row = int(data.splits["train"].names[0].removeprefix("row "))
+    assert np.array_equal(data.splits["train"].items[0], images[row])
+    with pytest.raises(DataError, match="could not convert"):
+        sources.load(str(write_table(tmp_path, [("label", "pixel0"), (1, "x")])), 1)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("name", "kind")], "has no column path, file"),
+        ([("Name", "kind")], "has no column path, filepath.* has: Name, kind"),
+        ([map("c{}".format, range(14))], "c10, c11 and 2 more"),
         ([("path", "label"), ("a.png", "x"), ("a.png", "y")], "keep one of them"),
         ([("path", "label", "split"), ("a.png", "x", "holdout")], "unknown split 'holdout'"),
         ([("path", "label"), ("a.png", "x")], "fewer than two labels"),
@@ -163,6 +239,12 @@ FORMS = {
     "a_channel": {"images": IMAGES[..., np.newaxis], "labels": TARGETS[:, np.newaxis]},
     "one_hot": {"x": IMAGES, "y": np.eye(3)[TARGETS]},
     "named": {"x": IMAGES, "y": TARGETS, "class_names": np.array(["0", "1", "2"])},
+    "sklearn": {"data": IMAGES, "target": TARGETS, "target_names": np.array(["0", "1", "2"])},
+    "features": {"features": IMAGES, "labels": TARGETS},
+    "singular": {"image": IMAGES, "label": TARGETS},
+    "without_names": {"arr_0": IMAGES, "arr_1": TARGETS},
+    "flat": {"x": IMAGES.reshape(30, 64), "y": TARGETS},
+    "channels_first": {"x": IMAGES[:, np.newaxis], "y": TARGETS},
     "texts": {"x": IMAGES, "y": np.array(["0", "1", "2"])[TARGETS]},
 }
 
@@ -193,8 +275,11 @@ def test_arrays_are_read_as_people_save_them(form, saved, tmp_path):
     [
         ({"x_train": IMAGES}, "lacks x_train and y_train; it has x_train"),
         ({"x": IMAGES, "y": TARGETS[:9]}, "30 images and 9 labels"),
-        ({"x": IMAGES - 500.0, "y": TARGETS}, "expected values of 0..255"),
-        ({"x": IMAGES.reshape(30, 64), "y": TARGETS}, r"images are uint8 \(30, 64\)"),
+        ({"arr_0": IMAGES, "arr_1": IMAGES, "arr_2": TARGETS}, "lacks x_train and y_train; it has"),
+        ({"x": IMAGES - 500.0, "y": TARGETS}, r"expected values of 0..255.*give x \* std \+ mean"),
+        ({"x": IMAGES / 127.5 - 1, "y": TARGETS}, r"give x \* 127.5 \+ 127.5"),
+        ({"x": IMAGES.reshape(30, 4, 16)[..., :9].reshape(30, 36), "y": TARGETS}, r"\(30, 36\)"),
+        ({"x": IMAGES, "y": TARGETS.astype(str).astype(object)}, "y is damaged, or .*astype"),
         ({"x": IMAGES, "y": TARGETS - 1}, "numbered -1 to 1"),
         ({"x": IMAGES, "y": TARGETS + 0.5}, "expected whole numbers"),
         ({"x": IMAGES, "y": np.ones((30, 3))}, "not one-hot"),
@@ -303,6 +388,15 @@ def test_cifar_100_has_fine_and_coarse_labels(kind, labels, packed, tmp_path):
             assert data.splits["test"].targets[index] == wanted
 
 
+def test_cifar_without_its_names_has_the_published_ones(tmp_path):
+    cifar_100(tmp_path, pickle.dumps)
+    (tmp_path / "meta").unlink()
+    with pytest.raises(DataError, match="no picture to train on: beaver, bed"):
+        sources.load(str(tmp_path), 1)
+    with pytest.raises(DataError, match=r"train is a pickle: give the folder"):
+        sources.load(str(tmp_path / "train"), 1)
+
+
 def test_what_a_pickle_would_call_is_refused_and_not_called(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -341,6 +435,25 @@ def test_keras_datasets_are_read_by_name(name, options, first, classes, monkeypa
     data = sources.load(f"keras:{name}", 1)
     assert (data.labels[0], len(data.labels)) == (first, classes)
     assert len(data.splits["test"]) == len(targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnist.pkl.gz", "is a pickle: give .*, or save the arrays with numpy.savez"),
+        ("data_batch_1", "is a pickle: give the folder with all of CIFAR's files"),
+        ("all.zip", "all.zip has no photos; unpack it, and give the folder with its .npy files"),
+        ("all.tar.gz", "all.tar.gz has neither .*; unpack an archive of other data"),
+    ],
+)
+def test_an_unsupported_file_has_a_remedy(name, message, tmp_path):
+    if name == "all.tar.gz":
+        tarfile.open(tmp_path / name, "w:gz").close()
+    else:
+        np.savez(tmp_path / "x.npz", x=IMAGES)
+        (tmp_path / "x.npz").rename(tmp_path / name)
+    with pytest.raises(DataError, match=message):
+        sources.load(str(tmp_path / name), 1)
 
 
 @pytest.mark.parametrize(
@@ -391,6 +504,14 @@ def test_samples_of_convert_are_all_photos_of_the_zip(archive, tmp_path):
     with (
         pytest.raises(ConvertError, match=r"--samples: .*cut.zip cannot be unpacked"),
         samples.local(tmp_path / "cut.zip", 100),
+    ):
+        pass
+    for label in CLASSES:
+        (tmp_path / "tif" / label).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "tif" / label / "1.tif")
+    with (
+        pytest.raises(ConvertError, match=r"--samples .*/tif: no photos: train: .* TIFF image"),
+        samples.local(tmp_path / "tif", 100),
     ):
         pass
     with (

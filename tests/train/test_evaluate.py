@@ -361,11 +361,14 @@ def test_a_training_on_other_pictures_is_noted(compared):
 
 
 def test_labels_are_matched_by_name(compared):
-    labels = compared[0].data.labels
-    place, extra = split_predictions.matched(labels, ("sky", *LABELS), "m")
+    data = compared[0].data
+    place, extra = split_predictions.matched(data, ("sky", *LABELS), "m")
     assert (place.tolist(), extra) == ([3, 2, 1], ["sky"])
     with pytest.raises(DataError, match=re.escape("m lacks 1 of the data's 3 labels (red)")):
-        split_predictions.matched(labels, ("reddish", "green", "blue"), "m")
+        split_predictions.matched(data, ("reddish", "green", "blue"), "m")
+    # A class folder without pictures, of which the model knows nothing.
+    empty = replace(data, labels=(*data.labels, "violet"))
+    assert split_predictions.matched(empty, LABELS, "m")[0].tolist() == [2, 1, 0, -1]
 
 
 @pytest.mark.parametrize(

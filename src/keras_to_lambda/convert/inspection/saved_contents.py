@@ -52,7 +52,7 @@ def facts(path: Path, saved: SavedFile) -> Facts:
 
 def _described(aside: Path) -> tuple[Facts, list[str]]:
     """What the card beside the file says, and what is wrong with it."""
-    nothing = {"card": None, "card_from": None, "labels": []}
+    nothing: Facts = {"card": None, "card_from": None, "labels": []}
     if not aside.exists():
         return nothing, []
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import math
 import sys
 import zipfile
 import zlib
@@ -35,8 +36,10 @@ FASHION = (
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 # Names of arrays: what it is, and perhaps of which split, in either order: x_train, test_labels.
-IMAGES, LABELS = ("x", "images", "data"), ("y", "labels", "targets")
-NAMES = ("label_names", "class_names", "classes", "names", "labels_names")
+IMAGES = ("x", "images", "image", "data", "features", "arr_0")
+LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
+NAMES = ("label_names", "class_names", "classes", "names", "labels_names", "target_names")
+LEAST = 64  # values of a flat picture: fewer are measurements
 
 Array = npt.NDArray[Any]
 Parts = dict[str, tuple[Array, Array]]
@@ -47,8 +50,9 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
 
     Args:
         parts: "train", and "validation" or "test" where the data has them. Images: uint8, or floats
-            of 0..1 or 0..255, with no channel axis or 1 or 3 channels. Targets: whole numbers, also
-            as floats, (pictures,) or (pictures, 1); one-hot rows; or names.
+            of 0..1 or 0..255, with no channel axis or 1 or 3 channels, first or last; or flat
+            squares. Targets: whole numbers, also as floats, (pictures,) or (pictures, 1); one-hot
+            rows; or names.
         seed: of the pictures that are set aside from train. sha256: of the files.
         labels: by target; default: the names in the targets, or their numbers.
     """
@@ -78,6 +82,7 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
         broken=(),
         sha256=sha256,
         shape=(shape[0], shape[1], 3 if len(shape) == 3 else 1),
+        own_test=bool(given.get("test")),
     )
 
 
@@ -89,6 +94,10 @@ def _split(images: Mapping[str, Array], members: list[tuple[tuple[str, int], int
 
 
 def _images(name: str, images: Array) -> npt.NDArray[np.uint8]:
+    if images.ndim == 2 and math.isqrt(size := images.shape[1]) ** 2 == size >= LEAST:
+        images = images.reshape(len(images), math.isqrt(size), -1)
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3, 4):
+        images = np.moveaxis(images, 1, 3)
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     pictures = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
@@ -97,8 +106,12 @@ def _images(name: str, images: Array) -> npt.NDArray[np.uint8]:
         if low >= 0 and high <= 255:
             fraction = images.dtype.kind == "f" and high <= 1
             return np.rint(images * 255.0).astype(np.uint8) if fraction else images.astype(np.uint8)
+        how = "x * 127.5 + 127.5" if low >= -1 and high <= 1 else "x * std + mean, if standardized"
+        raise DataError(
+            f"{name}: images are {low:g} to {high:g}; expected values of 0..255 or 0..1: give {how}"
+        )
     raise DataError(
-        f"{name}: images are {images.dtype} {images.shape}; expected values of 0..255 or 0..1, "
+        f"{name}: images are {images.dtype} {images.shape}; expected numbers, "
         "(pictures, rows, columns) if grey, or (pictures, rows, columns, 3) if RGB"
     )
 
@@ -144,22 +157,23 @@ def load(path: Path, seed: int) -> Dataset:
     found: dict[str, Array] = {}
     whole = hashlib.sha256()
     for file in sorted(path.glob("*.npy")) if path.is_dir() else [path]:
-        data = file.read_bytes()
+        data, name = file.read_bytes(), file.stem
         whole.update((file.name.encode() + b"\0" if path.is_dir() else b"") + data)
         try:
             arrays = np.load(io.BytesIO(data), allow_pickle=False)
-            named = arrays if isinstance(arrays, Mapping) else {file.stem: arrays}
-            found |= {name: np.asarray(named[name]) for name in named}
+            named = arrays if isinstance(arrays, Mapping) else {name: arrays}
+            for name in named:
+                found[name] = np.asarray(named[name])
         except (
             ValueError, EOFError, KeyError, RuntimeError, MemoryError, zlib.error,
             zipfile.BadZipFile,
         ) as error:  # fmt: skip
             raise DataError(
-                f"{file} is damaged, or holds objects and not only numbers: save images and labels "
-                "with numpy.savez"
+                f"{file}: {name} is damaged, or holds objects: save numbers, or names of labels as "
+                ".astype(str), with numpy.savez"
             ) from error
     pairs = _pairs(found)
-    if "train" not in pairs:
+    if "train" not in pairs or "arr_2" in found:  # more than a pair: in what order?
         raise DataError(
             f"{path} lacks x_train and y_train; it has {', '.join(sorted(found)) or 'no arrays'}"
         )

@@ -28,7 +28,7 @@ LAYOUTS = (
     ("cifar-100-python", ["train"], "test", "meta"),
 )
 FOLDERS = tuple(layout[0] for layout in LAYOUTS)
-# In the order of their numbers, for keras.datasets, which has no names.
+# In the order of their numbers, for keras.datasets and folders without the file of the names.
 LABELS = {
     "cifar10": "airplane automobile bird cat deer dog frog horse ship truck",
     "fine": """
@@ -52,13 +52,16 @@ LABELS = {
 
 def found(root: Path) -> bool:
     """Whether a folder is one of the two sets as it is unpacked, or has it in it."""
-    return any(_place(root, names) for *_, names in LAYOUTS)
+    return any(_place(root, layout) for layout in LAYOUTS)
 
 
-def _place(root: Path, names: str) -> Path | None:
-    """The folder with the file of the names: root, or one in it."""
-    folders = (root, *(root / folder for folder in FOLDERS))
-    return next((folder for folder in folders if (folder / names).is_file()), None)
+def _place(root: Path, layout: tuple[str, list[str], str, str]) -> Path | None:
+    """The folder with the file of the names, or with those of both splits: root, or one in it."""
+    _, train, test, names = layout
+    for folder in (root, *(root / folder for folder in FOLDERS)):
+        if any(all((folder / n).is_file() for n in own) for own in ([names], [train[0], test])):
+            return folder
+    return None
 
 
 def load(path: Path, seed: int, kind: str) -> Dataset:
@@ -82,10 +85,13 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
                                 shutil.copyfileobj(content, file)
             except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
                 raise DataError(f"{path} is damaged, or no tar archive: {error}") from error
+            if not found(Path(unpacked)):
+                raise DataError(
+                    f"{path} has neither {'/ nor '.join(FOLDERS)}/; unpack an archive of other "
+                    "data, and give its folder"
+                )
             return load(Path(unpacked), seed, kind)
-    known = [(folder, *layout) for layout in LAYOUTS if (folder := _place(path, layout[-1]))]
-    if not known:
-        raise DataError(f"{path} has neither {'/ nor '.join(FOLDERS)}/")
+    known = [(folder, *layout) for layout in LAYOUTS if (folder := _place(path, layout))]
     folder, name, train, test, names = known[0]
     prefix = f"{kind}_" if name == FOLDERS[1] else ""
     if kind != "fine" and not prefix:
@@ -104,7 +110,9 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
             raise DataError(f"{name}/{file} lacks {' or '.join(keys)}")
         return found
 
-    [labels] = read(names, f"{prefix}label_names")
+    labels = LABELS[kind if prefix else "cifar10"].split()
+    if (folder / names).is_file():
+        labels = [bytes(label).decode() for label in read(names, f"{prefix}label_names")[0]]
     parts: Parts = {}
     for split, files in (("train", train), ("test", [test])):
         pairs = [read(file, "data", f"{prefix}labels") for file in files]
@@ -116,7 +124,7 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
             )
         # A row has a red, a green and a blue plane.
         parts[split] = (rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), targets)
-    return assemble(parts, seed, whole.hexdigest(), [bytes(label).decode() for label in labels])
+    return assemble(parts, seed, whole.hexdigest(), labels)
 
 
 def unpickled(data: bytes, name: str) -> dict[bytes, Any]:

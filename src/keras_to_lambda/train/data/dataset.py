@@ -107,6 +107,7 @@ class Dataset:
     labels: in the order of the targets. broken: files that were left out, each with the reason.
     sha256: of the names and contents of all files, broken ones included.
     shape: rows, columns and channels of pictures in arrays; None for photos of any size.
+    own_test: whether the data has a test split, and none was set aside.
     """
 
     labels: tuple[str, ...]
@@ -114,6 +115,7 @@ class Dataset:
     broken: tuple[tuple[str, str], ...]
     sha256: str
     shape: tuple[int, int, int] | None = None
+    own_test: bool = True
 
 
 def neutral(data: Dataset, side: int = 1) -> ModelCard:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_to_lambda.class_folders import files, ignored
+from keras_to_lambda.class_folders import files, folded, folders, unwrapped
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.model_file.card import Preprocessing
@@ -39,9 +41,7 @@ def found(root: Path, other: Collection[str] = ()) -> bool:
 
     other: names of folders that are no classes.
     """
-    if any(
-        any(_classes(top).values()) for top in _folders(root) if top.name.lower() in SPLIT_NAMES
-    ):
+    if any(any(_classes(top).values()) for top in _splits(root)):
         return True
     return sum(bool(own) and name not in other for name, own in _classes(root).items()) >= 2
 
@@ -50,16 +50,28 @@ def load(root: Path, seed: int) -> Dataset:
     """Find the photos in class folders, at any depth, and check that each can be decoded.
 
     Args:
-        root: holds train, validation and test (or other names of SPLIT_NAMES) with a folder for
+        root: holds train, validation and test (or other names, see _splits) with a folder for
             each class, or the class folders alone. An empty class folder is a label, as in Keras'
             flow_from_directory.
         seed: of the photos that are set aside for a missing split.
     """
     splits: dict[str, dict[str, list[Path]]] = {}
-    for top in _folders(root):
-        name, own = SPLIT_NAMES.get(top.name.lower()), _classes(top)
-        if name and any(own.values()) and splits.setdefault(name, own) is not own:
+    unlabelled: dict[Path, str] = {}
+    for top, name in _splits(root).items():
+        own = _classes(unwrapped(top))
+        if not any(own.values()):
+            unlabelled[top] = name
+        elif splits.setdefault(name, own) is not own:
             raise DataError(f"{root} has {top.name}/ and another {name} split: keep one of them")
+    for top, name in unlabelled.items():
+        if splits and name not in splits:  # otherwise it is a class
+            count = len(files(top))
+            what = f"{count} files but no class folders: they have no labels and are not used"
+            print(
+                f"{top} has {what if count else 'no files'}; the {name} split is set aside from "
+                "train",
+                file=sys.stderr,
+            )
     splits = splits or {"train": _classes(root)}
     if "train" not in splits:
         others = "/ and ".join(splits)
@@ -102,15 +114,23 @@ def assemble(
     for path, label, split in members:
         if path not in broken:
             given[split].append((path, place[label]))
-    # A split of the data that cannot be read is not replaced by another one in silence.
-    for name in {member.split for member in members} - {"train"}:
-        if not given[name]:
-            raise DataError(f"no photo for {name} can be read: at least one is needed")
+    # A split or label of the data that cannot be read is not replaced or kept in silence.
+    for kind in ("split", "label"):
+        files_of: dict[str, list[Path]] = {}
+        for member in members:
+            files_of.setdefault(getattr(member, kind), []).append(member.path)
+        for name, own in files_of.items():
+            if all(path in broken for path in own):
+                raise DataError(
+                    f"{name}: no picture can be read: {_name(root, own[0])}: {broken[own[0]]}; "
+                    f"{len(own)} files in all"
+                )
     faults = [(_name(root, path), reason) for path, reason in broken.items()]
     splits = completed(given, seed)
     return Dataset(
-        tuple(labels), {name: _split(splits[name]) for name in SPLITS}, tuple(faults), digest
-    )
+        tuple(labels), {name: _split(splits[name]) for name in SPLITS}, tuple(faults), digest,
+        own_test=bool(given["test"]),
+    )  # fmt: skip
 
 
 def _split(members: list[tuple[Path, int]]) -> Split:
@@ -120,13 +140,20 @@ def _split(members: list[tuple[Path, int]]) -> Split:
     return Split(targets, ["/".join(path.parts[-2:]) for path in paths], paths)
 
 
-def _folders(top: Path) -> list[Path]:
-    return sorted(path for path in top.iterdir() if path.is_dir() and not ignored(path.name))
+def _splits(root: Path) -> dict[Path, str]:
+    """The folders named after a split: Testing, test_set, or seg_test beside a seg_train."""
+    found = {}
+    for top in folders(root):
+        start, _, word = folded(top.name).removesuffix(" set").rpartition(" ")
+        if word in SPLIT_NAMES:
+            found[top] = (start, SPLIT_NAMES[word])
+    starts = Counter(start for start, _ in found.values())
+    return {top: name for top, (start, name) in found.items() if not start or starts[start] > 1}
 
 
 def _classes(top: Path) -> dict[str, list[Path]]:
     """The files below each class folder; what is not an image is a fault."""
-    return {folder.name: files(folder) for folder in _folders(top)}
+    return {folder.name: files(folder) for folder in folders(top)}
 
 
 def _check(root: Path, paths: list[Path], head: bytes) -> tuple[dict[Path, str], str]:

@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.class_folders import images, unzipped
+from keras_to_lambda.class_folders import images, unwrapped, unzipped
 from keras_to_lambda.train.data import arrays, cifar, photos, table
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 
@@ -28,6 +29,7 @@ keras:NAME  mnist, fashion_mnist, cifar10 or cifar100, by keras.datasets
 ...#coarse  CIFAR-100 with its 20 coarse labels, in any of its forms
 """
 COARSE = "#coarse"
+PICKLE = re.compile(r"\.(p|pkl|pickle)(\.gz)?$|_batch(_\d)?$")
 # Names of a folder's table that count before others: Kaggle has sample_submission.csv beside it.
 TABLES = ("images", "labels", "data", "metadata", "train")
 
@@ -86,6 +88,11 @@ def _local(path: Path, seed: int, labels: str) -> Dataset:
         return arrays.load(path, seed)
     if ending == ".npy":
         raise DataError(f"{path} is one array; give the folder with images and labels in two")
+    if path.is_file() and (PICKLE.search(path.name) or cifar.found(path.parent)):
+        raise DataError(
+            f"{path} is a pickle: give the folder with all of CIFAR's files, or save the arrays "
+            "with numpy.savez('data.npz', x=images, y=labels), and give data.npz"
+        )
     what = "unsupported data format" if path.exists() else "no such file or folder"
     raise DataError(
         f"{what}: {path}; give a folder, a .zip, .csv, .tsv, .npz or .tar.gz, or "
@@ -105,6 +112,8 @@ def _folder(root: Path, seed: int) -> Dataset:
             names = " and ".join(path.name for path in lists)
             raise DataError(f"{root} has {names}: give the one to read, as {lists[0]}")
         return table.load(lists[0], seed)
+    if (inside := unwrapped(root)) != root and not photos.found(root):
+        return _folder(inside, seed)
     if any(path.is_dir() and path.name[0] != "." for path in root.iterdir()):
         return photos.load(root, seed)
     if count := len(images(root)):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import hashlib
 import io
 import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from keras_to_lambda.train.data import photos
+import numpy as np
+
+from keras_to_lambda.convert.common.conversion_errors import listed
+from keras_to_lambda.train.data import arrays, photos
 from keras_to_lambda.train.data.dataset import SPLIT_NAMES, DataError, Dataset
 
 # Names of the columns, in any case; the first that is there counts.
-PATH = ("path", "file", "filename", "image", "id")
-LABEL = ("label", "class", "category", "target")
+PATH = ("path", "filepath", "imagepath", "file", "filename", "image", "imagename", "imageid", "id")
+LABEL = ("label", "labels", "class", "classname", "category", "target")
 SPLIT = ("split", "set", "subset")
 # Beside the table; the first folder that has the photo counts.
 FOLDERS = ("images", "images_original", "images_compressed", "train")
@@ -29,12 +33,20 @@ def load(path: Path, seed: int) -> Dataset:
         path: UTF-8, columns separated by commas, semicolons or tabs. One of PATH: the photo,
             relative to the table's folder or to one of FOLDERS in it, the extension optional. One
             of LABEL. Perhaps one of SPLIT, with a name of SPLIT_NAMES; "" is train.
+            Or pixels, as Kaggle has them: label, pixel0, pixel1 and so on.
         seed: of the photos that are set aside for a missing split.
     """
     data = path.read_bytes()
     text = data.decode("utf-8-sig", errors="replace")
     if "\0" in text or "\ufffd" in text:
         raise DataError(f"{path} is not UTF-8 text: save it as CSV in UTF-8")
+    if re.match(r'"?label"?,"?pixel', text, re.IGNORECASE):
+        try:
+            rows = np.loadtxt(io.StringIO(text), np.int32, delimiter=",", skiprows=1, ndmin=2)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
+        pixels = {"train": (rows[:, 1:], rows[:, 0])}
+        return arrays.assemble(pixels, seed, hashlib.sha256(data).hexdigest())
     find = _finder(path.parent)
     seen: dict[Path, photos.PhotoFile] = {}
     broken = []
@@ -77,7 +89,7 @@ def _rows(name: str, text: str) -> Iterator[tuple[int, str, str, str]]:
             if column is None:
                 raise DataError(
                     f"{name} has no column {', '.join(known[:-1])} or {known[-1]}; its first line "
-                    f"has: {', '.join(columns) or 'nothing'}"
+                    f"has: {listed([*columns.values()], 12) or 'nothing'}"
                 )
         for row in lines:
             cells = [(row[each] or "").strip() if each else "" for each in (path, label, split)]

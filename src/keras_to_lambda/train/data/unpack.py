@@ -1,10 +1,12 @@
 """Unpack: pictures of a split as files in class folders, from any DATA.
 
-python -m keras_to_lambda.train.data.unpack DATA DIR MOST   writes at most MOST of the test pictures
+python -m keras_to_lambda.train.data.unpack DATA DIR MOST   writes at most MOST of the test
+pictures; of all pictures, if DATA has no test split
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 from keras_to_lambda.convert.common.samples import spread
 from keras_to_lambda.runtime.common.errors import UserError
 from keras_to_lambda.train.data import sources
-from keras_to_lambda.train.data.dataset import SEED, Dataset, neutral
+from keras_to_lambda.train.data.dataset import SEED, Dataset, joined, neutral
 
 # The playground offers files of these kinds, up to this size.
 SMALL_KINDS, SMALL_BYTES = (".jpg", ".jpeg", ".png"), 100_000
@@ -63,6 +65,10 @@ def _write(data: Dataset, name: str, row: int, root: Path, prefix: str = "") -> 
 if __name__ == "__main__":
     source, to, count = sys.argv[1:]
     try:
-        split(sources.load(source, SEED), "test", Path(to), int(count))
+        loaded = sources.load(source, SEED)
+        if not loaded.own_test:
+            every = joined(loaded.splits.values())
+            loaded = dataclasses.replace(loaded, splits={"test": every})
+        split(loaded, "test", Path(to), int(count))
     except (UserError, OSError) as error:
         sys.exit(str(error))
