@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.legacy.saving import legacy_h5_format
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.runtime.image.preprocess import scale
 from keras_to_lambda.runtime.model_file import card as cards
+from keras_to_lambda.train import recipe_options, train
 from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.fit import backbones, batches, networks
 from keras_to_lambda.train.fit.recipe import TRANSFER, Backbone
@@ -59,8 +63,40 @@ def test_a_backbone_has_a_head_with_logits():
     np.testing.assert_allclose(network.model(pictures), through, rtol=1e-4, atol=1e-5)
 
 
-def test_names_are_found_in_any_case():
-    assert backbones.found("mobilenetv2") == "MobileNetV2"
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("mobilenet_v2", "MobileNetV2"),
+        ("ResNet-50", "ResNet50"),
+        ("resnet50_v2", "ResNet50V2"),
+        ("keras.applications.Xception", "Xception"),
+        ("tf.keras.applications.efficientnet.EfficientNetB0", "EfficientNetB0"),
+        ("MLP", "mlp"),
+    ],
+)
+def test_names_are_found_in_any_spelling(text, name):
+    assert recipe_options.READERS["model"](text) == name
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--model=resnet51", "no model named resnet51"),
+        ("--weights=gone.h5", "no weights at gone.h5"),
+        ("--weights=export", r"export is a folder; .*model\.save"),
+        ("--weights=cp.ckpt", r"checkpoint of TensorFlow; .*load_weights\('cp.ckpt'\)"),
+        ("--weights=cp.ckpt.index", r"checkpoint of TensorFlow; .*load_weights\('cp.ckpt'\)"),
+    ],
+)
+def test_models_and_weights_are_looked_for_before_any_data(option, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("export").mkdir()
+    Path("cp.ckpt.index").touch()
+    with pytest.raises(DataError, match=message):
+        train.parser().parse_args(["DATA", option])
+
+
+def test_a_width_or_size_that_a_network_lacks_is_named():
     with pytest.raises(DataError, match="Xception has no width"):
         backbones.build(Backbone("Xception", None, 0.5), 96)
     with pytest.raises(DataError, match="Xception at 40 pixels"):
@@ -75,17 +111,34 @@ def source(tmp_path_factory):
     base = keras.applications.MobileNet(
         include_top=False, weights=None, input_shape=(64, 64, 3), alpha=0.25
     )
+    # No two alike, so that none is taken for another.
+    base.set_weights([np.random.default_rng(7).random(w.shape) for w in base.get_weights()])
     base.save_weights(folder / "base.weights.h5")
     flat = keras.Model(
         base.input, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(base.output))
     )
     flat.save(folder / "flat.keras")
+    save_as_keras_2(flat, folder / "flat_w.h5")
     picture = keras.Input((64, 64, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(base(picture, training=False))
     nested = keras.Model(picture, keras.layers.Dense(4)(pooled))
     nested.save(folder / "nested.keras")
     nested.save(folder / "nested.h5")
+    nested.save_weights(folder / "nested.weights.h5")
+    save_as_keras_2(nested, folder / "nested_w.h5")
+    keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Lambda(abs), base]).save(
+        folder / "lambda.keras"
+    )
+    for layer in base.layers[:-20]:
+        layer.trainable = False
+    save_as_keras_2(nested, folder / "partly_frozen_w.h5")
     return base, folder
+
+
+def save_as_keras_2(model, path):
+    """What Keras 2's save_weights writes."""
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
 
 
 def started(weights):
@@ -104,7 +157,13 @@ def read(weights, folder):
         return [arrays[name] for name in sorted(arrays)]
 
 
-@pytest.mark.parametrize("name", ["base.weights.h5", "flat.keras", "nested.keras", "nested.h5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("base.weights.h5", "nested.weights.h5", "flat_w.h5", "nested_w.h5"),
+        *("partly_frozen_w.h5", "flat.keras", "nested.keras", "lambda.keras", "nested.h5"),
+    ],
+)
 def test_weights_come_from_a_weights_file_or_from_a_whole_model(name, source, tmp_path):
     base, folder = source
     got = started(folder / name) if name == "nested.h5" else read(folder / name, tmp_path)
@@ -115,16 +174,22 @@ def test_weights_come_from_a_weights_file_or_from_a_whole_model(name, source, tm
 def test_weights_of_another_network_are_refused(tmp_path):
     other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     other.save(tmp_path / "other.h5")
-    with pytest.raises(ConvertError, match=r"other.h5 has no MobileNet in it.*--model"):
-        read(tmp_path / "other.h5", tmp_path)
     other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(ConvertError, match=r"other\.weights\.h5 does not fit MobileNet"):
-        read(tmp_path / "other.weights.h5", tmp_path)
-    with pytest.raises(DataError, match=r"no weights at gone\.h5"):
-        started("gone.h5")
+    for name in ("other.h5", "other.weights.h5"):
+        message = rf"{name} does not fit MobileNet of width 0\.25: .*--model, .*--width"
+        with pytest.raises(ConvertError, match=message):
+            read(tmp_path / name, tmp_path)
 
 
-def test_weights_from_a_file_that_carries_code_are_refused(tmp_path):
+def test_weights_of_theano_are_refused(source, tmp_path):
+    shutil.copy(source[1] / "flat_w.h5", tmp_path / "theano.h5")
+    with h5py.File(tmp_path / "theano.h5", "r+") as file:
+        file.attrs["backend"] = b"theano"
+    with pytest.raises(ConvertError, match="Theano"):
+        read(tmp_path / "theano.h5", tmp_path)
+
+
+def test_the_code_in_a_file_never_runs(tmp_path):
     trace = tmp_path / "trace"
     path = attacks.keras_with(attacks.with_lambda)(tmp_path, trace)
     trace.unlink(missing_ok=True)
@@ -159,7 +224,11 @@ def test_imagenet_s_weights_come_from_keras_home_at_any_size():
         env={**os.environ, "KERAS_HOME": str(HOME)}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("Downloading")]
+    lines = [
+        line
+        for line in done.stdout.splitlines()
+        if not line.startswith(("Downloading", "MobileNetV2: "))
+    ]
     assert lines[:2] == ["trained", "trained"]
     assert "ImageNet's weights for Xception could not be downloaded" in lines[2]
     assert "KERAS_HOME" in lines[2]

@@ -6,9 +6,11 @@ import argparse
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from keras_to_lambda.train.data.dataset import DataError, Dataset
+from keras_to_lambda.train.fit import quiet
 from keras_to_lambda.train.fit.recipe import (
     ALL,
     AUGMENTATIONS,
@@ -70,6 +72,35 @@ whole = functools.partial(_between, int)
 number = functools.partial(_between, float)
 
 
+def _model(text: str) -> str:
+    if text.lower() in ("residual", "mlp"):
+        return text.lower()
+    quiet.tensorflow()
+    from keras_to_lambda.train.fit import backbones
+
+    return backbones.found(text)
+
+
+def _weights(text: str) -> str:
+    if text in ("imagenet", "none"):
+        return text
+    forms = "give a .weights.h5 file, or an .h5 or .keras model"
+    prefix = text.removesuffix(".index")
+    if Path(f"{prefix}.index").exists():
+        raise DataError(
+            f"{text} is a checkpoint of TensorFlow; {forms}: build its model in Keras 2, then "
+            f"model.load_weights({prefix!r}) and model.save_weights('NAME.weights.h5')"
+        )
+    if Path(text).is_dir():
+        raise DataError(
+            f"{text} is a folder; {forms}: load a SavedModel where it was trained, then "
+            "model.save('NAME.h5')"
+        )
+    if not Path(text).exists():
+        raise DataError(f"no weights at {text}; {forms}, imagenet or none")
+    return text
+
+
 def _layers(text: str) -> int:
     return ALL if text == "all" else whole(0, 10_000)(text)
 
@@ -119,10 +150,10 @@ EPOCHS, RATE, SHARE, PIXELS = whole(1, 100_000), number(1e-9, 1), number(0, 1), 
 # names. None has a default: see `recipe`. A star: the help gets the recipes' defaults.
 TABLE: dict[str, tuple[tuple[str, Callable[[str], Any], str, str], ...]] = {
     "network": (
-        ("model", str, "NAME", "residual (small residual net from scratch), mlp (fully connected), "
-         "or a network of keras.applications: MobileNetV2, Xception, ResNet50, EfficientNetB0 ... "
-         "(default: residual)"),
-        ("weights", str, "WHICH", "weights of a network of keras.applications: imagenet "
+        ("model", _model, "NAME", "residual (small residual net from scratch), mlp (fully "
+         "connected), or a network of keras.applications: MobileNetV2, Xception, ResNet50, "
+         "EfficientNetB0 ... (default: residual)"),
+        ("weights", _weights, "WHICH", "weights of a network of keras.applications: imagenet "
          "(downloaded once, to KERAS_HOME), none, or a file: .weights.h5, or a whole .h5 or .keras "
          "model with that network in it (default: imagenet)"),
         ("width", number(0.05, 4), "FACTOR", "width multiplier, MobileNets only (default: 1)"),
@@ -182,7 +213,7 @@ def _defaults(field: str) -> str:
 
 def recipe(options: argparse.Namespace, data: Dataset) -> Recipe:
     """The recipe: the options that were given, and defaults for the data and the network."""
-    own = (options.model or "residual").lower()
+    own = options.model or "residual"
     base = _of_pictures(data)
     if own == "mlp":
         base = dataclasses.replace(
@@ -247,12 +278,11 @@ def _of_pictures(data: Dataset) -> Recipe:
 def _backbone(options: argparse.Namespace, data: Dataset, base: Recipe) -> Recipe:
     from keras_to_lambda.train.fit import backbones  # which imports TensorFlow, for seconds
 
-    name = backbones.found(options.model)
     weights = None if options.weights == "none" else options.weights or "imagenet"
     small = data.shape is not None and max(data.shape[:2]) <= 64
     if weights:
         base = TRANSFER
     return dataclasses.replace(
-        base, network=Backbone(name, weights, options.width or 1.0), channels=3,
-        scaling=backbones.scaling(name), size=SMALLEST if small else base.size,
+        base, network=Backbone(options.model, weights, options.width or 1.0), channels=3,
+        scaling=backbones.scaling(options.model), size=SMALLEST if small else base.size,
     )  # fmt: skip

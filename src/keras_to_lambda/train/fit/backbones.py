@@ -7,16 +7,20 @@ import inspect
 import re
 import tempfile
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from keras.src.legacy.saving.legacy_h5_format import load_attributes_from_hdf5_group as names_in
 
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, explained, reason_of
-from keras_to_lambda.convert.load import loading, saved_file
+from keras_to_lambda.convert.load import repairs, saved_file
+from keras_to_lambda.convert.load.generations import KERAS_2
 from keras_to_lambda.convert.load.saved_file import SavedFile
 from keras_to_lambda.convert.sandbox import untrusted_results
 from keras_to_lambda.convert.sandbox.sandbox import Sandbox, model_files
@@ -30,6 +34,7 @@ Weights = npt.NDArray[np.float32]
 PUBLISHED = (96, 128, 160, 192, 224)
 # From keras.utils.get_file: "URL fetch failure on URL: CODE -- REASON".
 _UNFETCHED = re.compile(r"URL fetch failure on (\S+): \S+ -- (.*)")
+_OTHER_LAYERS = "its layers are others, or have other shapes"
 
 
 def names() -> tuple[str, ...]:
@@ -38,14 +43,15 @@ def names() -> tuple[str, ...]:
 
 
 def found(name: str) -> str:
-    """The name as keras.applications spells it, from any case."""
+    """The name as keras.applications spells it, from "resnet-50" or "applications.ResNet50"."""
     known = {name.lower(): name for name in names()}
-    if name.lower() not in known:
+    plain = re.sub("[_-]", "", name.rpartition(".")[2].lower())
+    if plain not in known:
         raise DataError(
             f"no model named {name}; there are residual, mlp, and those of keras.applications: "
             + ", ".join(names())
         )
-    return known[name.lower()]
+    return known[plain]
 
 
 def scaling(name: str) -> str:
@@ -87,13 +93,7 @@ def load(backbone: Backbone, size: int, into: keras.Model) -> None:
 
 def fetch(backbone: Backbone, size: int) -> list[Weights]:
     """Download the weights that a backbone names, before minutes of other work; of a file: []."""
-    if backbone.weights == "imagenet":
-        return _imagenet(backbone, size)
-    if backbone.weights and not Path(backbone.weights).exists():
-        raise DataError(
-            f"no weights at {backbone.weights}; give --weights a file, imagenet or none"
-        )
-    return []
+    return _imagenet(backbone, size) if backbone.weights == "imagenet" else []
 
 
 def _of_file(backbone: Backbone, size: int) -> list[Weights]:
@@ -120,47 +120,100 @@ def read(*, file: str, network: dict[str, Any], size: int, folder: str) -> None:
     """
     backbone, path = Backbone(**network), Path(file)
     into = build(backbone, size)
-    with tempfile.TemporaryDirectory(prefix="weights-") as copies:
-        if path.suffix == ".keras" or _whole(path):
-            found = _within(path, into, backbone.name, Path(copies))
+    subject = f"{path.name} does not fit {backbone.name} of width {backbone.width:g}"
+    remedy = "Give its network with --model, and a MobileNet's width (alpha) with --width"
+    with tempfile.TemporaryDirectory(prefix="weights-") as copies, explained(subject, remedy):
+        copy = _judged(path, Path(copies))
+        if copy.name == "model.h5":
+            _set_in_order(into, copy)
         else:
-            subject = f"{path.name} does not fit {backbone.name}"
-            with explained(subject, "Give its network with --model"), warnings.catch_warnings():
-                # Keras only warns of layers that the file has nothing for.
-                warnings.simplefilter("error", UserWarning)
-                into.load_weights(saved_file.weights(path, Path(copies)))
-            found = into.get_weights()
-    named: dict[str, Any] = {f"{n:06}": value for n, value in enumerate(found)}
+            _set_by_name(into, copy)
+    named: dict[str, Any] = {f"{n:06}": value for n, value in enumerate(into.get_weights())}
     np.savez(Path(folder) / "weights.npz", **named)
 
 
-def _whole(path: Path) -> bool:
-    """Whether an .h5 file is a model, not only its weights."""
+def _judged(path: Path, folder: Path) -> Path:
+    """A copy of the weights in a file; a model's own code and layers are left aside."""
+    if saved_file.kind_of(path) != "keras":
+        return saved_file.weights(path, folder)
+    found = SavedFile.read(path, folder)
+    if found.copy is None:
+        raise ConvertError(f"{path.name} is refused: {'; '.join(found.faults)}")
+    return found.copy
+
+
+def _set_in_order(into: keras.Model, file: Path) -> None:
+    """Set a network's weights from an .h5 of Keras 2's format, in front of a head or nested."""
     import h5py
 
-    if not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path, "r") as file:
-        return "model_config" in file.attrs
+    with h5py.File(file, "r") as opened:
+        group = opened.get("model_weights", opened)
+        if group.attrs.get("backend") in ("theano", b"theano"):
+            raise ConvertError("weights of Theano are refused: their kernels are mirrored")
+        layers = [
+            [(name, group[layer][name]) for name in names_in(group[layer], "weight_names")]
+            for layer in names_in(group, "layer_names")
+        ]
+        for weights, arrays in _pairings(into, layers):
+            if [tuple(weight.shape) for weight in weights] == [array.shape for array in arrays]:
+                for weight, array in zip(weights, arrays, strict=True):
+                    weight.assign(array[()])
+                return
+    raise ValueError(_OTHER_LAYERS)
 
 
-def _within(path: Path, into: keras.Model, name: str, copies: Path) -> list[Weights]:
-    """The weights of the same network in a whole model: all of it, its front, or a layer."""
-    found = SavedFile.read(path, copies)
-    for reason in found.refusals():
-        raise ConvertError(f"{path.name} is refused: {reason}")
-    models = [loading.model_of(path, found, None, trust=False).model]
-    wanted = [tuple(weight.shape) for weight in into.weights]
-    for candidate in models:
-        # A classifier's head comes last: the weights in front of it are the network's.
-        weights: list[Weights] = candidate.get_weights()[: len(wanted)]
-        if [weight.shape for weight in weights] == wanted:
-            return weights
-        models += [layer for layer in candidate.layers if hasattr(layer, "layers")]
-    raise ConvertError(
-        f"{path.name} has no {name} in it: give its network with --model (and --width, if its "
-        "channels are fewer)"
-    )
+def _pairings(
+    into: keras.Model, layers: list[list[tuple[str, Any]]]
+) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Yield a network's weights, and those of a file that may be theirs."""
+    arrays: list[Any] = []
+    for layer in layers:
+        # A nested network has its trainable weights first: each goes to its layer's first one.
+        owners = [name.rpartition("/")[0] for name, _ in layer]
+        first = [owners.index(owner) for owner in owners]
+        arrays += [layer[n][1] for n in sorted(range(len(layer)), key=first.__getitem__)]
+    count = len(into.weights)
+    for start in range(len(arrays) - count + 1):
+        yield into.weights, arrays[start : start + count]
+    # The order of a partly frozen one is of no use: by the layers' names.
+    own = _by_name((weight.path, weight) for weight in into.weights)
+    for theirs in map(_by_name, layers):
+        if [layer for (layer, _), _ in theirs] == [layer for (layer, _), _ in own]:
+            yield [weight for _, weight in own], [array for _, array in theirs]
+
+
+def _by_name(weights: Iterable[tuple[str, Any]]) -> list[tuple[tuple[str, int], Any]]:
+    """Weights sorted by layer and number, which Keras counts on from earlier networks: conv2d_9."""
+
+    def place(name: str) -> tuple[str, int]:
+        layer = f"//{name}".split("/")[-2]
+        front, _, number = layer.rpartition("_")
+        return (front, int(number)) if number.isdecimal() else (layer, 0)
+
+    return sorted(((place(name), weight) for name, weight in weights), key=itemgetter(0))
+
+
+def _set_by_name(into: keras.Model, file: Path) -> None:
+    """Set a network's weights from a .weights.h5, in front of a head or nested."""
+    import h5py
+
+    file = repairs.weights(SavedFile("keras", copy=file), KERAS_2)
+    with h5py.File(file, "r+") as opened:
+        names: list[str] = []
+        opened.visit(names.append)
+        lists = [name for name in names if name.rpartition("/")[2] == "layers"]
+        largest = max(lists, key=lambda name: len(opened[name]), default="layers")
+        if largest != "layers":  # it is nested: where Keras looks for the layers
+            opened.move(largest, "network")
+            opened.pop("layers", None)
+            opened.move("network", "layers")
+    with warnings.catch_warnings():
+        # Keras only warns of layers that the file has nothing for.
+        warnings.simplefilter("error", UserWarning)
+        try:
+            into.load_weights(file)
+        except (UserWarning, ValueError) as error:
+            raise ValueError(_OTHER_LAYERS) from error
 
 
 @functools.lru_cache(maxsize=1)
