@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -158,29 +156,6 @@ def test_a_killed_run_continues_from_its_last_epoch(shapes, tmp_path, monkeypatc
     assert entries[: len(before) - 1] == before[:-1]
     assert not (output / "shapes.checkpoints").exists()
     assert not (output / "shapes.cache").exists()
-
-
-def test_a_run_that_is_stopped_after_its_last_epoch_trains_none_again(perceptron, monkeypatch):
-    save, whole = keras.Model.save, perceptron(epochs=3)
-    expected = whole.fit().get_weights()
-    shutil.rmtree(whole.folder)
-
-    def stopped(model, path, *options, **more):
-        if Path(path).name == "draft.keras":
-            raise KeyboardInterrupt
-        save(model, path, *options, **more)
-
-    monkeypatch.setattr(keras.Model, "save", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        perceptron(epochs=3).fit()
-    monkeypatch.undo()
-    again, epochs = perceptron(epochs=3), []
-    counted = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: epochs.append(epoch))
-    again.more_callbacks = lambda: [counted]
-    found = again.fit().get_weights()
-    assert epochs == []
-    assert [entry["epoch"] for entry in again.history] == [1, 2, 3]
-    assert all(map(np.allclose, found, expected))
 
 
 # Layers of Keras: here only that each range reaches its layer, and none runs for nothing.

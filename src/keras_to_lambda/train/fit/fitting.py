@@ -138,11 +138,8 @@ class TrainingRun:
         callbacks = [
             # First the entry: a backup is of an epoch that the history has.
             Entries(self, phase),
-            # Before the averages are swapped in, which are no state to continue from. Kept until
-            # the run ends: the phase's result is not written yet.
-            keras.callbacks.BackupAndRestore(
-                self.state / f"backup-{phase.first}", delete_checkpoint=False
-            ),
+            # Before the averages are swapped in, which are no state to continue from.
+            WholeBackup(self.state / f"backup-{phase.first}"),
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
             best_epochs,
             *self.more_callbacks(),
@@ -225,6 +222,19 @@ class Entries(keras.callbacks.Callback):  # type: ignore[misc]
             "seconds": round(time.monotonic() - self._start, 2),
         })  # fmt: skip
         write_json(self._run.log, history)
+
+
+class WholeBackup(keras.callbacks.BackupAndRestore):  # type: ignore[misc]
+    """Keras' own, whose files appear whole: a kill while they are written leaves those before."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write what Keras restores, under its names."""
+        folder = Path(self.backup_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / "draft.weights.h5"
+        self.model.save_weights(draft, overwrite=True)
+        draft.replace(folder / "latest.weights.h5")
+        write_json(folder / "training_metadata.json", {"epoch": epoch + 1, "batch": 0})
 
 
 class BestEpochs(keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
