@@ -243,8 +243,9 @@ def _check(args: argparse.Namespace, data: Dataset, first: Mapping[str, Any]) ->
                 backbones.build(wanted.network, size)
             backbones.fetch(wanted.network, wanted.phases()[0].size)
     for factor in args.factor:
-        for value in factor.values if factor.name not in SHAPING else ():
-            recipe({factor.name: value})
+        if factor.name not in SHAPING:
+            for value in factor.values:
+                recipe({factor.name: value})
 
 
 def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path) -> optuna.Study:

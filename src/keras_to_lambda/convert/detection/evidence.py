@@ -194,10 +194,7 @@ def luck(loss: Doubles, less: Doubles, targets: Ints) -> float:
 @functools.lru_cache(maxsize=1)
 def _signs(photos: int) -> npt.NDArray[np.int8]:
     """Random signs, (DRAWS, photos): the same for each convention, and drawn once for all."""
-    signs = np.random.default_rng(0).integers(0, 2, (DRAWS, photos), dtype=np.int8)
-    signs *= 2
-    signs -= 1
-    return signs
+    return np.random.default_rng(0).integers(0, 2, (DRAWS, photos), dtype=np.int8) * 2 - 1
 
 
 def compare(outcomes: Sequence[Outcome], targets: Ints, floor: float) -> Evidence:

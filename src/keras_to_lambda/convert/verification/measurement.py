@@ -89,8 +89,10 @@ class KerasSide:
         read = shaped(arrays.get("read"), np.bool_, len(photos))
         seen, stages = int(read.sum()), len(pipeline_diff.STAGES)
         kept = tuple(path for path, fine in zip(photos, read, strict=True) if fine)
-        if bad := [path.relative_to(root) for path in photos if path not in kept]:
-            progress.note(f"{len(bad)} of {len(photos)} samples cannot be read: {listed(bad)}")
+        bad = [path for path, fine in zip(photos, read, strict=True) if not fine]
+        if bad:
+            names = [path.relative_to(root) for path in bad]
+            progress.note(f"{len(bad)} of {len(photos)} samples cannot be read: {listed(names)}")
         card = ModelCard.from_json(facts["card"])
         folders = ClassFolders(card.labels)
         return cls(

@@ -283,8 +283,10 @@ def _matrix(found: Record, linked: set[tuple[int, int]]) -> Record:
 
 def _training(model: EvaluatedModel) -> Any:
     """The curves of the run that `k2l train` left beside the model; None: there is none."""
-    place = Path(model.where).with_name("training.json")
-    if model.kind == "endpoint" or not place.exists():
+    if model.kind == "endpoint":
+        return None
+    place = Path(model.where).resolve().with_name("training.json")  # of ".", too
+    if not place.exists():
         return None
     try:
         entries = json.loads(place.read_text(encoding="utf-8"))["history"]

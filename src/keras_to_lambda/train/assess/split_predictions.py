@@ -103,7 +103,7 @@ class EvaluatedModel:
         """With labels in the order of the outputs, unless the model's card has them."""
         if self.card is None or self.place is not None or self.kind == "tflite":
             return self
-        return replace(self, card=replace(self.card, labels=distinct(tuple(labels))))
+        return replace(self, card=replace(self.card, labels=distinct(labels)))
 
 
 @dataclass(frozen=True, slots=True)
