@@ -19,12 +19,10 @@ from PIL import ExifTags, Image
 
 from keras_to_lambda import atomic_files, html_report
 from keras_to_lambda.cli import frame, progress
-from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.train.data import near_duplicates, sources
 from keras_to_lambda.train.data.dataset import (
     SEED,
     SPLITS,
-    DataError,
     Dataset,
     joined,
     neutral,
@@ -60,7 +58,7 @@ class Exploration:
 def explore(source: str) -> Exploration:
     """Read a data set, as `sources.load` takes it, and look at all of it.
 
-    Raises DataError: see `sources.load`; or no picture can be read.
+    Raises DataError: see `sources.load`.
     """
     progress.step(f"reading {source}")
     data = sources.load(source, SEED)
@@ -75,10 +73,6 @@ def explore(source: str) -> Exploration:
 
     progress.step(f"comparing {len(every):,} pictures")
     measured = list(prefetch(measure, range(len(every)), "pictures"))
-    if not measured:
-        raise DataError(
-            f"{source}: no picture can be read: {listed([*map(': '.join, data.broken)])}"
-        )
     sizes, prints, turned = zip(*measured, strict=True)
     pairs = near_duplicates.find(data, prints)
     counts = [np.bincount(data.splits[name].targets, minlength=len(data.labels)) for name in SPLITS]
