@@ -39,12 +39,22 @@ def unwrapped(root: Path) -> Path:
 
 
 def files(root: Path) -> list[Path]:
-    """All files of the user below a folder, sorted by path; links that lead nowhere are files."""
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if not any(map(ignored, path.relative_to(root).parts)) and not path.is_dir()
-    )
+    """All files of the user below a folder, sorted by path; links that lead nowhere are files.
+
+    A folder that a symbolic link leads to is read once, and none above root: links make circles.
+    """
+    found: list[Path] = []
+    followed = {root.resolve(), *root.resolve().parents}
+    for folder, inside, names in os.walk(root, followlinks=True):
+        found += [Path(folder, name) for name in names if not ignored(name)]
+        for name in sorted(inside):
+            path = Path(folder, name)
+            target = path.resolve() if path.is_symlink() else None
+            if ignored(name) or target in followed:
+                inside.remove(name)
+            elif target:
+                followed.add(target)
+    return sorted(found)
 
 
 def images(root: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from keras_to_lambda.convert.common import samples
 from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.train import train
 from keras_to_lambda.train.data import cifar, sources
+from keras_to_lambda.train.data.cifar import LABELS
 from keras_to_lambda.train.data.dataset import SPLITS, DataError, completed, joined, neutral
 from tests import labelled_zip
 from tests.train.conftest import CLASSES
@@ -135,6 +136,16 @@ def test_a_split_without_class_folders_is_reported(files, message, pictures, tmp
         Image.new("RGB", (8, 8)).save(tmp_path / "test" / name)
     assert counts(sources.load(str(tmp_path), 1))["test"] == 3
     assert message in capsys.readouterr().err
+
+
+def test_links_to_class_folders_are_followed_and_not_in_circles(pictures, tmp_path):
+    elsewhere = pictures(tmp_path / "elsewhere", each=6, classes=("far", "disc"))
+    root = pictures(tmp_path / "data", each=6, classes=("ring",))
+    (root / "disc").symlink_to(elsewhere / "disc")
+    (root / "ring" / "again").symlink_to(root)
+    data = sources.load(str(root), 1)
+    assert data.labels == ("disc", "ring")
+    assert sum(map(len, data.splits.values())) == 12
 
 
 @pytest.mark.parametrize(
@@ -395,6 +406,23 @@ def test_cifar_without_its_names_has_the_published_ones(tmp_path):
         sources.load(str(tmp_path), 1)
     with pytest.raises(DataError, match=r"train is a pickle: give the folder"):
         sources.load(str(tmp_path / "train"), 1)
+
+
+def test_cifar_10_with_some_of_its_files_is_used(tmp_path, capsys):
+    batch = {b"labels": [n % 10 for n in range(100)], b"data": np.zeros((100, 3072), np.uint8)}
+    for name in ("data_batch_1", "data_batch_4"):
+        (tmp_path / name).write_bytes(pickle.dumps(batch))
+    names = LABELS["cifar10"].split()
+    meta = {b"label_names": [name.encode() for name in names]}
+    (tmp_path / "batches.meta").write_bytes(pickle.dumps(meta))
+    data = sources.load(str(tmp_path), 1)
+    assert data.labels == tuple(names)
+    assert sum(map(len, data.splits.values())) == 200
+    assert "lacks data_batch_2, data_batch_3, data_batch_5, test_batch" in capsys.readouterr().err
+    for name in ("data_batch_1", "data_batch_4"):
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=r"lacks data_batch_1, .* unpack all of its archive"):
+        sources.load(str(tmp_path), 1)
 
 
 def test_what_a_pickle_would_call_is_refused_and_not_called(tmp_path):

@@ -9,6 +9,7 @@ import hashlib
 import io
 import pickle
 import shutil
+import sys
 import tarfile
 import tempfile
 import warnings
@@ -100,8 +101,6 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
 
     def read(file: str, *keys: str) -> list[Any]:
         """The values of some keys of a file."""
-        if not (folder / file).is_file():
-            raise DataError(f"{name} lacks {file}: unpack all of its archive")
         data = (folder / file).read_bytes()
         whole.update(data)
         values = unpickled(data, f"{name}/{file}")
@@ -114,8 +113,17 @@ def load(path: Path, seed: int, kind: str) -> Dataset:
     if (folder / names).is_file():
         labels = [bytes(label).decode() for label in read(names, f"{prefix}label_names")[0]]
     parts: Parts = {}
+    missing = [file for file in (*train, test) if not (folder / file).is_file()]
+    if not set(train) - set(missing):
+        raise DataError(f"{name} lacks {', '.join(missing)}: unpack all of its archive")
+    if missing:
+        note = f"note: {name} lacks {', '.join(missing)}: what it has is used"
+        print(note, file=sys.stderr)
     for split, files in (("train", train), ("test", [test])):
-        pairs = [read(file, "data", f"{prefix}labels") for file in files]
+        here = [file for file in files if file not in missing]
+        if not here:
+            continue
+        pairs = [read(file, "data", f"{prefix}labels") for file in here]
         rows, targets = (np.concatenate(each) for each in zip(*pairs, strict=True))
         if rows.dtype != np.uint8 or rows.shape != (len(targets), 3072):
             raise DataError(
