@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import logging
+import socketserver
 import threading
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
@@ -65,6 +66,31 @@ class HttpHost(http.server.ThreadingHTTPServer):
     def address(self) -> str:
         """host:port."""
         return f"{self.server_address[0]}:{self.server_port}"
+
+
+class Tcp(socketserver.ThreadingTCPServer):
+    """A server on a free port, from `with` to the end of its block; each connection has a thread.
+
+    It has no handler: `finish_request` is its subclass's.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, bind: bool = True) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler, bind)
+
+    @property
+    def host(self) -> str:
+        """host:port."""
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
 
 
 @contextlib.contextmanager

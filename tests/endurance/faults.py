@@ -22,7 +22,6 @@ import os
 import shutil
 import signal
 import socket
-import socketserver
 import struct
 import subprocess
 import sys
@@ -32,7 +31,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import boto3
 import requests
@@ -46,6 +45,7 @@ from keras_to_lambda.runtime.common.aws_lambda import INVOCATIONS_PATH as INVOKE
 from keras_to_lambda.runtime.common.settings import Settings
 from keras_to_lambda.runtime.handler import Handler
 from tests.emulator.fleet import Fleet
+from tests.http_host import Tcp
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "faults.md"
@@ -168,24 +168,6 @@ def alive(pid: int) -> bool:
 
 
 # What goes wrong
-
-
-class Tcp(socketserver.ThreadingTCPServer):
-    """A server on loopback, from `with` to the end of its block; `handle` has a thread for each."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
-        self.host = f"127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class Silent(Tcp):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import socketserver
 import threading
 import time
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.http_host import Tcp
 from tests.web.use import ROOT, T_SHIRT, ask, give, give_bytes, padded, press, sample, says
 
 
@@ -114,39 +114,39 @@ def test_every_code_of_the_function_has_its_words(page):
     assert [code for code, found in codes if code != found] == []
 
 
-class Uplink(socketserver.BaseRequestHandler):
+class Uplink(Tcp):
     """To the server at 0.75 Mbit/s, as a phone's uplink is at times; back without delay.
 
     Chromium's own emulation (Network.emulateNetworkConditions) can hang with the browser.
     """
 
-    def handle(self):
-        with socket.create_connection(self.server.far) as far, contextlib.suppress(OSError):
-            threading.Thread(target=self.answers, args=(far,), daemon=True).start()
-            while data := self.request.recv(8192):
+    def __init__(self, port):
+        super().__init__(bind=False)
+        self.far = ("127.0.0.1", port)
+        # What the kernel takes on its own counts as sent: as little as on a network.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+        self.server_bind()
+        self.server_activate()
+
+    def finish_request(self, near, _):
+        with socket.create_connection(self.far) as far, contextlib.suppress(OSError):
+            threading.Thread(target=self.answers, args=(far, near), daemon=True).start()
+            while data := near.recv(8192):
                 far.sendall(data)
                 time.sleep(len(data) * 8 / 0.75e6)
 
-    def answers(self, far):
+    def answers(self, far, near):
         with contextlib.suppress(OSError):
             while data := far.recv(65536):
-                self.request.sendall(data)
+                near.sendall(data)
 
 
 @pytest.fixture
 def slow(opened, server):
     """The page behind a slow uplink."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Uplink, False) as uplink:
-        uplink.daemon_threads = True
-        uplink.far = ("127.0.0.1", urlsplit(server).port)
-        # What the kernel takes on its own counts as sent: as little as on a network.
-        uplink.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        uplink.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
-        uplink.server_bind()
-        uplink.server_activate()
-        threading.Thread(target=uplink.serve_forever, args=(0.05,), daemon=True).start()
-        yield opened(f"http://127.0.0.1:{uplink.server_address[1]}/")
-        uplink.shutdown()
+    with Uplink(urlsplit(server).port) as uplink:
+        yield opened(f"http://{uplink.host}/")
 
 
 def test_an_upload_shows_its_progress_and_can_be_made_smaller(slow, tmp_path):
