@@ -19,12 +19,17 @@ from keras_to_lambda.train import train
 from keras_to_lambda.train.data import sources
 from keras_to_lambda.train.fit import augmentation, fitting
 from keras_to_lambda.train.fit.augmentation import Augment
+from keras_to_lambda.train.fit.crops import RandomCrops
 from keras_to_lambda.train.fit.recipe import (
+    ALL,
     AUGMENTATIONS,
+    DIGITS,
     ONE_SIZE,
+    PHOTOS,
     TRANSFER,
     Backbone,
     Perceptron,
+    Phase,
     Recipe,
 )
 
@@ -163,9 +168,7 @@ def test_a_killed_run_continues_from_its_last_epoch(shapes, tmp_path, monkeypatc
     ("change", "channels", "names"),
     [
         ({}, 3, []),
-        ({"flip": "vertical", "rotation": 10}, 3, ["RandomFlip", "RandomRotation"]),
-        ({"shear": 0.1, "shift": 0.1}, 3, ["RandomShear", "RandomTranslation"]),
-        ({"zoom": (0.8, 1.1), "cutout": 0.5}, 3, ["RandomZoom", "RandomErasing"]),
+        ({"flip": "vertical", "rotation": 10, "cutout": 0.5}, 3, ["RandomErasing"]),
         ({"brightness": 0.1, "contrast": 0.1}, 1, ["RandomContrast", "RandomBrightness"]),
         ({"hue": 0.1, "saturation": (0, 0.6)}, 3, ["RandomHue", "RandomSaturation"]),
         ({"hue": 0.1, "saturation": (0, 0.6)}, 1, []),
@@ -173,17 +176,73 @@ def test_a_killed_run_continues_from_its_last_epoch(shapes, tmp_path, monkeypatc
 )
 def test_each_range_has_its_keras_layer(change, channels, names):
     ranges = dataclasses.replace(AUGMENTATIONS["none"], **change)
-    layers = augmentation.of_pictures(ranges, channels, seed=1)
+    layers = augmentation.of_colours(ranges, channels, seed=1)
     assert [type(layer).__name__ for layer in layers] == names
+
+
+SIDE = 100  # of the pictures whose crops are read, pixels
+
+
+def crops(size, count=64, **ranges):
+    """Crops of a picture whose colours are its coordinates: (batch, size, size, x and y)."""
+    ranges = dataclasses.replace(AUGMENTATIONS["none"], **ranges)
+    grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), axis=-1).astype(np.float32)
+    images = tf.constant(np.repeat(grid[None], count, axis=0))
+    return RandomCrops(ranges, size, seed=1)(images).numpy()
+
+
+# Each range alone: what part of the picture, and which of its directions, the crops show.
+def test_crops_show_what_their_ranges_say():
+    whole = crops(SIDE)
+    np.testing.assert_allclose(whole[0, 7, 9], (9, 7), atol=1e-3)
+    mirrored = crops(SIDE, flip="vertical")
+    np.testing.assert_allclose(mirrored[..., 0], whole[..., 0], atol=1e-3)
+    assert 10 < (mirrored[:, 0, 0, 1] > 90).sum() < 54
+    for zoom in (0.5, 0.8):
+        close = crops(40, zoom=(zoom, zoom))
+        # Anywhere in the picture, and nowhere beyond it.
+        np.testing.assert_allclose(np.ptp(close[..., 0], axis=(1, 2)), zoom * 97.5, atol=0.1)
+        starts = close[:, 0, 0] / SIDE
+        assert starts.min() >= 0
+        assert starts.min() < 0.06 < (1 - zoom) * 0.8 < starts.max() <= 1 - zoom + 0.01
+    shifted = crops(SIDE, shift=0.2)[:, 50, 50] - 50
+    assert 15 < np.abs(shifted).max() <= 20.01
+
+
+@pytest.mark.parametrize(
+    ("change", "slopes"),
+    [
+        # Of x and y along a crop's row, x and y along its column.
+        ({"rotation": 30}, lambda n: (np.cos(n), np.sin(n), -np.sin(n), np.cos(n))),
+        ({"shear": 0.3}, lambda n: (1 + 0 * n, 0 * n, n, 1 + 0 * n)),
+        ({"stretch": 0.3}, lambda n: (np.exp(n), 0 * n, 0 * n, np.exp(-n))),
+    ],
+)
+def test_crops_are_turned_sheared_and_stretched(change, slopes):
+    made = crops(SIDE, **change)[:, 48:53, 48:53]
+    along = made[:, 2, 3] - made[:, 2, 2], made[:, 3, 2] - made[:, 2, 2]
+    (xx, xy), (yx, yy) = (part.T for part in along)
+    ((name, highest),) = change.items()
+    drawn = {"rotation": np.arctan2(xy, xx), "shear": yx, "stretch": np.log(xx)}[name]
+    highest = np.radians(highest) if name == "rotation" else highest
+    assert highest * 0.8 < np.abs(drawn).max() <= highest + 1e-3
+    np.testing.assert_allclose((xx, xy, yx, yy), slopes(drawn), atol=2e-3)
+
+
+def test_training_pictures_are_stored_as_large_as_their_crops_are_close():
+    assert PHOTOS.stored_size(160) == 200
+    assert dataclasses.replace(PHOTOS, augmentation=AUGMENTATIONS["none"]).stored_size(160) == 160
+    assert DIGITS.stored_size(28) == 28
 
 
 def test_blends_change_a_share_of_the_pictures_and_their_labels_alike():
     recipe = Recipe(augmentation=AUGMENTATIONS["none"])
+    phase = Phase("", 64, 0, 1, mix=0.5, rate=0, layers=ALL)
     images = np.zeros((40, 64, 64, 3), np.uint8)
     images[::2] = 255
     labels = np.eye(2, dtype=np.float32)[np.arange(40) % 2]
     made, truth = (
-        part.numpy() for part in Augment(recipe, 0.5, 1)(tf.constant(images), tf.constant(labels))
+        part.numpy() for part in Augment(recipe, phase, 1)(tf.constant(images), tf.constant(labels))
     )
     np.testing.assert_allclose(truth.sum(axis=1), 1, atol=1e-5)
     assert np.array_equal(made[20:], images[20:].astype(np.float32))

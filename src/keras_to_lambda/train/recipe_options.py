@@ -33,8 +33,9 @@ FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
 # Ranges of an augmentation: the highest value (the lowest is 0) and its meaning.
 RANGES: dict[str, tuple[float, str]] = {
     "rotation": (180, "degrees, either way"),
-    "shift": (0.5, "share of the side"),
+    "shift": (0.5, "share of the side, beyond the room that the zoom leaves"),
     "shear": (1, "either way"),
+    "stretch": (1, "logarithm of the change of the aspect ratio, either way"),
     "zoom": (1.9, "LOW..HIGH, share of the side that is seen; above 1, the border is mirrored"),
     "brightness": (1, "either way"),
     "contrast": (1, "either way"),

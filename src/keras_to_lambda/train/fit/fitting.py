@@ -176,7 +176,7 @@ class TrainingRun:
     ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
         recipe, data = self.recipe, self.data
         seed = recipe.seed + phase.first
-        augment = Augment(recipe, phase.mix, seed)
+        augment = Augment(recipe, phase, seed)
         if not phase.layers:
             train, validation = batches.features(
                 data, recipe, card, network.base, augment, self.cache
@@ -186,9 +186,10 @@ class TrainingRun:
                 rows.batch(size, drop_remainder=True).prefetch(2),
                 tf.data.Dataset.from_tensors(validation),
             )
-        images, held_back = (
-            batches.stored(data, name, card, self.cache) for name in ("train", "validation")
-        )
+        side = recipe.stored_size(phase.size)
+        larger = dataclasses.replace(card, height=side, width=side)
+        images = batches.stored(data, "train", larger, self.cache)
+        held_back = batches.stored(data, "validation", card, self.cache)
         truth = batches.one_hot(data, "train")
         validation = batches.served(held_back, batches.one_hot(data, "validation"), card)
         return batches.training(images, truth, card, size, augment, seed), validation.cache()

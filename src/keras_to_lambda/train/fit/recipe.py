@@ -14,31 +14,31 @@ ALL = -1  # every layer is trained
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """Ranges of Keras' augmentation layers; recipe_options.py explains each."""
+    """Ranges of the augmentation; recipe_options.py explains each."""
 
     flip: str = "horizontal"
     rotation: float = 18.0
-    shift: float = 0.1
+    shift: float = 0.05
     shear: float = 0.12
-    zoom: tuple[float, float] = (0.65, 1.1)
+    stretch: float = 0.15
+    zoom: tuple[float, float] = (0.6, 1.1)
     brightness: float = 0.17
     contrast: float = 0.4
-    saturation: tuple[float, float] = (0.0, 0.62)
+    saturation: tuple[float, float] = (0.15, 0.62)
     hue: float = 0.3
     cutout: float = 0.5
     mixup: float = 0.5
 
 
-_NONE = Augmentation("none", 0, 0, 0, (1.0, 1.0), 0, 0, (0.5, 0.5), 0, 0, 0)
+_NONE = Augmentation("none", 0, 0, 0, 0, (1.0, 1.0), 0, 0, (0.5, 0.5), 0, 0, 0)
 AUGMENTATIONS = {
     "none": _NONE,
     "light": Augmentation(
-        "horizontal", 8, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.44, 0.55), 0.03, 0, 0
+        "horizontal", 8, 0.02, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.44, 0.55), 0.03, 0, 0
     ),
     "strong": Augmentation(),
-    # A mirrored digit, or one without a part, is another digit or none. Each layer resamples: small
-    # pictures blur.
-    "digits": dataclasses.replace(_NONE, rotation=10, shift=0.07, zoom=(0.9, 1.1)),
+    # A mirrored digit, or one without a part, is another digit or none.
+    "digits": dataclasses.replace(_NONE, rotation=10, shift=0.05, stretch=0.05, zoom=(0.9, 1.1)),
 }
 
 
@@ -104,6 +104,8 @@ class Recipe:
 
     scaling: of pixels, by card.PRESETS.
     fine_tune: the number of a trained backbone's last layers; 0: none, ALL: all.
+    margin: how much larger than the input the stored training pictures are, of which crops are
+        taken: at a close zoom, the pixels are then the picture's, not enlarged ones.
     enlarge: a larger size, to which the weights are then carried over; 0: none.
     views: augmented copies of each picture, of which a frozen network's features are computed.
     warmup_epochs: at most; a tenth of a shorter phase.
@@ -119,6 +121,7 @@ class Recipe:
     size: int = 160
     channels: int = 3
     scaling: str = "mobilenet_v2"
+    margin: float = 1.25
     epochs: int = 220
     fine_tune: int = 0
     fine_tune_epochs: int = 5
@@ -132,7 +135,7 @@ class Recipe:
     warmup_epochs: float = 5
     label_smoothing: float = 0.1
     balance: float = 0.5
-    average_decay: float = 0.998
+    average_decay: float = 0.99
     keep: str = "last"
     patience: int = 0
     # Small pictures first: most is learnt there, in a third of the time (progressive resizing, as
@@ -152,6 +155,10 @@ class Recipe:
     def served_size(self) -> int:
         """Height and width of the saved model's input, pixels."""
         return self.enlarge or self.size
+
+    def stored_size(self, size: int) -> int:
+        """Height and width of the training pictures for a network's input, pixels."""
+        return round(size * min(self.margin, max(1.0, 1 / self.augmentation.zoom[0])))
 
     def phases(self) -> tuple[Phase, ...]:
         """The calls of `fit`, in order."""
@@ -203,6 +210,7 @@ DIGITS = Recipe(
     network=Residual(stem=16, strides=1, widths=(16, 32, 64), blocks=(1, 1, 1)),
     size=28,
     channels=1,
+    margin=1.0,
     epochs=40,
     weight_decay=0.02,
     label_smoothing=0.05,
@@ -214,6 +222,7 @@ DIGITS = Recipe(
 SMALL = Recipe(
     network=Residual(stem=32, strides=1, widths=(32, 64, 128), blocks=(1, 1, 1)),
     size=32,
+    margin=1.0,
     epochs=40,
     balance=0.0,
     stages=((1.0, 0.8, 1.0), (1.0, 0.2, 0.4)),
@@ -224,6 +233,7 @@ TRANSFER = Recipe(
     inner=(100,),
     dropout=0.2,
     size=224,
+    margin=1.0,
     epochs=20,
     views=4,
     learning_rate=1e-3,
