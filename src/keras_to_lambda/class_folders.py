@@ -12,12 +12,13 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 
 SHOWN = 8
+DATA = (".csv", ".tsv", ".npz", ".npy")  # endings of files with labels
 SHARE_OF_DISK = 0.5  # of the free space: what a .zip file may fill
 
 
@@ -32,10 +33,14 @@ def folders(top: Path) -> list[Path]:
 
 
 def unwrapped(root: Path) -> Path:
-    """A folder, or the one in it if that is alone, without photos beside it, and has folders."""
+    """A folder, or the one in it if that is alone, without data beside it, and no class."""
+
+    def has(folder: Path, endings: Collection[str]) -> bool:
+        return any(path.suffix.lower() in endings for path in folder.glob("*.*"))
+
     inside = folders(root)
-    alone = len(inside) == 1 and not any(p.suffix.lower() in MEDIA_TYPES for p in root.glob("*.*"))
-    return inside[0] if alone and folders(inside[0]) else root
+    alone = len(inside) == 1 and not has(root, (*MEDIA_TYPES, *DATA))
+    return inside[0] if alone and (folders(inside[0]) or not has(inside[0], MEDIA_TYPES)) else root
 
 
 def files(root: Path) -> list[Path]:
@@ -63,11 +68,10 @@ def images(root: Path) -> list[Path]:
 
 
 def unzipped(archive: Path) -> Path:
-    """The photos of a .zip file, in a folder that lasts until the program ends.
+    """The files of a .zip file, in a folder that lasts until the program ends.
 
     Raises:
-        ValueError: it is damaged, encrypted, too large for the disk, without photos, or has two
-            files of one name.
+        ValueError: it is damaged, encrypted, too large for the disk, or has two files of one name.
     """
     root = Path(tempfile.mkdtemp(prefix="unzipped-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
@@ -77,12 +81,12 @@ def unzipped(archive: Path) -> Path:
             for member in file.infolist():
                 member.filename = _name(member)
                 path = Path(member.filename)
-                if path.suffix.lower() not in MEDIA_TYPES or any(map(ignored, path.parts)):
+                if any(map(ignored, path.parts)):
                     continue
                 left -= member.file_size  # zipfile gives no byte more than these
                 if left < 0:
-                    raise ValueError(f"{archive} has more photos than the disk has room for")
-                if (root / path).exists():
+                    raise ValueError(f"{archive} has more than the disk has room for")
+                if (root / path).is_file():
                     raise ValueError(f"{archive} has two files named {path}")
                 file.extract(member, root)
     except (
@@ -97,10 +101,6 @@ def unzipped(archive: Path) -> Path:
         raise ValueError(f"{archive} cannot be unpacked: {reason}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{archive} cannot be unpacked: a name is not UTF-8") from error
-    if not images(root):
-        arrays = any(name.endswith(".npy") for name in file.namelist())
-        hint = "; unpack it, and give the folder with its .npy files" * arrays
-        raise ValueError(f"{archive} has no photos{hint}")
     while (inside := unwrapped(root)) != root:  # a folder that was zipped as a whole
         root = inside
     return root

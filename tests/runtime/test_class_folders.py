@@ -113,8 +113,6 @@ def test_names_of_a_zip_are_read_as_their_program_meant_them(zipped):
 
 
 def test_a_zip_that_cannot_be_unpacked_is_an_error_in_words(zipped, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"photos.zip has no photos$"):
-        unzipped(zipped("notes.txt"))
     (tmp_path / "cut.zip").write_bytes(zipped("hat/1.jpg").read_bytes()[:40])
     with pytest.raises(ValueError, match=r"cut.zip cannot be unpacked: File is not a zip file"):
         unzipped(tmp_path / "cut.zip")
@@ -126,5 +124,5 @@ def test_a_zip_that_cannot_be_unpacked_is_an_error_in_words(zipped, tmp_path, mo
         with pytest.raises(ValueError, match=f"photos.zip {reason}"):
             unzipped(zipped(*names))
     monkeypatch.setattr(class_folders, "SHARE_OF_DISK", -1)
-    with pytest.raises(ValueError, match="more photos than the disk has room for"):
+    with pytest.raises(ValueError, match="more than the disk has room for"):
         unzipped(zipped("hat/1.jpg"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import pickle
+import shutil
 import struct
 import tarfile
 from collections import Counter
@@ -105,6 +106,9 @@ def test_splits_of_the_data_are_kept_and_a_broken_file_is_left_out(pictures, tmp
         ("training_set", "test_set"),
         ("seg_train/seg_train", "seg_test/seg_test"),
         ("all/train", "all/Test-Set"),
+        ("Train_Data", "Test_Data"),
+        ("1_train", "2_eval"),
+        ("trainset/images", "testset"),
     ],
 )
 def test_splits_are_found_by_other_names_and_in_one_folder(
@@ -126,12 +130,13 @@ def test_class_folders_in_one_folder_are_found_and_may_end_like_a_split(pictures
     ("files", "message"),
     [
         ((), "test has no files; the test split is set aside from train"),
-        (("1.png", "2.png"), "test has 2 files but no class folders: they have no labels and are"),
+        (("unknown/1.png", "unknown/2.png"), "test has 2 files, none in a folder of a class: they"),
+        (("1.png", "2.png"), "test has 2 files, none in a folder of a class: they have no labels"),
     ],
 )
 def test_a_split_without_class_folders_is_reported(files, message, pictures, tmp_path, capsys):
     pictures(tmp_path / "train", each=5)
-    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "unknown").mkdir(parents=True)
     for name in files:
         Image.new("RGB", (8, 8)).save(tmp_path / "test" / name)
     assert counts(sources.load(str(tmp_path), 1))["test"] == 3
@@ -173,6 +178,8 @@ def test_a_label_or_split_without_a_readable_photo_is_an_error(
         (("train/a", "train/b", "test/a", "test/c"), "has classes that train/ lacks: c"),
         (("test/a", "test/b"), "lacks train/"),
         (("train/a", "train/b", "val/a", "valid/a"), "keep one of them"),
+        (("train", "test1"), "test1, train, without class folders in them: move .* or add a table"),
+        (("a", "b", "all/a", "all/b"), "all has folders that are labels beside it: a, b; give a"),
     ],
 )
 def test_faults_of_folders_have_a_remedy(folders, message, tmp_path):
@@ -198,7 +205,8 @@ def test_a_table_names_photos_labels_and_splits(name, pictures, tmp_path):
     rows += [("gone", "disc", ""), ("disc/000", "", "")]
     path = write_table(root, rows, name)
     if name == "train.csv":  # as Kaggle's folders have it
-        write_table(root, [("image", "label")], "sample_submission.csv")
+        write_table(root, [("image", "label"), ("x", "y")], "sample_submission.csv")
+        write_table(root, [("image",), ("x",)], "test.csv")
     data = sources.load(str(path if name == "photos.tsv" else root), 1)
     assert counts(data) == {"train": 6, "validation": 3, "test": 3}
     assert data.splits["test"].names[0] == "disc/003.png"
@@ -213,24 +221,117 @@ def test_all_photos_of_a_table_without_splits_are_samples(header, pictures, tmp_
         assert len(samples.photos(folder, 99)) == 12
 
 
-def test_a_table_of_pixels_is_read(tmp_path):
+NAMED = [(f"{c}/{n:03}.png", c) for c in CLASSES for n in range(4)]
+# A folder's tables, and the folder of the photos: as they come from Kaggle and from annotation
+# tools. The first has the wrong labels, by which nobody would know the right ones.
+TABLES = {
+    "parts of other names": (
+        "part_1",
+        {"meta.csv": [("image_id", "dataset", "dx"), *((p[:-4], "x", c[1:]) for p, c in NAMED)]},
+    ),
+    "paths of another machine": (
+        "images",
+        {
+            "l.csv": [
+                ("file", "class"),
+                *((rf"C:\me\{p.replace('/', chr(92))}", c) for p, c in NAMED),
+            ]
+        },
+    ),
+    "a column for each label": (
+        "images",
+        {
+            "l.csv": [
+                ("filename", *CLASSES),
+                *((p, *(int(c == d) for d in CLASSES)) for p, c in NAMED),
+            ]
+        },
+    ),
+    "train and test": (
+        "train_images",
+        {
+            "my_train.csv": [("path", "label"), *NAMED[::2]],
+            "my_test.csv": [("path", "label"), *NAMED[1::2]],
+            "results.csv": [("epoch", "loss")],
+        },
+    ),
+    "a table in each split": ("train", {"train/_classes.csv": [("file", "label"), *NAMED]}),
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_a_table_is_found_with_its_photos(form, pictures, tmp_path):
+    folder, tables = TABLES[form]
+    pictures(tmp_path / folder, each=4)
+    if form == "paths of another machine":  # names that one file alone has
+        for path in sorted((tmp_path / folder).rglob("*.png")):
+            path.rename(path.with_name(f"{path.parent.name}{path.name}"))
+        tables = {
+            n: [(r[0].replace("\\0", "\\" + r[1] + "0"), r[1]) for r in t]
+            for n, t in tables.items()
+        }
+    if form == "parts of other names":
+        for path in sorted((tmp_path / folder).rglob("*.png")):
+            path.rename(path.with_name(f"{path.parent.name}{path.name}"))
+        tables = {n: [(r[0].replace("/", ""), *r[1:]) for r in t] for n, t in tables.items()}
+        (tmp_path / folder / "plain").rename(tmp_path / "plain")
+    for name, rows in tables.items():
+        write_table(tmp_path, rows, name)
+    data = sources.load(str(tmp_path), 1)
+    cut = int(form == "parts of other names")
+    assert data.labels == tuple(sorted(label[cut:] for label in CLASSES))
+    assert not data.broken
+    assert counts(data)["test"] == (6 if form == "train and test" else 3)
+    for split in data.splits.values():
+        for index in range(len(split)):
+            assert split.path(index).parent.name[cut:] == data.labels[split.targets[index]]
+
+
+def test_numbers_are_in_their_own_order_in_a_table(pictures, tmp_path):
+    pictures(tmp_path, each=4)
+    rows = [(name, {"disc": 10, "plain": 9, "stripes": 0}[label]) for name, label in NAMED]
+    path = write_table(tmp_path, [("path", "label"), *rows])
+    assert sources.load(str(path), 1).labels == ("0", "9", "10")
+
+
+def test_photos_with_a_table_are_samples_by_its_labels(pictures, tmp_path):
+    pictures(tmp_path / "photos", each=4)
+    write_table(
+        tmp_path, [("path", "label"), *((f"photos/{name}", label[:2]) for name, label in NAMED)]
+    )
+    with samples.local(tmp_path, 99) as folder:
+        assert Counter(p.parent.name for p in samples.photos(folder, 99)) == dict.fromkeys(
+            ("di", "pl", "st"), 4
+        )
+
+
+@pytest.mark.parametrize("form", ["label first", "label last", "no header", "a test"])
+def test_a_table_of_pixels_is_read(form, tmp_path):
     images, targets = arrays()
-    rows = np.column_stack([targets, images.reshape(30, 64)]).tolist()
-    header = ("label", *map("pixel{}".format, range(64)))
-    data = sources.load(str(write_table(tmp_path, [header, *rows])), 1)
+    pixels = images.reshape(30, 64)
+    columns = [pixels, targets] if form == "label last" else [targets, pixels]
+    rows = np.column_stack(columns).tolist()
+    header = ["label", *map("1x{}".format, range(64))]
+    if form == "label last":
+        header.append(header.pop(0))
+    path = write_table(tmp_path, rows if form == "no header" else [header, *rows], "my_train.csv")
+    if form == "a test":
+        write_table(tmp_path, [header, *rows[:6]], "my_test.csv")
+        path = tmp_path
+    data = sources.load(str(path), 1)
     row = int(data.splits["train"].names[0].removeprefix("row "))
     assert np.array_equal(data.splits["train"].items[0], images[row])
     with pytest.raises(DataError, match="could not convert"):
-        sources.load(str(write_table(tmp_path, [("label", "pixel0"), (1, "x")])), 1)
+        sources.load(str(write_table(tmp_path, [header, [*rows[0][:-1], "x"]])), 1)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("Name", "kind")], "has no column path, filepath.* has: Name, kind"),
+        ([("Name", "kind")], r"has no column path \(filepath, .* has: Name, kind"),
         ([map("c{}".format, range(14))], "c10, c11 and 2 more"),
         ([("path", "label"), ("a.png", "x"), ("a.png", "y")], "keep one of them"),
-        ([("path", "label", "split"), ("a.png", "x", "holdout")], "unknown split 'holdout'"),
+        ([("path", "label", "split"), ("a.png", "x", "other")], "unknown split 'other'"),
         ([("path", "label"), ("a.png", "x")], "fewer than two labels"),
     ],
 )
@@ -243,7 +344,7 @@ IMAGES, TARGETS = arrays()
 FORMS = {
     "published": {"x_train": IMAGES, "y_train": TARGETS},
     "with_a_test": {"x_train": IMAGES, "y_train": TARGETS, "x_test": IMAGES, "y_test": TARGETS},
-    "split_first": {"train_images": IMAGES, "train_labels": TARGETS},
+    "split_first": {"train_images": IMAGES, "train-labels": TARGETS},
     "no_split": {"data": IMAGES, "labels": TARGETS},
     "zero_to_one": {"X": IMAGES / 255.0, "y": TARGETS},
     "large_floats": {"x": IMAGES.astype(np.float32), "y": TARGETS.astype(np.float64)},
@@ -255,6 +356,7 @@ FORMS = {
     "singular": {"image": IMAGES, "label": TARGETS},
     "without_names": {"arr_0": IMAGES, "arr_1": TARGETS},
     "flat": {"x": IMAGES.reshape(30, 64), "y": TARGETS},
+    "binary": {"x": np.uint8(IMAGES > 127), "y": TARGETS},
     "channels_first": {"x": IMAGES[:, np.newaxis], "y": TARGETS},
     "texts": {"x": IMAGES, "y": np.array(["0", "1", "2"])[TARGETS]},
 }
@@ -277,7 +379,8 @@ def test_arrays_are_read_as_people_save_them(form, saved, tmp_path):
     split = data.splits["train"]
     for index in (0, 11):
         row = int(split.names[index].removeprefix("row "))
-        assert np.array_equal(np.asarray(split.picture(index, neutral(data))), IMAGES[row])
+        wanted = np.uint8(IMAGES[row] > 127) * 255 if form == "binary" else IMAGES[row]
+        assert np.array_equal(np.asarray(split.picture(index, neutral(data))), wanted)
         assert split.targets[index] == TARGETS[row]
 
 
@@ -294,7 +397,8 @@ def test_arrays_are_read_as_people_save_them(form, saved, tmp_path):
         ({"x": IMAGES, "y": TARGETS - 1}, "numbered -1 to 1"),
         ({"x": IMAGES, "y": TARGETS + 0.5}, "expected whole numbers"),
         ({"x": IMAGES, "y": np.ones((30, 3))}, "not one-hot"),
-        ({"x": IMAGES, "y": TARGETS * 2}, "no picture to train on: 1, 3"),
+        ({"x": IMAGES, "y": TARGETS * 0}, "fewer than two labels have pictures"),
+        ({"x": IMAGES // 15, "y": TARGETS}, r"images are 0 to 17; .* give x \* \(255 / 17\)"),
     ],
 )
 def test_faults_of_arrays_have_a_remedy(given, message, tmp_path):
@@ -303,12 +407,46 @@ def test_faults_of_arrays_have_a_remedy(given, message, tmp_path):
         sources.load(str(tmp_path / "all.npz"), 1)
 
 
+@pytest.mark.parametrize("content", ["table", "arrays"])
+def test_a_zip_is_read_as_its_folder(content, pictures, tmp_path):
+    root = tmp_path / "all"
+    pictures(root / "photos", each=4)
+    if content == "table":
+        write_table(
+            root, [("path", "label"), *((f"photos/{name}", f"a {label}") for name, label in NAMED)]
+        )
+    else:
+        shutil.rmtree(root / "photos")
+        np.savez(root / "data.npz", **FORMS["texts"])
+    data = sources.load(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "all"), 1)
+    wanted = ("0", "1", "2") if content == "arrays" else tuple(f"a {label}" for label in CLASSES)
+    assert data.labels == wanted
+
+
+def test_labels_without_pictures_and_pictures_without_labels(tmp_path, capsys):
+    given = {"x_train": IMAGES, "y_train": TARGETS * 2, "x_test": IMAGES}
+    np.savez(tmp_path / "all.npz", **given)
+    assert sources.load(str(tmp_path / "all.npz"), 1).labels == ("0", "2", "4")
+    assert "x_test has no labels, and is not used" in capsys.readouterr().err
+
+
 def idx_file(path, values):
     """MNIST's format (http://yann.lecun.com/exdb/mnist/)."""
     values = np.asarray(values, np.uint8)
     data = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
     data += values.tobytes()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def test_idx_files_are_read_as_kaggle_has_them(tmp_path):
+    images, targets = arrays()
+    for name, values in (("images.idx3", images), ("labels.idx1", targets)):
+        folder = tmp_path / "fashion" / f"train-{name}-ubyte"
+        folder.mkdir(parents=True)
+        idx_file(folder / f"train-{name}-ubyte", values)
+    data = sources.load(str(tmp_path), 1)
+    assert data.labels[:3] == ("T-shirt/top", "Trouser", "Pullover")
+    assert sum(counts(data).values()) == 30
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -402,8 +540,7 @@ def test_cifar_100_has_fine_and_coarse_labels(kind, labels, packed, tmp_path):
 def test_cifar_without_its_names_has_the_published_ones(tmp_path):
     cifar_100(tmp_path, pickle.dumps)
     (tmp_path / "meta").unlink()
-    with pytest.raises(DataError, match="no picture to train on: beaver, bed"):
-        sources.load(str(tmp_path), 1)
+    assert sources.load(str(tmp_path), 1).labels == tuple(LABELS["fine"].split())
     with pytest.raises(DataError, match=r"train is a pickle: give the folder"):
         sources.load(str(tmp_path / "train"), 1)
 
@@ -470,7 +607,7 @@ def test_keras_datasets_are_read_by_name(name, options, first, classes, monkeypa
     [
         ("mnist.pkl.gz", "is a pickle: give .*, or save the arrays with numpy.savez"),
         ("data_batch_1", "is a pickle: give the folder with all of CIFAR's files"),
-        ("all.zip", "all.zip has no photos; unpack it, and give the folder with its .npy files"),
+        ("all.zip", "all.zip has no data, but x.npy; expected class folders"),
         ("all.tar.gz", "all.tar.gz has neither .*; unpack an archive of other data"),
     ],
 )

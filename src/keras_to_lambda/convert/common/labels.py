@@ -59,6 +59,8 @@ def read(path: Path, *, numbered: bool = False) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise ConvertError(f"{path} is not UTF-8 text; save it as UTF-8") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ConvertError(f"{path} is empty; {_REMEDY}")
     if numbered:
         pairs = _numbers(lines)
         if pairs is None:

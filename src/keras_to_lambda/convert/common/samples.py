@@ -31,19 +31,23 @@ def local(samples: Path, most: int) -> Iterator[Path]:
     samples: a folder, a .zip file of one, or other data that `k2l train` reads. most: the largest
     number of a data set's pictures.
     """
+    given = samples
     if samples.suffix.lower() == ".zip" and samples.is_file():
         try:
-            unpacked = unzipped(samples)
+            samples = unzipped(samples)
         except ValueError as error:
             raise ConvertError(f"--samples: {error}") from error
-        yield unpacked
-        return
     if samples.is_file() and samples.suffix.lower() in MEDIA_TYPES:
-        raise ConvertError(f"--samples {samples} is a single photo; {EXPECTED}")
+        raise ConvertError(f"--samples {given} is a single photo; {EXPECTED}")
     if samples.is_dir() and not any(samples.iterdir()):
-        raise ConvertError(f"--samples {samples} is an empty folder; {EXPECTED}")
+        raise ConvertError(f"--samples {given} is an empty folder; {EXPECTED}")
     elsewhere = str(samples).startswith("keras:") or str(samples).endswith("#coarse")
-    if not elsewhere and not samples.is_file() and (not samples.is_dir() or images(samples)):
+    plain = samples.is_dir() and images(samples)
+    if (
+        not elsewhere
+        and not samples.is_file()
+        and (not samples.is_dir() or (plain and not _table(samples)))
+    ):
         yield samples
         return
     source = str(samples if elsewhere else samples.absolute())
@@ -56,10 +60,18 @@ def local(samples: Path, most: int) -> Iterator[Path]:
             text=True,
             check=False,
         )
-        if done.returncode:
+        if done.returncode and not plain:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ConvertError(f"--samples {samples}: no photos: {reason}; {EXPECTED}")
-        yield Path(folder)
+            reason = reason.replace(str(samples), str(given))
+            raise ConvertError(f"--samples {given}: no photos: {reason}; {EXPECTED}")
+        yield samples if done.returncode else Path(folder)
+
+
+def _table(folder: Path) -> bool:
+    """Whether a folder, or one in it, has a table, which may have the labels of the photos."""
+    return any(
+        path.suffix.lower() in (".csv", ".tsv") for at in ("*", "*/*") for path in folder.glob(at)
+    )
 
 
 def photos(folder: Path, most: int) -> list[Path]:

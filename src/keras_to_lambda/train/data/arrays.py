@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import math
+import re
 import sys
 import zipfile
 import zlib
@@ -23,7 +24,6 @@ from keras_to_lambda.train.data.dataset import (
     Dataset,
     Split,
     completed,
-    untrained,
 )
 
 # Share of each label for the test, where the data has none: of 10,000 digits, 1,500.
@@ -40,6 +40,8 @@ IMAGES = ("x", "images", "image", "data", "features", "arr_0")
 LABELS = ("y", "labels", "label", "targets", "target", "arr_1")
 NAMES = ("label_names", "class_names", "classes", "names", "labels_names", "target_names")
 LEAST = 64  # values of a flat picture: fewer are measurements
+DARK = 32  # the highest value of pictures that are not of 0..255: sklearn's digits have 0..16
+IDX = re.compile(r"(train|t10k)[-.](images|labels)[-.]idx[13][-.]ubyte(\.gz)?")
 
 Array = npt.NDArray[Any]
 Parts = dict[str, tuple[Array, Array]]
@@ -51,10 +53,10 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
     Args:
         parts: "train", and "validation" or "test" where the data has them. Images: uint8, or floats
             of 0..1 or 0..255, with no channel axis or 1 or 3 channels, first or last; or flat
-            squares. Targets: whole numbers, also as floats, (pictures,) or (pictures, 1); one-hot
-            rows; or names.
+            squares; 0 and 1 are black and white. Targets: whole numbers, also as floats,
+            (pictures,) or (pictures, 1); one-hot rows; or names.
         seed: of the pictures that are set aside from train. sha256: of the files.
-        labels: by target; default: the names in the targets, or their numbers.
+        labels: by target; default: the names or numbers in the targets.
     """
     images = {name: _images(name, given) for name, (given, _) in parts.items()}
     targets, labels = _targets({name: given for name, (_, given) in parts.items()}, labels)
@@ -74,8 +76,8 @@ def assemble(parts: Parts, seed: int, sha256: str, labels: Sequence[str] | None 
         for name, rows in targets.items()
     }
     splits = completed(given, seed, TEST)
-    if message := untrained(labels, (target for _, target in splits["train"])):
-        raise DataError(message)
+    if len({target for _, target in splits["train"]}) < 2:
+        raise DataError("fewer than two labels have pictures to train on")
     return Dataset(
         labels=tuple(labels),
         splits={name: _split(images, sorted(splits[name])) for name in SPLITS},
@@ -103,10 +105,15 @@ def _images(name: str, images: Array) -> npt.NDArray[np.uint8]:
     pictures = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
     if images.dtype.kind in "iuf" and pictures and images.size:
         low, high = images.min(), images.max()
-        if low >= 0 and high <= 255:
-            fraction = images.dtype.kind == "f" and high <= 1
-            return np.rint(images * 255.0).astype(np.uint8) if fraction else images.astype(np.uint8)
-        how = "x * 127.5 + 127.5" if low >= -1 and high <= 1 else "x * std + mean, if standardized"
+        if low >= 0 and high < 1.001:  # rounding
+            return np.rint(np.minimum(images, 1) * 255.0).astype(np.uint8)
+        if low >= 0 and DARK <= high < 256:
+            return images.astype(np.uint8)
+        how = "x * std + mean, if standardized"
+        if low >= 0 and high < DARK:
+            how = f"x * (255 / {high:g})"
+        elif low >= -1 and high <= 1:
+            how = "x * 127.5 + 127.5"
         raise DataError(
             f"{name}: images are {low:g} to {high:g}; expected values of 0..255 or 0..1: give {how}"
         )
@@ -122,19 +129,21 @@ def _targets(
     """Whole numbers from 0, by split, and the labels."""
     flat = {name: _flat(name, array) for name, array in given.items()}
     every = np.concatenate(list(flat.values()))
-    if every.dtype.kind in "US":
-        names, every = np.unique(every, return_inverse=True)
-        labels = _texts(names)
-    elif every.dtype.kind not in "iufb" or (every != np.rint(every)).any():
-        raise DataError(f"labels are {every.dtype}; expected whole numbers from 0, or names")
-    most = len(labels) if labels else MOST
-    if every.size and not (every.min() >= 0 and every.max() < most):
-        raise DataError(
-            f"labels are numbered {every.min():g} to {every.max():g}; expected 0 to {most - 1}"
-        )
-    labels = labels or list(map(str, range(max(int(every.max(initial=0)) + 1, 2))))
+    names = every.dtype.kind in "US"
+    if not names:
+        if every.dtype.kind not in "iufb" or (every != np.rint(every)).any():
+            raise DataError(f"labels are {every.dtype}; expected whole numbers from 0, or names")
+        most = len(labels) if labels else MOST
+        if every.size and not (every.min() >= 0 and every.max() < most):
+            raise DataError(
+                f"labels are numbered {every.min():g} to {every.max():g}; expected 0 to {most - 1}"
+            )
+        every = every.astype(np.int64)
+    if names or not labels:  # numbers may have gaps: Sign Language MNIST has no 9
+        found, every = np.unique(every, return_inverse=True)
+        labels = _texts(found)
     ends = np.cumsum([len(array) for array in flat.values()])[:-1]
-    return dict(zip(flat, np.split(every.astype(np.int64), ends), strict=True)), labels
+    return dict(zip(flat, np.split(every, ends), strict=True)), labels
 
 
 def _flat(name: str, targets: Array) -> Array:
@@ -177,6 +186,9 @@ def load(path: Path, seed: int) -> Dataset:
         raise DataError(
             f"{path} lacks x_train and y_train; it has {', '.join(sorted(found)) or 'no arrays'}"
         )
+    used = {name for pair in pairs.values() for name in pair}
+    if alone := [name for name, array in found.items() if array.ndim > 2 and name not in used]:
+        print(f"{path}: {', '.join(alone)} has no labels, and is not used", file=sys.stderr)
     names = next((_texts(found[name]) for name in NAMES if name in found), None)
     parts = {split: (found[x], found[y]) for split, (x, y) in pairs.items()}
     return assemble(parts, seed, whole.hexdigest(), names)
@@ -191,7 +203,7 @@ def _pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """The names of images and labels, by split."""
     found: dict[str, dict[bool, str]] = {}
     for name in names:
-        words = name.lower().split("_")
+        words = re.split(r"[_-]", name.lower())
         splits = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES] or [""]
         rest = "_".join(word for word in words if word not in SPLIT_NAMES)
         if rest in IMAGES + LABELS and len(splits) == 1:
@@ -202,8 +214,17 @@ def _pairs(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def has_idx(root: Path) -> bool:
-    """Whether a folder has idx files."""
-    return any(root.glob("*-images-idx3-ubyte*"))
+    """Whether a folder has idx files, or one in it: MNIST/raw/, or Kaggle's folder for each."""
+    return bool(_idx_files(root))
+
+
+def _idx_files(root: Path) -> dict[str, Path]:
+    """By split and content, as train-images: the files nearest to root, in any spelling."""
+    found: dict[str, Path] = {}
+    for path in (*sorted(root.glob("*idx[13]?ubyte*")), *sorted(root.glob("*/*idx[13]?ubyte*"))):
+        if path.is_file() and (name := IDX.fullmatch(path.name)):
+            found.setdefault(f"{name[1]}-{name[2]}", path)
+    return found
 
 
 def load_idx(root: Path, seed: int) -> Dataset:
@@ -211,17 +232,19 @@ def load_idx(root: Path, seed: int) -> Dataset:
 
     Args:
         root: holds train-images-idx3-ubyte, t10k-images-idx3-ubyte (the test) or one of them, with
-            labels. A folder that is called fashion or fashion-mnist has FASHION's labels.
+            labels. Below a folder that is named after Fashion-MNIST they have FASHION's labels.
     """
-    labels = FASHION if root.resolve().name.lower() in ("fashion-mnist", "fashion") else None
+    files = _idx_files(root)
+    near = " ".join(files[min(files)].resolve().parts[-4:-1]).lower()
+    labels = FASHION if "fashion" in near else None
     whole = hashlib.sha256()
     parts: Parts = {}
     for name, split in (("train", "train"), ("t10k", "test")):
-        if images := sorted(root.glob(f"{name}-images-idx3-ubyte*")):
-            targets = sorted(root.glob(f"{name}-labels-idx1-ubyte*"))
+        if images := files.get(f"{name}-images"):
+            targets = files.get(f"{name}-labels")
             if not targets:
                 raise DataError(f"{root} has no {name}-labels-idx1-ubyte")
-            parts[split] = (_idx(images[0], whole), _idx(targets[0], whole))
+            parts[split] = (_idx(images, whole), _idx(targets, whole))
     if not parts:
         raise DataError(f"{root} has neither train-images-idx3-ubyte nor t10k-images-idx3-ubyte")
     how = "train-images-idx3-ubyte for training, t10k-images-idx3-ubyte for the test"

@@ -52,14 +52,17 @@ LABELS = {
 
 
 def found(root: Path) -> bool:
-    """Whether a folder is one of the two sets as it is unpacked, or has it in it."""
+    """Whether a folder is one of the two sets as it is unpacked, or has it in it or one below."""
     return any(_place(root, layout) for layout in LAYOUTS)
 
 
 def _place(root: Path, layout: tuple[str, list[str], str, str]) -> Path | None:
     """The folder with the file of the names, or with those of both splits: root, or one in it."""
     _, train, test, names = layout
-    for folder in (root, *(root / folder for folder in FOLDERS)):
+    for folder in (
+        root,
+        *(found for f in FOLDERS for at in (f, f"*/{f}") for found in root.glob(at)),
+    ):
         if any(all((folder / n).is_file() for n in own) for own in ([names], [train[0], test])):
             return folder
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,8 +34,13 @@ MAX_PIXELS = 100_000_000  # of one photo: a large camera, not a decompression bo
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation", "holdout"), "test"),
+    # FER2013's.
+    "publictest": "validation",
+    "privatetest": "test",
 }
+# Words beside them that mean nothing: Train_Data, test_images, 1_train, trainset.
+_PLAIN = ("", "set", "data", "dataset", "images", "image", "img", "imgs", "photos", "split", "csv")
 
 
 class DataError(UserError):
@@ -116,6 +122,17 @@ class Dataset:
     sha256: str
     shape: tuple[int, int, int] | None = None
     own_test: bool = True
+
+
+def split_named(name: str) -> tuple[str, str] | None:
+    """The split that a folder or file is named after, and the other words of its name.
+
+    `seg_test` is ("test", "seg"), Train_Data ("train", ""); None: cat, train_test.
+    """
+    words = [word.removesuffix("set") for word in re.findall(r"[^\W\d_]+", name.casefold())]
+    named = [SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES]
+    others = [word for word in words if word not in SPLIT_NAMES and word not in _PLAIN]
+    return (named[0], " ".join(others)) if len(named) == 1 else None
 
 
 def neutral(data: Dataset, side: int = 1) -> ModelCard:

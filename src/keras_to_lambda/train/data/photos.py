@@ -6,25 +6,26 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_to_lambda.class_folders import files, folded, folders, unwrapped
+from keras_to_lambda.class_folders import ClassFolders, files, folders, unwrapped
+from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.runtime.common.errors import ClassifierError
 from keras_to_lambda.runtime.image.decode import decode
 from keras_to_lambda.runtime.model_file.card import Preprocessing
 from keras_to_lambda.train.data.dataset import (
     MAX_PIXELS,
-    SPLIT_NAMES,
     SPLITS,
     DataError,
     Dataset,
     Split,
     completed,
     prefetch,
+    split_named,
 )
 
 
@@ -36,62 +37,96 @@ class PhotoFile(NamedTuple):
     split: str = "train"
 
 
-def found(root: Path, other: Collection[str] = ()) -> bool:
-    """Whether a folder has class folders, or splits with class folders in them.
+def has_classes(root: Path) -> bool:
+    """Whether a folder has class folders with files."""
+    return sum(map(bool, _classes(root).values())) >= 2
 
-    other: names of folders that are no classes.
-    """
-    if any(any(_classes(top).values()) for top in _splits(root)):
-        return True
-    return sum(bool(own) and name not in other for name, own in _classes(root).items()) >= 2
+
+def has_splits(root: Path) -> bool:
+    """Whether it has folders for splits, with class folders in them."""
+    return any(any(_classes(unwrapped(top)).values()) for top in splits(root))
 
 
 def load(root: Path, seed: int) -> Dataset:
     """Find the photos in class folders, at any depth, and check that each can be decoded.
 
     Args:
-        root: holds train, validation and test (or other names, see _splits) with a folder for
+        root: holds train, validation and test (or other names, see `splits`) with a folder for
             each class, or the class folders alone. An empty class folder is a label, as in Keras'
             flow_from_directory.
         seed: of the photos that are set aside for a missing split.
     """
-    splits: dict[str, dict[str, list[Path]]] = {}
-    unlabelled: dict[Path, str] = {}
-    for top, name in _splits(root).items():
-        own = _classes(unwrapped(top))
-        if not any(own.values()):
-            unlabelled[top] = name
-        elif splits.setdefault(name, own) is not own:
-            raise DataError(f"{root} has {top.name}/ and another {name} split: keep one of them")
-    for top, name in unlabelled.items():
-        if splits and name not in splits:  # otherwise it is a class
-            count = len(files(top))
-            what = f"{count} files but no class folders: they have no labels and are not used"
-            print(
-                f"{top} has {what if count else 'no files'}; the {name} split is set aside from "
-                "train",
-                file=sys.stderr,
-            )
-    splits = splits or {"train": _classes(root)}
-    if "train" not in splits:
-        others = "/ and ".join(splits)
+    tops = splits(root)
+    parts = _parts(root, tops)
+    if not parts and len(tops) > 1 and all(folder in tops for folder in folders(root)):
+        raise DataError(
+            f"{root} has {listed([top.name for top in tops])}, without class folders in them: move "
+            f"the photos into one folder for each label, or add a table, {root / 'labels.csv'}, "
+            "with the columns path and label"
+        )
+    if parts and (unused := [f for f in folders(root) if f not in tops and files(f)]):
+        names = listed([folder.name for folder in unused])
+        print(f"{root}: {names} is no split, and not used", file=sys.stderr)
+    if not parts:
+        parts = {"train": _classes(root)}
+        for label in parts["train"]:  # Kaggle's PlantVillage has all of it in it once more
+            again = {folder.name for folder in folders(root / label)} & set(parts["train"])
+            if len(again) > 1:
+                raise DataError(
+                    f"{root / label} has folders that are labels beside it: "
+                    f"{listed(sorted(again))}; give a folder that has all labels, and nothing else"
+                )
+    if "train" not in parts:
+        others = "/ and ".join(parts)
         raise DataError(f"{root} has {others}/ but lacks train/: give both, or only class folders")
-    labels = list(splits["train"])
-    if sum(map(bool, splits["train"].values())) < 2:
+    labels = list(parts["train"])
+    if sum(map(bool, parts["train"].values())) < 2:
         raise DataError(
             f"{root} has fewer than two class folders with photos to train on; name one folder "
             "after each label"
         )
-    for name, classes in splits.items():
-        if unknown := [label for label, own in classes.items() if own and label not in labels]:
+    known = ClassFolders(labels)
+    members = []
+    for name, classes in parts.items():
+        place = {label: known.place(label) for label in classes}
+        if unknown := [label for label, own in classes.items() if own and place[label] is None]:
             raise DataError(f"{name} has classes that train/ lacks: {', '.join(unknown)}")
-    members = [
-        PhotoFile(path, label, name)
-        for name, classes in splits.items()
-        for label, own in classes.items()
-        for path in own
-    ]
+        members += [
+            PhotoFile(path, labels[place[label] or 0], name)
+            for label, own in classes.items()
+            for path in own
+        ]
     return assemble(root, members, seed, labels=labels)
+
+
+def _parts(root: Path, tops: dict[Path, str]) -> dict[str, dict[str, list[Path]]]:
+    """The class folders of each split; a split without any is reported."""
+    parts: dict[str, dict[str, list[Path]]] = {}
+    every = {top: _classes(unwrapped(top)) for top in tops}
+    known = ClassFolders(
+        [label for top, own in every.items() if tops[top] == "train" for label in own]
+    )
+    unlabelled = []
+    for top, name in tops.items():
+        own = every[top]
+        # Kaggle's test/test/ and test/unknown/ are no classes.
+        strange = all(known.place(label) is None for label, its in own.items() if its)
+        if not any(own.values()) or ("train" in tops.values() and name != "train" and strange):
+            unlabelled.append(top)
+        elif parts.setdefault(name, own) is not own:
+            raise DataError(f"{root} has {top.name}/ and another {name} split: keep one of them")
+    for top in unlabelled:
+        if parts and tops[top] not in parts:  # otherwise it is a class
+            count = len(files(top))
+            what = (
+                f"{count} files, none in a folder of a class: they have no labels and are not used"
+            )
+            print(
+                f"{top} has {what if count else 'no files'}; the {tops[top]} split is set aside "
+                "from train",
+                file=sys.stderr,
+            )
+    return parts
 
 
 def assemble(
@@ -126,9 +161,9 @@ def assemble(
                     f"{len(own)} files in all"
                 )
     faults = [(_name(root, path), reason) for path, reason in broken.items()]
-    splits = completed(given, seed)
+    made = completed(given, seed)
     return Dataset(
-        tuple(labels), {name: _split(splits[name]) for name in SPLITS}, tuple(faults), digest,
+        tuple(labels), {name: _split(made[name]) for name in SPLITS}, tuple(faults), digest,
         own_test=bool(given["test"]),
     )  # fmt: skip
 
@@ -140,15 +175,11 @@ def _split(members: list[tuple[Path, int]]) -> Split:
     return Split(targets, ["/".join(path.parts[-2:]) for path in paths], paths)
 
 
-def _splits(root: Path) -> dict[Path, str]:
+def splits(root: Path) -> dict[Path, str]:
     """The folders named after a split: Testing, test_set, or seg_test beside a seg_train."""
-    found = {}
-    for top in folders(root):
-        start, _, word = folded(top.name).removesuffix(" set").rpartition(" ")
-        if word in SPLIT_NAMES:
-            found[top] = (start, SPLIT_NAMES[word])
-    starts = Counter(start for start, _ in found.values())
-    return {top: name for top, (start, name) in found.items() if not start or starts[start] > 1}
+    found = {top: named for top in folders(root) if (named := split_named(top.name))}
+    others = Counter(other for _, other in found.values())
+    return {top: name for top, (name, other) in found.items() if not other or others[other] > 1}
 
 
 def _classes(top: Path) -> dict[str, list[Path]]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.class_folders import images, unwrapped, unzipped
+from keras_to_lambda.class_folders import folders, images, unwrapped, unzipped
+from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.train.data import arrays, cifar, photos, table
 from keras_to_lambda.train.data.dataset import DataError, Dataset
 
@@ -30,8 +31,6 @@ keras:NAME  mnist, fashion_mnist, cifar10 or cifar100, by keras.datasets
 """
 COARSE = "#coarse"
 PICKLE = re.compile(r"\.(p|pkl|pickle)(\.gz)?$|_batch(_\d)?$")
-# Names of a folder's table that count before others: Kaggle has sample_submission.csv beside it.
-TABLES = ("images", "labels", "data", "metadata", "train")
 
 # Labels of keras.datasets; of cifar100, by the kind of label.
 KERAS: dict[str, tuple[str, ...]] = {
@@ -79,11 +78,15 @@ def _local(path: Path, seed: int, labels: str) -> Dataset:
         return _folder(path, seed)
     if ending == ".zip" and path.is_file():
         try:
-            return _folder(unzipped(path), seed)
+            root = unzipped(path)
         except ValueError as error:
             raise DataError(str(error)) from error
-    if ending in (".csv", ".tsv"):
-        return table.load(path, seed)
+        try:
+            return _local(root, seed, labels)
+        except DataError as error:
+            raise DataError(str(error).replace(str(root), str(path))) from error
+    if ending in table.ENDINGS and path.is_file():
+        return table.load({path: ""}, seed)
     if ending == ".npz":
         return arrays.load(path, seed)
     if ending == ".npy":
@@ -105,23 +108,27 @@ def _folder(root: Path, seed: int) -> Dataset:
         return arrays.load_idx(root, seed)
     if arrays.has_npy(root):
         return arrays.load(root, seed)
-    lists = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
-    lists = [path for path in lists if path.stem in TABLES] or lists
-    if lists and not photos.found(root, table.FOLDERS):
-        if len(lists) > 1:
-            names = " and ".join(path.name for path in lists)
-            raise DataError(f"{root} has {names}: give the one to read, as {lists[0]}")
-        return table.load(lists[0], seed)
-    if (inside := unwrapped(root)) != root and not photos.found(root):
+    if len(packed := sorted(root.glob("*.npz"))) == 1:
+        return arrays.load(packed[0], seed)
+    tables, splits = table.found(root), photos.has_splits(root)
+    if tables and (
+        not (splits or photos.has_classes(root))
+        # Labels that no folder is named after; GTSRB's test photos have theirs in a table alone.
+        or ((len(tables) > 1 or not splits) and table.describes(tables, root))
+    ):
+        return table.load(tables, seed)
+    if not splits and (inside := unwrapped(root)) != root:
         return _folder(inside, seed)
-    if any(path.is_dir() and path.name[0] != "." for path in root.iterdir()):
+    if folders(root):
         return photos.load(root, seed)
     if count := len(images(root)):
         raise DataError(
             f"{root} has {count} photos but no class folders; move them into one folder per label"
         )
+    names = listed(sorted(path.name for path in root.iterdir()), 4)
     raise DataError(
-        f"{root} has no data; expected class folders (or train/ with class folders in it), "
+        f"{root} has no data{names and f', but {names}'}; expected class folders (or train/ with "
+        "class folders in it), "
         "train-images-idx3-ubyte or t10k-images-idx3-ubyte, data.npy and labels.npy, "
         f"{'/ or '.join(cifar.FOLDERS)}/, or a .csv or .tsv file"
     )
