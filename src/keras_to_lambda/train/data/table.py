@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import functools
 import hashlib
-import io
-import itertools
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from keras_to_lambda.class_folders import files
 from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.train.data import arrays, photos
+from keras_to_lambda.train.data.csv_table import CsvTable
 from keras_to_lambda.train.data.dataset import SPLIT_NAMES, DataError, Dataset, split_named
 
 ENDINGS = (".csv", ".tsv")
-# Names of the columns, in any case; the first that is there counts.
-PATH = (
-    *("path", "filepath", "filepaths", "imagepath", "imgpath", "file", "filename", "image", "img"),
-    *("imagename", "imageid", "id"),
-)
-LABEL = (
-    *("label", "labels", "class", "classname", "category", "target", "classid", "labelid"),
-    *("breed", "species", "diagnosis", "dx", "choice"),
-)
-SPLIT = ("split", "set", "subset")
-# Of a column with one of these names all values have to be splits: it may be something else.
-PERHAPS_SPLIT = ("dataset", "partition", "phase", "usage")
 # Beside the table; the first folder that has the photo counts.
 FOLDERS = ("images", "images_original", "images_compressed", "train")
 # Names of a folder's table that count before others.
 NAMES = ("images", "labels", "data", "metadata", "train")
 LOOKED_AT = 1 << 16  # characters of a table that say what it is
-
-
-class Row(NamedTuple):
-    """A row that names a photo. line: in the file. "" for what it does not have."""
-
-    line: int
-    name: str
-    label: str
-    split: str
 
 
 def found(root: Path) -> dict[Path, str]:
@@ -78,16 +51,17 @@ def _readable(root: Path) -> list[Path]:
     for path in _tables(root):
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             text = file.read(LOOKED_AT)
-        table = _Table(path.name, text.rpartition("\n")[0] or text)
-        if table.pixels or not table.lacks:
-            known.append(path)
+        with contextlib.suppress(DataError):  # said of the one that is read
+            table = CsvTable(path.name, text.rpartition("\n")[0] or text)
+            if table.pixels or not table.lacks:
+                known.append(path)
     return known
 
 
 def describes(tables: Mapping[Path, str], root: Path) -> bool:
     """Whether most of the first photos that the tables name are below the folder."""
     (path, split), *_ = tables.items()
-    table = _Table(path.name, _text(path, path.read_bytes()))
+    table = CsvTable(path.name, _text(path, path.read_bytes()))
     if table.pixels or table.lacks:
         return False
     find = _finder(root)
@@ -100,11 +74,11 @@ def load(tables: Mapping[Path, str], seed: int) -> Dataset:
 
     Args:
         tables: UTF-8, columns separated by commas, semicolons or tabs, each with the split of rows
-            that have none ("": train). Columns: one of PATH, the photo, relative to the table's
-            folder or to one of FOLDERS in it, or a name that one file below has, the extension
-            optional; one of LABEL, or a column of 0 and 1 for each label; perhaps one of SPLIT,
-            with a name of SPLIT_NAMES. Or pixels, with a header (label, pixel0, ...) or without one
-            (the label first).
+            that have none ("": train). Columns: one of csv_table.PATH, the photo, relative to the
+            table's folder or to one of FOLDERS in it, or a name that one file below has, the
+            extension optional; one of LABEL, or a column of 0 and 1 for each label; perhaps one of
+            SPLIT, with a name of SPLIT_NAMES. Or pixels, with a header (label, pixel0, ...) or
+            without one (the label first).
         seed: of the photos that are set aside for a missing split.
     """
     if list(tables.values()).count("") > 1:
@@ -120,7 +94,7 @@ def load(tables: Mapping[Path, str], seed: int) -> Dataset:
     for path, split in tables.items():
         data = path.read_bytes()
         head += data
-        table = _Table(path.name, _text(path, data))
+        table = CsvTable(path.name, _text(path, data))
         if table.pixels:
             parts[split or "train"] = table.arrays()
         else:
@@ -141,7 +115,7 @@ def load(tables: Mapping[Path, str], seed: int) -> Dataset:
 
 
 def _members(
-    table: _Table, path: Path, split: str, seen: dict[Path, photos.PhotoFile]
+    table: CsvTable, path: Path, split: str, seen: dict[Path, photos.PhotoFile]
 ) -> Iterator[tuple[str, str]]:
     """Add the photos of a table to those seen; the rows that are none, with the reason."""
     find = _finder(path.parent)
@@ -168,100 +142,6 @@ def _text(path: Path, data: bytes) -> str:
     if "\0" in text or "\ufffd" in text:
         raise DataError(f"{path} is not UTF-8 text: save it as CSV in UTF-8")
     return text
-
-
-class _Table:
-    """What the columns of a table are, by its first two lines.
-
-    pixels: whether its rows are pictures. lacks: why its rows name no photos with labels, or "".
-    """
-
-    def __init__(self, name: str, text: str) -> None:
-        self._name, self._text = name, text
-        header = text.partition("\n")[0]
-        self._delimiter = max(",;\t", key=header.count)
-        first, second = itertools.islice(itertools.chain(self._lines(), ([], [])), 2)
-        names = {
-            re.sub(r"[\s_-]", "", cell).lower(): n for n, cell in reversed([*enumerate(first)])
-        }
-
-        def column(known: Sequence[str]) -> int | None:
-            return next((names[each] for each in known if each in names), None)
-
-        self._path, self._label = column(PATH), column(LABEL)
-        self._split = column(SPLIT)
-        if self._split is None and (perhaps := column(PERHAPS_SPLIT)) is not None:
-            values = {cells[perhaps].lower() for cells in self._lines() if len(cells) > perhaps}
-            self._split = (
-                perhaps if values - {first[perhaps].lower()} <= {*SPLIT_NAMES, ""} else None
-            )
-        numbers = all(map(_is_number, first))
-        self.pixels = len(first) > arrays.LEAST and (self._label is not None or numbers)
-        self._header = not (self.pixels and numbers)
-        own = (self._path, self._split)
-        self._classes = {n: cell for n, cell in enumerate(first) if n not in own}
-        one_hot = [second[n] for n in self._classes if n < len(second)]
-        if self._path is None or self._label is not None or not _one(one_hot):
-            self._classes = {}
-        self.lacks = ""
-        for found, known in ((self._label, LABEL), (self._path, PATH)):
-            if found is None and not (known is LABEL and self._classes):
-                self.lacks = (
-                    f"{name} has no column {known[0]} ({', '.join(known[1:])}); its first line "
-                    f"has: {listed(first, 12) or 'nothing'}"
-                )
-
-    def _lines(self) -> Iterator[list[str]]:
-        """The cells of each line; empty lines left out."""
-        lines = csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter)
-        try:
-            for cells in lines:
-                self._line = lines.line_num
-                if any(cells):
-                    yield [cell.strip() for cell in cells]
-        except csv.Error as error:
-            raise DataError(f"{self._name}, line {lines.line_num}: {error}") from error
-
-    def rows(self) -> Iterator[Row]:
-        """Its rows that name photos."""
-        if self.lacks:
-            raise DataError(self.lacks)
-        for cells in itertools.islice(self._lines(), 1, None):
-            name, label, split = (
-                "" if n is None or n >= len(cells) else cells[n]
-                for n in (self._path, self._label, self._split)
-            )
-            if self._classes:
-                marks = {n: cells[n] for n in self._classes if n < len(cells)}
-                chosen = [self._classes[n] for n, mark in marks.items() if _is_one(mark)]
-                label = chosen[0] if _one([*marks.values()]) else ""
-            yield Row(self._line, name, label, split)
-
-    def arrays(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Pixels and labels: (pictures, pixels) and (pictures,)."""
-        lines = io.StringIO(self._text)
-        try:
-            rows = np.loadtxt(
-                lines, np.float32, delimiter=self._delimiter, skiprows=int(self._header), ndmin=2
-            )
-        except ValueError as error:
-            raise DataError(f"{self._name}: {error}") from error
-        label = self._label or 0
-        return np.delete(rows, label, axis=1), rows[:, label]
-
-
-def _is_number(cell: str) -> bool:
-    return re.fullmatch(r"\d+(\.\d*)?", cell) is not None
-
-
-def _is_one(cell: str) -> bool:
-    return re.fullmatch(r"1(\.0*)?", cell) is not None
-
-
-def _one(cells: Sequence[str]) -> bool:
-    """Whether they are the row of one label among several: a 1, and else 0."""
-    zeros = sum(re.fullmatch(r"0(\.0*)?", cell) is not None for cell in cells)
-    return len(cells) > 1 and zeros == len(cells) - 1 and any(map(_is_one, cells))
 
 
 def _finder(root: Path) -> Callable[[str, str], Path]:
