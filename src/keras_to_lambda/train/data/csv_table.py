@@ -68,14 +68,13 @@ class CsvTable:
         return next((names.index(each) for each in known if each in names), None)
 
     def _split_column(self) -> int | None:
-        if (column := self._column(SPLIT)) is None:
-            column = self._column(PERHAPS_SPLIT)
-            rows = itertools.islice(self._lines(), 1, None)
-            values = {
-                row[column].lower() for row in rows if column is not None and column < len(row)
-            }
-            return column if values <= {*SPLIT_NAMES, ""} else None
-        return column
+        if (column := self._column(SPLIT)) is not None:
+            return column
+        if (column := self._column(PERHAPS_SPLIT)) is None:
+            return None
+        rows = itertools.islice(self._lines(), 1, None)
+        values = {row[column].lower() for row in rows if column < len(row)}
+        return column if values <= {*SPLIT_NAMES, ""} else None
 
     def _columns_of_labels(self, row: list[str]) -> dict[int, str]:
         """The labels that have a column each, of 0 and 1, by column."""
