@@ -222,8 +222,7 @@ def test_all_photos_of_a_table_without_splits_are_samples(header, pictures, tmp_
 
 
 NAMED = [(f"{c}/{n:03}.png", c) for c in CLASSES for n in range(4)]
-# A folder's tables, and the folder of the photos: as they come from Kaggle and from annotation
-# tools. The first has the wrong labels, by which nobody would know the right ones.
+# The folder of the photos, and tables beside it, as Kaggle and annotation tools have them.
 TABLES = {
     "parts of other names": (
         "part_1",

@@ -30,7 +30,7 @@ SPLIT = ("split", "set", "subset")
 PERHAPS_SPLIT = ("dataset", "partition", "phase", "usage")
 
 
-class Row(NamedTuple):
+class PhotoRow(NamedTuple):
     """A row that names a photo. line: in the file. "" for what it does not have."""
 
     line: int
@@ -94,7 +94,7 @@ class CsvTable:
         except csv.Error as error:
             raise DataError(f"{self._name}, line {lines.line_num}: {error}") from error
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PhotoRow]:
         """Its rows that name photos.
 
         Raises:
@@ -111,7 +111,7 @@ class CsvTable:
                 marks = {name: cells[n] for n, name in self._classes.items() if n < len(cells)}
                 chosen = [name for name, mark in marks.items() if _is(1, mark)]
                 label = chosen[0] if _one_hot([*marks.values()]) else ""
-            yield Row(self._line, name, label, split)
+            yield PhotoRow(self._line, name, label, split)
 
     def arrays(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Pixels and labels: (pictures, pixels) and (pictures,)."""
