@@ -222,68 +222,51 @@ def test_all_photos_of_a_table_without_splits_are_samples(header, pictures, tmp_
 
 
 NAMED = [(f"{c}/{n:03}.png", c) for c in CLASSES for n in range(4)]
-# The folder of the photos, and tables beside it, as Kaggle and annotation tools have them.
+FLAT = [(f"{label}{number}.png", label) for label in CLASSES for number in range(4)]
+# Folders of the photos, and tables beside them, as Kaggle and annotation tools have them.
 TABLES = {
-    "parts of other names": (
-        "part_1",
-        {"meta.csv": [("image_id", "dataset", "dx"), *((p[:-4], "x", c[1:]) for p, c in NAMED)]},
+    "names in two folders": (
+        ("part_1", "part_2"),
+        {"meta.csv": [("image_id", "dataset", "dx"), *((p[:-4], "x", c) for p, c in FLAT)]},
     ),
     "paths of another machine": (
-        "images",
-        {
-            "l.csv": [
-                ("file", "class"),
-                *((rf"C:\me\{p.replace('/', chr(92))}", c) for p, c in NAMED),
-            ]
-        },
+        ("images/all",),
+        {"list.csv": [("file", "class"), *((rf"C:\me\{p}", c) for p, c in FLAT)]},
     ),
     "a column for each label": (
-        "images",
-        {
-            "l.csv": [
-                ("filename", *CLASSES),
-                *((p, *(int(c == d) for d in CLASSES)) for p, c in NAMED),
-            ]
-        },
+        ("images",),
+        {"l.csv": [("id", *CLASSES), *((p, *(int(c == d) for d in CLASSES)) for p, c in FLAT)]},
     ),
-    "train and test": (
-        "train_images",
+    "a table for each split": (
+        ("train_images",),
         {
-            "my_train.csv": [("path", "label"), *NAMED[::2]],
-            "my_test.csv": [("path", "label"), *NAMED[1::2]],
+            "my_train.csv": [("path", "label"), *FLAT[::2]],
+            "my_test.csv": [("path", "label"), *FLAT[1::2]],
             "results.csv": [("epoch", "loss")],
         },
     ),
-    "a table in each split": ("train", {"train/_classes.csv": [("file", "label"), *NAMED]}),
+    "a table in a split's folder": (
+        ("train",),
+        {"train/_classes.csv": [("file", "label"), *FLAT]},
+    ),
 }
 
 
 @pytest.mark.parametrize("form", TABLES)
-def test_a_table_is_found_with_its_photos(form, pictures, tmp_path):
-    folder, tables = TABLES[form]
-    pictures(tmp_path / folder, each=4)
-    if form == "paths of another machine":  # names that one file alone has
-        for path in sorted((tmp_path / folder).rglob("*.png")):
-            path.rename(path.with_name(f"{path.parent.name}{path.name}"))
-        tables = {
-            n: [(r[0].replace("\\0", "\\" + r[1] + "0"), r[1]) for r in t]
-            for n, t in tables.items()
-        }
-    if form == "parts of other names":
-        for path in sorted((tmp_path / folder).rglob("*.png")):
-            path.rename(path.with_name(f"{path.parent.name}{path.name}"))
-        tables = {n: [(r[0].replace("/", ""), *r[1:]) for r in t] for n, t in tables.items()}
-        (tmp_path / folder / "plain").rename(tmp_path / "plain")
+def test_a_table_is_found_with_its_photos(form, tmp_path):
+    folders, tables = TABLES[form]
+    for number, (name, _) in enumerate(FLAT):
+        folder = tmp_path / folders[number % len(folders)]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name)
     for name, rows in tables.items():
         write_table(tmp_path, rows, name)
     data = sources.load(str(tmp_path), 1)
-    cut = int(form == "parts of other names")
-    assert data.labels == tuple(sorted(label[cut:] for label in CLASSES))
-    assert not data.broken
-    assert counts(data)["test"] == (6 if form == "train and test" else 3)
+    assert (data.labels, data.broken) == (CLASSES, ())
+    assert counts(data)["test"] == (6 if form == "a table for each split" else 3)
     for split in data.splits.values():
-        for index in range(len(split)):
-            assert split.path(index).parent.name[cut:] == data.labels[split.targets[index]]
+        for index, target in enumerate(split.targets):
+            assert split.path(index).name.startswith(CLASSES[target])
 
 
 def test_numbers_are_in_their_own_order_in_a_table(pictures, tmp_path):
