@@ -34,7 +34,7 @@ _NONE = Augmentation("none", 0, 0, 0, 0, (1.0, 1.0), 0, 0, (0.5, 0.5), 0, 0, 0)
 AUGMENTATIONS = {
     "none": _NONE,
     "light": Augmentation(
-        "horizontal", 8, 0.02, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.44, 0.55), 0.03, 0, 0
+        "horizontal", 8, 0.02, 0.05, 0.05, (0.85, 1.05), 0.05, 0.1, (0.5, 0.5), 0, 0, 0
     ),
     "strong": Augmentation(),
     # A mirrored digit, or one without a part, is another digit or none.
