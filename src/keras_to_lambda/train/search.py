@@ -142,13 +142,14 @@ class Search:
         """Train with the factors' values. Returns the best epoch's validation accuracy."""
         from optuna_integration import KerasPruningCallback
 
-        from keras_to_lambda.train.fit.fitting import ACCURACY, TrainingRun
+        from keras_to_lambda.train.fit.fitting import ACCURACY, TrainingRun, identity
 
         values = {factor.name: factor.suggest(trial) for factor in self.args.factor}
         print(f"trial {trial.number + 1}: {described(values)}", flush=True)
         recipe = recipe_options.recipe(applied(self.args, values), self.data)
-        # Named for its values: an interrupted trial continues where it was.
-        key = hashlib.sha256(described(values).encode()).hexdigest()[:12]
+        # Named for all that decides it: an interrupted trial continues where it was.
+        facts = json.dumps([described(values), identity(recipe, self.data)])
+        key = hashlib.sha256(facts.encode()).hexdigest()[:12]
         run = TrainingRun(
             recipe, train.card("search", self.data.labels, recipe), self.data,
             self.output / "trials" / key, self.output / "cache",

@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Path(args.output or f"models/{sources.name_of(args.data)}")
     if output.exists() and not output.is_dir():
         raise DataError(f"-o {output} is a file; give a folder")
-    if args.output is None and (output / "training.json").exists():
+    interrupted = (_checkpoints(output) / "state").exists()
+    if args.output is None and (output / "training.json").exists() and not interrupted:
         raise DataError(
             f"{output} has a model: give another folder with -o, or replace it with -o {output}"
         )
@@ -79,20 +80,20 @@ def _train(
     from keras_to_lambda.train.fit import augmentation, backbones, tracking
     from keras_to_lambda.train.fit.fitting import TrainingRun
 
-    name = output.resolve().name
+    name, folder = output.resolve().name, _checkpoints(output)
     described = card(name, data.labels, recipe)
-    if isinstance(recipe.network, Backbone) and recipe.network.weights:
-        print(f"looking for the weights of {recipe.network.name} ...", flush=True)
-        backbones.fetch(recipe.network, recipe.phases()[0].size)
-    trackers = tracking.start(args.track, name, recipe, data, run_report.public(command))
-    folder, cache = output / f"{name}.checkpoints", output / f"{name}.cache"
-    sheet = output / f"{name}.augmentation.png"
-    augmentation.sheet(recipe, described, data, sheet)
-    print(f"augmented training pictures: {sheet}", flush=True)
+    cache, sheet = output / f"{name}.cache", output / f"{name}.augmentation.png"
     run = TrainingRun(
         recipe, described, data, folder, cache,
         more_callbacks=lambda: [tracker.callback() for tracker in trackers],
     )  # fmt: skip
+    run.check()
+    if isinstance(recipe.network, Backbone) and recipe.network.weights:
+        print(f"looking for the weights of {recipe.network.name} ...", flush=True)
+        backbones.fetch(recipe.network, recipe.phases()[0].size)
+    trackers = tracking.start(args.track, name, recipe, data, run_report.public(command))
+    augmentation.sheet(recipe, described, data, sheet)
+    print(f"augmented training pictures: {sheet}", flush=True)
     try:
         model = run.fit()
     except UserError:
@@ -102,15 +103,21 @@ def _train(
     print(run_report.summary(results))
     keras_file = output / f"{name}.keras"
     print(f"wrote {keras_file}, its card and training.json", flush=True)
+    tflite = convert(keras_file, data)
+    # Only now: until here the same command continues.
     for unneeded in (cache, run.state if args.keep_checkpoints else folder):
         shutil.rmtree(unneeded, ignore_errors=True)
-    tflite = convert(keras_file, data)
     metrics = {f"{split}_accuracy": found["accuracy"] for split, found in results.items()}
     endings = (".keras", ".card.json", ".training.png", *([".tflite"] if tflite else []))
     files = [output / f"{name}{ending}" for ending in endings]
     for tracker in trackers:
         tracker.finish(metrics, [*files, output / "training.json"])
     return 0 if tflite else 1
+
+
+def _checkpoints(output: Path) -> Path:
+    """The folder of a run's checkpoints, with its state until it has ended."""
+    return output / f"{output.resolve().name}.checkpoints"
 
 
 def _check_port(port: int) -> None:
