@@ -21,10 +21,11 @@ from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train import recipe_options
 from keras_to_lambda.train.data import arrays, sources, unpack
 from keras_to_lambda.train.data.dataset import SEED, DataError, Dataset, untrained
-from keras_to_lambda.train.fit import quiet
+from keras_to_lambda.train.fit import quiet, tracking
 from keras_to_lambda.train.fit.recipe import Backbone, Recipe
 
 SAMPLES = 200  # validation pictures that the conversion is verified on, at most
+HIGHEST_PORT = 65535
 K2L = [sys.executable, "-m", "keras_to_lambda"]
 EPILOG = """\
 examples:
@@ -77,7 +78,7 @@ def _train(
     args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path, command: list[str]
 ) -> int:
     from keras_to_lambda.train import run_report
-    from keras_to_lambda.train.fit import augmentation, backbones, tracking
+    from keras_to_lambda.train.fit import augmentation, backbones
     from keras_to_lambda.train.fit.fitting import TrainingRun
 
     name, folder = output.resolve().name, _checkpoints(output)
@@ -125,8 +126,9 @@ def _check_port(port: int) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
-        raise DataError(f"port {port} is not available: use --serve {port + 1}") from error
+    except OSError as error:
+        another = port + 1 if port < HIGHEST_PORT else port - 1
+        raise DataError(f"port {port} is not available: use --serve {another}") from error
 
 
 def convert(model: Path, data: Dataset) -> Path | None:
@@ -206,11 +208,14 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-o", "--output", metavar="DIR", help="folder for the model, its card and the report; its "
         "name is the model's (default: models/NAME, NAME being that of the data)")  # fmt: skip
-    add("--keep-checkpoints", action="store_true", help="keep the three best epochs of each phase "
-        "as models, OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras")  # fmt: skip
-    add("--track", default="tensorboard", metavar="WHERE", help="comma-separated: tensorboard, "
-        "wandb, mlflow, or none; files go to runs/ (default: %(default)s)")  # fmt: skip
-    add("--serve", nargs="?", type=int, const=9000, metavar="PORT", help="serve the converted "
+    add("--keep-checkpoints", action="store_true", help="keep up to three epochs of each phase, "
+        "each better than all before it, as models: "
+        "OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras")  # fmt: skip
+    add("--track", type=tracking.places, default="tensorboard", metavar="WHERE",
+        help="comma-separated: tensorboard, wandb, mlflow, or none; files go to runs/ (default: "
+        "%(default)s)")  # fmt: skip
+    port = recipe_options.whole(1, HIGHEST_PORT)
+    add("--serve", nargs="?", type=port, const=9000, metavar="PORT", help="serve the converted "
         "model with the playground at the end (default port: %(const)s)")  # fmt: skip
     recipe_options.add(parser)
     return parser
