@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -101,6 +102,14 @@ def perceptron(loaded, tmp_path):
         )
 
     return make
+
+
+def test_a_full_disk_is_named_with_what_is_needed(perceptron, monkeypatch):
+    usage = SimpleNamespace(free=12_000_000)
+    monkeypatch.setattr(fitting.batches.shutil, "disk_usage", lambda _: usage)
+    message = r"take 0\.1 MB, and 0\.5 GB must stay free; the disk of .* has 12\.0 MB free"
+    with pytest.raises(DataError, match=message):
+        perceptron(epochs=1).fit()
 
 
 def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(perceptron):
