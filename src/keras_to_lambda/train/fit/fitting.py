@@ -317,7 +317,7 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]
-    if any(before[name] != now[name] for name in ("data_sha256", "labels", "members")):
+    if any(before.get(name) != now[name] for name in ("data_sha256", "labels", "members")):
         found.append("other data, or split otherwise")
     return found
 
