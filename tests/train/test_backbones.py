@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -214,6 +215,20 @@ def test_a_failed_download_is_one_line_and_the_weights_for_224_pixels_are_tried(
     assert f"could not be downloaded ({reason.partition(' -- ')[2]})" in message
     assert f"put the file mobilenet_{wanted[-1]}.h5 into" in message
     assert "https" not in message
+
+
+def test_that_weights_are_for_another_size_is_said_once(monkeypatch, capsys):
+    def build(backbone, size, weights):
+        return SimpleNamespace(get_weights=lambda: [size])
+
+    monkeypatch.setattr(backbones, "build", build)
+    for name in ("ResNet50", "ResNet101") * 2:  # trials of a search
+        assert backbones.fetch(Backbone(name, "imagenet"), 150) == [224]
+    backbones._imagenet.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"{name}: ImageNet's weights are those for 224 pixels" for name in ("ResNet50", "ResNet101")
+    ]
 
 
 @needs_weights

@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
     from keras_to_lambda.convert.network import keras_model
     from keras_to_lambda.convert.quantize import flatbuffer
 
-    folder = tmp_path_factory.mktemp("evaluate")
+    folder = tmp_path_factory.mktemp("evaluate") / "colours"
     random = np.random.default_rng(7)
     few = {label: (label,) * 10 for label in COLOURS}
     for split, drawn in (("train", few), ("validation", few), ("test", TEST)):
@@ -292,16 +292,42 @@ def test_a_keras_file_without_a_card_needs_the_scaling_and_the_labels(
         evaluate.main, *arguments, "--preprocess", "rescale", "--labels", tmp_path / "labels.txt"
     )
     assert json.loads(out)["model"]["labels"] == ["red", "green", "blue"]
+    # As the second model: before the first one is evaluated, whose card decides.
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\nsky\n", encoding="utf-8")
+    options = ("--preprocess", "rescale", "--labels", tmp_path / "labels.txt")
+    line = (folder / "lite" / "colours.tflite", "--against", model, "--data", folder / "data")
+    status, _, err = run(evaluate.main, *line, *options)
+    assert status == 2
+    assert "colours.tflite: --preprocess and --labels not used, its card decides" in err
+    assert "plain.h5 has 3 outputs, but 4 labels; give" in err
+    assert "evaluating" not in err
 
 
-def in_process(folder, model, card):
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ("colours.keras", True),
+        ("colours.tflite", True),
+        ("colours-007-0.9531.keras", True),
+        ("colours.checkpoints/colours-007-0.9531.keras", True),
+        ("colours.h5", False),
+        ("other.keras", False),
+        ("lite/colours.tflite", False),
+    ],
+)
+def test_the_training_is_shown_of_a_model_that_is_the_runs(folder, file, shown):
+    model = EvaluatedModel("keras", str(folder / file), "m", "m.keras", CARD)
+    assert bool(evaluate.evaluation_report._training(model)) is shown
+
+
+def in_process(folder, model, card, *, sized=True):
     """Scores of a red and a blue picture, without the sandbox."""
     paths = [folder / "data" / "test" / label / "0.png" for label in ("red", "blue")]
     split = Split(np.array([0, 1], np.int32), ("red", "blue"), paths)
     (folder / "split.pickle").write_bytes(pickle.dumps(split))
     split_predictions.by_keras(
         model=str(model), card=card.to_json(), pictures=str(folder / "split.pickle"),
-        folder=str(folder), wanted={}, sized=True,
+        folder=str(folder), wanted={}, sized=sized,
     )  # fmt: skip
     return np.load(folder / "scores.npy")
 
@@ -316,12 +342,16 @@ def test_a_saved_model_of_one_sigmoid_has_two_labels(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [({"labels": ("a", "b")}, "3 outputs, but 2 labels"), ({"channels": 1}, "takes 3 channels")],
+    ("change", "sized", "message"),
+    [
+        ({"labels": ("a", "b")}, True, "3 outputs, but 2 labels; give the card"),
+        ({"labels": ("a", "b")}, False, "3 outputs, but 2 labels; give --labels FILE"),
+        ({"channels": 1}, True, "takes 3 channels"),
+    ],
 )
-def test_a_card_of_another_model_is_an_error(change, message, folder):
+def test_a_card_or_labels_of_another_model_are_an_error(change, sized, message, folder):
     with pytest.raises(ConvertError, match=message):
-        in_process(folder, folder / "colours.keras", replace(CARD, **change))
+        in_process(folder, folder / "colours.keras", replace(CARD, **change), sized=sized)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ import tensorflow as tf
 
 from keras_to_lambda.train import train
 from keras_to_lambda.train.data import sources
+from keras_to_lambda.train.data.dataset import DataError
 from keras_to_lambda.train.fit import augmentation, fitting
 from keras_to_lambda.train.fit.augmentation import Augment
 from keras_to_lambda.train.fit.crops import RandomCrops
@@ -102,6 +104,14 @@ def perceptron(loaded, tmp_path):
     return make
 
 
+def test_a_full_disk_is_named_with_what_is_needed(perceptron, monkeypatch):
+    usage = SimpleNamespace(free=12_000_000)
+    monkeypatch.setattr(fitting.batches.shutil, "disk_usage", lambda _: usage)
+    message = r"take 0\.1 MB, and 0\.5 GB must stay free; the disk of .* has 12\.0 MB free"
+    with pytest.raises(DataError, match=message):
+        perceptron(epochs=1).fit()
+
+
 def test_early_stopping_ends_a_phase_and_takes_its_best_epoch(perceptron):
     stopped = perceptron(epochs=30, patience=2, keep="best", learning_rate=1e-9)
     model = stopped.fit()
@@ -125,16 +135,29 @@ def test_labels_are_smoothed_in_training_alone(perceptron):
         assert entry[name] == pytest.approx(float(loss(truth, scores)), abs=2e-3)
 
 
-def test_the_learning_rate_follows_its_schedule_and_another_run_does_not_continue(
-    perceptron, capsys
-):
-    for schedule, last in (("plateau:0.5", 5e-10), ("exponential", 1e-11)):
-        flat = perceptron(epochs=6, schedule=schedule, learning_rate=1e-9)
-        flat.fit()  # so small a rate changes no loss
-        rates = [entry["learning_rate"] for entry in flat.history]
-        assert len(rates) == 6
-        assert rates[-1] == pytest.approx(last, rel=0.01)
-    assert "has another run: starting from the beginning" in capsys.readouterr().out
+@pytest.mark.parametrize(("schedule", "last"), [("plateau:0.5", 5e-10), ("exponential", 1e-11)])
+def test_the_learning_rate_follows_its_schedule(perceptron, schedule, last):
+    flat = perceptron(epochs=6, schedule=schedule, learning_rate=1e-9)
+    flat.fit()  # so small a rate changes no loss
+    rates = [entry["learning_rate"] for entry in flat.history]
+    assert len(rates) == 6
+    assert rates[-1] == pytest.approx(last, rel=0.01)
+
+
+def test_another_run_does_not_replace_an_interrupted_one(perceptron, loaded):
+    first = perceptron(epochs=1)
+    first.fit()
+    before = first.log.read_text()
+    ranges = dataclasses.replace(AUGMENTATIONS["strong"], rotation=5)
+    changed = "epochs 2 instead of 1, rotation 5 instead of 18.0"
+    with pytest.raises(DataError, match=rf"differs \({changed}\): give its options .* or delete"):
+        perceptron(epochs=2, augmentation=ranges).fit()
+    other = perceptron(epochs=1)
+    other.data = dataclasses.replace(loaded, sha256="other")
+    with pytest.raises(DataError, match=r"differs \(other data, or split otherwise\)"):
+        other.fit()
+    assert first.log.read_text() == before
+    assert perceptron(epochs=1).fit()  # all phases are done: the last one is loaded
 
 
 def test_a_killed_run_continues_from_its_last_epoch(shapes, tmp_path, monkeypatch, capsys):
@@ -152,9 +175,19 @@ def test_a_killed_run_continues_from_its_last_epoch(shapes, tmp_path, monkeypatc
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     before = json.loads(log.read_text())
-    monkeypatch.setattr(train, "convert", lambda model, _data: model)
-    assert train.main(line[1:]) == 0
+
+    def interrupted(_model, _data):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "convert", interrupted)
+    assert train.main(line[1:]) == 130
     assert f"continuing after epoch {len(before)}" in capsys.readouterr().out
+    # Also of the conversion: nothing is trained again, and a folder that -o did not name is right.
+    (tmp_path / "models").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "convert", lambda model, _data: model)
+    assert train.main([line[1], *line[4:]]) == 0
+    assert "continuing after epoch 6" in capsys.readouterr().out
     entries = json.loads((output / "training.json").read_text(encoding="utf-8"))["history"]
     assert [entry["epoch"] for entry in entries] == [1, 2, 3, 4, 5, 6]
     # At most the last epoch, whose backup may have been cut short, was trained again.

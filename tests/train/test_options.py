@@ -107,9 +107,11 @@ def test_options_that_contradict_each_other_are_named(given, message):
         ("dropout", "1", "must be from 0 to 0.95"),
         ("schedule", "step", "use cosine, constant"),
         ("schedule", "plateau:2", "must be from 0.01 to 0.99"),
+        ("schedule", "cosine:0.5", "'cosine:0.5': only plateau takes a factor; use cosine"),
         ("augment", "wild", "is not one of none, light"),
         ("augment", "light,zoom=1.1..0.9", "the lower end first"),
-        ("augment", "rotation=200", "must be from 0 to 180"),
+        ("augment", "rotation=200", "rotation=200: must be from 0 to 180"),
+        ("augment", "light,mixup=", "mixup=: '' is not a number"),
         ("augment", "flip=both", "use flip=none"),
     ],
 )

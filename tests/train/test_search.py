@@ -44,6 +44,8 @@ def test_a_factor_has_a_ladder_of_values(text, ladder):
         ("inner=a|b", "'a' is not a whole number"),
         ("dropout=0.5..0.1", "the lower end comes first"),
         ("augment=wild", "'wild' is not one of none"),
+        ("augment=light..strong", "a range needs two numbers; list other values as augment=a|b|c"),
+        ("fine_tune=0..all", "'fine_tune=0..all': a range needs two numbers"),
     ],
 )
 def test_a_wrong_factor_is_named(text, message):
@@ -127,13 +129,80 @@ def test_a_trial_that_was_stopped_by_ctrl_c_comes_first(shapes, tmp_path, monkey
     assert "--trials" in capfd.readouterr().err
 
 
+def entry(epoch, accuracy):
+    losses = {"loss": 1.0, "validation_loss": 1.0, "accuracy": accuracy}
+    return {"epoch": epoch, **losses, "validation_accuracy": accuracy, "seconds": 1.0}
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Stands for the training: the network gets worse, from an accuracy that dropout decides."""
+    begun = []
+
+    def fit(run):
+        begun.append((run.recipe.inner, run.recipe.dropout))
+        reached = 0.9 - run.recipe.dropout
+        run.history = [entry(1, reached), entry(2, reached - 0.25)]
+        run.folder.mkdir(parents=True)
+
+    monkeypatch.setattr(fitting.TrainingRun, "fit", fit)
+    return begun
+
+
+def page(folder):
+    return (folder / "search.html").read_text(encoding="utf-8")
+
+
+def test_each_combination_of_lists_is_trained_once(shapes, tmp_path, fitted, capfd):
+    line = ("--factor", "inner=0|16", "--factor", "dropout=0|0.25")
+    for count, ended in ((1, False), (3, False), (9, True)):
+        assert run(shapes, tmp_path, *line, "--trials", str(count)) == 0
+        assert len(fitted) == min(4, count)
+        assert ("all combinations of the values are done" in capfd.readouterr().out) is ended
+    assert set(fitted) == {((), 0), ((), 0.25), ((16,), 0), ((16,), 0.25)}
+    assert "The factor with the largest effect is dropout." in page(tmp_path)
+
+
+@pytest.mark.parametrize(("options", "accuracy"), [((), 0.65), (("--patience", "2"), 0.9)])
+def test_a_trial_counts_by_the_epoch_that_the_training_keeps(
+    shapes, tmp_path, fitted, capfd, options, accuracy
+):
+    assert run(shapes, tmp_path, "--factor", "dropout=0", *options) == 0
+    assert f"The only trial has a validation accuracy of {accuracy:.3f}" in capfd.readouterr().out
+    html = page(tmp_path)
+    assert "largest effect" not in html
+    assert "A dot for each trial" not in html
+    assert "Part of the lead" not in html
+    assert ">1.000<" not in html
+
+
+def test_effects_of_nothing_are_none(shapes, tmp_path, fitted):
+    line = ("--factor", "inner=0|16", "--factor", "learning_rate=0.1|0.2", "--one-at-a-time")
+    assert run(shapes, tmp_path, *line) == 0
+    assert "No factor changed the accuracy." in page(tmp_path)
+    assert "largest effect" not in page(tmp_path)
+
+
+def test_a_stopped_trial_is_shown_by_its_last_epoch():
+    trial = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.PRUNED, intermediate_values={0: 0.8, 1: 0.25}
+    )
+    assert search.accuracy(trial) == 0.25
+    assert search.state(trial) == "stopped early, after epoch 2"
+
+
 def test_values_that_no_network_has_together_are_refused_before_the_first_trial(
     shapes, tmp_path, capfd
 ):
     line = [str(shapes), "-o", str(tmp_path / "search"), "--weights", "none"]
     factors = ("--factor", "model=MobileNetV2|Xception", "--factor", "size=48|96")
     assert search.main([*line, *factors]) == 2
-    assert "Xception at 48 pixels" in capfd.readouterr().err.splitlines()[-1]
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert "model=Xception, size=48: Xception at 48 pixels" in message
+    assert message.endswith("; leave out model=Xception or size=48")
+    line = [*line[:3], "--fine-tune", "5"]
+    assert search.main([*line, "--factor", "model=residual|MobileNet"]) == 2
+    assert "model=residual: --fine-tune" in capfd.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "search").exists()
 
 

@@ -28,7 +28,7 @@ from keras_to_lambda.convert.common.conversion_errors import ConvertError
 from keras_to_lambda.convert.load import registries
 from keras_to_lambda.runtime.model_file import card as cards
 from keras_to_lambda.train import train
-from keras_to_lambda.train.fit import history
+from keras_to_lambda.train.fit import history, tracking
 
 K2L = (sys.executable, "-m", "keras_to_lambda")
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +97,7 @@ def record(trained):
 
 def test_one_command_ends_in_a_verified_endpoint_with_curves_and_samples(served, trained, record):
     assert set(served[2]) == {"disc", "plain", "stripes"}
+    assert "retracing" not in served[1]
     card = cards.load(trained / "shapes.tflite")
     assert card.labels == ("disc", "plain", "stripes")
     assert card.verification["passed"] is True
@@ -163,7 +164,7 @@ def test_a_folder_that_was_not_named_is_not_overwritten(
     assert "models/shapes has a model: give another folder" in error
 
 
-def test_what_is_wrong_is_named_before_the_training(shapes, run, tmp_path):
+def test_a_port_in_use_is_named_before_the_training(run, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -171,11 +172,24 @@ def test_what_is_wrong_is_named_before_the_training(shapes, run, tmp_path):
         status, _, error = run(train.main, tmp_path, "--serve", port)
     assert status == 2
     assert f"port {port} is not available: use --serve {port + 1}" in error
-    status, _, error = run(
-        train.main, shapes, "-o", tmp_path / "out", "--track", "tensorboard,paper"
-    )
-    assert status == 2
-    assert "--track paper is unknown; use tensorboard, wandb, mlflow or none" in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--track", "tensorboard,paper", "'paper' is unknown; use tensorboard, wandb, mlflow"),
+        ("--track", "absent", "absent is not installed: `make tracking` adds it"),
+        ("--serve", "99999", "must be from 1 to 65535"),
+    ],
+)
+def test_a_wrong_option_is_named_before_the_data_is_read(
+    option, value, message, monkeypatch, capsys
+):
+    monkeypatch.setitem(tracking.TRACKERS, "absent", tracking.TensorBoard)
+    with pytest.raises(SystemExit) as ended:
+        train.main(["no-data", option, value])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 # Tracking: the readers of TensorBoard, Weights & Biases and MLflow find what was logged.

@@ -90,9 +90,9 @@ def parser() -> argparse.ArgumentParser:
         "it (default: NAME.evaluation.html beside the model; for an endpoint, in the current "
         "folder)")  # fmt: skip
     add("--preprocess", type=scalings.parse, metavar="SCALING", help="scaling of pixels for a "
-        "Keras file without a card, as for `k2l convert`")  # fmt: skip
-    add("--labels", type=Path, metavar="FILE", help="labels of a Keras file without a card "
-        "(default: the data's, in alphabetical order)")  # fmt: skip
+        "Keras file without a card, MODEL or MODEL2, as for `k2l convert`")  # fmt: skip
+    add("--labels", type=Path, metavar="FILE", help="labels of a Keras file without a card, "
+        "MODEL or MODEL2 (default: the data's, in alphabetical order)")  # fmt: skip
     add("--no-calibration", action="store_true", help="leave the model's card as it is")
     client.add_options(parser)
     shared.add_model(parser)
@@ -129,6 +129,10 @@ def evaluate(options: argparse.Namespace) -> Report:
     for model in models:  # the second model's labels before the first one's minutes
         if model.card:
             matched(data, model.card.labels, model.file)
+        unused = [name for name in ("preprocess", "labels") if vars(options)[name]]
+        if unused and not model.cardless:
+            named = " and ".join(f"--{name}" for name in unused)
+            progress.note(f"{model.file}: {named} not used, its card decides")
 
     part, held_out = options.split, data.splits["validation"]
     whole = part == ALL_SPLITS
@@ -146,6 +150,10 @@ def evaluate(options: argparse.Namespace) -> Report:
         progress.step(f"evaluating {model.file} on {evaluation_report.pictures(data, part)}")
         return predict(model, data, shown, options)
 
+    if len(models) > 1 and models[1].cardless:
+        # Whether its outputs are as many as its labels is known only when it runs.
+        one = Split(split.targets[:1], split.names[:1], split.items[:1])
+        predict(models[1], data, one, options)
     evaluated = run(models[0], joined([split, held_out]) if calibrate else split)
     fitted = evaluated.answers.rows(slice(len(split), None))
     evaluated = replace(evaluated, answers=evaluated.answers.rows(slice(len(split))))

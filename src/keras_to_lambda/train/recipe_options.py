@@ -115,8 +115,10 @@ def _schedule(text: str) -> str:
     name, colon, factor = text.partition(":")
     if name not in ("cosine", "constant", "exponential", "plateau"):
         raise argparse.ArgumentTypeError("use cosine, constant, exponential or plateau:FACTOR")
+    if colon and name != "plateau":
+        raise argparse.ArgumentTypeError(f"{text!r}: only plateau takes a factor; use {name}")
     if colon:
-        number(0.01, 0.99)(factor if name == "plateau" else "")
+        number(0.01, 0.99)(factor)
     return text
 
 
@@ -137,7 +139,10 @@ def augmentation(text: str) -> Callable[[Augmentation], Augmentation]:
             known = f"flip={'|'.join(FLIPS)} or NAME=VALUE of {', '.join(RANGES)}"
             raise argparse.ArgumentTypeError(f"{name}={value}: use {known}")
         lowest = 0.1 if name == "zoom" else 0
-        ends = [number(lowest, RANGES[name][0])(end) for end in value.split("..")]
+        try:
+            ends = [number(lowest, RANGES[name][0])(end) for end in value.split("..")]
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{name}={value}: {error}") from None
         pair = name in PAIRS
         if len(ends) != 1 + pair or ends != sorted(ends):
             form = "LOW..HIGH, the lower end first" if pair else "one number"

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import shlex
 import shutil
 import sys
@@ -75,7 +76,12 @@ class Factor:
         if not ranged:
             return cls(name, tuple(given.split("|")))
         kind = float if isinstance(values[0], float) else int
-        low, high = map(kind, ends)
+        try:
+            low, high = map(kind, ends)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: a range needs two numbers; list other values as {name}=a|b|c"
+            ) from None
         if low >= high:
             raise argparse.ArgumentTypeError(f"{text!r}: the lower end comes first")
         spread = np.geomspace if _logarithmic(low, high) else np.linspace
@@ -139,16 +145,17 @@ class Search:
             self.study.optimize(self._trial, n_trials=count, callbacks=[_finished])
 
     def _trial(self, trial: optuna.Trial) -> float:
-        """Train with the factors' values. Returns the best epoch's validation accuracy."""
+        """Train with the factors' values. Returns the kept epoch's validation accuracy."""
         from optuna_integration import KerasPruningCallback
 
-        from keras_to_lambda.train.fit.fitting import ACCURACY, TrainingRun
+        from keras_to_lambda.train.fit.fitting import ACCURACY, TrainingRun, identity
 
         values = {factor.name: factor.suggest(trial) for factor in self.args.factor}
         print(f"trial {trial.number + 1}: {described(values)}", flush=True)
         recipe = recipe_options.recipe(applied(self.args, values), self.data)
-        # Named for its values: an interrupted trial continues where it was.
-        key = hashlib.sha256(described(values).encode()).hexdigest()[:12]
+        # Named for all that decides it: an interrupted trial continues where it was.
+        facts = json.dumps([described(values), identity(recipe, self.data)])
+        key = hashlib.sha256(facts.encode()).hexdigest()[:12]
         run = TrainingRun(
             recipe, train.card("search", self.data.labels, recipe), self.data,
             self.output / "trials" / key, self.output / "cache",
@@ -157,14 +164,15 @@ class Search:
         try:
             run.fit()
         except KeyboardInterrupt:
-            if not self.args.one_at_a_time:  # which finds what is missing anyway
+            if sampled(self.args):
                 self.study.enqueue_trial(trial.params)
             raise
         finally:
             trial.set_user_attr("seconds", round(run.seconds, 1))
             trial.set_user_attr("history", run.history)
         shutil.rmtree(run.folder)
-        return float(max(entry["validation_accuracy"] for entry in run.history))
+        reached = [float(entry["validation_accuracy"]) for entry in run.history]
+        return max(reached) if recipe.keep == "best" else reached[-1]
 
     def one_at_a_time(self) -> None:
         """Each factor in turn along its values, the others at what has been best so far."""
@@ -174,20 +182,39 @@ class Search:
             best[factor.name] = max(trials, key=accuracy).params[factor.name]
             self.ladders[factor.name] = trials
 
+    def combinations(self, most: int) -> None:
+        """Each combination of the listed values once, in an order that the seed decides."""
+        shape = [len(factor.values) for factor in self.args.factor]
+        order = np.random.default_rng(self.args.seed or 0).permutation(math.prod(shape))
+        for place in order[:most]:
+            chosen = zip(self.args.factor, np.unravel_index(place, shape), strict=True)
+            self._tried({factor.name: factor.values[index] for factor, index in chosen})
+        if len(order) <= most:
+            print("all combinations of the values are done", flush=True)
+
     def completed(self) -> list[FrozenTrial]:
         """The trials that were trained to the end."""
         return [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]
 
     def _tried(self, values: dict[str, Any]) -> FrozenTrial:
         """The trial with these values, trained now if it was not."""
-        if not any(trial.params == values for trial in self.completed()):
+        if not self._with(values):
             self.study.enqueue_trial(values)
             self.run(1)
-        return next(trial for trial in self.completed() if trial.params == values)
+        return self._with(values)[0]
+
+    def _with(self, values: dict[str, Any]) -> list[FrozenTrial]:
+        done = self.study.get_trials(states=FINISHED)
+        return [trial for trial in done if trial.params == values]
+
+
+def sampled(args: argparse.Namespace) -> bool:
+    """Whether Optuna chooses the values; else those that are missing are found by their order."""
+    return not args.one_at_a_time and any(factor.ranged for factor in args.factor)
 
 
 def _finished(study: optuna.Study, trial: FrozenTrial) -> None:
-    ending = ", stopped early"
+    ending = f", {state(trial)}"
     if trial.state == TrialState.COMPLETE:
         ending = ", the best so far" * (study.best_trial.number == trial.number)
     print(f"trial {trial.number + 1}: accuracy {accuracy(trial):.3f}{ending}", flush=True)
@@ -198,6 +225,13 @@ def accuracy(trial: FrozenTrial) -> float:
     if trial.state == TrialState.COMPLETE:
         return trial.value or 0.0
     return float(trial.intermediate_values.get(trial.last_step or 0, 0.0))
+
+
+def state(trial: FrozenTrial) -> str:
+    """A finished trial's state, for people; its accuracy is of the epoch in it."""
+    if trial.state == TrialState.COMPLETE:
+        return "complete"
+    return f"stopped early, after epoch {(trial.last_step or 0) + 1}"
 
 
 @frame.command("k2l search", interrupted="stopped; the same command continues from the last epoch")
@@ -214,12 +248,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = train.read(args.data, args.seed)
     quiet.tensorflow()
     first = {factor.name: factor.start for factor in args.factor}
-    plain = recipe_options.recipe(applied(args, first), data)
     _check(args, data, first)
+    plain = recipe_options.recipe(applied(args, first), data)
     output.mkdir(parents=True, exist_ok=True)
     search = Search(args, data, _study(args, data, plain, output), output)
     if args.one_at_a_time:
         search.one_at_a_time()
+    elif not sampled(args):
+        search.combinations(args.trials)
     else:  # Optuna's sampler chooses all factors together
         search.run(args.trials - len(search.study.get_trials(states=FINISHED)))
     print(_write(search, given))
@@ -237,10 +273,20 @@ def _check(args: argparse.Namespace, data: Dataset, first: Mapping[str, Any]) ->
 
     shaping = {each.name: each.values for each in args.factor if each.name in SHAPING}
     for values in itertools.product(*shaping.values()):
-        wanted = recipe(dict(zip(shaping, values, strict=True)))
+        chosen = dict(zip(shaping, values, strict=True))
+        try:
+            wanted = recipe(chosen)
+            if shaping and isinstance(wanted.network, Backbone):
+                for size in {phase.size for phase in wanted.phases()}:
+                    backbones.build(wanted.network, size)
+        except DataError as error:
+            if not shaping:
+                raise
+            named = [f"{name}={shown(value)}" for name, value in chosen.items()]
+            raise DataError(
+                f"{', '.join(named)}: {error}; leave out {' or '.join(named)}"
+            ) from error
         if shaping and isinstance(wanted.network, Backbone):
-            for size in {phase.size for phase in wanted.phases()}:
-                backbones.build(wanted.network, size)
             backbones.fetch(wanted.network, wanted.phases()[0].size)
     for factor in args.factor:
         if factor.name not in SHAPING:
@@ -272,11 +318,10 @@ def _study(args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path
     study.set_user_attr("facts", facts)
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
-        # One at a time, what is missing is found anyway.
-        if trial.params and not args.one_at_a_time:
+        if trial.params and sampled(args):
             study.enqueue_trial(trial.params)
     if finished := len(study.get_trials(states=FINISHED)):
-        print(f"continuing after {finished} trials", flush=True)
+        print(f"continuing after {finished} trial{'s' * (finished > 1)}", flush=True)
     return study
 
 
@@ -294,23 +339,27 @@ def _write(search: Search, given: list[str]) -> str:
     effects = _effects(search)
     low, high = _interval(search, best)
     page = search.output / "search.html"
-    summary = f"The best of {len(trials)} trials has a validation accuracy of {best.value:.3f}"
-    largest = f" The factor with the largest effect is {next(iter(effects), '')}."
+    which = f"best of {len(trials)} trials" if len(trials) > 1 else "only trial"
+    summary = f"The {which} has a validation accuracy of {best.value:.3f}"
+    largest = " No factor changed the accuracy."
+    if any(round(value, 3) for value in effects.values()):
+        largest = f" The factor with the largest effect is {next(iter(effects))}."
     html = html_report.render(
         TEMPLATE,
         kind="Search",
         title=sources.name_of(search.args.data),
-        conclusion=f"{summary}: {described(best.params)}." + largest * bool(effects),
+        conclusion=f"{summary}: {described(best.params)}." + largest * (len(effects) > 1),
         command=run_report.public(["k2l", "search", *given]),
         factors=[factor.name for factor in search.args.factor],
         trials=trials,
         accuracy=accuracy,
+        state=state,
         shown=shown,
         best=best.number,
         tiles=[
             (f"{low:.3f} to {high:.3f}", "95% interval of the best accuracy"),
             (str(seen), "validation pictures"),
-            (str(len(trials)), "trials"),
+            (str(len(trials)), "trial" + "s" * (len(trials) > 1)),
         ],
         effects=[(name, value, f"{value:.3f}") for name, value in effects.items()],
         one_at_a_time=search.args.one_at_a_time,
@@ -327,31 +376,39 @@ def _interval(search: Search, trial: FrozenTrial) -> tuple[float, float]:
     return wilson(round(accuracy(trial) * seen), seen)
 
 
+def _varied(search: Search) -> dict[str, list[FrozenTrial]]:
+    """By factor with several values: the trials that show its effect."""
+    names, done = [factor.name for factor in search.args.factor], search.completed()
+    trials = {name: search.ladders.get(name, done) for name in names}
+    return {name: of for name, of in trials.items() if len({t.params[name] for t in of}) > 1}
+
+
 def _effects(search: Search) -> dict[str, float]:
-    """How much each factor matters, the most first.
+    """How much each varied factor matters, the most first.
 
     One at a time: highest minus lowest accuracy of the trials in which it alone was varied.
-    Jointly: Optuna's importances, which add up to 1; {} for fewer than four trials
+    Jointly: Optuna's importances, which add up to 1; {} for fewer than four trials, a single factor
     or equal accuracies.
     """
     found: dict[str, float] = {}
+    varied, done = _varied(search), search.completed()
     if search.args.one_at_a_time:
-        for name, trials in search.ladders.items():
+        for name, trials in varied.items():
             reached = [accuracy(trial) for trial in trials]
             found[name] = max(reached) - min(reached)
-    elif len(done := search.completed()) >= 4 and len({trial.value for trial in done}) > 1:
+    elif len(varied) > 1 and len(done) >= 4 and len({trial.value for trial in done}) > 1:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
+            shares = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
+        found = {name: shares[name] for name in varied}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _plots(search: Search) -> Iterable[tuple[str, Figure]]:
-    for factor in search.args.factor:
-        trials = search.ladders.get(factor.name, search.completed())
-        if len({trial.params[factor.name] for trial in trials}) < 2:
-            continue
+    factors = {factor.name: factor for factor in search.args.factor}
+    for name, trials in _varied(search).items():
+        factor = factors[name]
         yield f"Accuracy by {factor.name}", _by(search, factor, trials)
         if search.ladders:
             curves = {
@@ -392,8 +449,8 @@ def _own(parser: argparse.ArgumentParser) -> None:
         "vary: NAME=a|b|c, or NAME=low..high; repeatable, in the order in which they are tried one "
         f"at a time (default: {' '.join(FACTORS)}); names: {', '.join(READERS)}")  # fmt: skip
     add("--trials", type=recipe_options.whole(1, 100_000), default=20, metavar="N", help="number "
-        "of trials, earlier ones included; one at a time, it follows from the values (default: "
-        "%(default)s)")  # fmt: skip
+        "of trials, earlier ones included; of lists alone, each combination once at most; one at a "
+        "time, it follows from the values (default: %(default)s)")  # fmt: skip
     add("--one-at-a-time", action="store_true", help="each factor in turn, the others at their "
         "best so far, instead of all together")  # fmt: skip
 

@@ -21,10 +21,11 @@ from keras_to_lambda.runtime.model_file.card import ModelCard, Preprocessing
 from keras_to_lambda.train import recipe_options
 from keras_to_lambda.train.data import arrays, sources, unpack
 from keras_to_lambda.train.data.dataset import SEED, DataError, Dataset, untrained
-from keras_to_lambda.train.fit import quiet
+from keras_to_lambda.train.fit import quiet, tracking
 from keras_to_lambda.train.fit.recipe import Backbone, Recipe
 
 SAMPLES = 200  # validation pictures that the conversion is verified on, at most
+HIGHEST_PORT = 65535
 K2L = [sys.executable, "-m", "keras_to_lambda"]
 EPILOG = """\
 examples:
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Path(args.output or f"models/{sources.name_of(args.data)}")
     if output.exists() and not output.is_dir():
         raise DataError(f"-o {output} is a file; give a folder")
-    if args.output is None and (output / "training.json").exists():
+    interrupted = (_checkpoints(output) / "state").exists()
+    if args.output is None and (output / "training.json").exists() and not interrupted:
         raise DataError(
             f"{output} has a model: give another folder with -o, or replace it with -o {output}"
         )
@@ -76,23 +78,23 @@ def _train(
     args: argparse.Namespace, data: Dataset, recipe: Recipe, output: Path, command: list[str]
 ) -> int:
     from keras_to_lambda.train import run_report
-    from keras_to_lambda.train.fit import augmentation, backbones, tracking
+    from keras_to_lambda.train.fit import augmentation, backbones
     from keras_to_lambda.train.fit.fitting import TrainingRun
 
-    name = output.resolve().name
+    name, folder = output.resolve().name, _checkpoints(output)
     described = card(name, data.labels, recipe)
-    if isinstance(recipe.network, Backbone) and recipe.network.weights:
-        print(f"looking for the weights of {recipe.network.name} ...", flush=True)
-        backbones.fetch(recipe.network, recipe.phases()[0].size)
-    trackers = tracking.start(args.track, name, recipe, data, run_report.public(command))
-    folder, cache = output / f"{name}.checkpoints", output / f"{name}.cache"
-    sheet = output / f"{name}.augmentation.png"
-    augmentation.sheet(recipe, described, data, sheet)
-    print(f"augmented training pictures: {sheet}", flush=True)
+    cache, sheet = output / f"{name}.cache", output / f"{name}.augmentation.png"
     run = TrainingRun(
         recipe, described, data, folder, cache,
         more_callbacks=lambda: [tracker.callback() for tracker in trackers],
     )  # fmt: skip
+    run.check()
+    if isinstance(recipe.network, Backbone) and recipe.network.weights:
+        print(f"looking for the weights of {recipe.network.name} ...", flush=True)
+        backbones.fetch(recipe.network, recipe.phases()[0].size)
+    trackers = tracking.start(args.track, name, recipe, data, run_report.public(command))
+    augmentation.sheet(recipe, described, data, sheet)
+    print(f"augmented training pictures: {sheet}", flush=True)
     try:
         model = run.fit()
     except UserError:
@@ -102,9 +104,10 @@ def _train(
     print(run_report.summary(results))
     keras_file = output / f"{name}.keras"
     print(f"wrote {keras_file}, its card and training.json", flush=True)
+    tflite = convert(keras_file, data)
+    # Only now: until here the same command continues.
     for unneeded in (cache, run.state if args.keep_checkpoints else folder):
         shutil.rmtree(unneeded, ignore_errors=True)
-    tflite = convert(keras_file, data)
     metrics = {f"{split}_accuracy": found["accuracy"] for split, found in results.items()}
     endings = (".keras", ".card.json", ".training.png", *([".tflite"] if tflite else []))
     files = [output / f"{name}{ending}" for ending in endings]
@@ -113,13 +116,19 @@ def _train(
     return 0 if tflite else 1
 
 
+def _checkpoints(output: Path) -> Path:
+    """The folder of a run's checkpoints, with its state until it has ended."""
+    return output / f"{output.resolve().name}.checkpoints"
+
+
 def _check_port(port: int) -> None:
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
-        raise DataError(f"port {port} is not available: use --serve {port + 1}") from error
+    except OSError as error:
+        another = port + 1 if port < HIGHEST_PORT else port - 1
+        raise DataError(f"port {port} is not available: use --serve {another}") from error
 
 
 def convert(model: Path, data: Dataset) -> Path | None:
@@ -199,11 +208,14 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-o", "--output", metavar="DIR", help="folder for the model, its card and the report; its "
         "name is the model's (default: models/NAME, NAME being that of the data)")  # fmt: skip
-    add("--keep-checkpoints", action="store_true", help="keep the three best epochs of each phase "
-        "as models, OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras")  # fmt: skip
-    add("--track", default="tensorboard", metavar="WHERE", help="comma-separated: tensorboard, "
-        "wandb, mlflow, or none; files go to runs/ (default: %(default)s)")  # fmt: skip
-    add("--serve", nargs="?", type=int, const=9000, metavar="PORT", help="serve the converted "
+    add("--keep-checkpoints", action="store_true", help="keep up to three epochs of each phase, "
+        "each better than all before it, as models: "
+        "OUTPUT/NAME.checkpoints/NAME-EPOCH-ACCURACY.keras")  # fmt: skip
+    add("--track", type=tracking.places, default="tensorboard", metavar="WHERE",
+        help="comma-separated: tensorboard, wandb, mlflow, or none; files go to runs/ (default: "
+        "%(default)s)")  # fmt: skip
+    port = recipe_options.whole(1, HIGHEST_PORT)
+    add("--serve", nargs="?", type=port, const=9000, metavar="PORT", help="serve the converted "
         "model with the playground at the end (default port: %(const)s)")  # fmt: skip
     recipe_options.add(parser)
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from keras_to_lambda.train.assess.split_predictions import Evaluated, EvaluatedM
 from keras_to_lambda.train.data.dataset import SPLITS, Dataset, Split, neutral
 from keras_to_lambda.train.fit import history
 
+EPOCH = r"(-\d{3,}-\d\.\d{4})?"  # of a checkpoint's name: epoch and accuracy
 TEMPLATE = Path(__file__).with_name("evaluation.html.jinja")
 MATRIX = 40  # labels; of more, those with the most mistakes are shown
 NAMED = 6  # curves that have a name and a colour
@@ -282,11 +284,13 @@ def _matrix(found: Record, linked: set[tuple[int, int]]) -> Record:
 
 
 def _training(model: EvaluatedModel) -> Any:
-    """The curves of the run that `k2l train` left beside the model; None: there is none."""
+    """The curves of the model's run, which `k2l train` left in its folder; None: there is none."""
     if model.kind == "endpoint":
         return None
-    place = Path(model.where).resolve().with_name("training.json")  # of ".", too
-    if not place.exists():
+    path = Path(model.where).resolve()
+    folder = path.parent.parent if path.parent.suffix == ".checkpoints" else path.parent
+    place, own = folder / "training.json", rf"{re.escape(folder.name)}({EPOCH}\.keras|\.tflite)"
+    if not place.exists() or not re.fullmatch(own, path.name):
         return None
     try:
         entries = json.loads(place.read_text(encoding="utf-8"))["history"]

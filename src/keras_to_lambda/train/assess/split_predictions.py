@@ -99,9 +99,14 @@ class EvaluatedModel:
         made = ModelCard(path.stem, ("unknown", "labels"), height=1, width=1, preprocessing=steps)
         return cls("keras", model, path.stem, name, made)
 
+    @property
+    def cardless(self) -> bool:
+        """Whether it is a Keras file without a card: the command line has what that would have."""
+        return self.kind == "keras" and self.place is None
+
     def labelled(self, labels: Sequence[str]) -> EvaluatedModel:
         """With labels in the order of the outputs, unless the model's card has them."""
-        if self.card is None or self.place is not None or self.kind == "tflite":
+        if self.card is None or not self.cardless:
             return self
         return replace(self, card=replace(self.card, labels=distinct(labels)))
 
@@ -213,7 +218,7 @@ def _by_file(
             pictures=str(pictures),
             **(keras if model.kind == "keras" else {}),
         )  # fmt: skip
-        if model.place is None and model.kind == "keras":
+        if model.cardless:
             card |= dict(zip(("height", "width", "channels"), map(int, shape), strict=True))
             model = replace(model, card=ModelCard.from_json(card))
         expected = len(split), len(card["labels"])
@@ -261,9 +266,15 @@ def by_keras(
         sigmoid = ending.bounded or described.output == "probabilities"
         loaded = keras_model.of_two_classes(loaded, sigmoid=sigmoid)
     if loaded.classes != len(described.labels):
+        remedy = "give the card that belongs to the model"
+        if not sized:
+            remedy = (
+                "give --labels FILE with a label for each output, or the .tflite that "
+                "`k2l convert` makes of it, which has a card"
+            )
         raise ConvertError(
             f"{Path(model).name} has {loaded.classes} outputs, but {len(described.labels)} labels; "
-            "give the card or the labels that belong to the model"
+            f"{remedy}"
         )
     graph = loaded.concrete()
     _score(pictures, described, folder, lambda tensor: keras_model.predict(graph, tensor))

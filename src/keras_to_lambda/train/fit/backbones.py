@@ -216,6 +216,9 @@ def _set_by_name(into: keras.Model, file: Path) -> None:
             raise ValueError(_OTHER_LAYERS) from error
 
 
+_note = functools.cache(print)  # once, not in every trial of a search
+
+
 @functools.lru_cache(maxsize=1)
 def _imagenet(backbone: Backbone, size: int) -> list[Weights]:
     """ImageNet's weights: the MobileNets' for this size, or else for 224 pixels."""
@@ -233,7 +236,7 @@ def _imagenet(backbone: Backbone, size: int) -> list[Weights]:
             file, reason = found[1].rpartition("/")[2], found[2].strip()
         else:
             if published != size:
-                print(f"{backbone.name}: ImageNet's weights are those for {published} pixels")
+                _note(f"{backbone.name}: ImageNet's weights are those for {published} pixels")
             return weights
     raise DataError(
         f"ImageNet's weights for {backbone.name} could not be downloaded ({reason}); put the file "

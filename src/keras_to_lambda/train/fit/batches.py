@@ -22,6 +22,7 @@ from keras_to_lambda.train.data.dataset import DataError, Dataset, Split, prefet
 from keras_to_lambda.train.fit.recipe import Recipe
 
 BATCH = 64  # where no recipe decides
+RESERVE = 500_000_000  # bytes of the disk that decoded pictures leave to checkpoints and others
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Augmentation = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -46,11 +47,12 @@ def stored(data: Dataset, name: str, card: ModelCard, folder: Path) -> Pixels:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         shape = (len(split), card.height, card.width, card.channels)
-        free = shutil.disk_usage(folder).free
-        if math.prod(shape) > free - 500_000_000:
+        needed, free = math.prod(shape), shutil.disk_usage(folder).free
+        if needed > free - RESERVE:
             raise DataError(
-                f"the decoded pictures take {math.prod(shape) / 1e9:.1f} GB, and {folder} has "
-                f"{free / 1e9:.1f} GB free: choose a smaller --size, or another disk with -o"
+                f"the decoded pictures take {_bytes(needed)}, and {_bytes(RESERVE)} must stay "
+                f"free; the disk of {folder} has {_bytes(free)} free: choose a smaller --size, or "
+                "another disk with -o"
             )
         draft = path.with_suffix(".part")
         file = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
@@ -61,6 +63,10 @@ def stored(data: Dataset, name: str, card: ModelCard, folder: Path) -> Pixels:
         draft.replace(path)
     images: Pixels = np.load(path, mmap_mode="r")
     return images
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def members(split: Split) -> str:

@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_to_lambda.atomic_files import write_json
+from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.runtime.model_file.card import ModelCard
-from keras_to_lambda.train.data.dataset import Dataset
+from keras_to_lambda.train.data.dataset import DataError, Dataset
 from keras_to_lambda.train.fit import backbones, batches, networks
 from keras_to_lambda.train.fit.augmentation import Augment
 from keras_to_lambda.train.fit.networks import Network
@@ -58,6 +59,7 @@ class TrainingRun:
 
     def fit(self) -> keras.Model:
         """Train to the end. Returns the network at the size that is served, not compiled."""
+        self.check()
         self._begin()
         model, path = None, self.state
         for number, phase in enumerate(self.recipe.phases()):
@@ -82,6 +84,11 @@ class TrainingRun:
         return self.folder / "state"
 
     @property
+    def _mark(self) -> Path:
+        """The file of what distinguishes the run."""
+        return self.state / "run.json"
+
+    @property
     def log(self) -> Path:
         """The file of the history."""
         return self.state / "history.json"
@@ -91,16 +98,23 @@ class TrainingRun:
         """The time of all epochs."""
         return float(sum(entry["seconds"] for entry in self.history))
 
+    def check(self) -> None:
+        """Refuse to replace another run that was interrupted."""
+        if not self._mark.exists():
+            return
+        known = json.loads(self._mark.read_text(encoding="utf-8"))
+        if changed := changes(known, identity(self.recipe, self.data)):
+            raise DataError(
+                f"{self.folder} has an interrupted run that differs ({listed(changed)}): give "
+                "its options to continue it, or delete that folder to start from the beginning"
+            )
+
     def _begin(self) -> None:
-        """Read the history of an interrupted run, or forget another run's state."""
-        mark, facts = self.state / "run.json", identity(self.recipe, self.data)
-        known = json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else None
-        if known != facts:
-            if known:
-                print(f"{self.folder} has another run: starting from the beginning", flush=True)
-            shutil.rmtree(self.folder, ignore_errors=True)  # with a finished run's checkpoints
+        """Read the history of an interrupted run."""
+        if not self._mark.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)  # a finished run's checkpoints
         self.state.mkdir(parents=True, exist_ok=True)
-        write_json(mark, facts)
+        write_json(self._mark, identity(self.recipe, self.data))
         if self.log.exists():
             self.history = json.loads(self.log.read_text(encoding="utf-8"))
             print(f"continuing after epoch {len(self.history)}", flush=True)
@@ -293,6 +307,26 @@ def identity(recipe: Recipe, data: Dataset) -> dict[str, Any]:
     }
     compared: dict[str, Any] = json.loads(json.dumps(facts))
     return compared
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two runs' identities, for people: "epochs 31 instead of 30"."""
+    old, new = map(_flat, (before, now))
+    found = [
+        f"{name.replace('_', ' ')} {new.get(name)} instead of {old.get(name)}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+    if any(before.get(name) != now[name] for name in ("data_sha256", "labels", "members")):
+        found.append("other data, or split otherwise")
+    return found
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, Any]:
+    """The choices of a run's identity, the network's first."""
+    recipe = dict(facts["recipe"])
+    network, ranges = recipe.pop("network"), recipe.pop("augmentation")
+    return {**network, **recipe, **ranges, "bytes of weights": facts["weights"]}
 
 
 def _optimizer(recipe: Recipe, phase: Phase, steps: int) -> keras.optimizers.Optimizer:

@@ -1,4 +1,4 @@
-"""Quiet: TensorFlow, imported without its messages about its build."""
+"""Quiet: TensorFlow, without its messages about its build and its warnings."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def tensorflow() -> None:
         import keras
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")  # "triggered tf.function retracing", in every phase
         keras.backend.backend()
         tf.constant(0)
     finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import importlib
+import importlib.util
 import json
 import os
 import shlex
@@ -11,14 +12,14 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from keras_to_lambda.origin import digest
-from keras_to_lambda.train.data.dataset import DataError, Dataset
-from keras_to_lambda.train.fit.fitting import identity
+from keras_to_lambda.train.data.dataset import Dataset
 from keras_to_lambda.train.fit.recipe import Recipe
+
+if TYPE_CHECKING:
+    import keras
 
 LOGS = Path("runs")
 
@@ -40,6 +41,8 @@ class TensorBoard:
 
     def callback(self) -> keras.callbacks.Callback:
         """The callback for a phase."""
+        import keras
+
         folder = str(LOGS / f"{self.name}-{self.key}")
         return keras.callbacks.TensorBoard(folder, write_graph=False)
 
@@ -51,7 +54,7 @@ class WeightsAndBiases(TensorBoard):
     """A run of the project NAME; WANDB_MODE and the like decide where."""
 
     def __post_init__(self) -> None:
-        self._wandb = _package("wandb")
+        self._wandb = importlib.import_module("wandb")
         LOGS.mkdir(parents=True, exist_ok=True)
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", self.name), id=self.key, resume="allow",
@@ -59,7 +62,7 @@ class WeightsAndBiases(TensorBoard):
         )  # fmt: skip
 
     def callback(self) -> keras.callbacks.Callback:
-        return _package("wandb.integration.keras").WandbMetricsLogger()
+        return importlib.import_module("wandb.integration.keras").WandbMetricsLogger()
 
     def finish(self, metrics: dict[str, float], files: Sequence[Path]) -> None:
         self._run.summary.update(metrics)
@@ -80,13 +83,15 @@ class MLflow(TensorBoard):
     """A run of the experiment NAME in MLFLOW_TRACKING_URI; its model is registered as NAME."""
 
     def __post_init__(self) -> None:
-        self._mlflow = _package("mlflow")
+        self._mlflow = importlib.import_module("mlflow")
         self._mlflow.set_experiment(self.name)
         self._run = self._mlflow.start_run()
         facts = {name: str(value)[:500] for name, value in self.facts.items()}
         self._mlflow.log_params(facts)
 
     def callback(self) -> keras.callbacks.Callback:
+        import keras
+
         # MLflow's own callback needs the whole package; mlflow-skinny is enough for metrics.
         return keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: self._mlflow.log_metrics(logs, step=epoch)
@@ -116,16 +121,30 @@ class MLflow(TensorBoard):
 TRACKERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
 
 
-def start(wanted: str, name: str, recipe: Recipe, data: Dataset, command: str) -> list[TensorBoard]:
+def places(text: str) -> list[str]:
+    """The names of TRACKERS in an option, comma-separated or "none"; TensorFlow is not imported."""
+    names = [each.strip() for each in text.split(",") if each.strip() not in ("", "none")]
+    for name in names:
+        if name not in TRACKERS:
+            known = f"{', '.join(TRACKERS)} or none"
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; use {known}")
+        # Keras writes for TensorBoard itself. A folder named wandb, of earlier runs, has no origin.
+        spec = importlib.util.find_spec(name)
+        if name != "tensorboard" and not (spec and spec.origin):
+            raise argparse.ArgumentTypeError(f"{name} is not installed: `make tracking` adds it")
+    return names
+
+
+def start(
+    names: Sequence[str], model: str, recipe: Recipe, data: Dataset, command: str
+) -> list[TensorBoard]:
     """Begin to track.
 
     Args:
-        wanted: names of TRACKERS, comma-separated, or "none".
-        name: the model's. command: what started the run.
+        names: of TRACKERS. model: its name. command: what started the run.
     """
-    names = [each.strip() for each in wanted.split(",") if each.strip() not in ("", "none")]
-    if unknown := [each for each in names if each not in TRACKERS]:
-        raise DataError(f"--track {unknown[0]} is unknown; use {', '.join(TRACKERS)} or none")
+    from keras_to_lambda.train.fit.fitting import identity
+
     facts = {
         **recipe.to_json(),
         "data_sha256": data.sha256,
@@ -133,13 +152,6 @@ def start(wanted: str, name: str, recipe: Recipe, data: Dataset, command: str) -
         "labels": list(data.labels),
         "command": command,
     }
-    whole = json.dumps([name, identity(recipe, data)], sort_keys=True)
+    whole = json.dumps([model, identity(recipe, data)], sort_keys=True)
     key = hashlib.sha256(whole.encode()).hexdigest()[:10]
-    return [TRACKERS[each](name, key, facts) for each in names]
-
-
-def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise DataError(f"{name} is not installed: `make tracking` adds it") from None
+    return [TRACKERS[each](model, key, facts) for each in names]
