@@ -401,7 +401,7 @@ def test_wrong_input_is_one_line_and_status_2(run, pattern_files, folders, tmp_p
         ((tmp_path / "none.tflite", folders), "there is no model"),
         ((tmp_path / "broken.tflite", folders), "cut short or damaged"),
         ((net, tmp_path / "none"), "no folder of samples"),
-        ((net, tmp_path), "fewer than two class folders"),
+        ((net, tmp_path), "lone has no data; expected class folders"),
         ((net, folders, "--labels", tmp_path / "two.txt"), "2 labels"),
         ((net, folders, "--size", "9x9"), "not 9 x 9"),
         ((net, folders, "--size", "9"), "HEIGHTxWIDTH"),

@@ -1,7 +1,7 @@
 """Crops: mirror, turn, shear, stretch, zoom and shift pictures, in one resampling.
 
 Keras has a layer for each. In a row they blur a small picture four times, and RandomZoom sees its
-middle only (docs/training.md has the difference in accuracy and time).
+middle only: docs/training.md has what that cost.
 """
 
 from __future__ import annotations
