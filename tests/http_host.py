@@ -42,17 +42,10 @@ class QuietWsgi(Quiet, wsgiref.simple_server.WSGIRequestHandler):
     """Of a WSGI application."""
 
 
-class HttpHost(http.server.ThreadingHTTPServer):
-    """A server on a free port, from `with` to the end of its block.
+class Threaded(socketserver.ThreadingTCPServer):
+    """A server on a free port, from `with` to the end of its block; each request has a thread."""
 
-    http.server refuses the sixth connection that it has not accepted yet; this one does not.
-    """
-
-    request_queue_size = 128
     daemon_threads = True
-
-    def __init__(self, handler: Callable[..., Any], host: str = "127.0.0.1") -> None:
-        super().__init__((host, 0), handler)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -65,32 +58,26 @@ class HttpHost(http.server.ThreadingHTTPServer):
     @property
     def address(self) -> str:
         """host:port."""
-        return f"{self.server_address[0]}:{self.server_port}"
+        return f"{self.server_address[0]}:{self.server_address[1]}"
 
 
-class Tcp(socketserver.ThreadingTCPServer):
-    """A server on a free port, from `with` to the end of its block; each connection has a thread.
+class HttpHost(Threaded, http.server.HTTPServer):
+    """A server of HTTP.
 
-    It has no handler: `finish_request` is its subclass's.
+    http.server refuses the sixth connection that it has not accepted yet; this one does not.
     """
 
-    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, handler: Callable[..., Any], host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), handler)
+
+
+class Tcp(Threaded):
+    """A server of connections. It has no handler: `finish_request` is its subclass's."""
 
     def __init__(self, bind: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler, bind)
-
-    @property
-    def host(self) -> str:
-        """host:port."""
-        return f"127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from pathlib import Path
 from keras_to_lambda.runtime.common.formats import MEDIA_TYPES
 
 SHOWN = 8
-DATA = (".csv", ".tsv", ".npz", ".npy")  # endings of files with labels
+TABLES = (".csv", ".tsv")
+DATA = (*TABLES, ".npz", ".npy")  # endings of files with labels
 SHARE_OF_DISK = 0.5  # of the free space: what a .zip file may fill
 
 

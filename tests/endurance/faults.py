@@ -177,7 +177,7 @@ class Silent(Tcp):
         super().__init__()
         self._came, self._over = threading.Semaphore(0), threading.Event()
         # A request that takes as long as the function lets it.
-        self.event = {"url": f"http://{self.host}/photo.jpg"}
+        self.event = {"url": f"http://{self.address}/photo.jpg"}
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         self._came.release()
@@ -257,7 +257,7 @@ def s3() -> Iterator[tuple[Wire, dict[str, str]]]:
                     "AWS_ACCESS_KEY_ID": "test",
                     "AWS_SECRET_ACCESS_KEY": "test",
                     "AWS_DEFAULT_REGION": "us-east-1",
-                    "AWS_ENDPOINT_URL_S3": f"http://{wire.host}",
+                    "AWS_ENDPOINT_URL_S3": f"http://{wire.address}",
                     "S3_ALLOWED_BUCKETS": "photos",
                     "FETCH_TIMEOUT_S": "2",
                 },
@@ -281,7 +281,7 @@ def plain(width: int, height: int, kind: str, mode: str = "RGB", **options: Any)
 
 @fault("an environment is killed in the middle of a request", quick=True)
 def killed_in_the_middle() -> Seen:
-    with Silent() as host, Fleet(2, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+    with Silent() as host, Fleet(2, env={"FETCH_PRIVATE_HOSTS": host.address}) as fleet:
         predict, invoke = fleet.url + "/predict", fleet.url + INVOKE
         shown = []
         for url in (predict, invoke):
@@ -319,7 +319,7 @@ def killed_between() -> Seen:
 
 @fault("the emulator itself is killed: the machine is lost", quick=True)
 def machine_lost() -> Seen:
-    with Silent() as host, Fleet(1, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+    with Silent() as host, Fleet(1, env={"FETCH_PRIVATE_HOSTS": host.address}) as fleet:
         [environment] = fleet.environments
         with calling((fleet.url + INVOKE, host.event)) as answers:
             host.wait()
@@ -334,7 +334,10 @@ def machine_lost() -> Seen:
 
 @fault("an environment freezes past the function's time-out", quick=True)
 def frozen() -> Seen:
-    with Silent() as host, Fleet(1, timeout_s=2, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+    with (
+        Silent() as host,
+        Fleet(1, timeout_s=2, env={"FETCH_PRIVATE_HOSTS": host.address}) as fleet,
+    ):
         shown = []
         for path in ("/predict", INVOKE):
             with calling((fleet.url + path, host.event)) as answers:
@@ -353,7 +356,7 @@ def frozen() -> Seen:
 
 @fault("more requests at a time than environments", quick=True)
 def throttled() -> Seen:
-    with Silent() as host, Fleet(2, env={"FETCH_PRIVATE_HOSTS": host.host}) as fleet:
+    with Silent() as host, Fleet(2, env={"FETCH_PRIVATE_HOSTS": host.address}) as fleet:
         predict, invoke = fleet.url + "/predict", fleet.url + INVOKE
         with calling((predict, host.event), (invoke, host.event)) as answers:
             host.wait(2)

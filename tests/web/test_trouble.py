@@ -146,7 +146,7 @@ class Uplink(Tcp):
 def slow(opened, server):
     """The page behind a slow uplink."""
     with Uplink(urlsplit(server).port) as uplink:
-        yield opened(f"http://{uplink.host}/")
+        yield opened(f"http://{uplink.address}/")
 
 
 def test_an_upload_shows_its_progress_and_can_be_made_smaller(slow, tmp_path):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_to_lambda.class_folders import ClassFolders, ignored, images, unzipped
+from keras_to_lambda.class_folders import TABLES, ClassFolders, ignored, images, unzipped
 from keras_to_lambda.cli import progress
 from keras_to_lambda.convert.common import labels
 from keras_to_lambda.convert.common.conversion_errors import ConvertError, listed
@@ -42,12 +42,9 @@ def local(samples: Path, most: int) -> Iterator[Path]:
     if samples.is_dir() and not any(samples.iterdir()):
         raise ConvertError(f"--samples {given} is an empty folder; {EXPECTED}")
     elsewhere = str(samples).startswith("keras:") or str(samples).endswith("#coarse")
-    plain = samples.is_dir() and images(samples)
-    if (
-        not elsewhere
-        and not samples.is_file()
-        and (not samples.is_dir() or (plain and not _table(samples)))
-    ):
+    plain = samples.is_dir() and bool(images(samples))
+    is_data = samples.is_file() or (samples.is_dir() and (not plain or _has_table(samples)))
+    if not elsewhere and not is_data:
         yield samples
         return
     source = str(samples if elsewhere else samples.absolute())
@@ -67,11 +64,9 @@ def local(samples: Path, most: int) -> Iterator[Path]:
         yield samples if done.returncode else Path(folder)
 
 
-def _table(folder: Path) -> bool:
+def _has_table(folder: Path) -> bool:
     """Whether a folder, or one in it, has a table, which may have the labels of the photos."""
-    return any(
-        path.suffix.lower() in (".csv", ".tsv") for at in ("*", "*/*") for path in folder.glob(at)
-    )
+    return any(path.suffix.lower() in TABLES for at in ("*", "*/*") for path in folder.glob(at))
 
 
 def photos(folder: Path, most: int) -> list[Path]:

@@ -98,7 +98,7 @@ class CsvTable:
         """Its rows that name photos.
 
         Raises:
-            DataError: it has none; or a cell is longer than a table's.
+            DataError: it has none; or the csv module cannot read a line.
         """
         if self.lacks:
             raise DataError(self.lacks)

@@ -40,7 +40,7 @@ SPLIT_NAMES = {
     "privatetest": "test",
 }
 # Words beside them that mean nothing: Train_Data, test_images, 1_train, trainset.
-_PLAIN = ("", "set", "data", "dataset", "images", "image", "img", "imgs", "photos", "split", "csv")
+_PLAIN = ("", "data", "images", "image", "img", "imgs", "photos", "split", "csv")
 
 
 class DataError(UserError):

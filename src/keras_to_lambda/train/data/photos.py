@@ -96,7 +96,7 @@ def load(root: Path, seed: int) -> Dataset:
             for label, own in classes.items()
             for path in own
         ]
-    return assemble(root, members, seed, labels=labels)
+    return assemble(root, members, seed, labels)
 
 
 def _parts(root: Path, tops: dict[Path, str]) -> dict[str, dict[str, list[Path]]]:
@@ -133,16 +133,15 @@ def assemble(
     root: Path,
     members: Sequence[PhotoFile],
     seed: int,
+    labels: Sequence[str],
     head: bytes = b"",
-    labels: Sequence[str] | None = None,
 ) -> Dataset:
     """Check that each file can be decoded, and split them.
 
     Args:
         root: the files' names are relative to it. members: the files, each once.
-        head: hashed before the files. labels: sorted; default: those of the members.
+        labels: by target. head: hashed before the files.
     """
-    labels = labels or sorted({member.label for member in members})
     broken, digest = _check(root, [member.path for member in members], head)
     place = {label: number for number, label in enumerate(labels)}
     given: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLITS}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_to_lambda.class_folders import folders, images, unwrapped, unzipped
+from keras_to_lambda.class_folders import TABLES, folders, images, unwrapped, unzipped
 from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.train.data import arrays, cifar, photos, table
 from keras_to_lambda.train.data.dataset import DataError, Dataset
@@ -21,7 +21,8 @@ from keras_to_lambda.train.data.dataset import DataError, Dataset
 # For the help of a command line's DATA.
 FORMS = """\
 folder      class folders, alone or below train/, validation/ and test/; idx files
-            (MNIST); pairs of .npy files; CIFAR's python version; one .csv or .tsv
+            (MNIST); an .npz or pairs of .npy files; CIFAR's python version; a .csv or
+            .tsv, or one for each split
 .zip        such a folder; the photos that were labelled in the playground
 .csv, .tsv  table of photos: columns path, label, and perhaps split
 .npz        arrays x_train, y_train, and perhaps x_valid, x_test; or images, labels
@@ -85,7 +86,7 @@ def _local(path: Path, seed: int, labels: str) -> Dataset:
             return _local(root, seed, labels)
         except DataError as error:
             raise DataError(str(error).replace(str(root), str(path))) from error
-    if ending in table.ENDINGS and path.is_file():
+    if ending in TABLES and path.is_file():
         return table.load({path: ""}, seed)
     if ending == ".npz":
         return arrays.load(path, seed)

@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from keras_to_lambda.class_folders import files
+from keras_to_lambda.class_folders import TABLES, files
 from keras_to_lambda.convert.common.conversion_errors import listed
 from keras_to_lambda.train.data import arrays, photos
 from keras_to_lambda.train.data.csv_table import CsvTable
 from keras_to_lambda.train.data.dataset import SPLIT_NAMES, DataError, Dataset, split_named
 
-ENDINGS = (".csv", ".tsv")
 # Beside the table; the first folder that has the photo counts.
 FOLDERS = ("images", "images_original", "images_compressed", "train")
 # Names of a folder's table that count before others.
@@ -27,11 +26,12 @@ LOOKED_AT = 1 << 16  # characters of a table that say what it is
 def found(root: Path) -> dict[Path, str]:
     """The tables in a folder that may describe its photos, each with its split, "" if unknown."""
     here = _readable(root)
-    if len(here) < 2:
-        # One in each split's folder, as Roboflow and Hugging Face have them.
-        inside = {top: _readable(top) for top in photos.splits(root) if not here}
-        every = {own[0]: photos.splits(root)[top] for top, own in inside.items() if len(own) == 1}
-        return every or dict.fromkeys(here or _tables(root)[:1], "")
+    if not here:  # perhaps one in each split's folder, as Roboflow and Hugging Face have them
+        inside = [(_readable(top), name) for top, name in photos.splits(root).items()]
+        every = {own[0]: name for own, name in inside if len(own) == 1}
+        return every or dict.fromkeys(_tables(root)[:1], "")
+    if len(here) == 1:
+        return {here[0]: ""}
     named = {path: split_named(path.stem) for path in here}
     splits = [each[0] for each in named.values() if each]
     if "train" in splits and len(set(splits)) == len(here):
@@ -41,7 +41,7 @@ def found(root: Path) -> dict[Path, str]:
 
 def _tables(root: Path) -> list[Path]:
     """All tables in a folder, but Kaggle's sample_submission.csv, whose labels are made up."""
-    every = [p for p in sorted(root.iterdir()) if p.suffix.lower() in ENDINGS and p.is_file()]
+    every = [p for p in sorted(root.iterdir()) if p.suffix.lower() in TABLES and p.is_file()]
     return [path for path in every if "submission" not in path.stem.lower()]
 
 
@@ -110,7 +110,7 @@ def load(tables: Mapping[Path, str], seed: int) -> Dataset:
     # Numbers are in the order of a network's outputs; names in that of folders.
     numbers = all(label.isdecimal() for label in labels)
     ordered = sorted(labels, key=lambda label: (int(label) if numbers else 0, label))
-    made = photos.assemble(root, [*seen.values()], seed, head=head, labels=ordered)
+    made = photos.assemble(root, [*seen.values()], seed, ordered, head)
     return dataclasses.replace(made, broken=(*broken, *made.broken))
 
 
