@@ -71,7 +71,7 @@ def test_a_silent_image_host_is_answered_before_the_function_is_killed():
     # A second emulator on this machine, beside the session's.
     with (
         Silent() as host,
-        Emulator(env={"FETCH_PRIVATE_HOSTS": host.host}, timeout_s=2) as emulator,
+        Emulator(env={"FETCH_PRIVATE_HOSTS": host.address}, timeout_s=2) as emulator,
         pytest.raises(FunctionError) as raised,
     ):
         emulator.invoke(host.event)

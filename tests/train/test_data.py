@@ -1,4 +1,4 @@
-"""Data: class folders, splits, zips, and what is no data."""
+"""Data: class folders, splits, zips, and what is refused."""
 
 from __future__ import annotations
 
